@@ -1,0 +1,22 @@
+-- kind: state
+-- The engine's clock: real time, unless a test froze it. No migration creates the table `private.test_mode` rows.
+
+create table private.test_mode (
+  only_row boolean not null default true,
+  frozen_at timestamptz not null,
+  constraint test_mode_pkey primary key (only_row),
+  constraint test_mode_only_row_check check (only_row)
+);
+comment on table private.test_mode is 'Exists empty; a test inserts its one row to freeze engine.now().';
+alter table private.test_mode enable row level security;
+
+create function engine.now()
+  returns timestamptz
+  language sql
+  volatile
+  security definer -- private.test_mode is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((select t.frozen_at from private.test_mode as t), clock_timestamp())
+$$;
+comment on function engine.now() is 'The engine''s clock: the real time, or the frozen one in a test.';

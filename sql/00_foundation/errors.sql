@@ -1,0 +1,45 @@
+-- kind: code
+-- Every error that Flowgres raises has a name, and each name has one SQLSTATE of class WF. docs/errors.md explains them;
+-- GraphQL shows the name as `extensions.code`.
+
+create or replace function private.error_codes()
+  returns table (code text, sqlstate text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('VALIDATION_FAILED', 'WF001'),
+    ('NOT_FOUND',         'WF002'),
+    ('CONFLICT',          'WF003'),
+    ('UNAUTHENTICATED',   'WF004'),
+    ('FORBIDDEN',         'WF005'),
+    ('LIMIT_REACHED',     'WF006'),
+    ('RUN_FINISHED',      'WF007'),
+    ('ALREADY_USED',      'WF008'),
+    ('INVALID_ARGUMENT',  'WF009'),
+    ('TOO_LARGE',         'WF010'),
+    ('NOT_PUBLISHED',     'WF011'),
+    ('NODE_FAILED',       'WF012')
+$$;
+
+create or replace function private.raise_error(
+  p_code text,
+  p_message text,
+  p_hint text default null,
+  p_details jsonb default '{}'
+)
+  returns void
+  language plpgsql
+  immutable
+as $$
+declare
+  v_sqlstate constant text := (select e.sqlstate from private.error_codes() as e where e.code = p_code);
+  v_detail constant text := (jsonb_build_object('code', p_code) || p_details)::text;
+begin
+  if p_hint is null then
+    raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail;
+  end if;
+  raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail, hint = p_hint;
+end
+$$;

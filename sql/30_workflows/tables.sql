@@ -1,0 +1,160 @@
+-- kind: state
+-- Workflows: a draft that people edit, and immutable published versions, each with the plan that the engine runs.
+
+create table public.workflows (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  name text not null,
+  description text,
+  definition jsonb not null,
+  revision int not null default 1,
+  published_version int,
+  archived_at timestamptz,
+  created_by uuid,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint workflows_pkey primary key (id),
+  constraint workflows_organization_id_id_key unique (organization_id, id),
+  constraint workflows_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint workflows_created_by_fkey
+    foreign key (created_by) references public.users (id) on delete set null,
+  constraint workflows_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint workflows_description_check check (length(description) <= 5000),
+  constraint workflows_definition_check check (jsonb_typeof(definition) = 'object'),
+  constraint workflows_revision_check check (revision > 0)
+);
+create index workflows_organization_id_created_at_idx on public.workflows (organization_id, created_at, id);
+create index workflows_created_by_idx on public.workflows (created_by);
+
+comment on table public.workflows is 'A workflow and its draft. What runs is its published version.';
+comment on column public.workflows.id is 'UUIDv7.';
+comment on column public.workflows.organization_id is 'The organization that owns it.';
+comment on column public.workflows.name is 'At most 200 characters.';
+comment on column public.workflows.description is 'Free text, at most 5,000 characters.';
+comment on column public.workflows.definition is 'The draft: {"nodes", "connections", "settings"}. See docs/nodes.md.';
+comment on column public.workflows.revision is 'Counts saves of the draft; pass it to save_workflow so that nobody overwrites another''s change.';
+comment on column public.workflows.published_version is 'The version that new runs use; null when not published.';
+comment on column public.workflows.archived_at is 'When it was archived; an archived workflow starts no run.';
+comment on column public.workflows.created_by is 'The user who created it.';
+comment on column public.workflows.created_at is 'When it was created.';
+comment on column public.workflows.updated_at is 'When the draft or the publication last changed.';
+
+create table public.workflow_versions (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  definition jsonb not null,
+  message text,
+  published_by uuid,
+  published_at timestamptz not null default now(),
+  constraint workflow_versions_pkey primary key (organization_id, workflow_id, version),
+  constraint workflow_versions_workflow_fkey
+    foreign key (organization_id, workflow_id) references public.workflows (organization_id, id) on delete cascade,
+  constraint workflow_versions_published_by_fkey
+    foreign key (published_by) references public.users (id) on delete set null,
+  constraint workflow_versions_version_check check (version > 0),
+  constraint workflow_versions_message_check check (length(message) <= 5000)
+);
+create index workflow_versions_published_by_idx on public.workflow_versions (published_by);
+
+alter table public.workflows
+  add constraint workflows_published_version_fkey
+    foreign key (organization_id, id, published_version)
+    references public.workflow_versions (organization_id, workflow_id, version)
+    deferrable initially deferred;
+
+comment on table public.workflow_versions is 'Published definitions; a row never changes. Runs stay on the version they started with.';
+comment on column public.workflow_versions.organization_id is 'The organization that owns the workflow.';
+comment on column public.workflow_versions.workflow_id is 'The workflow.';
+comment on column public.workflow_versions.version is '1, 2, 3 … in the order of publication.';
+comment on column public.workflow_versions.definition is 'The definition as published.';
+comment on column public.workflow_versions.message is 'What changed, in the words of the publisher.';
+comment on column public.workflow_versions.published_by is 'The user who published it.';
+comment on column public.workflow_versions.published_at is 'When it was published.';
+
+-- Node types ---------------------------------------------------------------------------------------------------------
+
+create table engine.node_types (
+  name text not null,
+  version int not null default 1,
+  kind text not null,
+  description text not null,
+  ports text[] not null default '{main}',
+  inputs text[] not null default '{main}',
+  properties jsonb not null default '{"type": "object"}',
+  function regprocedure,
+  constraint node_types_pkey primary key (name, version),
+  constraint node_types_kind_check check (kind in ('trigger', 'pure', 'local', 'wait', 'effect')),
+  constraint node_types_name_check check (name ~ '^[a-z][A-Za-z0-9]{0,63}$'),
+  constraint node_types_ports_check check (cardinality(ports) > 0),
+  constraint node_types_properties_check check (jsonb_typeof(properties) = 'object')
+);
+alter table engine.node_types enable row level security;
+comment on table engine.node_types is
+  'The kinds of node that a definition may use, with the JSON schema of their properties. Registered functions are run by the engine.';
+
+-- The compiled plan --------------------------------------------------------------------------------------------------
+
+-- A piece of a property: a literal text, or a path into what a node can see. A path with one source starts at that source
+-- (`$.total` of `prev`); with several, each is a jsonpath variable (`$"prev".total > $"nodes.order".limit`).
+create type engine.expression_part as (
+  literal text,
+  sources text[],    -- input, prev, inputs, run, vars, item, index, nodes.<id>
+  source_nodes int[], -- for nodes.<id> its place in the plan, else 0
+  path jsonpath,
+  many boolean,      -- the result is an array even when one item is found
+  filters jsonb      -- [{"name": "upper", "arguments": []}, …], null when none
+);
+
+create type engine.expression as (
+  place text[],      -- where in the properties the result goes
+  kind text,         -- value: the one part keeps its type; text: parts are joined; predicate: true or false; each: see filter
+  parts engine.expression_part[]
+);
+
+-- One node, ready to run. Nodes stand in topological order, so one pass from the first to the last settles all that can be.
+create type engine.plan_node as (
+  id text,
+  type text,         -- with its version, such as set@1
+  kind text,         -- trigger, pure, local, wait, effect
+  function text,     -- of a registered node: the SQL function to call; null for built-in ones
+  properties jsonb,
+  expressions engine.expression[],
+  ports text[],      -- the first is the default
+  sources int[],     -- incoming connections in the definition's order: the place of the source node in the plan …
+  source_ports text[], -- … its port …
+  target_inputs text[], -- … and the input of this node that it feeds
+  inputs text[],     -- the inputs that the node has, the first is the main one
+  on_error text,     -- stop, continue or errorOutput
+  max_attempts int,
+  retry_initial_ms int,
+  retry_max_ms int,
+  timeout_ms int,
+  disabled boolean,
+  strict boolean,    -- an unknown predicate is an error
+  leaf boolean,      -- has no outgoing connection
+  credentials jsonb, -- {"auth": "crm"}
+  pin jsonb          -- the output to take in a test run
+);
+
+create table engine.plans (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  nodes engine.plan_node[] not null,
+  vars text[] not null default '{}', -- names of the variables that expressions read
+  settings jsonb not null,
+  constraint plans_pkey primary key (organization_id, workflow_id, version),
+  constraint plans_version_fkey
+    foreign key (organization_id, workflow_id, version)
+    references public.workflow_versions (organization_id, workflow_id, version) on delete cascade
+);
+alter table engine.plans enable row level security;
+comment on table engine.plans is 'What publishing compiles a version to; read once per batch by the engine.';
+
+-- What a pure or local node answers.
+create type engine.outcome as (
+  port text,
+  output jsonb
+);

@@ -1,0 +1,170 @@
+-- kind: state
+-- Runs and their log. The log (workflow_events) is the truth; workflow_runs holds the one projection of it, written when a
+-- run changes state, and engine.open_steps the working set of steps that are not finished.
+
+create table public.workflow_runs (
+  id uuid not null,
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  mode text not null,
+  status text not null,
+  parent_run_id uuid,
+  parent_node text,
+  parent_index int,
+  retry_of uuid,
+  started_by uuid,
+  priority smallint not null default 0,
+  deadline_at timestamptz,
+  started_at timestamptz not null,
+  finished_at timestamptz,
+  error jsonb,
+  metadata jsonb,
+  constraint workflow_runs_pkey primary key (id),
+  constraint workflow_runs_organization_id_id_key unique (organization_id, id),
+  constraint workflow_runs_version_fkey
+    foreign key (organization_id, workflow_id, version)
+    references public.workflow_versions (organization_id, workflow_id, version)
+    on delete restrict,
+  constraint workflow_runs_mode_check
+    check (mode in ('manual', 'webhook', 'api', 'schedule', 'retry', 'fork', 'error', 'child')),
+  constraint workflow_runs_status_check
+    check (status in ('waiting', 'running', 'paused', 'success', 'error', 'canceled')),
+  constraint workflow_runs_finished_at_matches_status_check
+    check ((finished_at is not null) = (status in ('success', 'error', 'canceled'))),
+  constraint workflow_runs_error_matches_status_check
+    check (error is null or status = 'error'),
+  constraint workflow_runs_metadata_check
+    check (jsonb_typeof(metadata) = 'object')
+) partition by range (id);
+
+create index workflow_runs_workflow_idx on public.workflow_runs (organization_id, workflow_id, id);
+create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
+  where status in ('waiting', 'running', 'paused');
+
+comment on table public.workflow_runs is
+  'One row per run of a workflow. Partitioned by month of the time in its UUIDv7 id; everything else about a run is in its events.';
+comment on column public.workflow_runs.id is 'UUIDv7; its time is the time of the run''s first event.';
+comment on column public.workflow_runs.organization_id is 'The organization that the run belongs to.';
+comment on column public.workflow_runs.workflow_id is 'The workflow that ran.';
+comment on column public.workflow_runs.version is 'The published version that the run stays on.';
+comment on column public.workflow_runs.mode is 'What started it: manual, webhook, api, schedule, retry, fork, error or child.';
+comment on column public.workflow_runs.status is 'running, waiting, paused; or final: success, error, canceled.';
+comment on column public.workflow_runs.parent_run_id is 'The run whose step started this one, if any.';
+comment on column public.workflow_runs.parent_node is 'The node of the parent run that started this one.';
+comment on column public.workflow_runs.parent_index is 'The position of this run''s item in the parent''s forEach or repeat.';
+comment on column public.workflow_runs.retry_of is 'The run that this one retries.';
+comment on column public.workflow_runs.started_by is 'The user who started it; null for webhooks and schedules.';
+comment on column public.workflow_runs.priority is 'Lower runs earlier, as in graphile-worker; 0 by default.';
+comment on column public.workflow_runs.deadline_at is 'When an unfinished run ends with the error DEADLINE.';
+comment on column public.workflow_runs.started_at is 'When the run was created.';
+comment on column public.workflow_runs.finished_at is 'When it reached its final status.';
+comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
+comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
+
+create table public.workflow_events (
+  id bigserial not null,
+  organization_id uuid not null,
+  run_id uuid not null,
+  seq int not null,
+  ts timestamptz not null default now(),
+  type text not null,
+  payload jsonb not null,
+  created_at timestamptz not null default now(),
+  constraint workflow_events_pkey primary key (id, ts),
+  constraint workflow_events_run_fkey
+    foreign key (organization_id, run_id)
+    references public.workflow_runs (organization_id, id)
+    on delete cascade,
+  constraint workflow_events_seq_check check (seq > 0),
+  constraint workflow_events_payload_check check (jsonb_typeof(payload) = 'object')
+) partition by range (ts);
+
+create index workflow_events_run_id_idx on public.workflow_events (run_id);
+create index workflow_events_run_ts_idx on public.workflow_events (run_id, ts);
+create index workflow_events_type_idx on public.workflow_events (type);
+
+comment on table public.workflow_events is
+  'The append-only log of every run, partitioned by month of ts. A run''s state is the fold of its events in the order of seq.';
+comment on column public.workflow_events.id is 'Increases with seq within a run; across runs it is not the order of commit.';
+comment on column public.workflow_events.organization_id is 'The organization that the run belongs to.';
+comment on column public.workflow_events.run_id is 'The run.';
+comment on column public.workflow_events.seq is '1, 2, 3 … within the run, without a gap: the cursor of a run''s live events.';
+comment on column public.workflow_events.ts is 'When it happened; strictly increasing within a run.';
+comment on column public.workflow_events.type is 'For example run.created, step.succeeded, run.failed: see docs/concepts.md.';
+comment on column public.workflow_events.payload is 'The facts of the event, an object; its keys depend on the type.';
+comment on column public.workflow_events.created_at is 'When the row was written: the start of its transaction.';
+
+create table public.workflow_run_logs (
+  id bigserial not null,
+  organization_id uuid not null,
+  run_id uuid not null,
+  node text,
+  level text not null default 'info',
+  message text not null,
+  context jsonb,
+  ts timestamptz not null default now(),
+  constraint workflow_run_logs_pkey primary key (id, ts),
+  constraint workflow_run_logs_level_check check (level in ('debug', 'info', 'warning', 'error')),
+  constraint workflow_run_logs_message_check check (length(message) <= 65536)
+) partition by range (ts);
+
+create index workflow_run_logs_run_idx on public.workflow_run_logs (organization_id, run_id, ts);
+
+comment on table public.workflow_run_logs is 'What log nodes and workers wrote about a run. Partitioned by week, kept 30 days.';
+comment on column public.workflow_run_logs.id is 'Increasing number.';
+comment on column public.workflow_run_logs.organization_id is 'The organization that the run belongs to.';
+comment on column public.workflow_run_logs.run_id is 'The run; not a foreign key, logs leave earlier than runs.';
+comment on column public.workflow_run_logs.node is 'The node that wrote it.';
+comment on column public.workflow_run_logs.level is 'debug, info, warning or error.';
+comment on column public.workflow_run_logs.message is 'The text, at most 64 kB.';
+comment on column public.workflow_run_logs.context is 'Structured facts beside the text.';
+comment on column public.workflow_run_logs.ts is 'When it was written.';
+
+create table engine.open_steps (
+  organization_id uuid not null,
+  run_id uuid not null,
+  node text not null,
+  state text not null,
+  attempt int not null default 0,
+  failures int not null default 0,
+  deaths int not null default 0,
+  worker_id uuid,
+  lease_until timestamptz,
+  run_at timestamptz,
+  token_hash bytea,
+  done int,
+  failed int,
+  next_index int,
+  constraint open_steps_pkey primary key (run_id, node),
+  constraint open_steps_run_fkey
+    foreign key (organization_id, run_id)
+    references public.workflow_runs (organization_id, id)
+    on delete cascade,
+  constraint open_steps_state_check check (state in ('queued', 'running', 'waiting')),
+  constraint open_steps_lease_matches_state_check
+    check ((state = 'running') = (lease_until is not null and worker_id is not null))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+alter table engine.open_steps enable row level security;
+
+create index open_steps_lease_idx on engine.open_steps (lease_until) where state = 'running';
+create index open_steps_run_at_idx on engine.open_steps (run_at) where state in ('queued', 'waiting');
+
+comment on table engine.open_steps is
+  'The working set: one row per step that is queued, running or waiting; deleted when the step ends. attempt is the fencing token.';
+
+create table engine.start_keys (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  key text not null,
+  run_id uuid not null,
+  request_hash bytea not null,
+  expires_at timestamptz not null,
+  constraint start_keys_pkey primary key (organization_id, workflow_id, key),
+  constraint start_keys_key_check check (length(key) between 1 and 256)
+);
+alter table engine.start_keys enable row level security;
+create index start_keys_expires_at_idx on engine.start_keys (expires_at);
+
+comment on table engine.start_keys is
+  'Idempotency keys of starts: the same key and input returns the same run, other input is a conflict. Kept for 7 days.';

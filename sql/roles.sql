@@ -1,0 +1,77 @@
+-- kind: roles
+-- The cluster-wide roles. `flowgres roles` runs this in database `postgres`, under one advisory lock, before any
+-- migration; running it again changes nothing. It needs a superuser, or a role with CREATEROLE on 16 and later.
+-- Passwords of the roles that log in are set by `flowgres roles`, never here.
+
+do $$
+declare
+  v_role record;
+begin
+  for v_role in
+    select * from (values
+      ('flowgres_owner',       'nologin',            'owns everything of Flowgres; definer functions run as it'),
+      ('flowgres_queue',       'nologin',            'owns the graphile_worker schema'),
+      ('flowgres_sql',         'nologin',            'owns the functions that the sql node may call'),
+      ('flowgres_anonymous',   'nologin',            'a GraphQL request without a token'),
+      ('flowgres_user',        'nologin',            'a GraphQL request with a token'),
+      ('flowgres_dba',         'nologin',            'granted to people: every SQL function of Flowgres'),
+      ('flowgres_api',         'login noinherit',    'connection pool of GraphQL'),
+      ('flowgres_intake',      'login',              'connection pool of the webhook intake'),
+      ('flowgres_worker',      'login',              'connection pool of the worker'),
+      ('flowgres_maintenance', 'login noinherit',    'the one connection of maintenance, may become the owner'),
+      ('flowgres_monitor',     'login',              'reads schema monitor')
+    ) as wanted (name, attributes, purpose)
+  loop
+    begin
+      execute format('create role %I %s', v_role.name, v_role.attributes);
+      execute format('comment on role %I is %L', v_role.name, 'Flowgres: ' || v_role.purpose);
+    exception
+      when duplicate_object or unique_violation then null;
+    end;
+  end loop;
+end
+$$;
+
+do $$
+declare
+  v_grant record;
+begin
+  for v_grant in
+    select * from (values
+      ('flowgres_queue',     'flowgres_owner'),
+      ('flowgres_queue',     'flowgres_worker'),
+      ('flowgres_sql',       'flowgres_owner'),
+      ('flowgres_anonymous', 'flowgres_api'),
+      ('flowgres_user',      'flowgres_api'),
+      ('flowgres_user',      'flowgres_dba'),
+      ('flowgres_owner',     'flowgres_maintenance'),
+      ('flowgres_owner',     current_user),
+      ('flowgres_queue',     current_user)
+    ) as wanted (role, member)
+  loop
+    if v_grant.role <> v_grant.member and not exists (
+      select
+      from pg_auth_members as m
+      where m.roleid = v_grant.role::regrole
+        and m.member = v_grant.member::regrole
+        -- On 16 and later the creator of a role holds a grant without SET; a second one from itself adds it.
+        and coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
+    ) then
+      execute format('grant %I to %I', v_grant.role, v_grant.member);
+    end if;
+  end loop;
+end
+$$;
+
+do $$
+begin
+  if pg_has_role(current_user, 'pg_monitor', 'member')
+    and not pg_has_role('flowgres_monitor', 'pg_monitor', 'member')
+  then
+    grant pg_monitor to flowgres_monitor;
+  end if;
+exception
+  -- Without ADMIN on pg_monitor the role still reads schema monitor.
+  when insufficient_privilege then null;
+end
+$$;

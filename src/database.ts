@@ -1,0 +1,60 @@
+/** Connections: one place that knows how we talk to PostgreSQL. */
+import pg from 'pg';
+import { FlowgresError } from './errors.ts';
+
+// A bigint that fits a JavaScript number is one; ours are counters and sequences far below 2^53.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+
+/** A connection string with another database name. */
+export function withDatabase(url: string, database: string): string {
+  const changed = new URL(url);
+  changed.pathname = `/${encodeURIComponent(database)}`;
+  return changed.href;
+}
+
+/** One connection, for work that needs its own session. Connection failures come with a hint. */
+export async function connect(connectionString: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 10_000, keepAlive: true });
+  // Without a listener a lost idle connection would end the process; the next query reports it anyway.
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return client;
+  } catch (error) {
+    throw connectionFailure(connectionString, error);
+  }
+}
+
+export interface PoolOptions {
+  /** Most connections at a time; 10 when not given. */
+  max?: number;
+  /** Server settings of every connection, e.g. `{ statement_timeout: '5s' }`. */
+  settings?: Record<string, string>;
+  /** Shown in pg_stat_activity. */
+  name: string;
+}
+
+/** A pool whose lost connections are replaced, not fatal. */
+export function createPool(connectionString: string, options: PoolOptions): pg.Pool {
+  const settings = Object.entries(options.settings ?? {}).map(([name, value]) => `-c ${name}=${value}`);
+  const pool = new pg.Pool({
+    connectionString,
+    max: options.max ?? 10,
+    application_name: options.name,
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    ...(settings.length ? { options: settings.join(' ') } : {}),
+  });
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
+  return pool;
+}
+
+function connectionFailure(url: string, error: unknown): FlowgresError {
+  const { host, pathname, username } = new URL(url);
+  const reason = error instanceof Error ? error.message : String(error);
+  return new FlowgresError('DATABASE_UNREACHABLE', `Cannot connect to database ${pathname.slice(1)} on ${host} as ${username}: ${reason}`, {
+    hint: 'Check DATABASE_URL (postgres://user:password@host:port/database) and that the server accepts connections.',
+    cause: error,
+  });
+}

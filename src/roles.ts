@@ -1,0 +1,91 @@
+/** The cluster-wide roles: made before the migrations, since a migration belongs to one database only. */
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { connect, withDatabase } from './database.ts';
+
+/** Roles that log in; each process uses its own, so that none has more rights than its work needs. */
+export const LOGIN_ROLES = ['flowgres_api', 'flowgres_intake', 'flowgres_worker', 'flowgres_maintenance', 'flowgres_monitor'] as const;
+export type LoginRole = (typeof LOGIN_ROLES)[number];
+
+const ROLES_FILE = new URL('../sql/roles.sql', import.meta.url);
+/** Any constant will do: it serialises `flowgres roles` of parallel databases in one cluster. */
+const LOCK = 4_608_275_001;
+const ATTEMPTS = 20;
+
+/**
+ * Creates the roles, their memberships and passwords. Idempotent, and safe to run from many processes at once.
+ *
+ * @param adminUrl connection string of a superuser, or of a CREATEROLE user on 16 and later
+ * @param secret   the passwords are derived from it: see {@link rolePassword}
+ */
+export async function createRoles(adminUrl: string, secret: string): Promise<void> {
+  const sql = await readFile(ROLES_FILE, 'utf8');
+  const client = await connect(withDatabase(adminUrl, 'postgres'));
+  try {
+    await client.query('select pg_advisory_lock($1)', [LOCK]);
+    await retryConcurrentUpdate(() => client.query(sql));
+    for (const role of LOGIN_ROLES) {
+      const password = rolePassword(secret, role);
+      if (await canLogIn(adminUrl, role, password)) continue;
+      const verifier = client.escapeLiteral(scramVerifier(password));
+      await retryConcurrentUpdate(() => client.query(`alter role ${role} password ${verifier}`));
+    }
+  } finally {
+    await client.end();
+  }
+}
+
+/** The password of a role: derived, so that nobody has to keep five of them. */
+export function rolePassword(secret: string, role: LoginRole): string {
+  return createHmac('sha256', secret).update(role).digest('base64url');
+}
+
+/** `adminUrl` with the login of `role`. */
+export function roleUrl(adminUrl: string, secret: string, role: LoginRole): string {
+  const url = new URL(adminUrl);
+  url.username = role;
+  url.password = rolePassword(secret, role);
+  return url.href;
+}
+
+async function canLogIn(adminUrl: string, role: LoginRole, password: string): Promise<boolean> {
+  const url = new URL(withDatabase(adminUrl, 'postgres'));
+  url.username = role;
+  url.password = password;
+  const client = new pg.Client({ connectionString: url.href, connectionTimeoutMillis: 5_000 });
+  try {
+    await client.connect();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** Parallel clusters steps touch the same catalog rows; PostgreSQL then says XX000 `tuple concurrently updated`. */
+async function retryConcurrentUpdate(action: () => Promise<unknown>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await action();
+      return;
+    } catch (error) {
+      const concurrent = error instanceof pg.DatabaseError && /tuple concurrently|unique constraint/.test(error.message);
+      if (!concurrent || attempt === ATTEMPTS) throw error;
+      await delay(20 * attempt);
+    }
+  }
+}
+
+/** What PostgreSQL stores for a SCRAM password; sent instead of the password, so that no log ever holds it. */
+function scramVerifier(password: string): string {
+  const iterations = 4096;
+  const salt = randomBytes(16);
+  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
+  const hmac = (text: string) => createHmac('sha256', salted).update(text).digest();
+  const storedKey = createHash('sha256').update(hmac('Client Key')).digest('base64');
+  const serverKey = hmac('Server Key').toString('base64');
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
+}
