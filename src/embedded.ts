@@ -3,15 +3,18 @@
  *
  * It is started through `pg_ctl`, so it has its own session (Ctrl-C in the terminal reaches us, not it) and
  * outlives a `kill -9` of this process; the next start finds such an orphan by its lock file and replaces it.
+ * When the server itself dies it is started again on the same port.
  */
 import { execFile } from 'node:child_process';
-import { access, chown, constants, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, chown, constants, mkdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { arch, platform, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { FlowgresError } from './errors.ts';
+import { runsWith } from './process.ts';
+import { describeError } from './terminal.ts';
 
 const run = promisify(execFile);
 
@@ -19,10 +22,18 @@ const run = promisify(execFile);
 const MAJOR_VERSION = '18';
 const START_ATTEMPTS = 60;
 const RETRY_MS = 500;
+const SUPERVISE_MS = 500;
+/** A log that grew larger is begun anew at the next start. */
+const MAX_LOG_BYTES = 16 * 1024 ** 2;
+/** Below this a server does not start. */
+const NEEDED_BYTES = 4 * 1024 ** 2;
+/** What a dead server leaves behind for a moment: its lock file, its memory, its port. */
+const PASSING = /lock file .* already exists|could not bind|shared memory block .* is still in use/;
 
 export interface EmbeddedServer {
   /** Connection string of the administrator, without a database name: `postgres://postgres:…@127.0.0.1:5433`. */
   url: string;
+  port: number;
   /** Fast shutdown: open transactions are rolled back, everything committed is on disk. */
   stop(): Promise<void>;
 }
@@ -32,7 +43,7 @@ export interface EmbeddedOptions {
   folder: string;
   /** Password of the administrator. */
   password: string;
-  /** Port on 127.0.0.1; 0 takes any free one. */
+  /** Preferred port on 127.0.0.1; any free one when it is taken or not given. */
   port?: number;
   /** Server settings such as `{ shared_buffers: '512MB' }`. */
   settings?: Record<string, string>;
@@ -51,14 +62,47 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
   if (!(await exists(join(data, 'PG_VERSION')))) await initialize(binaries, options, data);
   await refuseOtherVersion(data);
   await stopOrphan(binaries, data);
-  const port = options.port || (await freePort());
+  const port = await freePort(options.port);
   await start(binaries, options, data, port);
+  const stopSupervising = supervise(data, () => start(binaries, options, data, port));
   return {
     url: `postgres://postgres:${encodeURIComponent(options.password)}@127.0.0.1:${port}`,
+    port,
     stop: async () => {
-      await asServerUser(binaries.pg_ctl, ['-D', data, '-m', 'fast', '-w', '-t', '8', 'stop']);
+      await stopSupervising();
+      await stopServer(binaries, data, 4);
     },
   };
+}
+
+/** Fast shutdown; when that takes too long, one that recovers at the next start. */
+async function stopServer(binaries: Binaries, data: string, seconds: number): Promise<void> {
+  const stop = (mode: string) => asServerUser(binaries.pg_ctl, ['-D', data, '-m', mode, '-w', '-t', String(seconds), 'stop']);
+  await stop('fast').catch(() => stop('immediate').catch(() => undefined));
+}
+
+/** Starts the server again when its process is gone. Returns what ends the watch. */
+function supervise(data: string, restart: () => Promise<void>): () => Promise<void> {
+  const stopped = new AbortController();
+  const watch = async () => {
+    while (!stopped.signal.aborted) {
+      await delay(SUPERVISE_MS, undefined, { signal: stopped.signal, ref: false }).catch(() => undefined);
+      if (stopped.signal.aborted || (await runsWith(await postmaster(data), data))) continue;
+      console.error('The embedded PostgreSQL ended; starting it again.');
+      await restart().catch((error: unknown) => console.error(describeError(error)));
+    }
+  };
+  const watching = watch();
+  return async () => {
+    stopped.abort();
+    await watching;
+  };
+}
+
+/** The process in the server's lock file; 0 when there is none. */
+async function postmaster(data: string): Promise<number> {
+  const text = await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '');
+  return Number(text.split('\n', 1)[0]) || 0;
 }
 
 async function findBinaries(): Promise<Binaries> {
@@ -93,7 +137,7 @@ async function initialize(binaries: Binaries, options: EmbeddedOptions, data: st
     ]);
   } catch (error) {
     await rm(data, { recursive: true, force: true });
-    throw startFailure(error, options.folder);
+    throw await startFailure(error, options.folder);
   } finally {
     await rm(passwordFile, { force: true });
   }
@@ -107,10 +151,15 @@ async function refuseOtherVersion(data: string): Promise<void> {
   });
 }
 
-/** A server left behind by a `kill -9` of its parent is stopped, so that the new start has its own settings and port. */
+/**
+ * A server left behind by a `kill -9` of its parent is stopped, so that the new start has its own settings and port.
+ * A lock file whose number now belongs to another program would stop PostgreSQL from starting: it is removed.
+ */
 async function stopOrphan(binaries: Binaries, data: string): Promise<void> {
-  if (!(await exists(join(data, 'postmaster.pid')))) return;
-  await asServerUser(binaries.pg_ctl, ['-D', data, '-m', 'fast', '-w', '-t', '30', 'stop']).catch(() => undefined);
+  const pid = await postmaster(data);
+  if (!pid) return;
+  if (await runsWith(pid, data)) await stopServer(binaries, data, 15);
+  else await rm(join(data, 'postmaster.pid'), { force: true });
 }
 
 async function start(binaries: Binaries, options: EmbeddedOptions, data: string, port: number): Promise<void> {
@@ -118,36 +167,42 @@ async function start(binaries: Binaries, options: EmbeddedOptions, data: string,
   const flags = Object.entries(settings).map(([name, value]) => `-c ${name}='${value}'`);
   const log = join(options.folder, 'postgres.log');
   const owner = await serverUser();
-  await writeFile(log, '', { flag: 'a', mode: 0o600 });
+  await writeFile(log, '', { flag: (await sizeOf(log)) > MAX_LOG_BYTES ? 'w' : 'a', mode: 0o600 });
   if (owner) await chown(log, owner.uid, owner.gid);
-  // A dead server's lock file can outlive it for some two seconds, until its zombie is reaped.
+  // A dead server can stand in the way for some two seconds, until its zombie is reaped.
   for (let attempt = 1; ; attempt += 1) {
+    const logged = await sizeOf(log);
     try {
       await asServerUser(binaries.pg_ctl, ['-D', data, '-l', log, '-w', '-t', '60', '-o', `-p ${port} ${flags.join(' ')}`, 'start']);
       return;
     } catch (error) {
-      const tail = (await readFile(log, 'utf8').catch(() => '')).split('\n').slice(-20).join('\n');
-      if (attempt === START_ATTEMPTS || !/lock file .* already exists|could not bind/.test(tail)) {
-        throw startFailure(error, options.folder, tail);
-      }
+      const tail = (await readFile(log)).subarray(logged).toString();
+      if (attempt === START_ATTEMPTS || !PASSING.test(tail)) throw await startFailure(error, options.folder, tail);
       await delay(RETRY_MS);
     }
   }
 }
 
-function startFailure(error: unknown, folder: string, log = ''): FlowgresError {
+async function startFailure(error: unknown, folder: string, log = ''): Promise<FlowgresError> {
   const text = `${error instanceof Error ? error.message : String(error)}\n${log}`;
-  if (/No space left on device|ENOSPC/.test(text)) {
-    return new FlowgresError('DISK_FULL', `The disk of ${folder} is full.`, { hint: 'Free some space, or set FLOWGRES_DATA to a folder on another disk.' });
-  }
+  // On a full disk the server cannot even log why it stopped.
+  const { bavail, bsize } = await statfs(folder);
+  if (/No space left on device|ENOSPC/.test(text) || bavail * bsize < NEEDED_BYTES) return diskFull(folder, error);
   const reason = /(?:FATAL|error):\s*(.*)/.exec(text)?.[1] ?? text.trim().split('\n').at(-1) ?? 'unknown';
   return new FlowgresError('EMBEDDED_START', `The embedded PostgreSQL in ${folder} did not start: ${reason}`, {
     hint: `See ${join(folder, 'postgres.log')}, or set DATABASE_URL to use another server.`,
   });
 }
 
+export function diskFull(folder: string, cause?: unknown): FlowgresError {
+  return new FlowgresError('DISK_FULL', `The disk of ${folder} is full.`, {
+    hint: 'Free some space, or set FLOWGRES_DATA to a folder on another disk.',
+    cause,
+  });
+}
+
 /**
- * PostgreSQL refuses to run as root. As root it runs as the user `postgres`, with the one capability it needs to
+ * PostgreSQL refuses to run as root. As root it runs as the user `postgres`, with the one capability that it needs to
  * reach a folder below a parent that only root may enter (such as a fresh temporary folder).
  */
 async function asServerUser(file: string, args: string[]): Promise<void> {
@@ -156,7 +211,7 @@ async function asServerUser(file: string, args: string[]): Promise<void> {
     await run(file, args);
     return;
   }
-  const capabilities = '+dac_override,+dac_read_search';
+  const capabilities = '+dac_override';
   await run('setpriv', [
     `--reuid=${owner.uid}`,
     `--regid=${owner.gid}`,
@@ -199,15 +254,23 @@ async function serverUser(): Promise<ServerUser | null> {
   return cachedUser;
 }
 
-function freePort(): Promise<number> {
+/** The preferred port if nobody listens there, else any free one. */
+function freePort(preferred = 0): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
+    probe.once('error', (error: NodeJS.ErrnoException) => (preferred && error.code === 'EADDRINUSE' ? resolve(freePort()) : reject(error)));
+    probe.listen(preferred, '127.0.0.1', () => {
       const address = probe.address();
       probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
     });
   });
+}
+
+function sizeOf(path: string): Promise<number> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => 0,
+  );
 }
 
 async function exists(path: string): Promise<boolean> {

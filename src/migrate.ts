@@ -1,31 +1,52 @@
 /** Brings a database to the newest schema: roles, database, queue, then the committed migrations. */
 import { fileURLToPath } from 'node:url';
-import { type Logger, type Settings, compile, migrate as applyCommitted } from 'graphile-migrate';
-import { Logger as GraphileLogger } from '@graphile/logger';
-import { runMigrations } from 'graphile-worker';
+import { Logger as MigrateLogger, type Settings, compile, migrate as applyCommitted } from 'graphile-migrate';
+// Not part of its index: see releaseConnections().
+import { clearAllPools } from 'graphile-migrate/dist/pg.js';
+import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
 import pg from 'pg';
 import { connect, withDatabase } from './database.ts';
 import { createRoles } from './roles.ts';
 
 const MIGRATIONS = fileURLToPath(new URL('../migrations', import.meta.url));
-const silent: Logger = new GraphileLogger(() => () => undefined);
+const silent = () => () => undefined;
 
-/** Everything `flowgres migrate` does. Idempotent. */
+/** Any constant will do: migrations of one database run one after the other. */
+const LOCK = 4_608_275_002;
+
+/** Everything `flowgres migrate` does. Idempotent, and safe to run from several processes at once. */
 export async function migrate(adminUrl: string, secret: string): Promise<void> {
   await createRoles(adminUrl, secret);
   await createDatabase(adminUrl);
-  await prepareDatabase(adminUrl);
-  await applyCommitted(migrationSettings(adminUrl));
+  const client = await connect(adminUrl);
+  try {
+    await client.query('select pg_advisory_lock($1)', [LOCK]);
+    await prepareDatabase(adminUrl);
+    await applyCommitted(migrationSettings(adminUrl));
+  } finally {
+    releaseConnections();
+    await client.end();
+  }
 }
 
-/** The settings that graphile-migrate's own commands read from `.gmrc`. */
+/**
+ * graphile-migrate keeps its connections for 200 ms after use, and ends the process when the server closes one:
+ * a server stopped right after a migration would look like a crash.
+ */
+export function releaseConnections(): void {
+  clearAllPools();
+}
+
+/** The settings that graphile-migrate's own command line reads from `.gmrc`. */
 export function migrationSettings(adminUrl: string): Settings {
   return {
     connectionString: adminUrl,
     rootConnectionString: withDatabase(adminUrl, 'postgres'),
     migrationsFolder: MIGRATIONS,
     pgSettings: { search_path: 'public' },
-    logger: silent,
+    afterReset: [{ _: 'command', command: 'node scripts/prepare-database.ts' }],
+    blankMigrationContent: '-- The migration in the making; README.md says how to write one.\n',
+    logger: new MigrateLogger(silent),
   };
 }
 
@@ -61,5 +82,5 @@ export async function prepareDatabase(adminUrl: string): Promise<void> {
   }
   const queueUrl = new URL(adminUrl);
   queueUrl.searchParams.set('options', '-c role=flowgres_queue');
-  await runMigrations({ connectionString: queueUrl.href, logger: silent });
+  await runMigrations({ connectionString: queueUrl.href, logger: new WorkerLogger(silent) });
 }

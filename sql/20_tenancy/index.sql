@@ -1,1 +1,8 @@
--- (empty so far)
+-- Tenancy: who there is, which organization a request acts for, and what it may see.
+
+--!include 20_tenancy/secrets.sql
+--!include 20_tenancy/tables.sql
+--!include 20_tenancy/context.sql
+--!include 20_tenancy/organizations.sql
+--!include 20_tenancy/tokens.sql
+--!include 20_tenancy/policies.sql

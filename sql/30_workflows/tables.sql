@@ -104,13 +104,21 @@ create type engine.expression_part as (
   source_nodes int[], -- for nodes.<id> its place in the plan, else 0
   path jsonpath,
   many boolean,      -- the result is an array even when one item is found
-  filters jsonb      -- [{"name": "upper", "arguments": []}, …], null when none
+  filters jsonb,     -- [{"name": "pad", "arguments": [{"value": 8}, {"path": 1}]}, …], null when none
+  argument_paths jsonpath[], -- of filters; with them every source is a variable
+  max_input int,     -- bytes that the sources may have together
+  position int       -- the 1-based character of the property at which it stands
 );
 
 create type engine.expression as (
   place text[],      -- where in the properties the result goes
   kind text,         -- value: the one part keeps its type; text: parts are joined; predicate: true or false; each: see filter
-  parts engine.expression_part[]
+  parts engine.expression_part[], -- null when the expression is plain: a path from one source to one item, no filters.
+  source text,       -- Plain expressions are what most nodes have, so they are kept flat: input, prev, nodes, …
+  source_node int,
+  path jsonpath,
+  max_input int,
+  position int
 );
 
 -- One node, ready to run. Nodes stand in topological order, so one pass from the first to the last settles all that can be.
@@ -133,16 +141,27 @@ create type engine.plan_node as (
   timeout_ms int,
   disabled boolean,
   strict boolean,    -- an unknown predicate is an error
-  leaf boolean,      -- has no outgoing connection
+  uses_inputs boolean, -- an expression reads `inputs`
   credentials jsonb, -- {"auth": "crm"}
-  pin jsonb          -- the output to take in a test run
+  pin jsonb,         -- the output to take in a test run
+  retry_jitter boolean -- false: the delays between attempts are not random
 );
+
+create function engine.plan_ids(p_nodes engine.plan_node[])
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array_agg((p_nodes[place]).id order by place) from generate_subscripts(p_nodes, 1) as place
+$$;
 
 create table engine.plans (
   organization_id uuid not null,
   workflow_id uuid not null,
   version int not null,
   nodes engine.plan_node[] not null,
+  ids text[] not null generated always as (engine.plan_ids(nodes)) stored,
   vars text[] not null default '{}', -- names of the variables that expressions read
   settings jsonb not null,
   constraint plans_pkey primary key (organization_id, workflow_id, version),

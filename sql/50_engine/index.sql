@@ -1,1 +1,14 @@
--- (empty so far)
+-- The engine: starts runs, moves them on, and finds those that nothing would move.
+
+--!include 50_engine/tables.sql
+--!include 50_engine/advance.sql
+--!include 50_engine/write.sql
+--!include 50_engine/plan.sql
+--!include 50_engine/start.sql
+--!include 50_engine/load.sql
+--!include 50_engine/begin.sql
+--!include 50_engine/complete.sql
+--!include 50_engine/end.sql
+--!include 50_engine/recover.sql
+--!include 50_engine/live.sql
+--!include 50_engine/verify.sql

@@ -1,0 +1,17 @@
+/** Moves migrations/current.sql to migrations/committed after trying it on a fresh server: npm run db:commit -- "message" */
+import { commit, defaultLogger } from 'graphile-migrate';
+import { withDatabase } from '../src/database.ts';
+import { migrate, migrationSettings, releaseConnections } from '../src/migrate.ts';
+import { startTemporary } from '../test/helpers/server.ts';
+
+const [message] = process.argv.slice(2);
+const server = await startTemporary();
+try {
+  const url = withDatabase(server.url, 'flowgres');
+  await migrate(url, 'commit');
+  const shadowConnectionString = withDatabase(server.url, 'flowgres_shadow');
+  await commit({ ...migrationSettings(url), shadowConnectionString, logger: defaultLogger }, message);
+} finally {
+  releaseConnections();
+  await server.stop();
+}

@@ -1,0 +1,26 @@
+-- kind: code
+-- Who sees which row. Every qual is an equality with, or a membership in, something computed once per query.
+
+drop policy if exists users_flowgres_user_select on public.users;
+create policy users_flowgres_user_select on public.users
+  for select to flowgres_user
+  using (
+    id = (select public.current_user_id())
+    or id = any (array(
+      select m.user_id
+      from public.organization_users as m
+      where m.organization_id = (select public.current_organization_id())
+    ))
+  );
+
+drop policy if exists organizations_flowgres_user_select on public.organizations;
+create policy organizations_flowgres_user_select on public.organizations
+  for select to flowgres_user
+  using (id = any ((select private.visible_organization_ids())::uuid[]));
+
+drop policy if exists organization_users_flowgres_user_select on public.organization_users;
+create policy organization_users_flowgres_user_select on public.organization_users
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.users, public.organizations, public.organization_users to flowgres_user, flowgres_dba;

@@ -1,0 +1,127 @@
+-- kind: code
+-- API tokens: the secret is shown once, by create_api_token; afterwards only its hash exists.
+
+create or replace function private.scopes()
+  returns table (scope text, allows text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('workflows:read',     'read workflows and their versions'),
+    ('workflows:write',    'create, change, publish and archive workflows'),
+    ('runs:read',          'read runs, their events and logs'),
+    ('runs:write',         'start and cancel runs'),
+    ('organization:read',  'read the organization, its members and tokens'),
+    ('organization:write', 'change the organization, its members and tokens')
+$$;
+
+create or replace function private.api_token(p_token private.api_tokens)
+  returns public.api_token
+  language sql
+  immutable
+as $$
+  select
+    p_token.id, p_token.name, p_token.prefix, p_token.scopes, p_token.user_id,
+    p_token.created_at, p_token.expires_at, p_token.revoked_at
+$$;
+
+create or replace function public.create_api_token(
+  name text,
+  scopes text[],
+  expires_at timestamptz default null
+)
+  returns public.new_api_token
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_secret constant text := 'fg_' || private.random_secret(32);
+  v_scope text;
+  v_token private.api_tokens;
+begin
+  perform private.require_scope('organization:write');
+  foreach v_scope in array coalesce(scopes, '{}') loop
+    if v_scope is null or v_scope not in (select s.scope from private.scopes() as s) then
+      perform private.raise_error(
+        'VALIDATION_FAILED',
+        format('There is no scope %s.', coalesce(v_scope, 'null')),
+        'Scopes: ' || (select string_agg(s.scope, ', ') from private.scopes() as s) || '.'
+      );
+    end if;
+    -- A token cannot make a mightier one.
+    perform private.require_scope(v_scope);
+  end loop;
+  if expires_at <= engine.now() then
+    perform private.raise_error('VALIDATION_FAILED', 'The token would have expired already.', 'Give a later expires_at, or none.');
+  end if;
+
+  insert into private.api_tokens (organization_id, user_id, name, prefix, token_hash, scopes, expires_at)
+  values (
+    v_organization_id, public.current_user_id(), create_api_token.name, left(v_secret, 9),
+    private.hash_secret(v_secret), create_api_token.scopes, create_api_token.expires_at
+  )
+  returning * into v_token;
+  return row(v_secret, private.api_token(v_token));
+exception
+  when check_violation or not_null_violation then
+    perform private.raise_error('VALIDATION_FAILED', 'A token needs a name of 1 to 200 characters and at least one scope.');
+    return null;
+end
+$$;
+comment on function public.create_api_token(text, text[], timestamptz) is
+  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
+
+create or replace function public.revoke_api_token(id uuid)
+  returns public.api_token
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_token private.api_tokens;
+begin
+  perform private.require_scope('organization:write');
+  update private.api_tokens as t
+  set revoked_at = coalesce(t.revoked_at, engine.now())
+  where t.id = revoke_api_token.id and t.organization_id = v_organization_id
+  returning * into v_token;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such token in this organization.');
+  end if;
+  if v_token.user_id is distinct from public.current_user_id() then
+    perform private.require_role('admin');
+  end if;
+  return private.api_token(v_token);
+end
+$$;
+comment on function public.revoke_api_token(uuid) is
+  'Ends a token, one''s own or, as an admin, anyone''s; requests with it are refused within 5 seconds. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from revoke_api_token(''0190…'');';
+
+create or replace function public.api_tokens()
+  returns setof public.api_token
+  language sql
+  stable
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  rows 10
+as $$
+  select token.*
+  from private.api_tokens as t
+  cross join lateral private.api_token(t) as token
+  where t.organization_id = public.current_organization_id() and private.has_scope('organization:read')
+  order by t.created_at desc, t.id desc
+$$;
+comment on function public.api_tokens() is
+  'The tokens of the current organization, newest first, without their secrets. Example: select name, prefix, expires_at from api_tokens();';
+
+grant execute on function
+  public.create_api_token(text, text[], timestamptz),
+  public.revoke_api_token(uuid),
+  public.api_tokens()
+  to flowgres_user, flowgres_dba;

@@ -1,0 +1,219 @@
+-- kind: code
+-- Expressions that are not plain: several sources, filters, texts with expressions in them, conditions for each item,
+-- and everything on strict nodes. Like resolve.sql: no queries, nothing but the arguments.
+
+-- One result, or an array when there are several or the path asks for many; nothing is null.
+create or replace function engine.result_value(p_found jsonb, p_many boolean)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when p_many or jsonb_array_length(p_found) > 1 then p_found else coalesce(p_found -> 0, 'null') end
+$$;
+
+-- The items at a path. A strict node fails on what a path cannot do (divide by zero, read a text as a number); other
+-- nodes find nothing there.
+create or replace function engine.query_path(
+  p_target jsonb,
+  p_path jsonpath,
+  p_variables jsonb,
+  p_strict boolean,
+  p_place text[],
+  p_position int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if not coalesce(p_strict, false) then
+    return jsonb_path_query_array(p_target, p_path, p_variables, true);
+  end if;
+  begin
+    return jsonb_path_query_array(p_target, p_path, p_variables, false);
+  exception
+    when data_exception then
+      return engine.expression_failed('EXPRESSION_FAILED', sqlerrm, p_place, p_position);
+  end;
+end
+$$;
+
+-- Every source of a part as a jsonpath variable.
+create or replace function engine.source_variables(
+  p_part engine.expression_part,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_variables jsonb := '{}';
+begin
+  for v_place in 1 .. cardinality(p_part.sources) loop
+    v_variables := v_variables || jsonb_build_object(p_part.sources[v_place], engine.source_value(
+      split_part(p_part.sources[v_place], '.', 1), p_part.source_nodes[v_place],
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    ));
+  end loop;
+  return v_variables;
+end
+$$;
+
+-- The value of one part of an expression.
+create or replace function engine.part_value(
+  p_part engine.expression_part,
+  p_place text[],
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_variables jsonb := '{}';
+  v_target jsonb := 'null';
+  v_value jsonb;
+begin
+  if cardinality(p_part.sources) = 1 and p_part.argument_paths is null then
+    v_target := engine.source_value(
+      split_part(p_part.sources[1], '.', 1), p_part.source_nodes[1],
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+  else
+    v_variables := engine.source_variables(
+      p_part, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+  end if;
+  if pg_column_size(v_target) + pg_column_size(v_variables) > p_part.max_input then
+    perform engine.input_too_large(p_part.max_input, p_place, p_part.position);
+  end if;
+
+  v_value := engine.result_value(
+    engine.query_path(v_target, p_part.path, v_variables, p_strict, p_place, p_part.position), p_part.many
+  );
+  if p_part.filters is not null then
+    v_value := engine.apply_filters(v_value, p_part, v_variables, p_place);
+  end if;
+  if pg_column_size(v_value) > 1048576 then
+    perform engine.expression_failed('EXPRESSION_TOO_LARGE', 'a result has at most 1 MiB', p_place, p_part.position);
+  end if;
+  return v_value;
+end
+$$;
+
+-- A value inside a text: texts as they are, null as nothing, arrays and objects as JSON.
+create or replace function engine.text_of(p_value jsonb)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(p_value #>> '{}', '')
+$$;
+
+-- A condition for each item of the property `items` beside it: an array of true and false.
+create or replace function engine.evaluate_each(
+  p_expression engine.expression,
+  p_properties jsonb,
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_items constant jsonb := p_properties #> (trim_array(p_expression.place, 1) || 'items');
+  v_part constant engine.expression_part := p_expression.parts[1];
+  v_truths text[] := '{}';
+begin
+  if jsonb_typeof(v_items) <> 'array' then
+    return '[]';
+  end if;
+  for v_index in 0 .. jsonb_array_length(v_items) - 1 loop
+    v_truths[v_index + 1] := engine.truth(
+      jsonb_build_array(engine.part_value(
+        v_part, p_expression.place, p_strict,
+        p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, v_items -> v_index, v_index
+      )),
+      p_strict, p_expression.place, v_part.position
+    )::text;
+  end loop;
+  return ('[' || array_to_string(v_truths, ',') || ']')::jsonb;
+end
+$$;
+
+create or replace function engine.evaluate(
+  p_expression engine.expression,
+  p_properties jsonb,
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_part engine.expression_part;
+  v_text text := '';
+  v_value jsonb;
+begin
+  if p_expression.kind = 'each' then
+    return engine.evaluate_each(
+      p_expression, p_properties, p_strict, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars
+    );
+  end if;
+
+  foreach v_part in array p_expression.parts loop
+    if v_part.literal is not null then
+      v_text := v_text || v_part.literal;
+      continue;
+    end if;
+    v_value := engine.part_value(
+      v_part, p_expression.place, p_strict,
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+    if p_expression.kind = 'value' then
+      return v_value;
+    elsif p_expression.kind = 'predicate' then
+      return engine.truth(jsonb_build_array(v_value), p_strict, p_expression.place, v_part.position);
+    end if;
+    v_text := v_text || engine.text_of(v_value);
+    if octet_length(v_text) > 1048576 then
+      perform engine.expression_failed(
+        'EXPRESSION_TOO_LARGE', 'a text has at most 1 MiB', p_expression.place, v_part.position
+      );
+    end if;
+  end loop;
+  return to_jsonb(v_text);
+end
+$$;

@@ -1,0 +1,13 @@
+-- kind: state
+-- What is wrong with a definition.
+
+create type public.workflow_problem as (
+  pointer text,
+  code text,
+  message text
+);
+comment on type public.workflow_problem is 'Something that keeps a workflow definition from being published.';
+comment on column public.workflow_problem.pointer is 'JSON pointer to the place in the definition, such as /nodes/2/properties/url.';
+comment on column public.workflow_problem.code is 'What kind of problem it is, such as UNKNOWN_TYPE. docs/nodes.md lists them.';
+comment on column public.workflow_problem.message is 'What is wrong and what would be right.';
+grant usage on type public.workflow_problem to flowgres_user, flowgres_dba;

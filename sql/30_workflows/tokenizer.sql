@@ -1,0 +1,83 @@
+-- kind: code
+-- Cuts texts with expressions into pieces, and expressions into tokens. Used when a workflow is validated or compiled,
+-- never when it runs.
+
+-- The tokens of an expression, white space included, so that joined together they are the expression again.
+create or replace function engine.tokenize(p_text text)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(array_agg(m.match[1] order by m.place), '{}')
+  from regexp_matches(
+    p_text,
+    '("(?:[^"\\]|\\.)*"'
+    || '|''(?:[^''\\]|\\.)*'''
+    || '|\s+'
+    || '|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?'
+    || '|\*\*|==|!=|<>|<=|>=|&&|\|\|'
+    || '|[^][?%$.{}()|&!=<>@#,*:+/\\"''\s-]+'
+    || '|.)',
+    'g'
+  ) with ordinality as m (match, place)
+$$;
+
+-- The pieces of a text: literal ones, and what stands between {{ and }}. `\{{` is a literal {{. An expression ends at the
+-- first }} outside of its string literals. start_at is the 1-based character after {{.
+create or replace function engine.split_template(p_text text)
+  returns table (literal text, expression text, start_at int, error text)
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_rest text := p_text;
+  v_literal text := '';
+  v_at int;
+  v_body text;
+begin
+  start_at := 1;
+  if (length(p_text) - length(replace(p_text, '{{', ''))) / 2 > 1000 then
+    error := 'a text holds at most 1,000 expressions';
+    return next;
+    return;
+  end if;
+  loop
+    v_at := strpos(v_rest, '{{');
+    if v_at > 1 and substr(v_rest, v_at - 1, 1) = '\' then
+      v_literal := v_literal || left(v_rest, v_at - 2) || '{{';
+      v_rest := substr(v_rest, v_at + 2);
+      start_at := start_at + v_at + 1;
+      continue;
+    end if;
+
+    literal := v_literal || case v_at when 0 then v_rest else left(v_rest, v_at - 1) end;
+    v_literal := '';
+    if literal <> '' then
+      return next;
+    end if;
+    exit when v_at = 0;
+
+    literal := null;
+    start_at := start_at + v_at + 1;
+    v_rest := substr(v_rest, v_at + 2);
+    v_body := substring(
+      left(v_rest, 4200) from '^((?:[^"''}]|"(?:[^"\\]|\\.)*"|''(?:[^''\\]|\\.)*''|\}(?!\}))*)\}\}'
+    );
+    if v_body is null then
+      error := case
+        when length(v_rest) > 4200 then 'an expression has at most 4,096 characters; or }} is missing'
+        else '}} is missing, or the quote of a text; a literal {{ is written \{{'
+      end;
+      return next;
+      return;
+    end if;
+    expression := v_body;
+    return next;
+    expression := null;
+    start_at := start_at + length(v_body) + 2;
+    v_rest := substr(v_rest, length(v_body) + 3);
+  end loop;
+end
+$$;

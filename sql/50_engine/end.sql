@@ -1,0 +1,62 @@
+-- kind: code
+-- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
+
+create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_run public.workflow_runs;
+  v_last engine.log_entry;
+  v_change engine.run_change;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  v_run := v_loaded.run;
+  if v_run.id is null or v_run.finished_at is not null then
+    return v_run;
+  end if;
+  v_last := v_loaded.log[cardinality(v_loaded.log)];
+  v_last.seq := v_last.seq + 1;
+  v_last.ts := greatest(v_now, v_last.ts + interval '1 microsecond');
+  v_last.type := p_type;
+  v_last.payload := p_payload;
+  v_change := engine.run_change(v_run.id, v_last, false, v_run.status);
+  perform engine.write_batch(
+    array[row(v_run.organization_id, v_run.id, v_last.seq, v_last.ts, v_last.type, p_payload)::engine.new_event],
+    null, null, array[v_change], null
+  );
+  v_run.status := v_change.status;
+  v_run.finished_at := v_change.finished_at;
+  v_run.error := v_change.error;
+  return v_run;
+end
+$$;
+
+-- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
+create or replace function engine.cancel_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
+  returns public.workflow_runs
+  language sql
+  volatile
+as $$
+  select engine.end_run(
+    p_run_id, 'run.canceled', jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
+  )
+$$;
+
+create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message text)
+  returns public.workflow_runs
+  language sql
+  volatile
+  security definer -- definer because runs, events, steps and jobs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+  select engine.end_run(
+    p_run_id, 'run.failed',
+    jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
+  )
+$$;
+
+grant execute on function engine.fail_run(uuid, text, text) to flowgres_worker, flowgres_dba;

@@ -1,0 +1,105 @@
+-- kind: code
+-- News of runs for those who wait: subscriptions and webhooks that answer with a result. NOTIFY carries ids only, since
+-- any role may listen; whoever hears one reads again under its own rights.
+
+create or replace function engine.listen(p_listener uuid)
+  returns void
+  language sql
+  volatile
+  security definer -- definer because engine.listeners is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  insert into engine.listeners (id, seen_at)
+  values (p_listener, clock_timestamp())
+  on conflict (id) do update set seen_at = excluded.seen_at;
+$$;
+
+create or replace function engine.unlisten(p_listener uuid)
+  returns void
+  language sql
+  volatile
+  security definer -- definer because engine.listeners is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  delete from engine.listeners as l
+  where l.id = p_listener
+    or l.seen_at < clock_timestamp() - interval '1 hour'
+$$;
+
+-- A transaction that notifies holds one lock of the whole server until it has committed, so nobody listening means none.
+create or replace function engine.notify(p_run_ids uuid[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if exists (select from engine.listeners as l where l.seen_at > clock_timestamp() - interval '15 seconds') then
+    perform pg_notify(
+      'flowgres_runs',
+      case when cardinality(p_run_ids) <= 100 then to_json(p_run_ids)::text else '"many"' end
+    );
+  end if;
+end
+$$;
+
+-- What a webhook answers with, for many that wait at once.
+create or replace function engine.run_answers(p_ids uuid[])
+  returns table (
+    run_id uuid,
+    status text,
+    output jsonb,
+    response jsonb,
+    error jsonb
+  )
+  language plpgsql
+  stable
+  security definer -- definer because the intake reads no table
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time((select min(i::text)::uuid from unnest(p_ids) as i));
+begin
+  return query
+  select
+    r.id,
+    r.status,
+    max(e.payload -> 'output') filter (where e.type = 'run.succeeded'),
+    max(e.payload - 'node') filter (where e.type = 'run.responded'),
+    r.error
+  from public.workflow_runs as r
+  left join public.workflow_events as e
+    on e.run_id = r.id
+    and e.ts >= v_from
+    and e.type in ('run.succeeded', 'run.responded')
+  where r.id = any (p_ids)
+  group by r.id, r.status, r.error;
+end
+$$;
+
+create or replace function engine.append_logs(p_logs jsonb)
+  returns int
+  language sql
+  volatile
+  security definer -- definer because logs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+  with written as (
+    insert into public.workflow_run_logs (organization_id, run_id, node, level, message, context, ts)
+    select
+      (l ->> 'organizationId')::uuid,
+      (l ->> 'runId')::uuid,
+      l ->> 'node',
+      coalesce(l ->> 'level', 'info'),
+      left(coalesce(l ->> 'message', ''), 65536),
+      l -> 'context',
+      engine.now()
+    from jsonb_array_elements(p_logs) as l
+    returning 1
+  )
+  select count(*)::int from written
+$$;
+
+grant execute on function engine.listen(uuid), engine.unlisten(uuid) to flowgres_api, flowgres_intake;
+grant execute on function engine.run_answers(uuid[]) to flowgres_intake, flowgres_dba;
+grant execute on function engine.append_logs(jsonb) to flowgres_worker;

@@ -1,0 +1,166 @@
+-- kind: code
+-- Small questions about a plan, and what the outside is shown of it.
+
+-- The trigger that a start fires when it names none: the first of its own kind, else the first.
+create or replace function engine.trigger_for(p_nodes engine.plan_node[], p_mode text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  c_wanted constant text := case p_mode when 'retry' then 'manual' else p_mode end || 'Trigger@';
+  v_node engine.plan_node;
+  v_first text;
+begin
+  foreach v_node in array p_nodes loop
+    if v_node.kind = 'trigger' then
+      if starts_with(v_node.type, c_wanted) then
+        return v_node.id;
+      end if;
+      v_first := coalesce(v_first, v_node.id);
+    end if;
+  end loop;
+  return v_first;
+end
+$$;
+
+-- When a timer fires: `until` is a time, `seconds` counts from when the wait was reached.
+create or replace function engine.wait_until(p_properties jsonb, p_at timestamptz)
+  returns timestamptz
+  language plpgsql
+  stable
+  set timezone = 'UTC'
+as $$
+declare
+  v_until timestamptz;
+begin
+  begin
+    v_until := coalesce(
+      (p_properties ->> 'until')::timestamptz,
+      p_at + make_interval(secs => (p_properties ->> 'seconds')::double precision)
+    );
+  exception
+    when data_exception then
+      perform private.raise_error(
+        'INVALID_ARGUMENT',
+        'A wait needs `until`, a time such as 2026-11-21T12:00:00Z, or `seconds`, a number.'
+      );
+  end;
+  if v_until is null or v_until > p_at + interval '5 years' then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'A wait ends at a time within the next five years.'
+    );
+  end if;
+  return v_until;
+end
+$$;
+
+create or replace function engine.response_of(p_properties jsonb, p_prev jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_build_object(
+    'status', coalesce(p_properties -> 'status', '200'),
+    'headers', coalesce(p_properties -> 'headers', '{}'),
+    'body', case when p_properties ? 'body' then p_properties -> 'body' else coalesce(p_prev, 'null') end
+  )
+$$;
+
+-- What a worker gets to do a step.
+create or replace function engine.task(
+  p_run public.workflow_runs,
+  p_node engine.plan_node,
+  p_step engine.opened_step,
+  p_attempt int
+)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'organizationId', p_run.organization_id,
+    'workflowId', p_run.workflow_id,
+    'version', p_run.version,
+    'runId', p_run.id,
+    'node', p_node.id,
+    'type', p_node.type,
+    'kind', p_node.kind,
+    'attempt', p_attempt,
+    'properties', p_step.properties,
+    'credentials', p_node.credentials,
+    'timeoutMs', p_node.timeout_ms,
+    -- In a retried run it names the original run, so that the peer can tell a crashed request from a new one.
+    'idempotencyKey', coalesce(p_run.retry_of, p_run.id) || '/' || p_node.id,
+    'input', p_step.prev
+  )
+$$;
+
+-- A time as JSON has it, whatever the session's time zone.
+create or replace function engine.iso_time(p_at timestamptz)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- What expressions see as $.run.
+create or replace function engine.run_context(
+  p_id uuid,
+  p_mode text,
+  p_started_at timestamptz,
+  p_workflow_id uuid
+)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_build_object(
+    'id', p_id,
+    'mode', p_mode,
+    'startedAt', engine.iso_time(p_started_at),
+    'workflow', p_workflow_id
+  )
+$$;
+
+-- The row of a run as its last events leave it; null when they did not change it.
+create or replace function engine.run_change(
+  p_run_id uuid,
+  p_last engine.log_entry,
+  p_waiting boolean,
+  p_status text
+)
+  returns engine.run_change
+  language plpgsql
+  immutable
+as $$
+declare
+  v_change engine.run_change;
+begin
+  v_change.run_id := p_run_id;
+  case p_last.type
+    when 'run.succeeded' then
+      v_change.status := 'success';
+      v_change.finished_at := p_last.ts;
+    when 'run.failed' then
+      v_change.status := 'error';
+      v_change.finished_at := p_last.ts;
+      v_change.error := (p_last.payload -> 'error') || jsonb_strip_nulls(
+        jsonb_build_object('node', p_last.payload -> 'node')
+      );
+    when 'run.canceled' then
+      v_change.status := 'canceled';
+      v_change.finished_at := p_last.ts;
+    else
+      v_change.status := case when p_waiting then 'waiting' else 'running' end;
+      if v_change.status = p_status then
+        return null;
+      end if;
+  end case;
+  return v_change;
+end
+$$;

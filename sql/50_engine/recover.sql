@@ -1,0 +1,255 @@
+-- kind: code
+-- What keeps runs moving when processes die: heartbeats extend leases, the reconciler hands on what nobody holds any more.
+
+-- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
+-- ended, or another attempt has taken over.
+create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null)
+  returns table (
+    run_id uuid,
+    node text
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps and engine.workers are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+begin
+  insert into engine.workers as w (id, pool_id, started_at, seen_at)
+  values (p_worker, p_pool_id, v_now, v_now)
+  on conflict (id) do update set
+    seen_at = excluded.seen_at,
+    pool_id = coalesce(excluded.pool_id, w.pool_id);
+
+  return query
+  with running as (
+    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
+    from jsonb_array_elements(p_running) as r
+  ),
+  held as (
+    select s.run_id, s.node, s.attempt
+    from engine.open_steps as s
+    join running as r on r.run_id = s.run_id and r.node = s.node and r.attempt = s.attempt
+    where s.state = 'running'
+    order by s.run_id, s.node
+    for update of s
+  ),
+  extended as (
+    update engine.open_steps as s
+    set lease_until = v_now + interval '15 seconds'
+    from held as h
+    where s.run_id = h.run_id
+      and s.node = h.node
+    returning s.run_id, s.node
+  )
+  select r.run_id, r.node
+  from running as r
+  where not exists (select from extended as e where e.run_id = r.run_id and e.node = r.node);
+end
+$$;
+
+-- Hands running attempts back to the queue, as a worker does that shuts down. It costs the step none of its attempts.
+create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_released engine.wake_up[];
+begin
+  with wanted as (
+    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
+    from jsonb_array_elements(p_steps) as r
+  ),
+  released as (
+    update engine.open_steps as s
+    set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
+    from wanted as w
+    where s.run_id = w.run_id
+      and s.node = w.node
+      and s.attempt = w.attempt
+      and s.state = 'running'
+      and s.worker_id = p_worker
+    returning s.run_id, s.node
+  )
+  select array_agg(row(r.run_id, r.node, v_now, 0)::engine.wake_up) into v_released from released as r;
+  perform engine.wake_up(v_released);
+  return coalesce(cardinality(v_released), 0);
+end
+$$;
+
+-- One pass: at most 1,000 steps of each kind, so that recovery never stalls what works. Safe to run from any number of
+-- processes at once: what one has locked the others skip.
+create or replace function engine.reconcile()
+  returns table (
+    action text,
+    run_id uuid,
+    node text
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps and the queue are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_dead text[];
+begin
+  -- graphile-worker itself would keep the jobs of a dead worker locked for four hours.
+  with dead as (
+    delete from engine.workers as w
+    where w.seen_at < v_now - interval '15 seconds'
+    returning w.pool_id
+  )
+  select array_agg(d.pool_id) into v_dead from dead as d where d.pool_id is not null;
+  if v_dead is not null then
+    perform graphile_worker.force_unlock_workers(v_dead);
+  end if;
+
+  return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
+  return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
+  return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
+  return query select 'wake', w.run_id, w.node from engine.wake_overdue_steps(v_now) as w;
+end
+$$;
+
+-- Steps whose worker died: back to the queue. It is not their failure, so it costs none of their attempts.
+create or replace function engine.requeue_expired_steps(p_now timestamptz)
+  returns setof engine.step_key
+  language plpgsql
+  volatile
+as $$
+declare
+  v_keys engine.step_key[];
+begin
+  with expired as (
+    select s.run_id, s.node
+    from engine.open_steps as s
+    where s.state = 'running'
+      and s.lease_until < p_now
+      and s.deaths < 4
+    order by s.lease_until
+    limit 1000
+    for update skip locked
+  ),
+  requeued as (
+    update engine.open_steps as s
+    set state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now
+    from expired as e
+    where s.run_id = e.run_id
+      and s.node = e.node
+    returning s.run_id, s.node
+  )
+  select array_agg(row(r.run_id, r.node)::engine.step_key) into v_keys from requeued as r;
+  perform engine.wake_up(array(select row(k.run_id, k.node, p_now, 0)::engine.wake_up from unnest(v_keys) as k))
+  where v_keys is not null;
+  return query select k.* from unnest(v_keys) as k;
+end
+$$;
+
+-- A step whose worker died five times is what kills them.
+create or replace function engine.fail_poisonous_steps(p_now timestamptz)
+  returns setof engine.step_key
+  language plpgsql
+  volatile
+as $$
+declare
+  v_step engine.open_steps;
+  v_outcome text;
+begin
+  for v_step in
+    select s.*
+    from engine.open_steps as s
+    where s.state = 'running'
+      and s.lease_until < p_now
+      and s.deaths >= 4
+    order by s.run_id, s.node
+    limit 1000
+  loop
+    select c.outcome into v_outcome
+    from engine.complete_steps(
+      jsonb_build_array(jsonb_build_object(
+        'runId', v_step.run_id, 'node', v_step.node, 'attempt', v_step.attempt, 'ok', false,
+        'error', jsonb_build_object(
+          'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
+        )
+      )),
+      v_step.worker_id
+    ) as c;
+    if v_outcome = 'recorded' then
+      return next row(v_step.run_id, v_step.node)::engine.step_key;
+    end if;
+  end loop;
+end
+$$;
+
+-- Steps that should have been taken a minute ago: their job was lost, or the queue is long; another wake-up does no harm.
+create or replace function engine.wake_overdue_steps(p_now timestamptz)
+  returns setof engine.step_key
+  language plpgsql
+  volatile
+as $$
+declare
+  v_keys engine.step_key[];
+begin
+  with overdue as (
+    select s.run_id, s.node
+    from engine.open_steps as s
+    where s.state in ('queued', 'waiting')
+      and s.run_at < p_now - interval '60 seconds'
+    order by s.run_at
+    limit 1000
+    for update skip locked
+  ),
+  woken as (
+    update engine.open_steps as s
+    set run_at = p_now
+    from overdue as o
+    where s.run_id = o.run_id
+      and s.node = o.node
+    returning s.run_id, s.node
+  )
+  select array_agg(row(w.run_id, w.node)::engine.step_key) into v_keys from woken as w;
+  if v_keys is not null then
+    -- With a key: while such a wake-up waits in the queue, another one replaces it.
+    perform graphile_worker.add_jobs(array(
+      select row(
+        'run_step', json_build_object('runId', k.run_id, 'node', k.node), null, p_now, null,
+        k.run_id || '/' || k.node, null, null
+      )::graphile_worker.job_spec
+      from unnest(v_keys) as k
+    ));
+  end if;
+  return query select k.* from unnest(v_keys) as k;
+end
+$$;
+
+create or replace function engine.end_overdue_runs(p_now timestamptz)
+  returns setof uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run_id uuid;
+begin
+  for v_run_id in
+    select r.id
+    from public.workflow_runs as r
+    where r.status in ('waiting', 'running', 'paused')
+      and r.deadline_at < p_now
+    order by r.organization_id, r.workflow_id, r.id
+    limit 1000
+  loop
+    perform engine.fail_run(v_run_id, 'DEADLINE', 'The run did not finish before its deadline.');
+    return next v_run_id;
+  end loop;
+end
+$$;
+
+grant execute on function engine.heartbeat(uuid, jsonb, text) to flowgres_worker;
+grant execute on function engine.release_steps(uuid, jsonb) to flowgres_worker;
+grant execute on function engine.reconcile() to flowgres_worker, flowgres_dba;

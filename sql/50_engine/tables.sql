@@ -1,0 +1,75 @@
+-- kind: state
+-- Who works and who listens, and the types in which the engine's functions hand runs to each other.
+
+create table engine.workers (
+  id uuid not null,
+  pool_id text,
+  started_at timestamptz not null,
+  seen_at timestamptz not null,
+  constraint workers_pkey primary key (id)
+);
+alter table engine.workers enable row level security;
+comment on table engine.workers is
+  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them.';
+
+create table engine.listeners (
+  id uuid not null,
+  seen_at timestamptz not null,
+  constraint listeners_pkey primary key (id)
+);
+alter table engine.listeners enable row level security;
+comment on table engine.listeners is
+  'Processes that wait for news of runs; NOTIFY is sent only while one of them was seen in the last 15 seconds.';
+
+-- An event without the identity of its run: what advance reads and what it answers.
+create type engine.log_entry as (
+  seq int,
+  ts timestamptz,
+  type text,
+  payload jsonb
+);
+
+-- A step that advance has reached and cannot take itself.
+create type engine.opened_step as (
+  node text,
+  state text,       -- queued: a worker takes it; waiting: something outside must happen
+  place int,        -- of the node in the plan
+  properties jsonb, -- with the results of its expressions
+  prev jsonb,
+  until timestamptz -- of a timer
+);
+
+create type engine.advanced as (
+  entries engine.log_entry[],
+  opened engine.opened_step[],
+  unfinished boolean -- the budget ran out: call again in another transaction
+);
+
+-- What a transaction of the engine writes, collected for the whole batch.
+create type engine.new_event as (
+  organization_id uuid,
+  run_id uuid,
+  seq int,
+  ts timestamptz,
+  type text,
+  payload jsonb
+);
+
+create type engine.run_change as (
+  run_id uuid,
+  status text,
+  finished_at timestamptz,
+  error jsonb
+);
+
+create type engine.step_key as (
+  run_id uuid,
+  node text
+);
+
+create type engine.wake_up as (
+  run_id uuid,
+  node text,
+  run_at timestamptz,
+  priority int
+);

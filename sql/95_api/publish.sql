@@ -1,0 +1,81 @@
+-- kind: code
+-- Publishing makes a draft the version that new runs use: validated, compiled to a plan, reachable by its webhooks.
+
+create or replace function public.publish_workflow(id uuid, message text default null)
+  returns public.workflow_versions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow constant public.workflows := private.lock_workflow(id);
+  v_problems jsonb;
+  v_version public.workflow_versions;
+begin
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  elsif length(message) > 5000 then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
+    );
+  end if;
+
+  select jsonb_agg(to_jsonb(p)) into v_problems from public.validate_workflow(v_workflow.definition) as p;
+  if v_problems is not null then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      format('The definition has %s problem(s), the first one: %s', jsonb_array_length(v_problems), v_problems -> 0 ->> 'message'),
+      'validate_workflow(definition) lists all of them, each with the place.',
+      jsonb_build_object('problems', v_problems)
+    );
+  end if;
+
+  insert into public.workflow_versions (organization_id, workflow_id, version, definition, message, published_by)
+  select
+    v_workflow.organization_id, v_workflow.id, coalesce(max(v.version), 0) + 1, v_workflow.definition,
+    publish_workflow.message, public.current_user_id()
+  from public.workflow_versions as v
+  where v.organization_id = v_workflow.organization_id and v.workflow_id = v_workflow.id
+  returning * into v_version;
+
+  insert into engine.plans (organization_id, workflow_id, version, nodes, vars, settings)
+  select v_version.organization_id, v_version.workflow_id, v_version.version, p.nodes, p.vars, p.settings
+  from engine.compile_plan(v_version.definition) as p;
+
+  update public.workflows as w
+  set published_version = v_version.version, updated_at = now()
+  where w.id = v_workflow.id;
+
+  perform engine.register_webhooks(v_version.organization_id, v_version.workflow_id, v_version.version);
+  return v_version;
+end
+$$;
+comment on function public.publish_workflow(uuid, text) is
+  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+
+create or replace function public.unpublish_workflow(id uuid)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  if v_workflow.published_version is not null then
+    perform engine.unregister_webhooks(v_workflow.organization_id, v_workflow.id);
+    update public.workflows as w
+    set published_version = null, updated_at = now()
+    where w.id = v_workflow.id
+    returning * into v_workflow;
+  end if;
+  return v_workflow;
+end
+$$;
+comment on function public.unpublish_workflow(uuid) is
+  'Starts no run any more, by webhook or otherwise, until it is published again; unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select name from unpublish_workflow(''0190…'');';
+
+grant execute on function public.publish_workflow(uuid, text), public.unpublish_workflow(uuid)
+  to flowgres_user, flowgres_dba;

@@ -1,0 +1,103 @@
+/**
+ * Coalescing: concurrent calls of one process become one batch, and with it one transaction.
+ *
+ * Nobody waits without a reason. With nothing in flight a call goes at the end of the current turn of the event loop;
+ * behind one batch in flight it waits for that batch's end, for a full batch, or 5 ms; behind two, for the end of either.
+ */
+
+export interface CoalesceOptions {
+  /** Most requests in a batch. */
+  maxRequests?: number;
+  /** Most characters of encoded requests in a batch; one larger request goes alone. */
+  maxSize?: number;
+  /** How long a request waits behind a batch in flight while another may start, in milliseconds. */
+  maxDelayMs?: number;
+  /** Batches in flight at a time. */
+  maxInFlight?: number;
+}
+
+/** Handles a batch: one settled result per request, in the order of the requests. Rejecting rejects all of them. */
+export type BatchHandler<Answer> = (requests: string[]) => Promise<PromiseSettledResult<Answer>[]>;
+
+interface Waiting<Answer> {
+  request: string;
+  resolve(answer: Answer): void;
+  reject(reason: unknown): void;
+}
+
+/** Collects requests, each already encoded as JSON, and hands them on in batches. */
+export class Coalescer<Answer> {
+  readonly #handle: BatchHandler<Answer>;
+  readonly #limits: Required<CoalesceOptions>;
+  #queue: Waiting<Answer>[] = [];
+  #inFlight = 0;
+  #scheduled: NodeJS.Immediate | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(handle: BatchHandler<Answer>, options: CoalesceOptions = {}) {
+    this.#handle = handle;
+    this.#limits = { maxRequests: 100, maxSize: 4 * 1024 * 1024, maxDelayMs: 5, maxInFlight: 2, ...options };
+  }
+
+  /** The answer to one request. */
+  call(request: string): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ request, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    const { maxInFlight, maxRequests, maxDelayMs } = this.#limits;
+    if (this.#inFlight >= maxInFlight) return;
+    if (this.#inFlight === 0 || this.#queue.length >= maxRequests) {
+      // Not at once: other sockets of this turn may bring requests for the same batch.
+      this.#scheduled ??= setImmediate(() => this.#send());
+    } else {
+      this.#timer ??= setTimeout(() => this.#send(), maxDelayMs);
+    }
+  }
+
+  #send(): void {
+    clearImmediate(this.#scheduled);
+    clearTimeout(this.#timer);
+    this.#scheduled = undefined;
+    this.#timer = undefined;
+    if (!this.#queue.length || this.#inFlight >= this.#limits.maxInFlight) return;
+    const batch = this.#take();
+    this.#inFlight += 1;
+    void this.#settle(batch);
+    if (this.#queue.length) this.#schedule();
+  }
+
+  async #settle(batch: Waiting<Answer>[]): Promise<void> {
+    let results: PromiseSettledResult<Answer>[] = [];
+    let failure: unknown = new Error('The batch has no answer for this request.');
+    try {
+      results = await this.#handle(batch.map((waiting) => waiting.request));
+    } catch (error) {
+      failure = error;
+    }
+    this.#inFlight -= 1;
+    batch.forEach((waiting, index) => {
+      const result = results[index] ?? { status: 'rejected', reason: failure };
+      if (result.status === 'fulfilled') waiting.resolve(result.value);
+      else waiting.reject(result.reason);
+    });
+    if (this.#queue.length) this.#schedule();
+  }
+
+  #take(): Waiting<Answer>[] {
+    const { maxRequests, maxSize } = this.#limits;
+    let size = 0;
+    let count = 0;
+    for (const { request } of this.#queue) {
+      size += request.length;
+      if (count === maxRequests || (count > 0 && size > maxSize)) break;
+      count += 1;
+    }
+    const batch = this.#queue.slice(0, count);
+    this.#queue = this.#queue.slice(count);
+    return batch;
+  }
+}

@@ -1,0 +1,79 @@
+/** Settings come from the environment; the command line may override some. Checked once, at the start. */
+import { scryptSync } from 'node:crypto';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { FlowgresError } from './errors.ts';
+
+const postgresUrl = z
+  .string()
+  .refine((text) => ['postgres:', 'postgresql:'].includes(URL.parse(text)?.protocol ?? ''), 'must look like postgres://user:password@host:5432/database')
+  .refine((text) => (URL.parse(text)?.pathname.length ?? 0) > 1, 'must name a database, such as …:5432/flowgres');
+
+const settings = z.object({
+  PORT: z.coerce.number('must be a number').int().min(0, 'must be 0 or more').max(65_535, 'must be at most 65535').default(8080),
+  HOST: z.string().min(1).default('127.0.0.1'),
+  FLOWGRES_DATA: z.string().min(1).default('.flowgres'),
+  DATABASE_URL: postgresUrl.optional(),
+  FLOWGRES_POOLER_URL: postgresUrl.optional(),
+  FLOWGRES_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
+  FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(20),
+});
+
+export interface Config {
+  /** HTTP port; 0 takes any free one. */
+  port: number;
+  host: string;
+  /** Absolute path of the folder that `flowgres start` keeps its server in. */
+  dataFolder: string;
+  /** The PostgreSQL server to use; `flowgres start` runs its own without one. */
+  databaseUrl: string | undefined;
+  /** A transaction pooler in front of it, for GraphQL requests only. */
+  poolerUrl: string | undefined;
+  /** What the passwords of our roles derive from, when it is not the administrator's password. */
+  secret: string | undefined;
+  /** Steps that one worker runs at a time. */
+  concurrency: number;
+}
+
+/** Reads the environment; an empty variable is one that is not set. */
+export function readConfig(environment: Record<string, string | undefined> = process.env): Config {
+  const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const parsed = settings.safeParse(present);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    const name = String(issue?.path[0]);
+    throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}, it is ${JSON.stringify(present[name])}.`);
+  }
+  const { data } = parsed;
+  return {
+    port: data.PORT,
+    host: data.HOST,
+    dataFolder: resolve(data.FLOWGRES_DATA),
+    databaseUrl: data.DATABASE_URL,
+    poolerUrl: data.FLOWGRES_POOLER_URL,
+    secret: data.FLOWGRES_SECRET,
+    concurrency: data.FLOWGRES_CONCURRENCY,
+  };
+}
+
+/** The database of the commands that need one given. */
+export function requireDatabaseUrl(config: Config): string {
+  if (config.databaseUrl) return config.databaseUrl;
+  throw new FlowgresError('DATABASE_URL_MISSING', 'DATABASE_URL is not set.', {
+    hint: 'Set it to postgres://user:password@host:5432/database, or run `flowgres start`, which brings its own server.',
+  });
+}
+
+/**
+ * What the passwords of our roles derive from. Roles belong to the whole cluster, so every process that administers
+ * it must come to the same passwords: by FLOWGRES_SECRET, or else by the administrator's own password. The
+ * derivation is slow, so that a role's password does not give the administrator's away.
+ */
+export function roleSecret(config: Config, adminUrl: string): string {
+  if (config.secret) return config.secret;
+  const { username, password } = new URL(adminUrl);
+  if (password) return scryptSync(decodeURIComponent(password), `flowgres roles of ${username}`, 32).toString('base64url');
+  throw new FlowgresError('SECRET_MISSING', 'The passwords of the roles need a secret: the administrator logs in without a password.', {
+    hint: 'Set FLOWGRES_SECRET to a long random text, the same for every process.',
+  });
+}

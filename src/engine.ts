@@ -1,0 +1,255 @@
+/**
+ * The engine's SQL functions, one typed method each. Calls of one process are coalesced into batches; a batch is one
+ * statement, so it is committed or not as a whole.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import type { z } from 'zod';
+import { type CoalesceOptions, Coalescer } from './coalesce.ts';
+import { createPool } from './database.ts';
+import { NotSent, classifyFailure, mayRepeat, poison, requestError, unavailable } from './engine_errors.ts';
+import {
+  type AttemptRef,
+  type BeginAnswer,
+  type CompleteAnswer,
+  type LogEntry,
+  type ReconcileAction,
+  type RunAnswer,
+  type StartAnswer,
+  type StartRequest,
+  type StepRef,
+  type StepResult,
+  type WebhookRoute,
+  abortAnswer,
+  beginAnswer,
+  completeAnswer,
+  describeRun,
+  reconcileAnswer,
+  runAnswer,
+  startAnswer,
+  webhookRoute,
+} from './engine_types.ts';
+import { encodeJson, encodeStorableJson, parseJson } from './json.ts';
+
+export type * from './engine_types.ts';
+
+export interface EngineOptions extends CoalesceOptions {
+  /** Identity of this process as a worker; random when not given. */
+  workerId?: string;
+}
+
+/** Longest time for one batch, in the server. */
+const STATEMENT_TIMEOUT_MS = 10_000;
+/** Shorter, so that waiting for a lock is told apart from working too long. */
+const LOCK_TIMEOUT_MS = 5_000;
+/** The server answers within its own timeout; past this the connection is considered lost. */
+const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
+const RETRIES = 5;
+const RETRY_DELAY_MS = 20;
+
+/** A pool whose every statement, which is a batch, has its time limit. */
+export function createEnginePool(connectionString: string, name: string, max = 10): pg.Pool {
+  return createPool(connectionString, {
+    name,
+    max,
+    settings: {
+      statement_timeout: String(STATEMENT_TIMEOUT_MS),
+      lock_timeout: String(LOCK_TIMEOUT_MS),
+      idle_in_transaction_session_timeout: String(STATEMENT_TIMEOUT_MS),
+    },
+  });
+}
+
+/** Numbers in `jsonb` keep all their digits. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+    oid === pg.types.builtins.JSONB ? parseJson : (pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown),
+};
+
+/** A batched SQL function. */
+interface BatchCall<Row> {
+  /** Statement with the batch as its first parameter; also the name of the prepared statement. */
+  text: string;
+  name: string;
+  values: unknown[];
+  row: z.ZodType<Row>;
+  /** Calling it again does no harm when it is not known whether the first call was committed. */
+  idempotent: boolean;
+}
+
+/** The engine, as one process uses it. */
+export class Engine {
+  readonly workerId: string;
+  readonly #pool: pg.Pool;
+  readonly #starts: Coalescer<z.infer<typeof startAnswer>>;
+  readonly #begins: Coalescer<BeginAnswer>;
+  readonly #completes: Coalescer<CompleteAnswer>;
+  readonly #logs: Coalescer<true>;
+
+  constructor(pool: pg.Pool, options: EngineOptions = {}) {
+    const { workerId = randomUUID(), ...limits } = options;
+    this.#pool = pool;
+    this.workerId = workerId;
+    const coalescer = <Row extends { index: number }>(call: BatchCall<Row>) =>
+      new Coalescer<Row>((requests) => this.#batch(call, requests), limits);
+    this.#starts = coalescer({
+      name: 'start_runs',
+      text: 'select index, run_id, status, output::text, response, error, duplicate from engine.start_runs($1::jsonb)',
+      values: [],
+      row: startAnswer,
+      idempotent: false,
+    });
+    this.#begins = coalescer({
+      name: 'begin_steps',
+      text: 'select index, outcome, run_id, task from engine.begin_steps($1::jsonb, $2::uuid)',
+      values: [workerId],
+      row: beginAnswer,
+      idempotent: true,
+    });
+    this.#completes = coalescer({
+      name: 'complete_steps',
+      text: 'select index, outcome, run_id, status, next from engine.complete_steps($1::jsonb, $2::uuid)',
+      values: [workerId],
+      row: completeAnswer,
+      idempotent: true,
+    });
+    this.#logs = new Coalescer(async (entries) => {
+      await this.#query('append_logs', 'select engine.append_logs($1::jsonb)', [batchOf(entries)]);
+      return entries.map(() => ({ status: 'fulfilled', value: true }));
+    }, limits);
+  }
+
+  /**
+   * Starts a run. When it resolves, the run is committed.
+   *
+   * @throws FlowgresError with the engine's code (NOT_PUBLISHED, LIMIT_REACHED, CONFLICT, …), or UNAVAILABLE when the
+   *   database cannot be reached or the connection was lost before it answered: then nobody knows whether it started
+   */
+  async startRun(request: StartRequest): Promise<StartAnswer> {
+    const { input, ...rest } = request;
+    const answer = await this.#starts.call(`${JSON.stringify(rest).slice(0, -1)},"input":${encodeJson(input)}}`);
+    if (answer.run_id === null) throw requestError(answer.error);
+    return { ...describeRun(answer), duplicate: answer.duplicate };
+  }
+
+  /** Begins an attempt of a step that was queued. */
+  beginStep(step: StepRef): Promise<BeginAnswer> {
+    return this.#begins.call(JSON.stringify({ runId: step.runId, node: step.node }));
+  }
+
+  /** Records what an attempt came to, once, and hands back the branch's next step if there is one. */
+  completeStep(result: StepResult): Promise<CompleteAnswer> {
+    return this.#completes.call(encodeStorableJson(result));
+  }
+
+  /** Ends a run that no batch survives. */
+  async failRun(runId: string, code: string, message: string): Promise<void> {
+    await this.#query('fail_run', 'select engine.fail_run($1, $2, $3)', [runId, code, message]);
+  }
+
+  /** Tells that this worker lives and what it executes. Resolves to the steps whose attempts have become pointless. */
+  async heartbeat(running: AttemptRef[], jobPool: string): Promise<StepRef[]> {
+    const { rows } = await this.#query(
+      'heartbeat',
+      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)',
+      [this.workerId, JSON.stringify(running), jobPool],
+    );
+    return rows.map((row) => abortAnswer.parse(row)).map((row) => ({ runId: row.run_id, node: row.node }));
+  }
+
+  /** Gives steps that this worker stops executing back to the queue; the attempt does not count. */
+  async releaseSteps(running: AttemptRef[]): Promise<void> {
+    await this.#query('release_steps', 'select engine.release_steps($1::uuid, $2::jsonb)', [
+      this.workerId,
+      JSON.stringify(running),
+    ]);
+  }
+
+  /** Returns the steps of dead workers to the queue, fires what is overdue, wakes what nothing would move. */
+  async reconcile(): Promise<ReconcileAction[]> {
+    const { rows } = await this.#query('reconcile', 'select action, run_id, node from engine.reconcile()', []);
+    return rows.map((row) => reconcileAnswer.parse(row));
+  }
+
+  /** Writes a line to the log of a run. */
+  async appendLog(entry: LogEntry): Promise<void> {
+    await this.#logs.call(encodeStorableJson(entry));
+  }
+
+  /** The webhook of a path below `/hooks/<organization key>`; null when there is none. */
+  async findWebhook(organizationKey: string, method: string, path: string): Promise<WebhookRoute | null> {
+    const { rows } = await this.#query('find_webhook', 'select engine.find_webhook($1, $2, $3) as route', [
+      organizationKey,
+      method,
+      path,
+    ]);
+    return webhookRoute.nullable().parse(rows[0]?.['route'] ?? null);
+  }
+
+  /** How the given runs stand. With a listener's id it also keeps that listener's notifications coming. */
+  async runAnswers(runIds: string[], listener?: string): Promise<RunAnswer[]> {
+    const { rows } = await this.#query(
+      'run_answers',
+      'select run_id, status, output::text, response, error from engine.run_answers($1::uuid[], $2::uuid)',
+      [runIds, listener ?? null],
+    );
+    return rows.map((row) => describeRun(runAnswer.parse(row)));
+  }
+
+  /** One batch: answered, or split until the requests that cannot be answered stand alone. */
+  async #batch<Row extends { index: number }>(
+    call: BatchCall<Row>,
+    requests: string[],
+  ): Promise<PromiseSettledResult<Row>[]> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#answers(call, requests);
+      } catch (error) {
+        const failure = classifyFailure(error);
+        if (attempt < RETRIES && mayRepeat(failure, call.idempotent)) {
+          await delay(RETRY_DELAY_MS * 2 ** attempt * (0.5 + Math.random()));
+        } else if (failure.kind !== 'refused') {
+          return requests.map(() => ({ status: 'rejected', reason: unavailable(failure) }));
+        } else if (requests.length > 1) {
+          return (await Promise.all(requests.map((request) => this.#batch(call, [request])))).flat();
+        } else if (attempt >= 2 || failure.sqlstate?.startsWith('WF')) {
+          return [{ status: 'rejected', reason: poison(failure) }];
+        }
+      }
+    }
+  }
+
+  async #answers<Row extends { index: number }>(
+    call: BatchCall<Row>,
+    requests: string[],
+  ): Promise<PromiseSettledResult<Row>[]> {
+    const { rows } = await this.#query(call.name, call.text, [batchOf(requests), ...call.values]);
+    const answers: PromiseSettledResult<Row>[] = [];
+    for (const row of rows) {
+      const answer = call.row.parse(row);
+      answers[answer.index] = { status: 'fulfilled', value: answer };
+    }
+    return answers;
+  }
+
+  async #query(name: string, text: string, values: unknown[]): Promise<pg.QueryResult<Record<string, unknown>>> {
+    const client = await this.#pool.connect().catch((error: unknown) => {
+      throw new NotSent(error);
+    });
+    let failure: Error | undefined;
+    try {
+      return await client.query({ name, text, values, types, query_timeout: ANSWER_TIMEOUT_MS } as pg.QueryConfig);
+    } catch (error) {
+      // An error that the server reported leaves the connection as good as it was.
+      if (!(error instanceof pg.DatabaseError)) failure = error as Error;
+      throw error;
+    } finally {
+      client.release(failure);
+    }
+  }
+}
+
+function batchOf(requests: string[]): string {
+  return `[${requests.join(',')}]`;
+}

@@ -1,0 +1,86 @@
+/** What a failed statement means for the requests in it. */
+import pg from 'pg';
+import type { RunError } from './engine_types.ts';
+import { FlowgresError } from './errors.ts';
+
+/** The statement never left this process: there was no connection. */
+export class NotSent extends Error {
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+/**
+ * - `not_sent`: nothing happened;
+ * - `unknown`: the connection was lost before the answer, so it may have been committed;
+ * - `conflict`: rolled back because of another transaction, worth trying again;
+ * - `unable`: rolled back because of the server's state (disk full, read-only, a partition or a migration missing);
+ * - `refused`: rolled back because of a request in the batch.
+ */
+export interface Failure {
+  kind: 'not_sent' | 'unknown' | 'conflict' | 'unable' | 'refused';
+  message: string;
+  /** SQLSTATE, if the server said one. */
+  sqlstate: string | undefined;
+  cause: unknown;
+}
+
+const CONFLICTS = new Set(['40001', '40P01', '55P03']);
+/** Resources, read-only servers, and whatever says that this process and the schema do not fit each other. */
+const UNABLE = /^(?:25006|53|57P|58|42)/;
+const PARTITION_MISSING = '23514';
+
+/** Sorts the error of a statement. */
+export function classifyFailure(error: unknown): Failure {
+  const message = error instanceof Error ? error.message : String(error);
+  const failure = { message, cause: error, sqlstate: undefined };
+  if (error instanceof NotSent) return { ...failure, kind: 'not_sent' };
+  // FATAL and PANIC end the connection at any moment, after a commit too.
+  if (!(error instanceof pg.DatabaseError) || error.severity !== 'ERROR') return { ...failure, kind: 'unknown' };
+  const sqlstate = error.code ?? '';
+  return { ...failure, sqlstate, kind: kindOf(sqlstate, error.constraint) };
+}
+
+function kindOf(sqlstate: string, constraint: string | undefined): Failure['kind'] {
+  if (CONFLICTS.has(sqlstate)) return 'conflict';
+  if (UNABLE.test(sqlstate) || (sqlstate === PARTITION_MISSING && !constraint)) return 'unable';
+  return 'refused';
+}
+
+/** Whether the same batch may be sent again. */
+export function mayRepeat(failure: Failure, idempotent: boolean): boolean {
+  return failure.kind === 'not_sent' || failure.kind === 'conflict' || (failure.kind === 'unknown' && idempotent);
+}
+
+/** The database cannot do it now. `details.committed` is `no` when certainly nothing happened. */
+export function unavailable(failure: Failure): FlowgresError {
+  return new FlowgresError('UNAVAILABLE', 'The database is not available.', {
+    hint: 'Try again in a moment.',
+    details: { committed: failure.kind === 'unknown' ? 'unknown' : 'no' },
+    cause: failure.cause,
+  });
+}
+
+/** A request that fails on its own every time: an error with a code of ours as it is, anything else is POISON. */
+export function poison(failure: Failure): FlowgresError {
+  return raisedError(failure) ?? new FlowgresError('POISON', `The request fails every time: ${failure.message}`, {
+    details: { sqlstate: failure.sqlstate },
+    cause: failure.cause,
+  });
+}
+
+/** The error that `private.raise_error` raised; undefined for any other. */
+export function raisedError(failure: Failure): FlowgresError | undefined {
+  if (!failure.sqlstate?.startsWith('WF') || !(failure.cause instanceof pg.DatabaseError)) return undefined;
+  const { detail, hint } = failure.cause;
+  const { code, ...details } = JSON.parse(detail ?? '{}') as { code?: string };
+  return requestError({ code: code ?? failure.sqlstate, message: failure.message, hint, details });
+}
+
+/** The error that the engine gave as the answer to one request. */
+export function requestError(error: RunError): FlowgresError {
+  return new FlowgresError(error.code, error.message, {
+    ...(error.hint ? { hint: error.hint } : {}),
+    ...(error.details ? { details: error.details } : {}),
+  });
+}

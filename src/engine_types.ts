@@ -1,0 +1,145 @@
+/** What the engine's SQL functions take and answer, checked where it enters the process. */
+import { z } from 'zod';
+import { JsonText } from './json.ts';
+
+/** A run to start. */
+export interface StartRequest {
+  organizationId: string;
+  workflowId: string;
+  mode: 'manual' | 'webhook' | 'api' | 'schedule';
+  /** The trigger's input; a JsonText is passed on as it is. */
+  input: unknown;
+  /** Id of the trigger node; the only one that fits the mode when not given. */
+  trigger?: string;
+  /** The same key and request start one run only. */
+  key?: string;
+  /** What must be equal for the same key to mean the same request, when that is not the whole input. */
+  fingerprint?: string;
+  startedBy?: string;
+  metadata?: Record<string, unknown>;
+  version?: number;
+}
+
+const errorShape = z.object({
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().nullish(),
+  details: z.record(z.string(), z.unknown()).nullish(),
+});
+const responseShape = z.object({
+  status: z.number(),
+  headers: z.record(z.string(), z.string()).nullish(),
+  body: z.unknown(),
+});
+const runStatus = z.enum(['waiting', 'running', 'paused', 'success', 'error', 'canceled']);
+const jsonText = z.string().transform((text) => new JsonText(text));
+
+const runState = {
+  status: runStatus,
+  output: jsonText.nullable(),
+  response: responseShape.nullable(),
+  error: errorShape.nullable(),
+};
+export const runAnswer = z.object({ run_id: z.string(), ...runState });
+export const startAnswer = z.union([
+  z.object({ index: z.number(), run_id: z.string(), ...runState, duplicate: z.boolean() }),
+  z.object({ index: z.number(), run_id: z.null(), error: errorShape }),
+]);
+
+const taskShape = z.object({
+  organizationId: z.string(),
+  workflowId: z.string(),
+  version: z.number(),
+  runId: z.string(),
+  node: z.string(),
+  type: z.string(),
+  kind: z.string(),
+  attempt: z.number(),
+  properties: z.record(z.string(), z.unknown()),
+  credentials: z.record(z.string(), z.unknown()).nullish(),
+  timeoutMs: z.number(),
+  idempotencyKey: z.string(),
+  input: z.unknown(),
+});
+export const beginAnswer = z.object({
+  index: z.number(),
+  outcome: z.enum(['begun', 'done', 'stale']),
+  run_id: z.string().nullable(),
+  task: taskShape.nullable(),
+});
+export const completeAnswer = z.object({
+  index: z.number(),
+  outcome: z.enum(['recorded', 'stale']),
+  run_id: z.string().nullable(),
+  status: runStatus.nullable(),
+  next: taskShape.nullable(),
+});
+export const abortAnswer = z.object({ run_id: z.string(), node: z.string() });
+export const reconcileAnswer = z.object({ action: z.string(), run_id: z.string().nullable(), node: z.string().nullable() });
+export const webhookRoute = z.object({
+  organizationId: z.string().optional(),
+  workflowId: z.string().optional(),
+  version: z.number().optional(),
+  node: z.string().optional(),
+  path: z.string().optional(),
+  params: z.record(z.string(), z.string()).optional(),
+  properties: z.record(z.string(), z.unknown()).optional(),
+  methods: z.array(z.string()),
+});
+
+export type RunError = z.infer<typeof errorShape>;
+export type RunStatus = z.infer<typeof runStatus>;
+export type RunResponse = z.infer<typeof responseShape>;
+/** A run as far as a caller who waits for its answer is concerned. */
+export interface RunAnswer {
+  runId: string;
+  status: RunStatus;
+  /** Present when the run succeeded. */
+  output: JsonText | null;
+  /** What respondToWebhook said, if it ran. */
+  response: RunResponse | null;
+  error: RunError | null;
+}
+export interface StartAnswer extends RunAnswer {
+  /** The key was used before: this is the run of then. */
+  duplicate: boolean;
+}
+/** One attempt of a step, ready to be executed. */
+export type StepTask = z.infer<typeof taskShape>;
+export interface StepRef {
+  runId: string;
+  node: string;
+}
+export interface AttemptRef extends StepRef {
+  attempt: number;
+}
+export type BeginAnswer = z.infer<typeof beginAnswer>;
+export type CompleteAnswer = z.infer<typeof completeAnswer>;
+export interface StepFailure {
+  code: string;
+  message: string;
+  retryable: boolean;
+  details?: Record<string, unknown>;
+  retryAfterMs?: number;
+}
+/** What an attempt came to. */
+export type StepResult = AttemptRef & { ms: number } & (
+    | { ok: true; port?: string; output: unknown }
+    | { ok: false; error: StepFailure }
+  );
+export interface LogEntry {
+  organizationId: string;
+  runId: string;
+  node: string | null;
+  level: 'debug' | 'info' | 'warning' | 'error';
+  message: string;
+  context?: Record<string, unknown> | undefined;
+}
+/** A webhook that fits the path; without a workflow when the path exists for other methods only. */
+export type WebhookRoute = z.infer<typeof webhookRoute>;
+export type ReconcileAction = z.infer<typeof reconcileAnswer>;
+
+/** A row of `run_answers` or `start_runs` as the caller sees it. */
+export function describeRun(row: z.infer<typeof runAnswer>): RunAnswer {
+  return { runId: row.run_id, status: row.status, output: row.output, response: row.response, error: row.error };
+}

@@ -1,0 +1,137 @@
+/** JSON as text: passed on between HTTP and PostgreSQL as it came, so that no number loses digits on the way. */
+import { FlowgresError } from './errors.ts';
+
+/** JSON that is kept as text and parsed only if somebody looks into it. */
+export class JsonText {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+
+  /** The parsed value. */
+  get value(): unknown {
+    return parseJson(this.text);
+  }
+
+  toString(): string {
+    return this.text;
+  }
+}
+
+/** Parts of ECMAScript that the compiler does not know yet; Node has them since version 21. */
+interface JsonWithSource {
+  rawJSON(text: string): unknown;
+  parse(text: string, revive: (key: string, value: unknown, context: { source?: string }) => unknown): unknown;
+}
+const json = JSON as unknown as JsonWithSource;
+const NUMBER_AT_RISK = /\d{16}|\d\.?[eE][+-]?\d{3}/;
+
+/** Parses JSON; a number that JavaScript cannot hold exactly becomes an opaque value that JSON.stringify writes as it was. */
+export function parseJson(text: string): unknown {
+  if (!NUMBER_AT_RISK.test(text)) return JSON.parse(text);
+  return json.parse(text, (_key, value, { source }) =>
+    typeof value === 'number' && source !== undefined && String(value) !== source ? json.rawJSON(source) : value,
+  );
+}
+
+/** Any value as JSON text; what JSON cannot express is null. */
+export function encodeJson(value: unknown): string {
+  return value instanceof JsonText ? value.text : (JSON.stringify(value) ?? 'null');
+}
+
+export interface JsonLimits {
+  /** Deepest nesting of arrays and objects. */
+  maxDepth?: number;
+}
+
+const MAX_NUMBER_LENGTH = 1000;
+const MAX_EXPONENT = 308;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/**
+ * Checks that `text` is JSON that PostgreSQL's `jsonb` takes, and nothing that blows up there: no NUL and no half of a
+ * surrogate pair in a string, no deep nesting, no `1e999999`.
+ *
+ * @throws FlowgresError `INVALID_JSON`, with the position in `details`
+ */
+export function parseStrictJson(text: string, limits: JsonLimits = {}): JsonText {
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    throw new FlowgresError('INVALID_JSON', 'The body is not valid JSON.', { cause: error });
+  }
+  refuseUnstorable(text, limits.maxDepth ?? 64);
+  return new JsonText(text);
+}
+
+/** One pass over text that is known to be valid JSON. */
+function refuseUnstorable(text: string, maxDepth: number): void {
+  let depth = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      at = endOfString(text, at);
+    } else if (code === 0x5b || code === 0x7b) {
+      depth += 1;
+      if (depth > maxDepth) throw invalid(`The JSON is nested deeper than ${maxDepth} levels.`, at);
+    } else if (code === 0x5d || code === 0x7d) {
+      depth -= 1;
+    } else if (code === 0x2d || (code >= 0x30 && code <= 0x39)) {
+      at = endOfNumber(text, at);
+    }
+  }
+}
+
+/** The position of the closing quote. */
+function endOfString(text: string, start: number): number {
+  for (let at = start + 1; ; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) return at;
+    if (code !== BACKSLASH) continue;
+    at += 1;
+    if (text.charCodeAt(at) !== 0x75) continue;
+    const unit = hexUnit(text, at);
+    if (unit === 0) throw invalid('A string contains the character \\u0000.', at - 1);
+    if (unit >= 0xdc00 && unit <= 0xdfff) throw invalid('A string contains half of a surrogate pair.', at - 1);
+    at += 4;
+    if (unit < 0xd800 || unit > 0xdbff) continue;
+    const low = text.startsWith('\\u', at + 1) ? hexUnit(text, at + 2) : 0;
+    if (low < 0xdc00 || low > 0xdfff) throw invalid('A string contains half of a surrogate pair.', at - 5);
+    at += 6;
+  }
+}
+
+function hexUnit(text: string, at: number): number {
+  return Number.parseInt(text.slice(at + 1, at + 5), 16);
+}
+
+/** The position of the number's last character. */
+function endOfNumber(text: string, start: number): number {
+  let end = start + 1;
+  let exponentAt = 0;
+  for (; end < text.length; end += 1) {
+    const code = text.charCodeAt(end);
+    if (code === 0x65 || code === 0x45) exponentAt = end + 1;
+    else if (!((code >= 0x30 && code <= 0x39) || code === 0x2b || code === 0x2d || code === 0x2e)) break;
+  }
+  const exponent = exponentAt ? Math.abs(Number(text.slice(exponentAt, end))) : 0;
+  if (exponent > MAX_EXPONENT || end - start > MAX_NUMBER_LENGTH) throw invalid('A number is too large.', start);
+  return end - 1;
+}
+
+function invalid(message: string, position: number): FlowgresError {
+  return new FlowgresError('INVALID_JSON', message, { details: { position } });
+}
+
+/**
+ * `value` as JSON that PostgreSQL stores: NUL and halves of surrogate pairs, which `jsonb` refuses, become U+FFFD.
+ * For what the outside world answered; what callers send is refused instead.
+ */
+export function encodeStorableJson(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'null';
+  // JSON.stringify escapes only the lone half of a pair.
+  if (!/\\u(?:0000|d[89a-f])/.test(text)) return text;
+  return text.replace(/\\(?:u(0000|d[89a-f][0-9a-f]{2})|.)/g, (escape, unit?: string) => (unit ? '\\ufffd' : escape));
+}

@@ -1,0 +1,102 @@
+/**
+ * The guard between tenants' requests and our own network. A name is resolved once, every address it has must be public,
+ * and the connection goes to the addresses that were checked; so neither a private name nor a changing one gets through.
+ * It stands in the connector, before any socket: redirects pass it like first requests.
+ */
+import { lookup as resolve } from 'node:dns/promises';
+import { isIP, type LookupFunction } from 'node:net';
+import ipaddr from 'ipaddr.js';
+import { Agent, buildConnector } from 'undici';
+import { NodeError } from './types.ts';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Names that never mean a public host, wherever they resolve to. */
+const PRIVATE_NAMES = /(?:^|\.)(?:localhost|local|internal)\.?$/;
+/** IPv6 that is assigned to the public internet at all. */
+const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3');
+
+/** Refuses a URL that is not plain HTTP to a port that web servers use. Addresses are checked when connecting. */
+export function checkUrl(text: string, allow: ReadonlySet<string>): URL {
+  const url = URL.parse(text);
+  if (!url) throw new NodeError('INVALID_URL', 'The URL is not valid.', { details: { url: text.slice(0, 200) } });
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw blocked(`The protocol ${url.protocol} is not allowed, only http and https.`);
+  }
+  if (url.username || url.password) throw blocked('A URL with a user name or password is not allowed; use a header.');
+  if (!allow.has(target(url.hostname, url.port, url.protocol))) checkHost(url.hostname, portOf(url.port, url.protocol));
+  return url;
+}
+
+/** An agent whose connections are guarded; `allow` holds exact `host:port` pairs that may be private. */
+export function createGuardedAgent(allow: ReadonlySet<string>): Agent {
+  const guarded = buildConnector({ timeout: CONNECT_TIMEOUT_MS, lookup: lookupPublic });
+  const unguarded = buildConnector({ timeout: CONNECT_TIMEOUT_MS });
+  return new Agent({
+    // The attempt's signal bounds the request; these would only hide how.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: (options, callback) => {
+      if (allow.has(target(options.hostname, options.port, options.protocol))) {
+        unguarded(options, callback);
+        return;
+      }
+      try {
+        checkHost(options.hostname, portOf(options.port, options.protocol));
+      } catch (error) {
+        callback(error as Error, null);
+        return;
+      }
+      guarded(options, callback);
+    },
+  });
+}
+
+/** Whether an address belongs to the public internet. Private, local, reserved, translated and tunnelled ones do not. */
+export function isPublicAddress(address: string): boolean {
+  if (!ipaddr.isValid(address)) return false;
+  const parsed = ipaddr.parse(address);
+  if (parsed.range() !== 'unicast') return false;
+  return parsed.kind() === 'ipv4' || parsed.match(GLOBAL_UNICAST);
+}
+
+function checkHost(hostname: string, port: number): void {
+  // Node does not ask `lookup` about addresses, only about names.
+  const address = hostname.replace(/^\[|\]$/g, '');
+  const isPrivate = isIP(address) ? !isPublicAddress(address) : PRIVATE_NAMES.test(hostname);
+  if (isPrivate) throw notPublic(hostname);
+  if (port !== 80 && port !== 443 && port < 1024) throw blocked(`Port ${port} is not allowed.`);
+}
+
+const lookupPublic: LookupFunction = (hostname, options, callback) => {
+  const answer = async () => {
+    const family = options.family === 'IPv4' ? 4 : options.family === 'IPv6' ? 6 : (options.family ?? 0);
+    const addresses = await resolve(hostname, { all: true, family });
+    if (!addresses.every(({ address }) => isPublicAddress(address))) throw notPublic(hostname);
+    return addresses;
+  };
+  answer().then(
+    (addresses) => {
+      if (options.all) callback(null, addresses);
+      else callback(null, addresses[0]?.address ?? '', addresses[0]?.family);
+    },
+    (error: NodeJS.ErrnoException) => callback(error, options.all ? [] : ''),
+  );
+};
+
+function portOf(port: string, protocol: string): number {
+  return Number(port) || (protocol === 'https:' ? 443 : 80);
+}
+
+function target(hostname: string, port: string, protocol: string): string {
+  return `${hostname}:${portOf(port, protocol)}`;
+}
+
+function notPublic(hostname: string): NodeError {
+  return blocked(`${hostname} is not a public address.`);
+}
+
+function blocked(message: string): NodeError {
+  return new NodeError('SSRF_BLOCKED', message, {
+    details: { hint: 'Private targets are reached only when FLOWGRES_HTTP_ALLOW lists their host:port.' },
+  });
+}

@@ -1,0 +1,137 @@
+/** The one HTTP server of a process: GraphQL, webhooks, health and metrics on one port. */
+import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { FlowgresError } from '../errors.ts';
+import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
+
+export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
+export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
+
+/** What the server answers with; a part that a process does not run is left out. */
+export interface HttpParts {
+  /** `/graphql`, the Ruru page at `/` and its files. */
+  graphql?: Handler;
+  /** WebSockets of GraphQL subscriptions. */
+  upgrade?: UpgradeHandler;
+  /** Everything under `/hooks/`. */
+  webhooks?: Handler;
+  /** Everything under `/demo/`: the outside world that the example workflows call. */
+  demo?: Handler;
+  /** What keeps the process from being ready; empty when it is. */
+  problems?: () => Promise<string[]>;
+}
+
+export interface HttpServer {
+  /** For example `http://127.0.0.1:8080`. */
+  url: string;
+  port: number;
+  /** Adds parts while the process boots; until then they answer 503. */
+  add(parts: HttpParts): void;
+  /** Takes no new connection, lets requests finish for `graceMs`, then cuts them off. */
+  close(graceMs?: number): Promise<void>;
+}
+
+/** Listens at once, so that a port in use is known before anything else is started. */
+export async function startHttp(options: { host: string; port: number }): Promise<HttpServer> {
+  const parts: HttpParts = {};
+  const upgraded = new Set<Duplex>();
+  const server = createServer((request, response) => {
+    const route = routeOf(request.url ?? '/');
+    measure(route, request, response);
+    Promise.resolve(answer(route, parts, request, response)).catch((error: unknown) => fail(response, error));
+  });
+  server.on('upgrade', (request, socket, head) => {
+    if (!parts.upgrade) {
+      socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n');
+      return;
+    }
+    upgraded.add(socket);
+    socket.once('close', () => upgraded.delete(socket));
+    parts.upgrade(request, socket, head);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(listenFailure(error, options)));
+    server.listen(options.port, options.host, resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+    add: (more) => void Object.assign(parts, more),
+    close: async (graceMs = 3_000) => {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of upgraded) socket.destroy();
+      const cutOff = setTimeout(() => server.closeAllConnections(), graceMs);
+      await closed;
+      clearTimeout(cutOff);
+    },
+  };
+}
+
+type Route = 'health' | 'ready' | 'metrics' | 'webhooks' | 'demo' | 'graphql';
+
+function routeOf(url: string): Route {
+  const path = url.split('?', 1)[0]!;
+  if (path === '/healthz') return 'health';
+  if (path === '/readyz') return 'ready';
+  if (path === '/metrics') return 'metrics';
+  if (path.startsWith('/hooks/')) return 'webhooks';
+  if (path.startsWith('/demo/')) return 'demo';
+  return 'graphql';
+}
+
+async function answer(route: Route, parts: HttpParts, request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+  switch (route) {
+    case 'health':
+      return send(response, 200, { status: 'ok' });
+    case 'ready': {
+      const problems = parts.problems ? await parts.problems() : ['starting'];
+      return send(response, problems.length ? 503 : 200, { status: problems.length ? 'unavailable' : 'ok', problems });
+    }
+    case 'metrics':
+      return response.writeHead(200, { 'content-type': contentType }).end(await exposition());
+    default: {
+      const handler = parts[route];
+      if (handler) return handler(request, response);
+      // Before the parts are there the process is starting; a process that never has them does not serve them.
+      return parts.problems ? send(response, 404, { error: { code: 'NOT_FOUND', message: 'Not found.' } }) : starting(response);
+    }
+  }
+}
+
+function starting(response: ServerResponse): void {
+  response.setHeader('retry-after', '1');
+  send(response, 503, { error: { code: 'STARTING', message: 'Flowgres is starting.' } });
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' });
+  response.end(`${JSON.stringify(body)}\n`);
+}
+
+function fail(response: ServerResponse, error: unknown): void {
+  console.error(error);
+  if (response.headersSent) response.destroy();
+  else send(response, 500, { error: { code: 'INTERNAL', message: 'Something went wrong here.' } });
+}
+
+function measure(route: Route, request: IncomingMessage, response: ServerResponse): void {
+  const startedAt = performance.now();
+  response.once('close', () => {
+    // A client's own method names would make a metric each.
+    const method = /^(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)$/.test(request.method ?? '') ? request.method! : 'other';
+    httpRequests.inc({ route, method, status: response.statusCode });
+    httpSeconds.observe({ route }, (performance.now() - startedAt) / 1_000);
+  });
+}
+
+function listenFailure(error: NodeJS.ErrnoException, { host, port }: { host: string; port: number }): FlowgresError {
+  if (error.code === 'EADDRINUSE') {
+    return new FlowgresError('PORT_IN_USE', `Port ${port} is in use.`, { hint: 'Set PORT to a free one, or PORT=0 to take any.', cause: error });
+  }
+  if (error.code === 'EACCES') {
+    return new FlowgresError('PORT_FORBIDDEN', `Port ${port} may not be opened by this user.`, { hint: 'Set PORT to one above 1023.', cause: error });
+  }
+  return new FlowgresError('LISTEN_FAILED', `Cannot listen on ${host}:${port}: ${error.message}`, { hint: 'Check HOST and PORT.', cause: error });
+}

@@ -1,0 +1,101 @@
+/**
+ * Vitest's global setup: one embedded PostgreSQL per test run, in a temporary folder, with a template database
+ * built from `sql/` that every test database is a copy of.
+ *
+ * FLOWGRES_TEST_LAYER=30_workflows builds the template up to that layer only, for work on a layer while a later
+ * one does not load. FLOWGRES_TEST_SERVER=postgres://… uses a running server instead of an embedded one.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestProject } from 'vitest/node';
+import { connect, withDatabase } from '../../src/database.ts';
+import { type EmbeddedServer, startEmbedded } from '../../src/embedded.ts';
+import { buildDatabase } from './build.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Connection string of the server's administrator, without a database. */
+    serverUrl: string;
+    /** The database that test databases are copied from. */
+    template: string;
+  }
+}
+
+const PREFIX = 'flowgres-test-';
+
+/** Crash safety is off: the data lives as long as the run. Tests of durability start a server of their own. */
+const FAST = {
+  fsync: 'off',
+  synchronous_commit: 'off',
+  full_page_writes: 'off',
+  max_connections: '300',
+  max_locks_per_transaction: '256',
+  shared_buffers: '256MB',
+  max_wal_size: '2GB',
+  autovacuum_naptime: '10s',
+};
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const external = process.env['FLOWGRES_TEST_SERVER'];
+  const server = external ? { url: external, stop: async () => undefined } : await startTemporary();
+  const template = `flowgres_template_${process.pid}`;
+  try {
+    const lastLayer = process.env['FLOWGRES_TEST_LAYER'];
+    await buildDatabase(server.url, template, lastLayer ? { lastLayer } : {});
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  project.provide('serverUrl', server.url);
+  project.provide('template', template);
+  return async () => {
+    if (external) await dropDatabase(external, template);
+    await server.stop();
+  };
+}
+
+/** A server in a new folder; stopping it removes the folder. */
+export async function startTemporary(settings: Record<string, string> = FAST): Promise<Pick<EmbeddedServer, 'url' | 'stop'>> {
+  await removeAbandoned();
+  const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`));
+  const server = await startEmbedded({ folder, password: randomBytes(12).toString('hex'), settings });
+  const stop = async () => {
+    await server.stop();
+    await rm(folder, { recursive: true, force: true });
+  };
+  return { url: server.url, stop };
+}
+
+/** A run that was killed leaves its server behind: the next run ends it and removes its folder. */
+async function removeAbandoned(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const pid = Number(new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1]);
+    if (!pid || isAlive(pid)) continue;
+    const folder = join(tmpdir(), name);
+    await stopServerOf(folder);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function stopServerOf(folder: string): Promise<void> {
+  const postmaster = Number((await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')[0]);
+  // SIGQUIT is PostgreSQL's immediate shutdown: nothing in that folder is worth saving.
+  if (postmaster && isAlive(postmaster)) process.kill(postmaster, 'SIGQUIT');
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+async function dropDatabase(serverUrl: string, name: string): Promise<void> {
+  const client = await connect(withDatabase(serverUrl, 'postgres'));
+  await client.query(`drop database if exists ${client.escapeIdentifier(name)} with (force)`);
+  await client.end();
+}
