@@ -52,9 +52,30 @@ export function createPool(connectionString: string, options: PoolOptions): pg.P
 
 function connectionFailure(url: string, error: unknown): FlowgresError {
   const { host, pathname, username } = new URL(url);
-  const reason = error instanceof Error ? error.message : String(error);
-  return new FlowgresError('DATABASE_UNREACHABLE', `Cannot connect to database ${pathname.slice(1)} on ${host} as ${username}: ${reason}`, {
+  return new FlowgresError('DATABASE_UNREACHABLE', `Cannot connect to database ${pathname.slice(1)} on ${host} as ${username}: ${reasonOf(error)}.`, {
     hint: 'Check DATABASE_URL (postgres://user:password@host:port/database) and that the server accepts connections.',
     cause: error,
   });
+}
+
+function reasonOf(error: unknown): string {
+  // One failure per address of the host; they say the same.
+  if (error instanceof AggregateError) return reasonOf(error.errors[0]);
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Refuses a server that the schema cannot live on. */
+export async function requireSupportedServer(adminUrl: string): Promise<void> {
+  const client = await connect(withDatabase(adminUrl, 'postgres'));
+  try {
+    const { rows } = await client.query<{ number: number; version: string }>(
+      `select current_setting('server_version_num')::int as number, current_setting('server_version') as version`,
+    );
+    if (rows[0]!.number >= 150_000) return;
+    throw new FlowgresError('SERVER_VERSION', `The server is PostgreSQL ${rows[0]!.version}, Flowgres needs 15 or newer.`, {
+      hint: 'Set DATABASE_URL to a newer server, or unset it: `flowgres start` brings its own.',
+    });
+  } finally {
+    await client.end();
+  }
 }

@@ -29,7 +29,7 @@ const errorShape = z.object({
 const responseShape = z.object({
   status: z.number(),
   headers: z.record(z.string(), z.string()).nullish(),
-  body: z.unknown(),
+  body: z.unknown().optional(),
 });
 const runStatus = z.enum(['waiting', 'running', 'paused', 'success', 'error', 'canceled']);
 const jsonText = z.string().transform((text) => new JsonText(text));
@@ -59,7 +59,7 @@ const taskShape = z.object({
   credentials: z.record(z.string(), z.unknown()).nullish(),
   timeoutMs: z.number(),
   idempotencyKey: z.string(),
-  input: z.unknown(),
+  input: z.unknown().optional(),
 });
 export const beginAnswer = z.object({
   index: z.number(),

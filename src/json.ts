@@ -46,7 +46,7 @@ export interface JsonLimits {
 }
 
 const MAX_NUMBER_LENGTH = 1000;
-const MAX_EXPONENT = 308;
+const EXPONENTS = { min: -400, max: 308 };
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
@@ -116,8 +116,10 @@ function endOfNumber(text: string, start: number): number {
     if (code === 0x65 || code === 0x45) exponentAt = end + 1;
     else if (!((code >= 0x30 && code <= 0x39) || code === 0x2b || code === 0x2d || code === 0x2e)) break;
   }
-  const exponent = exponentAt ? Math.abs(Number(text.slice(exponentAt, end))) : 0;
-  if (exponent > MAX_EXPONENT || end - start > MAX_NUMBER_LENGTH) throw invalid('A number is too large.', start);
+  const exponent = exponentAt ? Number(text.slice(exponentAt, end)) : 0;
+  if (exponent < EXPONENTS.min || exponent > EXPONENTS.max || end - start > MAX_NUMBER_LENGTH) {
+    throw invalid('A number is too large.', start);
+  }
   return end - 1;
 }
 

@@ -5,7 +5,7 @@ import { Logger as MigrateLogger, type Settings, compile, migrate as applyCommit
 import { clearAllPools } from 'graphile-migrate/dist/pg.js';
 import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
 import pg from 'pg';
-import { connect, withDatabase } from './database.ts';
+import { connect, requireSupportedServer, withDatabase } from './database.ts';
 import { createRoles } from './roles.ts';
 
 const MIGRATIONS = fileURLToPath(new URL('../migrations', import.meta.url));
@@ -16,6 +16,7 @@ const LOCK = 4_608_275_002;
 
 /** Everything `flowgres migrate` does. Idempotent, and safe to run from several processes at once. */
 export async function migrate(adminUrl: string, secret: string): Promise<void> {
+  await requireSupportedServer(adminUrl);
   await createRoles(adminUrl, secret);
   await createDatabase(adminUrl);
   const client = await connect(adminUrl);

@@ -1,4 +1,5 @@
 /** What the command line prints. */
+import pg from 'pg';
 import { FlowgresError } from './errors.ts';
 
 /** Says what is being done, then how long it took; a second line only when nobody watches the terminal. */
@@ -34,5 +35,15 @@ export function table(headings: string[], rows: string[][]): string {
 /** One line that says what happened and what to do. */
 export function describeError(error: unknown): string {
   if (error instanceof FlowgresError) return [error.message, error.hint].filter(Boolean).join(' ');
+  if (error instanceof pg.DatabaseError) return describeDatabaseError(error);
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function describeDatabaseError(error: pg.DatabaseError): string {
+  const hints: Record<string, string> = {
+    '53100': 'The disk of the database server is full: free some space and start again.',
+    '53300': 'The server has no connection left: raise its max_connections or stop other clients.',
+    '42501': 'Connect as a superuser, or on PostgreSQL 16 and newer as a role with CREATEROLE and CREATEDB.',
+  };
+  return [`PostgreSQL says: ${error.message}.`, error.hint ?? hints[error.code ?? '']].filter(Boolean).join(' ');
 }

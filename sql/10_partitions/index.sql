@@ -1,1 +1,12 @@
--- (empty so far)
+-- Partitions: cuts any table by time, ahead of need, and lets old periods leave. Knows nothing of workflows.
+
+--!include 10_partitions/tables.sql
+--!include 10_partitions/periods.sql
+--!include 10_partitions/catalog.sql
+--!include 10_partitions/locks.sql
+--!include 10_partitions/manage.sql
+--!include 10_partitions/create.sql
+--!include 10_partitions/maintain.sql
+--!include 10_partitions/retire.sql
+--!include 10_partitions/statistics.sql
+--!include 10_partitions/policies.sql

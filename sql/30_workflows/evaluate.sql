@@ -118,16 +118,6 @@ begin
 end
 $$;
 
--- A value inside a text: texts as they are, null as nothing, arrays and objects as JSON.
-create or replace function engine.text_of(p_value jsonb)
-  returns text
-  language sql
-  immutable
-  parallel safe
-as $$
-  select coalesce(p_value #>> '{}', '')
-$$;
-
 -- A condition for each item of the property `items` beside it: an array of true and false.
 create or replace function engine.evaluate_each(
   p_expression engine.expression,

@@ -1,3 +1,14 @@
--- Workflows: the draft, published versions, node types, expressions, validation and the compiled plan.
+-- Workflows: the draft and its published versions, node types, expressions, validation, and the plan that the engine runs.
 
 --!include 30_workflows/tables.sql
+--!include 30_workflows/problems.sql
+--!include 30_workflows/schema_problems.sql
+--!include 30_workflows/filters_text.sql
+--!include 30_workflows/filters_values.sql
+--!include 30_workflows/filters_dates.sql
+--!include 30_workflows/filters.sql
+--!include 30_workflows/tokenizer.sql
+--!include 30_workflows/paths.sql
+--!include 30_workflows/expressions.sql
+--!include 30_workflows/evaluate.sql
+--!include 30_workflows/resolve.sql

@@ -142,9 +142,11 @@ create type engine.plan_node as (
   disabled boolean,
   strict boolean,    -- an unknown predicate is an error
   uses_inputs boolean, -- an expression reads `inputs`
+  uses_run boolean,  -- an expression reads `run`
   credentials jsonb, -- {"auth": "crm"}
   pin jsonb,         -- the output to take in a test run
-  retry_jitter boolean -- false: the delays between attempts are not random
+  retry_jitter boolean, -- false: the delays between attempts are not random
+  success jsonb      -- of a trigger or pure node: its step.succeeded, lacking only the output
 );
 
 create function engine.plan_ids(p_nodes engine.plan_node[])

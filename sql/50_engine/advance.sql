@@ -5,8 +5,7 @@
 create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
   returns jsonb
   language sql
-  immutable
-  parallel safe
+  stable
 as $$
   select jsonb_build_object('code', 'NODE_FAILED', 'message', p_message, 'retryable', false)
     || case
@@ -15,42 +14,63 @@ as $$
     end
 $$;
 
-create or replace function engine.output_of_run(
-  p_ids text[],
+-- The live values at each input of a node: {"main": [value, …]}.
+create or replace function engine.inputs_of(
+  p_node engine.plan_node,
   p_states int[],
-  p_outputs jsonb[],
-  p_fed boolean[]
+  p_ports text[],
+  p_outputs jsonb[]
 )
   returns jsonb
   language plpgsql
   immutable
-  parallel safe
 as $$
 declare
-  v_count int := 0;
-  v_single jsonb;
-  v_several jsonb := '{}';
+  v_inputs jsonb := '{}';
+  v_input text;
+  v_source int;
 begin
-  for v_place in 1 .. cardinality(p_ids) loop
-    if p_states[v_place] = 1 and p_fed[v_place] is null then
-      v_count := v_count + 1;
-      if v_count > 1 then
-        v_several := v_several || jsonb_build_object(p_ids[v_place], p_outputs[v_place]);
-      else
-        v_single := p_outputs[v_place];
-        v_several := jsonb_build_object(p_ids[v_place], v_single);
-      end if;
+  for v_edge in 1 .. cardinality(p_node.sources) loop
+    v_source := p_node.sources[v_edge];
+    v_input := p_node.target_inputs[v_edge];
+    if p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge] then
+      v_inputs := v_inputs || jsonb_build_object(
+        v_input, coalesce(v_inputs -> v_input, '[]') || jsonb_build_array(p_outputs[v_source])
+      );
     end if;
   end loop;
-  return case when v_count > 1 then v_several else v_single end;
+  return v_inputs;
 end
 $$;
 
--- p_open: steps that are open already; p_due: waiting steps whose time has come.
+-- What a node leaves behind that failed for good, by its onError; no port: the run stops.
+create or replace function engine.outcome_of_failure(p_node engine.plan_node, p_error jsonb, p_prev jsonb)
+  returns engine.outcome
+  language plpgsql
+  immutable
+as $$
+declare
+  v_outcome engine.outcome;
+begin
+  if p_node.type not like 'stopAndError@%' and p_node.on_error = 'continue' then
+    v_outcome.port := 'main';
+    v_outcome.output := jsonb_build_object('error', p_error);
+  elsif p_node.type not like 'stopAndError@%' and p_node.on_error = 'errorOutput' then
+    v_outcome.port := 'error';
+    v_outcome.output := jsonb_build_object('error', p_error, 'input', p_prev);
+  end if;
+  return v_outcome;
+end
+$$;
+
+-- The heart of it is one long function on purpose: handing the arrays of a run, or the row of a node, to another function
+-- for each node makes a node cost half as much again.
+--
+-- p_open: steps that are open already; p_due: waiting steps whose time has come, at p_now.
 create or replace function engine.advance(
   p_nodes engine.plan_node[],
   p_ids text[],
-  p_run jsonb,
+  p_run_id uuid,
   p_log engine.log_entry[],
   p_open text[] default '{}',
   p_due text[] default '{}',
@@ -62,95 +82,61 @@ create or replace function engine.advance(
   stable
 as $$
 declare
-  c_count constant int := cardinality(p_nodes);
+  v_fold constant engine.folded := engine.fold(p_nodes, p_ids, p_log);
+  v_states int[] := v_fold.states;
+  v_ports text[] := v_fold.ports;
+  v_outputs jsonb[] := v_fold.outputs;
+  v_errors jsonb[] := v_fold.errors;
+  v_fed boolean[] := array_fill(null::boolean, array[cardinality(p_nodes)]); -- has a live outgoing connection
+  v_created constant jsonb := v_fold.created;
+  v_input constant jsonb := v_created -> 'input';
+  v_vars constant jsonb := v_created -> 'vars';
+  v_trigger constant text := v_created ->> 'trigger';
+  v_run jsonb;
+  v_responded boolean := v_fold.responded;
+  v_at timestamptz := v_fold.at;
+  v_seq int := v_fold.seq;
+  v_ts timestamptz := v_fold.ts;
   -- Without a budget, as in a replay, there is no hurry either.
-  c_stop_at constant timestamptz := case
-    when p_budget = 2147483647 then 'infinity' else clock_timestamp() + interval '50 ms'
-  end;
-  -- Of each node: 1 succeeded, 2 skipped, 3 waiting, 4 failed for good; null is not settled.
-  v_states int[] := array_fill(null::int, array[c_count]);
-  v_ports text[] := array_fill(null::text, array[c_count]);
-  v_outputs jsonb[] := array_fill(null::jsonb, array[c_count]);
-  v_errors jsonb[];
-  v_fed boolean[] := array_fill(null::boolean, array[c_count]); -- has a live outgoing connection
-  v_input jsonb;
-  v_vars jsonb;
-  v_trigger text;
-  v_responded boolean := false;
-  v_seq int;
-  v_ts timestamptz;
-  v_at timestamptz; -- when the outside last had its say: what a timer counts from
-  v_entry engine.log_entry;
+  v_stop_at constant timestamptz := case when p_budget is null then 'infinity' else clock_timestamp() + interval '50 ms' end;
+  v_taken int := 0;
   v_place int := 1;
   v_node engine.plan_node;
   v_source int;
-  v_live int;
+  v_live boolean;
   v_settled boolean;
   v_prev jsonb;
   v_inputs jsonb;
-  v_main text;
   v_properties jsonb;
   v_outcome engine.outcome;
+  v_payload jsonb;
+  v_until timestamptz;
   v_started timestamptz;
   v_open boolean := false;
   v_detail text;
+  v_entries engine.log_entry[];
+  v_opened engine.opened_step[];
   v_result engine.advanced;
 begin
-  -- Fold the log.
-  foreach v_entry in array p_log loop
-    case v_entry.type
-      when 'run.created' then
-        v_input := v_entry.payload -> 'input';
-        v_vars := v_entry.payload -> 'vars';
-        v_trigger := v_entry.payload ->> 'trigger';
-        v_at := v_entry.ts;
-      when 'step.succeeded', 'step.reused' then
-        v_place := array_position(p_ids, v_entry.payload ->> 'node');
-        v_states[v_place] := 1;
-        v_ports[v_place] := v_entry.payload ->> 'port';
-        v_outputs[v_place] := v_entry.payload -> 'output';
-        if (p_nodes[v_place]).kind not in ('pure', 'trigger') then
-          v_at := v_entry.ts;
-        end if;
-      when 'step.failed' then
-        if not v_entry.payload ? 'retryAt' then
-          v_place := array_position(p_ids, v_entry.payload ->> 'node');
-          v_states[v_place] := 4;
-          v_errors[v_place] := v_entry.payload -> 'error';
-          v_at := v_entry.ts;
-        end if;
-      when 'step.waiting' then
-        v_states[array_position(p_ids, v_entry.payload ->> 'node')] := 3;
-      when 'run.responded' then
-        v_responded := true;
-      when 'run.signaled', 'run.released', 'run.resumed' then
-        v_at := v_entry.ts;
-      when 'run.succeeded', 'run.failed', 'run.canceled' then
-        return v_result;
-      else
-        null; -- step.started, run.paused: nothing in the graph moves
-    end case;
-    v_seq := v_entry.seq;
-    v_ts := v_entry.ts;
-  end loop;
+  if v_fold.finished then
+    return v_result;
+  end if;
 
-  -- One pass in topological order. A node that fails raises; the block notes it and the pass goes on from that node.
-  v_place := 1;
+  -- One pass in topological order. A node that fails raises; the failure is noted and the pass goes on from that node.
   loop
     begin
-      while v_place <= c_count loop
+      while v_place <= cardinality(p_nodes) loop
         v_node := p_nodes[v_place];
-        v_live := 0;
+        v_live := v_node.id = v_trigger;
         v_settled := true;
         v_prev := null;
-        v_main := v_node.inputs[1];
         for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
           v_source := v_node.sources[v_edge];
           if v_states[v_source] = 1 then
             if v_ports[v_source] = v_node.source_ports[v_edge] then
-              v_live := v_live + 1;
+              v_live := true;
               v_fed[v_source] := true;
-              if v_prev is null and v_node.target_inputs[v_edge] = v_main then
+              if v_prev is null and v_node.target_inputs[v_edge] = v_node.inputs[1] then
                 v_prev := v_outputs[v_source];
               end if;
             end if;
@@ -159,138 +145,132 @@ begin
           end if;
         end loop;
 
+        v_outcome := null;
         if v_states[v_place] in (1, 2) then
-          null;
-        elsif not v_settled then
+          null; -- it has had its turn
+
+        elsif not v_settled or v_node.id = any (p_open)
+          or (v_states[v_place] = 3 and v_node.id <> all (p_due))
+        then
           v_open := true;
-        elsif v_live = 0 and v_node.id is distinct from v_trigger then
+
+        elsif not v_live then
           v_states[v_place] := 2;
+
         elsif v_states[v_place] = 4 then
-          if v_node.on_error = 'stop' or v_node.type like 'stopAndError@%' then
-            v_seq := v_seq + 1;
-            v_ts := v_ts + interval '1 microsecond';
-            v_result.entries := v_result.entries || row(
-              v_seq, v_ts, 'run.failed',
+          v_outcome := engine.outcome_of_failure(v_node, v_errors[v_place], v_prev);
+          if v_outcome.port is null then
+            v_result.entries := v_entries || row(
+              v_seq + 1, v_ts + interval '1 microsecond', 'run.failed',
               jsonb_build_object('error', v_errors[v_place], 'node', v_node.id)
             )::engine.log_entry;
-            v_result.opened := null;
             return v_result;
           end if;
-          v_states[v_place] := 1;
-          if v_node.on_error = 'continue' then
-            v_ports[v_place] := 'main';
-            v_outputs[v_place] := jsonb_build_object('error', v_errors[v_place]);
-          else
-            v_ports[v_place] := 'error';
-            v_outputs[v_place] := jsonb_build_object('error', v_errors[v_place], 'input', v_prev);
-          end if;
-        elsif v_node.id = any (p_open) then
-          v_open := true;
-        elsif v_states[v_place] = 3 and v_node.id <> all (p_due) then
-          v_open := true;
+
+        elsif v_states[v_place] = 3 then -- a timer fired: news from outside, at its own time
+          v_outcome.port := v_node.ports[1];
+          v_outcome.output := v_prev;
+          v_seq := v_seq + 1;
+          v_ts := greatest(p_now, v_ts + interval '1 microsecond');
+          v_at := v_ts;
+          v_entries := v_entries || row(v_seq, v_ts, 'step.succeeded', jsonb_build_object(
+            'node', v_node.id, 'attempt', 1, 'port', v_outcome.port, 'output', v_prev,
+            'ms', 0
+          ))::engine.log_entry;
+
         else
           v_started := clock_timestamp();
-          if p_budget <= 0 or v_started > c_stop_at then
-            v_result.opened := v_result.opened
+          if v_taken >= p_budget or v_started > v_stop_at then
+            v_result.entries := v_entries;
+            v_result.opened := v_opened
               || row(v_node.id, 'queued', v_place, null, null, null)::engine.opened_step;
-            v_result.unfinished := true;
             return v_result;
           end if;
-          p_budget := p_budget - 1;
+          v_taken := v_taken + 1;
 
-          -- What the node sees.
+          v_properties := v_node.properties;
           v_inputs := null;
           if cardinality(v_node.sources) > 1 or v_node.uses_inputs then
-            v_inputs := '{}';
-            for v_edge in 1 .. cardinality(v_node.sources) loop
-              v_source := v_node.sources[v_edge];
-              if v_states[v_source] = 1 and v_ports[v_source] = v_node.source_ports[v_edge] then
-                v_inputs := v_inputs || jsonb_build_object(
-                  v_node.target_inputs[v_edge],
-                  coalesce(v_inputs -> v_node.target_inputs[v_edge], '[]')
-                    || jsonb_build_array(v_outputs[v_source])
-                );
-              end if;
-            end loop;
+            v_inputs := engine.inputs_of(v_node, v_states, v_ports, v_outputs);
           end if;
-          v_properties := v_node.properties;
           if v_node.expressions is not null and not v_node.disabled then
+            if v_node.uses_run and v_run is null then
+              v_run := engine.run_context(p_run_id, v_created, v_fold.created_at);
+            end if;
             v_properties := engine.resolve(
-              v_properties, v_node.expressions, v_node.strict, v_input, v_prev, v_inputs, v_outputs,
-              p_run, v_vars, null, null
+              v_properties, v_node.expressions, v_node.strict, v_input, v_prev, v_inputs, v_outputs, v_run, v_vars,
+              null, null
             );
           end if;
 
-          -- What the node does.
-          v_outcome := null;
           case
-            when v_node.kind = 'trigger' then
-              v_outcome.port := v_node.ports[1];
-              v_outcome.output := case
-                when v_node.type like 'webhookTrigger@%' then v_input -> 'body'
-                else v_input
-              end;
-            when v_node.disabled or v_states[v_place] = 3 then
+            when v_node.disabled then
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_prev;
-            when v_node.pin is not null and p_run ->> 'mode' = 'manual' then
+            when v_node.pin is not null and v_created ->> 'mode' = 'manual' then
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_node.pin;
             when v_node.kind = 'pure' then
               v_outcome := engine.run_pure(v_node.type, v_node.function, v_properties, v_prev, v_inputs);
-              if pg_column_size(v_outcome.output) > 1048576 then
-                perform private.raise_error(
-                  'TOO_LARGE', format('The output of %s is larger than 1 MiB.', v_node.id)
-                );
-              end if;
-            when v_node.kind = 'wait' then
-              v_ts := v_ts + interval '1 microsecond';
-              v_seq := v_seq + 1;
-              v_result.opened := v_result.opened || row(
-                v_node.id, 'waiting', v_place, v_properties, v_prev, engine.wait_until(v_properties, v_at)
-              )::engine.opened_step;
-              v_result.entries := v_result.entries || row(
-                v_seq, v_ts, 'step.waiting', jsonb_build_object(
-                  'node', v_node.id, 'kind', 'time', 'until', engine.wait_until(v_properties, v_at)
-                )
-              )::engine.log_entry;
-              v_states[v_place] := 3;
-              v_open := true;
+            when v_node.kind = 'trigger' then
+              v_outcome.port := v_node.ports[1];
+              v_outcome.output := case
+                when starts_with(v_node.type, 'webhookTrigger@') then v_input -> 'body'
+                else v_input
+              end;
             else
-              v_result.opened := v_result.opened || row(
-                v_node.id, 'queued', v_place, v_properties, v_prev, null
-              )::engine.opened_step;
-              v_states[v_place] := 3;
-              v_open := true;
+              null; -- a worker takes it, or time
           end case;
-
+          v_seq := v_seq + 1;
+          v_ts := v_ts + interval '1 microsecond';
           if v_outcome.port is not null then
-            v_seq := v_seq + 1;
-            if v_states[v_place] = 3 then -- a timer fired: this is news from outside, at its own time
-              v_ts := greatest(p_now, v_ts + interval '1 microsecond');
-              v_at := v_ts;
-            else
-              v_ts := v_ts + interval '1 microsecond';
+            v_outcome.output := coalesce(v_outcome.output, 'null');
+            if pg_column_size(v_outcome.output) > 1048576 then
+              perform private.raise_error('TOO_LARGE', format('The output of %s is larger than 1 MiB.', v_node.id));
             end if;
-            v_states[v_place] := 1;
-            v_ports[v_place] := v_outcome.port;
-            v_outputs[v_place] := coalesce(v_outcome.output, 'null');
-            v_result.entries := v_result.entries || row(
-              v_seq, v_ts, 'step.succeeded', jsonb_build_object(
-                'node', v_node.id, 'attempt', 1, 'port', v_outcome.port, 'output', v_outputs[v_place],
-                'ms', (date_part('epoch', clock_timestamp() - v_started) * 1000)::int
-              )
-            )::engine.log_entry;
-            if v_node.type like 'respondToWebhook@%' and not v_responded and not v_node.disabled then
+            -- Building the payload anew would cost three times as much.
+            v_payload := jsonb_set(v_node.success, '{output}', v_outcome.output);
+            if v_outcome.port <> v_node.ports[1] then
+              v_payload := jsonb_set(v_payload, '{port}', to_jsonb(v_outcome.port));
+            end if;
+            if clock_timestamp() > v_started + interval '1 ms' then
+              v_payload := jsonb_set(
+                v_payload, '{ms}', to_jsonb((date_part('epoch', clock_timestamp() - v_started) * 1000)::int)
+              );
+            end if;
+            v_entries := v_entries || row(v_seq, v_ts, 'step.succeeded', v_payload)::engine.log_entry;
+            if v_responded is null and starts_with(v_node.type, 'respondToWebhook@') and not v_node.disabled then
               v_responded := true;
               v_seq := v_seq + 1;
               v_ts := v_ts + interval '1 microsecond';
-              v_result.entries := v_result.entries || row(
-                v_seq, v_ts, 'run.responded', engine.response_of(v_properties, v_prev)
-                  || jsonb_build_object('node', v_node.id)
+              v_entries := v_entries || row(
+                v_seq, v_ts, 'run.responded', engine.response_of(v_node.id, v_properties, v_prev)
               )::engine.log_entry;
             end if;
+          else
+            v_open := true;
+            v_until := null;
+            if v_node.kind = 'wait' then
+              v_until := engine.wait_until(v_properties, v_at);
+              v_entries := v_entries || row(
+                v_seq, v_ts, 'step.waiting',
+                jsonb_build_object('node', v_node.id, 'kind', 'time', 'until', engine.iso_time(v_until))
+              )::engine.log_entry;
+            else
+              v_seq := v_seq - 1; -- a queued step has no event until a worker begins it
+              v_ts := v_ts - interval '1 microsecond';
+            end if;
+            v_opened := v_opened || row(
+              v_node.id, case v_node.kind when 'wait' then 'waiting' else 'queued' end, v_place, v_properties,
+              v_prev, v_until
+            )::engine.opened_step;
           end if;
+        end if;
+
+        if v_outcome.port is not null then
+          v_states[v_place] := 1;
+          v_ports[v_place] := v_outcome.port;
+          v_outputs[v_place] := v_outcome.output;
         end if;
         v_place := v_place + 1;
       end loop;
@@ -300,9 +280,9 @@ begin
         get stacked diagnostics v_detail = pg_exception_detail;
         v_states[v_place] := 4;
         v_errors[v_place] := engine.error_of(sqlstate, sqlerrm, v_detail);
-        v_seq := v_seq + 1;
-        v_ts := v_ts + interval '1 microsecond';
-        v_result.entries := v_result.entries || row(
+        v_seq := coalesce(v_entries[cardinality(v_entries)].seq, v_fold.seq) + 1;
+        v_ts := coalesce(v_entries[cardinality(v_entries)].ts, v_fold.ts) + interval '1 microsecond';
+        v_entries := v_entries || row(
           v_seq, v_ts, 'step.failed',
           jsonb_build_object('node', v_node.id, 'attempt', 1, 'error', v_errors[v_place])
         )::engine.log_entry;
@@ -310,11 +290,13 @@ begin
   end loop;
 
   if not v_open then
-    v_result.entries := v_result.entries || row(
+    v_entries := v_entries || row(
       v_seq + 1, v_ts + interval '1 microsecond', 'run.succeeded',
       jsonb_build_object('output', engine.output_of_run(p_ids, v_states, v_outputs, v_fed))
     )::engine.log_entry;
   end if;
+  v_result.entries := v_entries;
+  v_result.opened := v_opened;
   return v_result;
 end
 $$;

@@ -1,9 +1,10 @@
 -- The engine: starts runs, moves them on, and finds those that nothing would move.
 
 --!include 50_engine/tables.sql
+--!include 50_engine/plan.sql
+--!include 50_engine/fold.sql
 --!include 50_engine/advance.sql
 --!include 50_engine/write.sql
---!include 50_engine/plan.sql
 --!include 50_engine/start.sql
 --!include 50_engine/load.sql
 --!include 50_engine/begin.sql

@@ -107,7 +107,7 @@ begin
   end loop;
 
   v_advanced := engine.advance(
-    p_nodes, p_plan.ids, engine.run_context(v_run.id, v_run.mode, v_run.started_at, v_run.workflow_id), p_loaded.log,
+    p_nodes, p_plan.ids, v_run.id, p_loaded.log,
     v_others, p_due, p_now
   );
   foreach v_entry in array coalesce(v_advanced.entries, '{}') loop

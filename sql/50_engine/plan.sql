@@ -55,13 +55,13 @@ begin
 end
 $$;
 
-create or replace function engine.response_of(p_properties jsonb, p_prev jsonb)
+create or replace function engine.response_of(p_node text, p_properties jsonb, p_prev jsonb)
   returns jsonb
   language sql
-  immutable
-  parallel safe
+  stable
 as $$
   select jsonb_build_object(
+    'node', p_node,
     'status', coalesce(p_properties -> 'status', '200'),
     'headers', coalesce(p_properties -> 'headers', '{}'),
     'body', case when p_properties ? 'body' then p_properties -> 'body' else coalesce(p_prev, 'null') end
@@ -77,7 +77,7 @@ create or replace function engine.task(
 )
   returns jsonb
   language sql
-  immutable
+  stable
 as $$
   select jsonb_build_object(
     'organizationId', p_run.organization_id,
@@ -101,29 +101,23 @@ $$;
 create or replace function engine.iso_time(p_at timestamptz)
   returns text
   language sql
-  immutable
+  stable
   parallel safe
 as $$
   select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
 -- What expressions see as $.run.
-create or replace function engine.run_context(
-  p_id uuid,
-  p_mode text,
-  p_started_at timestamptz,
-  p_workflow_id uuid
-)
+create or replace function engine.run_context(p_run_id uuid, p_created jsonb, p_created_at timestamptz)
   returns jsonb
   language sql
-  immutable
-  parallel safe
+  stable
 as $$
   select jsonb_build_object(
-    'id', p_id,
-    'mode', p_mode,
-    'startedAt', engine.iso_time(p_started_at),
-    'workflow', p_workflow_id
+    'id', p_run_id,
+    'mode', p_created -> 'mode',
+    'startedAt', engine.iso_time(p_created_at),
+    'workflow', p_created -> 'workflowId'
   )
 $$;
 

@@ -55,7 +55,7 @@ $$;
 create or replace function engine.request_error(p_code text, p_message text)
   returns jsonb
   language sql
-  immutable
+  stable
   parallel safe
 as $$
   select jsonb_build_object('code', p_code, 'message', p_message)
@@ -125,6 +125,7 @@ declare
   v_plan engine.plans;
   v_nodes engine.plan_node[];
   v_run public.workflow_runs;
+  v_trigger text;
   v_entry engine.log_entry;
   v_advanced engine.advanced;
   v_opened engine.opened_step;
@@ -188,11 +189,12 @@ begin
         + make_interval(secs => (v_plan.settings ->> 'deadlineMs')::double precision / 1000);
       v_run.metadata := v_request.metadata;
 
+      v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_run.mode));
       v_entry := row(1, v_now, 'run.created', jsonb_build_object(
         'workflowId', v_run.workflow_id,
         'version', v_run.version,
         'mode', v_run.mode,
-        'trigger', coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_run.mode)),
+        'trigger', v_trigger,
         'input', v_request.input,
         'vars', '{}'::jsonb
       ));
@@ -200,7 +202,7 @@ begin
         v_run.organization_id, v_run.id, 1, v_now, v_entry.type, v_entry.payload
       )::engine.new_event;
       v_advanced := engine.advance(
-        v_nodes, v_plan.ids, engine.run_context(v_run.id, v_run.mode, v_now, v_run.workflow_id), array[v_entry]
+        v_nodes, v_plan.ids, v_run.id, array[v_entry]
       );
       foreach v_entry in array coalesce(v_advanced.entries, '{}') loop
         v_events := v_events || row(

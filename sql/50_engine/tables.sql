@@ -29,20 +29,35 @@ create type engine.log_entry as (
   payload jsonb
 );
 
+-- What the log of a run adds up to. Of each node, by its place in the plan: 1 succeeded, 2 skipped, 3 waiting, 4 failed
+-- for good; null is not settled.
+create type engine.folded as (
+  created jsonb,          -- the payload of run.created
+  created_at timestamptz,
+  at timestamptz,         -- when the outside last had its say: what a timer counts from
+  responded boolean,
+  finished boolean,
+  seq int,                -- of the last event …
+  ts timestamptz,         -- … and its time
+  states int[],
+  ports text[],
+  outputs jsonb[],
+  errors jsonb[]
+);
+
 -- A step that advance has reached and cannot take itself.
 create type engine.opened_step as (
   node text,
   state text,       -- queued: a worker takes it; waiting: something outside must happen
   place int,        -- of the node in the plan
-  properties jsonb, -- with the results of its expressions
+  properties jsonb, -- with the results of its expressions; null: the budget ran out here, go on in another transaction
   prev jsonb,
   until timestamptz -- of a timer
 );
 
 create type engine.advanced as (
   entries engine.log_entry[],
-  opened engine.opened_step[],
-  unfinished boolean -- the budget ran out: call again in another transaction
+  opened engine.opened_step[]
 );
 
 -- What a transaction of the engine writes, collected for the whole batch.

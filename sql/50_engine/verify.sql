@@ -64,8 +64,8 @@ begin
       v_open := array_remove(v_open, v_entry.payload ->> 'node');
       if v_entry.type <> 'step.started' and not v_entry.payload ? 'retryAt' and not v_paused then
         v_advanced := engine.advance(
-          v_nodes, v_plan.ids, engine.run_context(v_run.id, v_run.mode, v_run.started_at, v_run.workflow_id), v_log,
-          v_open, '{}', null, 2147483647
+          v_nodes, v_plan.ids, v_run.id, v_log,
+          v_open, '{}', null, null
         );
         v_expected := coalesce(v_advanced.entries, '{}');
         foreach v_opened in array coalesce(v_advanced.opened, '{}') loop

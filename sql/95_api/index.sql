@@ -1,5 +1,6 @@
 -- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
 
+--!include 95_api/access.sql
 --!include 95_api/workflows.sql
 --!include 95_api/publish.sql
 --!include 95_api/runs.sql

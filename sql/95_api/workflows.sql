@@ -8,21 +8,10 @@ create or replace function private.lock_workflow(p_id uuid)
 as $$
 declare
   v_workflow public.workflows;
-  v_organization_id uuid;
 begin
-  select w.organization_id into v_organization_id from public.workflows as w where w.id = p_id;
-  -- A DBA without a context acts for the workflow's own organization.
-  if v_organization_id is not null or not private.is_dba() then
-    v_organization_id := private.acting_organization(v_organization_id);
-  end if;
-  perform private.require_scope('workflows:write');
-  select w.* into v_workflow
-  from public.workflows as w
-  where w.id = p_id and w.organization_id = v_organization_id
-  for no key update;
-  if not found then
-    perform private.raise_error('NOT_FOUND', 'There is no such workflow in this organization.');
-  end if;
+  select w.* into v_workflow from public.workflows as w where w.id = p_id;
+  perform private.require_access(v_workflow.organization_id, 'workflows:write', 'workflow');
+  select w.* into strict v_workflow from public.workflows as w where w.id = p_id for no key update;
   return v_workflow;
 end
 $$;

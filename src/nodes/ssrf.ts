@@ -7,6 +7,7 @@ import { lookup as resolve } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { Agent, buildConnector } from 'undici';
+import { FlowgresError } from '../errors.ts';
 import { NodeError } from './types.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -14,6 +15,21 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const PRIVATE_NAMES = /(?:^|\.)(?:localhost|local|internal)\.?$/;
 /** IPv6 that is assigned to the public internet at all. */
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3');
+
+/** The set that the other functions take, from entries such as `127.0.0.1:8080` or `[::1]:8080`. */
+export function parseAllowList(entries: readonly string[]): ReadonlySet<string> {
+  return new Set(
+    entries.map((entry) => {
+      const [, host, port] = /^(\S+):(\d+)$/.exec(entry.trim().toLowerCase()) ?? [];
+      if (!host || !port) {
+        throw new FlowgresError('INVALID_CONFIGURATION', `FLOWGRES_HTTP_ALLOW has the entry "${entry}".`, {
+          hint: 'Entries are host:port, separated by commas: 127.0.0.1:8080,crm.internal:443',
+        });
+      }
+      return `${withoutBrackets(host)}:${port}`;
+    }),
+  );
+}
 
 /** Refuses a URL that is not plain HTTP to a port that web servers use. Addresses are checked when connecting. */
 export function checkUrl(text: string, allow: ReadonlySet<string>): URL {
@@ -61,7 +77,7 @@ export function isPublicAddress(address: string): boolean {
 
 function checkHost(hostname: string, port: number): void {
   // Node does not ask `lookup` about addresses, only about names.
-  const address = hostname.replace(/^\[|\]$/g, '');
+  const address = withoutBrackets(hostname);
   const isPrivate = isIP(address) ? !isPublicAddress(address) : PRIVATE_NAMES.test(hostname);
   if (isPrivate) throw notPublic(hostname);
   if (port !== 80 && port !== 443 && port < 1024) throw blocked(`Port ${port} is not allowed.`);
@@ -88,7 +104,11 @@ function portOf(port: string, protocol: string): number {
 }
 
 function target(hostname: string, port: string, protocol: string): string {
-  return `${hostname}:${portOf(port, protocol)}`;
+  return `${withoutBrackets(hostname)}:${portOf(port, protocol)}`;
+}
+
+function withoutBrackets(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, '');
 }
 
 function notPublic(hostname: string): NodeError {

@@ -1,0 +1,152 @@
+/**
+ * A small lint of `sql/` on PostgreSQL's own grammar: node scripts/lint-sql.ts
+ *
+ * It checks what review forgets: the kind on line 1, lower case, line length, the size of files and functions, stated
+ * volatility, named constraints, a reason for every definer function, and dynamic SQL that quotes what it inserts.
+ * A longer file or function says why in a line `-- long because …` above it.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'pgsql-parser';
+import { type Token, tokenize } from './sql-tokens.ts';
+
+const MAX_COLUMNS = 120;
+const MAX_FILE_LINES = 250;
+const MAX_BODY_LINES = 60;
+/** Unquoted words that are written in capitals: what triggers see. */
+const CAPITALS = /^(?:NEW|OLD|TG_[A-Z_]+)$/;
+const NAMED = new Set(['CONSTR_CHECK', 'CONSTR_PRIMARY', 'CONSTR_UNIQUE', 'CONSTR_EXCLUSION', 'CONSTR_FOREIGN']);
+
+export interface Problem {
+  file: string;
+  line: number;
+  message: string;
+}
+
+/** Lints every file below a folder. */
+export async function lintFolder(folder: string): Promise<Problem[]> {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.sql'));
+  const problems = await Promise.all(files.sort().map((file) => lintFile(file, readFileSync(`${folder}/${file}`, 'utf8'))));
+  return problems.flat();
+}
+
+/** Lints one file of SQL. */
+export async function lintFile(file: string, sql: string): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  const report = (line: number, message: string) => problems.push({ file, line, message });
+  const tokens = tokenize(sql);
+  if (!file.endsWith('index.sql')) lintKind(sql, report);
+  lintLines(sql, tokens, report);
+  lintWords(tokens, report);
+  lintDefiners(sql, tokens, report);
+  lintDynamicSql(tokens, report);
+  try {
+    const bytes = Buffer.from(sql);
+    const lineAt = (offset: number) => bytes.subarray(0, offset).toString().split('\n').length;
+    const excused = (line: number) => /-- long because/.test(commentAbove(sql, line));
+    const { stmts = [] } = (await parse(sql)) as { stmts?: Statement[] };
+    for (const { stmt, stmt_location: offset = 0 } of stmts) {
+      const line = lineAt(offset);
+      lintStatement(stmt, line, excused(line), report);
+    }
+  } catch (error) {
+    report(1, `does not parse: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return problems;
+}
+
+type Report = (line: number, message: string) => void;
+interface Statement {
+  stmt: Record<string, unknown>;
+  stmt_location?: number;
+}
+
+function lintKind(sql: string, report: Report): void {
+  if (!/^-- kind: (?:state|code|roles)\n/.test(sql)) report(1, 'begins with `-- kind: state` or `-- kind: code`');
+}
+
+function lintLines(sql: string, tokens: Token[], report: Report): void {
+  const lines = sql.trimEnd().split('\n');
+  const excused = lines.slice(0, 10).some((line) => line.startsWith('-- long because'));
+  if (lines.length > MAX_FILE_LINES && !excused) report(1, `has ${lines.length} lines; split it by capability at ${MAX_FILE_LINES}`);
+  // The text of a comment becomes API documentation: a paragraph is one literal.
+  const prose = new Set(tokens.filter((token) => token.kind === 'string').map((token) => token.line));
+  for (const [index, line] of lines.entries()) {
+    if (/[ \t\r]$/.test(line)) report(index + 1, 'ends with white space');
+    if (line.includes('\t')) report(index + 1, 'has a tab');
+    if (line.length > MAX_COLUMNS && !(prose.has(index + 1) && /^\s*(?:comment on .* is )?'.*';$/.test(line))) {
+      report(index + 1, `has ${line.length} columns, at most ${MAX_COLUMNS}`);
+    }
+  }
+}
+
+function lintWords(tokens: Token[], report: Report): void {
+  for (const token of tokens) {
+    if (token.kind === 'word' && /[A-Z]/.test(token.text) && !CAPITALS.test(token.text)) report(token.line, `${token.text} is written in lower case`);
+  }
+}
+
+function lintDefiners(sql: string, tokens: Token[], report: Report): void {
+  const lines = sql.split('\n');
+  for (const [index, token] of tokens.entries()) {
+    const isClause = token.text === 'security' && tokens[index + 1]?.text === 'definer';
+    if (isClause && !lines[token.line - 1]?.includes('-- definer because')) report(token.line, 'says why: `security definer -- definer because …`');
+  }
+}
+
+/** `execute` takes a literal, a variable, or format() with %I and %L; nothing is concatenated. */
+function lintDynamicSql(tokens: Token[], report: Report): void {
+  for (const [index, token] of tokens.entries()) {
+    const isStatement = token.inBody && token.kind === 'word' && token.text === 'execute' && !['grant', 'revoke', 'on', 'for'].includes(tokens[index - 1]?.text ?? '');
+    if (!isStatement || tokens[index + 1]?.text === 'on' || tokens[index + 1]?.text === 'function') continue;
+    const end = tokens.findIndex((other, place) => place > index && other.text === ';');
+    const statement = tokens.slice(index + 1, end);
+    if (statement.some((each) => each.text === '||')) report(token.line, 'dynamic SQL is built by format() with %I and %L, not by ||');
+    const template = statement[0]?.text === 'format' ? statement.find((each) => each.kind === 'string') : undefined;
+    if (template && /%(?:\d+\$)?s/.test(template.text)) report(template.line, 'dynamic SQL inserts %s unquoted; use %I, %L or `using`');
+  }
+}
+
+/** The comment lines right above a line, or that a statement begins with. */
+function commentAbove(sql: string, line: number): string {
+  const lines = sql.split('\n');
+  const comment: string[] = [];
+  for (let index = line - 2; index >= 0 && lines[index]?.startsWith('--'); index -= 1) comment.push(lines[index]!);
+  for (let index = line - 1; /^(?:--|$)/.test(lines[index] ?? ';'); index += 1) comment.push(lines[index]!);
+  return comment.join('\n');
+}
+
+function lintStatement(stmt: Record<string, unknown>, line: number, mayBeLong: boolean, report: Report): void {
+  const definition = stmt['CreateFunctionStmt'] as { is_procedure?: boolean; options?: { DefElem: Option }[] } | undefined;
+  if (definition) {
+    const options = (definition.options ?? []).map((each) => each.DefElem);
+    if (!definition.is_procedure && !options.some((each) => each.defname === 'volatility')) report(line, 'states immutable, stable or volatile');
+    const body = JSON.stringify(options.find((each) => each.defname === 'as')?.arg ?? '').split('\\n').length - 2;
+    if (body > MAX_BODY_LINES && !mayBeLong) report(line, `has a body of ${body} lines; split it at ${MAX_BODY_LINES}`);
+  }
+  visit(stmt, (node) => {
+    const constraint = node['Constraint'] as { contype: string; conname?: string } | undefined;
+    if (constraint && NAMED.has(constraint.contype) && !constraint.conname) {
+      report(line, `names its ${constraint.contype.replace('CONSTR_', '').toLowerCase()} constraint`);
+    }
+  });
+}
+
+interface Option {
+  defname: string;
+  arg?: unknown;
+}
+
+function visit(node: unknown, action: (node: Record<string, unknown>) => void): void {
+  if (Array.isArray(node)) for (const each of node) visit(each, action);
+  else if (node && typeof node === 'object') {
+    action(node as Record<string, unknown>);
+    for (const value of Object.values(node)) visit(value, action);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const problems = await lintFolder(fileURLToPath(new URL('../sql', import.meta.url)));
+  for (const { file, line, message } of problems) console.log(`sql/${file}:${line} ${message}`);
+  if (problems.length) process.exitCode = 1;
+}

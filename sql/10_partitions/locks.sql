@@ -1,0 +1,39 @@
+-- kind: code
+-- DDL that nobody has to wait for: it gives up its place in the lock queue after 200 ms and comes back later.
+
+create or replace function partitions.execute_patiently(p_statements text, p_attempts int)
+  returns void
+  language plpgsql
+  volatile
+  set lock_timeout = '200ms'
+as $$
+begin
+  for v_attempt in 1 .. p_attempts loop
+    begin
+      execute p_statements;
+      return;
+    exception
+      when lock_not_available or deadlock_detected then
+        if v_attempt = p_attempts then
+          perform private.raise_error(
+            'CONFLICT',
+            format('Another transaction holds a lock for too long (%s attempts of 200 ms).', p_attempts),
+            'Try again; pg_stat_activity shows what has been running for long.',
+            jsonb_build_object('statements', p_statements)
+          );
+        end if;
+    end;
+    -- Nothing is locked between two attempts: the failed one was rolled back.
+    perform pg_sleep(least(0.05 * 2 ^ (v_attempt - 1), 1) * (0.5 + random() / 2));
+  end loop;
+end
+$$;
+
+-- One creation, maintenance or retirement at a time for each table, until the end of the transaction.
+create or replace function partitions.lock_key(p_parent regclass)
+  returns bigint
+  language sql
+  immutable
+as $$
+  select hashtextextended('partitions of ' || p_parent::oid, 0)
+$$;

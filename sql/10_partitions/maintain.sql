@@ -1,0 +1,167 @@
+-- kind: code
+-- Keeps partitions ahead of need. Meant to be called often: when nothing is to be done it reads a few catalog rows.
+
+-- The span of time that must have partitions now.
+create or replace function partitions.wanted(p_policy partitions.policies)
+  returns tstzrange
+  language sql
+  volatile
+as $$
+  select tstzrange(
+    lower(partitions.period(p_policy.granularity, now.at, -p_policy.behind)),
+    upper(partitions.period(p_policy.granularity, now.at, p_policy.premake))
+  )
+  from engine.now() as now (at)
+$$;
+
+create or replace function partitions.maintain(parent regclass default null, dry_run boolean default false)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- the scheduler and DBAs maintain tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy partitions.policies;
+  v_action partitions.action;
+  v_attempts int := 10;
+begin
+  -- A standby gets its partitions from the primary.
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  if maintain.parent is not null then
+    perform partitions.require_policy(maintain.parent);
+  end if;
+  for v_policy in
+    select p.*
+    from partitions.policies as p
+    left join partitions.maintenance as m on m.parent = p.parent
+    where (maintain.parent is null or p.parent = maintain.parent)
+      and (m.fingerprint is distinct from partitions.fingerprint(p.parent) or not m.covered @> partitions.wanted(p))
+    order by p.parent::text
+  loop
+    for v_action in select * from partitions.maintain_table(v_policy, maintain.dry_run, v_attempts) loop
+      return next v_action;
+      -- From the first success on this transaction holds locks that others wait for: whatever else is locked can wait.
+      v_attempts := case when v_action.done then 1 else v_attempts end;
+    end loop;
+  end loop;
+end
+$$;
+comment on function partitions.maintain(regclass, boolean) is
+  'Makes sure that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, and finishes interrupted detaches. One row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
+
+-- One table: finishes interrupted detaches, then fills what is wanted and missing.
+create or replace function partitions.maintain_table(p_policy partitions.policies, p_dry_run boolean, p_attempts int)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_wanted constant tstzrange := partitions.wanted(p_policy);
+  v_attempts int := p_attempts;
+  v_failure text;
+  v_action partitions.action;
+begin
+  if not pg_try_advisory_xact_lock(partitions.lock_key(p_policy.parent)) then
+    return next (p_policy.parent, null, 'skip', null, null, false, 'Another session is maintaining it.')::partitions.action;
+    return;
+  end if;
+  for v_action in select * from partitions.plan_maintenance(p_policy, v_wanted) loop
+    if not p_dry_run then
+      v_action := partitions.perform_action(p_policy, v_action, v_attempts);
+      v_failure := coalesce(v_failure, v_action.detail);
+      v_attempts := case when v_action.done then 1 else v_attempts end;
+    end if;
+    return next v_action;
+  end loop;
+  if not p_dry_run then
+    perform partitions.remember(p_policy, v_wanted, v_failure);
+  end if;
+end
+$$;
+
+create or replace function partitions.plan_maintenance(p_policy partitions.policies, p_wanted tstzrange)
+  returns setof partitions.action
+  language plpgsql
+  stable
+as $$
+begin
+  perform partitions.require_manageable(p_policy.parent);
+  return query
+    select p_policy.parent, c.relname::text, 'finish detach', o.lower, o.upper, false, null::text
+    from partitions.of(p_policy.parent) as o
+    join pg_class as c on c.oid = o.partition
+    where o.detaching;
+  return query
+    select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece.span), 'create',
+      lower(piece.span), upper(piece.span), false, null::text
+    from unnest(tstzmultirange(p_wanted) - partitions.covered(p_policy.parent)) as hole (span)
+    cross join partitions.split(p_policy.granularity, hole.span) as piece (span)
+    join pg_class as c on c.oid = p_policy.parent
+    order by lower(piece.span);
+exception
+  when others then
+    return next (p_policy.parent, null, 'check', null, null, false, sqlerrm)::partitions.action;
+end
+$$;
+
+-- Does one action; what goes wrong becomes its detail.
+create or replace function partitions.perform_action(
+  p_policy partitions.policies,
+  p_action partitions.action,
+  p_attempts int
+)
+  returns partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_action partitions.action := p_action;
+begin
+  case p_action.action
+    when 'create' then
+      perform partitions.add_partition(p_policy, tstzrange(p_action.lower, p_action.upper), p_attempts);
+    when 'finish detach' then
+      perform partitions.execute_patiently(
+        format('alter table %s detach partition %s finalize', p_policy.parent,
+          (select format('%I.%I', n.nspname, p_action.partition)
+           from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+           where c.oid = p_policy.parent)),
+        p_attempts
+      );
+    else
+      return v_action;
+  end case;
+  v_action.done := true;
+  return v_action;
+exception
+  when others then
+    v_action.detail := sqlerrm;
+    return v_action;
+end
+$$;
+
+-- What the next maintenance may rely on, and what the doctor reports.
+create or replace function partitions.remember(p_policy partitions.policies, p_wanted tstzrange, p_failure text)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into partitions.maintenance as m (parent, fingerprint, covered, failures, failed_at, error)
+  select p_policy.parent,
+    case when partitions.covered(p_policy.parent) @> p_wanted then partitions.fingerprint(p_policy.parent) end,
+    p_wanted,
+    case when p_failure is null then 0 else 1 end,
+    case when p_failure is not null then engine.now() end,
+    p_failure
+  on conflict (parent) do update
+  set fingerprint = excluded.fingerprint,
+    covered = excluded.covered,
+    failures = case when p_failure is null then 0 else m.failures + 1 end,
+    failed_at = excluded.failed_at,
+    error = excluded.error
+$$;
+
+grant execute on function partitions.maintain(regclass, boolean) to flowgres_dba;

@@ -1,0 +1,136 @@
+-- kind: code
+-- Puts a partitioned table under management, after checking that it can be.
+
+-- Raises what is wrong with the table; called again by each maintenance, because tables change.
+create or replace function partitions.require_manageable(p_parent regclass)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_table record;
+begin
+  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default, pg_has_role(c.relowner, 'usage') as is_ours,
+    exists (
+      select from pg_attribute as a where a.attrelid = c.oid and a.attidentity <> '' and not a.attisdropped
+    ) as has_identity
+  into v_table
+  from pg_class as c
+  left join pg_partitioned_table as t on t.partrelid = c.oid
+  where c.oid = p_parent;
+
+  if not found then
+    perform private.raise_error('NOT_FOUND', format('There is no table %s.', p_parent));
+  elsif v_table.relkind <> 'p' then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is not a partitioned table.', p_parent),
+      'Create it with PARTITION BY RANGE (a timestamptz, date or UUIDv7 column).');
+  elsif v_table.relispartition then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is itself a partition.', p_parent),
+      'Partitions of partitions are not supported.');
+  elsif partitions.key_kind(p_parent) is null then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is not partitioned by a key that can be managed.', p_parent),
+      'Supported: RANGE over one column of type timestamptz, date or uuid (version 7).');
+  elsif v_table.has_default then
+    perform private.raise_error('CONFLICT', format('%s has a default partition.', p_parent),
+      'Move its rows to partitions of their own and detach it: a default partition is scanned for each new partition.');
+  elsif v_table.has_identity then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s has an identity column.', p_parent),
+      'Use bigserial: PostgreSQL 18 attaches no partition with an identity column, 15 numbers each partition on its own.');
+  elsif not v_table.is_ours then
+    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_parent, current_user),
+      format('alter table %s owner to %I', p_parent, current_user));
+  end if;
+  perform partitions.require_short_names(p_parent);
+end
+$$;
+
+create or replace function partitions.require_short_names(p_parent regclass)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_longest text;
+begin
+  select n.name into v_longest
+  from pg_class as c
+  cross join lateral (
+    select c.relname || '_y0000m00d00'
+    union all
+    select partitions.index_name(c.relname, c.relname || '_y0000m00d00', ic.relname)
+    from pg_index as i
+    join pg_class as ic on ic.oid = i.indexrelid
+    where i.indrelid = c.oid
+  ) as n (name)
+  where c.oid = p_parent
+  order by octet_length(n.name) desc
+  limit 1;
+
+  if octet_length(v_longest) > 63 then
+    perform private.raise_error('INVALID_ARGUMENT', format('The name %s is longer than 63 bytes.', v_longest),
+      'Give the table or its index a shorter name.');
+  end if;
+end
+$$;
+
+-- events_run_id_idx of table events becomes events_y2026m11_run_id_idx of its partition.
+create or replace function partitions.index_name(p_parent text, p_partition text, p_index text)
+  returns text
+  language sql
+  immutable
+as $$
+  select p_partition || '_' || case
+    when starts_with(p_index, p_parent || '_') then substr(p_index, length(p_parent) + 2)
+    else p_index
+  end
+$$;
+
+create or replace function partitions.manage(
+  parent regclass,
+  granularity text default 'month',
+  premake int default 3,
+  behind int default 0,
+  retention interval default null,
+  on_retire text default 'drop',
+  retire_with regclass default null,
+  retire_key text default null,
+  guard text default null,
+  storage jsonb default '{}'
+)
+  returns partitions.policies
+  language plpgsql
+  volatile
+  security definer -- a DBA manages tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy partitions.policies;
+begin
+  perform partitions.require_manageable(manage.parent);
+  insert into partitions.policies
+    (parent, key_kind, granularity, premake, behind, retention, on_retire, retire_with, retire_key, guard, storage)
+  values (
+    manage.parent, partitions.key_kind(manage.parent), manage.granularity, manage.premake, manage.behind,
+    manage.retention, manage.on_retire, manage.retire_with, manage.retire_key, manage.guard, manage.storage
+  )
+  on conflict on constraint policies_pkey do update
+  set key_kind = excluded.key_kind,
+    granularity = excluded.granularity,
+    premake = excluded.premake,
+    behind = excluded.behind,
+    retention = excluded.retention,
+    on_retire = excluded.on_retire,
+    retire_with = excluded.retire_with,
+    retire_key = excluded.retire_key,
+    guard = excluded.guard,
+    storage = excluded.storage
+  returning * into v_policy;
+  return v_policy;
+end
+$$;
+comment on function partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb) is
+  'Puts a table that is partitioned by RANGE of a timestamptz, date or UUIDv7 under management, or changes how it is managed. Creates nothing: maintain() does. Errors: INVALID_ARGUMENT, CONFLICT (default partition), FORBIDDEN (not ours). Example: select partitions.manage(''public.readings'', ''week'', premake => 4, retention => ''1 year'')';
+
+grant execute on function
+  partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb)
+  to flowgres_dba;

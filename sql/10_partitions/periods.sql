@@ -1,0 +1,101 @@
+-- kind: code
+-- The calendar: which period a moment is in, and what its partition is called. Always UTC, whatever the session's time zone.
+
+create or replace function partitions.step(p_granularity text)
+  returns interval
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_granularity
+    when 'day' then interval '1 day'
+    when 'week' then interval '7 days'
+    when 'month' then interval '1 month'
+    when 'year' then interval '1 year'
+  end
+$$;
+
+-- The period of the calendar that holds p_at, or the one p_shift periods later.
+create or replace function partitions.period(p_granularity text, p_at timestamptz, p_shift int default 0)
+  returns tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select tstzrange(
+    (date_trunc(p_granularity, p_at at time zone 'UTC') + p_shift * partitions.step(p_granularity)) at time zone 'UTC',
+    (date_trunc(p_granularity, p_at at time zone 'UTC') + (p_shift + 1) * partitions.step(p_granularity)) at time zone 'UTC'
+  )
+$$;
+
+-- A span of time cut at the calendar's boundaries: whole periods, except where the span begins or ends inside one.
+create or replace function partitions.split(p_granularity text, p_span tstzrange)
+  returns setof tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_span
+  from generate_series(
+    date_trunc(p_granularity, lower(p_span) at time zone 'UTC'),
+    upper(p_span) at time zone 'UTC' - interval '1 microsecond',
+    partitions.step(p_granularity)
+  ) as cut (at)
+$$;
+
+-- A whole period is called after the calendar; a piece of one after its first day, so that two pieces of one period differ.
+create or replace function partitions.partition_name(p_parent text, p_granularity text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select p_parent || to_char(
+    lower(p_span) at time zone 'UTC',
+    case when p_span = partitions.period(p_granularity, lower(p_span)) then
+      case p_granularity
+        when 'year' then '"_y"YYYY'
+        when 'month' then '"_y"YYYY"m"MM'
+        when 'week' then '"_y"IYYY"w"IW'
+        when 'day' then '"_y"YYYY"m"MM"d"DD'
+      end
+    else '"_y"YYYY"m"MM"d"DD'
+    end
+  )
+$$;
+
+-- The bound as the key's type writes it, with an explicit zone.
+create or replace function partitions.bound(p_key_kind text, p_at timestamptz)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select case p_key_kind
+    when 'uuidv7' then engine.uuid_floor(p_at)::text
+    when 'date' then to_char(p_at at time zone 'UTC', 'YYYY-MM-DD')
+    else to_char(p_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US"+00"')
+  end
+$$;
+
+-- Partition names have a year of four digits, and a UUIDv7 begins in 1970.
+create or replace function partitions.require_time(p_key_kind text, p_at timestamptz)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_at is null then
+    perform private.raise_error('INVALID_ARGUMENT', 'A time is needed, not null.');
+  end if;
+  if p_at not between timestamptz '0001-01-01 00:00+00' and timestamptz '9998-12-31 23:59:59+00'
+    or (p_key_kind = 'uuidv7' and p_at < timestamptz '1970-01-01 00:00+00')
+  then
+    perform private.raise_error(
+      'INVALID_ARGUMENT',
+      format('There can be no partition for %s.', p_at),
+      'Give a time before the year 9999, and from 1970 on where the key is a UUID.'
+    );
+  end if;
+end
+$$;

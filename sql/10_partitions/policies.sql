@@ -1,0 +1,13 @@
+-- kind: code
+-- A DBA reads and tunes the policies; what is managed, and by which key, is for partitions.manage().
+
+drop policy if exists policies_dba on partitions.policies;
+create policy policies_dba on partitions.policies to flowgres_dba using (true);
+drop policy if exists maintenance_dba on partitions.maintenance;
+create policy maintenance_dba on partitions.maintenance for select to flowgres_dba using (true);
+
+grant select, delete,
+  update (granularity, premake, behind, retention, on_retire, storage, warn_bytes, critical_bytes)
+  on partitions.policies to flowgres_dba;
+grant select on partitions.maintenance to flowgres_dba;
+grant usage on type partitions.action to flowgres_dba;

@@ -1,0 +1,49 @@
+-- kind: code
+-- How large the partitions are.
+
+create or replace function partitions.statistics(parent regclass, exact boolean default false)
+  returns table (
+    partition text,
+    lower timestamptz,
+    upper timestamptz,
+    row_count bigint,
+    size_bytes bigint,
+    size_pretty text
+  )
+  language plpgsql
+  volatile
+  security definer -- partitions have no grants; a DBA counts them all the same
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_partition regclass;
+begin
+  for v_partition, lower, upper in select o.partition, o.lower, o.upper from partitions.of(statistics.parent) as o loop
+    if exact then
+      execute format('select count(*) from %s', v_partition) into row_count;
+    else
+      row_count := partitions.estimated_rows(v_partition);
+    end if;
+    partition := (select c.relname from pg_class as c where c.oid = v_partition);
+    size_bytes := pg_total_relation_size(v_partition);
+    size_pretty := pg_size_pretty(size_bytes);
+    return next;
+  end loop;
+end
+$$;
+comment on function partitions.statistics(regclass, boolean) is
+  'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
+
+-- The planner's figure where there is one; before the first ANALYZE that of the statistics collector.
+create or replace function partitions.estimated_rows(p_table regclass)
+  returns bigint
+  language sql
+  stable
+as $$
+  select case when c.reltuples >= 0 then c.reltuples::bigint else pg_stat_get_live_tuples(c.oid) end
+  from pg_class as c
+  where c.oid = p_table
+$$;
+
+grant execute on function partitions.statistics(regclass, boolean), partitions.estimated_rows(regclass)
+  to flowgres_dba;

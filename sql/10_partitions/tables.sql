@@ -1,0 +1,93 @@
+-- kind: state
+-- What is wanted of each partitioned table. What is there is only in the catalog (pg_inherits and relpartbound): names of
+-- partitions are decoration, and nothing here repeats it.
+
+create table partitions.policies (
+  parent regclass not null,
+  key_kind text not null,
+  granularity text not null default 'month',
+  premake int not null default 3,
+  behind int not null default 0,
+  retention interval,
+  on_retire text not null default 'drop',
+  retire_with regclass,
+  retire_key text,
+  guard text,
+  storage jsonb not null default '{}',
+  warn_bytes bigint not null default 107374182400,
+  critical_bytes bigint not null default 214748364800,
+  constraint policies_pkey primary key (parent),
+  constraint policies_retire_with_fkey
+    foreign key (retire_with) references partitions.policies (parent) on delete set null,
+  constraint policies_key_kind_check check (key_kind in ('timestamptz', 'date', 'uuidv7')),
+  constraint policies_granularity_check check (granularity in ('day', 'week', 'month', 'year')),
+  constraint policies_premake_check check (premake between 1 and 2000),
+  constraint policies_behind_check check (behind between 0 and 2000),
+  constraint policies_retention_check check (retention between interval '1 day' and interval '1000 years'),
+  constraint policies_on_retire_check check (on_retire in ('drop', 'detach')),
+  constraint policies_retire_with_check check (retire_with <> parent),
+  constraint policies_retire_key_check check (retire_key is null or retire_with is not null),
+  constraint policies_storage_check check (jsonb_typeof(storage) = 'object'),
+  constraint policies_bytes_check check (warn_bytes > 0 and critical_bytes >= warn_bytes)
+);
+alter table partitions.policies enable row level security;
+create index policies_retire_with_idx on partitions.policies (retire_with);
+
+comment on table partitions.policies is
+  'How each managed table is cut and how long its rows stay. Written by partitions.manage(); a DBA may also update it: the next maintenance follows. Example: update partitions.policies set retention = ''90 days'' where parent = ''public.workflow_run_logs''::regclass';
+comment on column partitions.policies.parent is 'The partitioned table.';
+comment on column partitions.policies.key_kind is 'Type of the partition key: timestamptz, date or uuidv7 (a UUID that begins with its time).';
+comment on column partitions.policies.granularity is
+  'Length of new partitions: day, week (ISO), month or year of the UTC calendar. A change takes effect where the existing partitions end.';
+comment on column partitions.policies.premake is 'How many whole periods after the current one always exist.';
+comment on column partitions.policies.behind is 'How many whole periods before the current one always exist, for rows that come late.';
+comment on column partitions.policies.retention is
+  'A partition leaves when its upper bound is older than this. Null: never, or together with the table in retire_with.';
+comment on column partitions.policies.on_retire is
+  'What happens to a partition that leaves: drop deletes it, detach keeps it as a plain table in schema partitions.';
+comment on column partitions.policies.retire_with is
+  'Partitions of this table leave before the partition of that table with the same period: rows that belong together leave together.';
+comment on column partitions.policies.retire_key is
+  'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it.';
+comment on column partitions.policies.guard is
+  'Function (from timestamptz, to timestamptz) returning text that is asked before a period leaves: a text is the reason why it must stay. Looked up when needed, so it may belong to a later layer.';
+comment on column partitions.policies.storage is
+  'Storage parameters of new partitions, such as {"autovacuum_vacuum_insert_scale_factor": 0.05}; a partitioned table has none of its own.';
+comment on column partitions.policies.warn_bytes is 'Size of one partition, with indexes, at which the doctor warns.';
+comment on column partitions.policies.critical_bytes is 'Size of one partition, with indexes, that the doctor calls critical.';
+
+create table partitions.maintenance (
+  parent regclass not null,
+  fingerprint bigint,
+  covered tstzrange,
+  failures int not null default 0,
+  failed_at timestamptz,
+  error text,
+  constraint maintenance_pkey primary key (parent),
+  constraint maintenance_parent_fkey
+    foreign key (parent) references partitions.policies (parent) on delete cascade,
+  constraint maintenance_error_matches_failures_check
+    check ((failures > 0) = (error is not null) and (failures > 0) = (failed_at is not null))
+);
+alter table partitions.maintenance enable row level security;
+
+comment on table partitions.maintenance is 'What the last maintenance of each managed table found.';
+comment on column partitions.maintenance.parent is 'The managed table.';
+comment on column partitions.maintenance.fingerprint is
+  'Of the table''s catalog rows; while it is unchanged, so is covered, and maintenance has nothing to look at.';
+comment on column partitions.maintenance.covered is 'A span of time that has partitions without a hole.';
+comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
+comment on column partitions.maintenance.failed_at is 'When the last of them was.';
+comment on column partitions.maintenance.error is 'What its first failure said.';
+
+create type partitions.action as (
+  parent regclass,
+  partition text,
+  action text,
+  lower timestamptz,
+  upper timestamptz,
+  done boolean,
+  detail text
+);
+comment on type partitions.action is
+  'One row per thing that maintain() or retire() did (done), would do (dry run) or could not do (detail says why).';

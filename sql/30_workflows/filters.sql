@@ -1,0 +1,173 @@
+-- kind: code
+-- The filters by name: what they take, and the one place that calls them.
+
+create or replace function engine.filter_parameters()
+  returns table (name text, parameters text[], required int)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('upper', '{}'::text[], 0), ('lower', '{}', 0), ('trim', '{}', 0), ('replace', '{text,text}', 2),
+    ('split', '{text}', 1), ('join', '{text}', 0), ('slice', '{integer,integer}', 1), ('pad', '{integer,text,text}', 1),
+    ('urlencode', '{}', 0), ('base64', '{text}', 0), ('hash', '{text}', 0),
+    ('number', '{}', 0), ('round', '{integer}', 0), ('min', '{}', 0), ('max', '{}', 0), ('sum', '{}', 0),
+    ('date', '{zone,text}', 1), ('add', '{integer,unit,zone}', 3), ('diff', '{any,unit,zone}', 3),
+    ('default', '{any}', 1), ('json', '{}', 0), ('length', '{}', 0), ('keys', '{}', 0), ('first', '{}', 0),
+    ('last', '{}', 0), ('unique', '{}', 0), ('sort', '{text,text}', 0), ('flatten', '{integer}', 0), ('type', '{}', 0)
+$$;
+
+-- What is wrong with a literal argument; those that are paths are known at run time only.
+create or replace function engine.argument_problem(p_value jsonb, p_parameter text)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when p_value is null or p_parameter = 'any' then null
+    when p_parameter = 'integer' then
+      case when p_value #>> '{}' !~ '^-?\d{1,9}$' or jsonb_typeof(p_value) <> 'number' then 'a whole number is needed' end
+    when jsonb_typeof(p_value) <> 'string' then
+      case when p_parameter <> 'text' or p_value <> 'null' then 'a text in quotes is needed' end
+    when p_parameter = 'zone' and not exists (
+      select from pg_catalog.pg_timezone_names as z where z.name = p_value #>> '{}'
+    ) then format('there is no time zone %s; write one such as Europe/Berlin or UTC', p_value)
+    when p_parameter = 'unit' and p_value #>> '{}' not in (
+      'milliseconds', 'seconds', 'minutes', 'hours', 'days', 'weeks', 'months', 'years'
+    ) then 'a unit is milliseconds, seconds, minutes, hours, days, weeks, months or years'
+  end
+$$;
+
+create or replace function engine.filter_problem(p_name text, p_arguments jsonb)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when f.name is null then format(
+      'there is no filter %s; there are %s', p_name, (select string_agg(k.name, ', ') from engine.filter_parameters() as k)
+    )
+    when jsonb_array_length(p_arguments) not between f.required and cardinality(f.parameters) then format(
+      '%s takes %s arguments (%s)', p_name,
+      case when f.required = cardinality(f.parameters) then f.required::text
+        else format('%s to %s', f.required, cardinality(f.parameters)) end,
+      array_to_string(f.parameters, ', ')
+    )
+    else (
+      select min(format('%s: %s', p_name, engine.argument_problem(a.argument -> 'value', f.parameters[a.place])))
+        filter (where engine.argument_problem(a.argument -> 'value', f.parameters[a.place]) is not null)
+      from jsonb_array_elements(p_arguments) with ordinality as a (argument, place)
+    )
+  end
+  from (values (p_name)) as wanted (name)
+  left join engine.filter_parameters() as f on f.name = wanted.name
+$$;
+
+-- A whole number of an argument; null when it is none.
+create or replace function engine.argument_int(p_arguments jsonb, p_place int)
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when p_arguments ->> p_place ~ '^-?\d{1,9}$' then (p_arguments ->> p_place)::int end
+$$;
+
+-- Null passes through all but the last four. SQL null: the filter does not apply to the value.
+create or replace function engine.apply_filter(p_name text, p_value jsonb, p_arguments jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_value = 'null' and p_name not in ('default', 'json', 'length', 'type') then
+    return p_value;
+  end if;
+  return case p_name
+    when 'default' then case when p_value = 'null' then p_arguments -> 0 else p_value end
+    when 'upper' then engine.filter_upper(p_value)
+    when 'lower' then engine.filter_lower(p_value)
+    when 'trim' then engine.filter_trim(p_value)
+    when 'replace' then engine.filter_replace(p_value, p_arguments ->> 0, p_arguments ->> 1)
+    when 'split' then engine.filter_split(p_value, p_arguments ->> 0)
+    when 'join' then engine.filter_join(p_value, coalesce(p_arguments ->> 0, ','))
+    when 'slice' then engine.filter_slice(
+      p_value, engine.argument_int(p_arguments, 0), engine.argument_int(p_arguments, 1))
+    when 'pad' then engine.filter_pad(
+      p_value, engine.argument_int(p_arguments, 0), coalesce(p_arguments ->> 1, ' '), coalesce(p_arguments ->> 2, 'left'))
+    when 'urlencode' then engine.filter_urlencode(p_value)
+    when 'base64' then engine.filter_base64(p_value, coalesce(p_arguments ->> 0, 'encode'))
+    when 'hash' then engine.filter_hash(p_value, coalesce(p_arguments ->> 0, 'sha256'))
+    when 'number' then engine.filter_number(p_value)
+    when 'round' then engine.filter_round(p_value, coalesce(engine.argument_int(p_arguments, 0), 0))
+    when 'min' then engine.filter_extreme(p_value, false)
+    when 'max' then engine.filter_extreme(p_value, true)
+    when 'sum' then engine.filter_sum(p_value)
+    when 'date' then engine.filter_date(p_value, p_arguments ->> 0, p_arguments ->> 1)
+    when 'add' then engine.filter_add(
+      p_value, engine.argument_int(p_arguments, 0), p_arguments ->> 1, p_arguments ->> 2)
+    when 'diff' then engine.filter_diff(p_value, p_arguments -> 0, p_arguments ->> 1, p_arguments ->> 2)
+    when 'json' then to_jsonb(p_value::text)
+    when 'length' then engine.filter_length(p_value)
+    when 'keys' then engine.filter_keys(p_value)
+    when 'first' then coalesce(engine.list_of(p_value) -> 0, 'null')
+    when 'last' then coalesce(engine.list_of(p_value) -> -1, 'null')
+    when 'unique' then engine.filter_unique(p_value)
+    when 'sort' then engine.filter_sort(p_value, p_arguments ->> 0, coalesce(p_arguments ->> 1, 'asc'))
+    when 'flatten' then engine.filter_flatten(p_value, coalesce(engine.argument_int(p_arguments, 0), 1))
+    when 'type' then to_jsonb(jsonb_typeof(p_value))
+  end;
+end
+$$;
+
+-- The filters of an expression, one after the other. p_variables hold the sources when an argument is a path.
+create or replace function engine.apply_filters(
+  p_value jsonb,
+  p_part engine.expression_part,
+  p_variables jsonb,
+  p_place text[]
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_value jsonb := p_value;
+  v_filtered jsonb;
+  v_filter jsonb;
+  v_argument jsonb;
+  v_arguments jsonb;
+begin
+  for v_step in 0 .. jsonb_array_length(p_part.filters) - 1 loop
+    v_filter := p_part.filters -> v_step;
+    v_arguments := '[]';
+    for v_number in 0 .. jsonb_array_length(v_filter -> 'arguments') - 1 loop
+      v_argument := v_filter -> 'arguments' -> v_number;
+      v_arguments := v_arguments || jsonb_build_array(case
+        when v_argument ? 'value' then v_argument -> 'value'
+        else engine.result_value(
+          jsonb_path_query_array(
+            'null', p_part.argument_paths[(v_argument ->> 'path')::int], p_variables, true
+          ),
+          (v_argument ->> 'many')::boolean
+        )
+      end);
+    end loop;
+
+    v_filtered := engine.apply_filter(v_filter ->> 'name', v_value, v_arguments);
+    if v_filtered is null then
+      return engine.expression_failed(
+        'EXPRESSION_FILTER',
+        format('%s(%s) cannot be applied to %s', v_filter ->> 'name',
+          left(trim(both '[]' from v_arguments::text), 100), left(v_value::text, 100)),
+        p_place,
+        p_part.position
+      );
+    elsif pg_column_size(v_filtered) > 1048576 then
+      return engine.expression_failed('EXPRESSION_TOO_LARGE', 'a result has at most 1 MiB', p_place, p_part.position);
+    end if;
+    v_value := v_filtered;
+  end loop;
+  return v_value;
+end
+$$;

@@ -1,0 +1,137 @@
+-- kind: code
+-- Filters on numbers, dates and lists. SQL null means that a filter does not apply to this value.
+
+create or replace function engine.filter_number(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when jsonb_typeof(p_value) = 'number' then p_value
+    when jsonb_typeof(p_value) = 'boolean' then to_jsonb((p_value #>> '{}')::boolean::int)
+    when t.value ~ '^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$' and length(t.value) <= 300
+      then to_jsonb(t.value::numeric)
+  end
+  from (values (btrim(engine.scalar_text(p_value), e' \t\r\n'))) as t (value)
+$$;
+
+create or replace function engine.filter_round(p_value jsonb, p_digits int)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_digits between -300 and 300 then to_jsonb(round((engine.filter_number(p_value) #>> '{}')::numeric, p_digits))
+  end
+$$;
+
+-- Numbers, or else texts, in order; p_last: the greatest instead of the least. Null of an empty list is JSON's.
+create or replace function engine.filter_extreme(p_value jsonb, p_last boolean)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when bool_and(jsonb_typeof(i.item) = 'number') then
+      to_jsonb(case when p_last then max((i.item #>> '{}')::numeric) else min((i.item #>> '{}')::numeric) end)
+    when bool_and(jsonb_typeof(i.item) = 'string') then
+      to_jsonb(case when p_last then max(i.item #>> '{}' collate "C") else min(i.item #>> '{}' collate "C") end)
+    when count(*) = 0 then 'null'
+  end
+  from jsonb_array_elements(engine.list_of(p_value)) as i (item)
+$$;
+
+create or replace function engine.filter_sum(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when coalesce(bool_and(jsonb_typeof(i.item) = 'number'), true)
+      then to_jsonb(coalesce(sum(case when jsonb_typeof(i.item) = 'number' then (i.item #>> '{}')::numeric end), 0))
+  end
+  from jsonb_array_elements(engine.list_of(p_value)) as i (item)
+$$;
+
+create or replace function engine.filter_length(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select to_jsonb(case jsonb_typeof(p_value)
+    when 'null' then 0
+    when 'array' then jsonb_array_length(p_value)
+    when 'object' then (select count(*)::int from jsonb_object_keys(p_value))
+    when 'string' then length(p_value #>> '{}')
+  end)
+$$;
+
+create or replace function engine.filter_keys(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when jsonb_typeof(p_value) = 'object' then
+    (select coalesce(jsonb_agg(k.key), '[]') from jsonb_object_keys(p_value) as k (key))
+  end
+$$;
+
+-- Each value once, at its first place.
+create or replace function engine.filter_unique(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(jsonb_agg(u.item order by u.place), '[]')
+  from (
+    select i.item, min(i.place) as place
+    from jsonb_array_elements(engine.list_of(p_value)) with ordinality as i (item, place)
+    group by i.item
+  ) as u
+$$;
+
+-- By the items themselves, or by one key of them; p_direction is asc or desc. Equal items keep their order.
+create or replace function engine.filter_sort(p_value jsonb, p_key text, p_direction text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when p_direction in ('asc', 'desc') then coalesce(jsonb_agg(s.item order by s.rank), '[]') end
+  from (
+    select i.item, row_number() over (
+      order by
+        case when p_direction = 'asc' then k.key end,
+        case when p_direction = 'desc' then k.key end desc nulls last,
+        i.place
+    ) as rank
+    from jsonb_array_elements(engine.list_of(p_value)) with ordinality as i (item, place)
+    cross join lateral (values (case when p_key is null then i.item else i.item -> p_key end)) as k (key)
+  ) as s
+$$;
+
+create or replace function engine.filter_flatten(p_value jsonb, p_depth int)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_value jsonb := engine.list_of(p_value);
+begin
+  if p_depth not between 1 and 64 then
+    return null;
+  end if;
+  for v_level in 1 .. p_depth loop
+    exit when not jsonb_path_exists(v_value, 'strict $[*] ? (@.type() == "array")');
+    v_value := jsonb_path_query_array(v_value, 'lax $[*][*]'); -- lax: what is no array is taken as it is
+  end loop;
+  return v_value;
+end
+$$;

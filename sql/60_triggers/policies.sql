@@ -1,0 +1,9 @@
+-- kind: code
+-- Members see the addresses of their organization.
+
+drop policy if exists webhooks_flowgres_user_select on public.webhooks;
+create policy webhooks_flowgres_user_select on public.webhooks
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.webhooks to flowgres_user, flowgres_dba;

@@ -1,0 +1,40 @@
+-- kind: state
+-- The addresses under which published workflows are called. Publishing writes them; nobody else does.
+
+create table public.webhooks (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  node text not null,
+  version int not null,
+  methods text[] not null,
+  path text not null,
+  segments text[] not null,
+  properties jsonb not null,
+  created_at timestamptz not null default now(),
+  constraint webhooks_pkey primary key (organization_id, workflow_id, node),
+  constraint webhooks_version_fkey
+    foreign key (organization_id, workflow_id, version)
+    references public.workflow_versions (organization_id, workflow_id, version) on delete cascade,
+  constraint webhooks_methods_check check (
+    cardinality(methods) > 0
+    and methods <@ array['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS']
+  ),
+  constraint webhooks_path_check check (length(path) <= 512 and cardinality(segments) between 1 and 16),
+  constraint webhooks_properties_check check (jsonb_typeof(properties) = 'object')
+);
+-- For the foreign key, and for the one query that every request makes: the organization's paths of that many segments.
+create index webhooks_version_idx on public.webhooks (organization_id, workflow_id, version);
+create index webhooks_segments_idx on public.webhooks (organization_id, cardinality(segments));
+alter table public.webhooks enable row level security;
+
+comment on table public.webhooks is
+  'The webhook addresses of published workflows: /hooks/<webhook key of the organization><path>.';
+comment on column public.webhooks.organization_id is 'The organization that owns the workflow.';
+comment on column public.webhooks.workflow_id is 'The workflow that a request starts.';
+comment on column public.webhooks.node is 'The webhookTrigger node.';
+comment on column public.webhooks.version is 'The published version that the address belongs to.';
+comment on column public.webhooks.methods is 'HTTP methods that it answers to, for example {POST}.';
+comment on column public.webhooks.path is 'With :params, for example /orders/:id.';
+comment on column public.webhooks.segments is 'The path cut at its slashes, a parameter as ":" alone: {orders,:}.';
+comment on column public.webhooks.properties is 'The trigger''s properties: how it authenticates and answers.';
+comment on column public.webhooks.created_at is 'When this version took the address.';

@@ -1,0 +1,116 @@
+-- kind: code
+-- What a run shows beside its columns, read from its log. Nothing of a run happened before the time in its id, so with a
+-- day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as the field x of a run.
+
+-- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads all their events in one go.
+create or replace function public.workflow_runs_events(run public.workflow_runs)
+  returns setof public.workflow_events
+  language sql
+  stable
+  rows 20
+as $$
+  select e.*
+  from public.workflow_events as e
+  where e.run_id = run.id
+    and e.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by e.seq
+$$;
+comment on function public.workflow_runs_events(public.workflow_runs) is
+  'The log of the run, in the order of seq. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_events(r) as e where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_logs(run public.workflow_runs)
+  returns setof public.workflow_run_logs
+  language sql
+  stable
+  rows 20
+as $$
+  select l.*
+  from public.workflow_run_logs as l
+  where l.organization_id = run.organization_id
+    and l.run_id = run.id
+    and l.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by l.ts, l.id
+$$;
+comment on function public.workflow_runs_logs(public.workflow_runs) is
+  'What log nodes and workers wrote about the run, oldest first; kept 30 days. Example: select l.level, l.message from workflow_runs as r, workflow_runs_logs(r) as l where r.id = ''0190…'';';
+
+-- A custom plan for each call: the bounds are known when it is planned, so it locks and plans one or two partitions.
+create or replace function public.workflow_runs_input(run public.workflow_runs)
+  returns jsonb
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
+  v_to constant timestamptz := engine.uuid_time(run.id) + interval '1 day';
+begin
+  return (
+    select e.payload -> 'input'
+    from public.workflow_events as e
+    where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.seq = 1
+  );
+end
+$$;
+comment on function public.workflow_runs_input(public.workflow_runs) is
+  'What the run was started with. Example: select workflow_runs_input(r) from workflow_runs as r where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_output(run public.workflow_runs)
+  returns jsonb
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := run.finished_at - interval '1 day';
+  v_to constant timestamptz := run.finished_at + interval '1 day';
+begin
+  if run.status <> 'success' then
+    return null;
+  end if;
+  return (
+    select e.payload -> 'output'
+    from public.workflow_events as e
+    where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.type = 'run.succeeded'
+  );
+end
+$$;
+comment on function public.workflow_runs_output(public.workflow_runs) is
+  'The result of a successful run; null before, after a failure, and when its events have expired. Example: select workflow_runs_output(r) from workflow_runs as r where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_events_expired(run public.workflow_runs)
+  returns boolean
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
+  v_to constant timestamptz := engine.uuid_time(run.id) + interval '1 day';
+begin
+  return not exists (
+    select from public.workflow_events as e where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.seq = 1
+  );
+end
+$$;
+comment on function public.workflow_runs_events_expired(public.workflow_runs) is
+  'Whether the log of the run was dropped by retention; input, output and steps are gone with it. Example: select count(*) from workflow_runs as r where workflow_runs_events_expired(r);';
+
+create or replace function public.workflow_runs_duration_ms(run public.workflow_runs)
+  returns double precision
+  language sql
+  stable
+as $$
+  select extract(epoch from run.finished_at - run.started_at)::double precision * 1000
+$$;
+comment on function public.workflow_runs_duration_ms(public.workflow_runs) is
+  'Milliseconds from the start to the end of the run, waits included; null before it ends. Example: select avg(workflow_runs_duration_ms(r)) from workflow_runs as r;';
+
+grant execute on function
+  public.workflow_runs_events(public.workflow_runs),
+  public.workflow_runs_logs(public.workflow_runs),
+  public.workflow_runs_input(public.workflow_runs),
+  public.workflow_runs_output(public.workflow_runs),
+  public.workflow_runs_events_expired(public.workflow_runs),
+  public.workflow_runs_duration_ms(public.workflow_runs)
+  to flowgres_user, flowgres_dba;

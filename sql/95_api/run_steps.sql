@@ -1,0 +1,70 @@
+-- kind: code
+-- The steps of a run, derived from its log. A node that was skipped or not reached yet has no event, hence no row.
+
+drop view if exists public.workflow_run_steps cascade;
+create view public.workflow_run_steps with (security_invoker = true) as
+select
+  r.id as run_id,
+  s.node,
+  case
+    when s.last_type in ('step.succeeded', 'step.reused') then 'succeeded'
+    when s.last_type = 'step.failed' and not s.last_payload ? 'retryAt' then 'failed'
+    when r.finished_at is not null then 'canceled'
+    when s.last_type = 'step.waiting' then 'waiting'
+    when s.last_type = 'step.failed' then 'queued'
+    else 'running'
+  end as status,
+  s.attempt,
+  s.last_payload ->> 'port' as port,
+  s.last_payload -> 'output' as output,
+  s.last_payload -> 'error' as error,
+  s.started_at,
+  case
+    when s.last_type in ('step.succeeded', 'step.reused')
+      or s.last_type = 'step.failed' and not s.last_payload ? 'retryAt' then s.last_ts
+    else r.finished_at
+  end as finished_at
+from public.workflow_runs as r
+cross join lateral (
+  select
+    e.payload ->> 'node' as node,
+    max((e.payload ->> 'attempt')::int) as attempt,
+    min(e.ts) as started_at,
+    max(e.ts) as last_ts,
+    (array_agg(e.type order by e.seq desc))[1] as last_type,
+    (array_agg(e.payload order by e.seq desc))[1] as last_payload
+  from public.workflow_events as e
+  where e.run_id = r.id
+    -- the bound that prunes: see run_columns.sql
+    and e.ts >= engine.uuid_time(r.id) - interval '1 day'
+    and e.type in ('step.started', 'step.succeeded', 'step.failed', 'step.waiting', 'step.reused')
+  group by e.payload ->> 'node'
+) as s;
+
+comment on view public.workflow_run_steps is
+  'One row per node that a run has reached, from the run''s log. Always give the run: select node, status, output from workflow_run_steps where run_id = ''0190…'' order by started_at;';
+comment on column public.workflow_run_steps.run_id is 'The run.';
+comment on column public.workflow_run_steps.node is 'The id of the node in the definition.';
+comment on column public.workflow_run_steps.status is
+  'queued (between two attempts), running, waiting, succeeded, failed, or canceled (the run ended first).';
+comment on column public.workflow_run_steps.attempt is 'The number of the last attempt; null for pure nodes.';
+comment on column public.workflow_run_steps.port is 'The output that the node chose, for example true.';
+comment on column public.workflow_run_steps.output is 'What it gave to the nodes after it.';
+comment on column public.workflow_run_steps.error is 'Why the last attempt failed: {"code", "message", "retryable", "details"}.';
+comment on column public.workflow_run_steps.started_at is 'When it was first heard of.';
+comment on column public.workflow_run_steps.finished_at is 'When it ended; null while it has not.';
+
+grant select on public.workflow_run_steps to flowgres_user, flowgres_dba;
+
+create or replace function public.workflow_runs_steps(run public.workflow_runs)
+  returns setof public.workflow_run_steps
+  language sql
+  stable
+  rows 10
+as $$
+  select s.* from public.workflow_run_steps as s where s.run_id = run.id order by s.started_at, s.node
+$$;
+comment on function public.workflow_runs_steps(public.workflow_runs) is
+  'The steps that the run has reached, in the order of their start. Example: select s.node, s.status from workflow_runs as r, workflow_runs_steps(r) as s where r.id = ''0190…'';';
+
+grant execute on function public.workflow_runs_steps(public.workflow_runs) to flowgres_user, flowgres_dba;

@@ -1,0 +1,17 @@
+/** `flowgres migrate` and `flowgres roles`. */
+import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+import { requireSupportedServer } from '../database.ts';
+import { migrate } from '../migrate.ts';
+import { createRoles } from '../roles.ts';
+import { progress } from '../terminal.ts';
+
+export async function migrateCommand(config: Config): Promise<void> {
+  const url = requireDatabaseUrl(config);
+  await progress('Schema', () => migrate(url, roleSecret(config, url)), () => 'up to date');
+}
+
+export async function rolesCommand(config: Config): Promise<void> {
+  const url = requireDatabaseUrl(config);
+  await requireSupportedServer(url);
+  await progress('Roles', () => createRoles(url, roleSecret(config, url)), () => 'up to date');
+}

@@ -1,0 +1,93 @@
+#!/usr/bin/env node
+/** The command line: `flowgres --help`. */
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { type Config, readConfig } from './config.ts';
+import { describeError } from './terminal.ts';
+
+const port = new Option('-p, --port <number>', 'HTTP port, 0 for any free one (PORT, default 8080)');
+const host = new Option('--host <address>', 'address to listen on (HOST, default 127.0.0.1)');
+const data = new Option('--data <folder>', 'folder of the embedded server (FLOWGRES_DATA, default .flowgres)');
+const databaseUrl = new Option('--database-url <url>', 'PostgreSQL server (DATABASE_URL)');
+const concurrency = new Option('--concurrency <number>', 'steps that run at a time (FLOWGRES_CONCURRENCY, default 20)');
+const output = new Option('-o, --output <file>', 'file to write').default('schema.graphql');
+
+interface Flags {
+  port?: string;
+  host?: string;
+  data?: string;
+  databaseUrl?: string;
+  concurrency?: string;
+  output?: string;
+}
+
+const program = new Command('flowgres')
+  .description('Workflow automation inside PostgreSQL.')
+  .version(version(), '-V, --version')
+  .showHelpAfterError('Run with --help to see how it is used.')
+  .addHelpText(
+    'after',
+    `
+Settings come from the environment; an option overrides its variable.
+  FLOWGRES_SECRET       what the passwords of Flowgres' roles derive from (default: the administrator's password)
+  FLOWGRES_POOLER_URL   a pgbouncer in transaction mode that GraphQL requests go through
+
+Examples:
+  flowgres start                                        everything in one process, with a server of its own
+  PORT=0 FLOWGRES_DATA=/tmp/try flowgres start          the same beside another one
+  DATABASE_URL=postgres://postgres:secret@db/flowgres flowgres migrate
+  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --host 0.0.0.0
+  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --concurrency 50`,
+  );
+
+command('start', 'runs everything in one process: a PostgreSQL server if none is given, GraphQL, webhooks and a worker', [port, host, data, databaseUrl, concurrency])
+  .addHelpText('after', '\nExamples:\n  flowgres start\n  flowgres start --port 0 --data /tmp/try\n  flowgres start --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
+  .action(async (flags: Flags) => (await import('./commands/start.ts')).start(configure(flags)));
+
+command('migrate', 'brings the database to the newest schema: roles, database, queue, migrations', [databaseUrl])
+  .addHelpText('after', '\nNeeds a superuser, or on PostgreSQL 16 and newer a role with CREATEROLE and CREATEDB.\n\nExample:\n  flowgres migrate --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
+  .action(async (flags: Flags) => (await import('./commands/migrate.ts')).migrateCommand(configure(flags)));
+
+command('roles', 'creates the roles of a server and sets their passwords (part of migrate)', [databaseUrl])
+  .addHelpText('after', '\nExample:\n  flowgres roles --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
+  .action(async (flags: Flags) => (await import('./commands/migrate.ts')).rolesCommand(configure(flags)));
+
+command('serve', 'serves GraphQL and webhooks', [port, host, databaseUrl])
+  .addHelpText('after', '\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --host 0.0.0.0 --port 8080')
+  .action(async (flags: Flags) => (await import('./commands/serve.ts')).serve(configure(flags)));
+
+command('work', 'runs the steps of workflows; start as many as needed', [port, host, databaseUrl, concurrency])
+  .addHelpText('after', '\nIts HTTP port answers /healthz, /readyz and /metrics only.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --port 0')
+  .action(async (flags: Flags) => (await import('./commands/serve.ts')).work(configure(flags)));
+
+command('schema', 'writes the GraphQL schema of a database to a file', [databaseUrl, output])
+  .addHelpText('after', '\nExample:\n  flowgres schema --output schema.graphql')
+  .action(async (flags: Flags) => (await import('./commands/schema.ts')).exportSchema(configure(flags), flags.output!));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(`flowgres: ${describeError(error)}`);
+  process.exitCode = 1;
+}
+
+function command(name: string, description: string, options: Option[]): Command {
+  const made = program.command(name).description(description);
+  for (const option of options) made.addOption(option);
+  return made;
+}
+
+function configure(flags: Flags): Config {
+  return readConfig({
+    ...process.env,
+    ...(flags.port === undefined ? {} : { PORT: flags.port }),
+    ...(flags.host === undefined ? {} : { HOST: flags.host }),
+    ...(flags.data === undefined ? {} : { FLOWGRES_DATA: flags.data }),
+    ...(flags.databaseUrl === undefined ? {} : { DATABASE_URL: flags.databaseUrl }),
+    ...(flags.concurrency === undefined ? {} : { FLOWGRES_CONCURRENCY: flags.concurrency }),
+  });
+}
+
+function version(): string {
+  return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,125 @@
+/** Reads a response: at most so many bytes, on the wire and decompressed, then by its type. */
+import type { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { Dispatcher } from 'undici';
+import { parseJson } from '../json.ts';
+import { NodeError } from './types.ts';
+
+/** Largest response, on the wire and decompressed. */
+const MAX_RESPONSE_SIZE = 10 * 1024 * 1024;
+const MAX_CODINGS = 2;
+const MAX_JSON_DEPTH = 64;
+const DECODERS: Record<string, () => Transform> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+};
+
+export type ResponseType = 'auto' | 'json' | 'text' | 'base64';
+
+/** The body as a value: parsed JSON, text, `{"base64"}` for bytes, or null when it is empty. */
+export async function readResponseBody(
+  response: Dispatcher.ResponseData,
+  wanted: ResponseType,
+  signal: AbortSignal,
+): Promise<unknown> {
+  const declared = Number(response.headers['content-length']);
+  if (declared > MAX_RESPONSE_SIZE) {
+    response.body.on('error', () => undefined).destroy();
+    throw tooLarge();
+  }
+  const bytes = await readBytes(response.body, decodersOf(response), signal);
+  if (!bytes.length) return null;
+  const { type, charset } = mediaType(response.headers['content-type']);
+  const as = wanted === 'auto' ? naturalType(type) : wanted;
+  if (as === 'base64') return { base64: bytes.toString('base64') };
+  const text = decode(bytes, charset);
+  return as === 'json' ? parseBody(text) : text;
+}
+
+function decodersOf(response: Dispatcher.ResponseData): Transform[] {
+  const names = String(response.headers['content-encoding'] ?? '')
+    .toLowerCase()
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name && name !== 'identity');
+  const decoders = names.reverse().map((name) => DECODERS[name]);
+  if (names.length > MAX_CODINGS || decoders.includes(undefined)) {
+    response.body.on('error', () => undefined).destroy();
+    throw new NodeError('INVALID_RESPONSE', `The response is encoded as ${names.join(', ').slice(0, 100)}.`);
+  }
+  return decoders.map((create) => (create as () => Transform)());
+}
+
+async function readBytes(body: Readable, decoders: Transform[], signal: AbortSignal): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  const collect = async (source: AsyncIterable<Buffer>) => {
+    for await (const chunk of source) chunks.push(chunk);
+  };
+  try {
+    const stages = [body, limited, ...decoders, ...(decoders.length ? [limited] : []), collect];
+    // A stage may be a function too, but a list of stages is typed as one of streams.
+    await pipeline(stages as unknown as NodeJS.ReadWriteStream[], { signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof NodeError) throw error;
+    throw new NodeError('INVALID_RESPONSE', `The response broke off: ${(error as Error).message}`, {
+      retryable: true,
+      cause: error,
+    });
+  }
+  return Buffer.concat(chunks);
+}
+
+async function* limited(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let size = 0;
+  for await (const chunk of source) {
+    size += chunk.length;
+    if (size > MAX_RESPONSE_SIZE) throw tooLarge();
+    yield chunk;
+  }
+}
+
+function tooLarge(): NodeError {
+  return new NodeError('TOO_LARGE', `The response is larger than ${MAX_RESPONSE_SIZE} bytes.`);
+}
+
+function mediaType(header: string | string[] | undefined): { type: string; charset: string } {
+  const text = String(header ?? '').toLowerCase();
+  return { type: text.split(';')[0]?.trim() ?? '', charset: /charset="?([\w-]+)/.exec(text)?.[1] ?? 'utf-8' };
+}
+
+function naturalType(type: string): Exclude<ResponseType, 'auto'> {
+  if (/^application\/(?:.+\+)?json$/.test(type)) return 'json';
+  if (/^text\/|^application\/(?:.+\+)?(?:xml|javascript|x-www-form-urlencoded|graphql|yaml|x-ndjson)$/.test(type)) return 'text';
+  return 'base64';
+}
+
+function decode(bytes: Buffer, charset: string): string {
+  try {
+    return new TextDecoder(charset).decode(bytes);
+  } catch {
+    return new TextDecoder().decode(bytes);
+  }
+}
+
+function parseBody(text: string): unknown {
+  try {
+    const value = parseJson(text);
+    refuseDepth(value, MAX_JSON_DEPTH);
+    return value;
+  } catch (error) {
+    throw new NodeError('INVALID_RESPONSE', 'The response is not valid JSON.', {
+      details: { body: text.slice(0, 200) },
+      cause: error,
+    });
+  }
+}
+
+function refuseDepth(value: unknown, left: number): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (left === 0) throw new RangeError(`nested deeper than ${MAX_JSON_DEPTH} levels`);
+  for (const each of Object.values(value)) refuseDepth(each, left - 1);
+}

@@ -1,0 +1,21 @@
+/** log: a line in the log of the run. The input passes through. */
+import { z } from 'zod';
+import type { EffectNode } from './types.ts';
+
+const MAX_MESSAGE_LENGTH = 65_536;
+
+const properties = z.object({
+  level: z.enum(['debug', 'info', 'warning', 'error']).default('info'),
+  message: z.unknown(),
+  context: z.record(z.string(), z.unknown()).optional(),
+});
+
+export const log: EffectNode<z.infer<typeof properties>> = {
+  type: 'log@1',
+  properties,
+  async execute({ properties: { level, message, context }, input, log: write }) {
+    const text = typeof message === 'string' ? message : (JSON.stringify(message) ?? '');
+    await write(level, text.slice(0, MAX_MESSAGE_LENGTH), context);
+    return { output: input };
+  },
+};

@@ -1,0 +1,33 @@
+/** The effect nodes that this process can execute. A new one is one file and one line here. */
+import { httpRequest } from './http_request.ts';
+import { log } from './log.ts';
+import { type EffectContext, type EffectNode, type EffectResult, NodeError } from './types.ts';
+
+/** A node with its properties checked and hidden, so that nodes of all shapes fit one table. */
+interface Executable {
+  execute(context: EffectContext<Record<string, unknown>>): Promise<EffectResult>;
+}
+
+const nodes = new Map<string, Executable>([entry(httpRequest), entry(log)]);
+
+function entry<Properties>(node: EffectNode<Properties>): [string, Executable] {
+  const execute: Executable['execute'] = (context) => {
+    const parsed = node.properties.safeParse(context.properties);
+    if (parsed.success) return node.execute({ ...context, properties: parsed.data });
+    const problem = parsed.error.issues[0];
+    throw new NodeError('VALIDATION_FAILED', `Property ${problem?.path.join('.') || '(all)'}: ${problem?.message}`, {
+      details: { path: problem?.path.map(String) },
+    });
+  };
+  return [node.type, { execute }];
+}
+
+/** Executes a node of the given type, such as `httpRequest@1`. */
+export async function executeNode(type: string, context: EffectContext<Record<string, unknown>>): Promise<EffectResult> {
+  const node = nodes.get(type);
+  if (!node) throw new NodeError('UNKNOWN_NODE_TYPE', `This worker cannot execute ${type}.`);
+  return node.execute(context);
+}
+
+/** The types that {@link executeNode} knows. */
+export const effectTypes: readonly string[] = [...nodes.keys()];

@@ -1,0 +1,93 @@
+/**
+ * How the database appears in GraphQL: names, and what is left out. Descriptions are the database's own comments; the
+ * smart tags stand here and not there, so that `\d+` in psql stays readable.
+ */
+import { type JSONPgSmartTags, jsonPgSmartTags, pgSmartTags } from 'postgraphile/utils';
+
+/** `id` is the row's UUID and `nodeId` the global id; PostGraphile's default is `rowId` and `id`. */
+export const NamingPlugin: GraphileConfig.Plugin = {
+  name: 'FlowgresNamingPlugin',
+  version: '1.0.0',
+  inflection: {
+    replace: {
+      nodeIdFieldName: () => 'nodeId',
+      _attributeName: (previous, _options, details) => previous!({ ...details, skipRowId: true }),
+    },
+  },
+};
+
+const hidden = { tags: { behavior: '-*' } };
+const searchable = { tags: { behavior: '+attribute:filterBy +attribute:orderBy' } };
+const required = { tags: { notNull: true as const } };
+/** Only through its run: the whole table is never the question, and no index would answer it. */
+const throughRun = '-query:resource:list -query:resource:connection -query:resource:single';
+const oneWay = (fieldName: string) => ({ tags: { fieldName, backwardBehavior: '-*' } });
+const bothWays = (fieldName: string, foreignFieldName: string) => ({ tags: { fieldName, foreignFieldName } });
+
+const TAGS: JSONPgSmartTags = {
+  version: 1,
+  config: {
+    class: {
+      'public.organizations': { constraint: { organizations_webhook_key_key: hidden } },
+      'public.organization_users': {
+        constraint: {
+          organization_users_organization_id_fkey: bothWays('organization', 'members'),
+          organization_users_user_id_fkey: bothWays('user', 'memberships'),
+        },
+      },
+      'public.workflows': {
+        attribute: { name: searchable, archived_at: searchable, published_version: searchable },
+        constraint: {
+          workflows_organization_id_id_key: hidden,
+          workflows_created_by_fkey: oneWay('creator'),
+          workflows_published_version_fkey: oneWay('published'),
+        },
+      },
+      'public.workflow_versions': {
+        constraint: {
+          workflow_versions_workflow_fkey: bothWays('workflow', 'versions'),
+          workflow_versions_published_by_fkey: oneWay('publisher'),
+        },
+      },
+      'public.workflow_runs': {
+        tags: {
+          foreignKey: '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName runs',
+        },
+        attribute: { id: searchable, workflow_id: searchable, status: searchable },
+        constraint: {
+          workflow_runs_organization_id_id_key: hidden,
+          workflow_runs_version_fkey: oneWay('workflowVersion'),
+        },
+      },
+      'public.workflow_events': {
+        tags: { behavior: throughRun },
+        constraint: { workflow_events_run_fkey: oneWay('run') },
+      },
+      'public.workflow_run_logs': { tags: { behavior: throughRun } },
+      'public.workflow_run_steps': {
+        tags: { behavior: throughRun },
+        attribute: { run_id: required, node: required, status: required, started_at: required },
+      },
+      'public.api_token': { attribute: { id: required, name: required, prefix: required, scopes: required, created_at: required } },
+      'public.new_api_token': { attribute: { secret: required, token: required } },
+    },
+    procedure: {
+      // current_organization and current_user say it better.
+      'public.current_organization_id': hidden,
+      'public.current_user_id': hidden,
+    },
+  },
+};
+
+/** PostGraphile offers the indexed columns of a table to search and order by, but of a partitioned table all: none, then. */
+export const PartitionedTagsPlugin: GraphileConfig.Plugin = pgSmartTags(
+  {
+    kind: 'attribute',
+    match: (attribute) => attribute.getClass()?.relkind === 'p',
+    tags: { behavior: '-attribute:filterBy -attribute:orderBy' },
+  },
+  null,
+  { name: 'FlowgresPartitionedTagsPlugin' },
+);
+
+export const TagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(TAGS, null, { name: 'FlowgresTagsPlugin' });

@@ -1,0 +1,17 @@
+/** Runs effect nodes without a worker. */
+import type { EffectContext } from '../../src/nodes/types.ts';
+
+/** The context of an attempt, with everything that a test does not care about filled in. */
+export function effectContext(
+  given: Partial<EffectContext<Record<string, unknown>>> & { properties: Record<string, unknown> },
+): EffectContext<Record<string, unknown>> {
+  return {
+    input: null,
+    signal: new AbortController().signal,
+    idempotencyKey: 'run/node',
+    log: async () => undefined,
+    credentials: {},
+    config: { httpAllow: [] },
+    ...given,
+  };
+}

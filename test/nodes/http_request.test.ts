@@ -1,0 +1,278 @@
+import { type IncomingMessage, type RequestListener, type ServerResponse, createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { executeNode } from '../../src/nodes/registry.ts';
+import { describeFailure } from '../../src/nodes/types.ts';
+import { effectContext } from '../helpers/effect.ts';
+
+interface Seen {
+  method: string | undefined;
+  url: string | undefined;
+  headers: IncomingMessage['headers'];
+  body: string;
+}
+
+let seen: Seen[] = [];
+let respond: RequestListener = (_request, response) => response.end();
+const first = createServer(handle);
+const second = createServer(handle);
+let config = { httpAllow: [] as string[] };
+let origin = '';
+let otherOrigin = '';
+
+function handle(request: IncomingMessage, response: ServerResponse): void {
+  let body = '';
+  request.on('data', (chunk) => (body += chunk));
+  request.on('end', () => {
+    seen.push({ method: request.method, url: request.url, headers: request.headers, body });
+    respond(request, response);
+  });
+}
+
+beforeAll(async () => {
+  for (const server of [first, second]) await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const [port, otherPort] = [first, second].map((server) => (server.address() as AddressInfo).port);
+  config = { httpAllow: [`127.0.0.1:${port}`, `127.0.0.1:${otherPort}`] };
+  origin = `http://127.0.0.1:${port}`;
+  otherOrigin = `http://127.0.0.1:${otherPort}`;
+});
+afterAll(() => {
+  for (const server of [first, second]) {
+    server.close();
+    server.closeAllConnections();
+  }
+});
+beforeEach(() => {
+  seen = [];
+  respond = (_request, response) => response.end();
+});
+
+interface Output {
+  status: number;
+  headers: Record<string, string>;
+  body: unknown;
+}
+
+async function send(properties: Record<string, unknown>, signal = new AbortController().signal): Promise<Output> {
+  const result = await executeNode(
+    'httpRequest@1',
+    effectContext({ properties: { url: `${origin}/`, ...properties }, config, signal, idempotencyKey: 'run-1/notify' }),
+  );
+  return result.output as Output;
+}
+
+/** The failure of an attempt as the engine records it. */
+const failureOf = (properties: Record<string, unknown>, signal?: AbortSignal) =>
+  send(properties, signal).then(() => 'no failure', describeFailure);
+
+const reply = (status: number, headers: Record<string, string>, body: string | Buffer = '') => {
+  respond = (_request, response) => response.writeHead(status, headers).end(body);
+};
+
+describe('the request', () => {
+  test('has the method, query, headers and JSON body that the properties say, and the idempotency key', async () => {
+    await send({
+      method: 'POST',
+      url: `${origin}/orders?a=1`,
+      query: { b: 'x y', c: [1, true], d: null },
+      headers: { 'X-Custom': 'ä', 'content-type': 'application/vnd.api+json' },
+      body: { id: 7 },
+    });
+    expect(seen[0]).toMatchObject({
+      method: 'POST',
+      url: '/orders?a=1&b=x+y&c=1&c=true',
+      headers: { 'x-custom': 'ä', 'content-type': 'application/vnd.api+json', 'idempotency-key': 'run-1/notify' },
+      body: '{"id":7}',
+    });
+  });
+
+  test('carries a form', async () => {
+    await send({ method: 'POST', bodyType: 'form', body: { name: 'a&b', tags: ['x', 2], none: null } });
+    expect(seen[0]).toMatchObject({
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: 'name=a%26b&tags=x&tags=2&none=',
+    });
+  });
+
+  test('carries text and bytes as they are', async () => {
+    await send({ method: 'PUT', bodyType: 'raw', body: 'plain' });
+    await send({ method: 'PUT', bodyType: 'raw', body: { base64: Buffer.from('bytes').toString('base64') } });
+    expect(seen).toMatchObject([
+      { headers: { 'content-type': 'text/plain; charset=utf-8' }, body: 'plain' },
+      { headers: { 'content-type': 'application/octet-stream' }, body: 'bytes' },
+    ]);
+  });
+
+  test.each([
+    ['Host', 'evil.example'], ['Content-Length', '5'], ['Transfer-Encoding', 'chunked'], ['Connection', 'upgrade'],
+    ['Proxy-Authorization', 'x'], ['Idempotency-Key', 'mine'], ['X-A', 'a\r\nX-B: b'], ['X-A', 'a\nb'], ['X-A', 'a\0b'], ['X-A', 'Ω'],
+    ['X A', 'a'], ['X-A\r\nX-B', 'a'], ['', 'a'], ['X-A', 'x'.repeat(20_000)],
+  ])('refuses the header %j: %j', async (name, value) => {
+    expect(await failureOf({ headers: { [name]: value } })).toMatchObject({ code: 'INVALID_REQUEST', retryable: false });
+    expect(seen).toEqual([]);
+  });
+
+  test.each([
+    [{ method: 'BREW' }], [{ method: 'GET\r\nX: y' }], [{ url: 5 }], [{ bodyType: 'xml' }], [{ query: { a: {} } }],
+  ])('refuses the properties %j', async (properties) => {
+    expect(await failureOf(properties)).toMatchObject({ code: 'VALIDATION_FAILED', retryable: false });
+  });
+});
+
+describe('the response', () => {
+  test('is parsed when it is JSON, and large numbers keep their digits', async () => {
+    reply(201, { 'content-type': 'application/problem+json; charset=utf-8', 'x-a': 'b' }, '{"id": 12345678901234567890, "ok": true}');
+    const output = await send({});
+    expect(output).toMatchObject({ status: 201, headers: { 'x-a': 'b' }, body: { ok: true } });
+    expect(JSON.stringify(output.body)).toBe('{"id":12345678901234567890,"ok":true}');
+  });
+
+  test('is text in its own charset, bytes in base64, or null', async () => {
+    reply(200, { 'content-type': 'text/plain; charset=iso-8859-1' }, Buffer.from([0xe4]));
+    expect(await send({})).toMatchObject({ body: 'ä' });
+    reply(200, { 'content-type': 'image/png' }, Buffer.from([1, 2, 3]));
+    expect(await send({})).toMatchObject({ body: { base64: 'AQID' } });
+    reply(204, {});
+    expect(await send({})).toMatchObject({ status: 204, body: null });
+    reply(200, { 'content-type': 'image/png' }, 'text after all');
+    expect(await send({ responseType: 'text' })).toMatchObject({ body: 'text after all' });
+  });
+
+  test.each([
+    ['gzip', gzipSync('{"a":1}')], ['br', brotliCompressSync('{"a":1}')], ['gzip, br', brotliCompressSync(gzipSync('{"a":1}'))],
+    ['identity', Buffer.from('{"a":1}')],
+  ])('is decoded from %s', async (encoding, bytes) => {
+    reply(200, { 'content-type': 'application/json', 'content-encoding': encoding }, bytes);
+    expect(await send({})).toMatchObject({ body: { a: 1 } });
+  });
+
+  test('that says it is JSON and is not fails', async () => {
+    reply(200, { 'content-type': 'application/json' }, '<html>');
+    expect(await failureOf({})).toMatchObject({ code: 'INVALID_RESPONSE', retryable: false });
+    reply(200, { 'content-type': 'application/json' }, `${'['.repeat(100)}${']'.repeat(100)}`);
+    expect(await failureOf({})).toMatchObject({ code: 'INVALID_RESPONSE' });
+  });
+
+  test('of more than 10 MiB is cut, announced or not, compressed or not', async () => {
+    reply(200, { 'content-length': String(11 * 2 ** 20) });
+    expect(await failureOf({})).toMatchObject({ code: 'TOO_LARGE', retryable: false });
+    respond = (_request, response) => {
+      const more = () => response.write(Buffer.alloc(2 ** 20)) && setImmediate(more);
+      response.on('drain', more).on('error', () => undefined);
+      more();
+    };
+    expect(await failureOf({})).toMatchObject({ code: 'TOO_LARGE' });
+    const bomb = gzipSync(Buffer.alloc(100 * 2 ** 20));
+    expect(bomb.length).toBeLessThan(2 ** 20);
+    reply(200, { 'content-type': 'text/plain', 'content-encoding': 'gzip' }, bomb);
+    expect(await failureOf({})).toMatchObject({ code: 'TOO_LARGE' });
+  });
+
+  test('with headers without end or encodings without end is refused', async () => {
+    respond = (_request, response) => {
+      for (let index = 0; index < 1000; index += 1) response.setHeader(`x-${index}`, 'x'.repeat(100));
+      response.end();
+    };
+    expect(await failureOf({})).toMatchObject({ code: 'TOO_LARGE' });
+    reply(200, { 'content-encoding': 'gzip, gzip, gzip' }, 'x');
+    expect(await failureOf({})).toMatchObject({ code: 'INVALID_RESPONSE' });
+  });
+
+  test('that breaks off is worth another attempt', async () => {
+    respond = (_request, response) => {
+      response.writeHead(200, { 'content-length': '100' });
+      response.write('half', () => response.destroy());
+    };
+    expect(await failureOf({})).toMatchObject({ code: 'INVALID_RESPONSE', retryable: true });
+    respond = (request) => request.socket.destroy();
+    expect(await failureOf({})).toMatchObject({ code: 'HTTP_CONNECTION', retryable: true });
+  });
+});
+
+describe('a status of 400 and above is a failure', () => {
+  test.each([408, 425, 429, 500, 502, 503, 504])('%i is retried', async (status) => {
+    reply(status, { 'content-type': 'text/plain' }, 'later');
+    expect(await failureOf({})).toMatchObject({ code: 'HTTP_STATUS', retryable: true, details: { status, body: 'later' } });
+  });
+
+  test.each([400, 401, 403, 404, 409, 410, 418, 422])('%i is not', async (status) => {
+    reply(status, {});
+    expect(await failureOf({})).toMatchObject({ code: 'HTTP_STATUS', retryable: false, details: { status } });
+  });
+
+  test('Retry-After is honoured, in seconds and as a date, up to an hour', async () => {
+    reply(429, { 'retry-after': '7' });
+    expect(await failureOf({})).toMatchObject({ retryAfterMs: 7_000 });
+    reply(503, { 'retry-after': new Date(Date.now() + 60_000).toUTCString() });
+    const { retryAfterMs } = (await failureOf({})) as { retryAfterMs: number };
+    expect(retryAfterMs).toBeGreaterThan(50_000);
+    expect(retryAfterMs).toBeLessThanOrEqual(60_000);
+    reply(503, { 'retry-after': '86400' });
+    expect(await failureOf({})).toMatchObject({ retryAfterMs: 3_600_000 });
+    reply(503, { 'retry-after': 'soon' });
+    expect(await failureOf({})).not.toHaveProperty('retryAfterMs');
+  });
+});
+
+describe('redirects', () => {
+  const redirectTo = (location: string, status = 302) => {
+    respond = (request, response) => {
+      if (request.url === '/' && request.headers.host === new URL(origin).host) response.writeHead(status, { location }).end();
+      else response.end('there');
+    };
+  };
+
+  test('are followed; a POST becomes a GET unless the status forbids it', async () => {
+    redirectTo('/next', 302);
+    expect(await send({ method: 'POST', body: { a: 1 }, responseType: 'text' })).toMatchObject({ status: 200, body: 'there' });
+    redirectTo('/next', 307);
+    await send({ method: 'POST', body: { a: 1 } });
+    expect(seen.map(({ method, url, body }) => [method, url, body])).toEqual([
+      ['POST', '/', '{"a":1}'], ['GET', '/next', ''], ['POST', '/', '{"a":1}'], ['POST', '/next', '{"a":1}'],
+    ]);
+  });
+
+  test('to another host lose Authorization and Cookie, to the same host keep them', async () => {
+    const headers = { Authorization: 'Bearer x', Cookie: 'a=b', 'X-Other': 'kept' };
+    redirectTo(`${otherOrigin}/there`);
+    await send({ headers });
+    redirectTo('/there');
+    await send({ headers });
+    expect(seen[1]?.headers).not.toHaveProperty('authorization');
+    expect(seen[1]?.headers).not.toHaveProperty('cookie');
+    expect(seen[1]?.headers).toMatchObject({ 'x-other': 'kept', 'idempotency-key': 'run-1/notify' });
+    expect(seen[3]?.headers).toMatchObject({ authorization: 'Bearer x', cookie: 'a=b' });
+  });
+
+  test.each(['http://127.0.0.1:1/', 'http://169.254.169.254/latest/', 'http://[::ffff:127.0.0.1]/', 'file:///etc/passwd', 'ftp://example.com/', '//10.0.0.1/'])(
+    'to %s are refused like first requests',
+    async (location) => {
+      redirectTo(location);
+      expect(await failureOf({})).toMatchObject({ code: 'SSRF_BLOCKED', retryable: false });
+      expect(seen).toHaveLength(1);
+    },
+  );
+
+  test('end after five, and can be turned off', async () => {
+    respond = (_request, response) => response.writeHead(302, { location: '/' }).end();
+    expect(await failureOf({})).toMatchObject({ code: 'TOO_MANY_REDIRECTS', retryable: false });
+    expect(seen).toHaveLength(6);
+    expect(await send({ followRedirects: false })).toMatchObject({ status: 302, headers: { location: '/' } });
+  });
+});
+
+describe('an aborted attempt', () => {
+  test('ends at once, before the answer or in the middle of it', async () => {
+    respond = () => undefined;
+    const reason = new Error('time is up');
+    for (const inTheMiddle of [false, true]) {
+      respond = (_request, response) => void (inTheMiddle && response.write('slow'));
+      const controller = new AbortController();
+      const failure = send({}, controller.signal).catch((error: unknown) => error);
+      await expect.poll(() => seen.length).toBe(inTheMiddle ? 2 : 1);
+      controller.abort(reason);
+      expect(await failure).toBe(reason);
+    }
+  });
+});

@@ -1,0 +1,155 @@
+/** Rules that every object of the schema keeps. Each test is one query that returns the offenders. */
+import { readFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { createTestDatabase } from '../helpers/database.ts';
+
+const db = await createTestDatabase();
+
+/** Our schemas; `public` is the one that users see. */
+const OURS = `n.nspname in ('public', 'private', 'partitions', 'engine', 'monitor', 'cron')`;
+const TENANT_TABLE = `exists (select from pg_attribute as a where a.attrelid = c.oid and a.attname = 'organization_id' and not a.attisdropped)`;
+const SERVING_ROLES = `('flowgres_anonymous', 'flowgres_user', 'flowgres_api', 'flowgres_intake', 'flowgres_worker', 'flowgres_monitor')`;
+
+/** A rule, and a query for what breaks it: one text column. */
+const RULES: Record<string, string> = {
+  'everything belongs to flowgres_owner': `
+    select c.oid::regclass::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where ${OURS} and c.relowner <> 'flowgres_owner'::regrole and c.relkind in ('r', 'p', 'v', 'm', 'S')
+    union all
+    select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where ${OURS} and p.proowner not in ('flowgres_owner'::regrole, 'flowgres_sql'::regrole)`,
+
+  'every table that may hold a tenant\'s rows has row-level security': `
+    select c.oid::regclass::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p') and not c.relrowsecurity
+      and (n.nspname in ('public', 'private', 'engine') or (${OURS} and ${TENANT_TABLE}))`,
+
+  'a partition has no policy and no grant': `
+    select c.oid::regclass::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where ${OURS} and c.relispartition and c.relkind = 'r'
+      and (exists (select from pg_policy as p where p.polrelid = c.oid)
+        or exists (select from aclexplode(c.relacl) as a where a.grantee <> c.relowner))`,
+
+  'a policy compares with something computed once per query': `
+    select format('%s on %s', p.policyname, p.tablename) from pg_policies as p
+    where regexp_replace(coalesce(p.qual, '') || coalesce(p.with_check, ''), '\\( ?SELECT ', '', 'g') ~ 'current_(organization|user)_id\\(\\)'
+      and coalesce(p.qual, '') || coalesce(p.with_check, '') !~ 'SELECT (public\\.)?current_(organization|user)_id\\(\\)'`,
+
+  'a table that users may read has a policy': `
+    select c.oid::regclass::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where ${OURS} and c.relkind in ('r', 'p') and has_table_privilege('flowgres_user', c.oid, 'select')
+      and not exists (select from pg_policy as p where p.polrelid = c.oid)`,
+
+  'roles that serve requests write no table': `
+    select format('%s: %s', r.rolname, c.oid::regclass) from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    cross join pg_roles as r
+    where ${OURS} and c.relkind in ('r', 'p', 'v') and r.rolname in ${SERVING_ROLES}
+      and has_table_privilege(r.rolname, c.oid, 'insert, update, delete, truncate')`,
+
+  'roles that serve requests own nothing and pass no policy': `
+    select r.rolname::text from pg_roles as r
+    where r.rolname in ${SERVING_ROLES}
+      and (r.rolsuper or r.rolbypassrls or r.rolcreaterole or r.rolcreatedb
+        or exists (select from pg_class as c where c.relowner = r.oid) or exists (select from pg_proc as p where p.proowner = r.oid))`,
+
+  'no function is executable by everybody': `
+    select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where ${OURS} and exists (
+      select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a where a.grantee = 0)`,
+
+  'a definer function has a pinned search path': `
+    select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where ${OURS} and p.prosecdef
+      and coalesce(array_to_string(p.proconfig, ';'), '') !~ 'search_path=pg_catalog, pg_temp'`,
+
+  'a view runs with the rights of who asks': `
+    select c.oid::regclass::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = 'public' and c.relkind = 'v' and coalesce(array_to_string(c.reloptions, ';'), '') !~ 'security_invoker=(true|on|1)'`,
+
+  'every table, view and column of the API is explained': `
+    select format('%s%s', c.oid::regclass, '.' || a.attname) from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where n.nspname = 'public' and c.relkind in ('r', 'p', 'v', 'c') and not c.relispartition
+      and (c.relkind <> 'c' and obj_description(c.oid, 'pg_class') is null or col_description(c.oid, a.attnum) is null)`,
+
+  'every function and type of the API is explained': `
+    select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where n.nspname = 'public' and obj_description(p.oid, 'pg_proc') is null
+    union all
+    select t.oid::regtype::text from pg_type as t
+    join pg_namespace as n on n.oid = t.typnamespace
+    left join pg_class as c on c.oid = t.typrelid
+    where n.nspname = 'public' and (t.typtype in ('e', 'd') or c.relkind = 'c') and obj_description(t.oid, 'pg_type') is null`,
+
+  'a foreign key between tenant tables starts with organization_id': `
+    select format('%s on %s', k.conname, k.conrelid::regclass) from pg_constraint as k
+    join pg_attribute as f on f.attrelid = k.conrelid and f.attname = 'organization_id'
+    join pg_attribute as t on t.attrelid = k.confrelid and t.attname = 'organization_id'
+    where k.contype = 'f' and k.conparentid = 0 and (k.conkey[1] <> f.attnum or k.confkey[1] <> t.attnum)`,
+
+  'a unique key of a tenant\'s table starts with organization_id, or is an id': `
+    select i.indexrelid::regclass::text from pg_index as i
+    join pg_class as c on c.oid = i.indrelid
+    join pg_namespace as n on n.oid = c.relnamespace
+    join pg_attribute as a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+    where n.nspname = 'public' and i.indisunique and not c.relispartition and ${TENANT_TABLE} and a.attname not in ('organization_id', 'id')`,
+
+  'a foreign key has an index': `
+    select format('%s on %s', k.conname, k.conrelid::regclass) from pg_constraint as k
+    join pg_namespace as n on n.oid = k.connamespace
+    where ${OURS} and k.contype = 'f' and k.conparentid = 0 and not exists (
+      select from pg_index as i
+      where i.indrelid = k.conrelid and i.indpred is null
+        and k.conkey::int[] && (i.indkey::int[])[0:0]
+        and (i.indkey::int[])[0:array_length(k.conkey, 1) - 1] && k.conkey::int[])`,
+
+  'every constraint was given its name': `
+    select format('%s on %s', k.conname, k.conrelid::regclass) from pg_constraint as k
+    join pg_namespace as n on n.oid = k.connamespace
+    join pg_class as c on c.oid = k.conrelid
+    where ${OURS} and not c.relispartition and k.contype <> 'n' and k.conname ~ '_(check|key|fkey|excl)[0-9]+$'`,
+
+  'times have a zone, documents are jsonb, ids are no identity columns': `
+    select format('%s.%s', c.oid::regclass, a.attname) from pg_attribute as a
+    join pg_class as c on c.oid = a.attrelid
+    join pg_namespace as n on n.oid = c.relnamespace
+    where ${OURS} and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+      and (a.atttypid in ('timestamp'::regtype, 'json'::regtype, 'money'::regtype, 'timetz'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
+        or a.attidentity <> '')`,
+
+  'there are no enums: their operators are no index conditions under row-level security': `
+    select t.oid::regtype::text from pg_type as t join pg_namespace as n on n.oid = t.typnamespace
+    where ${OURS} and t.typtype = 'e'`,
+
+  'no trigger stands on the tables of runs': `
+    select format('%s on %s', t.tgname, t.tgrelid::regclass) from pg_trigger as t
+    where not t.tgisinternal
+      and t.tgrelid in ('workflow_runs'::regclass, 'workflow_events'::regclass, 'workflow_run_logs'::regclass, 'engine.open_steps'::regclass)`,
+};
+
+test.each(Object.entries(RULES))('%s', async (_rule, query) => {
+  const { rows } = await db.admin.query({ text: query, rowMode: 'array' });
+  expect(rows.flat()).toEqual([]);
+});
+
+test('every error code that a function raises is in the catalogue, and docs/errors.md explains it', async () => {
+  const { rows: codes } = await db.admin.query<{ code: string; sqlstate: string }>('select code, sqlstate from private.error_codes()');
+  const { rows: raised } = await db.admin.query<{ code: string }>(`
+    select distinct m[1] as code from pg_proc as p, regexp_matches(p.prosrc, 'raise_error\\(\\s*''([A-Z_]+)''', 'g') as m`);
+  const known = codes.map(({ code }) => code);
+  expect(raised.map(({ code }) => code).filter((code) => !known.includes(code))).toEqual([]);
+  const page = await readFile(new URL('../../docs/errors.md', import.meta.url), 'utf8');
+  expect(codes.filter(({ code, sqlstate }) => !page.includes(`| \`${code}\` | ${sqlstate} |`))).toEqual([]);
+});
+
+test('functions that are called directly raise errors of the catalogue only', async () => {
+  const { rows } = await db.admin.query({
+    rowMode: 'array',
+    text: `
+      select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+      where ${OURS} and p.prosrc ~ 'raise exception' and p.proname <> 'raise_error'`,
+  });
+  expect(rows.flat()).toEqual([]);
+});

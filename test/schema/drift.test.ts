@@ -1,0 +1,39 @@
+/** `sql/` is what people read, the migrations are what databases get: both must give the same database. */
+import { readFile, readdir } from 'node:fs/promises';
+import { compile } from 'graphile-migrate';
+import { describe, expect, test } from 'vitest';
+import { migrate, migrationSettings } from '../../src/migrate.ts';
+import { TEST_SECRET } from '../helpers/build.ts';
+import { createTestDatabase } from '../helpers/database.ts';
+import { fingerprint } from './fingerprint.ts';
+
+const MIGRATIONS = new URL('../../migrations/', import.meta.url);
+const committed = (await readdir(new URL('committed/', MIGRATIONS)).catch(() => [])).filter((file) => file.endsWith('.sql')).sort();
+
+test('the migrations give the same database as the sources', async () => {
+  const [sources, migrated] = await Promise.all([createTestDatabase(), createTestDatabase({ empty: true })]);
+  await migrate(migrated.adminUrl, TEST_SECRET);
+  const current = await compile(migrationSettings(migrated.adminUrl), await readFile(new URL('current.sql', MIGRATIONS), 'utf8'));
+  await migrated.admin.query(`begin; ${current}; commit`);
+
+  const [wanted, got] = await Promise.all([fingerprint(sources.admin), fingerprint(migrated.admin)]);
+  expect(wanted.length).toBeGreaterThan(100);
+  expect({ missing: wanted.filter((line) => !got.includes(line)), extra: got.filter((line) => !wanted.includes(line)) }).toEqual({ missing: [], extra: [] });
+});
+
+test('migrating again changes nothing', async () => {
+  const db = await createTestDatabase({ empty: true });
+  await migrate(db.adminUrl, TEST_SECRET);
+  const before = await fingerprint(db.admin);
+  await Promise.all([migrate(db.adminUrl, TEST_SECRET), migrate(db.adminUrl, TEST_SECRET)]);
+  expect(await fingerprint(db.admin)).toEqual(before);
+});
+
+describe.each(committed)('%s', (file) => {
+  test('has every include in place, acts as the owner and leaves roles alone', async () => {
+    const sql = await readFile(new URL(`committed/${file}`, MIGRATIONS), 'utf8');
+    expect(sql).not.toMatch(/^--! *include /m);
+    expect(sql).not.toMatch(/^\s*(create|alter|drop) role/m);
+    if (!sql.includes('--! no-transaction')) expect(sql).toMatch(/^set local role flowgres_owner;$/m);
+  });
+});

@@ -1,0 +1,29 @@
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { lintFile, lintFolder } from '../../scripts/lint-sql.ts';
+
+test('the SQL sources keep the style', async () => {
+  const problems = await lintFolder(fileURLToPath(new URL('../../sql', import.meta.url)));
+  expect(problems.map(({ file, line, message }) => `sql/${file}:${line} ${message}`)).toEqual([]);
+});
+
+describe('the lint finds', () => {
+  const lint = async (sql: string) => (await lintFile('x.sql', `-- kind: code\n${sql}\n`)).map(({ line, message }) => `${line} ${message}`);
+  const body = (statement: string) => `create function a.f() returns void language plpgsql volatile as $$ begin${statement}end $$;`;
+
+  test.each([
+    ['a volatility that is not stated', 'create function a.f() returns int language sql as $$ select 1 $$;', '2 states immutable, stable or volatile'],
+    ['a constraint without a name', 'create table a.t (\n  id int primary key\n);', '2 names its primary constraint'],
+    ['capitals', 'SELECT 1;', '2 SELECT is written in lower case'],
+    ['a definer without a reason', 'alter function a.f()\n  security definer;', '3 says why: `security definer -- definer because …`'],
+    ['concatenated SQL', body(` execute 'drop table ' || v_name; `), '2 dynamic SQL is built by format() with %I and %L, not by ||'],
+    ['unquoted text in SQL', body(` execute format('drop table %s', v_name); `), '2 dynamic SQL inserts %s unquoted; use %I, %L or `using`'],
+  ])('%s', async (_what, sql, problem) => {
+    expect(await lint(sql)).toContain(problem);
+  });
+
+  test('nothing in a file that keeps the style', async () => {
+    const statement = `\n  execute format('drop table %I', v_name);\n  raise notice 'It''s DONE: %', NEW.id;\n`;
+    expect(await lint(body(statement))).toEqual([]);
+  });
+});
