@@ -16,7 +16,8 @@ const settings = z.object({
   DATABASE_URL: postgresUrl.optional(),
   FLOWGRES_POOLER_URL: postgresUrl.optional(),
   FLOWGRES_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
-  FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(20),
+  FLOWGRES_HTTP_ALLOW: z.string().default(''),
+  FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
 });
 
 export interface Config {
@@ -33,6 +34,8 @@ export interface Config {
   secret: string | undefined;
   /** Steps that one worker runs at a time. */
   concurrency: number;
+  /** `host:port` pairs that httpRequest may reach although they are private. */
+  httpAllow: string[];
 }
 
 /** Reads the environment; an empty variable is one that is not set. */
@@ -53,6 +56,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
     concurrency: data.FLOWGRES_CONCURRENCY,
+    httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',').map((each) => each.trim()).filter(Boolean),
   };
 }
 

@@ -8,6 +8,7 @@ import pg from 'pg';
 import type { z } from 'zod';
 import { type CoalesceOptions, Coalescer } from './coalesce.ts';
 import { createPool } from './database.ts';
+import { FlowgresError } from './errors.ts';
 import { NotSent, classifyFailure, mayRepeat, poison, requestError, unavailable } from './engine_errors.ts';
 import {
   type AttemptRef,
@@ -115,7 +116,7 @@ export class Engine {
       idempotent: true,
     });
     this.#logs = new Coalescer(async (entries) => {
-      await this.#query('append_logs', 'select engine.append_logs($1::jsonb)', [batchOf(entries)]);
+      await this.#ask('append_logs', 'select engine.append_logs($1::jsonb)', [batchOf(entries)]);
       return entries.map(() => ({ status: 'fulfilled', value: true }));
     }, limits);
   }
@@ -145,12 +146,12 @@ export class Engine {
 
   /** Ends a run that no batch survives. */
   async failRun(runId: string, code: string, message: string): Promise<void> {
-    await this.#query('fail_run', 'select engine.fail_run($1, $2, $3)', [runId, code, message]);
+    await this.#ask('fail_run', 'select engine.fail_run($1, $2, $3)', [runId, code, message]);
   }
 
   /** Tells that this worker lives and what it executes. Resolves to the steps whose attempts have become pointless. */
-  async heartbeat(running: AttemptRef[], jobPool: string): Promise<StepRef[]> {
-    const { rows } = await this.#query(
+  async heartbeat(running: AttemptRef[], jobPool: string | null): Promise<StepRef[]> {
+    const { rows } = await this.#ask(
       'heartbeat',
       'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)',
       [this.workerId, JSON.stringify(running), jobPool],
@@ -160,7 +161,7 @@ export class Engine {
 
   /** Gives steps that this worker stops executing back to the queue; the attempt does not count. */
   async releaseSteps(running: AttemptRef[]): Promise<void> {
-    await this.#query('release_steps', 'select engine.release_steps($1::uuid, $2::jsonb)', [
+    await this.#ask('release_steps', 'select engine.release_steps($1::uuid, $2::jsonb)', [
       this.workerId,
       JSON.stringify(running),
     ]);
@@ -168,7 +169,7 @@ export class Engine {
 
   /** Returns the steps of dead workers to the queue, fires what is overdue, wakes what nothing would move. */
   async reconcile(): Promise<ReconcileAction[]> {
-    const { rows } = await this.#query('reconcile', 'select action, run_id, node from engine.reconcile()', []);
+    const { rows } = await this.#ask('reconcile', 'select action, run_id, node from engine.reconcile()', []);
     return rows.map((row) => reconcileAnswer.parse(row));
   }
 
@@ -179,7 +180,7 @@ export class Engine {
 
   /** The webhook of a path below `/hooks/<organization key>`; null when there is none. */
   async findWebhook(organizationKey: string, method: string, path: string): Promise<WebhookRoute | null> {
-    const { rows } = await this.#query('find_webhook', 'select engine.find_webhook($1, $2, $3) as route', [
+    const { rows } = await this.#ask('find_webhook', 'select engine.find_webhook($1, $2, $3) as route', [
       organizationKey,
       method,
       path,
@@ -187,12 +188,12 @@ export class Engine {
     return webhookRoute.nullable().parse(rows[0]?.['route'] ?? null);
   }
 
-  /** How the given runs stand. With a listener's id it also keeps that listener's notifications coming. */
-  async runAnswers(runIds: string[], listener?: string): Promise<RunAnswer[]> {
-    const { rows } = await this.#query(
+  /** How the given runs stand. */
+  async runAnswers(runIds: string[]): Promise<RunAnswer[]> {
+    const { rows } = await this.#ask(
       'run_answers',
-      'select run_id, status, output::text, response, error from engine.run_answers($1::uuid[], $2::uuid)',
-      [runIds, listener ?? null],
+      'select run_id, status, output::text, response, error from engine.run_answers($1::uuid[])',
+      [runIds],
     );
     return rows.map((row) => describeRun(runAnswer.parse(row)));
   }
@@ -227,10 +228,22 @@ export class Engine {
     const { rows } = await this.#query(call.name, call.text, [batchOf(requests), ...call.values]);
     const answers: PromiseSettledResult<Row>[] = [];
     for (const row of rows) {
-      const answer = call.row.parse(row);
-      answers[answer.index] = { status: 'fulfilled', value: answer };
+      const answer = call.row.safeParse(row);
+      answers[Number(row['index'])] = answer.success
+        ? { status: 'fulfilled', value: answer.data }
+        : { status: 'rejected', reason: new FlowgresError('INTERNAL', `${call.name} gave an unexpected answer.`, { cause: answer.error }) };
     }
     return answers;
+  }
+
+  /** A statement that is not part of a batch. */
+  async #ask(name: string, text: string, values: unknown[]): Promise<pg.QueryResult<Record<string, unknown>>> {
+    try {
+      return await this.#query(name, text, values);
+    } catch (error) {
+      const failure = classifyFailure(error);
+      throw failure.kind === 'refused' ? poison(failure) : unavailable(failure);
+    }
   }
 
   async #query(name: string, text: string, values: unknown[]): Promise<pg.QueryResult<Record<string, unknown>>> {

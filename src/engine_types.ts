@@ -20,17 +20,14 @@ export interface StartRequest {
   version?: number;
 }
 
-const errorShape = z.object({
+const errorShape = z.looseObject({
   code: z.string(),
   message: z.string(),
   hint: z.string().nullish(),
   details: z.record(z.string(), z.unknown()).nullish(),
 });
-const responseShape = z.object({
-  status: z.number(),
-  headers: z.record(z.string(), z.string()).nullish(),
-  body: z.unknown().optional(),
-});
+/** As the workflow's author wrote it: whoever sends it on checks it. */
+const responseShape = z.looseObject({ status: z.unknown(), headers: z.unknown(), body: z.unknown() }).partial();
 const runStatus = z.enum(['waiting', 'running', 'paused', 'success', 'error', 'canceled']);
 const jsonText = z.string().transform((text) => new JsonText(text));
 
@@ -42,7 +39,8 @@ const runState = {
 };
 export const runAnswer = z.object({ run_id: z.string(), ...runState });
 export const startAnswer = z.union([
-  z.object({ index: z.number(), run_id: z.string(), ...runState, duplicate: z.boolean() }),
+  // The run of a duplicate in the same batch has no state yet.
+  z.object({ index: z.number(), run_id: z.string(), ...runState, status: runStatus.nullable(), duplicate: z.boolean() }),
   z.object({ index: z.number(), run_id: z.null(), error: errorShape }),
 ]);
 
@@ -139,7 +137,9 @@ export interface LogEntry {
 export type WebhookRoute = z.infer<typeof webhookRoute>;
 export type ReconcileAction = z.infer<typeof reconcileAnswer>;
 
+type RunRow = Omit<z.infer<typeof runAnswer>, 'status'> & { status: RunStatus | null };
+
 /** A row of `run_answers` or `start_runs` as the caller sees it. */
-export function describeRun(row: z.infer<typeof runAnswer>): RunAnswer {
-  return { runId: row.run_id, status: row.status, output: row.output, response: row.response, error: row.error };
+export function describeRun({ run_id: runId, status, output, response, error }: RunRow): RunAnswer {
+  return { runId, status: status ?? 'running', output, response, error };
 }

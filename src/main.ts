@@ -3,13 +3,14 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { type Config, readConfig } from './config.ts';
+import { Interrupted } from './shutdown.ts';
 import { describeError } from './terminal.ts';
 
 const port = new Option('-p, --port <number>', 'HTTP port, 0 for any free one (PORT, default 8080)');
 const host = new Option('--host <address>', 'address to listen on (HOST, default 127.0.0.1)');
 const data = new Option('--data <folder>', 'folder of the embedded server (FLOWGRES_DATA, default .flowgres)');
 const databaseUrl = new Option('--database-url <url>', 'PostgreSQL server (DATABASE_URL)');
-const concurrency = new Option('--concurrency <number>', 'steps that run at a time (FLOWGRES_CONCURRENCY, default 20)');
+const concurrency = new Option('--concurrency <number>', 'steps that run at a time (FLOWGRES_CONCURRENCY, default 100)');
 const output = new Option('-o, --output <file>', 'file to write').default('schema.graphql');
 
 interface Flags {
@@ -31,6 +32,7 @@ const program = new Command('flowgres')
 Settings come from the environment; an option overrides its variable.
   FLOWGRES_SECRET       what the passwords of Flowgres' roles derive from (default: the administrator's password)
   FLOWGRES_POOLER_URL   a pgbouncer in transaction mode that GraphQL requests go through
+  FLOWGRES_HTTP_ALLOW   private addresses that httpRequest may reach, for example crm.internal:443,10.0.0.7:8080
 
 Examples:
   flowgres start                                        everything in one process, with a server of its own
@@ -67,8 +69,10 @@ command('schema', 'writes the GraphQL schema of a database to a file', [database
 try {
   await program.parseAsync();
 } catch (error) {
-  console.error(`flowgres: ${describeError(error)}`);
-  process.exitCode = 1;
+  if (!(error instanceof Interrupted)) {
+    console.error(`flowgres: ${describeError(error)}`);
+    process.exitCode = 1;
+  }
 }
 
 function command(name: string, description: string, options: Option[]): Command {

@@ -24,6 +24,10 @@ export async function migrate(adminUrl: string, secret: string): Promise<void> {
     await client.query('select pg_advisory_lock($1)', [LOCK]);
     await prepareDatabase(adminUrl);
     await applyCommitted(migrationSettings(adminUrl));
+    // /readyz compares the schema's version with its own.
+    await client.query(`
+      grant usage on schema graphile_migrate to flowgres_monitor;
+      grant select on graphile_migrate.migrations to flowgres_monitor`);
   } finally {
     releaseConnections();
     await client.end();

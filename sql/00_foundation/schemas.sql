@@ -16,6 +16,6 @@ comment on schema engine is 'The workflow engine: called by workers, the webhook
 create schema monitor;
 comment on schema monitor is 'Statistics, health and invariants.';
 
-grant usage on schema engine to flowgres_intake, flowgres_worker, flowgres_dba;
+grant usage on schema engine to flowgres_api, flowgres_intake, flowgres_worker, flowgres_dba;
 grant usage on schema partitions to flowgres_dba;
 grant usage on schema monitor to flowgres_dba, flowgres_monitor;

@@ -19,41 +19,53 @@ as $$
     and t.partnatts = 1
 $$;
 
+-- A bound as pg_get_expr writes it, as a time.
+create or replace function partitions.bound_time(p_key_kind text, p_bound text)
+  returns timestamptz
+  language sql
+  stable
+as $$
+  select case
+    when p_bound = 'MINVALUE' then '-infinity'
+    when p_bound = 'MAXVALUE' then 'infinity'
+    when p_key_kind = 'uuidv7' then engine.uuid_time(btrim(p_bound, '''')::uuid)
+    else btrim(p_bound, '''')::timestamptz
+  end
+$$;
+
 create or replace function partitions.of(parent regclass)
-  returns table (partition regclass, lower timestamptz, upper timestamptz, detaching boolean)
+  returns table (
+    partition regclass,
+    name text,
+    lower timestamptz,
+    upper timestamptz,
+    detaching boolean
+  )
   language sql
   stable
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
 as $$
-  select
-    i.inhrelid::regclass,
-    case when b.bounds[1] = 'MINVALUE' then '-infinity'
-      when k.kind = 'uuidv7' then engine.uuid_time(btrim(b.bounds[1], '''')::uuid)
-      else btrim(b.bounds[1], '''')::timestamptz
-    end as lower,
-    case when b.bounds[2] = 'MAXVALUE' then 'infinity'
-      when k.kind = 'uuidv7' then engine.uuid_time(btrim(b.bounds[2], '''')::uuid)
-      else btrim(b.bounds[2], '''')::timestamptz
-    end as upper,
-    i.inhdetachpending
-  from partitions.key_kind($1) as k (kind)
+  select c.oid::regclass, c.relname, lower, upper, i.inhdetachpending
+  from partitions.key_kind($1) as kind
   join pg_inherits as i on i.inhparent = $1
   join pg_class as c on c.oid = i.inhrelid
-  cross join lateral
-    regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') as b (bounds)
-  order by 2, 1
+  cross join lateral pg_get_expr(c.relpartbound, c.oid) as bound
+  cross join lateral regexp_match(bound, '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') as bounds
+  cross join lateral partitions.bound_time(kind, bounds[1]) as lower
+  cross join lateral partitions.bound_time(kind, bounds[2]) as upper
+  order by lower, upper
 $$;
 comment on function partitions.of(regclass) is
   'The partitions of a table in the order of time, with their bounds (upper excluded). A default partition has null bounds. Example: select * from partitions.of(''public.workflow_events'')';
 
 -- The partition that holds the moment, or null.
 create or replace function partitions.find(p_parent regclass, p_at timestamptz)
-  returns regclass
+  returns text
   language sql
   stable
 as $$
-  select o.partition
+  select o.name
   from partitions.of(p_parent) as o
   where p_at >= o.lower
     and p_at < o.upper
@@ -70,7 +82,7 @@ as $$
   where o.lower is not null
 $$;
 
--- Changes whenever a partition comes, goes, or is bound anew (which writes a new catalog row): cheaper than reading bounds.
+-- Changes when a partition comes, goes or is bound anew, which writes a new catalog row. Cheaper than reading bounds.
 create or replace function partitions.fingerprint(p_parent regclass)
   returns bigint
   language sql
@@ -80,3 +92,16 @@ as $$
   from pg_inherits as i
   where i.inhparent = p_parent
 $$;
+
+-- How to write the name of a partition, which is in the schema of its parent, in a statement.
+create or replace function partitions.qualified(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select format('%I.%I', c.relnamespace::regnamespace::name, p_partition)
+  from pg_class as c
+  where c.oid = p_parent
+$$;
+
+grant execute on function partitions.of(regclass) to flowgres_dba;

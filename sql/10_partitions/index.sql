@@ -5,8 +5,10 @@
 --!include 10_partitions/catalog.sql
 --!include 10_partitions/locks.sql
 --!include 10_partitions/manage.sql
+--!include 10_partitions/table_like.sql
 --!include 10_partitions/create.sql
 --!include 10_partitions/maintain.sql
+--!include 10_partitions/leave.sql
 --!include 10_partitions/retire.sql
 --!include 10_partitions/statistics.sql
 --!include 10_partitions/policies.sql

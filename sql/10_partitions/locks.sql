@@ -15,12 +15,10 @@ begin
     exception
       when lock_not_available or deadlock_detected then
         if v_attempt = p_attempts then
-          perform private.raise_error(
-            'CONFLICT',
-            format('Another transaction holds a lock for too long (%s attempts of 200 ms).', p_attempts),
-            'Try again; pg_stat_activity shows what has been running for long.',
-            jsonb_build_object('statements', p_statements)
-          );
+          perform private.raise_error('CONFLICT',
+            format('Another transaction held a lock for too long (attempts of 200 ms: %s).', p_attempts),
+            'Try again later; pg_stat_activity shows what has been running for long.',
+            jsonb_build_object('statements', p_statements));
         end if;
     end;
     -- Nothing is locked between two attempts: the failed one was rolled back.
@@ -34,6 +32,7 @@ create or replace function partitions.lock_key(p_parent regclass)
   returns bigint
   language sql
   immutable
+  parallel safe
 as $$
   select hashtextextended('partitions of ' || p_parent::oid, 0)
 $$;

@@ -1,24 +1,30 @@
 -- kind: code
--- Keeps partitions ahead of need. Meant to be called often: when nothing is to be done it reads a few catalog rows.
+-- Keeps partitions ahead of need. Meant to be called often: when there is nothing to do it reads a few catalog rows.
 
--- The span of time that must have partitions now.
+-- The span of time that must have partitions now; not what would leave at once.
 create or replace function partitions.wanted(p_policy partitions.policies)
   returns tstzrange
   language sql
   volatile
 as $$
   select tstzrange(
-    lower(partitions.period(p_policy.granularity, now.at, -p_policy.behind)),
-    upper(partitions.period(p_policy.granularity, now.at, p_policy.premake))
+    greatest(
+      lower(partitions.period(p_policy.granularity, now, -p_policy.behind)),
+      lower(partitions.period(p_policy.granularity, now - p_policy.retention))
+    ),
+    upper(partitions.period(p_policy.granularity, now, p_policy.premake))
   )
-  from engine.now() as now (at)
+  from engine.now() as now
 $$;
 
-create or replace function partitions.maintain(parent regclass default null, dry_run boolean default false)
+create or replace function partitions.maintain(
+  parent regclass default null,
+  dry_run boolean default false
+)
   returns setof partitions.action
   language plpgsql
   volatile
-  security definer -- the scheduler and DBAs maintain tables of Flowgres without owning them
+  security definer -- definer because the scheduler and DBAs maintain tables without owning them
   set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -38,12 +44,15 @@ begin
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
     where (maintain.parent is null or p.parent = maintain.parent)
-      and (m.fingerprint is distinct from partitions.fingerprint(p.parent) or not m.covered @> partitions.wanted(p))
+      and (m.fingerprint is distinct from partitions.fingerprint(p.parent)
+        or not m.covered @> partitions.wanted(p))
     order by p.parent::text
   loop
-    for v_action in select * from partitions.maintain_table(v_policy, maintain.dry_run, v_attempts) loop
+    for v_action in
+      select m.* from partitions.maintain_table(v_policy, maintain.dry_run, v_attempts) as m
+    loop
       return next v_action;
-      -- From the first success on this transaction holds locks that others wait for: whatever else is locked can wait.
+      -- From the first success on, others wait for the locks of this transaction: no second attempt then.
       v_attempts := case when v_action.done then 1 else v_attempts end;
     end loop;
   end loop;
@@ -53,7 +62,11 @@ comment on function partitions.maintain(regclass, boolean) is
   'Makes sure that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, and finishes interrupted detaches. One row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
 
 -- One table: finishes interrupted detaches, then fills what is wanted and missing.
-create or replace function partitions.maintain_table(p_policy partitions.policies, p_dry_run boolean, p_attempts int)
+create or replace function partitions.maintain_table(
+  p_policy partitions.policies,
+  p_dry_run boolean,
+  p_attempts int
+)
   returns setof partitions.action
   language plpgsql
   volatile
@@ -65,10 +78,10 @@ declare
   v_action partitions.action;
 begin
   if not pg_try_advisory_xact_lock(partitions.lock_key(p_policy.parent)) then
-    return next (p_policy.parent, null, 'skip', null, null, false, 'Another session is maintaining it.')::partitions.action;
+    return next partitions.busy(p_policy.parent);
     return;
   end if;
-  for v_action in select * from partitions.plan_maintenance(p_policy, v_wanted) loop
+  for v_action in select p.* from partitions.plan_maintenance(p_policy, v_wanted) as p loop
     if not p_dry_run then
       v_action := partitions.perform_action(p_policy, v_action, v_attempts);
       v_failure := coalesce(v_failure, v_action.detail);
@@ -77,30 +90,38 @@ begin
     return next v_action;
   end loop;
   if not p_dry_run then
-    perform partitions.remember(p_policy, v_wanted, v_failure);
+    perform partitions.remember(p_policy.parent, v_wanted, v_failure);
   end if;
 end
+$$;
+
+create or replace function partitions.busy(p_parent regclass)
+  returns partitions.action
+  language sql
+  immutable
+as $$
+  select (p_parent, null, 'skip', null, null, false, 'Another session is at it.')::partitions.action
 $$;
 
 create or replace function partitions.plan_maintenance(p_policy partitions.policies, p_wanted tstzrange)
   returns setof partitions.action
   language plpgsql
-  stable
+  volatile
 as $$
 begin
   perform partitions.require_manageable(p_policy.parent);
   return query
-    select p_policy.parent, c.relname::text, 'finish detach', o.lower, o.upper, false, null::text
+    select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
     from partitions.of(p_policy.parent) as o
-    join pg_class as c on c.oid = o.partition
     where o.detaching;
   return query
-    select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece.span), 'create',
-      lower(piece.span), upper(piece.span), false, null::text
-    from unnest(tstzmultirange(p_wanted) - partitions.covered(p_policy.parent)) as hole (span)
-    cross join partitions.split(p_policy.granularity, hole.span) as piece (span)
-    join pg_class as c on c.oid = p_policy.parent
-    order by lower(piece.span);
+    select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
+      lower(piece), upper(piece), false, null::text
+    from pg_class as c
+    cross join unnest(tstzmultirange(p_wanted) - partitions.covered(p_policy.parent)) as hole
+    cross join lateral partitions.split(p_policy.granularity, hole) as piece
+    where c.oid = p_policy.parent
+    order by lower(piece);
 exception
   when others then
     return next (p_policy.parent, null, 'check', null, null, false, sqlerrm)::partitions.action;
@@ -120,21 +141,17 @@ as $$
 declare
   v_action partitions.action := p_action;
 begin
-  case p_action.action
-    when 'create' then
-      perform partitions.add_partition(p_policy, tstzrange(p_action.lower, p_action.upper), p_attempts);
-    when 'finish detach' then
-      perform partitions.execute_patiently(
-        format('alter table %s detach partition %s finalize', p_policy.parent,
-          (select format('%I.%I', n.nspname, p_action.partition)
-           from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-           where c.oid = p_policy.parent)),
-        p_attempts
-      );
-    else
-      return v_action;
-  end case;
-  v_action.done := true;
+  if v_action.action = 'create' then
+    perform partitions.add_partition(p_policy, tstzrange(v_action.lower, v_action.upper), p_attempts);
+    v_action.done := true;
+  elsif v_action.action = 'finish detach' then
+    perform partitions.execute_patiently(
+      format('alter table %s detach partition %s finalize',
+        p_policy.parent, partitions.qualified(p_policy.parent, v_action.partition)),
+      p_attempts
+    );
+    v_action.done := true;
+  end if;
   return v_action;
 exception
   when others then
@@ -144,14 +161,14 @@ end
 $$;
 
 -- What the next maintenance may rely on, and what the doctor reports.
-create or replace function partitions.remember(p_policy partitions.policies, p_wanted tstzrange, p_failure text)
+create or replace function partitions.remember(p_parent regclass, p_wanted tstzrange, p_failure text)
   returns void
   language sql
   volatile
 as $$
   insert into partitions.maintenance as m (parent, fingerprint, covered, failures, failed_at, error)
-  select p_policy.parent,
-    case when partitions.covered(p_policy.parent) @> p_wanted then partitions.fingerprint(p_policy.parent) end,
+  select p_parent,
+    case when partitions.covered(p_parent) @> p_wanted then partitions.fingerprint(p_parent) end,
     p_wanted,
     case when p_failure is null then 0 else 1 end,
     case when p_failure is not null then engine.now() end,

@@ -9,36 +9,39 @@ create or replace function partitions.require_manageable(p_parent regclass)
 as $$
 declare
   v_table record;
+  v_problem text;
+  v_hint text;
 begin
   select c.relkind, c.relispartition, t.partdefid <> 0 as has_default, pg_has_role(c.relowner, 'usage') as is_ours,
-    exists (
-      select from pg_attribute as a where a.attrelid = c.oid and a.attidentity <> '' and not a.attisdropped
-    ) as has_identity
+    exists (select from pg_attribute as a where a.attrelid = c.oid and a.attidentity <> '') as has_identity
   into v_table
   from pg_class as c
   left join pg_partitioned_table as t on t.partrelid = c.oid
   where c.oid = p_parent;
 
   if not found then
-    perform private.raise_error('NOT_FOUND', format('There is no table %s.', p_parent));
-  elsif v_table.relkind <> 'p' then
-    perform private.raise_error('INVALID_ARGUMENT', format('%s is not a partitioned table.', p_parent),
-      'Create it with PARTITION BY RANGE (a timestamptz, date or UUIDv7 column).');
-  elsif v_table.relispartition then
-    perform private.raise_error('INVALID_ARGUMENT', format('%s is itself a partition.', p_parent),
-      'Partitions of partitions are not supported.');
-  elsif partitions.key_kind(p_parent) is null then
-    perform private.raise_error('INVALID_ARGUMENT', format('%s is not partitioned by a key that can be managed.', p_parent),
-      'Supported: RANGE over one column of type timestamptz, date or uuid (version 7).');
-  elsif v_table.has_default then
-    perform private.raise_error('CONFLICT', format('%s has a default partition.', p_parent),
-      'Move its rows to partitions of their own and detach it: a default partition is scanned for each new partition.');
-  elsif v_table.has_identity then
-    perform private.raise_error('INVALID_ARGUMENT', format('%s has an identity column.', p_parent),
-      'Use bigserial: PostgreSQL 18 attaches no partition with an identity column, 15 numbers each partition on its own.');
+    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_parent::text, 'null')));
   elsif not v_table.is_ours then
     perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_parent, current_user),
       format('alter table %s owner to %I', p_parent, current_user));
+  elsif v_table.relkind <> 'p' then
+    v_problem := 'is not a partitioned table';
+    v_hint := 'Create it with PARTITION BY RANGE (a timestamptz, date or UUIDv7 column).';
+  elsif v_table.relispartition then
+    v_problem := 'is itself a partition';
+    v_hint := 'Partitions of partitions are not supported.';
+  elsif partitions.key_kind(p_parent) is null then
+    v_problem := 'is partitioned by something else than one time';
+    v_hint := 'Supported is RANGE over one column of type timestamptz, date or uuid (version 7).';
+  elsif v_table.has_default then
+    v_problem := 'has a default partition';
+    v_hint := 'Give its rows partitions of their own and detach it: it is scanned for each new partition.';
+  elsif v_table.has_identity then
+    v_problem := 'has an identity column';
+    v_hint := 'Use bigserial: 18 attaches no partition with an identity, 15 numbers each partition on its own.';
+  end if;
+  if v_problem is not null then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s %s.', p_parent, v_problem), v_hint);
   end if;
   perform partitions.require_short_names(p_parent);
 end
@@ -67,22 +70,10 @@ begin
   limit 1;
 
   if octet_length(v_longest) > 63 then
-    perform private.raise_error('INVALID_ARGUMENT', format('The name %s is longer than 63 bytes.', v_longest),
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is longer than 63 bytes.', v_longest),
       'Give the table or its index a shorter name.');
   end if;
 end
-$$;
-
--- events_run_id_idx of table events becomes events_y2026m11_run_id_idx of its partition.
-create or replace function partitions.index_name(p_parent text, p_partition text, p_index text)
-  returns text
-  language sql
-  immutable
-as $$
-  select p_partition || '_' || case
-    when starts_with(p_index, p_parent || '_') then substr(p_index, length(p_parent) + 2)
-    else p_index
-  end
 $$;
 
 create or replace function partitions.manage(
@@ -100,7 +91,7 @@ create or replace function partitions.manage(
   returns partitions.policies
   language plpgsql
   volatile
-  security definer -- a DBA manages tables of Flowgres without owning them
+  security definer -- definer because a DBA manages tables of Flowgres without owning them
   set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -129,7 +120,7 @@ begin
 end
 $$;
 comment on function partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb) is
-  'Puts a table that is partitioned by RANGE of a timestamptz, date or UUIDv7 under management, or changes how it is managed. Creates nothing: maintain() does. Errors: INVALID_ARGUMENT, CONFLICT (default partition), FORBIDDEN (not ours). Example: select partitions.manage(''public.readings'', ''week'', premake => 4, retention => ''1 year'')';
+  'Puts a table that is partitioned by RANGE of a timestamptz, date or UUIDv7 under management, or changes how it is managed. Creates nothing: maintain() does. Errors: NOT_FOUND, INVALID_ARGUMENT, FORBIDDEN (not ours). Example: select partitions.manage(''public.readings'', ''week'', premake => 4, retention => ''1 year'')';
 
 grant execute on function
   partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb)

@@ -1,5 +1,5 @@
 -- kind: code
--- The calendar: which period a moment is in, and what its partition is called. Always UTC, whatever the session's time zone.
+-- The calendar: which period a moment is in, and what its partition is called. UTC, whatever the session's time zone.
 
 create or replace function partitions.step(p_granularity text)
   returns interval
@@ -15,20 +15,26 @@ as $$
   end
 $$;
 
--- The period of the calendar that holds p_at, or the one p_shift periods later.
-create or replace function partitions.period(p_granularity text, p_at timestamptz, p_shift int default 0)
+-- The period of the calendar that holds a moment, or the one p_shift periods later.
+create or replace function partitions.period(
+  p_granularity text,
+  p_at timestamptz,
+  p_shift int default 0
+)
   returns tstzrange
   language sql
   immutable
   parallel safe
 as $$
   select tstzrange(
-    (date_trunc(p_granularity, p_at at time zone 'UTC') + p_shift * partitions.step(p_granularity)) at time zone 'UTC',
-    (date_trunc(p_granularity, p_at at time zone 'UTC') + (p_shift + 1) * partitions.step(p_granularity)) at time zone 'UTC'
+    (first.day + p_shift * step) at time zone 'UTC',
+    (first.day + (p_shift + 1) * step) at time zone 'UTC'
   )
+  from date_trunc(p_granularity, p_at at time zone 'UTC') as first (day),
+    partitions.step(p_granularity) as step
 $$;
 
--- A span of time cut at the calendar's boundaries: whole periods, except where the span begins or ends inside one.
+-- A span of time cut by the calendar: whole periods, except where the span begins or ends inside one.
 create or replace function partitions.split(p_granularity text, p_span tstzrange)
   returns setof tstzrange
   language sql
@@ -43,8 +49,12 @@ as $$
   ) as cut (at)
 $$;
 
--- A whole period is called after the calendar; a piece of one after its first day, so that two pieces of one period differ.
-create or replace function partitions.partition_name(p_parent text, p_granularity text, p_span tstzrange)
+-- A whole period is called after the calendar; a piece of one after its first day, because there may be two.
+create or replace function partitions.partition_name(
+  p_parent text,
+  p_granularity text,
+  p_span tstzrange
+)
   returns text
   language sql
   stable
@@ -52,14 +62,12 @@ create or replace function partitions.partition_name(p_parent text, p_granularit
 as $$
   select p_parent || to_char(
     lower(p_span) at time zone 'UTC',
-    case when p_span = partitions.period(p_granularity, lower(p_span)) then
-      case p_granularity
-        when 'year' then '"_y"YYYY'
-        when 'month' then '"_y"YYYY"m"MM'
-        when 'week' then '"_y"IYYY"w"IW'
-        when 'day' then '"_y"YYYY"m"MM"d"DD'
-      end
-    else '"_y"YYYY"m"MM"d"DD'
+    case
+      when p_span <> partitions.period(p_granularity, lower(p_span)) then '"_y"YYYY"m"MM"d"DD'
+      when p_granularity = 'year' then '"_y"YYYY'
+      when p_granularity = 'month' then '"_y"YYYY"m"MM'
+      when p_granularity = 'week' then '"_y"IYYY"w"IW'
+      else '"_y"YYYY"m"MM"d"DD'
     end
   )
 $$;
@@ -78,7 +86,17 @@ as $$
   end
 $$;
 
--- Partition names have a year of four digits, and a UUIDv7 begins in 1970.
+create or replace function partitions.values_clause(p_key_kind text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select format('for values from (%L) to (%L)',
+    partitions.bound(p_key_kind, lower(p_span)), partitions.bound(p_key_kind, upper(p_span)))
+$$;
+
+-- Names have a year of four digits, and a UUIDv7 begins in 1970.
 create or replace function partitions.require_time(p_key_kind text, p_at timestamptz)
   returns void
   language plpgsql
@@ -88,14 +106,12 @@ begin
   if p_at is null then
     perform private.raise_error('INVALID_ARGUMENT', 'A time is needed, not null.');
   end if;
-  if p_at not between timestamptz '0001-01-01 00:00+00' and timestamptz '9998-12-31 23:59:59+00'
+  if p_at < timestamptz '0001-01-01 00:00+00'
+    or p_at >= timestamptz '9999-01-01 00:00+00'
     or (p_key_kind = 'uuidv7' and p_at < timestamptz '1970-01-01 00:00+00')
   then
-    perform private.raise_error(
-      'INVALID_ARGUMENT',
-      format('There can be no partition for %s.', p_at),
-      'Give a time before the year 9999, and from 1970 on where the key is a UUID.'
-    );
+    perform private.raise_error('INVALID_ARGUMENT', format('There can be no partition for %s.', p_at),
+      'Give a time before the year 9999, and from 1970 on where the key is a UUID.');
   end if;
 end
 $$;

@@ -12,20 +12,25 @@ create or replace function partitions.statistics(parent regclass, exact boolean 
   )
   language plpgsql
   volatile
-  security definer -- partitions have no grants; a DBA counts them all the same
+  security definer -- definer because partitions have no grants; a DBA counts them all the same
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_partition regclass;
+  v_partition record;
+  v_count text;
 begin
-  for v_partition, lower, upper in select o.partition, o.lower, o.upper from partitions.of(statistics.parent) as o loop
+  for v_partition in
+    select o.*, partitions.estimated_rows(o.partition) as estimate from partitions.of(statistics.parent) as o
+  loop
+    partition := v_partition.name;
+    lower := v_partition.lower;
+    upper := v_partition.upper;
+    row_count := v_partition.estimate;
     if exact then
-      execute format('select count(*) from %s', v_partition) into row_count;
-    else
-      row_count := partitions.estimated_rows(v_partition);
+      v_count := format('select count(*) from %s', v_partition.partition);
+      execute v_count into row_count;
     end if;
-    partition := (select c.relname from pg_class as c where c.oid = v_partition);
-    size_bytes := pg_total_relation_size(v_partition);
+    size_bytes := pg_total_relation_size(v_partition.partition);
     size_pretty := pg_size_pretty(size_bytes);
     return next;
   end loop;
@@ -34,7 +39,7 @@ $$;
 comment on function partitions.statistics(regclass, boolean) is
   'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
 
--- The planner's figure where there is one; before the first ANALYZE that of the statistics collector.
+-- The planner's figure where there is one; before the first ANALYZE the collected count.
 create or replace function partitions.estimated_rows(p_table regclass)
   returns bigint
   language sql
@@ -45,5 +50,7 @@ as $$
   where c.oid = p_table
 $$;
 
-grant execute on function partitions.statistics(regclass, boolean), partitions.estimated_rows(regclass)
+grant execute on function
+  partitions.statistics(regclass, boolean),
+  partitions.estimated_rows(regclass)
   to flowgres_dba;

@@ -1,6 +1,6 @@
 -- kind: state
--- What is wanted of each partitioned table. What is there is only in the catalog (pg_inherits and relpartbound): names of
--- partitions are decoration, and nothing here repeats it.
+-- What is wanted of each partitioned table. What is there, only the catalog says (pg_inherits and relpartbound): names
+-- of partitions are decoration.
 
 create table partitions.policies (
   parent regclass not null,

@@ -19,7 +19,9 @@ begin
       'Log in; in psql: select set_context(null, user).'
     );
   elsif v_context.session_id is null then
-    perform private.raise_error('FORBIDDEN', 'A token belongs to one organization and cannot create another.', 'Log in.');
+    perform private.raise_error(
+      'FORBIDDEN', 'A token belongs to one organization and cannot create another.', 'Log in.'
+    );
   end if;
 
   begin
@@ -29,7 +31,10 @@ begin
   exception
     when unique_violation then
       perform private.raise_error(
-        'CONFLICT', format('The slug %s is taken.', create_organization.slug), 'Choose another one.', '{"field": "slug"}'
+        'CONFLICT',
+        format('The slug %s is taken.', create_organization.slug),
+        'Choose another one.',
+        '{"field": "slug"}'
       );
     when check_violation or not_null_violation then
       perform private.raise_error(

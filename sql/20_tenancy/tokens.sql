@@ -56,7 +56,9 @@ begin
     perform private.require_scope(v_scope);
   end loop;
   if expires_at <= engine.now() then
-    perform private.raise_error('VALIDATION_FAILED', 'The token would have expired already.', 'Give a later expires_at, or none.');
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'The token would have expired already.', 'Give a later expires_at, or none.'
+    );
   end if;
 
   insert into private.api_tokens (organization_id, user_id, name, prefix, token_hash, scopes, expires_at)
@@ -68,7 +70,9 @@ begin
   return row(v_secret, private.api_token(v_token));
 exception
   when check_violation or not_null_violation then
-    perform private.raise_error('VALIDATION_FAILED', 'A token needs a name of 1 to 200 characters and at least one scope.');
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A token needs a name of 1 to 200 characters and at least one scope.'
+    );
     return null;
 end
 $$;

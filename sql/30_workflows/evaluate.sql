@@ -2,23 +2,12 @@
 -- Expressions that are not plain: several sources, filters, texts with expressions in them, conditions for each item,
 -- and everything on strict nodes. Like resolve.sql: no queries, nothing but the arguments.
 
--- One result, or an array when there are several or the path asks for many; nothing is null.
-create or replace function engine.result_value(p_found jsonb, p_many boolean)
-  returns jsonb
-  language sql
-  immutable
-  parallel safe
-as $$
-  select case when p_many or jsonb_array_length(p_found) > 1 then p_found else coalesce(p_found -> 0, 'null') end
-$$;
-
--- The items at a path. A strict node fails on what a path cannot do (divide by zero, read a text as a number); other
--- nodes find nothing there.
-create or replace function engine.query_path(
+-- On a strict node, what a path cannot do (divide by zero, read a text as a number) fails the node; on others nothing is
+-- found there.
+create or replace function engine.query_strictly(
   p_target jsonb,
   p_path jsonpath,
   p_variables jsonb,
-  p_strict boolean,
   p_place text[],
   p_position int
 )
@@ -27,15 +16,10 @@ create or replace function engine.query_path(
   immutable
 as $$
 begin
-  if not coalesce(p_strict, false) then
-    return jsonb_path_query_array(p_target, p_path, p_variables, true);
-  end if;
-  begin
-    return jsonb_path_query_array(p_target, p_path, p_variables, false);
-  exception
-    when data_exception then
-      return engine.expression_failed('EXPRESSION_FAILED', sqlerrm, p_place, p_position);
-  end;
+  return jsonb_path_query_array(p_target, p_path, p_variables, false);
+exception
+  when data_exception then
+    return engine.expression_failed('EXPRESSION_FAILED', sqlerrm, p_place, p_position);
 end
 $$;
 
@@ -105,9 +89,12 @@ begin
     perform engine.input_too_large(p_part.max_input, p_place, p_part.position);
   end if;
 
-  v_value := engine.result_value(
-    engine.query_path(v_target, p_part.path, v_variables, p_strict, p_place, p_part.position), p_part.many
-  );
+  if p_strict then
+    v_value := engine.query_strictly(v_target, p_part.path, v_variables, p_place, p_part.position);
+  else
+    v_value := jsonb_path_query_array(v_target, p_part.path, v_variables, true);
+  end if;
+  v_value := engine.result_value(v_value, p_part.many);
   if p_part.filters is not null then
     v_value := engine.apply_filters(v_value, p_part, v_variables, p_place);
   end if;
@@ -135,27 +122,44 @@ create or replace function engine.evaluate_each(
   immutable
 as $$
 declare
-  v_items constant jsonb := p_properties #> (trim_array(p_expression.place, 1) || 'items');
+  v_items constant jsonb := p_properties #> (trim_array(p_expression.place, 1) || '{items}'::text[]);
   v_part constant engine.expression_part := p_expression.parts[1];
+  v_item_only constant boolean := v_part.sources = '{item}';
+  v_variables constant jsonb := engine.source_variables(
+    v_part, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, null, null
+  );
+  v_found jsonb;
   v_truths text[] := '{}';
 begin
   if jsonb_typeof(v_items) <> 'array' then
-    return '[]';
+    return '[]'; -- the node will say what is wrong with it
   end if;
   for v_index in 0 .. jsonb_array_length(v_items) - 1 loop
-    v_truths[v_index + 1] := engine.truth(
-      jsonb_build_array(engine.part_value(
+    if v_part.filters is not null or p_strict then
+      v_found := jsonb_build_array(engine.part_value(
         v_part, p_expression.place, p_strict,
         p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, v_items -> v_index, v_index
-      )),
-      p_strict, p_expression.place, v_part.position
-    )::text;
+      ));
+    elsif pg_column_size(v_items -> v_index) + pg_column_size(v_variables) > v_part.max_input then
+      perform engine.input_too_large(v_part.max_input, p_expression.place, v_part.position);
+    elsif v_item_only then
+      v_found := jsonb_path_query_array(v_items -> v_index, v_part.path, '{}', true);
+    else
+      v_found := jsonb_path_query_array(
+        'null', v_part.path, v_variables || jsonb_build_object('item', v_items -> v_index, 'index', v_index), true
+      );
+    end if;
+    v_truths[v_index + 1] := case v_found
+      when '[true]' then 'true'
+      when '[false]' then 'false'
+      else engine.truth(v_found, p_strict, p_expression.place, v_part.position)::text
+    end;
   end loop;
   return ('[' || array_to_string(v_truths, ',') || ']')::jsonb;
 end
 $$;
 
-create or replace function engine.evaluate(
+create or replace function engine.evaluate_expression(
   p_expression engine.expression,
   p_properties jsonb,
   p_strict boolean,

@@ -29,9 +29,7 @@ as $$
       case when p_value #>> '{}' !~ '^-?\d{1,9}$' or jsonb_typeof(p_value) <> 'number' then 'a whole number is needed' end
     when jsonb_typeof(p_value) <> 'string' then
       case when p_parameter <> 'text' or p_value <> 'null' then 'a text in quotes is needed' end
-    when p_parameter = 'zone' and not exists (
-      select from pg_catalog.pg_timezone_names as z where z.name = p_value #>> '{}'
-    ) then format('there is no time zone %s; write one such as Europe/Berlin or UTC', p_value)
+    when p_parameter = 'zone' and not engine.is_time_zone(p_value #>> '{}') then format('there is no time zone %s; write one such as Europe/Berlin or UTC', p_value)
     when p_parameter = 'unit' and p_value #>> '{}' not in (
       'milliseconds', 'seconds', 'minutes', 'hours', 'days', 'weeks', 'months', 'years'
     ) then 'a unit is milliseconds, seconds, minutes, hours, days, weeks, months or years'
@@ -73,6 +71,7 @@ as $$
   select case when p_arguments ->> p_place ~ '^-?\d{1,9}$' then (p_arguments ->> p_place)::int end
 $$;
 
+-- Small filters are done in place: a SQL function that PostgreSQL cannot inline costs six times as much.
 -- Null passes through all but the last four. SQL null: the filter does not apply to the value.
 create or replace function engine.apply_filter(p_name text, p_value jsonb, p_arguments jsonb)
   returns jsonb
@@ -85,9 +84,9 @@ begin
   end if;
   return case p_name
     when 'default' then case when p_value = 'null' then p_arguments -> 0 else p_value end
-    when 'upper' then engine.filter_upper(p_value)
-    when 'lower' then engine.filter_lower(p_value)
-    when 'trim' then engine.filter_trim(p_value)
+    when 'upper' then to_jsonb(upper(engine.scalar_text(p_value)))
+    when 'lower' then to_jsonb(lower(engine.scalar_text(p_value)))
+    when 'trim' then to_jsonb(btrim(engine.scalar_text(p_value), e' \t\r\n\f\v'))
     when 'replace' then engine.filter_replace(p_value, p_arguments ->> 0, p_arguments ->> 1)
     when 'split' then engine.filter_split(p_value, p_arguments ->> 0)
     when 'join' then engine.filter_join(p_value, coalesce(p_arguments ->> 0, ','))
@@ -120,6 +119,34 @@ begin
 end
 $$;
 
+-- One result, or an array when there are several or the path asks for many; nothing is null.
+create or replace function engine.result_value(p_found jsonb, p_many boolean)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when p_many or jsonb_array_length(p_found) > 1 then p_found else coalesce(p_found -> 0, 'null') end
+$$;
+
+-- The arguments of a filter whose expression has paths among them: {"value": …} or {"path": its number, "many": …}.
+create or replace function engine.filter_arguments(p_arguments jsonb, p_paths jsonpath[], p_variables jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_agg(
+    case
+      when a.argument ? 'value' then a.argument -> 'value'
+      else engine.result_value(
+        jsonb_path_query_array('null', p_paths[(a.argument ->> 'path')::int], p_variables, true),
+        (a.argument ->> 'many')::boolean
+      )
+    end order by a.place
+  ), '[]')
+  from jsonb_array_elements(p_arguments) with ordinality as a (argument, place)
+$$;
+
 -- The filters of an expression, one after the other. p_variables hold the sources when an argument is a path.
 create or replace function engine.apply_filters(
   p_value jsonb,
@@ -134,31 +161,18 @@ as $$
 declare
   v_value jsonb := p_value;
   v_filtered jsonb;
-  v_filter jsonb;
-  v_argument jsonb;
   v_arguments jsonb;
 begin
   for v_step in 0 .. jsonb_array_length(p_part.filters) - 1 loop
-    v_filter := p_part.filters -> v_step;
-    v_arguments := '[]';
-    for v_number in 0 .. jsonb_array_length(v_filter -> 'arguments') - 1 loop
-      v_argument := v_filter -> 'arguments' -> v_number;
-      v_arguments := v_arguments || jsonb_build_array(case
-        when v_argument ? 'value' then v_argument -> 'value'
-        else engine.result_value(
-          jsonb_path_query_array(
-            'null', p_part.argument_paths[(v_argument ->> 'path')::int], p_variables, true
-          ),
-          (v_argument ->> 'many')::boolean
-        )
-      end);
-    end loop;
-
-    v_filtered := engine.apply_filter(v_filter ->> 'name', v_value, v_arguments);
+    v_arguments := p_part.filters -> v_step -> 'arguments';
+    if p_part.argument_paths is not null then
+      v_arguments := engine.filter_arguments(v_arguments, p_part.argument_paths, p_variables);
+    end if;
+    v_filtered := engine.apply_filter(p_part.filters -> v_step ->> 'name', v_value, v_arguments);
     if v_filtered is null then
       return engine.expression_failed(
         'EXPRESSION_FILTER',
-        format('%s(%s) cannot be applied to %s', v_filter ->> 'name',
+        format('%s(%s) cannot be applied to %s', p_part.filters -> v_step ->> 'name',
           left(trim(both '[]' from v_arguments::text), 100), left(v_value::text, 100)),
         p_place,
         p_part.position

@@ -2,6 +2,24 @@
 -- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds; the zone is always said, as a name of the IANA
 -- database, so that the result does not depend on the server. SQL null means that a filter does not apply.
 
+-- Names only: PostgreSQL would also take +02:00, but means two hours west of Greenwich by it.
+create or replace function engine.is_time_zone(p_name text)
+  returns boolean
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_name !~ '^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$' then
+    return false;
+  end if;
+  perform timestamp '2026-01-01 00:00' at time zone p_name;
+  return true;
+exception
+  when data_exception then
+    return false;
+end
+$$;
+
 -- The instant; a text without an offset is a local time of the zone.
 create or replace function engine.parse_instant(p_value jsonb, p_zone text)
   returns timestamptz
@@ -12,7 +30,7 @@ declare
   v_text constant text := upper(btrim(engine.scalar_text(p_value)));
   v_instant timestamptz;
 begin
-  if p_zone !~ '^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$' then
+  if not engine.is_time_zone(p_zone) then
     return null;
   end if;
   case

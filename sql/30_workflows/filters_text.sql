@@ -32,33 +32,6 @@ as $$
   select case when jsonb_typeof(p_value) = 'array' then p_value else jsonb_build_array(p_value) end
 $$;
 
-create or replace function engine.filter_upper(p_value jsonb)
-  returns jsonb
-  language sql
-  immutable
-  parallel safe
-as $$
-  select to_jsonb(upper(engine.scalar_text(p_value)))
-$$;
-
-create or replace function engine.filter_lower(p_value jsonb)
-  returns jsonb
-  language sql
-  immutable
-  parallel safe
-as $$
-  select to_jsonb(lower(engine.scalar_text(p_value)))
-$$;
-
-create or replace function engine.filter_trim(p_value jsonb)
-  returns jsonb
-  language sql
-  immutable
-  parallel safe
-as $$
-  select to_jsonb(btrim(engine.scalar_text(p_value), e' \t\r\n\f\v'))
-$$;
-
 -- Null also when the result would be larger than 1 MiB: it is not built.
 create or replace function engine.filter_replace(p_value jsonb, p_old text, p_new text)
   returns jsonb

@@ -10,5 +10,15 @@
 --!include 30_workflows/tokenizer.sql
 --!include 30_workflows/paths.sql
 --!include 30_workflows/expressions.sql
+--!include 30_workflows/properties.sql
 --!include 30_workflows/evaluate.sql
 --!include 30_workflows/resolve.sql
+--!include 30_workflows/node_types.sql
+--!include 30_workflows/ports.sql
+--!include 30_workflows/pure_nodes.sql
+--!include 30_workflows/merge.sql
+--!include 30_workflows/register_node.sql
+--!include 30_workflows/run_pure.sql
+--!include 30_workflows/graph.sql
+--!include 30_workflows/compile.sql
+--!include 30_workflows/validate.sql

@@ -31,7 +31,7 @@ as $$
       when 'item' then p_item
       when 'inputs' then p_inputs
       when 'run' then p_run
-      when 'index' then to_jsonb(p_index)
+      when 'index' then p_index::text::jsonb
     end,
     'null'
   )
@@ -123,7 +123,7 @@ begin
 
   foreach v_expression in array p_expressions loop
     if v_expression.source is null then
-      v_properties := jsonb_set(v_properties, v_expression.place, engine.evaluate(
+      v_properties := jsonb_set(v_properties, v_expression.place, engine.evaluate_expression(
         v_expression, v_properties, p_strict,
         p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
       ));

@@ -104,8 +104,8 @@ create type engine.expression_part as (
   source_nodes int[], -- for nodes.<id> its place in the plan, else 0
   path jsonpath,
   many boolean,      -- the result is an array even when one item is found
-  filters jsonb,     -- [{"name": "pad", "arguments": [{"value": 8}, {"path": 1}]}, …], null when none
-  argument_paths jsonpath[], -- of filters; with them every source is a variable
+  filters jsonb,     -- [{"name": "pad", "arguments": [8]}, …], null when none
+  argument_paths jsonpath[], -- of filters, whose arguments then are {"value"} or {"path": its number, "many"}
   max_input int,     -- bytes that the sources may have together
   position int       -- the 1-based character of the property at which it stands
 );
@@ -140,8 +140,8 @@ create type engine.plan_node as (
   retry_max_ms int,
   timeout_ms int,
   disabled boolean,
-  strict boolean,    -- an unknown predicate is an error
-  uses_inputs boolean, -- an expression reads `inputs`
+  is_strict boolean, -- an unknown predicate is an error
+  uses_inputs boolean, -- an expression or the node itself reads `inputs`
   uses_run boolean,  -- an expression reads `run`
   credentials jsonb, -- {"auth": "crm"}
   pin jsonb,         -- the output to take in a test run

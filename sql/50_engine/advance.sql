@@ -198,7 +198,7 @@ begin
               v_run := engine.run_context(p_run_id, v_created, v_fold.created_at);
             end if;
             v_properties := engine.resolve(
-              v_properties, v_node.expressions, v_node.strict, v_input, v_prev, v_inputs, v_outputs, v_run, v_vars,
+              v_properties, v_node.expressions, v_node.is_strict, v_input, v_prev, v_inputs, v_outputs, v_run, v_vars,
               null, null
             );
           end if;

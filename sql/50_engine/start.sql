@@ -11,12 +11,22 @@ create type engine.start_request as (
   trigger text,
   input jsonb,
   key text,
+  fingerprint text, -- what must be equal for the same key to be the same request; the whole input when null
   started_by uuid,
   metadata jsonb,
   run_id uuid,
   duplicate_of uuid,
   error jsonb
 );
+
+create or replace function engine.request_error(p_code text, p_message text)
+  returns jsonb
+  language sql
+  stable
+  parallel safe
+as $$
+  select jsonb_build_object('code', p_code, 'message', p_message)
+$$;
 
 -- A request that is not a start at all is answered with an error, not an exception: the others of its batch go on.
 create or replace function engine.parse_start(p_request jsonb, p_index int, p_now timestamptz)
@@ -28,37 +38,37 @@ declare
   v_request engine.start_request;
 begin
   v_request.index := p_index;
-  v_request.organization_id := p_request ->> 'organizationId';
-  v_request.workflow_id := p_request ->> 'workflowId';
-  v_request.version := p_request ->> 'version';
+  begin
+    v_request.organization_id := p_request ->> 'organizationId';
+    v_request.workflow_id := p_request ->> 'workflowId';
+    v_request.version := p_request ->> 'version';
+    v_request.started_by := p_request ->> 'startedBy';
+  exception
+    when data_exception then
+      v_request.error := engine.request_error('INVALID_ARGUMENT', sqlerrm);
+      return v_request;
+  end;
   v_request.mode := coalesce(p_request ->> 'mode', 'api');
   v_request.trigger := p_request ->> 'trigger';
   v_request.input := coalesce(p_request -> 'input', '{}');
   v_request.key := p_request ->> 'key';
-  v_request.started_by := p_request ->> 'startedBy';
+  v_request.fingerprint := p_request ->> 'fingerprint';
   v_request.metadata := p_request -> 'metadata';
   v_request.run_id := engine.uuid_v7(p_now);
-  case
-    when v_request.organization_id is null or v_request.workflow_id is null then
-      v_request.error := engine.request_error('INVALID_ARGUMENT', 'A start names its organization and workflow.');
-    when length(v_request.key) not between 1 and 256 then
-      v_request.error := engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.');
-    when pg_column_size(v_request.input) > 1048576 then
-      v_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
-    else
-      null;
-  end case;
+  v_request.error := case
+    when v_request.organization_id is null or v_request.workflow_id is null
+      then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
+    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
+    when length(v_request.key) not between 1 and 256
+      then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
+    when jsonb_typeof(v_request.metadata) not in ('object', 'null')
+      then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
+    when pg_column_size(v_request.input) > 1048576
+      then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')
+  end;
   return v_request;
 end
-$$;
-
-create or replace function engine.request_error(p_code text, p_message text)
-  returns jsonb
-  language sql
-  stable
-  parallel safe
-as $$
-  select jsonb_build_object('code', p_code, 'message', p_message)
 $$;
 
 -- Marks the requests whose key was used before: the same input is answered with the same run, another is a conflict.
@@ -75,7 +85,7 @@ begin
   for v_place in 1 .. cardinality(p_requests) loop
     v_request := p_requests[v_place];
     if v_request.key is not null and v_request.error is null then
-      v_hash := sha256(convert_to(v_request.input::text, 'UTF8'));
+      v_hash := sha256(convert_to(coalesce(v_request.fingerprint, v_request.input::text), 'UTF8'));
       insert into engine.start_keys as k (organization_id, workflow_id, key, run_id, request_hash, expires_at)
       values (
         v_request.organization_id, v_request.workflow_id, v_request.key, v_request.run_id, v_hash,
@@ -123,6 +133,7 @@ declare
   v_request engine.start_request;
   v_keyed boolean := false;
   v_plan engine.plans;
+  v_asked int; -- the version that the request asked for, 0 is the published one
   v_nodes engine.plan_node[];
   v_run public.workflow_runs;
   v_trigger text;
@@ -156,7 +167,8 @@ begin
     duplicate := v_request.duplicate_of is not null;
 
     if error is null and not duplicate
-      and (v_plan.workflow_id, v_plan.organization_id) is distinct from (v_request.workflow_id, v_request.organization_id)
+      and (v_plan.organization_id, v_plan.workflow_id, v_asked) is distinct from
+        (v_request.organization_id, v_request.workflow_id, coalesce(v_request.version, 0))
     then
       select p.* into v_plan
       from public.workflows as w
@@ -168,9 +180,15 @@ begin
         and w.id = v_request.workflow_id
         and w.archived_at is null;
       v_nodes := v_plan.nodes;
+      v_asked := coalesce(v_request.version, 0);
     end if;
     if error is null and not duplicate and v_plan.version is null then
-      error := engine.start_refusal(v_request.organization_id, v_request.workflow_id);
+      error := engine.start_refusal(v_request);
+    elsif error is null and not duplicate then
+      v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
+      if (v_nodes[array_position(v_plan.ids, v_trigger)]).kind is distinct from 'trigger' then
+        error := engine.request_error('NOT_FOUND', format('The workflow has no trigger %L.', v_trigger));
+      end if;
     end if;
 
     if duplicate then
@@ -189,7 +207,6 @@ begin
         + make_interval(secs => (v_plan.settings ->> 'deadlineMs')::double precision / 1000);
       v_run.metadata := v_request.metadata;
 
-      v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_run.mode));
       v_entry := row(1, v_now, 'run.created', jsonb_build_object(
         'workflowId', v_run.workflow_id,
         'version', v_run.version,
@@ -262,7 +279,7 @@ end
 $$;
 
 -- Why there is no plan to run.
-create or replace function engine.start_refusal(p_organization_id uuid, p_workflow_id uuid)
+create or replace function engine.start_refusal(p_request engine.start_request)
   returns jsonb
   language sql
   stable
@@ -272,11 +289,15 @@ as $$
       select case
         when w.archived_at is not null
           then engine.request_error('NOT_PUBLISHED', 'The workflow is archived; it starts no runs.')
-        else engine.request_error('NOT_PUBLISHED', 'The workflow has no published version; call publish_workflow first.')
+        when p_request.version is not null
+          then engine.request_error('NOT_FOUND', format('The workflow has no version %s.', p_request.version))
+        else engine.request_error(
+          'NOT_PUBLISHED', 'The workflow has no published version; call publish_workflow first.'
+        )
       end
       from public.workflows as w
-      where w.organization_id = p_organization_id
-        and w.id = p_workflow_id
+      where w.organization_id = p_request.organization_id
+        and w.id = p_request.workflow_id
     ),
     engine.request_error('NOT_FOUND', 'There is no such workflow.')
   )

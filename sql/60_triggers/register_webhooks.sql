@@ -97,8 +97,9 @@ declare
   v_taken record;
   v_count int;
 begin
-  -- One publication of an organization after the other: two that want the same address see each other.
-  perform from public.organizations as o where o.id = p_organization for no key update;
+  -- One publication of an organization after the other, so that two that want the same address see each other. Not the
+  -- organization's row: the workflow is locked already, and an organization comes before its workflows.
+  perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization, 0));
   perform engine.unregister_webhooks(p_organization, p_workflow);
 
   perform engine.check_webhook_path(n.id, n.properties ->> 'path')

@@ -25,7 +25,10 @@ begin
   if v_problems is not null then
     perform private.raise_error(
       'VALIDATION_FAILED',
-      format('The definition has %s problem(s), the first one: %s', jsonb_array_length(v_problems), v_problems -> 0 ->> 'message'),
+      format(
+        'The definition has %s problem(s), the first one: %s',
+        jsonb_array_length(v_problems), v_problems -> 0 ->> 'message'
+      ),
       'validate_workflow(definition) lists all of them, each with the place.',
       jsonb_build_object('problems', v_problems)
     );

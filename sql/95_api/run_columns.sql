@@ -1,8 +1,9 @@
 -- kind: code
--- What a run shows beside its columns, read from its log. Nothing of a run happened before the time in its id, so with a
--- day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as the field x of a run.
+-- What a run shows beside its columns, read from its log. Nothing of a run happened before the time in its id, so with
+-- a day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as field x of a run.
 
--- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads all their events in one go.
+-- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads the events of all
+-- of them in one statement.
 create or replace function public.workflow_runs_events(run public.workflow_runs)
   returns setof public.workflow_events
   language sql

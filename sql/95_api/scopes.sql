@@ -1,25 +1,38 @@
 -- kind: code
--- A token reads only what its scopes name. Restrictive: these narrow the policies of the layers, each computed once per query.
+-- A token reads only what its scopes name. Restrictive policies: they narrow those of the layers, each computed once
+-- per query.
 
-do $$
-declare
-  v_policy record;
-begin
-  for v_policy in
-    select * from (values
-      ('workflows',          'workflows:read'),
-      ('workflow_versions',  'workflows:read'),
-      ('workflow_runs',      'runs:read'),
-      ('workflow_events',    'runs:read'),
-      ('workflow_run_logs',  'runs:read'),
-      ('organization_users', 'organization:read')
-    ) as wanted (table_name, scope)
-  loop
-    execute format('drop policy if exists %I on public.%I', v_policy.table_name || '_scope', v_policy.table_name);
-    execute format(
-      'create policy %I on public.%I as restrictive for select to flowgres_user using ((select private.has_scope(%L)))',
-      v_policy.table_name || '_scope', v_policy.table_name, v_policy.scope
-    );
-  end loop;
-end
-$$;
+drop policy if exists workflows_scope on public.workflows;
+create policy workflows_scope on public.workflows
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists workflow_versions_scope on public.workflow_versions;
+create policy workflow_versions_scope on public.workflow_versions
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists webhooks_scope on public.webhooks;
+create policy webhooks_scope on public.webhooks
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists workflow_runs_scope on public.workflow_runs;
+create policy workflow_runs_scope on public.workflow_runs
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
+drop policy if exists workflow_events_scope on public.workflow_events;
+create policy workflow_events_scope on public.workflow_events
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
+drop policy if exists workflow_run_logs_scope on public.workflow_run_logs;
+create policy workflow_run_logs_scope on public.workflow_run_logs
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
+drop policy if exists organization_users_scope on public.organization_users;
+create policy organization_users_scope on public.organization_users
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));

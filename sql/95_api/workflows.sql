@@ -32,7 +32,10 @@ begin
     );
   elsif jsonb_typeof(p_definition) <> 'object' then
     perform private.raise_error(
-      'VALIDATION_FAILED', 'A definition is an object: {"nodes": [], "connections": []}.', null, '{"field": "definition"}'
+      'VALIDATION_FAILED',
+      'A definition is an object: {"nodes": [], "connections": []}.',
+      null,
+      '{"field": "definition"}'
     );
   elsif octet_length(p_definition::text) > 1048576 then
     perform private.raise_error('TOO_LARGE', 'A definition is at most 1 MiB.');

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Dispatcher } from 'undici';
 import { parseJson } from '../json.ts';
+import { contentKind, parseMediaType } from '../media_type.ts';
 import { NodeError } from './types.ts';
 
 /** Largest response, on the wire and decompressed. */
@@ -32,9 +33,9 @@ export async function readResponseBody(
   }
   const bytes = await readBytes(response.body, decodersOf(response), signal);
   if (!bytes.length) return null;
-  const { type, charset } = mediaType(response.headers['content-type']);
-  const as = wanted === 'auto' ? naturalType(type) : wanted;
-  if (as === 'base64') return { base64: bytes.toString('base64') };
+  const { type, charset } = parseMediaType(response.headers['content-type']);
+  const as = wanted === 'auto' ? contentKind(type) : wanted;
+  if (as === 'base64' || as === 'bytes') return { base64: bytes.toString('base64') };
   const text = decode(bytes, charset);
   return as === 'json' ? parseBody(text) : text;
 }
@@ -84,17 +85,6 @@ async function* limited(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 
 function tooLarge(): NodeError {
   return new NodeError('TOO_LARGE', `The response is larger than ${MAX_RESPONSE_SIZE} bytes.`);
-}
-
-function mediaType(header: string | string[] | undefined): { type: string; charset: string } {
-  const text = String(header ?? '').toLowerCase();
-  return { type: text.split(';')[0]?.trim() ?? '', charset: /charset="?([\w-]+)/.exec(text)?.[1] ?? 'utf-8' };
-}
-
-function naturalType(type: string): Exclude<ResponseType, 'auto'> {
-  if (/^application\/(?:.+\+)?json$/.test(type)) return 'json';
-  if (/^text\/|^application\/(?:.+\+)?(?:xml|javascript|x-www-form-urlencoded|graphql|yaml|x-ndjson)$/.test(type)) return 'text';
-  return 'base64';
 }
 
 function decode(bytes: Buffer, charset: string): string {

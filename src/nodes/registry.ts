@@ -29,5 +29,11 @@ export async function executeNode(type: string, context: EffectContext<Record<st
   return node.execute(context);
 }
 
+/** Adds a node type of your own; its row in `engine.node_types` makes it known to definitions. */
+export function registerNode<Properties>(node: EffectNode<Properties>): void {
+  const [type, executable] = entry(node);
+  nodes.set(type, executable);
+}
+
 /** The types that {@link executeNode} knows. */
 export const effectTypes: readonly string[] = [...nodes.keys()];

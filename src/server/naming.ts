@@ -9,6 +9,8 @@ export const NamingPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresNamingPlugin',
   version: '1.0.0',
   inflection: {
+    // simplify-inflection expects it, and the plugin that brings it is off.
+    add: { nodeById: (_options: unknown, typeName: string) => typeName },
     replace: {
       nodeIdFieldName: () => 'nodeId',
       _attributeName: (previous, _options, details) => previous!({ ...details, skipRowId: true }),
@@ -18,6 +20,7 @@ export const NamingPlugin: GraphileConfig.Plugin = {
 
 const hidden = { tags: { behavior: '-*' } };
 const searchable = { tags: { behavior: '+attribute:filterBy +attribute:orderBy' } };
+const filterable = { tags: { behavior: '+attribute:filterBy -attribute:orderBy' } };
 const required = { tags: { notNull: true as const } };
 /** Only through its run: the whole table is never the question, and no index would answer it. */
 const throughRun = '-query:resource:list -query:resource:connection -query:resource:single';
@@ -36,7 +39,7 @@ const TAGS: JSONPgSmartTags = {
         },
       },
       'public.workflows': {
-        attribute: { name: searchable, archived_at: searchable, published_version: searchable },
+        attribute: { name: searchable, archived_at: filterable, published_version: filterable },
         constraint: {
           workflows_organization_id_id_key: hidden,
           workflows_created_by_fkey: oneWay('creator'),
@@ -49,11 +52,18 @@ const TAGS: JSONPgSmartTags = {
           workflow_versions_published_by_fkey: oneWay('publisher'),
         },
       },
+      'public.webhooks': {
+        tags: {
+          foreignKey: '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName webhooks',
+        },
+        attribute: { segments: hidden },
+        constraint: { webhooks_version_fkey: oneWay('workflowVersion') },
+      },
       'public.workflow_runs': {
         tags: {
           foreignKey: '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName runs',
         },
-        attribute: { id: searchable, workflow_id: searchable, status: searchable },
+        attribute: { id: searchable, workflow_id: filterable, status: filterable },
         constraint: {
           workflow_runs_organization_id_id_key: hidden,
           workflow_runs_version_fkey: oneWay('workflowVersion'),
@@ -79,15 +89,18 @@ const TAGS: JSONPgSmartTags = {
   },
 };
 
-/** PostGraphile offers the indexed columns of a table to search and order by, but of a partitioned table all: none, then. */
-export const PartitionedTagsPlugin: GraphileConfig.Plugin = pgSmartTags(
+/**
+ * PostGraphile offers the indexed columns of a table to search and order by, but of a partitioned table all: none, then.
+ * Nor the organization: a request sees one only.
+ */
+export const UnsearchablePlugin: GraphileConfig.Plugin = pgSmartTags(
   {
     kind: 'attribute',
-    match: (attribute) => attribute.getClass()?.relkind === 'p',
+    match: (attribute) => attribute.getClass()?.relkind === 'p' || attribute.attname === 'organization_id',
     tags: { behavior: '-attribute:filterBy -attribute:orderBy' },
   },
   null,
-  { name: 'FlowgresPartitionedTagsPlugin' },
+  { name: 'FlowgresUnsearchablePlugin' },
 );
 
 export const TagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(TAGS, null, { name: 'FlowgresTagsPlugin' });

@@ -6,11 +6,12 @@
  *     const user = asUser(db, organization.token);    // what a GraphQL request may see and do
  *     await expect(user.query('select …')).rejects.toMatchObject({ code: 'WF005' });
  *
- * All of a file's databases are dropped when the file ends; `drop()` does it earlier.
+ * All of a file's databases are dropped when the file ends; `drop()` does it earlier. Before that, whatever the test was
+ * about, every run in it must keep the invariants and replay to the same log.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { afterAll, inject } from 'vitest';
+import { afterAll, expect, inject } from 'vitest';
 import { connect, createPool, withDatabase } from '../../src/database.ts';
 import { type LoginRole, roleUrl } from '../../src/roles.ts';
 import { TEST_SECRET } from './build.ts';
@@ -31,6 +32,8 @@ export interface TestDatabase {
 export interface TestDatabaseOptions {
   /** An empty database instead of a copy of the template. */
   empty?: boolean;
+  /** The test breaks runs on purpose: they are not checked at the end. */
+  tampered?: boolean;
 }
 
 const open = new Set<TestDatabase>();
@@ -43,12 +46,12 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const serverUrl = inject('serverUrl');
   await onServer(serverUrl, `create database ${name} template ${options.empty ? 'template0' : inject('template')}`);
-  const database = describeDatabase(serverUrl, name);
+  const database = describeDatabase(serverUrl, name, !options.empty && !options.tampered);
   open.add(database);
   return database;
 }
 
-function describeDatabase(serverUrl: string, name: string): TestDatabase {
+function describeDatabase(serverUrl: string, name: string, checked: boolean): TestDatabase {
   const adminUrl = withDatabase(serverUrl, name);
   const pools = new Map<string, pg.Pool>();
   const pool = (role: string, url: string): pg.Pool => {
@@ -64,11 +67,21 @@ function describeDatabase(serverUrl: string, name: string): TestDatabase {
     pool: (role) => pool(role, roleUrl(adminUrl, TEST_SECRET, role)),
     drop: async () => {
       if (!open.delete(database)) return;
+      const broken = checked ? await findBrokenRuns(database.admin) : [];
       await Promise.all([...pools.values()].map((each) => each.end()));
       await onServer(serverUrl, `drop database if exists ${name} with (force)`);
+      expect(broken, 'runs that break an invariant or do not replay').toEqual([]);
     },
   };
   return database;
+}
+
+async function findBrokenRuns(admin: pg.Pool): Promise<unknown[]> {
+  const { rows: layers } = await admin.query(`select where to_regproc('monitor.invariants') is not null`);
+  if (layers.length === 0) return [];
+  const { rows: invariants } = await admin.query('select * from monitor.invariants()');
+  const { rows: replays } = await admin.query('select r.id as run_id, v.* from workflow_runs as r cross join engine.verify_run(r.id) as v');
+  return [...invariants, ...replays];
 }
 
 async function onServer(serverUrl: string, statement: string): Promise<void> {

@@ -1,0 +1,101 @@
+/** Runs with effect steps: a worker process takes part. The effect itself takes no time. */
+import { createPool } from '../src/database.ts';
+import { Engine, createEnginePool } from '../src/engine.ts';
+import { registerNode } from '../src/nodes/registry.ts';
+import { startWorker } from '../src/worker/start.ts';
+import { z } from 'zod';
+import { type Result, percentiles, written } from './measure.ts';
+import type { BenchServer } from './server.ts';
+
+const IN_FLIGHT = 64;
+const SAMPLES = 200;
+
+registerNode({
+  type: 'benchStep@1',
+  properties: z.object({}),
+  execute: async () => ({ output: { done: true } }),
+});
+
+export async function measureEffects(server: BenchServer): Promise<Result[]> {
+  const results: Result[] = [];
+  for (const [steps, runs] of [
+    [1, 20_000],
+    [5, 8_000],
+  ] as const) {
+    const nodes = Array.from({ length: steps }, (_, index) => ({ id: `step${index + 1}`, type: 'benchStep' }));
+    const workflowId = await server.publish(`${steps} effects`, [{ id: 'start', type: 'apiTrigger' }, ...nodes]);
+    const label = `${steps} effect step${steps > 1 ? 's' : ''}`;
+    results.push({ name: `${label}, drained`, ...(await drain(server, workflowId, runs)) });
+    results.push({ name: `${label}, end to end, ${IN_FLIGHT} in flight`, ...(await endToEnd(server, workflowId, runs / 2)) });
+    results.push({ name: `${label}, one run at a time, idle system`, ...(await latency(server, workflowId)) });
+  }
+  return results;
+}
+
+/** All runs are started first; the clock runs from the start of the worker to the end of the last run. */
+async function drain(server: BenchServer, workflowId: string, runs: number): Promise<Partial<Result>> {
+  const admin = createPool(server.adminUrl, { name: 'bench', max: 2 });
+  const request = { organizationId: server.organizationId, workflowId, input: {} };
+  const batch = JSON.stringify(Array.from({ length: 100 }, () => request));
+  for (let started = 0; started < runs; started += 100) await admin.query('select from engine.start_runs($1)', [batch]);
+  const { value: seconds, wal, transactions } = await written(admin, async () => {
+    const startedAt = performance.now();
+    const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200 });
+    await untilNoStepIsOpen(admin);
+    const elapsed = (performance.now() - startedAt) / 1000;
+    await worker.stop();
+    return elapsed;
+  });
+  await admin.end();
+  return { rate: runs / seconds, wal: wal / runs, transactions: transactions / runs };
+}
+
+/** Callers each await their start, and start the next; the clock stops when the last run has ended. */
+async function endToEnd(server: BenchServer, workflowId: string, runs: number): Promise<Partial<Result>> {
+  const admin = createPool(server.adminUrl, { name: 'bench', max: 2 });
+  const pool = createEnginePool(server.url('flowgres_worker'), 'bench starts', 4);
+  const engine = new Engine(pool);
+  const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200 });
+  const { value: seconds, wal, transactions } = await written(admin, async () => {
+    const startedAt = performance.now();
+    let left = runs;
+    await Promise.all(
+      Array.from({ length: IN_FLIGHT }, async () => {
+        while (left > 0) {
+          left -= 1;
+          await engine.startRun({ organizationId: server.organizationId, workflowId, mode: 'api', input: {} });
+        }
+      }),
+    );
+    await untilNoStepIsOpen(admin);
+    return (performance.now() - startedAt) / 1000;
+  });
+  await worker.stop();
+  await Promise.all([pool.end(), admin.end()]);
+  return { rate: runs / seconds, wal: wal / runs, transactions: transactions / runs };
+}
+
+/** From the call that starts the run to the moment another connection sees it finished. */
+async function latency(server: BenchServer, workflowId: string): Promise<Partial<Result>> {
+  const pool = createPool(server.adminUrl, { name: 'bench latency', max: 1 });
+  const worker = await startWorker({ connectionString: server.url('flowgres_worker') });
+  const request = JSON.stringify([{ organizationId: server.organizationId, workflowId, input: {} }]);
+  const samples: number[] = [];
+  for (let index = 0; index < SAMPLES + 20; index += 1) {
+    const startedAt = performance.now();
+    const { rows } = await pool.query<{ run_id: string }>({ name: 'start', text: 'select run_id from engine.start_runs($1)', values: [request] });
+    const finished = { name: 'finished', text: 'select from workflow_runs where id = $1 and finished_at is not null', values: [rows[0]!.run_id] };
+    while ((await pool.query(finished)).rowCount === 0);
+    if (index >= 20) samples.push(performance.now() - startedAt);
+  }
+  await worker.stop();
+  await pool.end();
+  return percentiles(samples);
+}
+
+async function untilNoStepIsOpen(admin: ReturnType<typeof createPool>): Promise<void> {
+  for (;;) {
+    const { rowCount } = await admin.query('select from engine.open_steps limit 1');
+    if (rowCount === 0) return;
+  }
+}

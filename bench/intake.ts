@@ -1,0 +1,13 @@
+/** The webhook intake of the benchmark: a process of its own, as in production. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Engine, createEnginePool } from '../src/engine.ts';
+import { LiveRuns } from '../src/server/live.ts';
+import { createWebhookHandler } from '../src/server/webhooks.ts';
+
+const connectionString = process.env['INTAKE_URL'] ?? '';
+const live = new LiveRuns(connectionString);
+const handle = createWebhookHandler({ engine: new Engine(createEnginePool(connectionString, 'bench intake')), live });
+const server = createServer((request, response) => void handle(request, response));
+server.listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port));
+process.once('SIGTERM', () => process.exit(0));

@@ -1,0 +1,81 @@
+/** How the benchmarks measure: rates, percentiles, and what the server wrote meanwhile. */
+import type pg from 'pg';
+
+export interface Result {
+  /** What was measured, in words. */
+  name: string;
+  /** Operations per second. */
+  rate?: number;
+  /** Milliseconds. */
+  p50?: number;
+  p95?: number;
+  /** Bytes of WAL per operation. */
+  wal?: number;
+  /** Transactions that wrote, per operation. */
+  transactions?: number;
+}
+
+/** Runs `work` from `callers` at a time for `seconds`, after a warm-up of a fifth of it; `perCall` operations each. */
+export async function throughput(
+  callers: number,
+  seconds: number,
+  work: (caller: number) => Promise<unknown>,
+  perCall = 1,
+): Promise<{ rate: number; p50: number; p95: number; operations: number }> {
+  const latencies: number[] = [];
+  const phase = async (until: number, record: boolean) => {
+    await Promise.all(
+      Array.from({ length: callers }, async (_, caller) => {
+        while (performance.now() < until) {
+          const startedAt = performance.now();
+          await work(caller);
+          if (record) latencies.push(performance.now() - startedAt);
+        }
+      }),
+    );
+  };
+  await phase(performance.now() + seconds * 200, false);
+  const startedAt = performance.now();
+  await phase(startedAt + seconds * 1000, true);
+  const elapsed = (performance.now() - startedAt) / 1000;
+  const operations = latencies.length * perCall;
+  return { rate: operations / elapsed, ...percentiles(latencies), operations };
+}
+
+/** Median and 95th percentile. */
+export function percentiles(values: number[]): { p50: number; p95: number } {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+  return { p50: at(0.5), p95: at(0.95) };
+}
+
+/** What the server wrote while `work` ran: bytes of WAL, and transactions that had an id because they wrote. */
+export async function written<T>(client: pg.ClientBase | pg.Pool, work: () => Promise<T>): Promise<{ value: T; wal: number; transactions: number }> {
+  const read = async () => {
+    const { rows } = await client.query<{ wal: number; xid: number }>(
+      `select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 as wal, pg_snapshot_xmax(pg_current_snapshot())::text::float8 as xid`,
+    );
+    return rows[0]!;
+  };
+  const before = await read();
+  const value = await work();
+  const after = await read();
+  return { value, wal: after.wal - before.wal, transactions: after.xid - before.xid };
+}
+
+/** One line per result, made to be pasted into the README. */
+export function tableRow({ name, rate, p50, p95, wal, transactions }: Result, limit: number | undefined): string {
+  const cells = [
+    name,
+    rate === undefined ? '' : rate >= 100 ? Math.round(rate).toLocaleString('en-US') : rate.toFixed(1),
+    rate === undefined || !limit ? '' : (rate / limit).toFixed(2),
+    p50 === undefined ? '' : p50.toFixed(2),
+    p95 === undefined ? '' : p95.toFixed(2),
+    wal === undefined ? '' : (wal / 1024).toFixed(1),
+    transactions === undefined ? '' : transactions.toFixed(2),
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+export const TABLE_HEAD = `| case | per second | × P | p50 ms | p95 ms | WAL kB each | transactions each |
+|---|---|---|---|---|---|---|`;

@@ -1,0 +1,45 @@
+/**
+ * `npm run bench`: what Flowgres does on this machine, beside what PostgreSQL itself does in the same run.
+ *
+ * Everything a production server has is on: fsync, synchronous_commit, foreign keys, row-level security, partitions.
+ * Absolute figures of a shared machine mean little; compare the ratios. `npm run bench -- pure webhooks` runs some cases.
+ */
+import { cpus } from 'node:os';
+import pg from 'pg';
+import { LIMITS, type Limits, measureLimits } from './limits.ts';
+import { type Result, TABLE_HEAD, tableRow } from './measure.ts';
+import { measureEffects } from './effects.ts';
+import { measurePure } from './pure.ts';
+import { type BenchServer, SETTINGS, startBench } from './server.ts';
+import { measureWebhooks } from './webhooks.ts';
+
+const CASES: Record<string, (server: BenchServer) => Promise<Result[]>> = {
+  pure: measurePure,
+  effects: measureEffects,
+  webhooks: measureWebhooks,
+};
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !(name in CASES));
+if (unknown.length) throw new Error(`no such case: ${unknown.join(', ')}; there are ${Object.keys(CASES).join(', ')}`);
+
+const server = await startBench();
+try {
+  const client = new pg.Client({ connectionString: server.adminUrl });
+  await client.connect();
+  const { rows } = await client.query<{ version: string }>(`select current_setting('server_version') as version`);
+  await client.end();
+  console.log(`PostgreSQL ${rows[0]!.version}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}`);
+  console.log(`${Object.entries(SETTINGS).map(([name, value]) => `${name}=${value}`).join(' ')}\n\n${TABLE_HEAD}`);
+  const before: Limits = await measureLimits(server);
+  for (const [name, label] of Object.entries(LIMITS)) console.log(tableRow({ name: label, ...before[name as keyof Limits] }, before.P.rate));
+  for (const [name, measure] of Object.entries(CASES)) {
+    if (wanted.length && !wanted.includes(name)) continue;
+    for (const result of await measure(server)) console.log(tableRow(result, before.P.rate));
+  }
+  const after = await measureLimits(server);
+  console.log(tableRow({ name: `${LIMITS.P}, measured again at the end`, ...after.P }, before.P.rate));
+} finally {
+  await server.stop();
+}
+process.exit(0);

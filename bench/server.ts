@@ -1,0 +1,65 @@
+/** The server under test: embedded, durable, with the schema and one organization in it. */
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { startEmbedded } from '../src/embedded.ts';
+import { type LoginRole, roleUrl } from '../src/roles.ts';
+import { TEST_SECRET, buildDatabase } from '../test/helpers/build.ts';
+
+/** Durability as in production; memory as fits a small machine. */
+export const SETTINGS = {
+  fsync: 'on',
+  synchronous_commit: 'on',
+  full_page_writes: 'on',
+  shared_buffers: '1GB',
+  max_wal_size: '4GB',
+  max_connections: '100',
+};
+
+export interface BenchServer {
+  adminUrl: string;
+  url(role: LoginRole): string;
+  organizationId: string;
+  webhookKey: string;
+  /** Publishes a workflow of the organization; nodes follow one after the other. */
+  publish(name: string, nodes: Record<string, unknown>[]): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export async function startBench(): Promise<BenchServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'flowgres-bench-'));
+  const server = await startEmbedded({ folder, password: randomBytes(12).toString('hex'), settings: SETTINGS });
+  const adminUrl = await buildDatabase(server.url, 'flowgres');
+  const client = new pg.Client({ connectionString: adminUrl });
+  await client.connect();
+  const { rows: users } = await client.query<{ id: string }>(`insert into users (name, email) values ('Bench', 'bench@example.com') returning id`);
+  await client.query('select set_context(null, $1)', [users[0]!.id]);
+  const { rows } = await client.query<{ id: string; webhook_key: string }>(`select id, webhook_key from create_organization('Bench', 'bench')`);
+  const { id: organizationId, webhook_key: webhookKey } = rows[0]!;
+  await client.query('select set_context($1, $2)', [organizationId, users[0]!.id]);
+  // An effect that takes no time: what is measured is the engine.
+  await client.query(
+    `insert into engine.node_types (name, kind, description) values ('benchStep', 'effect', 'Does nothing.') on conflict do nothing`,
+  );
+  return {
+    adminUrl,
+    url: (role) => roleUrl(adminUrl, TEST_SECRET, role),
+    organizationId,
+    webhookKey,
+    publish: async (name, nodes) => {
+      const ids = nodes.map((node) => String(node['id']));
+      const connections = ids.slice(1).map((target, index) => ({ source: ids[index], target }));
+      const definition = JSON.stringify({ nodes, connections });
+      const { rows: workflows } = await client.query<{ id: string }>('select id from create_workflow($1, $2)', [name, definition]);
+      await client.query('select publish_workflow($1)', [workflows[0]!.id]);
+      return workflows[0]!.id;
+    },
+    stop: async () => {
+      await client.end();
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,108 @@
+-- kind: code
+-- A table that can become a partition: everything that the parent has, under the partition's name, and closed to all.
+
+-- The parent's index events_run_id_idx is called events_y2026m11_run_id_idx on the partition; attaching adopts it.
+create or replace function partitions.index_name(p_parent text, p_partition text, p_index text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_partition || '_' || case
+    when starts_with(p_index, p_parent || '_') then substr(p_index, length(p_parent) + 2)
+    else p_index
+  end
+$$;
+
+create or replace function partitions.index_statements(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(
+    case
+      when k.oid is not null then
+        format('alter table %s add constraint %I %s', qualified, name, pg_get_constraintdef(k.oid))
+      else
+        format('create %sindex %I on %s%s', case when x.indisunique then 'unique ' end, name, qualified,
+          -- What follows the table's name: method, columns, predicate.
+          substr(pg_get_indexdef(x.indexrelid), 1 + length(format('CREATE %sINDEX %I ON ONLY %s',
+            case when x.indisunique then 'UNIQUE ' end, ic.relname, partitions.qualified(p.oid, p.relname)))))
+    end,
+    '; ' order by k.oid is null, name
+  )
+  from pg_class as p
+  join pg_index as x on x.indrelid = p.oid
+  join pg_class as ic on ic.oid = x.indexrelid
+  left join pg_constraint as k
+    on k.conindid = x.indexrelid and k.conrelid = p.oid and k.contype in ('p', 'u')
+  cross join lateral partitions.index_name(p.relname, p_partition, ic.relname) as name
+  cross join lateral partitions.qualified(p.oid, p_partition) as qualified
+  where p.oid = p_parent
+$$;
+
+create or replace function partitions.replica_identity_statement(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select format('alter table %s replica identity %s', partitions.qualified(p.oid, p_partition),
+    case p.relreplident
+      when 'f' then 'full'
+      when 'n' then 'nothing'
+      when 'i' then format('using index %I', partitions.index_name(p.relname, p_partition, ic.relname))
+    end)
+  from pg_class as p
+  left join pg_index as x on x.indrelid = p.oid and x.indisreplident
+  left join pg_class as ic on ic.oid = x.indexrelid
+  where p.oid = p_parent
+    and p.relreplident <> 'd'
+$$;
+
+-- Default privileges may have opened the new table. It is reached through its parent only: policies are not inherited.
+create or replace function partitions.close_table(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_revoke text;
+begin
+  for v_revoke in
+    select distinct format('revoke all on %s from %s', p_table,
+      case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
+    from pg_class as c
+    cross join aclexplode(c.relacl) as a
+    where c.oid = p_table
+      and a.grantee <> c.relowner
+  loop
+    execute v_revoke;
+  end loop;
+end
+$$;
+
+-- The statements that make the table. Foreign keys come with the attachment: one made before would lock the other
+-- table harder.
+create or replace function partitions.table_like(p_policy partitions.policies, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create table %s (like %s including all excluding indexes excluding comments excluding identity)',
+      qualified, p_policy.parent),
+    partitions.index_statements(p_policy.parent, p_partition),
+    format('alter table %s enable row level security', qualified),
+    format('select partitions.close_table(%L)', qualified),
+    partitions.replica_identity_statement(p_policy.parent, p_partition),
+    (
+      select format('alter table %s set (%s)', qualified, string_agg(
+        format('%s%I = %L', substring(s.key, '^toast\.'), regexp_replace(s.key, '^toast\.', ''), s.value),
+        ', '
+      ))
+      from jsonb_each_text(p_policy.storage) as s
+      having count(*) > 0
+    )
+  )
+  from partitions.qualified(p_policy.parent, p_partition) as qualified
+$$;

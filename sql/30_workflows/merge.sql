@@ -1,0 +1,88 @@
+-- kind: code
+-- The merge node: `main` and `second` are its inputs, and each may have several live values.
+
+-- All values of an input as one list: lists are spread, anything else is an item.
+create or replace function engine.input_items(p_inputs jsonb, p_input text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(jsonb_path_query_array(p_inputs -> p_input, 'lax $[*][*]'), '[]')
+$$;
+
+create or replace function engine.merge_by_position(p_left jsonb, p_right jsonb, p_join text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(jsonb_agg(coalesce(p_left -> n, '{}') || coalesce(p_right -> n, '{}') order by n), '[]')
+  from generate_series(0, case p_join
+    when 'inner' then least(jsonb_array_length(p_left), jsonb_array_length(p_right))
+    when 'left' then jsonb_array_length(p_left)
+    else greatest(jsonb_array_length(p_left), jsonb_array_length(p_right))
+  end - 1) as n
+$$;
+
+-- Like a join in SQL: a key that occurs several times pairs with each. Items without the key match nothing.
+create or replace function engine.merge_by_fields(
+  p_left jsonb,
+  p_right jsonb,
+  p_left_key text,
+  p_right_key text,
+  p_join text
+)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    jsonb_agg(coalesce(l.item, '{}') || coalesce(r.item, '{}') order by l.place nulls last, r.place), '[]'
+  )
+  from jsonb_array_elements(p_left) with ordinality as l (item, place)
+  full join jsonb_array_elements(p_right) with ordinality as r (item, place)
+    on l.item -> p_left_key = r.item -> p_right_key
+  where case p_join
+    when 'outer' then true
+    when 'left' then l.place is not null
+    else l.place is not null and r.place is not null
+  end
+$$;
+
+create or replace function engine.run_merge(p_properties jsonb, p_inputs jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_mode constant text := coalesce(p_properties ->> 'mode', 'choose');
+  v_values constant jsonb := coalesce(p_inputs -> 'main', '[]') || coalesce(p_inputs -> 'second', '[]');
+  v_left jsonb;
+  v_right jsonb;
+begin
+  if v_mode = 'choose' then
+    return coalesce(v_values -> case p_properties ->> 'choose' when 'last' then -1 else 0 end, 'null');
+  end if;
+  v_left := engine.input_items(p_inputs, 'main');
+  v_right := engine.input_items(p_inputs, 'second');
+  if v_mode = 'append' then
+    return v_left || v_right;
+  elsif jsonb_path_exists(v_left || v_right, 'strict $[*] ? (@.type() != "object")') then
+    perform engine.node_failed('NOT_OBJECTS', format('merging by %s needs objects in the lists', v_mode));
+  elsif v_mode = 'position' then
+    return engine.merge_by_position(v_left, v_right, coalesce(p_properties ->> 'join', 'outer'));
+  end if;
+  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000 then
+    perform engine.node_failed('TOO_LARGE', 'the lists are too long to be merged by fields');
+  end if;
+  return engine.merge_by_fields(
+    v_left,
+    v_right,
+    p_properties ->> 'by',
+    coalesce(p_properties ->> 'bySecond', p_properties ->> 'by'),
+    coalesce(p_properties ->> 'join', 'inner')
+  );
+end
+$$;

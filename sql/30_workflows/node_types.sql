@@ -1,0 +1,158 @@
+-- kind: code
+-- The built-in node types. The properties of a type are a JSON schema (see schema_problems.sql for what it may say); its
+-- formats say how a text is read:
+--   predicate  a bare path that is true or false
+--   each       such a path for each item of the property `items` beside it
+--   path       a bare path that gives a value
+--   static     never an expression
+-- Everywhere else a text may hold expressions between {{ and }}, except in triggers, which have nothing to read.
+
+insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+values
+  ('manualTrigger', 1, 'trigger', 'Starts a run by hand.', '{main}', '{}',
+    '{"type": "object", "additionalProperties": false}'),
+
+  ('apiTrigger', 1, 'trigger', 'Starts a run by a call of the API.', '{main}', '{}',
+    '{"type": "object", "additionalProperties": false}'),
+
+  ('webhookTrigger', 1, 'trigger', 'Starts a run by an HTTP request.', '{main}', '{}', '{
+    "type": "object", "additionalProperties": false, "required": ["path"],
+    "properties": {
+      "path": {"type": "string", "maxLength": 512},
+      "method": {
+        "anyOf": [
+          {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"]},
+          {"type": "array", "minItems": 1, "items": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"]}}
+        ]
+      },
+      "authentication": {"enum": ["none"]},
+      "respond": {"enum": ["immediately", "lastNode", "respondNode"]},
+      "responseTimeoutMs": {"type": "integer", "minimum": 1, "maximum": 120000},
+      "dedupeHeader": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}
+    }
+  }'),
+
+  ('set', 1, 'pure', 'Assigns, renames, picks and omits the keys of an object.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "pick": {"type": "array", "items": {"type": "string"}},
+      "omit": {"type": "array", "items": {"type": "string"}},
+      "rename": {"type": "object", "additionalProperties": {"type": "string", "format": "static"}},
+      "assign": {"type": "object"},
+      "types": {
+        "type": "object",
+        "additionalProperties": {"enum": ["text", "number", "integer", "boolean", "json"], "format": "static"}
+      }
+    }
+  }'),
+
+  ('if', 1, 'pure', 'Goes one way or the other.', '{true,false}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["when"],
+    "properties": {"when": {"type": ["string", "boolean"], "format": "predicate"}}
+  }'),
+
+  ('switch', 1, 'pure', 'Goes the way of the first rule that holds.', '{fallback}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["rules"],
+    "properties": {
+      "value": {},
+      "rules": {
+        "type": "array", "minItems": 1, "maxItems": 100,
+        "items": {
+          "type": "object", "additionalProperties": false,
+          "properties": {
+            "when": {"type": ["string", "boolean"], "format": "predicate"},
+            "equals": {},
+            "port": {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_ -]{0,63}$", "format": "static"}
+          },
+          "anyOf": [{"required": ["when"]}, {"required": ["equals"]}]
+        }
+      },
+      "fallback": {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_ -]{0,63}$", "format": "static"}
+    }
+  }'),
+
+  ('filter', 1, 'pure', 'Keeps the items of a list for which a condition holds.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["when"],
+    "properties": {
+      "items": {"type": ["array", "null"], "default": "{{ $.prev }}"},
+      "when": {"type": ["string", "boolean"], "format": "each"}
+    }
+  }'),
+
+  ('merge', 1, 'pure', 'Brings branches together.', '{main}', '{main,second}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "mode": {"enum": ["choose", "append", "position", "fields"], "format": "static"},
+      "by": {"type": "string", "minLength": 1, "format": "static"},
+      "bySecond": {"type": "string", "minLength": 1, "format": "static"},
+      "join": {"enum": ["inner", "left", "outer"], "format": "static"},
+      "choose": {"enum": ["first", "last"], "format": "static"}
+    }
+  }'),
+
+  ('transform', 1, 'pure', 'Builds a value from a template or takes one by a path.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "template": {},
+      "path": {"type": "string", "format": "path"}
+    },
+    "anyOf": [{"required": ["template"]}, {"required": ["path"]}]
+  }'),
+
+  ('noOp', 1, 'pure', 'Passes its input on.', '{main}', '{main}', '{"type": "object", "additionalProperties": false}'),
+
+  ('stopAndError', 1, 'pure', 'Ends the run with an error.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["message"],
+    "properties": {
+      "message": {"type": "string", "minLength": 1},
+      "code": {"type": "string", "pattern": "^[A-Z][A-Z0-9_]{0,63}$"}
+    }
+  }'),
+
+  ('respondToWebhook', 1, 'pure', 'Answers the request that started the run, once; the run goes on.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "status": {"type": "integer", "minimum": 200, "maximum": 599},
+      "headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+      "body": {}
+    }
+  }'),
+
+  ('wait', 1, 'wait', 'Waits for a number of seconds, or until a time.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "seconds": {"type": "number", "minimum": 0, "maximum": 157680000},
+      "until": {"type": "string"}
+    },
+    "anyOf": [{"required": ["seconds"]}, {"required": ["until"]}]
+  }'),
+
+  ('httpRequest', 1, 'effect', 'Makes an HTTP request.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["url"],
+    "properties": {
+      "method": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
+      "url": {"type": "string", "minLength": 1, "maxLength": 8192},
+      "query": {"type": "object"},
+      "headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+      "body": {},
+      "bodyType": {"enum": ["json", "form", "raw"]},
+      "responseType": {"enum": ["auto", "json", "text", "base64"]},
+      "followRedirects": {"type": "boolean"}
+    }
+  }'),
+
+  ('log', 1, 'effect', 'Writes a line to the log of the run and passes its input on.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["message"],
+    "properties": {
+      "level": {"enum": ["debug", "info", "warning", "error"]},
+      "message": {},
+      "context": {"type": "object"}
+    }
+  }')
+on conflict (name, version) do update
+set
+  kind = excluded.kind,
+  description = excluded.description,
+  ports = excluded.ports,
+  inputs = excluded.inputs,
+  properties = excluded.properties;

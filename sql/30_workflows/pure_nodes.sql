@@ -1,0 +1,142 @@
+-- kind: code
+-- What the built-in pure nodes do with their resolved properties. Each is a function of its arguments; an error raised
+-- here is a failure of the node.
+
+-- A value in the type that `set` was told; SQL null when it cannot be had.
+create or replace function engine.convert(p_value jsonb, p_type text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_value = 'null' then
+    return p_value;
+  end if;
+  return case p_type
+    when 'text' then to_jsonb(engine.text_of(p_value))
+    when 'number' then engine.filter_number(p_value)
+    when 'integer' then case
+      when engine.filter_number(p_value) #>> '{}' ~ '^-?\d+(\.0*)?$' then engine.filter_round(p_value, 0)
+    end
+    when 'boolean' then case
+      when jsonb_typeof(p_value) = 'boolean' then p_value
+      when lower(p_value #>> '{}') in ('true', 'yes', 'on', '1') then 'true'
+      when lower(p_value #>> '{}') in ('false', 'no', 'off', '0') then 'false'
+    end
+    when 'json' then case when jsonb_typeof(p_value) = 'string' then (p_value #>> '{}')::jsonb else p_value end
+  end;
+end
+$$;
+
+create or replace function engine.node_failed(p_code text, p_message text)
+  returns void
+  language sql
+  immutable
+as $$
+  select private.raise_error('NODE_FAILED', p_message, null, jsonb_build_object('code', p_code))
+$$;
+
+-- Pick and omit, then rename, then assign, then types. What is no object counts as an empty one.
+create or replace function engine.run_set(p_properties jsonb, p_prev jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_object jsonb := case when jsonb_typeof(p_prev) = 'object' then p_prev else '{}' end;
+  v_key text;
+  v_value jsonb;
+begin
+  if p_properties ? 'pick' then
+    v_object := coalesce((
+      select jsonb_object_agg(k.key, v_object -> k.key)
+      from jsonb_array_elements_text(p_properties -> 'pick') as k (key)
+      where v_object ? k.key
+    ), '{}');
+  end if;
+  if p_properties ? 'omit' then
+    v_object := v_object - array(select jsonb_array_elements_text(p_properties -> 'omit'));
+  end if;
+  if p_properties ? 'rename' then
+    v_object := coalesce((
+      select jsonb_object_agg(coalesce(p_properties -> 'rename' ->> o.key, o.key), o.value)
+      from jsonb_each(v_object) as o
+    ), '{}');
+  end if;
+  v_object := v_object || coalesce(p_properties -> 'assign', '{}');
+  for v_key in select jsonb_object_keys(p_properties -> 'types') loop
+    if v_object ? v_key then
+      v_value := engine.convert(v_object -> v_key, p_properties -> 'types' ->> v_key);
+      if v_value is null then
+        perform engine.node_failed('CONVERSION_FAILED', format(
+          '%s is not a %s: %s', v_key, p_properties -> 'types' ->> v_key, left((v_object -> v_key)::text, 100)
+        ));
+      end if;
+      v_object := jsonb_set(v_object, array[v_key], v_value);
+    end if;
+  end loop;
+  return v_object;
+end
+$$;
+
+-- The port of the first rule that holds: `when` is true, or `equals` is the value.
+create or replace function engine.switch_port(p_properties jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_rule jsonb;
+begin
+  for v_place in 0 .. jsonb_array_length(p_properties -> 'rules') - 1 loop
+    v_rule := p_properties -> 'rules' -> v_place;
+    if coalesce(v_rule -> 'when', 'true') = 'true'
+      and (not v_rule ? 'equals' or v_rule -> 'equals' = coalesce(p_properties -> 'value', 'null'))
+    then
+      return coalesce(v_rule ->> 'port', v_place::text);
+    end if;
+  end loop;
+  return coalesce(p_properties ->> 'fallback', 'fallback');
+end
+$$;
+
+-- `when` holds one true or false per item by now.
+create or replace function engine.run_filter(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_properties -> 'items' = 'null' then
+    return '[]';
+  elsif jsonb_typeof(p_properties -> 'items') <> 'array' then
+    perform engine.node_failed('NOT_A_LIST', format(
+      'items is not a list: %s', left((p_properties -> 'items')::text, 100)
+    ));
+  end if;
+  return (
+    select coalesce(jsonb_agg(i.item order by i.place), '[]')
+    from jsonb_array_elements(p_properties -> 'items') with ordinality as i (item, place)
+    where case jsonb_typeof(p_properties -> 'when')
+      when 'array' then p_properties -> 'when' -> (i.place - 1)::int = 'true'
+      else p_properties -> 'when' = 'true'
+    end
+  );
+end
+$$;
+
+create or replace function engine.run_stop_and_error(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'NODE_FAILED',
+    coalesce(nullif(left(p_properties ->> 'message', 10000), ''), 'The workflow was stopped.'),
+    null,
+    jsonb_build_object('code', coalesce(p_properties ->> 'code', 'STOPPED'))
+  );
+  return null;
+end
+$$;

@@ -1,0 +1,30 @@
+/** `flowgres serve` and `flowgres work`: the processes of an installation that has its own database. */
+import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+import { startHttp } from '../server/http.ts';
+import { type ServiceOptions, startServices } from '../services.ts';
+import { Shutdown } from '../shutdown.ts';
+
+export async function serve(config: Config): Promise<void> {
+  await runProcess(config, { serve: true }, 'GraphQL and webhooks');
+}
+
+export async function work(config: Config): Promise<void> {
+  const { concurrency, httpAllow } = config;
+  await runProcess(config, { serve: false, work: { concurrency, httpAllow } }, 'A worker');
+}
+
+async function runProcess(config: Config, parts: Pick<ServiceOptions, 'serve' | 'work'>, what: string): Promise<void> {
+  const databaseUrl = requireDatabaseUrl(config);
+  const secret = roleSecret(config, databaseUrl);
+  const shutdown = new Shutdown();
+  try {
+    const http = await startHttp(config);
+    shutdown.add(() => http.close(0));
+    const services = await startServices({ http, databaseUrl, poolerUrl: config.poolerUrl, secret, ...parts });
+    shutdown.add(() => services.stop());
+    console.log(`${what} on ${http.url}`);
+    await shutdown.requested;
+  } finally {
+    await shutdown.run();
+  }
+}

@@ -1,0 +1,113 @@
+/** `flowgres start`: everything in one process, with a PostgreSQL server of its own when none is given. */
+import { type Config, roleSecret } from '../config.ts';
+import { withDatabase } from '../database.ts';
+import { type Demo, type DemoRun, prepareDemo, runDemo } from '../demo.ts';
+import { startEmbedded } from '../embedded.ts';
+import { type DataFolder, openFolder } from '../folder.ts';
+import { migrate } from '../migrate.ts';
+import { type HttpServer, startHttp } from '../server/http.ts';
+import { startServices } from '../services.ts';
+import { Shutdown } from '../shutdown.ts';
+import { progress } from '../terminal.ts';
+import { describeRun } from '../timeline.ts';
+
+const DATABASE = 'flowgres';
+/** Settings for a laptop, which has other things to do as well. */
+const SETTINGS = { shared_buffers: '128MB', max_wal_size: '1GB', max_connections: '100', wal_compression: 'on' };
+
+export async function start(config: Config): Promise<void> {
+  const shutdown = new Shutdown();
+  try {
+    await boot(config, shutdown);
+    await shutdown.requested;
+  } finally {
+    await shutdown.run();
+  }
+}
+
+async function boot(config: Config, shutdown: Shutdown): Promise<void> {
+  const folder = await openFolder(config.dataFolder);
+  shutdown.add(() => folder.release());
+  const http = await startHttp(config);
+  shutdown.add(() => http.close(0));
+
+  console.log('Flowgres');
+  const adminUrl = config.databaseUrl ?? (await startServer(folder, shutdown));
+  const secret = roleSecret(config, adminUrl);
+  await progress('Schema', () => migrate(adminUrl, secret), () => 'up to date');
+  shutdown.check();
+  const services = await progress('Services', () =>
+    startServices({
+      http,
+      databaseUrl: adminUrl,
+      poolerUrl: config.poolerUrl,
+      secret,
+      serve: true,
+      work: { concurrency: config.concurrency, httpAllow: [...config.httpAllow, `127.0.0.1:${http.port}`] },
+      demo: true,
+    }), () => 'running');
+  shutdown.add(() => services.stop());
+  shutdown.check();
+  const demo = await progress('Demo organization', () => prepareDemo(adminUrl, loopback(http), folder.state.token), ({ workflows }) => `${workflows} workflows`);
+  await folder.save({ token: demo.token });
+  shutdown.check();
+  const run = await progress('Demo run', () => runDemo(adminUrl, demo), ({ status }) => status);
+  shutdown.check();
+  console.log(`\n${describeRun('order-intake', run)}\n`);
+  await folder.publish(connection(adminUrl, http, demo));
+  console.log(guide(adminUrl, http, demo, run));
+}
+
+async function startServer(folder: DataFolder, shutdown: Shutdown): Promise<string> {
+  const { password, databasePort } = folder.state;
+  const server = await progress(
+    'PostgreSQL',
+    () => startEmbedded({ folder: folder.path, password, ...(databasePort ? { port: databasePort } : {}), settings: SETTINGS }),
+    ({ port }) => `listening on 127.0.0.1:${port}`,
+  );
+  shutdown.add(() => server.stop());
+  await folder.save({ databasePort: server.port });
+  return withDatabase(server.url, DATABASE);
+}
+
+/** Where this process reaches itself, whatever address it listens on. */
+function loopback(http: HttpServer): string {
+  return `http://127.0.0.1:${http.port}`;
+}
+
+function connection(databaseUrl: string, http: HttpServer, demo: Demo): Record<string, unknown> {
+  return {
+    databaseUrl,
+    graphqlUrl: `${http.url}/graphql`,
+    webhookUrl: `${http.url}/hooks/${demo.webhookKey}`,
+    healthUrl: `${http.url}/healthz`,
+    metricsUrl: `${http.url}/metrics`,
+    token: demo.token,
+    organizationId: demo.organizationId,
+    pid: process.pid,
+  };
+}
+
+function guide(databaseUrl: string, http: HttpServer, demo: Demo, run: DemoRun): string {
+  const hook = `${http.url}/hooks/${demo.webhookKey}`;
+  const order = JSON.stringify({ id: 'A-1002', customer: { email: 'grace@example.com' }, items: [{ sku: 'KB-01', quantity: 1, amount: 89.9 }] });
+  const query = JSON.stringify({ query: `{ workflowRun(id: "${run.id}") { status events { nodes { seq ts type payload } } } }` });
+  return `Flowgres is ready. Ctrl-C stops it; the data stays.
+
+  Ruru      ${http.url}/
+  GraphQL   ${http.url}/graphql
+  Webhooks  ${hook}/<path>
+  Health    ${http.url}/healthz   ${http.url}/readyz
+  Metrics   ${http.url}/metrics
+  Token     ${demo.token}
+  psql      psql '${databaseUrl}'
+
+Send an order; the answer is the workflow's result:
+
+curl -sS '${hook}/orders' -H 'content-type: application/json' -d '${order}'
+
+Read the events of the run above:
+
+curl -sS '${http.url}/graphql' -H 'content-type: application/json' -H 'authorization: Bearer ${demo.token}' -d '${query}'
+`;
+}

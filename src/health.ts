@@ -1,0 +1,60 @@
+/** What /readyz and /metrics ask the database, as the role that may see no tenant's data. */
+import { readdir } from 'node:fs/promises';
+import type pg from 'pg';
+import { createPool } from './database.ts';
+import { watchNumber } from './metrics.ts';
+
+const TIMEOUT = '2s';
+
+interface Queue {
+  workers: number;
+  ready_jobs: number;
+  running_steps: number;
+}
+
+export interface Health {
+  /** What keeps this process from doing its work; empty when nothing does. */
+  problems(): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+/**
+ * @param connectionString with the login of flowgres_monitor
+ * @param needsWorker      whether a missing worker is this process's problem
+ */
+export function createHealth(connectionString: string, needsWorker: boolean): Health {
+  const pool = createPool(connectionString, { name: 'flowgres health', max: 2, settings: { statement_timeout: TIMEOUT } });
+  watchNumber('flowgres_workers', 'Workers whose heartbeat is fresh.', async () => (await readQueue(pool)).workers);
+  watchNumber('flowgres_ready_jobs', 'Jobs that wait for a worker, at most 10000.', async () => (await readQueue(pool)).ready_jobs);
+  watchNumber('flowgres_running_steps', 'Steps that run, at most 10000.', async () => (await readQueue(pool)).running_steps);
+  return {
+    async problems() {
+      try {
+        const [queue, version, wanted] = await Promise.all([readQueue(pool), schemaVersion(pool), newestMigration()]);
+        return [
+          ...(wanted && version !== wanted ? [`the schema is at ${version ?? 'no migration'}, this process needs ${wanted}`] : []),
+          ...(needsWorker && queue.workers === 0 ? ['no worker has a fresh heartbeat'] : []),
+        ];
+      } catch (error) {
+        return [`the database does not answer: ${error instanceof Error ? error.message : String(error)}`];
+      }
+    },
+    close: () => pool.end(),
+  };
+}
+
+async function readQueue(pool: pg.Pool): Promise<Queue> {
+  const { rows } = await pool.query<Queue>('select workers, ready_jobs, running_steps from monitor.queue()');
+  return rows[0]!;
+}
+
+async function schemaVersion(pool: pg.Pool): Promise<string | undefined> {
+  const { rows } = await pool.query<{ filename: string }>('select filename from graphile_migrate.migrations order by filename desc limit 1');
+  return rows[0]?.filename;
+}
+
+/** A process of an older or newer release than the schema says so, instead of failing in odd ways. */
+async function newestMigration(): Promise<string | undefined> {
+  const files = await readdir(new URL('../migrations/committed', import.meta.url)).catch(() => []);
+  return files.filter((file) => file.endsWith('.sql')).sort().at(-1);
+}

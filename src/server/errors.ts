@@ -1,0 +1,89 @@
+/**
+ * What a client learns of a failure. Our own errors (SQLSTATE class WF) say what happened and what to do; a few of
+ * PostgreSQL's have a fixed text; everything else is masked. What the client is not told is logged under the id it gets.
+ */
+import { randomBytes } from 'node:crypto';
+import { SafeError } from 'postgraphile/grafast';
+import { GraphQLError } from 'postgraphile/graphql';
+import { z } from 'zod';
+
+/** An error as PostgreSQL sent it. */
+const DatabaseError = z.object({
+  code: z.string().length(5),
+  severity: z.string(),
+  message: z.string(),
+  detail: z.string().optional(),
+  hint: z.string().optional(),
+  where: z.string().optional(),
+  constraint: z.string().optional(),
+});
+type DatabaseError = z.infer<typeof DatabaseError>;
+
+const Detail = z.looseObject({ code: z.string() });
+
+const KNOWN: Record<string, { code: string; message: string }> = {
+  '42501': { code: 'FORBIDDEN', message: 'The request may not do this.' },
+  '23505': { code: 'CONFLICT', message: 'There is such a thing already.' },
+  '23503': { code: 'CONFLICT', message: 'Something else depends on this, or what it refers to does not exist.' },
+  '57014': { code: 'TIMEOUT', message: 'The request took too long and was stopped. Ask for less.' },
+  '55P03': { code: 'TIMEOUT', message: 'Somebody else holds what this request needs. Try again.' },
+  '40P01': { code: 'CONFLICT', message: 'Two requests were in each other’s way. Try again.' },
+  '22P02': { code: 'INVALID_ARGUMENT', message: 'A value does not have the form that its type requires.' },
+  '22004': { code: 'INVALID_ARGUMENT', message: 'A required value is null.' },
+  '22P05': { code: 'INVALID_ARGUMENT', message: 'A text has a character that PostgreSQL cannot store, such as \\u0000.' },
+};
+
+export type LogError = (entry: { errorId: string; message: string; [key: string]: unknown }) => void;
+
+
+/** Logs and returns the id. */
+type Logged = (entry: { message: string; [key: string]: unknown }) => string;
+
+/** For `grafserv.maskError`. */
+export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError {
+  const logged: Logged = (entry) => {
+    const errorId = randomBytes(6).toString('base64url');
+    log({ errorId, ...entry });
+    return errorId;
+  };
+  return (error) => {
+    const original = error.originalError;
+    const database = DatabaseError.safeParse(original);
+    if (database.success) return replaceError(error, ...ofDatabase(database.data, error, logged));
+    if (original instanceof SafeError) return replaceError(error, original.message, { ...original.extensions });
+    if (isRequestError(error)) return replaceError(error, error.message, { code: 'INVALID_ARGUMENT', ...error.extensions });
+    const errorId = logged({ message: String(original ?? error), path: error.path, stack: original?.stack });
+    return replaceError(error, 'Something went wrong here.', { code: 'INTERNAL', errorId });
+  };
+}
+
+function ofDatabase(raised: DatabaseError, error: GraphQLError, logged: Logged): [string, Record<string, unknown>] {
+  if (raised.code.startsWith('WF')) {
+    const { code, ...details } = parseDetail(raised.detail);
+    return [raised.message, { code, ...(raised.hint ? { hint: raised.hint } : {}), ...(Object.keys(details).length ? { details } : {}) }];
+  }
+  // Without DETAIL: it may hold the row.
+  const { code: sqlstate, message, where, constraint } = raised;
+  const errorId = logged({ message, sqlstate, where, constraint, path: error.path });
+  const known = KNOWN[sqlstate] ?? { code: 'INTERNAL', message: 'Something went wrong here.' };
+  return [known.message, { code: known.code, errorId }];
+}
+
+function parseDetail(detail: string | undefined): z.infer<typeof Detail> {
+  try {
+    return Detail.parse(JSON.parse(detail ?? ''));
+  } catch {
+    return { code: 'INTERNAL' };
+  }
+}
+
+/** The document or its variables were wrong: nothing was executed yet. */
+function isRequestError(error: GraphQLError): boolean {
+  return !error.path && (!error.originalError || error.originalError instanceof GraphQLError);
+}
+
+/** The same error at the same place, with another text. */
+export function replaceError(error: GraphQLError, message: string, extensions: Record<string, unknown>): GraphQLError {
+  const { nodes, source, positions, path } = error;
+  return new GraphQLError(message, { nodes: nodes ?? null, source: source ?? null, positions: positions ?? null, path: path ?? null, extensions });
+}

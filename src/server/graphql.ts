@@ -1,0 +1,114 @@
+/** The GraphQL endpoint: the database's own tables and functions, served by PostGraphile over HTTP and WebSockets. */
+import './environment.ts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { useServer } from 'graphql-ws/use/ws';
+import { makeSchema, postgraphile } from 'postgraphile';
+import { makeGraphQLWSConfig } from 'postgraphile/grafserv';
+import { grafserv } from 'postgraphile/grafserv/node';
+import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
+import { WebSocketServer } from 'ws';
+import { createPool } from '../database.ts';
+import { Authenticator } from './auth.ts';
+import type { LogError } from './errors.ts';
+import { LIMITS } from './limits.ts';
+import { LiveRuns } from './live.ts';
+import { bearerOf, createPreset } from './preset.ts';
+
+export interface GraphqlOptions {
+  /** Connection string with the login of flowgres_api. */
+  connectionString: string;
+  /** The same without a transaction pooler in between, which LISTEN cannot pass; connectionString when not given. */
+  directConnectionString?: string;
+  /** Most connections at a time; 10 when not given. */
+  maxConnections?: number;
+  /** Whether requests without a token may read the schema; by default not when NODE_ENV is production. */
+  openIntrospection?: boolean;
+  /** Gets what clients are not told; standard error by default. */
+  logError?: LogError;
+}
+
+export interface Graphql {
+  /** Answers `/graphql`, and the Ruru page at `/` with its files; 404 for anything else. */
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Takes over WebSockets at `/graphql`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Ends subscriptions and connections. */
+  release(): Promise<void>;
+}
+
+/** Codes of the graphql-ws protocol: a client does not try again after this one. */
+const UNAUTHORIZED = 4401;
+const GOING_AWAY = 1001;
+const PING_MS = 12_000;
+
+export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
+  const parts = createParts(options);
+  const instance = postgraphile(parts.preset);
+  const server = instance.createServ(grafserv);
+  const handler = server.createHandler();
+  await Promise.all([instance.getSchema(), server.ready()]);
+
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxBodyBytes });
+  const protocol = useServer(
+    {
+      ...makeGraphQLWSConfig(server),
+      async onConnect({ connectionParams, extra }) {
+        try {
+          await parts.authenticator.check(bearerOf(connectionParams));
+          return true;
+        } catch {
+          extra.socket.close(UNAUTHORIZED, 'UNAUTHENTICATED');
+          return false;
+        }
+      },
+    },
+    sockets,
+    PING_MS,
+  );
+
+  return {
+    handle: handler,
+    upgrade(request, socket, head) {
+      if (request.url?.split('?', 1)[0] !== '/graphql') {
+        socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+        return;
+      }
+      sockets.handleUpgrade(request, socket, head, (webSocket) => sockets.emit('connection', webSocket, request));
+    },
+    async release() {
+      for (const webSocket of sockets.clients) webSocket.close(GOING_AWAY);
+      await parts.live.close();
+      await protocol.dispose();
+      await server.release();
+      await instance.release();
+      await parts.pool.end();
+    },
+  };
+}
+
+/** The schema as SDL, sorted: what `schema.graphql` holds. */
+export async function printGraphqlSchema(connectionString: string): Promise<string> {
+  const { preset, pool, live } = createParts({ connectionString });
+  try {
+    const { schema } = await makeSchema(preset);
+    return `${printSchema(lexicographicSortSchema(schema))}\n`;
+  } finally {
+    await live.close();
+    await pool.end();
+  }
+}
+
+function createParts({ connectionString, directConnectionString, maxConnections, openIntrospection, logError }: GraphqlOptions) {
+  const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
+  const live = new LiveRuns(directConnectionString ?? connectionString);
+  const authenticator = new Authenticator(pool);
+  const preset = createPreset({
+    pool,
+    live,
+    authenticator,
+    openIntrospection: openIntrospection ?? process.env['NODE_ENV'] !== 'production',
+    logError: logError ?? ((entry) => console.error(JSON.stringify(entry))),
+  });
+  return { pool, live, authenticator, preset };
+}

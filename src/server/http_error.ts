@@ -1,0 +1,52 @@
+/** Failures as HTTP answers: one shape, one table from codes to statuses, nothing of our inside. */
+import { randomUUID } from 'node:crypto';
+import { FlowgresError } from '../errors.ts';
+
+/** An answer that is ready to be written. */
+export interface Reply {
+  status: number;
+  headers: Record<string, string>;
+  body: string | Buffer | null;
+}
+
+const STATUS: Record<string, number> = {
+  INVALID_ARGUMENT: 400,
+  INVALID_JSON: 400,
+  INVALID_TEXT: 400,
+  VALIDATION_FAILED: 400,
+  UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  METHOD_NOT_ALLOWED: 405,
+  CONFLICT: 409,
+  NOT_PUBLISHED: 410,
+  TOO_LARGE: 413,
+  UNSUPPORTED_MEDIA_TYPE: 415,
+  LIMIT_REACHED: 429,
+  UNAVAILABLE: 503,
+};
+/** What may work in a moment says when. */
+const RETRY_AFTER: Record<string, string> = { LIMIT_REACHED: '1', UNAVAILABLE: '1' };
+
+/** A JSON answer. */
+export function jsonReply(status: number, body: unknown, headers: Record<string, string> = {}): Reply {
+  return { status, body: `${JSON.stringify(body)}\n`, headers: { 'content-type': 'application/json; charset=utf-8', ...headers } };
+}
+
+/** The answer to a failed request. What is not an error of ours is told to `onProblem` and masked behind an id. */
+export function errorReply(error: unknown, onProblem: (message: string, error: unknown) => void): Reply {
+  const status = error instanceof FlowgresError ? STATUS[error.code] : undefined;
+  if (!(error instanceof FlowgresError) || !status) {
+    const id = randomUUID();
+    onProblem(`A request failed (${id}).`, error);
+    return jsonReply(500, { error: { code: 'INTERNAL', message: 'Something went wrong here.', id } });
+  }
+  const { code, message, hint } = error;
+  const retryAfter = RETRY_AFTER[code];
+  return jsonReply(status, { error: { code, message, ...(hint ? { hint } : {}) } }, {
+    ...(retryAfter ? { 'retry-after': retryAfter } : {}),
+    // The rest of a body that is refused is not worth reading.
+    ...(status === 413 || status === 415 ? { connection: 'close' } : {}),
+    ...(Array.isArray(error.details?.['methods']) ? { allow: error.details['methods'].join(', ') } : {}),
+  });
+}

@@ -1,0 +1,105 @@
+/** What one request may ask for: depth, page sizes, and the schema itself. Time is limited by statement_timeout. */
+import { depthLimit } from '@graphile/depth-limit';
+import { SafeError, type Step, lambda } from 'postgraphile/grafast';
+import { type DocumentNode, type GraphQLError, type GraphQLSchema, NoSchemaIntrospectionCustomRule, validate } from 'postgraphile/graphql';
+
+export const LIMITS = {
+  /** Rows of a page when the query does not say. */
+  defaultPage: 50,
+  maxPage: 200,
+  /** Skipping rows costs as much as reading them; cursors do not. */
+  maxOffset: 10_000,
+  maxDepth: 12,
+  maxBodyBytes: 256 * 1024,
+  statementTimeout: '5s',
+} as const;
+
+type PageArgument = 'first' | 'last' | 'offset';
+/** What the plan of a connection gives. */
+interface Page extends Step {
+  setFirst($first: Step<number | null>): void;
+  setLast($last: Step<number | null>): void;
+  setOffset($offset: Step<number | null>): void;
+}
+
+/** Every list gets a page size: PostGraphile has none, and would answer `{ workflowRuns { nodes } }` with all of them. */
+export const PagingPlugin: GraphileConfig.Plugin = {
+  name: 'FlowgresPagingPlugin',
+  version: '1.0.0',
+  after: ['PgFirstLastBeforeAfterArgsPlugin'],
+  schema: {
+    hooks: {
+      GraphQLObjectType_fields_field_args(args, build, { scope }) {
+        if (!scope.isPgFieldConnection && !scope.isPgFieldSimpleCollection) return args;
+        for (const name of ['first', 'last', 'offset'] satisfies PageArgument[]) {
+          // Applied by the field's plan below, which sees the three together.
+          if (args[name]) delete args[name].applyPlan;
+        }
+        if (args['first']) args['first'].description = build.wrapDescription(`Only the first \`n\`: ${LIMITS.defaultPage} by default, ${LIMITS.maxPage} at most.`, 'arg');
+        if (args['last']) args['last'].description = build.wrapDescription(`Only the last \`n\`, ${LIMITS.maxPage} at most.`, 'arg');
+        return args;
+      },
+      GraphQLObjectType_fields_field(field, _build, { scope }) {
+        if (!scope.isPgFieldConnection && !scope.isPgFieldSimpleCollection) return field;
+        const plan = field.plan;
+        if (!plan || !field.args?.['first']) return field;
+        const has = (name: PageArgument) => field.args?.[name] !== undefined;
+        field.plan = ($parent, args, info) => {
+          const $page = plan($parent, args, info) as Page;
+          const $first = args.getRaw('first');
+          if (has('last')) {
+            const $last = args.getRaw('last');
+            $page.setFirst(lambda([$first, $last], ([first, last]) => pageSize('first', first, last == null ? LIMITS.defaultPage : null)));
+            $page.setLast(lambda($last, (last) => pageSize('last', last, null)));
+          } else {
+            $page.setFirst(lambda($first, (first) => pageSize('first', first, LIMITS.defaultPage)));
+          }
+          if (has('offset')) $page.setOffset(lambda(args.getRaw('offset'), checkedOffset));
+          return $page;
+        };
+        return field;
+      },
+    },
+  },
+};
+
+function pageSize(name: string, asked: number | null | undefined, otherwise: number | null): number | null {
+  if (asked == null) return otherwise;
+  if (asked < 0 || asked > LIMITS.maxPage) {
+    throw new SafeError(`"${name}" is ${asked}; it may be 0 to ${LIMITS.maxPage}.`, {
+      code: 'INVALID_ARGUMENT',
+      hint: 'Read page by page: pass pageInfo.endCursor as "after".',
+    });
+  }
+  return asked;
+}
+
+function checkedOffset(asked: number | null | undefined): number | null {
+  if (asked == null) return null;
+  if (asked < 0 || asked > LIMITS.maxOffset) {
+    throw new SafeError(`"offset" is ${asked}; it may be 0 to ${LIMITS.maxOffset}.`, {
+      code: 'INVALID_ARGUMENT',
+      hint: 'Read page by page: pass pageInfo.endCursor as "after".',
+    });
+  }
+  return asked;
+}
+
+/** Refuses documents nested deeper than {@link LIMITS.maxDepth}, before they are planned. */
+export const DepthPlugin: GraphileConfig.Plugin = {
+  name: 'FlowgresDepthPlugin',
+  version: '1.0.0',
+  grafserv: {
+    middleware: {
+      setPreset(next, event) {
+        event.validationRules.push(depthLimit({ maxDepth: LIMITS.maxDepth }));
+        return next();
+      },
+    },
+  },
+};
+
+/** The errors of a document that asks for the schema; none for any other. */
+export function introspectionErrors(schema: GraphQLSchema, document: DocumentNode): readonly GraphQLError[] {
+  return validate(schema, document, [NoSchemaIntrospectionCustomRule]);
+}

@@ -1,0 +1,121 @@
+/** Callers that wait for runs: told by notifications, and by one look at all of them every second in case one was lost. */
+import type { Engine, RunAnswer } from '../engine.ts';
+
+/** The part of LiveRuns that is needed here. */
+export interface RunNews {
+  subscribe(listener: (runIds: readonly string[] | 'many') => void): () => void;
+}
+
+interface Waiter {
+  runId: string;
+  /** True when the state of the run is what the waiter waits for. */
+  offer(run: RunAnswer): boolean;
+}
+
+const LOOK_MS = 1_000;
+/** Notifications are asked for that long after the last waiter, since asking takes a while to be noticed. */
+const IDLE_MS = 30_000;
+const MAX_IDS = 500;
+
+/** Waits for runs on behalf of many. */
+export class RunWaiters {
+  readonly #engine: Engine;
+  readonly #news: RunNews;
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  readonly #unread = new Set<string>();
+  #unsubscribe: (() => void) | undefined;
+  #look: NodeJS.Timeout | undefined;
+  #reading = false;
+  #idleSince = 0;
+
+  constructor(engine: Engine, news: RunNews) {
+    this.#engine = engine;
+    this.#news = news;
+  }
+
+  /** The first answer that `settle` makes of a state of the run; undefined after `timeoutMs`, or when `signal` aborts. */
+  wait<Answer>(
+    runId: string,
+    settle: (run: RunAnswer) => Answer | undefined,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<Answer | undefined> {
+    const { promise, resolve } = Promise.withResolvers<Answer | undefined>();
+    const waiter: Waiter = {
+      runId,
+      offer: (run) => {
+        const answer = settle(run);
+        if (answer !== undefined) resolve(answer);
+        return answer !== undefined;
+      },
+    };
+    const giveUp = () => resolve(undefined);
+    const timer = setTimeout(giveUp, timeoutMs);
+    signal.addEventListener('abort', giveUp, { once: true });
+    this.#add(waiter);
+    return promise.finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', giveUp);
+      this.#remove(waiter);
+    });
+  }
+
+  /** Ends the subscription; who still waits times out. */
+  close(): void {
+    clearInterval(this.#look);
+    this.#look = undefined;
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+  }
+
+  #add(waiter: Waiter): void {
+    const waiters = this.#waiters.get(waiter.runId) ?? new Set();
+    this.#waiters.set(waiter.runId, waiters.add(waiter));
+    this.#unsubscribe ??= this.#news.subscribe((runIds) => this.#heard(runIds));
+    this.#look ??= setInterval(() => this.#lookAtAll(), LOOK_MS);
+    // It may have finished between its start and this line.
+    this.#heard([waiter.runId]);
+  }
+
+  #remove(waiter: Waiter): void {
+    const waiters = this.#waiters.get(waiter.runId);
+    waiters?.delete(waiter);
+    if (waiters?.size === 0) this.#waiters.delete(waiter.runId);
+    if (!this.#waiters.size) this.#idleSince = Date.now();
+  }
+
+  #lookAtAll(): void {
+    if (this.#waiters.size) this.#heard('many');
+    else if (Date.now() - this.#idleSince > IDLE_MS) this.close();
+  }
+
+  #heard(runIds: readonly string[] | 'many'): void {
+    for (const runId of runIds === 'many' ? this.#waiters.keys() : runIds) {
+      if (this.#waiters.has(runId)) this.#unread.add(runId);
+    }
+    if (this.#unread.size && !this.#reading) {
+      this.#reading = true;
+      setImmediate(() => this.#read());
+    }
+  }
+
+  async #read(): Promise<void> {
+    while (this.#unread.size) {
+      const runIds = [...this.#unread].slice(0, MAX_IDS);
+      for (const runId of runIds) this.#unread.delete(runId);
+      try {
+        for (const run of await this.#engine.runAnswers(runIds)) this.#offer(run);
+      } catch {
+        // The next look tries again; until then the waiters' own time limits hold.
+        break;
+      }
+    }
+    this.#reading = false;
+  }
+
+  #offer(run: RunAnswer): void {
+    for (const waiter of [...(this.#waiters.get(run.runId) ?? [])]) {
+      if (waiter.offer(run)) this.#remove(waiter);
+    }
+  }
+}

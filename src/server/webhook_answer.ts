@@ -1,0 +1,88 @@
+/** What a webhook answers, by its response mode and the state of its run. */
+import { z } from 'zod';
+import type { RunAnswer, RunResponse } from '../engine.ts';
+import { encodeJson } from '../json.ts';
+import { type Reply, jsonReply } from './http_error.ts';
+
+export type ResponseMode = 'immediately' | 'lastNode' | 'respondNode';
+
+const BODYLESS = new Set([204, 205, 304]);
+/** Connection matters are the server's; the others would reach beyond this one answer. */
+const OWN_HEADERS =
+  /^(?:connection|keep-alive|transfer-encoding|content-length|upgrade|trailer|te|date|set-cookie|clear-site-data|strict-transport-security|service-worker-allowed|content-security-policy|flowgres-.*)$/;
+const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+const statusShape = z.coerce.number().int().min(200).max(599);
+const headersShape = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
+const bytesShape = z.strictObject({ base64: z.base64() });
+
+/** The answer that the run's state gives; undefined while it runs on. */
+export function replyFor(mode: ResponseMode, run: RunAnswer): Reply | undefined {
+  if (mode === 'immediately') return accepted(run.runId);
+  if (mode === 'respondNode' && run.response) return respond(run.response, run.runId);
+  switch (run.status) {
+    case 'running':
+      return undefined;
+    case 'waiting':
+    case 'paused':
+      return accepted(run.runId);
+    default:
+      return mode === 'respondNode' ? runReply(200, run.runId) : lastNode(run);
+  }
+}
+
+/** The run goes on without the caller. */
+export function accepted(runId: string): Reply {
+  return runReply(202, runId);
+}
+
+function lastNode(run: RunAnswer): Reply {
+  if (run.status === 'success') {
+    const headers = { 'content-type': 'application/json; charset=utf-8', ...runHeader(run.runId) };
+    return { status: 200, headers, body: run.output?.text ?? 'null' };
+  }
+  const error = run.error ?? { code: 'CANCELED', message: 'The run was canceled.' };
+  return jsonReply(500, { error, runId: run.runId }, runHeader(run.runId));
+}
+
+function runReply(status: number, runId: string): Reply {
+  return jsonReply(status, { runId }, runHeader(runId));
+}
+
+function runHeader(runId: string): Record<string, string> {
+  return { 'flowgres-run-id': runId };
+}
+
+/** What respondToWebhook said, as far as HTTP can say it. */
+function respond(response: RunResponse, runId: string): Reply {
+  const status = statusShape.safeParse(response.status).data ?? 500;
+  const { body, type } = encodeBody(response.body);
+  return {
+    status,
+    headers: {
+      'content-type': type,
+      ...plainHeaders(response.headers),
+      // Shown in a browser, a tenant's page must not act as a page of this server.
+      'content-security-policy': 'sandbox',
+      ...runHeader(runId),
+    },
+    body: BODYLESS.has(status) ? null : body,
+  };
+}
+
+function plainHeaders(headers: unknown): Record<string, string> {
+  const fields = headersShape.safeParse(headers).data ?? {};
+  return Object.fromEntries(
+    Object.entries(fields)
+      .map(([name, value]) => [name.toLowerCase(), String(value)] as const)
+      .filter(([name, value]) => HEADER_NAME.test(name) && !OWN_HEADERS.test(name) && HEADER_VALUE.test(value)),
+  );
+}
+
+function encodeBody(body: unknown): { type: string; body: string | Buffer } {
+  if (typeof body === 'string') return { type: 'text/plain; charset=utf-8', body };
+  const bytes = bytesShape.safeParse(body);
+  if (bytes.success) return { type: 'application/octet-stream', body: Buffer.from(bytes.data.base64, 'base64') };
+  return { type: 'application/json; charset=utf-8', body: encodeJson(body) };
+}

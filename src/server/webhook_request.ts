@@ -1,0 +1,119 @@
+/** A webhook request as the workflow sees it: `{method, path, params, query, headers, body}`. */
+import { createHash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { FlowgresError } from '../errors.ts';
+import { JsonText, encodeJson, parseStrictJson } from '../json.ts';
+import { contentKind, parseMediaType } from '../media_type.ts';
+
+/** What follows `/hooks/` in the address. */
+export interface WebhookAddress {
+  organizationKey: string;
+  /** Decoded, without a slash at the end: `/orders/42`. */
+  path: string;
+  query: string;
+}
+
+/** Headers that are secrets of the sender: the workflow learns that they were there. */
+const SECRET_HEADERS = new Set(['authorization', 'proxy-authorization', 'cookie']);
+
+/** Takes the address apart; null when no webhook can have it. */
+export function parseAddress(url: string): WebhookAddress | null {
+  const [, organizationKey, rawPath, query = ''] = /^\/hooks\/([\w-]{22})((?:\/[^/?#]+)+)\/?(?:\?([^#]*))?$/.exec(url) ?? [];
+  if (!organizationKey || !rawPath) return null;
+  try {
+    const segments = rawPath.split('/').slice(1).map(decodeURIComponent);
+    // Decoded once, a segment is text: nothing that would be decoded or resolved a second time.
+    if (segments.some((segment) => /[/\\\0]/.test(segment) || segment === '.' || segment === '..')) return null;
+    return { organizationKey, path: `/${segments.join('/')}`, query };
+  } catch {
+    return null;
+  }
+}
+
+/** The raw body. Reading stops at `limit` bytes. */
+export async function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
+  const encoding = request.headers['content-encoding'] ?? 'identity';
+  if (encoding !== 'identity') {
+    throw new FlowgresError('UNSUPPORTED_MEDIA_TYPE', 'A compressed body is not accepted.', { hint: 'Send it without Content-Encoding.' });
+  }
+  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit) throw tooLarge(limit);
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+}
+
+/** The trigger's input. The body's own JSON text is kept, so that no number in it changes. */
+export function describeRequest(
+  request: IncomingMessage,
+  address: WebhookAddress,
+  params: Record<string, string>,
+  body: Buffer,
+): JsonText {
+  const head = JSON.stringify({
+    method: request.method,
+    path: address.path,
+    params,
+    query: parseFields(address.query),
+    headers: describeHeaders(request.headers),
+  });
+  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(parseBody(body, request.headers['content-type']))}}`);
+}
+
+/** What must be equal for two deliveries with the same key to be the same; senders change headers between attempts. */
+export function fingerprint(request: IncomingMessage, address: WebhookAddress, body: Buffer): string {
+  return createHash('sha256').update(`${request.method} ${address.path}?${address.query}\n`).update(body).digest('hex');
+}
+
+function parseBody(body: Buffer, contentType: string | undefined): unknown {
+  if (!body.length) return null;
+  const { type, charset } = parseMediaType(contentType);
+  switch (contentKind(type)) {
+    case 'json':
+      return parseStrictJson(decode(body, 'utf-8'));
+    case 'form':
+      return parseFields(decode(body, charset));
+    case 'text':
+      return refuseNul(decode(body, charset));
+    default:
+      return { base64: body.toString('base64') };
+  }
+}
+
+function decode(body: Buffer, charset: string): string {
+  try {
+    return new TextDecoder(charset, { fatal: true }).decode(body);
+  } catch {
+    throw new FlowgresError('INVALID_TEXT', `The body is not valid ${charset}.`);
+  }
+}
+
+/** Fields of a query or form; one that comes several times is an array. */
+function parseFields(text: string): Record<string, string | string[]> {
+  // Without a prototype, `__proto__` is a name like any other.
+  const fields: Record<string, string | string[]> = Object.create(null);
+  for (const [name, value] of new URLSearchParams(refuseNul(text))) {
+    const before = fields[refuseNul(name)];
+    fields[name] = before === undefined ? refuseNul(value) : [before, refuseNul(value)].flat();
+  }
+  return fields;
+}
+
+function describeHeaders(headers: IncomingMessage['headers']): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, SECRET_HEADERS.has(name) ? '[redacted]' : value]),
+  );
+}
+
+function refuseNul(text: string): string {
+  if (text.includes('\0')) throw new FlowgresError('INVALID_TEXT', 'A text contains the character \\u0000.');
+  return text;
+}
+
+function tooLarge(limit: number): FlowgresError {
+  return new FlowgresError('TOO_LARGE', `The body is larger than ${limit} bytes.`);
+}

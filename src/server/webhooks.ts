@@ -1,0 +1,132 @@
+/** The webhook intake: `/hooks/<organization key>/<path>` starts runs, and answers as their triggers say. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { z } from 'zod';
+import type { Engine, RunAnswer, StartAnswer } from '../engine.ts';
+import { FlowgresError } from '../errors.ts';
+import { runsStarted } from '../metrics.ts';
+import { type Reply, errorReply } from './http_error.ts';
+import { type RunNews, RunWaiters } from './run_waiters.ts';
+import { accepted, replyFor } from './webhook_answer.ts';
+import { type WebhookAddress, describeRequest, fingerprint, parseAddress, readBody } from './webhook_request.ts';
+import { WebhookRoutes } from './webhook_routes.ts';
+
+export interface WebhookOptions {
+  /** Over a pool of role flowgres_intake. */
+  engine: Engine;
+  /** Notifications about runs, for answers that wait for one. */
+  live: RunNews;
+  /** Largest body in bytes; 1 MiB when not given. */
+  maxBodySize?: number;
+  onProblem?: (message: string, error: unknown) => void;
+}
+
+export interface WebhookHandler {
+  (request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Stops listening for runs. */
+  close(): void;
+}
+
+/** A webhookTrigger whose properties say something that is served here. */
+interface Trigger extends z.infer<typeof triggerProperties> {
+  organizationId: string;
+  workflowId: string;
+  node: string;
+  params: Record<string, string>;
+}
+
+const triggerProperties = z.object({
+  authentication: z.literal('none').default('none'),
+  respond: z.enum(['immediately', 'lastNode', 'respondNode']).default('immediately'),
+  responseTimeoutMs: z.number().min(1).default(30_000).transform((ms) => Math.min(ms, 120_000)),
+  dedupeHeader: z.string().optional(),
+});
+
+/** Makes the handler of everything under `/hooks/`. */
+export function createWebhookHandler(options: WebhookOptions): WebhookHandler {
+  const intake = new Intake(options);
+  const handler = (request: IncomingMessage, response: ServerResponse) => intake.handle(request, response);
+  return Object.assign(handler, { close: () => intake.close() });
+}
+
+class Intake {
+  readonly #engine: Engine;
+  readonly #routes: WebhookRoutes;
+  readonly #waiters: RunWaiters;
+  readonly #maxBodySize: number;
+  readonly #onProblem: (message: string, error: unknown) => void;
+
+  constructor({ engine, live, maxBodySize = 1024 * 1024, onProblem = console.error }: WebhookOptions) {
+    this.#engine = engine;
+    this.#routes = new WebhookRoutes(engine);
+    this.#waiters = new RunWaiters(engine, live);
+    this.#maxBodySize = maxBodySize;
+    this.#onProblem = onProblem;
+  }
+
+  close(): void {
+    this.#waiters.close();
+  }
+
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const reply = await this.#answer(request, gone.signal).catch((error: unknown) => errorReply(error, this.#onProblem));
+    if (!response.destroyed) write(response, reply, request.method === 'HEAD');
+  }
+
+  async #answer(request: IncomingMessage, gone: AbortSignal): Promise<Reply> {
+    const address = parseAddress(request.url ?? '');
+    if (!address) throw notFound();
+    const trigger = await this.#trigger(address, request.method ?? '');
+    const body = await readBody(request, this.#maxBodySize);
+    const started = await this.#start(trigger, request, address, body);
+    // A run that an earlier delivery started is looked up as it is now.
+    const now = started.duplicate ? undefined : replyFor(trigger.respond, started);
+    if (now || trigger.respond === 'immediately') return now ?? accepted(started.runId);
+    const settle = (run: RunAnswer) => replyFor(trigger.respond, run);
+    const later = await this.#waiters.wait(started.runId, settle, trigger.responseTimeoutMs, gone);
+    return later ?? accepted(started.runId);
+  }
+
+  async #trigger(address: WebhookAddress, method: string): Promise<Trigger> {
+    const route = await this.#routes.find(address.organizationKey, method, address.path);
+    if (!route) throw notFound();
+    const { organizationId, workflowId, node, params = {}, properties, methods } = route;
+    if (!organizationId || !workflowId || !node) {
+      throw new FlowgresError('METHOD_NOT_ALLOWED', `This webhook takes ${methods.join(', ')}.`, { details: { methods } });
+    }
+    const parsed = triggerProperties.safeParse(properties);
+    // Never let in what cannot be checked.
+    if (!parsed.success) throw new FlowgresError('UNAUTHENTICATED', 'This webhook is set up in a way that this server does not know.');
+    return { organizationId, workflowId, node, params, ...parsed.data };
+  }
+
+  async #start(trigger: Trigger, request: IncomingMessage, address: WebhookAddress, body: Buffer): Promise<StartAnswer> {
+    const { organizationId, workflowId, node, params, dedupeHeader } = trigger;
+    const key = dedupeHeader && request.headers[dedupeHeader.toLowerCase()];
+    const started = await this.#engine.startRun({
+      organizationId,
+      workflowId,
+      mode: 'webhook',
+      trigger: node,
+      input: describeRequest(request, address, params, body),
+      ...(key ? { key: String(key), fingerprint: fingerprint(request, address, body) } : {}),
+    });
+    if (!started.duplicate) runsStarted.inc({ mode: 'webhook' });
+    return started;
+  }
+}
+
+function notFound(): FlowgresError {
+  return new FlowgresError('NOT_FOUND', 'There is no such webhook.');
+}
+
+function write(response: ServerResponse, { status, headers, body }: Reply, headOnly: boolean): void {
+  response.writeHead(status, {
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...headers,
+    ...(body === null ? {} : { 'content-length': Buffer.byteLength(body) }),
+  });
+  response.end(headOnly || body === null ? undefined : body);
+}

@@ -1,0 +1,83 @@
+/** What a process runs, wired together: the parts of `flowgres start`, `serve` and `work`. */
+import { Engine, createEnginePool } from './engine.ts';
+import { createHealth } from './health.ts';
+import { watchPool } from './metrics.ts';
+import { type LoginRole, roleUrl } from './roles.ts';
+import { createDemo } from './server/demo.ts';
+import { createGraphql } from './server/graphql.ts';
+import type { Handler, HttpServer } from './server/http.ts';
+import { LiveRuns } from './server/live.ts';
+import { createWebhookHandler } from './server/webhooks.ts';
+import { startWorker } from './worker/start.ts';
+
+export interface ServiceOptions {
+  http: HttpServer;
+  /** Database to use; the login in it is replaced by that of the role that each part has. */
+  databaseUrl: string;
+  /** A transaction pooler in front of it, for GraphQL requests. */
+  poolerUrl?: string | undefined;
+  /** What the roles' passwords derive from. */
+  secret: string;
+  /** GraphQL and webhooks. */
+  serve: boolean;
+  /** A worker of that many steps at a time. */
+  work?: { concurrency: number; httpAllow: string[] };
+  /** The outside world of the examples, under /demo/. */
+  demo?: boolean;
+}
+
+export interface Services {
+  /** Stops taking work, finishes what runs, closes every connection. */
+  stop(): Promise<void>;
+}
+
+/** Starts the parts in the order in which they need each other. */
+export async function startServices(options: ServiceOptions): Promise<Services> {
+  const { http, secret, serve, work, demo } = options;
+  const as = (role: LoginRole, url = options.databaseUrl) => roleUrl(url, secret, role);
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    // The last one started is the first to go: requests end before what they need does.
+    for (const each of stops.splice(0).reverse()) await each();
+  };
+  try {
+    const health = createHealth(as('flowgres_monitor'), work !== undefined);
+    stops.push(() => health.close());
+    if (work) {
+      const worker = await startWorker({
+        connectionString: as('flowgres_worker'),
+        concurrency: work.concurrency,
+        nodes: { httpAllow: work.httpAllow },
+        graceMs: 3_000,
+      });
+      stops.push(() => worker.stop());
+    }
+    if (serve) {
+      const graphql = await createGraphql({ connectionString: as('flowgres_api', options.poolerUrl), directConnectionString: as('flowgres_api') });
+      stops.push(() => graphql.release());
+      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade });
+      const webhooks = startWebhooks(as('flowgres_intake'));
+      stops.push(webhooks.stop);
+      http.add({ webhooks: webhooks.handle });
+    }
+    http.add({ problems: () => health.problems(), ...(demo ? { demo: createDemo() } : {}) });
+    stops.push(() => http.close(2_000));
+    return { stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function startWebhooks(connectionString: string): { handle: Handler; stop(): Promise<void> } {
+  const pool = createEnginePool(connectionString, 'flowgres intake');
+  const live = new LiveRuns(connectionString);
+  const handle = createWebhookHandler({ engine: new Engine(pool), live });
+  watchPool('intake', pool);
+  const stop = async () => {
+    handle.close();
+    await live.close();
+    await pool.end();
+  };
+  return { handle, stop };
+}

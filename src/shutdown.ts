@@ -1,0 +1,50 @@
+/** Stopping: by a signal or a failure, in the reverse order of starting, within a time that supervisors allow. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { describeError } from './terminal.ts';
+
+/** Supervisors send SIGKILL after 10 s. */
+const DEADLINE_MS = 9_500;
+
+export class Shutdown {
+  readonly #steps: (() => Promise<unknown>)[] = [];
+  readonly #requested = Promise.withResolvers<void>();
+  #isRequested = false;
+
+  constructor() {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (!this.#isRequested && process.stdout.isTTY) console.log('\nStopping …');
+        this.#isRequested = true;
+        this.#requested.resolve();
+      });
+    }
+  }
+
+  /** Resolves at the first SIGINT or SIGTERM. */
+  get requested(): Promise<void> {
+    return this.#requested.promise;
+  }
+
+  /** What to do when the process stops; what was added last is done first. */
+  add(step: () => Promise<unknown>): void {
+    this.#steps.push(step);
+  }
+
+  /** Ends a boot that a signal has interrupted. */
+  check(): void {
+    if (this.#isRequested) throw new Interrupted();
+  }
+
+  async run(): Promise<void> {
+    const deadline = setTimeout(() => process.exit(1), DEADLINE_MS);
+    for (const step of this.#steps.splice(0).reverse()) {
+      await step().catch((error: unknown) => console.error(describeError(error)));
+    }
+    clearTimeout(deadline);
+    // Libraries may keep timers for a moment; there is nothing left to wait for.
+    await delay(0);
+  }
+}
+
+/** Thrown to leave a boot early; not a failure. */
+export class Interrupted extends Error {}

@@ -1,0 +1,179 @@
+/** Executes steps: begin, do, complete, and on with what the engine hands back, as long as the branch goes on. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine.ts';
+import { FlowgresError } from '../errors.ts';
+import { stepSeconds, steps } from '../metrics.ts';
+import { executeNode } from '../nodes/registry.ts';
+import { type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
+
+const RETRY_DELAY_MS = { first: 100, longest: 2_000 };
+
+/** The run has ended, or another worker has taken over: whatever the attempt comes to is of no interest. */
+const POINTLESS = Symbol('pointless');
+/** This process stops before the attempt has finished. */
+const HANDED_BACK = Symbol('handed back');
+
+interface RunningAttempt {
+  ref: AttemptRef;
+  controller: AbortController;
+}
+
+/** The attempts that this process is making. */
+export class Attempts {
+  readonly #engine: Engine;
+  readonly #config: NodeConfig;
+  readonly #running = new Map<string, RunningAttempt>();
+  readonly #stopped = new AbortController();
+  #stopping = false;
+
+  constructor(engine: Engine, config: NodeConfig) {
+    this.#engine = engine;
+    this.#config = config;
+  }
+
+  /** What heartbeats report. */
+  running(): AttemptRef[] {
+    return [...this.#running.values()].map(({ ref }) => ref);
+  }
+
+  /** Aborts the attempts that a heartbeat was told about. */
+  abort(refs: StepRef[]): void {
+    for (const ref of refs) this.#running.get(keyOf(ref))?.controller.abort(POINTLESS);
+  }
+
+  /** Begins no further step; attempts that run go on. */
+  beginStopping(): void {
+    this.#stopping = true;
+  }
+
+  /** Gives back to the queue what still runs. */
+  async handBack(): Promise<void> {
+    this.beginStopping();
+    const refs = this.running();
+    for (const { controller } of this.#running.values()) controller.abort(HANDED_BACK);
+    this.#stopped.abort();
+    if (refs.length) await this.#engine.releaseSteps(refs);
+  }
+
+  /**
+   * Executes a queued step and the steps after it that need no job of their own. It fails only when the database stays
+   * out of reach until this process stops; what goes wrong in a step is recorded in its run.
+   */
+  async execute(step: StepRef): Promise<void> {
+    let task = await this.#begin(step);
+    while (task) {
+      if (this.#stopping) return this.#release(task);
+      const running = this.#enter(task);
+      try {
+        const result = await this.#attempt(task, running.controller);
+        task = result ? await this.#complete(result) : null;
+      } finally {
+        if (this.#running.get(keyOf(running.ref)) === running) this.#running.delete(keyOf(running.ref));
+      }
+    }
+  }
+
+  #enter(task: StepTask): RunningAttempt {
+    const { runId, node, attempt } = task;
+    const running = { ref: { runId, node, attempt }, controller: new AbortController() };
+    this.#running.set(keyOf(running.ref), running);
+    return running;
+  }
+
+  async #begin(step: StepRef): Promise<StepTask | null> {
+    const answer = await this.#untilAnswered(step, () => this.#engine.beginStep(step));
+    return answer?.task ?? null;
+  }
+
+  async #complete(result: StepResult): Promise<StepTask | null> {
+    const answer = await this.#untilAnswered(result, () => this.#engine.completeStep(result));
+    return answer?.next ?? null;
+  }
+
+  async #release({ runId, node, attempt }: StepTask): Promise<void> {
+    await this.#engine.releaseSteps([{ runId, node, attempt }]);
+  }
+
+  /** The result of an attempt; null when nobody waits for it any more. */
+  async #attempt(task: StepTask, controller: AbortController): Promise<StepResult | null> {
+    const { runId, node, attempt, type, timeoutMs } = task;
+    const timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), timeoutMs);
+    const startedAt = performance.now();
+    const described = (outcome: string) => {
+      const ms = Math.round(performance.now() - startedAt);
+      steps.inc({ type, outcome });
+      stepSeconds.observe({ type }, ms / 1_000);
+      return { runId, node, attempt, ms };
+    };
+    try {
+      const { port, output } = await unlessAborted(this.#executeNode(task, controller.signal), controller.signal);
+      return { ...described('succeeded'), ok: true, ...(port === undefined ? {} : { port }), output };
+    } catch (error) {
+      const reason: unknown = controller.signal.aborted ? controller.signal.reason : error;
+      if (reason === POINTLESS || reason === HANDED_BACK) {
+        described('aborted');
+        return null;
+      }
+      return { ...described('failed'), ok: false, error: describeFailure(reason) };
+    } finally {
+      clearTimeout(timeout);
+    }
+  }
+
+  #executeNode(task: StepTask, signal: AbortSignal): ReturnType<typeof executeNode> {
+    const { organizationId, runId, node } = task;
+    return executeNode(task.type, {
+      properties: task.properties,
+      input: task.input,
+      signal,
+      idempotencyKey: task.idempotencyKey,
+      credentials: task.credentials ?? {},
+      config: this.#config,
+      log: (level, message, context) => this.#engine.appendLog({ organizationId, runId, node, level, message, context }),
+    });
+  }
+
+  /** A request that the database cannot digest ends the run, so that no worker tries again. */
+  async #untilAnswered<Answer>({ runId }: StepRef, call: () => Promise<Answer>): Promise<Answer | null> {
+    try {
+      return await this.#patiently(call);
+    } catch (error) {
+      if (!(error instanceof FlowgresError)) throw error;
+      await this.#patiently(() => this.#engine.failRun(runId, 'POISON', error.message));
+      return null;
+    }
+  }
+
+  /** Repeats a call while the database is out of reach; nobody else can take the step over meanwhile. */
+  async #patiently<Answer>(call: () => Promise<Answer>): Promise<Answer> {
+    for (let wait = RETRY_DELAY_MS.first; ; wait = Math.min(wait * 2, RETRY_DELAY_MS.longest)) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!(error instanceof FlowgresError) || error.code !== 'UNAVAILABLE') throw error;
+        await delay(wait * (0.5 + Math.random()), undefined, { signal: this.#stopped.signal });
+      }
+    }
+  }
+}
+
+function keyOf({ runId, node }: StepRef): string {
+  return `${runId}/${node}`;
+}
+
+function timedOut(timeoutMs: number): NodeError {
+  return new NodeError('TIMEOUT', `The attempt took longer than ${timeoutMs} ms.`, { retryable: true });
+}
+
+/** `work`, or the signal's reason as soon as it aborts: a node that does not listen to the signal holds nobody up. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  work.catch(() => undefined);
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}

@@ -1,0 +1,192 @@
+/** A worker: takes jobs, executes steps, tells that it lives, and keeps what died moving. */
+import { EventEmitter } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
+import type pg from 'pg';
+import { z } from 'zod';
+import { Engine, createEnginePool } from '../engine.ts';
+import { watchPool } from '../metrics.ts';
+import type { NodeConfig } from '../nodes/types.ts';
+import { Attempts } from './attempts.ts';
+import { every } from './every.ts';
+
+export interface WorkerOptions {
+  /** Connection string of flowgres_worker: a direct one, since it listens for jobs. */
+  connectionString: string;
+  /** Steps that run at a time; they wait for the network most of the time. */
+  concurrency?: number;
+  nodes?: NodeConfig;
+  /** How long stopping waits for running attempts before it hands them back, in milliseconds. */
+  graceMs?: number;
+  /** Where trouble is told; the process's standard error when not given. */
+  onProblem?: (message: string, error: unknown) => void;
+}
+
+export interface RunningWorker {
+  /** Identity in engine.workers. */
+  id: string;
+  /** Takes no more jobs, lets running attempts finish for a while, and hands back the rest. */
+  stop(): Promise<void>;
+}
+
+const HEARTBEAT_MS = 2_500;
+const RECONCILE_MS = 10_000;
+const POLL_MS = 1_000;
+const RESTART_MS = 1_000;
+const LAST_WORDS_MS = 3_000;
+/** Jobs that wait in this process longer than that go back, for workers that are free. */
+const LOCAL_QUEUE_TTL_MS = 5_000;
+/** Heartbeats in a row before this worker judges others: after an outage everybody looks dead for a moment. */
+const HEARTBEATS_BEFORE_RECONCILE = 2;
+/** As many rows as one pass of the reconciler may handle. */
+const RECONCILE_LIMIT = 1_000;
+
+const payloadShape = z.object({ runId: z.string(), node: z.string() });
+
+/** Starts a worker. It survives the loss of the database; only the first connection must succeed. */
+export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
+  const worker = new Worker(options);
+  await worker.start();
+  return { id: worker.id, stop: () => worker.stop() };
+}
+
+class Worker {
+  readonly #options: Required<WorkerOptions>;
+  readonly #pool: pg.Pool;
+  readonly #engine: Engine;
+  readonly #attempts: Attempts;
+  readonly #timers: { stop(): void }[] = [];
+  #runner: Promise<Runner> | undefined;
+  #jobPool: string | null = null;
+  #stopping: Promise<void> | undefined;
+  #heartbeats = 0;
+
+  constructor(options: WorkerOptions) {
+    this.#options = {
+      concurrency: 100,
+      nodes: { httpAllow: [] },
+      graceMs: 5_000,
+      onProblem: (message, error) => console.error(message, error),
+      ...options,
+    };
+    this.#pool = createEnginePool(this.#options.connectionString, 'flowgres worker');
+    this.#engine = new Engine(this.#pool);
+    this.#attempts = new Attempts(this.#engine, this.#options.nodes);
+    watchPool('worker', this.#pool);
+  }
+
+  get id(): string {
+    return this.#engine.workerId;
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#engine.heartbeat([], null);
+      this.#runner = this.#takeJobs();
+      await this.#runner;
+    } catch (error) {
+      await this.#pool.end();
+      throw error;
+    }
+    // What died with an earlier process need not wait for the first turn.
+    void this.#reconcile();
+    this.#timers.push(
+      every(HEARTBEAT_MS, () => this.#heartbeat()),
+      every(RECONCILE_MS, async () => {
+        if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
+      }),
+    );
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#attempts.beginStopping();
+    const stopped = this.#stopRunner();
+    const grace = new AbortController();
+    await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
+    grace.abort();
+    for (const timer of this.#timers) timer.stop();
+    await this.#attempts.handBack().catch((error: unknown) => this.#options.onProblem('Steps were not handed back.', error));
+    // Without a database graphile-worker would try for minutes to tell it which jobs are free again; the reconciler will know.
+    await Promise.race([stopped.then(() => this.#pool.end()), delay(LAST_WORDS_MS, undefined, { ref: false })]);
+  }
+
+  async #stopRunner(): Promise<void> {
+    try {
+      const runner = await this.#runner;
+      await runner?.stop();
+    } catch {
+      // It has stopped already, or it was being restarted.
+    }
+  }
+
+  /** Runs graphile-worker, and runs it again when it gives up, as it does after a long loss of the database. */
+  async #takeJobs(): Promise<Runner> {
+    const events: WorkerEvents = new EventEmitter();
+    events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
+      this.#jobPool = workerPool.id;
+    });
+    const runner = await run({
+      pgPool: this.#pool,
+      events,
+      logger: this.#logger(),
+      taskList: { run_step: (payload) => this.#attempts.execute(payloadShape.parse(payload)) },
+      parsedCronItems: [],
+      noHandleSignals: true,
+      preset: {
+        worker: {
+          concurrentJobs: this.#options.concurrency,
+          pollInterval: POLL_MS,
+          localQueue: { size: 500, ttl: LOCAL_QUEUE_TTL_MS },
+          completeJobBatchDelay: 0,
+          failJobBatchDelay: 0,
+        },
+      },
+    });
+    void this.#restartAfter(runner);
+    return runner;
+  }
+
+  async #restartAfter(runner: Runner): Promise<void> {
+    await runner.promise.catch((error: unknown) => this.#options.onProblem('Taking jobs failed.', error));
+    while (!this.#stopping) {
+      try {
+        await delay(RESTART_MS);
+        if (this.#stopping) return;
+        this.#runner = this.#takeJobs();
+        await this.#runner;
+        return;
+      } catch (error) {
+        this.#options.onProblem('Taking jobs failed.', error);
+      }
+    }
+  }
+
+  async #heartbeat(): Promise<void> {
+    try {
+      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool));
+      this.#heartbeats += 1;
+    } catch (error) {
+      this.#heartbeats = 0;
+      this.#options.onProblem('A heartbeat failed.', error);
+    }
+  }
+
+  async #reconcile(): Promise<void> {
+    try {
+      while ((await this.#engine.reconcile()).length >= RECONCILE_LIMIT && !this.#stopping);
+    } catch (error) {
+      this.#options.onProblem('The reconciler failed.', error);
+    }
+  }
+
+  #logger(): GraphileLogger {
+    return new Logger(() => (level, message, meta) => {
+      if (level === 'error') this.#options.onProblem(message, meta?.['error']);
+    });
+  }
+}

@@ -1,0 +1,124 @@
+/** The worker's side of the engine, one SQL call at a time: what a test says is what happens, in that order. */
+import { randomUUID } from 'node:crypto';
+import type { TestDatabase } from './database.ts';
+import type { TestOrganization } from './factory.ts';
+
+export interface Answer {
+  run_id: string | null;
+  status: string | null;
+  output: unknown;
+  response: unknown;
+  error: { code: string; message: string; node?: string } | null;
+  duplicate: boolean;
+}
+
+export interface Task {
+  runId: string;
+  node: string;
+  attempt: number;
+  properties: Record<string, unknown>;
+  idempotencyKey: string;
+  input: unknown;
+  timeoutMs: number;
+}
+
+export interface LoggedEvent {
+  seq: number;
+  type: string;
+  payload: Record<string, unknown>;
+}
+
+/** Calls the engine as the roles that do so in production: starts as the intake, steps as the worker. */
+export class Driver {
+  readonly worker = randomUUID();
+  private readonly db: TestDatabase;
+
+  constructor(db: TestDatabase) {
+    this.db = db;
+  }
+
+  /** Starts a batch, in the order of the requests. */
+  async startAll(requests: Record<string, unknown>[]): Promise<Answer[]> {
+    const { rows } = await this.db
+      .pool('flowgres_intake')
+      .query<Answer>('select * from engine.start_runs($1) order by index', [JSON.stringify(requests)]);
+    return rows;
+  }
+
+  async start(organization: TestOrganization, workflow: { id: string }, input: unknown = {}, more: Record<string, unknown> = {}): Promise<Answer> {
+    const answers = await this.startAll([{ organizationId: organization.id, workflowId: workflow.id, input, ...more }]);
+    return answers[0]!;
+  }
+
+  /** Takes the job of a step; null when there is nothing to do about it. */
+  async begin(runId: string | null, node: string): Promise<Task | null> {
+    const { rows } = await this.asWorker<{ task: Task | null }>('select * from engine.begin_steps($1, $2)', [[{ runId, node }]]);
+    return rows[0]!.task;
+  }
+
+  async complete(task: Task, output: unknown, port?: string): Promise<Completion> {
+    return this.report({ ...resultOf(task), ok: true, output, ...(port ? { port } : {}) });
+  }
+
+  async fail(task: Task, error: Record<string, unknown>): Promise<Completion> {
+    return this.report({ ...resultOf(task), ok: false, error });
+  }
+
+  /** Begins a step and completes it at once. */
+  async finish(runId: string | null, node: string, output: unknown): Promise<Completion> {
+    const task = await this.begin(runId, node);
+    if (!task) throw new Error(`step ${node} has nothing to do`);
+    return this.complete(task, output);
+  }
+
+  async report(result: Record<string, unknown>): Promise<Completion> {
+    const { rows } = await this.asWorker<Completion>('select * from engine.complete_steps($1, $2)', [[result]]);
+    return rows[0]!;
+  }
+
+  async reconcile(): Promise<{ action: string; run_id: string; node: string | null }[]> {
+    return (await this.db.pool('flowgres_worker').query('select * from engine.reconcile()')).rows;
+  }
+
+  async run(runId: string | null): Promise<{ status: string; error: { code: string } | null; finished_at: Date | null }> {
+    return (await this.db.admin.query('select * from workflow_runs where id = $1', [runId])).rows[0];
+  }
+
+  /** What expressions of the run's end saw: the output in its last event. */
+  async output(runId: string | null): Promise<unknown> {
+    return (await this.log(runId)).at(-1)?.payload['output'];
+  }
+
+  async log(runId: string | null): Promise<LoggedEvent[]> {
+    return (await this.db.admin.query<LoggedEvent>('select seq, type, payload from workflow_events where run_id = $1 order by seq', [runId])).rows;
+  }
+
+  /** The log in short: `run.created`, `step.succeeded a`, … */
+  async story(runId: string | null): Promise<string[]> {
+    return (await this.log(runId)).map(({ type, payload }) => (type.startsWith('step.') ? `${type} ${payload['node']}` : type));
+  }
+
+  async openSteps(runId: string | null): Promise<{ node: string; state: string; attempt: number; run_at: Date }[]> {
+    return (await this.db.admin.query('select * from engine.open_steps where run_id = $1 order by node', [runId])).rows;
+  }
+
+  /** Stops the engine's clock at a moment; null lets it run again. */
+  async freeze(at: Date | null): Promise<void> {
+    await this.db.admin.query('delete from private.test_mode');
+    if (at) await this.db.admin.query('insert into private.test_mode (frozen_at) values ($1)', [at]);
+  }
+
+  private asWorker<R extends object>(text: string, [batch]: [unknown]) {
+    return this.db.pool('flowgres_worker').query<R>(text, [JSON.stringify(batch), this.worker]);
+  }
+}
+
+export interface Completion {
+  outcome: 'recorded' | 'stale';
+  status: string | null;
+  next: Task | null;
+}
+
+function resultOf(task: Task) {
+  return { runId: task.runId, node: task.node, attempt: task.attempt, ms: 1 };
+}

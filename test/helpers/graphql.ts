@@ -1,0 +1,90 @@
+/** A GraphQL server on a free port, and clients of it as users have them: HTTP, and the graphql-ws client. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Client, createClient } from 'graphql-ws';
+import { afterAll } from 'vitest';
+import { WebSocket } from 'ws';
+import { type GraphqlOptions, createGraphql } from '../../src/server/graphql.ts';
+import type { TestDatabase } from './database.ts';
+
+export interface GraphqlError {
+  message: string;
+  path?: (string | number)[];
+  extensions?: { code?: string; hint?: string; details?: Record<string, unknown>; errorId?: string };
+}
+
+export interface GraphqlAnswer {
+  status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: a test asserts on the shape that it asked for
+  data: any;
+  errors?: GraphqlError[];
+}
+
+export interface TestServer {
+  url: string;
+  /** What clients were not told. */
+  logged: { errorId: string; message: string; [key: string]: unknown }[];
+  /** Asks with a token, or anonymously with null. */
+  query(token: string | null, query: string, variables?: Record<string, unknown>): Promise<GraphqlAnswer>;
+  /** As `query`, but returns the data and throws when there are errors. */
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  data(token: string | null, query: string, variables?: Record<string, unknown>): Promise<any>;
+  /** A graphql-ws client that does not reconnect by itself. */
+  subscribe(token: string | null): Client;
+  close(): Promise<void>;
+}
+
+const open = new Set<TestServer>();
+afterAll(async () => {
+  await Promise.all([...open].map((server) => server.close()));
+});
+
+export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOptions> = {}): Promise<TestServer> {
+  const logged: TestServer['logged'] = [];
+  const graphql = await createGraphql({ connectionString: db.url('flowgres_api'), logError: (entry) => logged.push(entry), ...options });
+  const http = createServer((request, response) => graphql.handle(request, response));
+  http.on('upgrade', (request, socket, head) => graphql.upgrade(request, socket, head));
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  const address = `127.0.0.1:${(http.address() as AddressInfo).port}`;
+  const url = `http://${address}/graphql`;
+  const clients = new Set<Client>();
+
+  const query: TestServer['query'] = async (token, text, variables) => {
+    const response = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
+      body: JSON.stringify({ query: text, variables }),
+    });
+    return { status: response.status, ...((await response.json()) as Omit<GraphqlAnswer, 'status'>) };
+  };
+  const server: TestServer = {
+    url,
+    logged,
+    query,
+    async data(token, text, variables) {
+      const { data, errors } = await query(token, text, variables);
+      if (errors) throw new Error(JSON.stringify(errors));
+      return data;
+    },
+    subscribe(token) {
+      const client = createClient({
+        url: `ws://${address}/graphql`,
+        webSocketImpl: WebSocket,
+        retryAttempts: 0,
+        lazyCloseTimeout: 0,
+        ...(token ? { connectionParams: { authorization: `Bearer ${token}` } } : {}),
+      });
+      clients.add(client);
+      return client;
+    },
+    async close() {
+      if (!open.delete(server)) return;
+      await Promise.all([...clients].map((client) => client.dispose()));
+      await graphql.release();
+      http.closeAllConnections();
+      await new Promise((resolve) => http.close(resolve));
+    },
+  };
+  open.add(server);
+  return server;
+}

@@ -1,0 +1,87 @@
+/** What tests of partitions need: a clock that stands still, tables to cut, runs and events at any time. */
+import { type TestDatabase, createTestDatabase } from './database.ts';
+import { createOrganization } from './factory.ts';
+
+/** Stops engine.now() at a time, for all connections. */
+export async function freezeClock(db: TestDatabase, at: string): Promise<void> {
+  await db.admin.query(
+    `insert into private.test_mode (frozen_at) values ($1)
+     on conflict (only_row) do update set frozen_at = excluded.frozen_at`,
+    [at],
+  );
+}
+
+/** A database whose clock stands at a time. */
+export async function databaseAt(at: string): Promise<TestDatabase> {
+  const db = await createTestDatabase();
+  await freezeClock(db, at);
+  return db;
+}
+
+/** An empty table `readings` of flowgres_owner, cut by `key`, under management with the given arguments. */
+export async function manageReadings(db: TestDatabase, policy = '', key = 'ts timestamptz'): Promise<void> {
+  const column = key.split(' ')[0];
+  await db.admin.query(`
+    set role flowgres_owner;
+    create table public.readings (
+      id bigserial, ${key} not null, value int constraint readings_value_check check (value >= 0),
+      constraint readings_pkey primary key (id, ${column})
+    ) partition by range (${column});
+    create index readings_value_idx on public.readings (value) where value > 0;
+    alter table public.readings enable row level security;
+    reset role;
+    select partitions.manage('public.readings'${policy && `, ${policy}`})`);
+}
+
+/** The names of a table's partitions with their bounds, as the catalog has them. */
+export async function partitionsOf(db: TestDatabase, parent: string): Promise<string[]> {
+  const { rows } = await db.admin.query<{ line: string }>(
+    `select format('%s %s %s', name, to_char(lower at time zone 'UTC', 'YYYY-MM-DD'), to_char(upper at time zone 'UTC', 'YYYY-MM-DD')) as line
+     from partitions.of($1)`,
+    [parent],
+  );
+  return rows.map(({ line }) => line);
+}
+
+/** The rows of a query, each with its values in one line. */
+export async function lines(db: TestDatabase, query: string, values: unknown[] = []): Promise<string[]> {
+  const { rows } = await db.admin.query({ text: query, values, rowMode: 'array' });
+  return rows.map((row: unknown[]) => row.map((value) => value ?? '-').join(' '));
+}
+
+export interface Log {
+  organizationId: string;
+  /** Inserts a run whose id has the time, with an event at each of the times. Returns its id. */
+  addRun(at: string, events?: string[], status?: string): Promise<string>;
+}
+
+/** Somewhere to write runs and events to, without the engine. */
+export async function createLog(db: TestDatabase): Promise<Log & { organization: Awaited<ReturnType<typeof createOrganization>> }> {
+  const organization = await createOrganization(db);
+  const { rows } = await db.admin.query<{ id: string }>(
+    `with workflow as (
+       insert into workflows (organization_id, name, definition) values ($1, 'Test', '{}') returning organization_id, id
+     )
+     insert into workflow_versions (organization_id, workflow_id, version, definition)
+     select organization_id, id, 1, '{}' from workflow returning workflow_id as id`,
+    [organization.id],
+  );
+  const addRun: Log['addRun'] = async (at, events = [at], status = 'success') => {
+    const { rows: runs } = await db.admin.query<{ id: string }>(
+      `with run as (
+         insert into workflow_runs (id, organization_id, workflow_id, version, mode, status, started_at, finished_at)
+         select engine.uuid_v7($3), $1, $2, 1, 'api', $5::text, $3,
+           case when $5::text in ('success', 'error', 'canceled') then (select max(t) from unnest($4::timestamptz[]) as t) end
+         returning organization_id, id
+       ), events as (
+         insert into workflow_events (organization_id, run_id, seq, ts, type, payload)
+         select run.organization_id, run.id, e.seq, e.ts, 'test', '{}'
+         from run, unnest($4::timestamptz[]) with ordinality as e (ts, seq)
+       )
+       select id from run`,
+      [organization.id, rows[0]!.id, at, events, status],
+    );
+    return runs[0]!.id;
+  };
+  return { organization, organizationId: organization.id, addRun };
+}

@@ -1,0 +1,176 @@
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
+import { Driver } from '../../helpers/driver.ts';
+import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
+
+let db: TestDatabase;
+let acme: TestOrganization;
+let engine: Driver;
+beforeAll(async () => {
+  db = await createTestDatabase();
+  acme = await createOrganization(db);
+  engine = new Driver(db);
+});
+beforeEach(() => engine.freeze(null));
+
+const trigger = { id: 'start', type: 'apiTrigger' };
+const call = { id: 'a', type: 'httpRequest', properties: { url: 'https://example.com' } };
+
+async function startCall(settings: Record<string, unknown> = {}) {
+  const workflow = await publishWorkflow(acme, { ...chain(trigger, call), settings });
+  return (await engine.start(acme, workflow)).run_id;
+}
+
+/** The wake-ups that wait in the queue for a step. */
+async function jobs(runId: string | null): Promise<number> {
+  const { rows } = await db.admin.query<{ count: number }>(
+    `select count(*)::int from graphile_worker._private_jobs where payload ->> 'runId' = $1`,
+    [runId],
+  );
+  return rows[0]!.count;
+}
+
+const expireLease = (runId: string | null) =>
+  db.admin.query(`update engine.open_steps set lease_until = now() - interval '1 second' where run_id = $1`, [runId]);
+
+describe('a step whose worker died', () => {
+  test('goes back to the queue with a new job, without using up an attempt of maxAttempts', async () => {
+    const runId = await startCall({ maxRetries: 0 });
+    const lost = await engine.begin(runId, 'a');
+    await expireLease(runId);
+    const before = await jobs(runId);
+    expect(await engine.reconcile()).toContainEqual({ action: 'requeue', run_id: runId, node: 'a' });
+    expect(await jobs(runId)).toBe(before + 1);
+    const again = await engine.begin(runId, 'a');
+    expect(again).toMatchObject({ attempt: 2, idempotencyKey: lost!.idempotencyKey });
+    expect(await engine.complete(lost!, 'zombie')).toMatchObject({ outcome: 'stale' });
+    expect(await engine.complete(again!, 'fine')).toMatchObject({ outcome: 'recorded', status: 'success' });
+  });
+
+  test('fails with POISON at the fifth death', async () => {
+    const runId = await startCall();
+    for (let death = 1; death <= 5; death += 1) {
+      expect(await engine.begin(runId, 'a')).toMatchObject({ attempt: death });
+      await expireLease(runId);
+      await engine.reconcile();
+    }
+    expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'POISON', node: 'a' } });
+  });
+
+  test('keeps its lease while heartbeats come', async () => {
+    const runId = await startCall();
+    const task = await engine.begin(runId, 'a');
+    await expireLease(runId);
+    const { rows } = await db
+      .pool('flowgres_worker')
+      .query('select * from engine.heartbeat($1, $2)', [engine.worker, JSON.stringify([{ runId, node: 'a', attempt: task!.attempt }])]);
+    expect(rows).toEqual([]);
+    expect(await engine.reconcile()).not.toContainEqual({ action: 'requeue', run_id: runId, node: 'a' });
+  });
+});
+
+test('a heartbeat names the attempts to abort: canceled, or taken over', async () => {
+  const runId = await startCall();
+  const task = await engine.begin(runId, 'a');
+  await acme.user.query('select cancel_run($1)', [runId]);
+  const { rows } = await db
+    .pool('flowgres_worker')
+    .query('select * from engine.heartbeat($1, $2)', [engine.worker, JSON.stringify([{ runId, node: 'a', attempt: task!.attempt }])]);
+  expect(rows).toEqual([{ run_id: runId, node: 'a' }]);
+});
+
+test('a worker that shuts down hands its steps back at no cost', async () => {
+  const runId = await startCall({ maxRetries: 0 });
+  const task = await engine.begin(runId, 'a');
+  await db
+    .pool('flowgres_worker')
+    .query('select engine.release_steps($1, $2)', [engine.worker, JSON.stringify([{ runId, node: 'a', attempt: task!.attempt }])]);
+  expect(await engine.openSteps(runId)).toMatchObject([{ state: 'queued' }]);
+  expect(await engine.begin(runId, 'a')).toMatchObject({ attempt: 2 });
+});
+
+test('the jobs of a dead worker are unlocked for others', async () => {
+  const runId = await startCall();
+  await db.pool('flowgres_worker').query(`select * from engine.heartbeat($1, '[]', 'pool-1')`, [engine.worker]);
+  await db.admin.query(`update graphile_worker._private_jobs set locked_by = 'pool-1', locked_at = now() where payload ->> 'runId' = $1`, [runId]);
+  await db.admin.query(`update engine.workers set seen_at = now() - interval '16 seconds'`);
+  await engine.reconcile();
+  const { rows } = await db.admin.query(`select locked_by from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [runId]);
+  expect(rows).toEqual([{ locked_by: null }]);
+});
+
+test('a step whose job was lost gets another one, and never more than one of those', async () => {
+  const runId = await startCall();
+  await db.admin.query(`delete from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [runId]);
+  for (let pass = 1; pass <= 3; pass += 1) {
+    await db.admin.query(`update engine.open_steps set run_at = now() - interval '2 minutes' where run_id = $1`, [runId]);
+    expect(await engine.reconcile()).toContainEqual({ action: 'wake', run_id: runId, node: 'a' });
+  }
+  expect(await jobs(runId)).toBe(1);
+});
+
+test('a run past its deadline ends with DEADLINE', async () => {
+  const runId = await startCall({ deadlineMs: 60_000 });
+  await engine.freeze(new Date(Date.now() + 61_000));
+  expect(await engine.reconcile()).toContainEqual({ action: 'deadline', run_id: runId, node: null });
+  expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'DEADLINE' } });
+});
+
+describe('a wait', () => {
+  const startWait = async (properties: Record<string, unknown>) => {
+    const workflow = await publishWorkflow(acme, chain(trigger, { id: 'pause', type: 'wait', properties }, { id: 'end', type: 'noOp' }));
+    return engine.start(acme, workflow, { kept: true });
+  };
+
+  test('is reached in the start: the run waits, with a job at its time', async () => {
+    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
+    const { run_id, status } = await startWait({ seconds: 3600 });
+    expect(status).toBe('waiting');
+    expect((await engine.log(run_id)).at(-1)).toMatchObject({
+      type: 'step.waiting',
+      payload: { node: 'pause', kind: 'time', until: '2026-11-21T13:00:00.000000Z' },
+    });
+    const { rows } = await db.admin.query(`select run_at from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [run_id]);
+    expect(rows).toEqual([{ run_at: new Date('2026-11-21T13:00:00Z') }]);
+    await engine.freeze(null);
+    await acme.user.query('select cancel_run($1)', [run_id]);
+  });
+
+  test('fires at the first moment that is not before its time, and passes its input on', async () => {
+    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
+    const { run_id } = await startWait({ until: '2026-11-21T12:30:00Z' });
+    await engine.freeze(new Date('2026-11-21T12:29:59.999Z'));
+    expect(await engine.begin(run_id, 'pause')).toBeNull();
+    expect((await engine.run(run_id)).status).toBe('waiting');
+    await engine.freeze(new Date('2026-11-21T12:30:00Z'));
+    await engine.begin(run_id, 'pause');
+    expect(await engine.run(run_id)).toMatchObject({ status: 'success', finished_at: expect.any(Date) });
+    expect(await engine.output(run_id)).toEqual({ kept: true });
+  });
+
+  test('for a time that has passed fires at once', async () => {
+    const { run_id } = await startWait({ until: '2020-01-01T00:00:00Z' });
+    await engine.begin(run_id, 'pause');
+    expect((await engine.run(run_id)).status).toBe('success');
+  });
+
+  test('for what is not a time fails the step', async () => {
+    const answer = await startWait({ until: '{{ $.prev.kept }}' });
+    expect(answer).toMatchObject({ status: 'error', error: { code: 'INVALID_ARGUMENT', node: 'pause' } });
+  });
+});
+
+describe('cancel', () => {
+  test('ends the run at once; what still comes is stale; repeated it changes nothing', async () => {
+    const runId = await startCall();
+    const task = await engine.begin(runId, 'a');
+    await acme.user.query(`select cancel_run($1, 'wrong order')`, [runId]);
+    expect(await engine.run(runId)).toMatchObject({ status: 'canceled' });
+    expect((await engine.log(runId)).at(-1)).toMatchObject({ type: 'run.canceled', payload: { by: acme.userId, reason: 'wrong order' } });
+    const before = await engine.log(runId);
+    expect(await engine.complete(task!, 1)).toMatchObject({ outcome: 'stale', status: 'canceled' });
+    await acme.user.query('select cancel_run($1)', [runId]);
+    expect(await engine.log(runId)).toEqual(before);
+    expect(await engine.openSteps(runId)).toEqual([]);
+  });
+});

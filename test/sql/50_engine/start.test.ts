@@ -1,0 +1,104 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
+import { Driver } from '../../helpers/driver.ts';
+import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
+
+let db: TestDatabase;
+let acme: TestOrganization;
+let engine: Driver;
+let echo: TestWorkflow;
+beforeAll(async () => {
+  db = await createTestDatabase();
+  acme = await createOrganization(db);
+  engine = new Driver(db);
+  echo = await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'noOp' }));
+});
+
+describe('an idempotency key', () => {
+  test('with the same input answers with the same run', async () => {
+    const first = await engine.start(acme, echo, { n: 1 }, { key: 'one' });
+    const second = await engine.start(acme, echo, { n: 1 }, { key: 'one' });
+    expect(second).toMatchObject({ run_id: first.run_id, status: 'success', duplicate: true });
+  });
+
+  test('with another input is a conflict and starts nothing', async () => {
+    await engine.start(acme, echo, { n: 1 }, { key: 'two' });
+    expect(await engine.start(acme, echo, { n: 2 }, { key: 'two' })).toMatchObject({ run_id: null, error: { code: 'CONFLICT' } });
+  });
+
+  test('twice in one batch starts one run', async () => {
+    const request = { organizationId: acme.id, workflowId: echo.id, input: {}, key: 'three' };
+    const [first, second] = await engine.startAll([request, request]);
+    expect(second).toMatchObject({ run_id: first!.run_id, duplicate: true });
+  });
+
+  test('starts one run from twenty callers at once', async () => {
+    const answers = await Promise.all(Array.from({ length: 20 }, () => engine.start(acme, echo, { n: 1 }, { key: 'crowd' })));
+    expect(new Set(answers.map((answer) => answer.run_id)).size).toBe(1);
+    expect(answers.filter((answer) => !answer.duplicate)).toHaveLength(1);
+  });
+
+  test('is free again after seven days', async () => {
+    const first = await engine.start(acme, echo, { n: 1 }, { key: 'old' });
+    await db.admin.query(`update engine.start_keys set expires_at = now() - interval '1 second' where key = 'old'`);
+    const second = await engine.start(acme, echo, { n: 2 }, { key: 'old' });
+    expect(second).toMatchObject({ duplicate: false, status: 'success' });
+    expect(second.run_id).not.toBe(first.run_id);
+  });
+
+  test('is not used up by a start that was refused', async () => {
+    const draft = await acme.user.query<{ id: string }>(`select id from create_workflow('Draft', $1)`, [
+      JSON.stringify(chain({ id: 'start', type: 'apiTrigger' })),
+    ]);
+    const workflow = { id: draft.rows[0]!.id };
+    expect(await engine.start(acme, workflow, {}, { key: 'early' })).toMatchObject({ error: { code: 'NOT_PUBLISHED' } });
+    await acme.user.query('select publish_workflow($1)', [workflow.id]);
+    expect(await engine.start(acme, workflow, {}, { key: 'early' })).toMatchObject({ status: 'success', duplicate: false });
+  });
+
+  test.each(['', 'x'.repeat(257)])('of a length that no key has is refused', async (key) => {
+    expect(await engine.start(acme, echo, {}, { key })).toMatchObject({ run_id: null, error: { code: 'INVALID_ARGUMENT' } });
+  });
+});
+
+describe('a start that cannot be', () => {
+  test('is answered with its own error while the others of its batch go on', async () => {
+    const good = { organizationId: acme.id, workflowId: echo.id, input: {} };
+    const answers = await engine.startAll([{ ...good, workflowId: acme.id }, good, {}, good]);
+    expect(answers.map((answer) => answer.error?.code ?? answer.status)).toEqual(['NOT_FOUND', 'success', 'INVALID_ARGUMENT', 'success']);
+  });
+
+  test('of a workflow of another organization does not find it', async () => {
+    const other = await createOrganization(db, 'Other');
+    expect(await engine.start(other, echo)).toMatchObject({ run_id: null, error: { code: 'NOT_FOUND' } });
+  });
+
+  test('with an input above 1 MiB is refused', async () => {
+    expect(await engine.start(acme, echo, { text: 'x'.repeat(1_100_000) })).toMatchObject({ error: { code: 'TOO_LARGE' } });
+  });
+
+  test.each([
+    { organizationId: 'not a uuid' },
+    { mode: 'nonsense' },
+    { trigger: 'nobody' },
+    { version: 'latest' },
+    { version: 99 },
+    { metadata: [] },
+    { startedBy: 'me' },
+  ])('because of $0 is an error of the request', async (wrong) => {
+    const answer = await engine.start(acme, echo, {}, wrong);
+    expect(answer).toMatchObject({ run_id: null, error: { code: expect.stringMatching(/^(INVALID_ARGUMENT|NOT_FOUND|NOT_PUBLISHED)$/) } });
+  });
+});
+
+test('a run stays on the version it was started with', async () => {
+  const effect = (path: string) =>
+    chain({ id: 'start', type: 'apiTrigger' }, { id: 'call', type: 'httpRequest', properties: { url: `https://example.com/${path}` } });
+  const workflow = await publishWorkflow(acme, effect('one'));
+  const { run_id } = await engine.start(acme, workflow);
+  await acme.user.query('select save_workflow(id => $1, definition => $2, expected_revision => 1)', [workflow.id, JSON.stringify(effect('two'))]);
+  await acme.user.query('select publish_workflow($1)', [workflow.id]);
+  expect(await engine.begin(run_id, 'call')).toMatchObject({ properties: { url: 'https://example.com/one' } });
+  const later = await engine.start(acme, workflow);
+  expect(await engine.begin(later.run_id, 'call')).toMatchObject({ properties: { url: 'https://example.com/two' } });
+});
