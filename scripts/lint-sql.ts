@@ -38,6 +38,7 @@ export async function lintFile(file: string, sql: string): Promise<Problem[]> {
   if (!file.endsWith('index.sql')) lintKind(sql, report);
   lintLines(sql, tokens, report);
   lintWords(tokens, report);
+  lintBackslashes(tokens, report);
   lintDefiners(sql, tokens, report);
   lintDynamicSql(tokens, report);
   try {
@@ -83,6 +84,14 @@ function lintLines(sql: string, tokens: Token[], report: Report): void {
 function lintWords(tokens: Token[], report: Report): void {
   for (const token of tokens) {
     if (token.kind === 'word' && /[A-Z]/.test(token.text) && !CAPITALS.test(token.text)) report(token.line, `${token.text} is written in lower case`);
+  }
+}
+
+/** graphile-migrate reads a backslash before a quote as an escape, which it is not: `commit` would fail. */
+function lintBackslashes(tokens: Token[], report: Report): void {
+  for (const token of tokens) {
+    const isPlain = token.kind === 'string' && token.text.startsWith("'");
+    if (isPlain && /(?<!\\)(?:\\\\)*\\'/.test(token.text)) report(token.line, 'writes a backslash before a quote as chr(92)');
   }
 }
 

@@ -150,7 +150,7 @@ export class Engine {
   }
 
   /** Tells that this worker lives and what it executes. Resolves to the steps whose attempts have become pointless. */
-  async heartbeat(running: AttemptRef[], jobPool: string | null): Promise<StepRef[]> {
+  async heartbeat(running: AttemptRef[], jobPool: string | null = null): Promise<StepRef[]> {
     const { rows } = await this.#ask(
       'heartbeat',
       'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)',

@@ -99,8 +99,9 @@ create or replace function partitions.qualified(p_parent regclass, p_partition t
   language sql
   stable
 as $$
-  select format('%I.%I', c.relnamespace::regnamespace::name, p_partition)
+  select format('%I.%I', n.nspname, p_partition)
   from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
   where c.oid = p_parent
 $$;
 

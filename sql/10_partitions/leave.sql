@@ -14,10 +14,11 @@ declare
   v_follower record;
 begin
   for v_follower in
-    select c.relnamespace::regnamespace::name as schema, c.relname as name, p.retire_key, a.attname as key,
+    select n.nspname as schema, c.relname as name, p.retire_key, a.attname as key,
       partitions.bound(p.key_kind, coalesce(staying.since, p_action.lower)) as since
     from partitions.policies as p
     join pg_class as c on c.oid = p.parent
+    join pg_namespace as n on n.oid = c.relnamespace
     join pg_partitioned_table as t on t.partrelid = p.parent
     join pg_attribute as a on a.attrelid = p.parent and a.attnum = t.partattrs[0]
     cross join lateral (

@@ -116,9 +116,10 @@ begin
     return null;
   end if;
   -- The guard runs with the owner's rights, so it must be the owner's.
-  select f.pronamespace::regnamespace::name as schema, f.proname as name
+  select n.nspname as schema, f.proname as name
   into v_guard
   from pg_proc as f
+  join pg_namespace as n on n.oid = f.pronamespace
   join pg_class as c on c.oid = p_policy.parent and c.relowner = f.proowner
   where f.oid = to_regprocedure(p_policy.guard || '(timestamptz, timestamptz)');
   if not found then

@@ -238,20 +238,22 @@ create or replace function engine.compile_plan(
   stable
 as $$
 declare
-  v_count constant int := jsonb_array_length(p_definition -> 'nodes');
-  v_edges record := engine.graph_edges(p_definition);
+  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  v_definition constant jsonb := p_definition || '{}';
+  v_count constant int := jsonb_array_length(v_definition -> 'nodes');
+  v_edges record := engine.graph_edges(v_definition);
   v_order constant int[] := engine.sort_graph(v_count, v_edges.sources, v_edges.targets);
   v_ids constant text[] := array(
-    select p_definition -> 'nodes' -> (o.node - 1) ->> 'id'
+    select v_definition -> 'nodes' -> (o.node - 1) ->> 'id'
     from unnest(v_order) with ordinality as o (node, place)
     order by o.place
   );
   v_compiled record;
   v_variables text[];
 begin
-  settings := engine.settings_of(p_definition);
+  settings := engine.settings_of(v_definition);
   for v_place in 1 .. v_count loop
-    v_compiled := engine.compile_node(p_definition, p_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids);
+    v_compiled := engine.compile_node(v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids);
     nodes := nodes || v_compiled.node;
     v_variables := v_variables || v_compiled.variables;
   end loop;

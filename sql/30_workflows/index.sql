@@ -21,4 +21,8 @@
 --!include 30_workflows/run_pure.sql
 --!include 30_workflows/graph.sql
 --!include 30_workflows/compile.sql
+--!include 30_workflows/definition_schema.sql
+--!include 30_workflows/validate_nodes.sql
+--!include 30_workflows/validate_graph.sql
 --!include 30_workflows/validate.sql
+--!include 30_workflows/policies.sql

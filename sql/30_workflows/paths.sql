@@ -13,7 +13,7 @@ as $$
   select case
     when left(p_token, 1) <> '''' or length(p_token) < 2 then p_token
     else '"' || regexp_replace(
-      replace(substr(p_token, 2, length(p_token) - 2), '\''', ''''), '((?:[^"\\]|\\.)*)"', '\1\\"', 'g'
+      replace(substr(p_token, 2, length(p_token) - 2), chr(92) || '''', ''''), '((?:[^"\\]|\\.)*)"', '\1\\"', 'g'
     ) || '"'
   end
 $$;
@@ -80,10 +80,11 @@ $$;
 -- What is wrong with `.name` or `.name(…)`; p_next are the tokens after the name.
 create or replace function engine.accessor_problem(p_name text, p_next text[])
   returns text
-  language sql
+  language plpgsql
   immutable
 as $$
-  select case
+begin
+  return case
     when p_name ~ '^\d' then format('write the key %s in double quotes', p_name)
     when p_next[1] is distinct from '(' then null
     when p_name in ('type', 'size', 'double', 'ceiling', 'floor', 'abs', 'keyvalue') then
@@ -95,16 +96,18 @@ as $$
     when left(p_next[2], 1) is distinct from '"' or p_next[3] is distinct from ')'
       then 'datetime() takes one template in quotes'
     when p_next[2] ~* 'TZ(?![HM])|OF' then 'a datetime template writes a time zone as TZH:TZM'
-  end
+  end;
+end
 $$;
 
 -- What is wrong with a word that is no accessor; p_next are the tokens after it.
 create or replace function engine.word_problem(p_word text, p_first boolean, p_next text[])
   returns text
-  language sql
+  language plpgsql
   immutable
 as $$
-  select case
+begin
+  return case
     when p_word in ('strict', 'lax') then
       case when not p_first then format('%s stands at the beginning', p_word) end
     when p_word = 'like_regex' then
@@ -113,24 +116,28 @@ as $$
     when p_word in ('input', 'prev', 'inputs', 'nodes', 'run', 'vars', 'item', 'index')
       then format('write $.%s', p_word)
     else format('%s is not known here: a text is written in quotes, a value as $.prev.%1$s', p_word)
-  end
+  end;
+end
 $$;
 
--- What is wrong with a token of a path.
+-- What is wrong with a token of a path. PL/pgSQL, because it is called for each token and PostgreSQL cannot inline it.
 create or replace function engine.token_problem(p_token text, p_before text, p_first boolean, p_next text[])
   returns text
-  language sql
+  language plpgsql
   immutable
 as $$
-  select case
-    when p_token ~ '^"' then
-      case when length(p_token) < 2 then 'a quote is not closed' when engine.token_text(p_token) is null then 'not a valid text' end
-    when p_token = '''' then 'a quote is not closed'
-    when p_token = '\' then 'a backslash stands only in quotes'
-    when p_token = '=' then 'write == to compare'
-    when p_token = '|' then 'filters stand at the end, outside of parentheses'
+begin
+  return case
     when p_token = '/' and left(p_next[1], 1) = '*' then 'comments are not allowed'
     when p_token ~ '^[][?%$.{}()&!<>@*,:+/-]|^\|\||^==' then null
+    when p_token ~ '^"' then case
+      when length(p_token) < 2 then 'a quote is not closed'
+      when engine.token_text(p_token) is null then 'not a valid text'
+    end
+    when p_token = '''' then 'a quote is not closed'
+    when p_token = chr(92) then 'a backslash stands only in quotes'
+    when p_token = '=' then 'write == to compare'
+    when p_token = '|' then 'filters stand at the end, outside of parentheses'
     when p_token ~ '^\d+(\.\d+)?([eE][+-]?\d+)?$' then
       case
         when p_before = '.' then format('write the key %s in double quotes, or 0.%1$s', p_token)
@@ -141,7 +148,8 @@ as $$
     when p_token ~ '^\d' then format('%s is not a number', p_token)
     when p_token = '#' then '# has no meaning here'
     else engine.word_problem(p_token, p_first, p_next)
-  end
+  end;
+end
 $$;
 
 -- The root that begins with the `$` at the head of the tokens: its source, how many tokens name it, and the variable or

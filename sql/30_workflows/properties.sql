@@ -1,20 +1,6 @@
 -- kind: code
 -- Finds the expressions in the properties of a node, with the schema of its type at hand.
 
-create or replace function engine.child_schema(p_schema jsonb, p_key text)
-  returns jsonb
-  language sql
-  immutable
-  parallel safe
-as $$
-  select coalesce(
-    p_schema -> 'properties' -> p_key,
-    p_schema -> 'items',
-    case when jsonb_typeof(p_schema -> 'additionalProperties') = 'object' then p_schema -> 'additionalProperties' end,
-    '{}'
-  )
-$$;
-
 -- The properties that a type gives itself when a node leaves them out.
 create or replace function engine.default_properties(p_schema jsonb)
   returns jsonb

@@ -1,4 +1,8 @@
 -- kind: code
+-- What a JSON schema has against a value. The part of JSON Schema that it knows: type, enum, const, required, properties,
+-- additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, pattern, anyOf. `format` says how
+-- expressions are read (see node_types.sql).
+
 create or replace function engine.json_pointer(p_place text[])
   returns text
   language sql
@@ -7,4 +11,176 @@ create or replace function engine.json_pointer(p_place text[])
 as $$
   select coalesce(string_agg('/' || replace(replace(p.key, '~', '~0'), '/', '~1'), '' order by p.place), '')
   from unnest(p_place) with ordinality as p (key, place)
+$$;
+
+create or replace function engine.problem(p_place text[], p_code text, p_message text)
+  returns public.workflow_problem
+  language sql
+  immutable
+as $$
+  select row(engine.json_pointer(p_place), p_code, p_message)::public.workflow_problem
+$$;
+
+create or replace function engine.child_schema(p_schema jsonb, p_key text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    p_schema -> 'properties' -> p_key,
+    p_schema -> 'items',
+    case when jsonb_typeof(p_schema -> 'additionalProperties') = 'object' then p_schema -> 'additionalProperties' end,
+    '{}'
+  )
+$$;
+
+-- Whether a text may stand for any value, because an expression in it gives the value when the node runs.
+create or replace function engine.is_expression(p_value jsonb, p_schema jsonb)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_typeof(p_value) = 'string'
+    and strpos(p_value #>> '{}', '{{') > 0
+    and p_schema ->> 'format' is null
+$$;
+
+create or replace function engine.type_problem(p_value jsonb, p_schema jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  if not p_schema ? 'type'
+    or p_schema -> 'type' ? jsonb_typeof(p_value)
+    or (p_schema -> 'type' ? 'integer' and jsonb_typeof(p_value) = 'number' and p_value::text ~ '^-?\d+$')
+  then
+    return null;
+  end if;
+  return format(
+    'must be %s, not %s', array_to_string(array(select jsonb_path_query(p_schema, 'lax $.type[*]') #>> '{}'), ' or '),
+    jsonb_typeof(p_value)
+  );
+end
+$$;
+
+create or replace function engine.choice_problem(p_value jsonb, p_schema jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value) then
+      format('must be one of %s', (
+        select string_agg(e.choice #>> '{}', ', ' order by e.place)
+        from jsonb_array_elements(p_schema -> 'enum') with ordinality as e (choice, place)
+      ))
+    when p_schema ? 'const' and p_schema -> 'const' <> p_value then format('must be %s', p_schema -> 'const')
+  end;
+end
+$$;
+
+-- The limits of a number, a text or a list.
+create or replace function engine.limit_problem(p_value jsonb, p_schema jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case jsonb_typeof(p_value)
+    when 'number' then case
+      when p_value < p_schema -> 'minimum' then format('must be at least %s', p_schema -> 'minimum')
+      when p_value > p_schema -> 'maximum' then format('must be at most %s', p_schema -> 'maximum')
+    end
+    when 'string' then case
+      when length(p_value #>> '{}') < (p_schema ->> 'minLength')::int then format('must have at least %s characters', p_schema ->> 'minLength')
+      when length(p_value #>> '{}') > (p_schema ->> 'maxLength')::int
+        then format('must have at most %s characters', p_schema ->> 'maxLength')
+      when p_value #>> '{}' !~ (p_schema ->> 'pattern') then format('must match %s', p_schema ->> 'pattern')
+    end
+    when 'array' then case
+      when jsonb_array_length(p_value) < (p_schema ->> 'minItems')::int
+        then format('must have at least %s items', p_schema ->> 'minItems')
+      when jsonb_array_length(p_value) > (p_schema ->> 'maxItems')::int
+        then format('must have at most %s items', p_schema ->> 'maxItems')
+    end
+  end;
+end
+$$;
+
+-- p_expressions: a text with an expression counts as any value.
+create or replace function engine.schema_problems(
+  p_value jsonb,
+  p_schema jsonb,
+  p_place text[] default '{}',
+  p_expressions boolean default false,
+  p_code text default 'INVALID_DEFINITION'
+)
+  returns setof public.workflow_problem
+  language plpgsql
+  immutable
+as $$
+declare
+  v_problem text;
+  v_child record;
+begin
+  if p_schema = '{}' or (p_expressions and engine.is_expression(p_value, p_schema)) then
+    return;
+  end if;
+
+  v_problem := coalesce(
+    engine.type_problem(p_value, p_schema),
+    case when p_schema ?| '{enum,const}' then engine.choice_problem(p_value, p_schema) end,
+    engine.limit_problem(p_value, p_schema)
+  );
+  if v_problem is not null then
+    return next engine.problem(p_place, p_code, v_problem);
+    return;
+  end if;
+
+  if jsonb_typeof(p_value) = 'object' then
+    for v_child in
+      select k.key from jsonb_array_elements_text(p_schema -> 'required') as k (key) where not p_value ? k.key
+    loop
+      return next engine.problem(p_place, p_code, format('%s is missing', v_child.key));
+    end loop;
+    for v_child in select e.key, e.value from jsonb_each(p_value) as e loop
+      if p_schema -> 'additionalProperties' = 'false' and not coalesce(p_schema -> 'properties' ? v_child.key, false) then
+        return next engine.problem(p_place || v_child.key, p_code, format(
+          'is not known here; there are %s',
+          coalesce((select string_agg(k.key, ', ') from jsonb_object_keys(p_schema -> 'properties') as k (key)), 'none')
+        ));
+      else
+        return query select * from engine.schema_problems(
+          v_child.value, engine.child_schema(p_schema, v_child.key), p_place || v_child.key, p_expressions, p_code
+        );
+      end if;
+    end loop;
+  elsif jsonb_typeof(p_value) = 'array' and p_schema ? 'items' then
+    for v_child in select (e.place - 1)::text as key, e.value
+      from jsonb_array_elements(p_value) with ordinality as e (value, place)
+    loop
+      return query select * from engine.schema_problems(
+        v_child.value, p_schema -> 'items', p_place || v_child.key, p_expressions, p_code
+      );
+    end loop;
+  end if;
+
+  if p_schema ? 'anyOf' and not exists (
+    select
+    from jsonb_array_elements(p_schema -> 'anyOf') as s (form)
+    where not exists (select from engine.schema_problems(p_value, s.form, p_place, p_expressions, p_code))
+  ) then
+    return next engine.problem(p_place, p_code, (
+      select string_agg(p.message, '; or ' order by s.place)
+      from jsonb_array_elements(p_schema -> 'anyOf') with ordinality as s (form, place)
+      cross join lateral (
+        select o.message from engine.schema_problems(p_value, s.form, p_place, p_expressions, p_code) as o limit 1
+      ) as p
+    ));
+  end if;
+end
 $$;

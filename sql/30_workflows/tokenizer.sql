@@ -45,7 +45,7 @@ begin
   end if;
   loop
     v_at := strpos(v_rest, '{{');
-    if v_at > 1 and substr(v_rest, v_at - 1, 1) = '\' then
+    if v_at > 1 and substr(v_rest, v_at - 1, 1) = chr(92) then
       v_literal := v_literal || left(v_rest, v_at - 2) || '{{';
       v_rest := substr(v_rest, v_at + 2);
       start_at := start_at + v_at + 1;

@@ -1,8 +1,90 @@
 -- kind: code
-create or replace function public.validate_workflow(definition jsonb)
-  returns setof public.workflow_problem
+-- Validation: every problem of a definition, each with its place. What it finds nothing wrong with can be published.
+
+-- Limits that must hold before anything else looks at the definition.
+create or replace function engine.size_problem(p_definition jsonb)
+  returns public.workflow_problem
   language sql
+  immutable
+as $$
+  select case
+    when octet_length(p_definition::text) > 1048576
+      then engine.problem('{}', 'TOO_LARGE', 'a definition has at most 1 MiB')
+    when jsonb_path_exists(p_definition, 'strict $.**{65}')
+      then engine.problem('{}', 'TOO_DEEP', 'a definition is at most 64 levels deep')
+  end
+$$;
+
+-- What goes beyond the shape, of a definition that can be read.
+create or replace function engine.content_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
   stable
 as $$
-  select null::text, null::text, null::text where false
+declare
+  v_ids constant text[] := array(
+    select n.node ->> 'id'
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+    order by n.place
+  );
+  v_edges record := engine.graph_edges(p_definition);
+  v_count constant int := cardinality(v_ids);
+  v_sources int[];
+  v_targets int[];
+  v_order int[];
+  v_upstream varbit[];
+begin
+  select coalesce(array_agg(e.source), '{}'), coalesce(array_agg(e.target), '{}')
+  into v_sources, v_targets
+  from unnest(v_edges.sources, v_edges.targets) as e (source, target)
+  where e.source is not null and e.target is not null;
+  v_order := engine.sort_graph(v_count, v_sources, v_targets);
+  v_upstream := engine.upstream_of(v_order, v_sources, v_targets, v_count);
+  for v_node in 1 .. v_count loop
+    if v_node <> all (v_order) then
+      v_upstream[v_node] := repeat('1', v_count)::varbit; -- behind a cycle, nobody knows
+    end if;
+  end loop;
+
+  return query select * from engine.id_problems(p_definition);
+  for v_node in 1 .. v_count loop
+    return query select * from engine.node_problems(p_definition, v_node - 1, v_ids, v_upstream[v_node]);
+  end loop;
+  return query select * from engine.connection_problems(p_definition);
+  return query select * from engine.trigger_problems(p_definition);
+  return query select * from engine.order_problems(p_definition, v_ids, v_sources, v_targets, v_order, v_upstream);
+  if jsonb_typeof(p_definition -> 'settings' -> 'timezone') = 'string'
+    and not engine.is_time_zone(p_definition -> 'settings' ->> 'timezone')
+  then
+    return next engine.problem('{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC');
+  end if;
+end
 $$;
+
+create or replace function public.validate_workflow(definition jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+  security definer -- definer because node types are read, which nobody sees
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  v_definition constant jsonb := jsonb_build_array(definition) -> 0;
+  v_size constant public.workflow_problem := engine.size_problem(v_definition);
+begin
+  if v_size.code is not null then
+    return next v_size;
+    return;
+  end if;
+  return query select * from engine.schema_problems(v_definition, engine.definition_schema());
+  return query select * from engine.key_problems(v_definition);
+  if not exists (select from engine.schema_problems(v_definition, engine.readable_schema())) then
+    return query select * from engine.content_problems(v_definition);
+  end if;
+end
+$$;
+comment on function public.validate_workflow(jsonb) is
+  'Every problem that keeps a definition from being published, each with the JSON pointer to its place; no row when there is none. The codes are in docs/nodes.md. Example: select pointer, message from validate_workflow(''{"nodes": []}'');';
+
+grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;

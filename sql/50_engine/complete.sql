@@ -15,40 +15,33 @@ create or replace function engine.outcome_entry(
   volatile
 as $$
 declare
-  v_error jsonb;
-  v_facts jsonb := jsonb_build_object(
+  v_port constant text := coalesce(p_result ->> 'port', p_node.ports[1]);
+  v_payload jsonb := jsonb_build_object(
     'node', p_node.id, 'attempt', p_step.attempt, 'ms', coalesce(p_result -> 'ms', '0')
   );
-  v_entry engine.log_entry;
+  v_error jsonb;
 begin
-  v_entry.seq := p_last.seq + 1;
-  v_entry.ts := greatest(p_now, p_last.ts + interval '1 microsecond');
-  if p_result -> 'ok' = 'true' then
-    if pg_column_size(p_result -> 'output') > 1048576 then
-      v_error := engine.request_error('TOO_LARGE', 'The output of a step is at most 1 MiB.');
-    elsif coalesce(p_result ->> 'port', p_node.ports[1]) <> all (p_node.ports) then
-      v_error := engine.request_error('UNKNOWN_PORT', format('The node has no port %L.', p_result ->> 'port'));
-    else
-      v_entry.type := 'step.succeeded';
-      v_entry.payload := v_facts || jsonb_build_object(
-        'port', coalesce(p_result ->> 'port', p_node.ports[1]),
-        'output', coalesce(p_result -> 'output', 'null')
-      );
-      return v_entry;
-    end if;
-  else
-    v_error := coalesce(p_result -> 'error', '{}');
+  v_error := case
+    when p_result -> 'ok' is distinct from 'true' then coalesce(p_result -> 'error', '{}')
+    when pg_column_size(p_result -> 'output') > 1048576
+      then engine.request_error('TOO_LARGE', 'The output of a step is at most 1 MiB.')
+    when v_port <> all (p_node.ports)
+      then engine.request_error('UNKNOWN_PORT', format('The node has no port %L.', v_port))
+  end;
+  if v_error is null then
+    return engine.next_entry(p_last, p_now, 'step.succeeded', v_payload || jsonb_build_object(
+      'port', v_port, 'output', coalesce(p_result -> 'output', 'null')
+    ));
   end if;
 
   v_error := jsonb_build_object('code', 'NODE_FAILED', 'message', 'The step failed.', 'retryable', false) || v_error;
-  v_entry.type := 'step.failed';
-  v_entry.payload := v_facts || jsonb_build_object('error', v_error - 'retryAfterMs');
+  v_payload := v_payload || jsonb_build_object('error', v_error - 'retryAfterMs');
   if v_error -> 'retryable' = 'true' and p_step.failures + 1 < p_node.max_attempts then
-    v_entry.payload := v_entry.payload || jsonb_build_object(
+    v_payload := v_payload || jsonb_build_object(
       'retryAt', engine.iso_time(p_now + engine.retry_delay(p_node, p_step.failures + 1, v_error))
     );
   end if;
-  return v_entry;
+  return engine.next_entry(p_last, p_now, 'step.failed', v_payload);
 end
 $$;
 
@@ -68,6 +61,49 @@ as $$
   ))
 $$;
 
+-- What comes of a result: the step is queued again, or it has ended and the run moves on.
+create or replace function engine.take_result(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_result jsonb,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_entry constant engine.log_entry := engine.outcome_entry(
+    p_result, p_plan.nodes[array_position(p_plan.ids, p_step.node)], p_step, p_loaded.log[cardinality(p_loaded.log)],
+    p_now
+  );
+  v_move engine.move;
+begin
+  p_loaded.log := p_loaded.log || v_entry;
+  if v_entry.payload ? 'retryAt' then
+    p_step.state := 'queued';
+    p_step.failures := p_step.failures + 1;
+    p_step.worker_id := null;
+    p_step.lease_until := null;
+    p_step.run_at := v_entry.payload ->> 'retryAt';
+    v_move.run := p_loaded.run;
+    v_move.steps := array[p_step];
+  else
+    p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node);
+    if (p_loaded.run).status = 'paused' then
+      v_move.run := p_loaded.run;
+    else
+      v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now);
+    end if;
+    v_move.closed := array[p_step.node];
+  end if;
+  v_move.entries := v_entry || v_move.entries;
+  return v_move;
+end
+$$;
+
 create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
   returns table (
     index int,
@@ -83,103 +119,45 @@ create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
 as $$
 declare
   v_now constant timestamptz := engine.now();
+  v_results constant jsonb[] := array(select r from jsonb_array_elements(p_results) as r);
+  v_ids uuid[] := array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_results) as r);
   v_loaded engine.loaded_run;
-  v_run public.workflow_runs;
-  v_status text;
   v_plan engine.plans;
-  v_nodes engine.plan_node[];
-  v_result record;
+  v_place int;
   v_step engine.open_steps;
-  v_entry engine.log_entry;
   v_move engine.move;
-  v_seen uuid[] := '{}';
-  v_events engine.new_event[];
-  v_steps engine.open_steps[];
-  v_closed engine.step_key[];
-  v_wake_ups engine.wake_up[];
-  v_changes engine.run_change[];
+  v_moves engine.move[];
 begin
-  for v_loaded in
-    select l.*
-    from engine.load_runs(
-      array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_results) as r), v_now
-    ) as l
-  loop
-    v_run := v_loaded.run;
-    v_status := v_run.status;
-    v_seen := v_seen || v_run.id;
-    if (v_plan.workflow_id, v_plan.version) is distinct from (v_run.workflow_id, v_run.version) then
-      select p.* into v_plan
-      from engine.plans as p
-      where p.organization_id = v_run.organization_id
-        and p.workflow_id = v_run.workflow_id
-        and p.version = v_run.version;
-      v_nodes := v_plan.nodes;
-    end if;
-
-    for v_result in
-      select r.result, (r.place - 1)::int as index
-      from jsonb_array_elements(p_results) with ordinality as r (result, place)
-      where r.result ->> 'runId' = v_run.id::text
-    loop
-      index := v_result.index;
-      run_id := v_run.id;
-      status := v_run.status;
-      next := null;
+  for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
+    run_id := (v_loaded.run).id;
+    v_plan := engine.plan_of(v_loaded.run, v_plan);
+    foreach v_place in array array_positions(v_ids, run_id) loop
+      index := v_place - 1;
       outcome := 'stale';
-      v_step := engine.step_of(v_loaded.steps, v_result.result ->> 'node');
-      if v_step.state = 'running' and v_step.attempt = (v_result.result ->> 'attempt')::int
-        and v_run.finished_at is null
+      next := null;
+      v_step := engine.step_of(v_loaded.steps, v_results[v_place] ->> 'node');
+      if v_step.state = 'running' and v_step.attempt = (v_results[v_place] -> 'attempt')::int
+        and (v_loaded.run).finished_at is null
       then
         outcome := 'recorded';
-        v_entry := engine.outcome_entry(
-          v_result.result, v_nodes[array_position(v_plan.ids, v_step.node)], v_step,
-          v_loaded.log[cardinality(v_loaded.log)], v_now
-        );
-        v_events := v_events || row(
-          v_run.organization_id, v_run.id, v_entry.seq, v_entry.ts, v_entry.type, v_entry.payload
-        )::engine.new_event;
-        v_loaded.log := v_loaded.log || v_entry;
-        if v_entry.payload ? 'retryAt' then
-          v_step.state := 'queued';
-          v_step.failures := v_step.failures + 1;
-          v_step.worker_id := null;
-          v_step.lease_until := null;
-          v_step.run_at := v_entry.payload ->> 'retryAt';
-          v_steps := v_steps || v_step;
-          v_loaded.steps := engine.without_step(v_loaded.steps, v_step.node) || v_step;
-          v_wake_ups := v_wake_ups || row(v_run.id, v_step.node, v_step.run_at, v_run.priority)::engine.wake_up;
-        else
-          v_closed := v_closed || row(v_run.id, v_step.node)::engine.step_key;
-          v_loaded.steps := engine.without_step(v_loaded.steps, v_step.node);
-          if v_run.status <> 'paused' then
-            v_move := engine.move_on(v_loaded, v_plan, v_nodes, p_worker, v_now);
-            next := v_move.task;
-            v_events := v_events || v_move.events;
-            v_wake_ups := v_wake_ups || v_move.wake_ups;
-            v_steps := v_steps || v_move.steps;
-            v_loaded := engine.after_move(v_loaded, v_move, v_step.node);
-            v_run := v_loaded.run;
-            status := v_run.status;
-          end if;
-        end if;
+        v_move := engine.take_result(v_loaded, v_plan, v_step, v_results[v_place], p_worker, v_now);
+        v_moves := v_moves || v_move;
+        v_loaded := engine.after_move(v_loaded, v_move);
+        next := v_move.task;
       end if;
+      status := (v_loaded.run).status;
       return next;
     end loop;
-    if v_run.status <> v_status then
-      v_changes := v_changes
-        || row(v_run.id, v_run.status, v_run.finished_at, v_run.error)::engine.run_change;
-    end if;
+    v_ids := array_replace(v_ids, run_id, null);
   end loop;
+  perform engine.write_moves(v_moves);
 
-  perform engine.write_batch(v_events, v_steps, v_closed, v_changes, v_wake_ups);
-
+  -- Runs that are gone.
   return query
-  select (r.place - 1)::int, 'stale', (r.result ->> 'runId')::uuid, null, null::jsonb
-  from jsonb_array_elements(p_results) with ordinality as r (result, place)
-  where (r.result ->> 'runId')::uuid <> all (v_seen);
+  select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
+  from unnest(v_ids) with ordinality as i (id, place)
+  where i.id is not null;
 end
 $$;
 
-revoke execute on function engine.complete_steps(jsonb, uuid) from public;
 grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

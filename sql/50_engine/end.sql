@@ -9,29 +9,19 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
   v_loaded engine.loaded_run;
-  v_run public.workflow_runs;
   v_last engine.log_entry;
-  v_change engine.run_change;
+  v_move engine.move;
 begin
   select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
-  v_run := v_loaded.run;
-  if v_run.id is null or v_run.finished_at is not null then
-    return v_run;
+  if (v_loaded.run).id is null or (v_loaded.run).finished_at is not null then
+    return v_loaded.run;
   end if;
-  v_last := v_loaded.log[cardinality(v_loaded.log)];
-  v_last.seq := v_last.seq + 1;
-  v_last.ts := greatest(v_now, v_last.ts + interval '1 microsecond');
-  v_last.type := p_type;
-  v_last.payload := p_payload;
-  v_change := engine.run_change(v_run.id, v_last, false, v_run.status);
-  perform engine.write_batch(
-    array[row(v_run.organization_id, v_run.id, v_last.seq, v_last.ts, v_last.type, p_payload)::engine.new_event],
-    null, null, array[v_change], null
-  );
-  v_run.status := v_change.status;
-  v_run.finished_at := v_change.finished_at;
-  v_run.error := v_change.error;
-  return v_run;
+  v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
+  v_move.entries := array[v_last];
+  v_move.run := engine.run_after(v_loaded.run, v_last, false);
+  v_move.is_changed := true;
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
 end
 $$;
 

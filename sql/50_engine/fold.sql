@@ -39,7 +39,10 @@ begin
           v_place := array_position(p_ids, v_entry.payload ->> 'node');
           v_states[v_place] := 4;
           v_errors[v_place] := v_entry.payload -> 'error';
-          v_folded.at := v_entry.ts;
+          -- Only a worker measures a failure; without `ms` the engine itself noticed it.
+          if v_entry.payload ? 'ms' then
+            v_folded.at := v_entry.ts;
+          end if;
         end if;
       when 'step.waiting' then
         v_states[array_position(p_ids, v_entry.payload ->> 'node')] := 3;

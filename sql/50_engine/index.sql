@@ -5,11 +5,14 @@
 --!include 50_engine/fold.sql
 --!include 50_engine/advance.sql
 --!include 50_engine/write.sql
+--!include 50_engine/requests.sql
 --!include 50_engine/start.sql
 --!include 50_engine/load.sql
+--!include 50_engine/move.sql
 --!include 50_engine/begin.sql
 --!include 50_engine/complete.sql
 --!include 50_engine/end.sql
---!include 50_engine/recover.sql
+--!include 50_engine/heartbeat.sql
+--!include 50_engine/reconcile.sql
 --!include 50_engine/live.sql
 --!include 50_engine/verify.sql

@@ -64,8 +64,8 @@ begin
   select
     r.id,
     r.status,
-    max(e.payload -> 'output') filter (where e.type = 'run.succeeded'),
-    max(e.payload - 'node') filter (where e.type = 'run.responded'),
+    (array_agg(e.payload -> 'output') filter (where e.type = 'run.succeeded'))[1],
+    (array_agg(e.payload - 'node') filter (where e.type = 'run.responded'))[1],
     r.error
   from public.workflow_runs as r
   left join public.workflow_events as e

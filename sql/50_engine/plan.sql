@@ -12,7 +12,7 @@ declare
   v_node engine.plan_node;
   v_first text;
 begin
-  foreach v_node in array p_nodes loop
+  foreach v_node in array coalesce(p_nodes, '{}') loop
     if v_node.kind = 'trigger' then
       if starts_with(v_node.type, c_wanted) then
         return v_node.id;
@@ -121,40 +121,59 @@ as $$
   )
 $$;
 
--- The row of a run as its last events leave it; null when they did not change it.
-create or replace function engine.run_change(
-  p_run_id uuid,
+-- The row of a run as its last event leaves it. p_waiting: every open step waits for something outside.
+create or replace function engine.run_after(
+  p_run public.workflow_runs,
   p_last engine.log_entry,
-  p_waiting boolean,
-  p_status text
+  p_waiting boolean
 )
-  returns engine.run_change
+  returns public.workflow_runs
+  language plpgsql
+  immutable
+as $$
+begin
+  case p_last.type
+    when 'run.succeeded' then
+      p_run.status := 'success';
+      p_run.finished_at := p_last.ts;
+    when 'run.failed' then
+      p_run.status := 'error';
+      p_run.finished_at := p_last.ts;
+      p_run.error := p_last.payload -> 'error';
+      if p_last.payload ? 'node' then
+        p_run.error := jsonb_set(p_run.error, '{node}', p_last.payload -> 'node');
+      end if;
+    when 'run.canceled' then
+      p_run.status := 'canceled';
+      p_run.finished_at := p_last.ts;
+    else
+      p_run.status := case when p_waiting then 'waiting' else 'running' end;
+  end case;
+  return p_run;
+end
+$$;
+
+-- A step that has just been reached.
+create or replace function engine.new_step(
+  p_run public.workflow_runs,
+  p_opened engine.opened_step,
+  p_now timestamptz
+)
+  returns engine.open_steps
   language plpgsql
   immutable
 as $$
 declare
-  v_change engine.run_change;
+  v_step engine.open_steps;
 begin
-  v_change.run_id := p_run_id;
-  case p_last.type
-    when 'run.succeeded' then
-      v_change.status := 'success';
-      v_change.finished_at := p_last.ts;
-    when 'run.failed' then
-      v_change.status := 'error';
-      v_change.finished_at := p_last.ts;
-      v_change.error := (p_last.payload -> 'error') || jsonb_strip_nulls(
-        jsonb_build_object('node', p_last.payload -> 'node')
-      );
-    when 'run.canceled' then
-      v_change.status := 'canceled';
-      v_change.finished_at := p_last.ts;
-    else
-      v_change.status := case when p_waiting then 'waiting' else 'running' end;
-      if v_change.status = p_status then
-        return null;
-      end if;
-  end case;
-  return v_change;
+  v_step.organization_id := p_run.organization_id;
+  v_step.run_id := p_run.id;
+  v_step.node := p_opened.node;
+  v_step.state := p_opened.state;
+  v_step.attempt := 0;
+  v_step.failures := 0;
+  v_step.deaths := 0;
+  v_step.run_at := coalesce(p_opened.until, p_now);
+  return v_step;
 end
 $$;

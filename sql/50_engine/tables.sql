@@ -60,31 +60,19 @@ create type engine.advanced as (
   opened engine.opened_step[]
 );
 
--- What a transaction of the engine writes, collected for the whole batch.
-create type engine.new_event as (
-  organization_id uuid,
-  run_id uuid,
-  seq int,
-  ts timestamptz,
-  type text,
-  payload jsonb
+-- A run under lock: its row, its log, its open steps.
+create type engine.loaded_run as (
+  run public.workflow_runs,
+  log engine.log_entry[],
+  steps engine.open_steps[]
 );
 
-create type engine.run_change as (
-  run_id uuid,
-  status text,
-  finished_at timestamptz,
-  error jsonb
-);
-
-create type engine.step_key as (
-  run_id uuid,
-  node text
-);
-
-create type engine.wake_up as (
-  run_id uuid,
-  node text,
-  run_at timestamptz,
-  priority int
+-- One step of a run from state to state, as it will be written. A batch is an array of them.
+create type engine.move as (
+  run public.workflow_runs,    -- as the move leaves it
+  is_changed boolean,          -- whether its row has to be written
+  entries engine.log_entry[],  -- the events to append
+  steps engine.open_steps[],   -- opened, begun or queued again
+  closed text[],               -- nodes whose step has ended
+  task jsonb                   -- what the caller does now
 );

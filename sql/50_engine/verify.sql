@@ -1,17 +1,71 @@
 -- kind: code
 -- Replays the log of a run: what came from outside is fed to the engine again, and it must compute every other event anew.
 
-create or replace function engine.is_fed(p_nodes engine.plan_node[], p_ids text[], p_entry engine.log_entry)
+-- Whether an event came from outside. p_open: the steps that were open when it was written.
+create or replace function engine.is_fed(p_entry engine.log_entry, p_open text[])
   returns boolean
   language sql
   immutable
 as $$
   select case
-    when p_entry.type in ('step.succeeded', 'step.failed')
-      then (p_nodes[array_position(p_ids, p_entry.payload ->> 'node')]).kind in ('effect', 'local', 'wait')
+    when p_entry.type in ('step.succeeded', 'step.failed') then p_entry.payload ->> 'node' = any (p_open)
     -- Without a node it was ended from outside: DEADLINE, POISON.
     when p_entry.type = 'run.failed' then not p_entry.payload ? 'node'
     else p_entry.type not in ('step.waiting', 'run.responded', 'run.succeeded')
+  end
+$$;
+
+-- A replay: what was fed so far, what the engine says comes next, and which steps it has opened.
+create type engine.replay as (
+  log engine.log_entry[],
+  expected engine.log_entry[],
+  open text[],
+  paused boolean
+);
+
+create or replace function engine.feed(
+  p_replay engine.replay,
+  p_entry engine.log_entry,
+  p_plan engine.plans,
+  p_run_id uuid
+)
+  returns engine.replay
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant text := p_entry.payload ->> 'node';
+  v_advanced engine.advanced;
+  v_opened engine.opened_step;
+begin
+  p_replay.log := p_replay.log || p_entry;
+  p_replay.paused := case p_entry.type when 'run.paused' then true when 'run.resumed' then false else p_replay.paused end;
+  -- A step that has begun, or is to be tried again, stays open, and nothing in the graph moves.
+  if p_entry.type = 'step.started' or p_entry.payload ? 'retryAt' then
+    return p_replay;
+  end if;
+  p_replay.open := array_remove(p_replay.open, v_node);
+  if p_replay.paused is not true then
+    v_advanced := engine.advance(p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, '{}', null, null);
+    p_replay.expected := v_advanced.entries;
+    foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+      p_replay.open := p_replay.open || v_opened.node;
+    end loop;
+  end if;
+  return p_replay;
+end
+$$;
+
+-- The problem with an event that the engine should have computed; null when there is none.
+create or replace function engine.difference(p_expected engine.log_entry, p_entry engine.log_entry)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when p_expected.type is null then 'replay does not give this event'
+    when p_expected.type <> p_entry.type or p_expected.payload - 'ms' <> p_entry.payload - 'ms'
+      then 'replay gives another event'
   end
 $$;
 
@@ -27,73 +81,36 @@ create or replace function engine.verify_run(p_run_id uuid)
 as $$
 declare
   v_loaded engine.loaded_run;
-  v_run public.workflow_runs;
   v_plan engine.plans;
-  v_nodes engine.plan_node[];
-  v_log engine.log_entry[];
   v_entry engine.log_entry;
-  v_advanced engine.advanced;
-  v_opened engine.opened_step;
-  v_expected engine.log_entry[] := '{}';
-  v_open text[] := '{}';
-  v_paused boolean := false;
+  v_replay engine.replay := row('{}', null, '{}', false);
 begin
   select l.* into v_loaded from engine.load_runs(array[p_run_id], engine.now()) as l;
-  v_run := v_loaded.run;
-  select p.* into v_plan
-  from engine.plans as p
-  where (p.organization_id, p.workflow_id, p.version) = (v_run.organization_id, v_run.workflow_id, v_run.version);
-  v_nodes := v_plan.nodes;
-
-  foreach v_entry in array v_loaded.log loop
+  v_plan := engine.plan_of(v_loaded.run, null);
+  foreach v_entry in array coalesce(v_loaded.log, '{}') loop
     seq := v_entry.seq;
     recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);
-    computed := null;
-    if v_entry.seq <> coalesce(cardinality(v_log), 0) + 1 then
-      problem := 'the sequence has a gap';
+    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
+    problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
+    if engine.is_fed(v_entry, v_replay.open) then
+      if cardinality(v_replay.expected) > 0 then
+        problem := 'a computed event is missing before this one';
+      end if;
+      v_replay := engine.feed(v_replay, v_entry, v_plan, p_run_id);
+    else
+      problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));
+      v_replay.expected := v_replay.expected[2:];
+      v_replay.log := v_replay.log || v_entry;
+    end if;
+    if problem is not null then
       return next;
     end if;
-    if engine.is_fed(v_nodes, v_plan.ids, v_entry) then
-      if cardinality(v_expected) > 0 then
-        problem := 'a computed event is missing before this one';
-        computed := to_jsonb(v_expected[1]);
-        return next;
-      end if;
-      v_log := v_log || v_entry;
-      v_paused := case v_entry.type when 'run.paused' then true when 'run.resumed' then false else v_paused end;
-      v_open := array_remove(v_open, v_entry.payload ->> 'node');
-      if v_entry.type <> 'step.started' and not v_entry.payload ? 'retryAt' and not v_paused then
-        v_advanced := engine.advance(
-          v_nodes, v_plan.ids, v_run.id, v_log,
-          v_open, '{}', null, null
-        );
-        v_expected := coalesce(v_advanced.entries, '{}');
-        foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
-          v_open := v_open || v_opened.node;
-        end loop;
-      else
-        v_open := v_open || coalesce(v_entry.payload ->> 'node', '');
-      end if;
-    else
-      if cardinality(v_expected) = 0 then
-        problem := 'replay does not give this event';
-        return next;
-      elsif v_expected[1].type <> v_entry.type
-        or v_expected[1].payload - 'ms' <> v_entry.payload - 'ms'
-      then
-        problem := 'replay gives another event';
-        computed := jsonb_build_object('type', v_expected[1].type, 'payload', v_expected[1].payload);
-        return next;
-      end if;
-      v_expected := v_expected[2:];
-      v_log := v_log || v_entry;
-    end if;
   end loop;
-  if cardinality(v_expected) > 0 then
-    seq := cardinality(v_log) + 1;
+  if cardinality(v_replay.expected) > 0 then
+    seq := cardinality(v_replay.log) + 1;
     problem := 'a computed event was never recorded';
     recorded := null;
-    computed := jsonb_build_object('type', v_expected[1].type, 'payload', v_expected[1].payload);
+    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
     return next;
   end if;
 end

@@ -6,13 +6,15 @@ create or replace function private.require_access(p_organization uuid, p_scope t
   language plpgsql
   stable
 as $$
+declare
+  v_acting constant uuid := public.current_organization_id();
 begin
-  -- Without an owner the thing does not exist; a DBA without a context acts for whichever organization owns it.
-  if p_organization is not null or not private.is_dba() then
-    perform private.acting_organization(p_organization);
+  -- A DBA without a context acts for whichever organization owns the thing.
+  if v_acting is null and not private.is_dba() then
+    perform private.acting_organization();
   end if;
   perform private.require_scope(p_scope);
-  if p_organization is null then
+  if p_organization is null or p_organization <> v_acting then
     perform private.raise_error('NOT_FOUND', format('There is no such %s in this organization.', p_thing));
   end if;
 end

@@ -21,8 +21,10 @@ type DatabaseError = z.infer<typeof DatabaseError>;
 
 const Detail = z.looseObject({ code: z.string() });
 
-const KNOWN: Record<string, { code: string; message: string }> = {
-  '42501': { code: 'FORBIDDEN', message: 'The request may not do this.' },
+const INTERNAL = 'Something went wrong here.';
+
+const KNOWN: Record<string, { code: string; message: string; hint?: string }> = {
+  '42501': { code: 'FORBIDDEN', message: 'The request may not do this.', hint: 'Send a token that may: "Authorization: Bearer <token>".' },
   '23505': { code: 'CONFLICT', message: 'There is such a thing already.' },
   '23503': { code: 'CONFLICT', message: 'Something else depends on this, or what it refers to does not exist.' },
   '57014': { code: 'TIMEOUT', message: 'The request took too long and was stopped. Ask for less.' },
@@ -53,7 +55,7 @@ export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError 
     if (original instanceof SafeError) return replaceError(error, original.message, { ...original.extensions });
     if (isRequestError(error)) return replaceError(error, error.message, { code: 'INVALID_ARGUMENT', ...error.extensions });
     const errorId = logged({ message: String(original ?? error), path: error.path, stack: original?.stack });
-    return replaceError(error, 'Something went wrong here.', { code: 'INTERNAL', errorId });
+    return replaceError(error, INTERNAL, { code: 'INTERNAL', errorId });
   };
 }
 
@@ -65,8 +67,8 @@ function ofDatabase(raised: DatabaseError, error: GraphQLError, logged: Logged):
   // Without DETAIL: it may hold the row.
   const { code: sqlstate, message, where, constraint } = raised;
   const errorId = logged({ message, sqlstate, where, constraint, path: error.path });
-  const known = KNOWN[sqlstate] ?? { code: 'INTERNAL', message: 'Something went wrong here.' };
-  return [known.message, { code: known.code, errorId }];
+  const { message: told, ...known } = KNOWN[sqlstate] ?? { code: 'INTERNAL', message: INTERNAL };
+  return [told, { ...known, errorId }];
 }
 
 function parseDetail(detail: string | undefined): z.infer<typeof Detail> {

@@ -80,7 +80,6 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       for (const webSocket of sockets.clients) webSocket.close(GOING_AWAY);
       await parts.live.close();
       await protocol.dispose();
-      await server.release();
       await instance.release();
       await parts.pool.end();
     },

@@ -42,10 +42,11 @@ export const PagingPlugin: GraphileConfig.Plugin = {
       GraphQLObjectType_fields_field(field, _build, { scope }) {
         if (!scope.isPgFieldConnection && !scope.isPgFieldSimpleCollection) return field;
         const plan = field.plan;
-        if (!plan || !field.args?.['first']) return field;
-        const has = (name: PageArgument) => field.args?.[name] !== undefined;
+        if (!plan) return field;
         field.plan = ($parent, args, info) => {
           const $page = plan($parent, args, info) as Page;
+          const has = (name: PageArgument) => info.field.args.some((each) => each.name === name);
+          if (!has('first')) return $page;
           const $first = args.getRaw('first');
           if (has('last')) {
             const $last = args.getRaw('last');
@@ -92,7 +93,15 @@ export const DepthPlugin: GraphileConfig.Plugin = {
   grafserv: {
     middleware: {
       setPreset(next, event) {
-        event.validationRules.push(depthLimit({ maxDepth: LIMITS.maxDepth }));
+        event.validationRules.push(
+          depthLimit({
+            maxDepth: LIMITS.maxDepth,
+            revealDetails: true,
+            // What clients such as Ruru ask to learn the schema.
+            maxIntrospectionDepth: 14,
+            maxDepthByFieldCoordinates: { '__Type.ofType': 9 },
+          }),
+        );
         return next();
       },
     },

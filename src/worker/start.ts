@@ -57,7 +57,6 @@ class Worker {
   readonly #attempts: Attempts;
   readonly #timers: { stop(): void }[] = [];
   #runner: Promise<Runner> | undefined;
-  #jobPool: string | null = null;
   #stopping: Promise<void> | undefined;
   #heartbeats = 0;
 
@@ -79,9 +78,14 @@ class Worker {
     return this.#engine.workerId;
   }
 
+  /** The name under which graphile-worker locks jobs for this worker. */
+  get #jobPool(): string {
+    return `pool-${this.id}`;
+  }
+
   async start(): Promise<void> {
     try {
-      await this.#engine.heartbeat([], null);
+      await this.#engine.heartbeat([], this.#jobPool);
       this.#runner = this.#takeJobs();
       await this.#runner;
     } catch (error) {
@@ -127,8 +131,9 @@ class Worker {
   /** Runs graphile-worker, and runs it again when it gives up, as it does after a long loss of the database. */
   async #takeJobs(): Promise<Runner> {
     const events: WorkerEvents = new EventEmitter();
+    // A name known before the first job is locked: whenever this process dies, the reconciler knows whose jobs to unlock.
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
-      this.#jobPool = workerPool.id;
+      workerPool.id = this.#jobPool;
     });
     const runner = await run({
       pgPool: this.#pool,

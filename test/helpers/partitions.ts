@@ -24,7 +24,7 @@ export async function manageReadings(db: TestDatabase, policy = '', key = 'ts ti
   await db.admin.query(`
     set role flowgres_owner;
     create table public.readings (
-      id bigserial, ${key} not null, value int constraint readings_value_check check (value >= 0),
+      id bigserial, ${key} not null, value int constraint readings_value_check check (value >= 0), note text,
       constraint readings_pkey primary key (id, ${column})
     ) partition by range (${column});
     create index readings_value_idx on public.readings (value) where value > 0;

@@ -31,12 +31,16 @@ describe('a new partition', async () => {
            (select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = c.oid), obj_description(c.oid)
          from pg_class as c where c.relname = 'readings_y2026m11'`,
       ),
-    ).toEqual([`f fillfactor=90 autovacuum_enabled=false readings_value_check nextval('readings_id_seq'::regclass) Rows of readings from 2026-11-01 to 2026-12-01 (UTC, end excluded).`.replace('false readings', 'false readings')]);
+    ).toEqual([
+      "f fillfactor=90 autovacuum_enabled=false readings_value_check nextval('readings_id_seq'::regclass) " +
+        'Rows of readings from 2026-11-01 to 2026-12-01 (UTC, end excluded).',
+    ]);
   });
 
   test('is closed to everybody, whatever the default privileges', async () => {
-    expect(await lines(db, `select relrowsecurity, relacl from pg_class where relname = 'readings_y2026m11'`)).toEqual([
-      'true {flowgres_owner=arwdDxtm/flowgres_owner}',
+    const grantees = `array(select a.grantee::regrole::text from aclexplode(c.relacl) as a group by 1)`;
+    expect(await lines(db, `select c.relrowsecurity, ${grantees} from pg_class as c where c.relname = 'readings_y2026m11'`)).toEqual([
+      'true flowgres_owner',
     ]);
   });
 });
@@ -49,8 +53,8 @@ test.each([
   const db = await createTestDatabase();
   await manageReadings(db, '', key);
   await db.admin.query(create, ['readings', '2026-11-21']);
-  const { rows } = await db.admin.query(`set timezone = 'UTC'; select pg_get_expr(relpartbound, oid) as bounds from pg_class where relname = 'readings_y2026m11'`).then((r) => (r as unknown as { rows: unknown[] }[])[1]!);
-  expect(rows).toEqual([{ bounds }]);
+  const expression = `select pg_get_expr(relpartbound, oid) from pg_class where relname = 'readings_y2026m11'`;
+  expect(await lines(db, expression)).toEqual([bounds]);
 });
 
 test('creating twice gives the same name and one partition, also at once', async () => {
@@ -90,8 +94,8 @@ test.each([
 test('names in need of quotes are quoted', async () => {
   const db = await databaseAt('2026-11-21');
   await db.admin.query(`
+    create schema "My ""data"" USING" authorization flowgres_owner;
     set role flowgres_owner;
-    create schema "My ""data"" USING";
     create table "My ""data"" USING"."it's" (ts timestamptz, "a b" int) partition by range (ts);
     create unique index "Odd USING x" on "My ""data"" USING"."it's" (ts, "a b" desc) include ("a b") where "a b" > 0;
     reset role;

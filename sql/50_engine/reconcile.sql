@@ -1,86 +1,5 @@
 -- kind: code
--- What keeps runs moving when processes die: heartbeats extend leases, the reconciler hands on what nobody holds any more.
-
--- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
--- ended, or another attempt has taken over.
-create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null)
-  returns table (
-    run_id uuid,
-    node text
-  )
-  language plpgsql
-  volatile
-  security definer -- definer because engine.open_steps and engine.workers are closed to everybody
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_now constant timestamptz := engine.now();
-begin
-  insert into engine.workers as w (id, pool_id, started_at, seen_at)
-  values (p_worker, p_pool_id, v_now, v_now)
-  on conflict (id) do update set
-    seen_at = excluded.seen_at,
-    pool_id = coalesce(excluded.pool_id, w.pool_id);
-
-  return query
-  with running as (
-    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
-    from jsonb_array_elements(p_running) as r
-  ),
-  held as (
-    select s.run_id, s.node, s.attempt
-    from engine.open_steps as s
-    join running as r on r.run_id = s.run_id and r.node = s.node and r.attempt = s.attempt
-    where s.state = 'running'
-    order by s.run_id, s.node
-    for update of s
-  ),
-  extended as (
-    update engine.open_steps as s
-    set lease_until = v_now + interval '15 seconds'
-    from held as h
-    where s.run_id = h.run_id
-      and s.node = h.node
-    returning s.run_id, s.node
-  )
-  select r.run_id, r.node
-  from running as r
-  where not exists (select from extended as e where e.run_id = r.run_id and e.node = r.node);
-end
-$$;
-
--- Hands running attempts back to the queue, as a worker does that shuts down. It costs the step none of its attempts.
-create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
-  returns int
-  language plpgsql
-  volatile
-  security definer -- definer because engine.open_steps is closed to everybody
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_now constant timestamptz := engine.now();
-  v_released engine.wake_up[];
-begin
-  with wanted as (
-    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
-    from jsonb_array_elements(p_steps) as r
-  ),
-  released as (
-    update engine.open_steps as s
-    set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
-    from wanted as w
-    where s.run_id = w.run_id
-      and s.node = w.node
-      and s.attempt = w.attempt
-      and s.state = 'running'
-      and s.worker_id = p_worker
-    returning s.run_id, s.node
-  )
-  select array_agg(row(r.run_id, r.node, v_now, 0)::engine.wake_up) into v_released from released as r;
-  perform engine.wake_up(v_released);
-  return coalesce(cardinality(v_released), 0);
-end
-$$;
+-- The reconciler: hands on what nobody holds any more, so that an unfinished run always has something that moves it.
 
 -- One pass: at most 1,000 steps of each kind, so that recovery never stalls what works. Safe to run from any number of
 -- processes at once: what one has locked the others skip.
@@ -119,12 +38,12 @@ $$;
 
 -- Steps whose worker died: back to the queue. It is not their failure, so it costs none of their attempts.
 create or replace function engine.requeue_expired_steps(p_now timestamptz)
-  returns setof engine.step_key
+  returns setof engine.open_steps
   language plpgsql
   volatile
 as $$
 declare
-  v_keys engine.step_key[];
+  v_steps engine.open_steps[];
 begin
   with expired as (
     select s.run_id, s.node
@@ -142,18 +61,17 @@ begin
     from expired as e
     where s.run_id = e.run_id
       and s.node = e.node
-    returning s.run_id, s.node
+    returning s.*
   )
-  select array_agg(row(r.run_id, r.node)::engine.step_key) into v_keys from requeued as r;
-  perform engine.wake_up(array(select row(k.run_id, k.node, p_now, 0)::engine.wake_up from unnest(v_keys) as k))
-  where v_keys is not null;
-  return query select k.* from unnest(v_keys) as k;
+  select array_agg(r) into v_steps from requeued as r;
+  perform engine.wake_up(v_steps);
+  return query select s.* from unnest(v_steps) as s;
 end
 $$;
 
 -- A step whose worker died five times is what kills them.
 create or replace function engine.fail_poisonous_steps(p_now timestamptz)
-  returns setof engine.step_key
+  returns setof engine.open_steps
   language plpgsql
   volatile
 as $$
@@ -181,7 +99,7 @@ begin
       v_step.worker_id
     ) as c;
     if v_outcome = 'recorded' then
-      return next row(v_step.run_id, v_step.node)::engine.step_key;
+      return next v_step;
     end if;
   end loop;
 end
@@ -189,12 +107,12 @@ $$;
 
 -- Steps that should have been taken a minute ago: their job was lost, or the queue is long; another wake-up does no harm.
 create or replace function engine.wake_overdue_steps(p_now timestamptz)
-  returns setof engine.step_key
+  returns setof engine.open_steps
   language plpgsql
   volatile
 as $$
 declare
-  v_keys engine.step_key[];
+  v_steps engine.open_steps[];
 begin
   with overdue as (
     select s.run_id, s.node
@@ -211,20 +129,12 @@ begin
     from overdue as o
     where s.run_id = o.run_id
       and s.node = o.node
-    returning s.run_id, s.node
+    returning s.*
   )
-  select array_agg(row(w.run_id, w.node)::engine.step_key) into v_keys from woken as w;
-  if v_keys is not null then
-    -- With a key: while such a wake-up waits in the queue, another one replaces it.
-    perform graphile_worker.add_jobs(array(
-      select row(
-        'run_step', json_build_object('runId', k.run_id, 'node', k.node), null, p_now, null,
-        k.run_id || '/' || k.node, null, null
-      )::graphile_worker.job_spec
-      from unnest(v_keys) as k
-    ));
-  end if;
-  return query select k.* from unnest(v_keys) as k;
+  select array_agg(w) into v_steps from woken as w;
+  -- With a key: while such a wake-up waits in the queue, another one replaces it.
+  perform engine.wake_up(v_steps, 0, 'overdue:');
+  return query select s.* from unnest(v_steps) as s;
 end
 $$;
 
@@ -250,6 +160,4 @@ begin
 end
 $$;
 
-grant execute on function engine.heartbeat(uuid, jsonb, text) to flowgres_worker;
-grant execute on function engine.release_steps(uuid, jsonb) to flowgres_worker;
 grant execute on function engine.reconcile() to flowgres_worker, flowgres_dba;

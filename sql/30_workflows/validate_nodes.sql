@@ -1,0 +1,225 @@
+-- kind: code
+-- What is wrong with single nodes. p_index is the 0-based place in `nodes`.
+
+-- What PostgreSQL could not store or JavaScript would misread, wherever it is.
+create or replace function engine.key_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language sql
+  immutable
+as $$
+  with recursive walk as (
+    select '{}'::text[] as place, p_definition as value
+    union all
+    select w.place || c.key, c.value
+    from walk as w
+    cross join lateral (
+      select e.key, e.value
+      from jsonb_each(case when jsonb_typeof(w.value) = 'object' then w.value else '{}' end) as e
+      union all
+      select (e.place - 1)::text, e.value
+      from jsonb_array_elements(case when jsonb_typeof(w.value) = 'array' then w.value else '[]' end)
+        with ordinality as e (value, place)
+    ) as c
+  )
+  select p.*
+  from walk as w
+  cross join lateral engine.problem(
+    w.place,
+    case when jsonb_typeof(w.value) = 'number' then 'NUMBER_OUT_OF_RANGE' else 'RESERVED_KEY' end,
+    case when jsonb_typeof(w.value) = 'number' then 'a number has at most 308 digits'
+      else 'this key has a meaning in JavaScript and cannot be used' end
+  ) as p
+  where w.place[cardinality(w.place)] in ('__proto__', 'constructor', 'prototype')
+    or (jsonb_typeof(w.value) = 'number' and abs((w.value #>> '{}')::numeric) > 1e308)
+$$;
+
+-- The second and later nodes of one id; Order and order are one id.
+create or replace function engine.id_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language sql
+  immutable
+as $$
+  select p.*
+  from (
+    select
+      n.node ->> 'id' as id, n.place,
+      row_number() over (partition by lower(n.node ->> 'id') order by n.place) as number
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+  ) as n
+  cross join lateral engine.problem(
+    array['nodes', (n.place - 1)::text, 'id'], 'DUPLICATE_ID', format('%s is the id of another node already', n.id)
+  ) as p
+  where n.number > 1
+$$;
+
+-- What an expression reads must be there: nodes upstream, inputs that the node has.
+create or replace function engine.reference_problem(
+  p_sources text[],
+  p_inputs text[],
+  p_type engine.node_types,
+  p_ids text[],
+  p_upstream varbit
+)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_name text;
+  v_node int;
+begin
+  foreach v_name in array coalesce(p_sources, '{}') loop
+    continue when not starts_with(v_name, 'nodes.');
+    v_node := array_position(p_ids, substr(v_name, 7));
+    if v_node is null then
+      return format('there is no node %s', substr(v_name, 7));
+    elsif get_bit(p_upstream, v_node - 1) = 0 then
+      return format('node %s does not run before this one', substr(v_name, 7));
+    end if;
+  end loop;
+  foreach v_name in array coalesce(p_inputs, '{}') loop
+    if v_name <> all (p_type.inputs) then
+      return format('the node has no input %s; it has %s', v_name, array_to_string(p_type.inputs, ', '));
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+create or replace function engine.expression_problems(
+  p_properties jsonb,
+  p_type engine.node_types,
+  p_place text[],
+  p_ids text[],
+  p_upstream varbit
+)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_part record;
+  v_problem text;
+begin
+  for v_part in select * from engine.parse_properties(p_properties, p_type.properties) loop
+    if v_part.problem is not null then
+      return next engine.problem(
+        p_place || v_part.place, 'INVALID_EXPRESSION', format('%s (at character %s)', v_part.problem, v_part.start_at)
+      );
+      continue;
+    end if;
+    v_problem := engine.reference_problem(v_part.sources, v_part.inputs, p_type, p_ids, p_upstream);
+    if v_problem is not null then
+      return next engine.problem(
+        p_place || v_part.place, 'UNKNOWN_REFERENCE', format('%s (at character %s)', v_problem, v_part.start_at)
+      );
+    end if;
+  end loop;
+end
+$$;
+
+-- The rules of the addresses of webhooks.
+create or replace function engine.path_problem(p_path text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when cardinality(s.segments) > 16 then 'a path has at most 16 segments'
+    when exists (
+      select from unnest(s.segments) as t (segment)
+      where t.segment !~ '^(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+)$' or t.segment in ('.', '..')
+    ) then format(
+      'the path %s is not one that a webhook can have: its segments are letters, digits, ".", "_", "~" and "-", or :names, '
+      'such as /orders/:id', p_path
+    )
+    when cardinality(s.segments) <> (
+      select count(*) filter (where not starts_with(t.segment, ':'))
+        + count(distinct t.segment) filter (where starts_with(t.segment, ':'))
+      from unnest(s.segments) as t (segment)
+    ) then 'a path has each :name once'
+  end
+  from (
+    select string_to_array(btrim(regexp_replace(p_path, '/+', '/', 'g'), '/'), '/') as segments
+  ) as s
+$$;
+
+-- What a schema cannot say about the properties of a built-in type.
+create or replace function engine.combination_problem(p_type text, p_properties jsonb)
+  returns text
+  language sql
+  immutable
+as $$
+  select case p_type
+    when 'merge' then case
+      when p_properties ->> 'mode' = 'fields' and not p_properties ? 'by' then 'mode fields needs by, the key to match'
+    end
+    when 'switch' then case
+      when jsonb_path_exists(p_properties, '$.rules[*] ? (exists(@.equals))') and not p_properties ? 'value'
+        then 'rules with equals need value, which they are compared with'
+      when not jsonb_path_exists(p_properties, '$.rules[*] ? (exists(@.equals))') and p_properties ? 'value'
+        then 'value is compared with nothing: no rule has equals'
+    end
+    when 'transform' then case
+      when p_properties ? 'template' and p_properties ? 'path' then 'template and path exclude each other'
+    end
+    when 'wait' then case
+      when p_properties ? 'seconds' and p_properties ? 'until' then 'seconds and until exclude each other'
+    end
+  end
+$$;
+
+create or replace function engine.node_problems(
+  p_definition jsonb,
+  p_index int,
+  p_ids text[],
+  p_upstream varbit
+)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant jsonb := p_definition -> 'nodes' -> p_index;
+  v_type constant engine.node_types := engine.node_type(v_node ->> 'type');
+  v_properties constant jsonb := coalesce(v_node -> 'properties', '{}');
+  v_place constant text[] := array['nodes', p_index::text];
+  v_problem text;
+begin
+  if v_type.name is null then
+    return next engine.problem(v_place || '{type}'::text[], 'UNKNOWN_TYPE', format(
+      'there is no node type %s; there are %s', v_node ->> 'type',
+      (select string_agg(distinct t.name, ', ') from engine.node_types as t)
+    ));
+    return;
+  end if;
+
+  return query select * from engine.schema_problems(
+    v_properties, v_type.properties, v_place || '{properties}'::text[], v_type.kind <> 'trigger', 'INVALID_PROPERTY'
+  );
+  if not found then
+    v_problem := engine.combination_problem(v_type.name, v_properties);
+    if v_problem is not null then
+      return next engine.problem(v_place || '{properties}'::text[], 'INVALID_PROPERTY', v_problem);
+    end if;
+    v_problem := engine.path_problem(v_properties ->> 'path');
+    if v_type.name = 'webhookTrigger' and v_problem is not null then
+      return next engine.problem(v_place || '{properties,path}'::text[], 'INVALID_PROPERTY', v_problem);
+    end if;
+  end if;
+  if v_type.kind <> 'trigger' then
+    return query select * from engine.expression_problems(
+      v_properties, v_type, v_place || '{properties}'::text[], p_ids, p_upstream
+    );
+  end if;
+
+  if v_node ->> 'onError' = 'errorOutput' and not jsonb_path_exists(
+    p_definition, '$.connections[*] ? (@.source == $id && @.sourceOutput == "error")',
+    jsonb_build_object('id', v_node -> 'id')
+  ) then
+    return next engine.problem(
+      v_place || '{onError}'::text[], 'ERROR_OUTPUT_UNCONNECTED', 'errorOutput needs a connection at the port error'
+    );
+  end if;
+end
+$$;

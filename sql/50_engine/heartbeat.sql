@@ -1,0 +1,85 @@
+-- kind: code
+-- What a worker tells: that it lives, and at its end what it leaves.
+
+-- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
+-- ended, or another attempt has taken over.
+create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null)
+  returns table (
+    run_id uuid,
+    node text
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps and engine.workers are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+begin
+  insert into engine.workers as w (id, pool_id, started_at, seen_at)
+  values (p_worker, p_pool_id, v_now, v_now)
+  on conflict (id) do update set
+    seen_at = excluded.seen_at,
+    pool_id = coalesce(excluded.pool_id, w.pool_id);
+
+  return query
+  with running as (
+    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
+    from jsonb_array_elements(p_running) as r
+  ),
+  held as (
+    select s.run_id, s.node, s.attempt
+    from engine.open_steps as s
+    join running as r on r.run_id = s.run_id and r.node = s.node and r.attempt = s.attempt
+    where s.state = 'running'
+    order by s.run_id, s.node
+    for update of s
+  ),
+  extended as (
+    update engine.open_steps as s
+    set lease_until = v_now + interval '15 seconds'
+    from held as h
+    where s.run_id = h.run_id
+      and s.node = h.node
+    returning s.run_id, s.node
+  )
+  select r.run_id, r.node
+  from running as r
+  where not exists (select from extended as e where e.run_id = r.run_id and e.node = r.node);
+end
+$$;
+
+-- Hands running attempts back to the queue, as a worker does that shuts down. It costs the step none of its attempts.
+create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_released engine.open_steps[];
+begin
+  with wanted as (
+    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
+    from jsonb_array_elements(p_steps) as r
+  ),
+  released as (
+    update engine.open_steps as s
+    set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
+    from wanted as w
+    where s.run_id = w.run_id
+      and s.node = w.node
+      and s.attempt = w.attempt
+      and s.state = 'running'
+      and s.worker_id = p_worker
+    returning s.*
+  )
+  select array_agg(r) into v_released from released as r;
+  perform engine.wake_up(v_released);
+  return coalesce(cardinality(v_released), 0);
+end
+$$;
+
+grant execute on function engine.heartbeat(uuid, jsonb, text), engine.release_steps(uuid, jsonb) to flowgres_worker;

@@ -1,0 +1,185 @@
+-- kind: code
+-- What is asked of start_runs: read, checked, and refused one by one.
+
+create type engine.start_request as (
+  index int,
+  organization_id uuid,
+  workflow_id uuid,
+  version int,
+  mode text,
+  trigger text,
+  input jsonb,
+  key text,
+  fingerprint text, -- what must be equal for the same key to be the same request; the whole input when null
+  started_by uuid,
+  metadata jsonb,
+  run_id uuid,
+  duplicate_of uuid,
+  error jsonb
+);
+
+create or replace function engine.request_error(p_code text, p_message text)
+  returns jsonb
+  language sql
+  stable
+  parallel safe
+as $$
+  select jsonb_build_object('code', p_code, 'message', p_message)
+$$;
+
+-- A request that is not a start at all is answered with an error, not an exception: the others of its batch go on.
+create or replace function engine.parse_start(p_request jsonb, p_index int, p_now timestamptz)
+  returns engine.start_request
+  language plpgsql
+  volatile
+as $$
+declare
+  v_request engine.start_request;
+begin
+  v_request.index := p_index;
+  begin
+    v_request.organization_id := p_request ->> 'organizationId';
+    v_request.workflow_id := p_request ->> 'workflowId';
+    v_request.version := p_request ->> 'version';
+    v_request.started_by := p_request ->> 'startedBy';
+  exception
+    when data_exception then
+      v_request.error := engine.request_error('INVALID_ARGUMENT', sqlerrm);
+      return v_request;
+  end;
+  v_request.mode := coalesce(p_request ->> 'mode', 'api');
+  v_request.trigger := p_request ->> 'trigger';
+  v_request.input := coalesce(p_request -> 'input', '{}');
+  v_request.key := p_request ->> 'key';
+  v_request.fingerprint := p_request ->> 'fingerprint';
+  v_request.metadata := p_request -> 'metadata';
+  v_request.run_id := engine.uuid_v7(p_now);
+  v_request.error := case
+    when v_request.organization_id is null or v_request.workflow_id is null
+      then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
+    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
+    when length(v_request.key) not between 1 and 256
+      then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
+    when jsonb_typeof(v_request.metadata) not in ('object', 'null')
+      then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
+    when pg_column_size(v_request.input) > 1048576
+      then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')
+  end;
+  return v_request;
+end
+$$;
+
+-- Marks the requests whose key was used before: the same input is answered with the same run, another is a conflict.
+create or replace function engine.claim_keys(p_requests engine.start_request[], p_now timestamptz)
+  returns engine.start_request[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_request engine.start_request;
+  v_hash bytea;
+  v_holder engine.start_keys;
+begin
+  for v_place in 1 .. cardinality(p_requests) loop
+    v_request := p_requests[v_place];
+    if v_request.key is not null and v_request.error is null then
+      v_hash := sha256(convert_to(coalesce(v_request.fingerprint, v_request.input::text), 'UTF8'));
+      insert into engine.start_keys as k (organization_id, workflow_id, key, run_id, request_hash, expires_at)
+      values (
+        v_request.organization_id, v_request.workflow_id, v_request.key, v_request.run_id, v_hash,
+        p_now + interval '7 days'
+      )
+      on conflict (organization_id, workflow_id, key) do update set
+        run_id = case when k.expires_at < p_now then excluded.run_id else k.run_id end,
+        request_hash = case when k.expires_at < p_now then excluded.request_hash else k.request_hash end,
+        expires_at = case when k.expires_at < p_now then excluded.expires_at else k.expires_at end
+      returning * into v_holder;
+      if v_holder.run_id <> v_request.run_id then
+        if v_holder.request_hash = v_hash then
+          v_request.duplicate_of := v_holder.run_id;
+        else
+          v_request.error := engine.request_error(
+            'CONFLICT', 'This idempotency key was used with another input.'
+          );
+        end if;
+        p_requests[v_place] := v_request;
+      end if;
+    end if;
+  end loop;
+  return p_requests;
+end
+$$;
+
+-- The requests of a batch, in the one order in which everybody takes locks, so that batches never wait in a circle.
+create or replace function engine.read_starts(p_requests jsonb, p_now timestamptz)
+  returns engine.start_request[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_requests engine.start_request[] := array(
+    select engine.parse_start(r.request, (r.place - 1)::int, p_now)
+    from jsonb_array_elements(p_requests) with ordinality as r (request, place)
+    order by r.request ->> 'organizationId', r.request ->> 'workflowId', r.request ->> 'key', r.place
+  );
+begin
+  if p_requests @? '$[*].key' then
+    v_requests := engine.claim_keys(v_requests, p_now);
+  end if;
+  return v_requests;
+end
+$$;
+
+create or replace function engine.plan_to_start(p_request engine.start_request)
+  returns engine.plans
+  language plpgsql
+  stable
+as $$
+declare
+  v_plan engine.plans;
+begin
+  select p.* into v_plan
+  from public.workflows as w
+  join engine.plans as p
+    on p.organization_id = w.organization_id
+    and p.workflow_id = w.id
+    and p.version = coalesce(p_request.version, w.published_version)
+  where w.organization_id = p_request.organization_id
+    and w.id = p_request.workflow_id
+    and w.archived_at is null;
+  return v_plan;
+end
+$$;
+
+-- Why a request starts nothing; null when it does. p_version: of the plan that was found, p_kind: of the trigger node.
+create or replace function engine.start_refusal(p_request engine.start_request, p_version int, p_kind text)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_workflow public.workflows;
+begin
+  if p_version is not null and p_kind = 'trigger' then
+    return null;
+  end if;
+  select w.* into v_workflow
+  from public.workflows as w
+  where w.organization_id = p_request.organization_id
+    and w.id = p_request.workflow_id;
+  return case
+    when v_workflow.id is null
+      then engine.request_error('NOT_FOUND', 'There is no such workflow.')
+    when v_workflow.archived_at is not null
+      then engine.request_error('NOT_PUBLISHED', 'The workflow is archived; it starts no runs.')
+    when p_version is not null
+      then engine.request_error('NOT_FOUND', format('The workflow has no trigger %L.', p_request.trigger))
+    when p_request.version is not null
+      then engine.request_error('NOT_FOUND', format('The workflow has no version %s.', p_request.version))
+    else engine.request_error(
+      'NOT_PUBLISHED', 'The workflow has no published version; call publish_workflow first.'
+    )
+  end;
+end
+$$;

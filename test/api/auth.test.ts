@@ -1,0 +1,105 @@
+import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
+import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
+import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
+
+let db: TestDatabase;
+let acme: TestOrganization;
+let server: TestServer;
+beforeAll(async () => {
+  db = await createTestDatabase();
+  [acme, server] = [await createOrganization(db), await serveGraphql(db)];
+});
+
+const ME = '{ currentUser { id } currentOrganization { id } }';
+
+async function sendHeader(authorization: string) {
+  const response = await fetch(server.url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json', authorization },
+    body: JSON.stringify({ query: ME }),
+  });
+  // biome-ignore lint/suspicious/noExplicitAny: asserted below
+  return { status: response.status, body: (await response.json()) as any };
+}
+
+async function createToken(): Promise<{ id: string; secret: string }> {
+  const { createApiToken } = await server.data(
+    acme.token,
+    'mutation { createApiToken(input: { name: "temporary", scopes: ["runs:read"] }) { result { secret token { id } } } }',
+  );
+  return { secret: createApiToken.result.secret, id: createApiToken.result.token.id };
+}
+
+describe('a request', () => {
+  test('with a token acts as its user in its organization', async () => {
+    expect(await server.data(acme.token, ME)).toEqual({ currentUser: { id: acme.userId }, currentOrganization: { id: acme.id } });
+  });
+
+  test('with an unknown token or another scheme is answered 401', async () => {
+    for (const authorization of ['Bearer fg_unknown', 'Bearer', 'Basic dXNlcjpwYXNz', `Bearer ${acme.token} ${acme.token}`, '']) {
+      const { status, body } = await sendHeader(authorization);
+      expect(status, authorization).toBe(401);
+      expect(body).toMatchObject({ errors: [{ extensions: { code: 'UNAUTHENTICATED', hint: expect.stringContaining('Bearer') } }] });
+    }
+    expect((await sendHeader(`bearer ${acme.token}`)).status).toBe(200);
+  });
+
+  test('with a revoked or expired token is answered 401 within five seconds', async () => {
+    const revoked = await createToken();
+    const expired = await createToken();
+    for (const { secret } of [revoked, expired]) expect((await server.query(secret, ME)).status).toBe(200);
+    await server.data(acme.token, 'mutation ($id: UUID!) { revokeApiToken(input: { id: $id }) { result { revokedAt } } }', { id: revoked.id });
+    await db.admin.query(`update private.api_tokens set expires_at = now() where id = $1`, [expired.id]);
+    for (const { secret } of [revoked, expired]) {
+      await vi.waitFor(async () => expect((await server.query(secret, ME)).status).toBe(401), { timeout: 6_000, interval: 250 });
+      // At once, whatever was remembered of the token: the database decides what is seen.
+    }
+  }, 20_000);
+
+  test('with a token that was just revoked sees nothing even while it is remembered', async () => {
+    const { secret, id } = await createToken();
+    expect((await server.data(secret, ME)).currentOrganization).toEqual({ id: acme.id });
+    await db.admin.query('update private.api_tokens set revoked_at = now() where id = $1', [id]);
+    const { status, data } = await server.query(secret, ME);
+    expect(status === 401 || data.currentOrganization === null).toBe(true);
+  });
+
+  test('leaves nothing of itself for the next one on the same connection', async () => {
+    const single = await serveGraphql(db, { maxConnections: 1 });
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect((await single.data(acme.token, ME)).currentOrganization).toEqual({ id: acme.id });
+      expect(await single.data(null, ME)).toEqual({ currentUser: null, currentOrganization: null });
+    }
+    await single.close();
+  });
+});
+
+describe('a WebSocket', () => {
+  test('sends its token in connectionParams', async () => {
+    const client = server.subscribe(acme.token);
+    const { value } = await client.iterate({ query: ME }).next();
+    expect(value.data).toEqual({ currentUser: { id: acme.userId }, currentOrganization: { id: acme.id } });
+  });
+
+  test('with an invalid token is closed with 4401', async () => {
+    const client = server.subscribe('fg_unknown');
+    await expect(Promise.resolve(client.iterate({ query: ME }).next())).rejects.toMatchObject({ code: 4401 });
+  });
+
+  test('learns that its token was revoked with its next operation', async () => {
+    const { secret, id } = await createToken();
+    const client = server.subscribe(secret);
+    client.on('connected', () => undefined);
+    const ask = () => client.iterate({ query: ME }).next();
+    expect((await ask()).value.data.currentOrganization).toEqual({ id: acme.id });
+    await db.admin.query('update private.api_tokens set revoked_at = now() where id = $1', [id]);
+    await vi.waitFor(async () => await expect(ask()).rejects.toBeDefined(), { timeout: 6_000, interval: 250 });
+  }, 20_000);
+});
+
+test('anonymous requests may not do what needs a token, and are told how', async () => {
+  const { status, errors } = await server.query(null, '{ workflows { nodes { id } } }');
+  expect(status).toBe(200);
+  expect(errors?.[0]?.extensions).toMatchObject({ code: 'FORBIDDEN', hint: expect.stringContaining('Bearer') });
+});

@@ -1,0 +1,133 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
+import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
+import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
+
+let db: TestDatabase;
+let acme: TestOrganization;
+let server: TestServer;
+beforeAll(async () => {
+  db = await createTestDatabase();
+  [acme, server] = [await createOrganization(db), await serveGraphql(db)];
+  await db.admin.query(
+    `insert into workflows (organization_id, name, definition) select $1, 'w' || n, '{}' from generate_series(1, 230) as n`,
+    [acme.id],
+  );
+});
+
+const page = async (args: string, variables: Record<string, unknown> = {}, declared = ''): Promise<{ count?: number; code?: string }> => {
+  const { data, errors } = await server.query(acme.token, `query ${declared} { workflows${args} { nodes { id } } }`, variables);
+  return errors ? { code: errors[0]!.extensions!.code! } : { count: data.workflows.nodes.length };
+};
+
+describe('a page', () => {
+  test('has 50 rows unless the query says otherwise, and 200 at most', async () => {
+    expect(await page('')).toEqual({ count: 50 });
+    expect(await page('(first: null)')).toEqual({ count: 50 });
+    expect(await page('(first: 0)')).toEqual({ count: 0 });
+    expect(await page('(first: 200)')).toEqual({ count: 200 });
+    expect(await page('(first: 201)')).toEqual({ code: 'INVALID_ARGUMENT' });
+    expect(await page('(first: -1)')).toEqual({ code: 'INVALID_ARGUMENT' });
+  });
+
+  test('is limited from the end too, and through variables', async () => {
+    expect(await page('(last: 3)')).toEqual({ count: 3 });
+    expect(await page('(last: 201)')).toEqual({ code: 'INVALID_ARGUMENT' });
+    expect(await page('(first: $n)', { n: 201 }, '($n: Int)')).toEqual({ code: 'INVALID_ARGUMENT' });
+    expect(await page('(first: $n)', {}, '($n: Int)')).toEqual({ count: 50 });
+    expect(await page('(last: $n)', { n: 201 }, '($n: Int)')).toEqual({ code: 'INVALID_ARGUMENT' });
+  });
+
+  test('skips 10,000 rows at most', async () => {
+    expect(await page('(offset: 225)')).toEqual({ count: 5 });
+    expect(await page('(offset: 10001)')).toEqual({ code: 'INVALID_ARGUMENT' });
+  });
+
+  test('is limited in relations and in functions that return rows', async () => {
+    const { data } = await server.query(acme.token, '{ currentOrganization { workflows { nodes { id } } } }');
+    expect(data.currentOrganization.workflows.nodes).toHaveLength(50);
+    for (const query of ['{ currentOrganization { workflows(first: 201) { nodes { id } } } }', '{ apiTokens(first: 201) { nodes { id } } }']) {
+      const { errors } = await server.query(acme.token, query);
+      expect(errors?.[0]?.extensions?.code).toBe('INVALID_ARGUMENT');
+    }
+  });
+});
+
+const nested = (depth: number): string => {
+  const inner = depth > 2 ? nested(depth - 2) : 'id';
+  return `organization { workflows { nodes { ${inner} } } }`;
+};
+
+describe('a document', () => {
+  test('is refused when it is nested too deeply', async () => {
+    const { status, errors } = await server.query(acme.token, `{ workflows { nodes { ${nested(12)} } } }`);
+    expect(status).toBe(200);
+    expect(errors?.[0]).toMatchObject({ message: expect.stringMatching(/depth/i), extensions: { code: 'INVALID_ARGUMENT' } });
+  });
+
+  test('that is wrong says where, with a code', async () => {
+    const { errors } = await server.query(acme.token, '{ workflows { nodes { colour } } }');
+    expect(errors?.[0]).toMatchObject({ message: expect.stringContaining('colour'), extensions: { code: 'INVALID_ARGUMENT' } });
+    const variables = await server.query(acme.token, 'query ($id: UUID!) { workflow(id: $id) { id } }', { id: 'no uuid' });
+    expect(variables.errors?.[0]?.extensions?.code).toBe('INVALID_ARGUMENT');
+  });
+
+  test('has at most 256 kB, over HTTP and over a WebSocket', async () => {
+    const query = `{ currentUser { id } } # ${'x'.repeat(256 * 1024)}`;
+    expect((await server.query(acme.token, query)).status).toBe(413);
+    const client = server.subscribe(acme.token);
+    const closed = new Promise<{ code: number }>((resolve) => client.on('closed', (event) => resolve(event as { code: number })));
+    const answer = Promise.resolve(client.iterate({ query }).next());
+    await expect(answer).rejects.toBeDefined();
+    expect((await closed).code).toBe(1009);
+  });
+
+  test('is not batched', async () => {
+    const response = await fetch(server.url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/json', authorization: `Bearer ${acme.token}` },
+      body: JSON.stringify([{ query: '{ currentUser { id } }' }]),
+    });
+    expect(response.status).toBe(400);
+  });
+});
+
+describe('introspection', () => {
+  const ask = '{ __schema { queryType { name } } __typename }';
+
+  test('is open by default, and to a token always', async () => {
+    expect((await server.data(null, ask)).__schema.queryType.name).toBe('Query');
+    const closed = await serveGraphql(db, { openIntrospection: false });
+    expect((await closed.data(acme.token, ask)).__schema.queryType.name).toBe('Query');
+    // The same document again, now anonymously: what is cached of it does not let it through.
+    const { data, errors } = await closed.query(null, ask);
+    expect(data).toBeUndefined();
+    expect(errors?.[0]?.extensions?.code).toBe('INVALID_ARGUMENT');
+    expect(await closed.data(null, '{ __typename currentUser { id } }')).toEqual({ __typename: 'Query', currentUser: null });
+    await closed.close();
+  });
+
+  test('as the Ruru page does it is not too deep', async () => {
+    const { getIntrospectionQuery } = await import('graphql');
+    const { __schema } = await server.data(null, getIntrospectionQuery({ inputValueDeprecation: true, specifiedByUrl: true, oneOf: true }));
+    expect(__schema.types.length).toBeGreaterThan(50);
+  });
+});
+
+test('a statement is stopped after five seconds', async () => {
+  const { rows } = await db.pool('flowgres_api').query('show statement_timeout');
+  expect(rows).toEqual([{ statement_timeout: '0' }]);
+  const client = await db.admin.connect();
+  try {
+    // Somebody holds the row that the mutation wants.
+    await client.query('begin');
+    const locked = await client.query(`select id from workflows where organization_id = $1 limit 1 for update`, [acme.id]);
+    const { errors } = await server.query(acme.token, 'mutation ($id: UUID!) { archiveWorkflow(input: { id: $id }) { result { id } } }', {
+      id: locked.rows[0].id,
+    });
+    expect(errors?.[0]).toMatchObject({ extensions: { code: 'TIMEOUT', errorId: expect.any(String) } });
+  } finally {
+    await client.query('rollback');
+    client.release();
+  }
+});

@@ -1,0 +1,145 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
+import { Driver } from '../helpers/driver.ts';
+import { type TestOrganization, chain, createOrganization } from '../helpers/factory.ts';
+import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
+
+let db: TestDatabase;
+let acme: TestOrganization;
+let server: TestServer;
+beforeAll(async () => {
+  db = await createTestDatabase();
+  [acme, server] = [await createOrganization(db), await serveGraphql(db)];
+});
+
+const CREATE = 'mutation ($name: String!, $definition: JSON!) { createWorkflow(input: { name: $name, definition: $definition }) { result { id revision } } }';
+const PUBLISH = 'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { version workflow { name } } } }';
+const START = `mutation ($workflow: UUID!, $input: JSON, $key: String) {
+  startWorkflowRun(input: { workflow: $workflow, input: $input, idempotencyKey: $key }) { result { id status output } }
+}`;
+
+const double = chain({ id: 'start', type: 'apiTrigger' }, { id: 'double', type: 'set', properties: { assign: { total: '{{ $.prev.total }}' } } });
+
+async function publish(definition: unknown, name = 'Orders'): Promise<string> {
+  const { createWorkflow } = await server.data(acme.token, CREATE, { name, definition });
+  await server.data(acme.token, PUBLISH, { id: createWorkflow.result.id });
+  return createWorkflow.result.id;
+}
+
+test('a workflow is created, validated, published, run and read through GraphQL alone', async () => {
+  const { createWorkflow } = await server.data(acme.token, CREATE, { name: 'Orders', definition: double });
+  const { id } = createWorkflow.result;
+
+  const { validateWorkflow } = await server.data(acme.token, 'query ($d: JSON!) { validateWorkflow(definition: $d) { nodes { pointer message } } }', {
+    d: { nodes: [], connections: [] },
+  });
+  expect(validateWorkflow.nodes.length).toBeGreaterThan(0);
+
+  expect(await server.data(acme.token, PUBLISH, { id })).toEqual({
+    publishWorkflow: { result: { version: 1, workflow: { name: 'Orders' } } },
+  });
+  const { startWorkflowRun } = await server.data(acme.token, START, { workflow: id, input: { total: 7 }, key: 'order-7' });
+  expect(startWorkflowRun.result).toMatchObject({ status: 'success', output: { total: 7 } });
+  const again = await server.data(acme.token, START, { workflow: id, input: { total: 7 }, key: 'order-7' });
+  expect(again.startWorkflowRun.result.id).toBe(startWorkflowRun.result.id);
+
+  const { workflowRun } = await server.data(
+    acme.token,
+    `query ($id: UUID!) {
+      workflowRun(id: $id) {
+        id nodeId mode input output durationMs eventsExpired version
+        workflow { id name published { version } }
+        events { nodes { seq type payload run { id } } totalCount }
+        steps { nodes { node status port } }
+      }
+    }`,
+    { id: startWorkflowRun.result.id },
+  );
+  expect(workflowRun).toMatchObject({
+    mode: 'api',
+    input: { total: 7 },
+    output: { total: 7 },
+    eventsExpired: false,
+    durationMs: expect.any(Number),
+    workflow: { id, name: 'Orders', published: { version: 1 } },
+    steps: { nodes: [{ node: 'start', status: 'succeeded' }, { node: 'double', status: 'succeeded' }] },
+  });
+  expect(workflowRun.events.nodes.map((event: { seq: number }) => event.seq)).toEqual([1, 2, 3, 4]);
+
+  const { node, getWorkflowRunEvents } = await server.data(
+    acme.token,
+    'query ($nodeId: ID!, $id: UUID!) { node(nodeId: $nodeId) { ... on WorkflowRun { id } } getWorkflowRunEvents(runId: $id) { nodes { seq type } } }',
+    { nodeId: workflowRun.nodeId, id: workflowRun.id },
+  );
+  expect(node.id).toBe(workflowRun.id);
+  expect(getWorkflowRunEvents.nodes).toEqual(workflowRun.events.nodes.map(({ seq, type }: { seq: number; type: string }) => ({ seq, type })));
+});
+
+test('the same events come from psql', async () => {
+  const workflow = await publish(double);
+  const { startWorkflowRun } = await server.data(acme.token, START, { workflow, input: { total: 1 } });
+  const { id } = startWorkflowRun.result;
+  const { getWorkflowRunEvents } = await server.data(acme.token, 'query ($id: UUID!) { getWorkflowRunEvents(runId: $id) { nodes { seq type payload } } }', { id });
+  const { rows } = await db.admin.query('select seq, type, payload from get_workflow_run_events($1)', [id]);
+  expect(getWorkflowRunEvents.nodes).toEqual(rows);
+});
+
+test('a run is canceled, and verified', async () => {
+  const workflow = await publish(chain({ id: 'start', type: 'apiTrigger' }, { id: 'call', type: 'log', properties: { message: 'hi' } }));
+  const { startWorkflowRun } = await server.data(acme.token, START, { workflow });
+  const { id, status } = startWorkflowRun.result;
+  expect(status).toBe('running');
+  await new Driver(db).begin(id, 'call');
+  const cancel = 'mutation ($id: UUID!) { cancelRun(input: { run: $id, reason: "wrong" }) { result { status finishedAt steps { nodes { node status } } } } }';
+  const { cancelRun } = await server.data(acme.token, cancel, { id });
+  expect(cancelRun.result).toMatchObject({ status: 'canceled', steps: { nodes: [{ node: 'start' }, { node: 'call', status: 'canceled' }] } });
+  expect((await server.data(acme.token, cancel, { id })).cancelRun).toEqual(cancelRun);
+  const { verifyRun } = await server.data(acme.token, 'mutation ($id: UUID!) { verifyRun(input: { run: $id }) { result { seq problem } } }', { id });
+  expect(verifyRun.result).toEqual([]);
+});
+
+describe('lists', () => {
+  test('of runs are read newest first, page by page, without a gap', async () => {
+    const workflow = await publish(double, 'Paged');
+    const started: string[] = [];
+    for (let total = 0; total < 5; total += 1) started.push((await server.data(acme.token, START, { workflow, input: { total } })).startWorkflowRun.result.id);
+    const read: string[] = [];
+    for (let after: string | null = null, more = true; more; ) {
+      const { workflow: found } = await server.data(
+        acme.token,
+        `query ($id: UUID!, $after: Cursor) {
+          workflow(id: $id) { runs(first: 2, after: $after, orderBy: PRIMARY_KEY_DESC) { nodes { id } totalCount pageInfo { hasNextPage endCursor } } }
+        }`,
+        { id: workflow, after },
+      );
+      expect(found.runs.totalCount).toBe(5);
+      read.push(...found.runs.nodes.map(({ id }: { id: string }) => id));
+      ({ hasNextPage: more, endCursor: after } = found.runs.pageInfo);
+    }
+    expect(read).toEqual(started.toReversed());
+  });
+
+  test('are filtered by indexed columns', async () => {
+    const workflow = await publish(double, 'Filtered');
+    await server.data(acme.token, START, { workflow, input: { total: 1 } });
+    const { workflowRuns, workflows } = await server.data(
+      acme.token,
+      `query ($id: UUID!) {
+        workflowRuns(filter: { workflowId: { equalTo: $id }, status: { in: ["success"] } }) { nodes { workflowId status } }
+        workflows(filter: { name: { equalTo: "Filtered" }, archivedAt: { isNull: true } }) { nodes { id } }
+      }`,
+      { id: workflow },
+    );
+    expect(workflowRuns.nodes).toEqual([{ workflowId: workflow, status: 'success' }]);
+    expect(workflows.nodes).toEqual([{ id: workflow }]);
+  });
+});
+
+test('the Ruru page and its files are served by ourselves', async () => {
+  const page = await fetch(server.url.replace('/graphql', '/'), { headers: { accept: 'text/html' } });
+  const html = await page.text();
+  expect(page.status).toBe(200);
+  expect(html).not.toMatch(/(?:src|href)="https?:/);
+  const script = /(?:src|href)="(\/ruru-static\/[^"]+\.js)"/.exec(html)?.[1];
+  expect((await fetch(new URL(script!, server.url))).status).toBe(200);
+});

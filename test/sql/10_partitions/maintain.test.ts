@@ -1,0 +1,194 @@
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+import { connect } from '../../../src/database.ts';
+import { createTestDatabase } from '../../helpers/database.ts';
+import { databaseAt, freezeClock, lines, manageReadings, partitionsOf } from '../../helpers/partitions.ts';
+
+const maintain = `select action, partition, done, detail from partitions.maintain('readings')`;
+
+test('there are partitions from `behind` periods before now to `premake` whole ones after', async () => {
+  const db = await databaseAt('2026-12-31 23:59:59+00');
+  await manageReadings(db, 'premake => 2, behind => 1');
+  const wanted = ['readings_y2026m11', 'readings_y2026m12', 'readings_y2027m01', 'readings_y2027m02'];
+
+  expect(await lines(db, `select action, partition, done, detail from partitions.maintain('readings', dry_run => true)`)).toEqual(
+    wanted.map((name) => `create ${name} false -`),
+  );
+  expect(await partitionsOf(db, 'readings')).toEqual([]);
+  expect(await lines(db, maintain)).toEqual(wanted.map((name) => `create ${name} true -`));
+  expect(await lines(db, maintain)).toEqual([]);
+
+  await freezeClock(db, '2027-01-01 00:00:00+00');
+  expect(await lines(db, maintain)).toEqual(['create readings_y2027m03 true -']);
+});
+
+test('a hole is filled, also where later partitions exist', async () => {
+  const db = await databaseAt('2026-11-21');
+  await manageReadings(db, 'behind => 2');
+  await db.admin.query(maintain);
+  await db.admin.query('drop table readings_y2026m12, readings_y2026m10');
+  expect(await lines(db, maintain)).toEqual(['create readings_y2026m10 true -', 'create readings_y2026m12 true -']);
+});
+
+test('what was detached and bound to another time is noticed', async () => {
+  const db = await databaseAt('2026-11-21');
+  await manageReadings(db);
+  await db.admin.query(maintain);
+  await db.admin.query(`
+    alter table readings detach partition readings_y2026m12;
+    alter table readings_y2026m12 rename to readings_odd;
+    alter index readings_y2026m12_pkey rename to readings_odd_pkey;
+    alter index readings_y2026m12_value_idx rename to readings_odd_value_idx;
+    alter table readings attach partition readings_odd for values from ('2020-01-01') to ('2020-02-01')`);
+  expect(await lines(db, maintain)).toEqual(['create readings_y2026m12 true -']);
+});
+
+test('a period that retention would take at once is not made', async () => {
+  const db = await databaseAt('2026-11-21');
+  await manageReadings(db, `behind => 5, retention => '40 days'`);
+  await db.admin.query(maintain);
+  expect((await partitionsOf(db, 'readings'))[0]).toMatch(/^readings_y2026m10/);
+  expect(await lines(db, `select * from partitions.retire('readings')`)).toEqual([]);
+});
+
+test('a failure is a row, and the rest is done', async () => {
+  const db = await databaseAt('2026-11-21');
+  await manageReadings(db, 'premake => 2');
+  await db.admin.query('create table readings_y2026m12 ()');
+  const failed = 'create readings_y2026m12 false A table public.readings_y2026m12 exists that is no partition of public.readings for this time.';
+  expect(await lines(db, maintain)).toEqual(['create readings_y2026m11 true -', failed, 'create readings_y2027m01 true -']);
+  expect(await lines(db, maintain)).toEqual([failed]);
+  expect(await lines(db, `select failures, error from partitions.maintenance where parent = 'readings'::regclass`)).toEqual([
+    `2 ${failed.split('false ')[1]}`,
+  ]);
+  await db.admin.query('drop table readings_y2026m12');
+  expect(await lines(db, maintain)).toEqual(['create readings_y2026m12 true -']);
+  expect(await lines(db, `select failures, error from partitions.maintenance where parent = 'readings'::regclass`)).toEqual(['0 -']);
+});
+
+test.each([
+  ['is gone', 'drop table readings', /^check - false There is no table \d+\.$/],
+  ['got a default partition', 'create table d partition of readings default', 'check - false public.readings has a default partition.'],
+  ['got another owner', 'alter table readings owner to postgres', 'check - false public.readings does not belong to flowgres_owner.'],
+])('a table that %s is reported, and the others are maintained', async (_case, ddl, row) => {
+  const db = await databaseAt('2026-11-21');
+  await manageReadings(db);
+  await db.admin.query(ddl);
+  await db.admin.query('drop table workflow_events_y2026m12');
+  const all = await lines(db, 'select action, partition, done, detail from partitions.maintain()');
+  expect(all).toEqual(expect.arrayContaining([expect.stringMatching(row), 'create workflow_events_y2026m12 true -']));
+});
+
+test('a table that is not managed is an error', async () => {
+  const db = await createTestDatabase();
+  await expect(db.admin.query(`select partitions.maintain('pg_class')`)).rejects.toMatchObject({ code: 'WF002' });
+});
+
+describe('with other sessions', () => {
+  test('a reader that does not end holds up neither maintenance nor inserts', async () => {
+    const db = await databaseAt('2026-11-21');
+    await manageReadings(db);
+    await db.admin.query(maintain);
+    const reader = await connect(db.adminUrl);
+    await reader.query('begin; select * from readings');
+    await freezeClock(db, '2026-12-01');
+    const started = performance.now();
+    const [rows] = await Promise.all([lines(db, maintain), db.admin.query(`insert into readings (ts) values ('2026-11-21')`)]);
+    expect(rows).toEqual(['create readings_y2027m03 true -']);
+    expect(performance.now() - started).toBeLessThan(1000);
+    await reader.end();
+  });
+
+  test('maintenance waits in short attempts, and inserts pass between them', async () => {
+    const db = await databaseAt('2026-11-21');
+    await manageReadings(db);
+    const [blocker, inserter] = await Promise.all([connect(db.adminUrl), connect(db.adminUrl)]);
+    await db.admin.query(`select partitions.create('readings', '2026-11-21')`);
+    await blocker.query('begin; lock table readings in share update exclusive mode');
+    const maintenance = lines(db, maintain);
+    let slowest = 0;
+    for (let count = 0; count < 100; count += 1) {
+      const started = performance.now();
+      await inserter.query(`insert into readings (ts) values ('2026-11-21')`);
+      slowest = Math.max(slowest, performance.now() - started);
+    }
+    await blocker.query('commit');
+    expect((await maintenance).every((row) => row.includes('true'))).toBe(true);
+    expect(slowest).toBeLessThan(250);
+    await Promise.all([blocker.end(), inserter.end()]);
+  });
+
+  test('of two maintainers one does the work and the other says so', async () => {
+    const db = await databaseAt('2026-11-21');
+    await manageReadings(db);
+    const [first, second] = await Promise.all([connect(db.adminUrl), connect(db.adminUrl)]);
+    await first.query('begin');
+    await first.query(maintain);
+    expect((await second.query({ text: maintain, rowMode: 'array' })).rows).toEqual([['skip', null, false, 'Another session is at it.']]);
+    await first.query('commit');
+    expect((await second.query(maintain)).rows).toEqual([]);
+    await Promise.all([first.end(), second.end()]);
+  });
+
+  test('an interrupted detach is finished', async () => {
+    const db = await databaseAt('2026-11-21');
+    await manageReadings(db);
+    await db.admin.query(maintain);
+    const reader = await connect(db.adminUrl);
+    const detacher = await connect(db.adminUrl);
+    await reader.query('begin isolation level repeatable read; select * from readings');
+    const { rows } = await detacher.query('select pg_backend_pid() as pid');
+    const detach = detacher.query('alter table readings detach partition readings_y2027m01 concurrently').catch(() => undefined);
+    await vi.waitFor(async () => expect(await lines(db, `select from pg_inherits where inhdetachpending`)).toHaveLength(1));
+    await db.admin.query('select pg_terminate_backend($1)', [rows[0].pid]);
+    await detach;
+    await expect(db.admin.query(`select partitions.create('readings', '2027-01-15')`)).rejects.toMatchObject({ code: 'WF003' });
+
+    await reader.query('commit');
+    expect(await lines(db, maintain)).toEqual(['finish detach readings_y2027m01 true -']);
+    expect(await lines(db, maintain)).toEqual([expect.stringContaining('create readings_y2027m01 false A table')]);
+    await db.admin.query('drop table readings_y2027m01');
+    expect(await lines(db, maintain)).toEqual(['create readings_y2027m01 true -']);
+    await reader.end();
+  });
+});
+
+describe('a change of granularity', () => {
+  test('takes effect where the existing partitions end', async () => {
+    const db = await databaseAt('2026-11-21');
+    await manageReadings(db, 'premake => 1');
+    await db.admin.query(maintain);
+    await db.admin.query(`update partitions.policies set granularity = 'week' where parent = 'readings'::regclass`);
+    await freezeClock(db, '2026-12-28');
+    await db.admin.query(maintain);
+    expect(await partitionsOf(db, 'readings')).toEqual([
+      'readings_y2026m11 2026-11-01 2026-12-01',
+      'readings_y2026m12 2026-12-01 2027-01-01',
+      'readings_y2027m01d01 2027-01-01 2027-01-04',
+      'readings_y2027w01 2027-01-04 2027-01-11',
+    ]);
+  });
+
+  test('leaves no gap and no overlap, whenever and however often', async () => {
+    const db = await databaseAt('2027-12-20');
+    await manageReadings(db, 'premake => 1');
+    let now = Date.UTC(2027, 11, 20);
+    const change = fc.tuple(fc.constantFrom('day', 'week', 'month', 'year'), fc.integer({ min: 0, max: 45 }), fc.integer({ min: 1, max: 4 }));
+    await fc.assert(
+      fc.asyncProperty(change, async ([granularity, days, premake]) => {
+        now += days * 864e5;
+        await freezeClock(db, new Date(now).toISOString());
+        await db.admin.query(`update partitions.policies set granularity = $1, premake = $2 where parent = 'readings'::regclass`, [granularity, premake]);
+        const actions = await lines(db, `select done from partitions.maintain('readings')`);
+        expect(actions.every((done) => done === 'true')).toBe(true);
+        const { rows } = await db.admin.query(
+          `select count(*) filter (where lower <> previous)::int as breaks, max(upper) > engine.now() + $1 * interval '1 day' as ahead
+           from (select *, lag(upper) over (order by lower) as previous from partitions.of('readings')) as p`,
+          [premake],
+        );
+        expect(rows).toEqual([{ breaks: 0, ahead: true }]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

@@ -1,0 +1,64 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../../../src/database.ts';
+import { createOrganization } from '../../helpers/factory.ts';
+import { createLog, databaseAt, lines } from '../../helpers/partitions.ts';
+
+describe('get_workflow_run_events', async () => {
+  const db = await databaseAt('2025-02-15');
+  const log = await createLog(db);
+  let run: string;
+  const times = ['2025-01-10 10:00+00', '2025-01-31 12:00+00', '2025-02-01 00:00+00', '2025-02-03 08:00+00'];
+
+  beforeAll(async () => {
+    await db.admin.query('select maintain_workflow_events_partitions()');
+    run = await log.addRun(times[0]!, times);
+    await log.addRun(times[0]!, times);
+  });
+
+  const seqs = async (...range: (string | null)[]) =>
+    (await lines(db, 'select seq from get_workflow_run_events($1, $2, $3)', [run, range[0] ?? null, range[1] ?? null])).map(Number);
+
+  test('gives the whole log of the run in its order', async () => expect(await seqs()).toEqual([1, 2, 3, 4]));
+  test('starts at start_time, included', async () => expect(await seqs('2025-01-31 12:00+00')).toEqual([2, 3, 4]));
+  test('ends at end_time, included', async () => expect(await seqs(null, '2025-01-31 12:00+00')).toEqual([1, 2]));
+  test('takes a day as end with all its hours', async () => expect(await seqs('2025-01-01+00', '2025-01-31+00')).toEqual([1, 2]));
+  test('is empty for a run that is not there', async () => {
+    expect(await lines(db, `select * from get_workflow_run_events(gen_random_uuid())`)).toEqual([]);
+    expect(await lines(db, `select * from get_workflow_run_events(null)`)).toEqual([]);
+  });
+
+  test('is for the run\'s organization only', async () => {
+    const other = await createOrganization(db, 'Other');
+    const count = 'select count(*)::int as count from get_workflow_run_events($1)';
+    expect((await log.organization.user.query(count, [run])).rows).toEqual([{ count: 4 }]);
+    expect((await other.user.query(count, [run])).rows).toEqual([{ count: 0 }]);
+  });
+});
+
+test('of 120 months it locks and reads only those of the run', async () => {
+  const db = await databaseAt('2026-11-21');
+  await db.admin.query(`
+    select partitions.create(parent, timestamptz '2017-01-01 00:00+00' + make_interval(months => month))
+    from unnest('{workflow_runs,workflow_events}'::regclass[]) as parent, generate_series(0, 119) as month`);
+  const { addRun } = await createLog(db);
+  const run = await addRun('2021-03-15', ['2021-03-15', '2021-03-16']);
+  const client = await connect(db.adminUrl);
+  const locked = async (name: string) => {
+    const { rows } = await client.query<{ table: string; locks: number }>(
+      `select count(*)::int as locks, array_agg(distinct c.relname::text order by c.relname::text) filter (where c.relkind = 'r') as tables
+       from pg_locks as l join pg_class as c on c.oid = l.relation and c.relname ~ $1
+       where l.pid = pg_backend_pid()`,
+      [name],
+    );
+    return rows[0];
+  };
+  for (let time = 0; time < 8; time += 1) {
+    // Also from the sixth call on, when PostgreSQL would take to a generic plan.
+    await client.query('begin');
+    await client.query('select * from get_workflow_run_events($1)', [run]);
+    expect(await locked('^workflow_events')).toEqual({ locks: expect.any(Number), tables: ['workflow_events_y2021m03'] });
+    expect((await locked('^workflow_(events|runs)'))!.locks).toBeLessThanOrEqual(20);
+    await client.query('commit');
+  }
+  await client.end();
+});

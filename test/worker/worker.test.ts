@@ -1,0 +1,278 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Engine, createEnginePool } from '../../src/engine.ts';
+import { type RunningWorker, type WorkerOptions, startWorker } from '../../src/worker/start.ts';
+import { createTestDatabase } from '../helpers/database.ts';
+import { type Definition, type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
+import { Target } from './target.ts';
+
+const db = await createTestDatabase();
+const intake = new Engine(db.pool('flowgres_intake'));
+let organization: TestOrganization;
+let target: Target;
+const closing: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  organization = await createOrganization(db);
+});
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+const trigger = { id: 'start', type: 'apiTrigger' };
+const quick = { retry: { maxAttempts: 3, initialMs: 1, maxMs: 5 } };
+
+async function world(): Promise<Target> {
+  target = await new Target().start();
+  closing.push(() => target.close());
+  return target;
+}
+
+async function work(options: Partial<WorkerOptions> = {}): Promise<RunningWorker> {
+  const worker = await startWorker({
+    connectionString: db.url('flowgres_worker'), concurrency: 10, nodes: { httpAllow: [target.host] }, onProblem: () => undefined, ...options,
+  });
+  closing.push(() => worker.stop());
+  return worker;
+}
+
+async function start(definition: Definition, input: unknown = {}): Promise<string> {
+  const workflow = await publishWorkflow(organization, definition);
+  return (await intake.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input })).runId;
+}
+
+const stateOf = async (runId: string) => (await intake.runAnswers([runId]))[0];
+const finished = async (runId: string, timeout = 10_000) => {
+  await expect.poll(async () => (await stateOf(runId))?.status, { timeout, interval: 20 }).toMatch(/success|error|canceled/);
+  return (await stateOf(runId))!;
+};
+async function eventsOf(runId: string): Promise<{ type: string; payload: Record<string, any> }[]> {
+  return (await db.admin.query('select type, payload from workflow_events where run_id = $1 order by seq', [runId])).rows;
+}
+const typesOf = async (runId: string) => (await eventsOf(runId)).map(({ type, payload }) => [type, payload['node']].filter(Boolean).join(' '));
+const openSteps = async (runId: string) =>
+  (await db.admin.query('select node, state, attempt, failures, deaths from engine.open_steps where run_id = $1', [runId])).rows;
+const jobs = async () => Number((await db.admin.query('select count(*) as n from graphile_worker._private_jobs')).rows[0].n);
+
+describe('a worker', () => {
+  test('executes a branch step by step on one job, each request with its own key', async () => {
+    await world();
+    const runId = await start(chain(trigger, target.node('one'), target.node('two'), target.node('three')));
+    const { rows } = await db.admin.query('select count(*)::int as n from graphile_worker._private_jobs');
+    expect(rows).toEqual([{ n: 1 }]);
+    await work();
+    expect(await finished(runId)).toMatchObject({ status: 'success', output: { value: { status: 200, body: '/three' } } });
+    expect(target.calls.map(({ path, key }) => [path, key])).toEqual(['one', 'two', 'three'].map((node) => [`/${node}`, `${runId}/${node}`]));
+    expect(await typesOf(runId)).toEqual([
+      'run.created', 'step.succeeded start', 'step.started one', 'step.succeeded one', 'step.started two', 'step.succeeded two',
+      'step.started three', 'step.succeeded three', 'run.succeeded',
+    ]);
+    await expect.poll(jobs).toBe(0);
+  });
+
+  test('executes parallel branches at the same time', async () => {
+    await world();
+    const waiting: (() => void)[] = [];
+    target.answer = ({ response }) => {
+      waiting.push(() => response.end());
+      if (waiting.length === 3) for (const end of waiting) end();
+    };
+    const nodes = ['a', 'b', 'c'].map((id) => target.node(id));
+    const runId = await start({ nodes: [trigger, ...nodes], connections: nodes.map(({ id }) => ({ source: 'start', target: id })) });
+    await work();
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+  });
+
+  test('executes many runs, in few transactions', async () => {
+    await world();
+    const workflow = await publishWorkflow(organization, chain(trigger, target.node('one')));
+    const runs = await Promise.all(
+      Array.from({ length: 200 }, () => intake.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input: {} })),
+    );
+    await work({ concurrency: 100 });
+    await expect.poll(async () => (await intake.runAnswers(runs.map(({ runId }) => runId))).filter(({ status }) => status === 'success').length, { timeout: 20_000 }).toBe(200);
+    expect(new Set(target.calls.map(({ key }) => key)).size).toBe(200);
+    expect(target.calls).toHaveLength(200);
+  });
+
+  test('wakes up for a timer', async () => {
+    await world();
+    await work();
+    const runId = await start(chain(trigger, { id: 'pause', type: 'wait', properties: { seconds: 0.2 } }, target.node('after')));
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+  });
+});
+
+describe('a failing step', () => {
+  test('is tried again with the same key until it succeeds', async () => {
+    await world();
+    target.answer = ({ response }, count) => response.writeHead(count < 3 ? 503 : 200).end();
+    await work();
+    const runId = await start(chain(trigger, target.node('one', quick)));
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+    expect(new Set(target.calls.map(({ key }) => key))).toEqual(new Set([`${runId}/one`]));
+    expect(await typesOf(runId)).toEqual([
+      'run.created', 'step.succeeded start', 'step.started one', 'step.failed one', 'step.started one', 'step.failed one', 'step.started one',
+      'step.succeeded one', 'run.succeeded',
+    ]);
+  });
+
+  test('ends the run when its attempts are used up', async () => {
+    await world();
+    target.answer = ({ response }) => response.writeHead(500).end();
+    await work();
+    const runId = await start(chain(trigger, target.node('one', quick)));
+    expect(await finished(runId)).toMatchObject({ status: 'error', error: { code: 'HTTP_STATUS', node: 'one' } });
+    expect(target.calls).toHaveLength(3);
+  });
+
+  test('waits as long as Retry-After says', async () => {
+    await world();
+    target.answer = ({ response }, count) => response.writeHead(count === 1 ? 429 : 200, { 'retry-after': '1' }).end();
+    await work();
+    const runId = await start(chain(trigger, target.node('one', quick)));
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+    const { rows } = await db.admin.query(
+      `select extract(epoch from max(ts) filter (where payload ->> 'attempt' = '2') - min(ts)) as seconds
+       from workflow_events where run_id = $1 and type = 'step.started'`, [runId],
+    );
+    expect(Number(rows[0].seconds)).toBeGreaterThanOrEqual(1);
+  });
+
+  test('is not tried again when that cannot help', async () => {
+    await world();
+    target.answer = ({ response }) => response.writeHead(404).end();
+    await work();
+    const runId = await start(chain(trigger, target.node('one', quick)));
+    expect(await finished(runId)).toMatchObject({ status: 'error' });
+    expect(target.calls).toHaveLength(1);
+    const blocked = await start(chain(trigger, { id: 'inside', type: 'httpRequest', properties: { url: 'http://169.254.169.254/' }, ...quick }));
+    expect(await finished(blocked)).toMatchObject({ status: 'error', error: { code: 'SSRF_BLOCKED' } });
+    expect((await eventsOf(blocked)).filter(({ type }) => type === 'step.started')).toHaveLength(1);
+  });
+
+  test('goes on, or to the error port, where its onError says so', async () => {
+    await world();
+    target.answer = ({ response }) => response.writeHead(404).end();
+    await work();
+    const goesOn = await start(chain(trigger, target.node('one', { onError: 'continue' }), { id: 'end', type: 'noOp' }));
+    expect(await finished(goesOn)).toMatchObject({ status: 'success', output: { value: { error: { code: 'HTTP_STATUS' } } } });
+    const toPort = await start({
+      nodes: [trigger, target.node('one', { onError: 'errorOutput' }), { id: 'good', type: 'noOp' }, { id: 'bad', type: 'noOp' }],
+      connections: [
+        { source: 'start', target: 'one' }, { source: 'one', target: 'good' }, { source: 'one', target: 'bad', sourceOutput: 'error' },
+      ],
+    }, { from: 'caller' });
+    expect(await finished(toPort)).toMatchObject({ output: { value: { error: { code: 'HTTP_STATUS' }, input: { from: 'caller' } } } });
+    expect(await typesOf(toPort)).not.toContain('step.succeeded good');
+  });
+
+  test('that takes too long is aborted and counts as failed', async () => {
+    await world();
+    target.answer = () => undefined;
+    await work();
+    const runId = await start(chain(trigger, target.node('one', { timeoutMs: 100, retry: { maxAttempts: 1 } })));
+    expect(await finished(runId)).toMatchObject({ status: 'error', error: { code: 'TIMEOUT' } });
+    await expect.poll(() => target.calls.every(({ aborted }) => aborted)).toBe(true);
+  });
+});
+
+test('a canceled run aborts what runs, within a heartbeat', async () => {
+  await world();
+  target.answer = () => undefined;
+  await work();
+  const runId = await start(chain(trigger, target.node('one')));
+  await expect.poll(() => target.calls.length).toBe(1);
+  await db.admin.query('select engine.cancel_run($1)', [runId]);
+  await expect.poll(() => target.calls[0]?.aborted, { timeout: 5_000 }).toBe(true);
+  expect(await typesOf(runId)).toEqual(['run.created', 'step.succeeded start', 'step.started one', 'run.canceled']);
+  await expect.poll(jobs).toBe(0);
+});
+
+describe('a worker that stops', () => {
+  test('finishes what runs and begins nothing new', async () => {
+    await world();
+    const worker = await work({ graceMs: 10_000 });
+    const runId = await start(chain(trigger, target.node('one'), target.node('two')));
+    target.answer = ({ response }) => {
+      worker.stop();
+      response.end();
+    };
+    await expect.poll(() => target.calls.length).toBe(1);
+    await worker.stop();
+    expect(await typesOf(runId)).toEqual([
+      'run.created', 'step.succeeded start', 'step.started one', 'step.succeeded one', 'step.started two',
+    ]);
+    expect(await openSteps(runId)).toMatchObject([{ node: 'two', state: 'queued', failures: 0, deaths: 0 }]);
+    target.answer = ({ response }) => response.end();
+    await work();
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+    expect(target.calls.map(({ path }) => path)).toEqual(['/one', '/two']);
+  });
+
+  test('hands back what does not finish in time, to be done by another one', async () => {
+    await world();
+    target.answer = () => undefined;
+    const worker = await work({ graceMs: 10 });
+    const runId = await start(chain(trigger, target.node('one', { retry: { maxAttempts: 1 } })));
+    await expect.poll(() => target.calls.length).toBe(1);
+    await worker.stop();
+    expect(target.calls[0]).toMatchObject({ aborted: true });
+    target.answer = ({ response }) => response.end();
+    await work();
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+  });
+});
+
+describe('recovery', () => {
+  /** Lets 20 seconds pass for everything that was said until now. */
+  const later = async () => {
+    await db.admin.query(`update engine.workers set seen_at = seen_at - interval '20 s'`);
+    await db.admin.query(`update engine.open_steps set lease_until = lease_until - interval '20 s' where lease_until is not null`);
+  };
+
+  test('a step whose worker was killed is done by another one, with the same key', async () => {
+    await world();
+    target.answer = () => undefined;
+    const runId = await start(chain(trigger, target.node('one', { retry: { maxAttempts: 1 } }), target.node('two')));
+    const victim = fork(new URL('process.ts', import.meta.url).pathname, [db.url('flowgres_worker'), target.host]);
+    await expect.poll(() => target.calls.length, { timeout: 10_000 }).toBe(1);
+    victim.kill('SIGKILL');
+    await once(victim, 'exit');
+    await later();
+    target.answer = ({ response }) => response.end();
+    await work();
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+    expect(target.calls.map(({ path, key }) => [path, key])).toEqual([
+      ['/one', `${runId}/one`], ['/one', `${runId}/one`], ['/two', `${runId}/two`],
+    ]);
+    expect((await typesOf(runId)).filter((type) => type === 'step.succeeded one')).toHaveLength(1);
+    await expect.poll(jobs).toBe(0);
+  });
+
+  test('a worker that lost all its connections in the middle of a step records its result', async () => {
+    await world();
+    await work();
+    target.answer = async ({ response }) => {
+      await db.admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'flowgres_worker' and datname = current_database()`);
+      response.end();
+    };
+    const runId = await start(chain(trigger, target.node('one')));
+    expect(await finished(runId, 20_000)).toMatchObject({ status: 'success' });
+    expect(target.calls).toHaveLength(1);
+  });
+
+  test('a frozen worker that wakes up after another has taken over changes nothing', async () => {
+    await world();
+    const frozen = new Engine(createEnginePool(db.url('flowgres_worker'), 'test frozen', 1));
+    const runId = await start(chain(trigger, target.node('one')));
+    const { task } = await frozen.beginStep({ runId, node: 'one' });
+    await later();
+    await work();
+    expect(await finished(runId)).toMatchObject({ status: 'success' });
+    const late = { runId, node: 'one', attempt: task!.attempt, ms: 1, ok: true as const, output: 'late' };
+    expect(await frozen.completeStep(late)).toMatchObject({ outcome: 'stale' });
+    expect((await typesOf(runId)).filter((type) => type.startsWith('step.succeeded one'))).toHaveLength(1);
+  });
+});
