@@ -23,7 +23,7 @@ export interface BenchServer {
   url(role: LoginRole): string;
   organizationId: string;
   webhookKey: string;
-  /** Publishes a workflow of the organization; nodes follow one after the other. */
+  /** Publishes a workflow of the organization; nodes follow one after the other, an `if` by its port true. */
   publish(name: string, nodes: Record<string, unknown>[]): Promise<string>;
   stop(): Promise<void>;
 }
@@ -49,8 +49,10 @@ export async function startBench(): Promise<BenchServer> {
     organizationId,
     webhookKey,
     publish: async (name, nodes) => {
-      const ids = nodes.map((node) => String(node['id']));
-      const connections = ids.slice(1).map((target, index) => ({ source: ids[index], target }));
+      const connections = nodes.slice(1).map((target, index) => {
+        const source = nodes[index]!;
+        return { source: source['id'], target: target['id'], sourceOutput: source['type'] === 'if' ? 'true' : 'main' };
+      });
       const definition = JSON.stringify({ nodes, connections });
       const { rows: workflows } = await client.query<{ id: string }>('select id from create_workflow($1, $2)', [name, definition]);
       await client.query('select publish_workflow($1)', [workflows[0]!.id]);

@@ -1,4 +1,5 @@
 /** Moves migrations/current.sql to migrations/committed after trying it on a fresh server: npm run db:commit -- "message" */
+import { setTimeout as delay } from 'node:timers/promises';
 import { commit, defaultLogger } from 'graphile-migrate';
 import { withDatabase } from '../src/database.ts';
 import { migrate, migrationSettings, releaseConnections } from '../src/migrate.ts';
@@ -13,5 +14,7 @@ try {
   await commit({ ...migrationSettings(url), shadowConnectionString, logger: defaultLogger }, message);
 } finally {
   releaseConnections();
+  // Their servers' sides are gone a moment later.
+  await delay(500);
   await server.stop();
 }

@@ -46,7 +46,13 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 const LOCK_TIMEOUT_MS = 5_000;
 /** The server answers within its own timeout; past this the connection is considered lost. */
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
+/** Connecting fails sooner: whoever waits for an answer is better told at once. */
+const CONNECT_TIMEOUT_MS = 2_000;
+/** A batch is not sent again after that time; its callers may have patience of their own. */
+const RETRY_FOR_MS = 2_000;
 const RETRIES = 5;
+/** Larger results do not get as far as the engine, which allows 1 MiB of `jsonb`. */
+const MAX_RESULT_LENGTH = 4 * 1024 * 1024;
 const RETRY_DELAY_MS = 20;
 
 /** A pool whose every statement, which is a batch, has its time limit. */
@@ -141,7 +147,11 @@ export class Engine {
 
   /** Records what an attempt came to, once, and hands back the branch's next step if there is one. */
   completeStep(result: StepResult): Promise<CompleteAnswer> {
-    return this.#completes.call(encodeStorableJson(result));
+    const text = encodeStorableJson(result);
+    if (text.length <= MAX_RESULT_LENGTH) return this.#completes.call(text);
+    const { runId, node, attempt, ms } = result;
+    const error = { code: 'TOO_LARGE', message: 'The result of the step is too large.', retryable: false };
+    return this.#completes.call(JSON.stringify({ runId, node, attempt, ms, ok: false, error }));
   }
 
   /** Ends a run that no batch survives. */
@@ -151,20 +161,17 @@ export class Engine {
 
   /** Tells that this worker lives and what it executes. Resolves to the steps whose attempts have become pointless. */
   async heartbeat(running: AttemptRef[], jobPool: string | null = null): Promise<StepRef[]> {
-    const { rows } = await this.#ask(
-      'heartbeat',
-      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)',
-      [this.workerId, JSON.stringify(running), jobPool],
-    );
+    const { rows } = await this.#ask('heartbeat', 'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)', [
+      this.workerId,
+      JSON.stringify(running),
+      jobPool,
+    ]);
     return rows.map((row) => abortAnswer.parse(row)).map((row) => ({ runId: row.run_id, node: row.node }));
   }
 
   /** Gives steps that this worker stops executing back to the queue; the attempt does not count. */
   async releaseSteps(running: AttemptRef[]): Promise<void> {
-    await this.#ask('release_steps', 'select engine.release_steps($1::uuid, $2::jsonb)', [
-      this.workerId,
-      JSON.stringify(running),
-    ]);
+    await this.#ask('release_steps', 'select engine.release_steps($1::uuid, $2::jsonb)', [this.workerId, JSON.stringify(running)]);
   }
 
   /** Returns the steps of dead workers to the queue, fires what is overdue, wakes what nothing would move. */
@@ -180,11 +187,7 @@ export class Engine {
 
   /** The webhook of a path below `/hooks/<organization key>`; null when there is none. */
   async findWebhook(organizationKey: string, method: string, path: string): Promise<WebhookRoute | null> {
-    const { rows } = await this.#ask('find_webhook', 'select engine.find_webhook($1, $2, $3) as route', [
-      organizationKey,
-      method,
-      path,
-    ]);
+    const { rows } = await this.#ask('find_webhook', 'select engine.find_webhook($1, $2, $3) as route', [organizationKey, method, path]);
     return webhookRoute.nullable().parse(rows[0]?.['route'] ?? null);
   }
 
@@ -199,16 +202,15 @@ export class Engine {
   }
 
   /** One batch: answered, or split until the requests that cannot be answered stand alone. */
-  async #batch<Row extends { index: number }>(
-    call: BatchCall<Row>,
-    requests: string[],
-  ): Promise<PromiseSettledResult<Row>[]> {
+  async #batch<Row extends { index: number }>(call: BatchCall<Row>, requests: string[]): Promise<PromiseSettledResult<Row>[]> {
+    const startedAt = performance.now();
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.#answers(call, requests);
       } catch (error) {
         const failure = classifyFailure(error);
-        if (attempt < RETRIES && mayRepeat(failure, call.idempotent)) {
+        const patient = attempt < RETRIES && performance.now() - startedAt < RETRY_FOR_MS;
+        if (patient && mayRepeat(failure, call.idempotent)) {
           await delay(RETRY_DELAY_MS * 2 ** attempt * (0.5 + Math.random()));
         } else if (failure.kind !== 'refused') {
           return requests.map(() => ({ status: 'rejected', reason: unavailable(failure) }));
@@ -221,10 +223,7 @@ export class Engine {
     }
   }
 
-  async #answers<Row extends { index: number }>(
-    call: BatchCall<Row>,
-    requests: string[],
-  ): Promise<PromiseSettledResult<Row>[]> {
+  async #answers<Row extends { index: number }>(call: BatchCall<Row>, requests: string[]): Promise<PromiseSettledResult<Row>[]> {
     const { rows } = await this.#query(call.name, call.text, [batchOf(requests), ...call.values]);
     const answers: PromiseSettledResult<Row>[] = [];
     for (const row of rows) {

@@ -63,10 +63,13 @@ export function unavailable(failure: Failure): FlowgresError {
 
 /** A request that fails on its own every time: an error with a code of ours as it is, anything else is POISON. */
 export function poison(failure: Failure): FlowgresError {
-  return raisedError(failure) ?? new FlowgresError('POISON', `The request fails every time: ${failure.message}`, {
-    details: { sqlstate: failure.sqlstate },
-    cause: failure.cause,
-  });
+  return (
+    raisedError(failure) ??
+    new FlowgresError('POISON', `The request fails every time: ${failure.message}`, {
+      details: { sqlstate: failure.sqlstate },
+      cause: failure.cause,
+    })
+  );
 }
 
 /** The error that `private.raise_error` raised; undefined for any other. */

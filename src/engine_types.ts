@@ -121,10 +121,7 @@ export interface StepFailure {
   retryAfterMs?: number;
 }
 /** What an attempt came to. */
-export type StepResult = AttemptRef & { ms: number } & (
-    | { ok: true; port?: string; output: unknown }
-    | { ok: false; error: StepFailure }
-  );
+export type StepResult = AttemptRef & { ms: number } & ({ ok: true; port?: string; output: unknown } | { ok: false; error: StepFailure });
 export interface LogEntry {
   organizationId: string;
   runId: string;

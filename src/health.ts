@@ -32,7 +32,7 @@ export function createHealth(connectionString: string, needsWorker: boolean): He
       try {
         const [queue, version, wanted] = await Promise.all([readQueue(pool), schemaVersion(pool), newestMigration()]);
         return [
-          ...(wanted && version !== wanted ? [`the schema is at ${version ?? 'no migration'}, this process needs ${wanted}`] : []),
+          ...(wanted && version !== wanted ? [`the schema is at migration ${version ?? 'none'}, this process needs ${wanted}`] : []),
           ...(needsWorker && queue.workers === 0 ? ['no worker has a fresh heartbeat'] : []),
         ];
       } catch (error) {
@@ -48,13 +48,20 @@ async function readQueue(pool: pg.Pool): Promise<Queue> {
   return rows[0]!;
 }
 
+/** The number of the newest migration that was applied, such as 000003. */
 async function schemaVersion(pool: pg.Pool): Promise<string | undefined> {
-  const { rows } = await pool.query<{ filename: string }>('select filename from graphile_migrate.migrations order by filename desc limit 1');
-  return rows[0]?.filename;
+  const { rows } = await pool.query<{ number: string }>(
+    'select left(filename, 6) as number from graphile_migrate.migrations order by filename desc limit 1',
+  );
+  return rows[0]?.number;
 }
 
 /** A process of an older or newer release than the schema says so, instead of failing in odd ways. */
 async function newestMigration(): Promise<string | undefined> {
   const files = await readdir(new URL('../migrations/committed', import.meta.url)).catch(() => []);
-  return files.filter((file) => file.endsWith('.sql')).sort().at(-1);
+  return files
+    .filter((file) => file.endsWith('.sql'))
+    .map((file) => file.slice(0, 6))
+    .sort()
+    .at(-1);
 }

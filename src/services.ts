@@ -8,6 +8,7 @@ import { createGraphql } from './server/graphql.ts';
 import type { Handler, HttpServer } from './server/http.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
+import { reportProblem } from './terminal.ts';
 import { startWorker } from './worker/start.ts';
 
 export interface ServiceOptions {
@@ -38,7 +39,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
     // The last one started is the first to go: requests end before what they need does.
-    for (const each of stops.splice(0).reverse()) await each();
+    for (const each of stops.splice(0).reverse()) await each().catch((error: unknown) => reportProblem('Stopping failed.', error));
   };
   try {
     const health = createHealth(as('flowgres_monitor'), work !== undefined);
@@ -49,6 +50,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         concurrency: work.concurrency,
         nodes: { httpAllow: work.httpAllow },
         graceMs: 3_000,
+        onProblem: reportProblem,
       });
       stops.push(() => worker.stop());
     }
@@ -72,7 +74,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
 function startWebhooks(connectionString: string): { handle: Handler; stop(): Promise<void> } {
   const pool = createEnginePool(connectionString, 'flowgres intake');
   const live = new LiveRuns(connectionString);
-  const handle = createWebhookHandler({ engine: new Engine(pool), live });
+  const handle = createWebhookHandler({ engine: new Engine(pool), live, onProblem: reportProblem });
   watchPool('intake', pool);
   const stop = async () => {
     handle.close();

@@ -1,9 +1,9 @@
 /** Stopping: by a signal or a failure, in the reverse order of starting, within a time that supervisors allow. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from './terminal.ts';
 
 /** Supervisors send SIGKILL after 10 s. */
 const DEADLINE_MS = 9_500;
+const EXIT_MS = 300;
 
 export class Shutdown {
   readonly #steps: (() => Promise<unknown>)[] = [];
@@ -41,8 +41,8 @@ export class Shutdown {
       await step().catch((error: unknown) => console.error(describeError(error)));
     }
     clearTimeout(deadline);
-    // Libraries may keep timers for a moment; there is nothing left to wait for.
-    await delay(0);
+    // Whatever a library still keeps open is of no interest.
+    setTimeout(() => process.exit(), EXIT_MS).unref();
   }
 }
 

@@ -2,22 +2,37 @@
 import pg from 'pg';
 import { FlowgresError } from './errors.ts';
 
-/** Says what is being done, then how long it took; a second line only when nobody watches the terminal. */
-export async function progress<T>(label: string, work: () => Promise<T>, describe?: (result: T) => string): Promise<T> {
+/** Work that takes longer than this is announced; shorter work is only reported. */
+const ANNOUNCE_MS = 1_000;
+/** A lost database makes every part complain every second; one line in a while says as much. */
+const REPEAT_MS = 30_000;
+
+/** Says what is being done when it takes a while, and how long it took. */
+export async function progress<T>(label: string, work: () => Promise<T>, describe: (result: T) => string): Promise<T> {
   const startedAt = performance.now();
-  const live = process.stdout.isTTY;
-  if (live) process.stdout.write(`  ${label} …`);
-  else console.log(`  ${label} …`);
+  const announcement = setTimeout(() => console.log(`  ${label} …`), ANNOUNCE_MS);
   try {
     const result = await work();
     const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
-    const outcome = describe ? describe(result) : 'done';
-    console.log(live ? ` ${outcome} (${seconds} s)` : `  ${label}: ${outcome} (${seconds} s)`);
+    console.log(`  ${label}: ${describe(result)} (${seconds} s)`);
     return result;
-  } catch (error) {
-    if (live) console.log(' failed');
-    throw error;
+  } finally {
+    clearTimeout(announcement);
   }
+}
+
+const reported = new Map<string, number>();
+
+/** Tells the operator of trouble that the process survives: one line, not again within half a minute. */
+export function reportProblem(message: string, error: unknown): void {
+  const line = `${message} ${error instanceof Error ? rootCause(error).message : String(error ?? '')}`.trim();
+  if (Date.now() - (reported.get(message) ?? 0) < REPEAT_MS) return;
+  reported.set(message, Date.now());
+  console.error(`${new Date().toISOString()} ${line}`);
+}
+
+function rootCause(error: Error): Error {
+  return error.cause instanceof Error ? rootCause(error.cause) : error;
 }
 
 /** Columns under their headings, each as wide as its widest cell. */

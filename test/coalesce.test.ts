@@ -92,7 +92,8 @@ describe('a coalescer', () => {
       );
     });
     expect(await Promise.allSettled(['good', 'bad'].map((request) => coalescer.call(request)))).toMatchObject([
-      { status: 'fulfilled', value: 'good' }, { status: 'rejected', reason: { message: 'bad' } },
+      { status: 'fulfilled', value: 'good' },
+      { status: 'rejected', reason: { message: 'bad' } },
     ]);
     await expect(coalescer.call('boom')).rejects.toThrow('boom');
     await expect(coalescer.call('good')).resolves.toBe('good');

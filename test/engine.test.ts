@@ -108,13 +108,16 @@ describe('steps', () => {
     const entry = { organizationId: organization.id, runId, node: 'write', level: 'info' as const };
     await Promise.all(['one', 'two\u0000'].map((message) => worker.appendLog({ ...entry, message, context: { n: 1 } })));
     const { rows } = await db.admin.query('select message, context from workflow_run_logs where run_id = $1 order by id', [runId]);
-    expect(rows).toEqual([{ message: 'one', context: { n: 1 } }, { message: 'two\ufffd', context: { n: 1 } }]);
+    expect(rows).toEqual([
+      { message: 'one', context: { n: 1 } },
+      { message: 'two\ufffd', context: { n: 1 } },
+    ]);
   });
 });
 
 describe('when the database is out of reach', () => {
   /** A proxy in front of the database that can lose an answer. */
-  class Proxy {
+  class FlakyProxy {
     readonly sockets = new Set<Socket>();
     readonly server = createServer((client) => this.#join(client));
     readonly #target = new URL(db.url('flowgres_intake'));
@@ -132,7 +135,7 @@ describe('when the database is out of reach', () => {
       const both = [client, upstream];
       for (const socket of both) {
         this.sockets.add(socket);
-        socket.on('error', () => undefined).on('close', () => both.forEach((each) => each.destroy()));
+        socket.on('error', () => undefined).on('close', () => void both.map((each) => each.destroy()));
       }
       client.on('data', (data) => upstream.write(data));
       upstream.on('data', (data) => {
@@ -156,7 +159,7 @@ describe('when the database is out of reach', () => {
   });
 
   test('a start whose answer is lost is never repeated: it may have happened', async () => {
-    const proxy = new Proxy();
+    const proxy = new FlakyProxy();
     engines.push(proxy);
     const engine = engineAt(await proxy.start());
     await engine.startRun(start(pure, { id: 1 }));

@@ -13,131 +13,13 @@ as $$
   ) || coalesce(p_definition -> 'settings', '{}')
 $$;
 
--- Filters with their literal arguments as they are passed on, so that nothing is left to do for them at run time.
-create or replace function engine.plain_filters(p_filters jsonb)
-  returns jsonb
-  language sql
-  immutable
-  parallel safe
-as $$
-  select jsonb_agg(
-    jsonb_build_object(
-      'name', f.filter -> 'name', 'arguments', jsonb_path_query_array(f.filter -> 'arguments', '$[*].value')
-    ) order by f.place
-  )
-  from jsonb_array_elements(p_filters) with ordinality as f (filter, place)
-$$;
-
--- One expression part; p_ids are the nodes in the order of the plan.
-create or replace function engine.compile_part(
-  p_literal text,
-  p_path text,
-  p_sources text[],
-  p_many boolean,
-  p_regex boolean,
-  p_filters jsonb,
-  p_argument_paths text[],
-  p_start_at int,
-  p_ids text[]
-)
-  returns engine.expression_part
-  language sql
-  immutable
-as $$
-  select row(
-    p_literal,
-    p_sources,
-    array(
-      select coalesce(array_position(p_ids, substr(s.source, 7)), 0)
-      from unnest(p_sources) with ordinality as s (source, place)
-      order by s.place
-    ),
-    p_path::jsonpath,
-    p_many,
-    case when p_argument_paths is null then engine.plain_filters(p_filters) else p_filters end,
-    p_argument_paths::jsonpath[],
-    case when p_regex then 65536 else 262144 end,
-    p_start_at
-  )::engine.expression_part
-$$;
-
--- The expression of one place. What is plain becomes flat, because the engine does that without a call.
-create or replace function engine.compile_expression(
-  p_place text[],
-  p_kind text,
-  p_parts engine.expression_part[],
-  p_strict boolean
-)
-  returns engine.expression
-  language plpgsql
-  immutable
-as $$
-declare
-  v_part constant engine.expression_part := p_parts[1];
-  v_expression engine.expression;
-begin
-  v_expression.place := p_place;
-  v_expression.kind := p_kind;
-  if p_kind in ('value', 'predicate')
-    and not p_strict and not v_part.many and v_part.filters is null and cardinality(v_part.sources) = 1
-  then
-    v_expression.source := split_part(v_part.sources[1], '.', 1);
-    v_expression.source_node := v_part.source_nodes[1];
-    v_expression.path := v_part.path;
-    v_expression.max_input := v_part.max_input;
-    v_expression.position := v_part.position;
-  else
-    v_expression.parts := p_parts;
-  end if;
-  return v_expression;
-end
-$$;
-
--- The properties with literal texts unescaped, their expressions, and what these read.
-create or replace function engine.compile_properties(
-  p_properties jsonb,
-  p_schema jsonb,
-  p_strict boolean,
-  p_ids text[],
-  out properties jsonb,
-  out expressions engine.expression[],
-  out variables text[],
-  out sources text[]
-)
-  language plpgsql
-  immutable
-as $$
-declare
-  v_text record;
-begin
-  properties := p_properties;
-  for v_text in
-    select
-      p.place, p.kind, string_agg(p.literal, '' order by p.part) as literal,
-      array_agg(
-        engine.compile_part(
-          p.literal, p.path, p.sources, p.many, p.regex, p.filters, p.argument_paths, p.start_at, p_ids
-        ) order by p.part
-      ) as parts,
-      string_agg(array_to_string(p.sources, ' '), ' ') as reads,
-      string_agg(array_to_string(p.variables, ' '), ' ') as variables
-    from engine.parse_properties(p_properties, p_schema) as p
-    group by p.place, p.kind
-    order by p.kind = 'each', p.place -- conditions for each item come after the items
-  loop
-    if v_text.kind = 'literal' then
-      properties := jsonb_set(properties, v_text.place, to_jsonb(v_text.literal));
-      continue;
-    end if;
-    expressions := expressions || engine.compile_expression(v_text.place, v_text.kind, v_text.parts, p_strict);
-    variables := variables || string_to_array(v_text.variables, ' ');
-    sources := sources || string_to_array(v_text.reads, ' ');
-  end loop;
-end
-$$;
-
 -- How often a node is tried, and what happens when that was not enough.
-create or replace function engine.compile_attempts(p_node jsonb, p_settings jsonb, p_plan engine.plan_node, p_fed boolean)
+create or replace function engine.compile_attempts(
+  p_node jsonb,
+  p_settings jsonb,
+  p_plan engine.plan_node,
+  p_fed boolean
+)
   returns engine.plan_node
   language plpgsql
   immutable
@@ -190,7 +72,11 @@ begin
   node.id := p_node ->> 'id';
   node.type := v_type.name || '@' || v_type.version;
   node.kind := v_type.kind;
-  node.function := v_type.function::regproc::text;
+  node.function := (
+    select format('%I.%I', f.pronamespace::regnamespace, f.proname)
+    from pg_catalog.pg_proc as f
+    where f.oid = v_type.function
+  );
   node.inputs := v_type.inputs;
   node.disabled := coalesce((p_node ->> 'disabled')::boolean, false);
   node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
@@ -253,7 +139,9 @@ declare
 begin
   settings := engine.settings_of(v_definition);
   for v_place in 1 .. v_count loop
-    v_compiled := engine.compile_node(v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids);
+    v_compiled := engine.compile_node(
+      v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids
+    );
     nodes := nodes || v_compiled.node;
     v_variables := v_variables || v_compiled.variables;
   end loop;

@@ -16,36 +16,13 @@ exception
 end
 $$;
 
--- The places of the `|` outside of brackets.
-create or replace function engine.pipe_places(p_tokens text[])
-  returns int[]
-  language plpgsql
-  immutable
-  parallel safe
-as $$
-declare
-  v_depth int := 0;
-  v_places int[] := '{}';
-begin
-  for v_place in 1 .. cardinality(p_tokens) loop
-    case
-      when p_tokens[v_place] in ('(', '[', '{') then v_depth := v_depth + 1;
-      when p_tokens[v_place] in (')', ']', '}') then v_depth := v_depth - 1;
-      when p_tokens[v_place] = '|' and v_depth = 0 then v_places := v_places || v_place;
-      else null;
-    end case;
-  end loop;
-  return v_places;
-end
-$$;
-
--- One argument of a filter: a literal, or a path; p_paths is how many paths the arguments before had.
-create or replace function engine.parse_argument(
+-- The filters after a path: what p_pipes separate.
+create or replace function engine.parse_filters(
   p_tokens text[],
   p_gaps text[],
-  p_paths int,
-  out argument jsonb,
-  out path_pieces text[],
+  p_pipes int[],
+  out filters jsonb,
+  out argument_paths text[],
   out sources text[],
   out variables text[],
   out inputs text[],
@@ -53,126 +30,32 @@ create or replace function engine.parse_argument(
   out problem_at int
 )
   language plpgsql
-  immutable
+  stable
 as $$
 declare
-  v_text constant text := array_to_string(p_tokens, '');
-  v_path record;
+  v_filter record;
+  v_first int;
+  v_last int;
 begin
-  problem_at := 1;
-  case
-    when v_text ~ '^-?\d+(\.\d+)?([eE][+-]?\d{1,2})?$' and length(v_text) <= 300 then
-      argument := jsonb_build_object('value', v_text::numeric);
-    when v_text in ('true', 'false', 'null') then
-      argument := jsonb_build_object('value', v_text::jsonb);
-    when left(v_text, 1) = '"' and cardinality(p_tokens) = 1 then
-      argument := jsonb_build_object('value', engine.token_text(v_text));
-      if length(v_text) < 2 or engine.token_text(v_text) is null then
-        problem := 'not a valid text';
-      end if;
-    when p_tokens[1] = '$' then
-      v_path := engine.rewrite_path(p_tokens, p_gaps);
-      problem := v_path.problem;
-      problem_at := v_path.problem_at;
-      argument := jsonb_build_object('path', p_paths + 1, 'many', v_path.many);
-      path_pieces := v_path.pieces;
-      sources := v_path.sources;
-      variables := v_path.variables;
-      inputs := v_path.inputs;
-    else
-      problem := 'an argument is a number, a text in quotes, true, false, null, or a path that begins with $';
-  end case;
-end
-$$;
-
--- The arguments of one filter, cut at its commas.
-create or replace function engine.argument_bounds(p_tokens text[])
-  returns table (first_place int, last_place int)
-  language plpgsql
-  immutable
-  parallel safe
-as $$
-declare
-  v_depth int := 0;
-begin
-  first_place := 1;
-  for v_place in 1 .. cardinality(p_tokens) loop
-    if p_tokens[v_place] = ',' and v_depth = 0 then
-      last_place := v_place - 1;
-      return next;
-      first_place := v_place + 1;
-    elsif p_tokens[v_place] in ('(', '[', '{') then
-      v_depth := v_depth + 1;
-    elsif p_tokens[v_place] in (')', ']', '}') then
-      v_depth := v_depth - 1;
-    end if;
-  end loop;
-  if cardinality(p_tokens) > 0 then
-    last_place := cardinality(p_tokens);
-    return next;
-  end if;
-end
-$$;
-
--- One filter: its name and arguments; p_tokens are those between two pipes.
-create or replace function engine.parse_filter(
-  p_tokens text[],
-  p_gaps text[],
-  p_paths int,
-  out filter jsonb,
-  out paths jsonb,
-  out sources text[],
-  out variables text[],
-  out inputs text[],
-  out problem text,
-  out problem_at int
-)
-  language plpgsql
-  immutable
-as $$
-declare
-  v_count constant int := cardinality(p_tokens);
-  v_arguments jsonb := '[]';
-  v_bound record;
-  v_argument record;
-begin
-  problem_at := 1;
-  paths := '[]';
-  if v_count = 0 then
-    problem := 'the name of a filter is missing after |';
-  elsif v_count > 1 and (p_tokens[2] <> '(' or p_tokens[v_count] <> ')') then
-    problem := 'a filter is written name or name(argument, …)';
-    problem_at := 2;
-  end if;
-  if problem is not null then
-    return;
-  end if;
-
-  for v_bound in select * from engine.argument_bounds(p_tokens[3 : v_count - 1]) loop
-    v_argument := engine.parse_argument(
-      p_tokens[v_bound.first_place + 2 : v_bound.last_place + 2],
-      p_gaps[v_bound.first_place + 2 : v_bound.last_place + 2],
-      p_paths + jsonb_array_length(paths)
+  for v_pipe in 1 .. cardinality(p_pipes) loop
+    v_first := p_pipes[v_pipe] + 1;
+    v_last := coalesce(p_pipes[v_pipe + 1] - 1, cardinality(p_tokens));
+    v_filter := engine.parse_filter(
+      p_tokens[v_first : v_last], p_gaps[v_first : v_last], coalesce(cardinality(argument_paths), 0)
     );
-    if v_argument.problem is not null then
-      problem := v_argument.problem;
-      problem_at := v_bound.first_place + 1 + v_argument.problem_at;
-      return;
-    end if;
-    v_arguments := v_arguments || v_argument.argument;
-    if v_argument.path_pieces is not null then
-      paths := paths || to_jsonb(array[engine.path_text(v_argument.path_pieces, true)]);
-    end if;
-    sources := sources || v_argument.sources;
-    variables := variables || v_argument.variables;
-    inputs := inputs || v_argument.inputs;
+    problem := v_filter.problem;
+    problem_at := least(v_first + v_filter.problem_at - 1, cardinality(p_tokens));
+    exit when problem is not null;
+    filters := coalesce(filters, '[]') || v_filter.filter;
+    argument_paths := nullif(argument_paths || array(select jsonb_array_elements_text(v_filter.paths)), '{}');
+    sources := sources || v_filter.sources;
+    variables := variables || v_filter.variables;
+    inputs := inputs || v_filter.inputs;
   end loop;
-  filter := jsonb_build_object('name', p_tokens[1], 'arguments', v_arguments);
-  problem := engine.filter_problem(p_tokens[1], v_arguments);
 end
 $$;
 
--- A whole expression. With `path` null, `problem` says why, and `problem_at` at which character.
+-- A whole expression. When `problem` says what is wrong, `problem_at` is the 1-based character at which it is.
 create or replace function engine.parse_expression(
   p_text text,
   out path text,
@@ -187,69 +70,53 @@ create or replace function engine.parse_expression(
   out problem_at int
 )
   language plpgsql
-  immutable
+  stable
 as $$
 declare
   v_tokens record;
   v_pipes int[];
-  v_main record;
-  v_filter record;
-  v_first int;
   v_last int;
+  v_main record;
+  v_filters record;
 begin
   problem_at := 1;
-  if length(p_text) > 4096 then
-    problem := 'an expression has at most 4,096 characters';
-  elsif p_text ~ e'[\\x01-\\x08\\x0e-\\x1f]' then
-    problem := 'an expression has no control characters';
-  end if;
+  problem := case
+    when length(p_text) > 4096 then 'an expression has at most 4,096 characters'
+    when p_text ~ e'[\\x01-\\x08\\x0e-\\x1f]' then 'an expression has no control characters'
+  end;
   if problem is not null then
     return;
   end if;
 
   v_tokens := engine.significant_tokens(p_text);
+  if cardinality(v_tokens.tokens) > 1000 then
+    problem := 'an expression has at most 1,000 parts';
+    return;
+  end if;
   v_pipes := engine.pipe_places(v_tokens.tokens);
   v_last := coalesce(v_pipes[1] - 1, cardinality(v_tokens.tokens));
   v_main := engine.rewrite_path(v_tokens.tokens[1 : v_last], v_tokens.gaps[1 : v_last]);
-  problem := v_main.problem;
-  problem_at := coalesce(v_tokens.starts[v_main.problem_at], 1);
-  if cardinality(v_tokens.tokens) > 1000 then
-    problem := 'an expression has at most 1,000 parts';
+  v_filters := engine.parse_filters(v_tokens.tokens, v_tokens.gaps, v_pipes);
+  problem := coalesce(v_main.problem, v_filters.problem);
+  if problem is not null then
+    problem_at := coalesce(
+      v_tokens.starts[case when v_main.problem is null then v_filters.problem_at else v_main.problem_at end], 1
+    );
+    return;
   end if;
-  sources := v_main.sources;
-  variables := v_main.variables;
-  inputs := v_main.inputs;
+
   many := v_main.many;
   regex := v_main.regex;
-
-  for v_pipe in 1 .. cardinality(v_pipes) loop
-    exit when problem is not null;
-    v_first := v_pipes[v_pipe] + 1;
-    v_last := coalesce(v_pipes[v_pipe + 1] - 1, cardinality(v_tokens.tokens));
-    v_filter := engine.parse_filter(
-      v_tokens.tokens[v_first : v_last], v_tokens.gaps[v_first : v_last], coalesce(cardinality(argument_paths), 0)
-    );
-    problem := v_filter.problem;
-    problem_at := v_tokens.starts[least(v_first + v_filter.problem_at - 1, cardinality(v_tokens.tokens))];
-    filters := coalesce(filters, '[]') || v_filter.filter;
-    argument_paths := nullif(
-      argument_paths || array(select jsonb_array_elements_text(v_filter.paths)), '{}'
-    );
-    sources := sources || v_filter.sources;
-    variables := variables || v_filter.variables;
-    inputs := inputs || v_filter.inputs;
-  end loop;
-
-  sources := array(select distinct s from unnest(sources) as s order by s);
-  variables := array(select distinct v from unnest(variables) as v where v is not null order by v);
-  inputs := array(select distinct i from unnest(inputs) as i where i is not null order by i);
-  if problem is null then
-    path := engine.path_text(v_main.pieces, cardinality(sources) > 1 or argument_paths is not null);
-    problem := coalesce(
-      engine.jsonpath_problem(path),
-      (select min(engine.jsonpath_problem(a)) from unnest(argument_paths) as a)
-    );
-    problem_at := 1;
-  end if;
+  filters := v_filters.filters;
+  argument_paths := v_filters.argument_paths;
+  sources := array(select distinct s from unnest(v_main.sources || v_filters.sources) as s order by s);
+  variables := array(
+    select distinct v from unnest(v_main.variables || v_filters.variables) as v where v is not null order by v
+  );
+  inputs := array(select distinct i from unnest(v_main.inputs || v_filters.inputs) as i where i is not null order by i);
+  path := engine.path_text(v_main.pieces, cardinality(sources) > 1 or argument_paths is not null);
+  problem := coalesce(
+    engine.jsonpath_problem(path), (select min(engine.jsonpath_problem(a)) from unnest(argument_paths) as a)
+  );
 end
 $$;

@@ -1,4 +1,4 @@
--- Workflows: the draft and its published versions, node types, expressions, validation, and the plan that the engine runs.
+-- Workflows: drafts, published versions, node types, expressions, validation, and the plan that the engine runs.
 
 --!include 30_workflows/tables.sql
 --!include 30_workflows/problems.sql
@@ -8,7 +8,9 @@
 --!include 30_workflows/filters_dates.sql
 --!include 30_workflows/filters.sql
 --!include 30_workflows/tokenizer.sql
+--!include 30_workflows/path_tokens.sql
 --!include 30_workflows/paths.sql
+--!include 30_workflows/parse_filters.sql
 --!include 30_workflows/expressions.sql
 --!include 30_workflows/properties.sql
 --!include 30_workflows/evaluate.sql
@@ -20,6 +22,7 @@
 --!include 30_workflows/register_node.sql
 --!include 30_workflows/run_pure.sql
 --!include 30_workflows/graph.sql
+--!include 30_workflows/compile_expressions.sql
 --!include 30_workflows/compile.sql
 --!include 30_workflows/definition_schema.sql
 --!include 30_workflows/validate_nodes.sql

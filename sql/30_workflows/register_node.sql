@@ -1,7 +1,84 @@
 -- kind: code
--- Node types that a DBA adds: one SQL function each, owned by flowgres_sql and running as that role, so that it can do
--- no more than flowgres_sql may.
+-- Node types that a DBA adds: one SQL function each, owned by flowgres_sql and running as that role, so that it can do no
+-- more than flowgres_sql may. It takes (properties jsonb, prev jsonb, inputs jsonb) and returns jsonb, the output at port
+-- main, or has the out parameters (port text, output jsonb).
 
+-- Why a function cannot be a node; null when it can.
+create or replace function engine.registration_problem(p_function regprocedure, p_kind text)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when p_kind is null or p_kind not in ('pure', 'local') then 'A registered node is pure or local.'
+    when f.prokind <> 'f' or f.proretset or oidvectortypes(f.proargtypes) <> 'jsonb, jsonb, jsonb'
+      then 'The function takes (properties jsonb, prev jsonb, inputs jsonb).'
+    when f.prorettype <> 'jsonb'::regtype and (f.prorettype <> 'record'::regtype or f.proargnames[4:] <> '{port,output}')
+      then 'The function returns jsonb, or has the out parameters (port text, output jsonb).'
+    when pg_get_userbyid(f.proowner) <> 'flowgres_sql' or not f.prosecdef
+      then 'The function belongs to flowgres_sql and is security definer.'
+    when not exists (select from unnest(f.proconfig) as c where starts_with(c, 'search_path='))
+      then 'The function sets search_path.'
+    when p_kind = 'pure' and f.provolatile <> 'i' then 'The function of a pure node is immutable.'
+  end
+  from pg_catalog.pg_proc as f
+  where f.oid = p_function
+$$;
+
+create or replace function engine.register_node(
+  name text,
+  function regprocedure,
+  kind text default 'pure',
+  description text default '',
+  properties jsonb default '{"type": "object"}',
+  ports text[] default '{main}',
+  inputs text[] default '{main}',
+  version int default 1
+)
+  returns engine.node_types
+  language plpgsql
+  volatile
+  security definer -- definer because node types are not written by anybody else
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem text := engine.registration_problem(register_node.function, register_node.kind);
+  v_type engine.node_types;
+begin
+  if exists (select from engine.node_types as t where t.name = register_node.name and t.function is null) then
+    v_problem := format('%s is a built-in node type.', register_node.name);
+  elsif register_node.function is null then
+    v_problem := 'A function is needed.';
+  end if;
+  if v_problem is not null then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', v_problem, 'docs/nodes.md shows how a node is registered.',
+      jsonb_build_object('function', register_node.function)
+    );
+  end if;
+
+  insert into engine.node_types (name, version, kind, description, ports, inputs, properties, function)
+  values (
+    register_node.name, register_node.version, register_node.kind, register_node.description, register_node.ports,
+    register_node.inputs, register_node.properties, register_node.function
+  )
+  on conflict on constraint node_types_pkey do update
+  set
+    kind = excluded.kind,
+    description = excluded.description,
+    ports = excluded.ports,
+    inputs = excluded.inputs,
+    properties = excluded.properties,
+    function = excluded.function
+  returning * into v_type;
+  return v_type;
+end
+$$;
+comment on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) is
+  'Makes a function a node type; repeated for the same version, it replaces it. properties is a JSON schema. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
+grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) to flowgres_dba;
+
+-- p_function is a qualified name that compile_plan took from the catalog.
 create or replace function engine.run_registered(
   p_type text,
   p_function text,
@@ -17,12 +94,20 @@ declare
   v_outcome engine.outcome;
 begin
   if p_function is null then
-    perform private.raise_error('NODE_FAILED', format('there is no node %s', p_type), null, '{"code": "UNKNOWN_TYPE"}');
+    perform private.raise_error('NODE_FAILED', format('There is no node %s.', p_type), null, '{"code": "UNKNOWN_TYPE"}');
+  elsif (
+    select f.prorettype = 'jsonb'::regtype
+    from pg_catalog.pg_proc as f
+    where f.oid = (p_function || '(jsonb, jsonb, jsonb)')::regprocedure
+  ) then
+    execute format('select ''main'', %s($1, $2, $3)', p_function)
+    into v_outcome
+    using p_properties, p_prev, p_inputs;
+  else
+    execute format('select o.port, o.output from %s($1, $2, $3) as o', p_function)
+    into v_outcome
+    using p_properties, p_prev, p_inputs;
   end if;
-  -- The name comes from engine.register_node, which writes it by the catalog.
-  execute format('select o.port, o.output from %s($1, $2, $3) as o', p_function)
-  into v_outcome
-  using p_properties, p_prev, p_inputs;
   return v_outcome;
 end
 $$;

@@ -23,8 +23,8 @@ as $$
   ) with ordinality as m (match, place)
 $$;
 
--- The pieces of a text: literal ones, and what stands between {{ and }}. `\{{` is a literal {{. An expression ends at the
--- first }} outside of its string literals. start_at is the 1-based character after {{.
+-- The pieces of a text: literal ones, and what stands between {{ and }}. `\{{` is a literal {{. An expression ends at
+-- the first }} outside of its string literals. start_at is the 1-based character after {{.
 create or replace function engine.split_template(p_text text)
   returns table (literal text, expression text, start_at int, error text)
   language plpgsql

@@ -31,6 +31,7 @@ create or replace function engine.open_steps(p_moves engine.move[])
   returns void
   language sql
   volatile
+  set plan_cache_mode = force_generic_plan -- for the foreign-key checks, as above
 as $$
   insert into engine.open_steps
   select s.*

@@ -58,7 +58,9 @@ as $$
   )
   from best as b
   union all
-  select jsonb_build_object('methods', (select jsonb_agg(distinct m order by m) from fitting as f, unnest(f.methods) as m))
+  select jsonb_build_object(
+    'methods', (select jsonb_agg(distinct m order by m) from fitting as f, unnest(f.methods) as m)
+  )
   where exists (select from fitting)
     and not exists (select from best)
 $$;

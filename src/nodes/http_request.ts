@@ -12,8 +12,7 @@ const ERROR_BODY_LENGTH = 2_000;
 /** Repeating the same request may help; every other status of 400 and above will not get better. */
 const RETRYABLE_STATUS = new Set([408, 425, 429]);
 /** Framing and routing belong to the client, and the key must be the same on every attempt. */
-const OWN_HEADERS =
-  /^(?:host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|idempotency-key|proxy-.*)$/;
+const OWN_HEADERS = /^(?:host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|idempotency-key|proxy-.*)$/;
 /** What another host must not see. */
 const CREDENTIAL_HEADERS = /^(?:authorization|cookie)$/;
 

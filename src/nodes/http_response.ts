@@ -21,11 +21,7 @@ const DECODERS: Record<string, () => Transform> = {
 export type ResponseType = 'auto' | 'json' | 'text' | 'base64';
 
 /** The body as a value: parsed JSON, text, `{"base64"}` for bytes, or null when it is empty. */
-export async function readResponseBody(
-  response: Dispatcher.ResponseData,
-  wanted: ResponseType,
-  signal: AbortSignal,
-): Promise<unknown> {
+export async function readResponseBody(response: Dispatcher.ResponseData, wanted: ResponseType, signal: AbortSignal): Promise<unknown> {
   const declared = Number(response.headers['content-length']);
   if (declared > MAX_RESPONSE_SIZE) {
     response.body.on('error', () => undefined).destroy();

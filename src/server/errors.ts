@@ -37,7 +37,6 @@ const KNOWN: Record<string, { code: string; message: string; hint?: string }> = 
 
 export type LogError = (entry: { errorId: string; message: string; [key: string]: unknown }) => void;
 
-
 /** Logs and returns the id. */
 type Logged = (entry: { message: string; [key: string]: unknown }) => string;
 
@@ -87,5 +86,11 @@ function isRequestError(error: GraphQLError): boolean {
 /** The same error at the same place, with another text. */
 export function replaceError(error: GraphQLError, message: string, extensions: Record<string, unknown>): GraphQLError {
   const { nodes, source, positions, path } = error;
-  return new GraphQLError(message, { nodes: nodes ?? null, source: source ?? null, positions: positions ?? null, path: path ?? null, extensions });
+  return new GraphQLError(message, {
+    nodes: nodes ?? null,
+    source: source ?? null,
+    positions: positions ?? null,
+    path: path ?? null,
+    extensions,
+  });
 }

@@ -37,10 +37,10 @@ export interface Graphql {
   release(): Promise<void>;
 }
 
-/** Codes of the graphql-ws protocol: a client does not try again after this one. */
+/** Of the graphql-ws protocol: a client does not try again after this code. */
 const UNAUTHORIZED = 4401;
-const GOING_AWAY = 1001;
 const PING_MS = 12_000;
+const CLOSE_MS = 2_000;
 
 export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const parts = createParts(options);
@@ -77,9 +77,13 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       sockets.handleUpgrade(request, socket, head, (webSocket) => sockets.emit('connection', webSocket, request));
     },
     async release() {
-      for (const webSocket of sockets.clients) webSocket.close(GOING_AWAY);
-      await parts.live.close();
+      // Clients are told to go; one that does not answer is cut off.
+      const cutOff = setTimeout(() => {
+        for (const webSocket of sockets.clients) webSocket.terminate();
+      }, CLOSE_MS);
       await protocol.dispose();
+      clearTimeout(cutOff);
+      await parts.live.close();
       await instance.release();
       await parts.pool.end();
     },

@@ -43,10 +43,14 @@ export function errorReply(error: unknown, onProblem: (message: string, error: u
   }
   const { code, message, hint } = error;
   const retryAfter = RETRY_AFTER[code];
-  return jsonReply(status, { error: { code, message, ...(hint ? { hint } : {}) } }, {
-    ...(retryAfter ? { 'retry-after': retryAfter } : {}),
-    // The rest of a body that is refused is not worth reading.
-    ...(status === 413 || status === 415 ? { connection: 'close' } : {}),
-    ...(Array.isArray(error.details?.['methods']) ? { allow: error.details['methods'].join(', ') } : {}),
-  });
+  return jsonReply(
+    status,
+    { error: { code, message, ...(hint ? { hint } : {}) } },
+    {
+      ...(retryAfter ? { 'retry-after': retryAfter } : {}),
+      // The rest of a body that is refused is not worth reading.
+      ...(status === 413 || status === 415 ? { connection: 'close' } : {}),
+      ...(Array.isArray(error.details?.['methods']) ? { allow: error.details['methods'].join(', ') } : {}),
+    },
+  );
 }

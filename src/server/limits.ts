@@ -35,7 +35,11 @@ export const PagingPlugin: GraphileConfig.Plugin = {
           // Applied by the field's plan below, which sees the three together.
           if (args[name]) delete args[name].applyPlan;
         }
-        if (args['first']) args['first'].description = build.wrapDescription(`Only the first \`n\`: ${LIMITS.defaultPage} by default, ${LIMITS.maxPage} at most.`, 'arg');
+        if (args['first'])
+          args['first'].description = build.wrapDescription(
+            `Only the first \`n\`: ${LIMITS.defaultPage} by default, ${LIMITS.maxPage} at most.`,
+            'arg',
+          );
         if (args['last']) args['last'].description = build.wrapDescription(`Only the last \`n\`, ${LIMITS.maxPage} at most.`, 'arg');
         return args;
       },

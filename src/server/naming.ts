@@ -54,14 +54,16 @@ const TAGS: JSONPgSmartTags = {
       },
       'public.webhooks': {
         tags: {
-          foreignKey: '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName webhooks',
+          foreignKey:
+            '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName webhooks',
         },
         attribute: { segments: hidden },
         constraint: { webhooks_version_fkey: oneWay('workflowVersion') },
       },
       'public.workflow_runs': {
         tags: {
-          foreignKey: '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName runs',
+          foreignKey:
+            '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName runs',
         },
         attribute: { id: searchable, workflow_id: filterable, status: filterable },
         constraint: {

@@ -57,10 +57,19 @@ export function createPreset({ pool, live, authenticator, openIntrospection, log
       connectionFilterSetofFunctions: false,
       connectionFilterArrays: false,
       connectionFilterAllowedOperators: [
-        'isNull', 'equalTo', 'notEqualTo', 'in', 'lessThan', 'lessThanOrEqualTo', 'greaterThan', 'greaterThanOrEqualTo',
+        'isNull',
+        'equalTo',
+        'notEqualTo',
+        'in',
+        'lessThan',
+        'lessThanOrEqualTo',
+        'greaterThan',
+        'greaterThanOrEqualTo',
       ],
     },
-    grafast: { context: ({ http, ws }) => ({ pgSettings: settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) }) },
+    grafast: {
+      context: ({ http, ws }) => ({ pgSettings: settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) }),
+    },
     grafserv: {
       graphqlPath: '/graphql',
       graphiqlPath: '/',

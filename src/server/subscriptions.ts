@@ -102,11 +102,20 @@ async function followRun(live: LiveRuns, request: RequestContext, runId: string,
     alarm.close();
     return stream.return(undefined);
   };
-  const iterator: AsyncIterableIterator<EventKey> = { next: () => stream.next(), return: stop, throw: stop, [Symbol.asyncIterator]: () => iterator };
+  const iterator: AsyncIterableIterator<EventKey> = {
+    next: () => stream.next(),
+    return: stop,
+    throw: stop,
+    [Symbol.asyncIterator]: () => iterator,
+  };
   return iterator;
 }
 
-async function* follow(read: (seq: number) => Promise<z.infer<typeof Row>[]>, after: number, alarm: Alarm): AsyncGenerator<EventKey, undefined> {
+async function* follow(
+  read: (seq: number) => Promise<z.infer<typeof Row>[]>,
+  after: number,
+  alarm: Alarm,
+): AsyncGenerator<EventKey, undefined> {
   let seq = after;
   while (!alarm.closed) {
     alarm.reset();

@@ -48,12 +48,7 @@ export async function readBody(request: IncomingMessage, limit: number): Promise
 }
 
 /** The trigger's input. The body's own JSON text is kept, so that no number in it changes. */
-export function describeRequest(
-  request: IncomingMessage,
-  address: WebhookAddress,
-  params: Record<string, string>,
-  body: Buffer,
-): JsonText {
+export function describeRequest(request: IncomingMessage, address: WebhookAddress, params: Record<string, string>, body: Buffer): JsonText {
   const head = JSON.stringify({
     method: request.method,
     path: address.path,
@@ -104,9 +99,7 @@ function parseFields(text: string): Record<string, string | string[]> {
 }
 
 function describeHeaders(headers: IncomingMessage['headers']): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => [name, SECRET_HEADERS.has(name) ? '[redacted]' : value]),
-  );
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, SECRET_HEADERS.has(name) ? '[redacted]' : value]));
 }
 
 function refuseNul(text: string): string {

@@ -37,7 +37,11 @@ interface Trigger extends z.infer<typeof triggerProperties> {
 const triggerProperties = z.object({
   authentication: z.literal('none').default('none'),
   respond: z.enum(['immediately', 'lastNode', 'respondNode']).default('immediately'),
-  responseTimeoutMs: z.number().min(1).default(30_000).transform((ms) => Math.min(ms, 120_000)),
+  responseTimeoutMs: z
+    .number()
+    .min(1)
+    .default(30_000)
+    .transform((ms) => Math.min(ms, 120_000)),
   dedupeHeader: z.string().optional(),
 });
 
@@ -69,7 +73,7 @@ class Intake {
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
-    response.once('close', () => gone.abort());
+    response.once('close', () => gone.abort('gone'));
     const reply = await this.#answer(request, gone.signal).catch((error: unknown) => errorReply(error, this.#onProblem));
     if (!response.destroyed) write(response, reply, request.method === 'HEAD');
   }

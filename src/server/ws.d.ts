@@ -5,6 +5,7 @@ declare module 'ws' {
 
   export class WebSocket {
     close(code?: number, reason?: string): void;
+    terminate(): void;
   }
 
   export class WebSocketServer {

@@ -11,7 +11,11 @@ describe('an error', () => {
   const mask = errorMask((entry) => logged.push(entry));
   const masked = (original: Error | undefined, message = 'raw') => {
     logged.length = 0;
-    const { message: told, extensions, path } = mask(new GraphQLError(message, { path: ['field'], ...(original ? { originalError: original } : {}) }));
+    const {
+      message: told,
+      extensions,
+      path,
+    } = mask(new GraphQLError(message, { path: ['field'], ...(original ? { originalError: original } : {}) }));
     return { told, extensions, path };
   };
   const database = (code: string, more: object = {}) => Object.assign(new Error('secret text'), { code, severity: 'ERROR', ...more });
@@ -66,13 +70,19 @@ describe('over HTTP', () => {
   });
 
   const createWorkflow = (definition: unknown) =>
-    server.query(acme.token, 'mutation ($d: JSON!) { createWorkflow(input: { name: "W", definition: $d }) { result { id } } }', { d: definition });
+    server.query(acme.token, 'mutation ($d: JSON!) { createWorkflow(input: { name: "W", definition: $d }) { result { id } } }', {
+      d: definition,
+    });
 
   test('an invalid definition is refused with all its problems', async () => {
     const { data } = await createWorkflow({ nodes: [{ id: 'a', type: 'nonsense' }], connections: [] });
-    const { errors } = await server.query(acme.token, 'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { version } } }', {
-      id: data.createWorkflow.result.id,
-    });
+    const { errors } = await server.query(
+      acme.token,
+      'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { version } } }',
+      {
+        id: data.createWorkflow.result.id,
+      },
+    );
     expect(errors?.[0]?.extensions).toMatchObject({
       code: 'VALIDATION_FAILED',
       hint: expect.any(String),
@@ -96,9 +106,13 @@ describe('over HTTP', () => {
   });
 
   test('a failure of the database itself tells nothing but an id', async () => {
-    await db.admin.query(`alter function public.workflow_runs_duration_ms(workflow_runs) rename to gone; alter function public.api_tokens() rename to no_tokens`);
+    await db.admin.query(
+      `alter function public.workflow_runs_duration_ms(workflow_runs) rename to gone; alter function public.api_tokens() rename to no_tokens`,
+    );
     const { errors } = await server.query(acme.token, '{ apiTokens { nodes { id } } }');
-    expect(errors).toMatchObject([{ message: 'Something went wrong here.', extensions: { code: 'INTERNAL', errorId: expect.any(String) } }]);
+    expect(errors).toMatchObject([
+      { message: 'Something went wrong here.', extensions: { code: 'INTERNAL', errorId: expect.any(String) } },
+    ]);
     expect(server.logged.map(({ errorId }) => errorId)).toContain(errors![0]!.extensions!.errorId);
   });
 });

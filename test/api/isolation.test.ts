@@ -23,9 +23,11 @@ beforeAll(async () => {
   workflowId = (await publishWorkflow(acme, definition, 'Hush')).id;
   const engine = new Driver(db);
   runId = (await engine.start(acme, { id: workflowId }, { body: 'hush' })).run_id!;
-  await db.pool('flowgres_worker').query('select engine.append_logs($1)', [
-    JSON.stringify([{ organizationId: acme.id, runId, node: 'hush', level: 'info', message: 'hush' }]),
-  ]);
+  await db
+    .pool('flowgres_worker')
+    .query('select engine.append_logs($1)', [
+      JSON.stringify([{ organizationId: acme.id, runId, node: 'hush', level: 'info', message: 'hush' }]),
+    ]);
   secrets = [acme.id, acme.slug, acme.webhookKey, acme.userId, workflowId, runId, 'hush', 'Hush'];
 });
 
@@ -46,19 +48,24 @@ const isRequired = ({ type }: { type: TypeRef }) => type.kind === 'NON_NULL';
 
 /** Every field of every type of the schema. */
 async function readSchema(): Promise<Map<string, { kind: string; fields: Field[] | null }>> {
-  const { __schema } = await server.data(globex.token, `{ __schema { types { name kind fields { name type { ${TYPE} } args { name type { ${TYPE} } } } } } }`);
+  const { __schema } = await server.data(
+    globex.token,
+    `{ __schema { types { name kind fields { name type { ${TYPE} } args { name type { ${TYPE} } } } } } }`,
+  );
   return new Map(__schema.types.map((type: { name: string }) => [type.name, type]));
 }
 
 /** All scalars that a type has, and those of its connections, `depth` levels down. */
 function selectAll(types: Map<string, { kind: string; fields: Field[] | null }>, typeName: string, depth: number): string {
-  const parts = (types.get(typeName)?.fields ?? []).filter((field) => !field.args.some(isRequired)).flatMap((field) => {
-    const type = named(field.type);
-    if (type.kind === 'SCALAR' || type.kind === 'ENUM') return [field.name];
-    if (type.kind !== 'OBJECT' || depth === 0 || field.name === 'edges' || field.name === 'query') return [];
-    const inner = selectAll(types, type.name!, type.name!.endsWith('Connection') ? depth : depth - 1);
-    return inner ? [`${field.name} ${inner}`] : [];
-  });
+  const parts = (types.get(typeName)?.fields ?? [])
+    .filter((field) => !field.args.some(isRequired))
+    .flatMap((field) => {
+      const type = named(field.type);
+      if (type.kind === 'SCALAR' || type.kind === 'ENUM') return [field.name];
+      if (type.kind !== 'OBJECT' || depth === 0 || field.name === 'edges' || field.name === 'query') return [];
+      const inner = selectAll(types, type.name!, type.name!.endsWith('Connection') ? depth : depth - 1);
+      return inner ? [`${field.name} ${inner}`] : [];
+    });
   return parts.length ? `{ ${parts.join(' ')} }` : '';
 }
 
@@ -154,7 +161,10 @@ test.each([
   const ask = (token: string, ids: Record<string, string>) =>
     server.query(token, `mutation (${parameters}) { ${mutation}(input: ${input}) { clientMutationId } }`, ids);
   const foreign = await ask(globex.token, { workflow: workflowId, run: runId });
-  const unknown = await ask(globex.token, { workflow: '01900000-0000-7000-8000-000000000000', run: '01900000-0000-7000-8000-000000000000' });
+  const unknown = await ask(globex.token, {
+    workflow: '01900000-0000-7000-8000-000000000000',
+    run: '01900000-0000-7000-8000-000000000000',
+  });
   expect(foreign.errors?.[0]?.extensions?.code).toBe('NOT_FOUND');
   // Not even its existence: both answers are the same.
   expect(foreign.errors).toEqual(unknown.errors);
@@ -163,7 +173,12 @@ test.each([
 test('an anonymous request reads and does nothing', async () => {
   const reads = await server.query(null, '{ workflowRuns { nodes { id } } }');
   expect(reads.errors?.[0]?.extensions?.code).toBe('FORBIDDEN');
-  const acts = await server.query(null, 'mutation ($id: UUID!) { startWorkflowRun(input: { workflow: $id }) { clientMutationId } }', { id: workflowId });
+  const acts = await server.query(null, 'mutation ($id: UUID!) { startWorkflowRun(input: { workflow: $id }) { clientMutationId } }', {
+    id: workflowId,
+  });
   expect(acts.errors?.[0]?.extensions?.code).toBe('FORBIDDEN');
-  expect(await server.data(null, '{ currentUser { id } currentOrganization { id } }')).toEqual({ currentUser: null, currentOrganization: null });
+  expect(await server.data(null, '{ currentUser { id } currentOrganization { id } }')).toEqual({
+    currentUser: null,
+    currentOrganization: null,
+  });
 });

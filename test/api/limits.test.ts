@@ -46,7 +46,10 @@ describe('a page', () => {
   test('is limited in relations and in functions that return rows', async () => {
     const { data } = await server.query(acme.token, '{ currentOrganization { workflows { nodes { id } } } }');
     expect(data.currentOrganization.workflows.nodes).toHaveLength(50);
-    for (const query of ['{ currentOrganization { workflows(first: 201) { nodes { id } } } }', '{ apiTokens(first: 201) { nodes { id } } }']) {
+    for (const query of [
+      '{ currentOrganization { workflows(first: 201) { nodes { id } } } }',
+      '{ apiTokens(first: 201) { nodes { id } } }',
+    ]) {
       const { errors } = await server.query(acme.token, query);
       expect(errors?.[0]?.extensions?.code).toBe('INVALID_ARGUMENT');
     }
@@ -114,20 +117,29 @@ describe('introspection', () => {
   });
 });
 
-test('a statement is stopped after five seconds', async () => {
-  const { rows } = await db.pool('flowgres_api').query('show statement_timeout');
-  expect(rows).toEqual([{ statement_timeout: '0' }]);
-  const client = await db.admin.connect();
-  try {
-    // Somebody holds the row that the mutation wants.
-    await client.query('begin');
-    const locked = await client.query(`select id from workflows where organization_id = $1 limit 1 for update`, [acme.id]);
-    const { errors } = await server.query(acme.token, 'mutation ($id: UUID!) { archiveWorkflow(input: { id: $id }) { result { id } } }', {
-      id: locked.rows[0].id,
-    });
+describe('a statement', () => {
+  const isStopped = async (server: TestServer, query: string, variables = {}) => {
+    const { errors } = await server.query(acme.token, query, variables);
     expect(errors?.[0]).toMatchObject({ extensions: { code: 'TIMEOUT', errorId: expect.any(String) } });
-  } finally {
-    await client.query('rollback');
-    client.release();
-  }
+  };
+
+  test('is stopped after five seconds', async () => {
+    await db.admin.query(`create or replace function api_tokens() returns setof api_token language sql stable begin atomic
+      select null::uuid, pg_sleep(30)::text, null::text, null::text[], null::uuid, now(), now(), now(); end`);
+    const startedAt = performance.now();
+    await isStopped(server, '{ apiTokens { nodes { id } } }');
+    expect(performance.now() - startedAt).toBeLessThan(8_000);
+  });
+
+  test('that waits for somebody else’s lock is stopped after two', async () => {
+    const client = await db.admin.connect();
+    try {
+      await client.query('begin');
+      const { rows } = await client.query('select id from workflows where organization_id = $1 limit 1 for update', [acme.id]);
+      await isStopped(server, 'mutation ($id: UUID!) { archiveWorkflow(input: { id: $id }) { result { id } } }', rows[0]);
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
 });

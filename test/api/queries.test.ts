@@ -12,13 +12,17 @@ beforeAll(async () => {
   [acme, server] = [await createOrganization(db), await serveGraphql(db)];
 });
 
-const CREATE = 'mutation ($name: String!, $definition: JSON!) { createWorkflow(input: { name: $name, definition: $definition }) { result { id revision } } }';
+const CREATE =
+  'mutation ($name: String!, $definition: JSON!) { createWorkflow(input: { name: $name, definition: $definition }) { result { id revision } } }';
 const PUBLISH = 'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { version workflow { name } } } }';
 const START = `mutation ($workflow: UUID!, $input: JSON, $key: String) {
   startWorkflowRun(input: { workflow: $workflow, input: $input, idempotencyKey: $key }) { result { id status output } }
 }`;
 
-const double = chain({ id: 'start', type: 'apiTrigger' }, { id: 'double', type: 'set', properties: { assign: { total: '{{ $.prev.total }}' } } });
+const double = chain(
+  { id: 'start', type: 'apiTrigger' },
+  { id: 'double', type: 'set', properties: { assign: { total: '{{ $.prev.total }}' } } },
+);
 
 async function publish(definition: unknown, name = 'Orders'): Promise<string> {
   const { createWorkflow } = await server.data(acme.token, CREATE, { name, definition });
@@ -30,9 +34,13 @@ test('a workflow is created, validated, published, run and read through GraphQL 
   const { createWorkflow } = await server.data(acme.token, CREATE, { name: 'Orders', definition: double });
   const { id } = createWorkflow.result;
 
-  const { validateWorkflow } = await server.data(acme.token, 'query ($d: JSON!) { validateWorkflow(definition: $d) { nodes { pointer message } } }', {
-    d: { nodes: [], connections: [] },
-  });
+  const { validateWorkflow } = await server.data(
+    acme.token,
+    'query ($d: JSON!) { validateWorkflow(definition: $d) { nodes { pointer message } } }',
+    {
+      d: { nodes: [], connections: [] },
+    },
+  );
   expect(validateWorkflow.nodes.length).toBeGreaterThan(0);
 
   expect(await server.data(acme.token, PUBLISH, { id })).toEqual({
@@ -62,7 +70,12 @@ test('a workflow is created, validated, published, run and read through GraphQL 
     eventsExpired: false,
     durationMs: expect.any(Number),
     workflow: { id, name: 'Orders', published: { version: 1 } },
-    steps: { nodes: [{ node: 'start', status: 'succeeded' }, { node: 'double', status: 'succeeded' }] },
+    steps: {
+      nodes: [
+        { node: 'start', status: 'succeeded' },
+        { node: 'double', status: 'succeeded' },
+      ],
+    },
   });
   expect(workflowRun.events.nodes.map((event: { seq: number }) => event.seq)).toEqual([1, 2, 3, 4]);
 
@@ -72,14 +85,20 @@ test('a workflow is created, validated, published, run and read through GraphQL 
     { nodeId: workflowRun.nodeId, id: workflowRun.id },
   );
   expect(node.id).toBe(workflowRun.id);
-  expect(getWorkflowRunEvents.nodes).toEqual(workflowRun.events.nodes.map(({ seq, type }: { seq: number; type: string }) => ({ seq, type })));
+  expect(getWorkflowRunEvents.nodes).toEqual(
+    workflowRun.events.nodes.map(({ seq, type }: { seq: number; type: string }) => ({ seq, type })),
+  );
 });
 
 test('the same events come from psql', async () => {
   const workflow = await publish(double);
   const { startWorkflowRun } = await server.data(acme.token, START, { workflow, input: { total: 1 } });
   const { id } = startWorkflowRun.result;
-  const { getWorkflowRunEvents } = await server.data(acme.token, 'query ($id: UUID!) { getWorkflowRunEvents(runId: $id) { nodes { seq type payload } } }', { id });
+  const { getWorkflowRunEvents } = await server.data(
+    acme.token,
+    'query ($id: UUID!) { getWorkflowRunEvents(runId: $id) { nodes { seq type payload } } }',
+    { id },
+  );
   const { rows } = await db.admin.query('select seq, type, payload from get_workflow_run_events($1)', [id]);
   expect(getWorkflowRunEvents.nodes).toEqual(rows);
 });
@@ -90,11 +109,19 @@ test('a run is canceled, and verified', async () => {
   const { id, status } = startWorkflowRun.result;
   expect(status).toBe('running');
   await new Driver(db).begin(id, 'call');
-  const cancel = 'mutation ($id: UUID!) { cancelRun(input: { run: $id, reason: "wrong" }) { result { status finishedAt steps { nodes { node status } } } } }';
+  const cancel =
+    'mutation ($id: UUID!) { cancelRun(input: { run: $id, reason: "wrong" }) { result { status finishedAt steps { nodes { node status } } } } }';
   const { cancelRun } = await server.data(acme.token, cancel, { id });
-  expect(cancelRun.result).toMatchObject({ status: 'canceled', steps: { nodes: [{ node: 'start' }, { node: 'call', status: 'canceled' }] } });
+  expect(cancelRun.result).toMatchObject({
+    status: 'canceled',
+    steps: { nodes: [{ node: 'start' }, { node: 'call', status: 'canceled' }] },
+  });
   expect((await server.data(acme.token, cancel, { id })).cancelRun).toEqual(cancelRun);
-  const { verifyRun } = await server.data(acme.token, 'mutation ($id: UUID!) { verifyRun(input: { run: $id }) { result { seq problem } } }', { id });
+  const { verifyRun } = await server.data(
+    acme.token,
+    'mutation ($id: UUID!) { verifyRun(input: { run: $id }) { result { seq problem } } }',
+    { id },
+  );
   expect(verifyRun.result).toEqual([]);
 });
 
@@ -102,7 +129,8 @@ describe('lists', () => {
   test('of runs are read newest first, page by page, without a gap', async () => {
     const workflow = await publish(double, 'Paged');
     const started: string[] = [];
-    for (let total = 0; total < 5; total += 1) started.push((await server.data(acme.token, START, { workflow, input: { total } })).startWorkflowRun.result.id);
+    for (let total = 0; total < 5; total += 1)
+      started.push((await server.data(acme.token, START, { workflow, input: { total } })).startWorkflowRun.result.id);
     const read: string[] = [];
     for (let after: string | null = null, more = true; more; ) {
       const { workflow: found } = await server.data(

@@ -6,7 +6,7 @@ import { createTestDatabase } from '../helpers/database.ts';
 test('schema.graphql is what the server serves', async () => {
   const db = await createTestDatabase();
   const sdl = await printGraphqlSchema(db.url('flowgres_api'));
-  // Write it anew with: npm test -- -u test/api/schema.test.ts
+  // Write it anew with: npm test -- test/api/schema.test.ts -u
   await expect(sdl).toMatchFileSnapshot('../../schema.graphql');
   expect(await readFile(new URL('../../schema.graphql', import.meta.url), 'utf8')).toBe(sdl);
 });
@@ -18,11 +18,14 @@ test('nothing of the engine, of secrets or of partitions is in the schema', asyn
   }
 });
 
-test('every field, argument-free type and mutation is explained', async () => {
+test('every field is explained', async () => {
   const { buildSchema, isObjectType } = await import('graphql');
   const schema = buildSchema(await readFile(new URL('../../schema.graphql', import.meta.url), 'utf8'));
   const silent = Object.values(schema.getTypeMap())
-    .filter((type) => isObjectType(type) && /^(Query|Mutation|Subscription|Workflow|Organization|User|Webhook|ApiToken|NewApiToken)/.test(type.name))
+    .filter(
+      (type) =>
+        isObjectType(type) && /^(Query|Mutation|Subscription|Workflow|Organization|User|Webhook|ApiToken|NewApiToken)/.test(type.name),
+    )
     .flatMap((type) => (isObjectType(type) ? Object.values(type.getFields()).map((field) => ({ type: type.name, field })) : []))
     .filter(({ type, field }) => !field.description && !/(Payload|Connection|Edge)$/.test(type))
     .map(({ type, field }) => `${type}.${field.name}`);

@@ -124,14 +124,16 @@ describe('workflowRunEvents', () => {
     await Promise.all(runs.map((runId) => finish(runId)));
     await Promise.all(watches.map(({ done }) => done));
     const total = (await engine.log(runs[0]!)).length;
-    watches.forEach(({ seqs }, index) => expect(seqs).toEqual(index % 2 ? count(total).slice(1) : count(total)));
+    for (const [index, { seqs }] of watches.entries()) expect(seqs).toEqual(count(total).slice(index % 2));
   });
 
   test('survives the loss of the server’s connections to the database', async () => {
     const runId = await start();
     const seen = watch(runId);
     await vi.waitFor(() => expect(seen.seqs).toEqual([1, 2]));
-    await db.admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'flowgres_api'`);
+    await db.admin.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'flowgres_api'`,
+    );
     await finish(runId);
     await seen.done;
     expect(seen.seqs).toEqual(count((await engine.log(runId)).length));

@@ -6,7 +6,7 @@ import { compileSources, prepareDatabase } from '../../src/migrate.ts';
 import { createRoles } from '../../src/roles.ts';
 
 /** The roles' passwords in tests derive from it. */
-export const TEST_SECRET = 'flowgres-test';
+export const TEST_SECRET = 'flowgres-test-00';
 
 const INDEX = new URL('../../sql/index.sql', import.meta.url);
 const INCLUDE = /^--!include .*$/gm;

@@ -105,19 +105,31 @@ describe('the request', () => {
   });
 
   test.each([
-    ['Host', 'evil.example'], ['Content-Length', '5'], ['Transfer-Encoding', 'chunked'], ['Connection', 'upgrade'],
-    ['Proxy-Authorization', 'x'], ['Idempotency-Key', 'mine'], ['X-A', 'a\r\nX-B: b'], ['X-A', 'a\nb'], ['X-A', 'a\0b'], ['X-A', 'Ω'],
-    ['X A', 'a'], ['X-A\r\nX-B', 'a'], ['', 'a'], ['X-A', 'x'.repeat(20_000)],
+    ['Host', 'evil.example'],
+    ['Content-Length', '5'],
+    ['Transfer-Encoding', 'chunked'],
+    ['Connection', 'upgrade'],
+    ['Proxy-Authorization', 'x'],
+    ['Idempotency-Key', 'mine'],
+    ['X-A', 'a\r\nX-B: b'],
+    ['X-A', 'a\nb'],
+    ['X-A', 'a\0b'],
+    ['X-A', 'Ω'],
+    ['X A', 'a'],
+    ['X-A\r\nX-B', 'a'],
+    ['', 'a'],
+    ['X-A', 'x'.repeat(20_000)],
   ])('refuses the header %j: %j', async (name, value) => {
     expect(await failureOf({ headers: { [name]: value } })).toMatchObject({ code: 'INVALID_REQUEST', retryable: false });
     expect(seen).toEqual([]);
   });
 
-  test.each([
-    [{ method: 'BREW' }], [{ method: 'GET\r\nX: y' }], [{ url: 5 }], [{ bodyType: 'xml' }], [{ query: { a: {} } }],
-  ])('refuses the properties %j', async (properties) => {
-    expect(await failureOf(properties)).toMatchObject({ code: 'VALIDATION_FAILED', retryable: false });
-  });
+  test.each([[{ method: 'BREW' }], [{ method: 'GET\r\nX: y' }], [{ url: 5 }], [{ bodyType: 'xml' }], [{ query: { a: {} } }]])(
+    'refuses the properties %j',
+    async (properties) => {
+      expect(await failureOf(properties)).toMatchObject({ code: 'VALIDATION_FAILED', retryable: false });
+    },
+  );
 });
 
 describe('the response', () => {
@@ -140,7 +152,9 @@ describe('the response', () => {
   });
 
   test.each([
-    ['gzip', gzipSync('{"a":1}')], ['br', brotliCompressSync('{"a":1}')], ['gzip, br', brotliCompressSync(gzipSync('{"a":1}'))],
+    ['gzip', gzipSync('{"a":1}')],
+    ['br', brotliCompressSync('{"a":1}')],
+    ['gzip, br', brotliCompressSync(gzipSync('{"a":1}'))],
     ['identity', Buffer.from('{"a":1}')],
   ])('is decoded from %s', async (encoding, bytes) => {
     reply(200, { 'content-type': 'application/json', 'content-encoding': encoding }, bytes);
@@ -229,7 +243,10 @@ describe('redirects', () => {
     redirectTo('/next', 307);
     await send({ method: 'POST', body: { a: 1 } });
     expect(seen.map(({ method, url, body }) => [method, url, body])).toEqual([
-      ['POST', '/', '{"a":1}'], ['GET', '/next', ''], ['POST', '/', '{"a":1}'], ['POST', '/next', '{"a":1}'],
+      ['POST', '/', '{"a":1}'],
+      ['GET', '/next', ''],
+      ['POST', '/', '{"a":1}'],
+      ['POST', '/next', '{"a":1}'],
     ]);
   });
 
@@ -245,14 +262,18 @@ describe('redirects', () => {
     expect(seen[3]?.headers).toMatchObject({ authorization: 'Bearer x', cookie: 'a=b' });
   });
 
-  test.each(['http://127.0.0.1:1/', 'http://169.254.169.254/latest/', 'http://[::ffff:127.0.0.1]/', 'file:///etc/passwd', 'ftp://example.com/', '//10.0.0.1/'])(
-    'to %s are refused like first requests',
-    async (location) => {
-      redirectTo(location);
-      expect(await failureOf({})).toMatchObject({ code: 'SSRF_BLOCKED', retryable: false });
-      expect(seen).toHaveLength(1);
-    },
-  );
+  test.each([
+    'http://127.0.0.1:1/',
+    'http://169.254.169.254/latest/',
+    'http://[::ffff:127.0.0.1]/',
+    'file:///etc/passwd',
+    'ftp://example.com/',
+    '//10.0.0.1/',
+  ])('to %s are refused like first requests', async (location) => {
+    redirectTo(location);
+    expect(await failureOf({})).toMatchObject({ code: 'SSRF_BLOCKED', retryable: false });
+    expect(seen).toHaveLength(1);
+  });
 
   test('end after five, and can be turned off', async () => {
     respond = (_request, response) => response.writeHead(302, { location: '/' }).end();

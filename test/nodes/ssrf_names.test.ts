@@ -23,22 +23,30 @@ beforeEach(() => {
 });
 
 const request = (host: string, signal?: AbortSignal, httpAllow: string[] = []) =>
-  executeNode('httpRequest@1', effectContext({
-    properties: { url: `http://${host}:${port}/` },
-    config: { httpAllow },
-    ...(signal ? { signal } : {}),
-  }));
+  executeNode(
+    'httpRequest@1',
+    effectContext({
+      properties: { url: `http://${host}:${port}/` },
+      config: { httpAllow },
+      ...(signal ? { signal } : {}),
+    }),
+  );
 
 const address = (text: string) => ({ address: text, family: text.includes(':') ? 6 : 4 });
 
-test.each([['127.0.0.1'], ['10.1.2.3'], ['::1'], ['::ffff:127.0.0.1'], ['64:ff9b::7f00:1'], ['8.8.8.8', '127.0.0.1'], ['2606:4700::1', '192.168.0.1']])(
-  'a name that resolves to %s %s is refused',
-  async (...addresses) => {
-    lookup.mockResolvedValue(addresses.map(address));
-    await expect(request('rebind.example')).rejects.toMatchObject({ code: 'SSRF_BLOCKED', retryable: false });
-    expect(connections).toBe(0);
-  },
-);
+test.each([
+  ['127.0.0.1'],
+  ['10.1.2.3'],
+  ['::1'],
+  ['::ffff:127.0.0.1'],
+  ['64:ff9b::7f00:1'],
+  ['8.8.8.8', '127.0.0.1'],
+  ['2606:4700::1', '192.168.0.1'],
+])('a name that resolves to %s %s is refused', async (...addresses) => {
+  lookup.mockResolvedValue(addresses.map(address));
+  await expect(request('rebind.example')).rejects.toMatchObject({ code: 'SSRF_BLOCKED', retryable: false });
+  expect(connections).toBe(0);
+});
 
 test('a name is resolved once: an answer that changes afterwards is never asked for', async () => {
   lookup.mockResolvedValueOnce([address('8.8.8.8')]).mockResolvedValue([address('127.0.0.1')]);

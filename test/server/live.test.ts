@@ -53,7 +53,9 @@ test('a lost connection is replaced, and everybody is told to read again', async
   const db = await createTestDatabase();
   const { news } = listen(db);
   await vi.waitFor(() => expect(news).toEqual(['many']));
-  await db.admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'flowgres_api'`);
+  await db.admin.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'flowgres_api'`,
+  );
   await vi.waitFor(() => expect(news).toEqual(['many', 'many']), { timeout: 5_000 });
   await notify(db, '["a"]');
   await vi.waitFor(() => expect(news.at(-1)).toEqual(['a']));

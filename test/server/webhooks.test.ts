@@ -1,4 +1,4 @@
-import { type IncomingMessage, type Server, type ServerResponse, createServer, request as httpRequest } from 'node:http';
+import { type IncomingMessage, type Server, createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -30,11 +30,19 @@ async function serve(connectionString: string, maxBodySize?: number): Promise<st
   const live = new LiveRuns(connectionString);
   const problems: string[] = [];
   const handler = createWebhookHandler({
-    engine: new Engine(pool), live, onProblem: (message) => void problems.push(message), ...(maxBodySize ? { maxBodySize } : {}),
+    engine: new Engine(pool),
+    live,
+    onProblem: (message) => void problems.push(message),
+    ...(maxBodySize ? { maxBodySize } : {}),
   });
   const server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closing.push(() => pool.end(), () => live.close(), () => handler.close(), () => close(server));
+  closing.push(
+    () => pool.end(),
+    () => live.close(),
+    () => handler.close(),
+    () => close(server),
+  );
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
@@ -55,7 +63,9 @@ async function hook(properties: Record<string, unknown>, ...nodes: Definition['n
 
 const echo = { id: 'echo', type: 'transform', properties: { template: '{{ $.input }}' } };
 const json = (body: unknown): RequestInit => ({
-  method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' },
+  method: 'POST',
+  body: JSON.stringify(body),
+  headers: { 'content-type': 'application/json' },
 });
 const runsOf = async (path: string) => {
   const { rows } = await db.admin.query(
@@ -98,7 +108,8 @@ describe('a webhook that answers with the last node', () => {
     const url = await hook({ respond: 'lastNode' }, { id: 'no', type: 'stopAndError', properties: { message: 'not today' } });
     const response = await fetch(url, json({}));
     expect([response.status, await response.json()]).toEqual([
-      500, { error: expect.objectContaining({ code: 'STOPPED', message: 'not today' }), runId: response.headers.get('flowgres-run-id') },
+      500,
+      { error: expect.objectContaining({ code: 'STOPPED', message: 'not today' }), runId: response.headers.get('flowgres-run-id') },
     ]);
   });
 
@@ -120,19 +131,30 @@ describe('a webhook that answers with respondToWebhook', () => {
   test('says what the node says, while the run goes on', async () => {
     const url = await hook(
       { respond: 'respondNode' },
-      respond({ status: 201, headers: { 'X-Count': 5, 'Content-Type': 'text/html', 'Set-Cookie': 'a=b', 'Transfer-Encoding': 'chunked' }, body: '<p>{{ $.prev.a }}</p>' }),
+      respond({
+        status: 201,
+        headers: { 'X-Count': 5, 'Content-Type': 'text/html', 'Set-Cookie': 'a=b', 'Transfer-Encoding': 'chunked' },
+        body: '<p>{{ $.prev.a }}</p>',
+      }),
       { id: 'pause', type: 'wait', properties: { seconds: 3600 } },
     );
     const response = await fetch(url, json({ a: 7 }));
     expect([response.status, await response.text()]).toEqual([201, '<p>7</p>']);
     expect(Object.fromEntries(response.headers)).toMatchObject({
-      'x-count': '5', 'content-type': 'text/html', 'content-security-policy': 'sandbox', 'x-content-type-options': 'nosniff',
+      'x-count': '5',
+      'content-type': 'text/html',
+      'content-security-policy': 'sandbox',
+      'x-content-type-options': 'nosniff',
     });
     expect(response.headers.has('set-cookie')).toBe(false);
   });
 
   test('says it after a step of a worker too', async () => {
-    const url = await hook({ respond: 'respondNode' }, { id: 'write', type: 'log', properties: { message: 'hi' } }, respond({ body: { base64: 'AQID' } }));
+    const url = await hook(
+      { respond: 'respondNode' },
+      { id: 'write', type: 'log', properties: { message: 'hi' } },
+      respond({ body: { base64: 'AQID' } }),
+    );
     const response = await fetch(url, json({}));
     expect([response.status, await response.bytes()]).toEqual([200, new Uint8Array([1, 2, 3])]);
   });
@@ -154,17 +176,22 @@ describe('the input', () => {
 
   test('has method, path, params, query, headers and body', async () => {
     const input = await inputOf({ path: '/in/:id/:part', method: 'PUT' }, '/a%20b/%C3%A4?x=1&y=2&y=3&__proto__=z', {
-      ...json({ deep: [{}] }), method: 'PUT', headers: { 'content-type': 'application/json', 'X-Custom': 'yes', authorization: 'Bearer secret', cookie: 'a=b' },
+      ...json({ deep: [{}] }),
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', 'X-Custom': 'yes', authorization: 'Bearer secret', cookie: 'a=b' },
     });
     expect(input).toMatchObject({
-      method: 'PUT', path: '/in/a b/ä', params: { id: 'a b', part: 'ä' }, body: { deep: [{}] },
+      method: 'PUT',
+      path: '/in/a b/ä',
+      params: { id: 'a b', part: 'ä' },
+      body: { deep: [{}] },
       headers: { 'x-custom': 'yes', authorization: '[redacted]', cookie: '[redacted]' },
     });
     expect(JSON.stringify(input['query'])).toBe('{"x":"1","y":["2","3"],"__proto__":"z"}');
   });
 
   test.each([
-    ['application/json', '{"n":12345678901234567890}', { n: 12345678901234567890 }],
+    ['application/json', '{"n":12345678901234567890}', { n: Number('12345678901234567890') }],
     ['application/vnd.api+json', '[null]', [null]],
     ['application/x-www-form-urlencoded', 'a=1&b=x+y&a=2', { a: ['1', '2'], b: 'x y' }],
     ['text/plain; charset=iso-8859-1', Buffer.from([0xe4]), 'ä'],
@@ -183,9 +210,13 @@ describe('the input', () => {
   });
 
   test.each([
-    ['application/json', '{', 'INVALID_JSON'], ['application/json', '{"a":"\\u0000"}', 'INVALID_JSON'], ['application/json', '"\\ud800"', 'INVALID_JSON'],
-    ['application/json', '['.repeat(70) + ']'.repeat(70), 'INVALID_JSON'], ['application/json', '1e400', 'INVALID_JSON'],
-    ['application/json', Buffer.from([0x22, 0xff, 0x22]), 'INVALID_TEXT'], ['text/plain', 'a\0b', 'INVALID_TEXT'],
+    ['application/json', '{', 'INVALID_JSON'],
+    ['application/json', '{"a":"\\u0000"}', 'INVALID_JSON'],
+    ['application/json', '"\\ud800"', 'INVALID_JSON'],
+    ['application/json', '['.repeat(70) + ']'.repeat(70), 'INVALID_JSON'],
+    ['application/json', '1e400', 'INVALID_JSON'],
+    ['application/json', Buffer.from([0x22, 0xff, 0x22]), 'INVALID_TEXT'],
+    ['text/plain', 'a\0b', 'INVALID_TEXT'],
     ['application/x-www-form-urlencoded', 'a=%00', 'INVALID_TEXT'],
   ])('of %s %j is refused', async (type, body, code) => {
     const url = await hook({ respond: 'lastNode' }, echo);
@@ -205,11 +236,26 @@ describe('the address', () => {
     await hook({ path: '/known/:id' }, echo);
     const key = organization.webhookKey;
     for (const path of [
-      '/hooks', '/hooks/', `/hooks/${key}`, `/hooks/${key}/`, `/hooks/${key}/unknown`, `/hooks/${'A'.repeat(22)}/known/1`, '/hooks/short/known/1',
-      `/hooks/${key}/known/%2e%2e`, `/hooks/${key}/known/%00`, `/hooks/${key}/known/a%2fb`, `/hooks/${key}/known/%zz`, `/hooks/${key}//known/1`, `/hooks/${key}/known/1/2`,
+      '/hooks',
+      '/hooks/',
+      `/hooks/${key}`,
+      `/hooks/${key}/`,
+      `/hooks/${key}/unknown`,
+      `/hooks/${'A'.repeat(22)}/known/1`,
+      '/hooks/short/known/1',
+      `/hooks/${key}/known/%2e%2e`,
+      `/hooks/${key}/known/%00`,
+      `/hooks/${key}/known/a%2fb`,
+      `/hooks/${key}/known/%zz`,
+      `/hooks/${key}//known/1`,
+      `/hooks/${key}/known/1/2`,
     ]) {
       const response = await raw('POST', path);
-      expect([path, response.status, JSON.parse(response.body)]).toEqual([path, 404, { error: { code: 'NOT_FOUND', message: 'There is no such webhook.' } }]);
+      expect([path, response.status, JSON.parse(response.body)]).toEqual([
+        path,
+        404,
+        { error: { code: 'NOT_FOUND', message: 'There is no such webhook.' } },
+      ]);
     }
   });
 
@@ -225,7 +271,9 @@ describe('the address', () => {
 
   test('is gone when the workflow is unpublished', async () => {
     const url = await hook({ respond: 'lastNode' }, echo);
-    const { rows } = await organization.user.query<{ workflow_id: string }>('select workflow_id from webhooks where path = $1', [`/p${paths}`]);
+    const { rows } = await organization.user.query<{ workflow_id: string }>('select workflow_id from webhooks where path = $1', [
+      `/p${paths}`,
+    ]);
     expect((await fetch(url, json({}))).status).toBe(200);
     await organization.user.query('select unpublish_workflow(id => $1)', [rows[0]!.workflow_id]);
     // Within the second that routes are remembered the start itself refuses.
@@ -262,7 +310,9 @@ describe('what is too much', () => {
     const url = await hook({}, echo);
     const announced = await raw('POST', new URL(url).pathname, { 'content-length': String(2 ** 20 + 1) });
     expect([announced.status, announced.headers.connection, JSON.parse(announced.body)]).toEqual([
-      413, 'close', { error: expect.objectContaining({ code: 'TOO_LARGE' }) },
+      413,
+      'close',
+      { error: expect.objectContaining({ code: 'TOO_LARGE' }) },
     ]);
     const chunked = await raw('POST', new URL(url).pathname, {}, Buffer.alloc(2 ** 20 + 1));
     expect(chunked.status).toBe(413);
@@ -277,16 +327,25 @@ test('without a database the answer is 503, and when to try again', async () => 
   const nowhere = await serve('postgres://flowgres_intake:x@127.0.0.1:1/nowhere');
   const response = await fetch(`${nowhere}/hooks/${organization.webhookKey}/p1`, json({}));
   expect([response.status, response.headers.get('retry-after'), await response.json()]).toEqual([
-    503, '1', { error: expect.objectContaining({ code: 'UNAVAILABLE' }) },
+    503,
+    '1',
+    { error: expect.objectContaining({ code: 'UNAVAILABLE' }) },
   ]);
 });
 
 /** A request as it is written, without a client that tidies it up. */
-function raw(method: string, path: string, headers: Record<string, string> = {}, body?: Buffer): Promise<{ status: number; headers: IncomingMessage['headers']; body: string }> {
+function raw(
+  method: string,
+  path: string,
+  headers: Record<string, string> = {},
+  body?: Buffer,
+): Promise<{ status: number; headers: IncomingMessage['headers']; body: string }> {
   return new Promise((resolve, reject) => {
     const request = httpRequest(origin, { method, path, headers }, (response) => {
       let text = '';
-      response.on('data', (chunk) => (text += chunk)).on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }));
+      response
+        .on('data', (chunk) => (text += chunk))
+        .on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }));
     });
     request.on('error', reject);
     if (body) request.write(body);

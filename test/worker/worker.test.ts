@@ -31,7 +31,11 @@ async function world(): Promise<Target> {
 
 async function work(options: Partial<WorkerOptions> = {}): Promise<RunningWorker> {
   const worker = await startWorker({
-    connectionString: db.url('flowgres_worker'), concurrency: 10, nodes: { httpAllow: [target.host] }, onProblem: () => undefined, ...options,
+    connectionString: db.url('flowgres_worker'),
+    concurrency: 10,
+    nodes: { httpAllow: [target.host] },
+    onProblem: () => undefined,
+    ...options,
   });
   closing.push(() => worker.stop());
   return worker;
@@ -47,10 +51,11 @@ const finished = async (runId: string, timeout = 10_000) => {
   await expect.poll(async () => (await stateOf(runId))?.status, { timeout, interval: 20 }).toMatch(/success|error|canceled/);
   return (await stateOf(runId))!;
 };
-async function eventsOf(runId: string): Promise<{ type: string; payload: Record<string, any> }[]> {
+async function eventsOf(runId: string): Promise<{ type: string; payload: Record<string, unknown> }[]> {
   return (await db.admin.query('select type, payload from workflow_events where run_id = $1 order by seq', [runId])).rows;
 }
-const typesOf = async (runId: string) => (await eventsOf(runId)).map(({ type, payload }) => [type, payload['node']].filter(Boolean).join(' '));
+const typesOf = async (runId: string) =>
+  (await eventsOf(runId)).map(({ type, payload }) => [type, payload['node']].filter(Boolean).join(' '));
 const openSteps = async (runId: string) =>
   (await db.admin.query('select node, state, attempt, failures, deaths from engine.open_steps where run_id = $1', [runId])).rows;
 const jobs = async () => Number((await db.admin.query('select count(*) as n from graphile_worker._private_jobs')).rows[0].n);
@@ -63,10 +68,19 @@ describe('a worker', () => {
     expect(rows).toEqual([{ n: 1 }]);
     await work();
     expect(await finished(runId)).toMatchObject({ status: 'success', output: { value: { status: 200, body: '/three' } } });
-    expect(target.calls.map(({ path, key }) => [path, key])).toEqual(['one', 'two', 'three'].map((node) => [`/${node}`, `${runId}/${node}`]));
+    expect(target.calls.map(({ path, key }) => [path, key])).toEqual(
+      ['one', 'two', 'three'].map((node) => [`/${node}`, `${runId}/${node}`]),
+    );
     expect(await typesOf(runId)).toEqual([
-      'run.created', 'step.succeeded start', 'step.started one', 'step.succeeded one', 'step.started two', 'step.succeeded two',
-      'step.started three', 'step.succeeded three', 'run.succeeded',
+      'run.created',
+      'step.succeeded start',
+      'step.started one',
+      'step.succeeded one',
+      'step.started two',
+      'step.succeeded two',
+      'step.started three',
+      'step.succeeded three',
+      'run.succeeded',
     ]);
     await expect.poll(jobs).toBe(0);
   });
@@ -88,10 +102,16 @@ describe('a worker', () => {
     await world();
     const workflow = await publishWorkflow(organization, chain(trigger, target.node('one')));
     const runs = await Promise.all(
-      Array.from({ length: 200 }, () => intake.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input: {} })),
+      Array.from({ length: 200 }, () =>
+        intake.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input: {} }),
+      ),
     );
     await work({ concurrency: 100 });
-    await expect.poll(async () => (await intake.runAnswers(runs.map(({ runId }) => runId))).filter(({ status }) => status === 'success').length, { timeout: 20_000 }).toBe(200);
+    await expect
+      .poll(async () => (await intake.runAnswers(runs.map(({ runId }) => runId))).filter(({ status }) => status === 'success').length, {
+        timeout: 20_000,
+      })
+      .toBe(200);
     expect(new Set(target.calls.map(({ key }) => key)).size).toBe(200);
     expect(target.calls).toHaveLength(200);
   });
@@ -113,8 +133,15 @@ describe('a failing step', () => {
     expect(await finished(runId)).toMatchObject({ status: 'success' });
     expect(new Set(target.calls.map(({ key }) => key))).toEqual(new Set([`${runId}/one`]));
     expect(await typesOf(runId)).toEqual([
-      'run.created', 'step.succeeded start', 'step.started one', 'step.failed one', 'step.started one', 'step.failed one', 'step.started one',
-      'step.succeeded one', 'run.succeeded',
+      'run.created',
+      'step.succeeded start',
+      'step.started one',
+      'step.failed one',
+      'step.started one',
+      'step.failed one',
+      'step.started one',
+      'step.succeeded one',
+      'run.succeeded',
     ]);
   });
 
@@ -135,7 +162,8 @@ describe('a failing step', () => {
     expect(await finished(runId)).toMatchObject({ status: 'success' });
     const { rows } = await db.admin.query(
       `select extract(epoch from max(ts) filter (where payload ->> 'attempt' = '2') - min(ts)) as seconds
-       from workflow_events where run_id = $1 and type = 'step.started'`, [runId],
+       from workflow_events where run_id = $1 and type = 'step.started'`,
+      [runId],
     );
     expect(Number(rows[0].seconds)).toBeGreaterThanOrEqual(1);
   });
@@ -147,7 +175,9 @@ describe('a failing step', () => {
     const runId = await start(chain(trigger, target.node('one', quick)));
     expect(await finished(runId)).toMatchObject({ status: 'error' });
     expect(target.calls).toHaveLength(1);
-    const blocked = await start(chain(trigger, { id: 'inside', type: 'httpRequest', properties: { url: 'http://169.254.169.254/' }, ...quick }));
+    const blocked = await start(
+      chain(trigger, { id: 'inside', type: 'httpRequest', properties: { url: 'http://169.254.169.254/' }, ...quick }),
+    );
     expect(await finished(blocked)).toMatchObject({ status: 'error', error: { code: 'SSRF_BLOCKED' } });
     expect((await eventsOf(blocked)).filter(({ type }) => type === 'step.started')).toHaveLength(1);
   });
@@ -158,12 +188,17 @@ describe('a failing step', () => {
     await work();
     const goesOn = await start(chain(trigger, target.node('one', { onError: 'continue' }), { id: 'end', type: 'noOp' }));
     expect(await finished(goesOn)).toMatchObject({ status: 'success', output: { value: { error: { code: 'HTTP_STATUS' } } } });
-    const toPort = await start({
-      nodes: [trigger, target.node('one', { onError: 'errorOutput' }), { id: 'good', type: 'noOp' }, { id: 'bad', type: 'noOp' }],
-      connections: [
-        { source: 'start', target: 'one' }, { source: 'one', target: 'good' }, { source: 'one', target: 'bad', sourceOutput: 'error' },
-      ],
-    }, { from: 'caller' });
+    const toPort = await start(
+      {
+        nodes: [trigger, target.node('one', { onError: 'errorOutput' }), { id: 'good', type: 'noOp' }, { id: 'bad', type: 'noOp' }],
+        connections: [
+          { source: 'start', target: 'one' },
+          { source: 'one', target: 'good' },
+          { source: 'one', target: 'bad', sourceOutput: 'error' },
+        ],
+      },
+      { from: 'caller' },
+    );
     expect(await finished(toPort)).toMatchObject({ output: { value: { error: { code: 'HTTP_STATUS' }, input: { from: 'caller' } } } });
     expect(await typesOf(toPort)).not.toContain('step.succeeded good');
   });
@@ -202,7 +237,11 @@ describe('a worker that stops', () => {
     await expect.poll(() => target.calls.length).toBe(1);
     await worker.stop();
     expect(await typesOf(runId)).toEqual([
-      'run.created', 'step.succeeded start', 'step.started one', 'step.succeeded one', 'step.started two',
+      'run.created',
+      'step.succeeded start',
+      'step.started one',
+      'step.succeeded one',
+      'step.started two',
     ]);
     expect(await openSteps(runId)).toMatchObject([{ node: 'two', state: 'queued', failures: 0, deaths: 0 }]);
     target.answer = ({ response }) => response.end();
@@ -245,7 +284,9 @@ describe('recovery', () => {
     await work();
     expect(await finished(runId)).toMatchObject({ status: 'success' });
     expect(target.calls.map(({ path, key }) => [path, key])).toEqual([
-      ['/one', `${runId}/one`], ['/one', `${runId}/one`], ['/two', `${runId}/two`],
+      ['/one', `${runId}/one`],
+      ['/one', `${runId}/one`],
+      ['/two', `${runId}/two`],
     ]);
     expect((await typesOf(runId)).filter((type) => type === 'step.succeeded one')).toHaveLength(1);
     await expect.poll(jobs).toBe(0);
@@ -255,7 +296,9 @@ describe('recovery', () => {
     await world();
     await work();
     target.answer = async ({ response }) => {
-      await db.admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'flowgres_worker' and datname = current_database()`);
+      await db.admin.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'flowgres_worker' and datname = current_database()`,
+      );
       response.end();
     };
     const runId = await start(chain(trigger, target.node('one')));

@@ -13,7 +13,7 @@ describe('a new partition', async () => {
 
   test('is called after its period', () => expect(rows).toEqual([{ name: 'readings_y2026m11' }]));
 
-  test('has the parent\'s indexes under its own name, and they are part of the parent\'s', async () => {
+  test("has the parent's indexes under its own name, and they are part of the parent's", async () => {
     const indexes = await lines(
       db,
       `select i.indexrelid::regclass, h.inhparent::regclass from pg_index as i join pg_inherits as h on h.inhrelid = i.indexrelid

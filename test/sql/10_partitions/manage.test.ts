@@ -10,14 +10,24 @@ describe('a table is refused', () => {
     ['that is cut by list', 'create table refused (ts timestamptz) partition by list (ts)', 'WF009', 'something else than one time'],
     ['that is cut by number', 'create table refused (n int) partition by range (n)', 'WF009', 'something else than one time'],
     ['that is cut by two columns', 'create table refused (ts timestamptz, n int) partition by range (ts, n)', 'WF009', 'something else'],
-    ['that is cut by an expression', `create table refused (ts timestamp) partition by range ((ts at time zone 'UTC'))`, 'WF009', 'something else'],
+    [
+      'that is cut by an expression',
+      `create table refused (ts timestamp) partition by range ((ts at time zone 'UTC'))`,
+      'WF009',
+      'something else',
+    ],
     [
       'with a default partition',
       'create table refused (ts timestamptz) partition by range (ts); create table refused_default partition of refused default',
       'WF009',
       'has a default partition',
     ],
-    ['with an identity column', 'create table refused (id bigint generated always as identity, ts timestamptz) partition by range (ts)', 'WF009', 'identity'],
+    [
+      'with an identity column',
+      'create table refused (id bigint generated always as identity, ts timestamptz) partition by range (ts)',
+      'WF009',
+      'identity',
+    ],
     [
       'that is a partition',
       `create table parent (ts timestamptz) partition by range (ts);
@@ -68,7 +78,9 @@ test.each([
 test('the key is found out, and managing again changes the policy', async () => {
   await asOwner('create table log (id uuid) partition by range (id)');
   await db.admin.query(`select partitions.manage('log', 'week', retention => '90 days')`);
-  const { rows } = await db.admin.query(`select key_kind, granularity, premake, retention::text from partitions.manage('log', 'day', premake => 5)`);
+  const { rows } = await db.admin.query(
+    `select key_kind, granularity, premake, retention::text from partitions.manage('log', 'day', premake => 5)`,
+  );
   expect(rows).toEqual([{ key_kind: 'uuidv7', granularity: 'day', premake: 5, retention: null }]);
 });
 

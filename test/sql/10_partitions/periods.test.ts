@@ -44,18 +44,23 @@ describe('any span of time', () => {
 
   test('is cut without a gap, an overlap or two pieces of one name', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom('day', 'week', 'month', 'year'), day, fc.integer({ min: 1, max: 1500 }), async (granularity, from, days) => {
-        const span = [new Date(from * 864e5).toISOString(), new Date((from + days) * 864e5).toISOString()];
-        const { rows } = await db.admin.query(
-          `select range_agg(piece) = tstzmultirange(tstzrange($2, $3)) as covers,
+      fc.asyncProperty(
+        fc.constantFrom('day', 'week', 'month', 'year'),
+        day,
+        fc.integer({ min: 1, max: 1500 }),
+        async (granularity, from, days) => {
+          const span = [new Date(from * 864e5).toISOString(), new Date((from + days) * 864e5).toISOString()];
+          const { rows } = await db.admin.query(
+            `select range_agg(piece) = tstzmultirange(tstzrange($2, $3)) as covers,
              sum(upper(piece) - lower(piece)) = timestamptz '1970-01-01 00:00+00' + make_interval(days => $4) - timestamptz '1970-01-01 00:00+00' as is_exact,
              count(distinct partitions.partition_name('log', $1, piece)) = count(*) as has_names,
              bool_and(piece <@ partitions.period($1, lower(piece))) as keeps_the_calendar
            from partitions.split($1, tstzrange($2, $3)) as piece`,
-          [granularity, ...span, days],
-        );
-        expect(rows).toEqual([{ covers: true, is_exact: true, has_names: true, keeps_the_calendar: true }]);
-      }),
+            [granularity, ...span, days],
+          );
+          expect(rows).toEqual([{ covers: true, is_exact: true, has_names: true, keeps_the_calendar: true }]);
+        },
+      ),
       { numRuns: 200 },
     );
   });

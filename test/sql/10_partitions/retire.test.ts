@@ -91,7 +91,7 @@ describe('a guard', () => {
 
   test('that is missing, or of another owner, holds everything back', async () => {
     const db = await readingsOfMay(`retention => '5 months', guard => 'public.hold'`);
-    const kept = ['keep readings_y2026m05 false There is no guard public.hold(timestamptz, timestamptz) of the table\'s owner.'];
+    const kept = ["keep readings_y2026m05 false There is no guard public.hold(timestamptz, timestamptz) of the table's owner."];
     expect(await lines(db, retire())).toEqual(kept);
     await define(db, 'postgres');
     expect(await lines(db, retire())).toEqual(kept);

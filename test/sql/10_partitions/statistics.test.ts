@@ -5,7 +5,9 @@ test('rows are estimated, or counted when asked', async () => {
   const db = await databaseAt('2026-11-21');
   await manageReadings(db, 'premake => 1');
   await db.admin.query(`select partitions.maintain('readings')`);
-  await db.admin.query(`insert into readings (ts) select '2026-11-21' from generate_series(1, 300); analyze readings; insert into readings (ts) values ('2026-11-21')`);
+  await db.admin.query(
+    `insert into readings (ts) select '2026-11-21' from generate_series(1, 300); analyze readings; insert into readings (ts) values ('2026-11-21')`,
+  );
   const counts = (exact: boolean) => lines(db, `select partition, row_count from partitions.statistics('readings', $1)`, [exact]);
   expect(await counts(false)).toEqual(['readings_y2026m11 300', 'readings_y2026m12 0']);
   expect(await counts(true)).toEqual(['readings_y2026m11 301', 'readings_y2026m12 0']);

@@ -69,7 +69,10 @@ describe('set_context', () => {
 
   test('refuses an unknown organization, and a user who is not its member', async () => {
     const other = await createOrganization(db, 'Hooli');
-    for (const [organization, user] of [['00000000-0000-7000-8000-000000000000', null], [acme.id, other.userId]]) {
+    for (const [organization, user] of [
+      ['00000000-0000-7000-8000-000000000000', null],
+      [acme.id, other.userId],
+    ]) {
       await expect(db.admin.query('select set_context($1, $2)', [organization, user])).rejects.toMatchObject({ code: 'WF002' });
     }
   });

@@ -33,7 +33,11 @@ describe('create_organization', () => {
   });
 
   test('refuses an empty name, and nulls', async () => {
-    for (const [name, slug] of [[' ', 'ok-1'], [null, 'ok-2'], ['Name', null]]) {
+    for (const [name, slug] of [
+      [' ', 'ok-1'],
+      [null, 'ok-2'],
+      ['Name', null],
+    ]) {
       await expect(asPerson('select create_organization($1, $2)', [name, slug])).rejects.toMatchObject({ code: 'WF001' });
     }
   });
@@ -57,7 +61,8 @@ test('two people cannot have one address in two spellings', async () => {
 });
 
 test('current_user and current_organization are null for a request without a token', async () => {
-  const text = 'select (select u.id from public.current_user() as u) as "user", (select o.id from current_organization() as o) as organization';
+  const text =
+    'select (select u.id from public.current_user() as u) as "user", (select o.id from current_organization() as o) as organization';
   expect((await acme.user.query(text)).rows).toEqual([{ user: acme.userId, organization: acme.id }]);
   expect((await asAnonymous(db).query(text)).rows).toEqual([{ user: null, organization: null }]);
 });

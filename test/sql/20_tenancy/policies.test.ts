@@ -13,7 +13,8 @@ beforeAll(async () => {
   await db.admin.query('insert into organization_users (organization_id, user_id) values ($1, $2)', [globex.id, acme.userId]);
 });
 
-const names = async (session: TestOrganization['user'], text: string) => (await session.query<{ name: string }>(text)).rows.map(({ name }) => name);
+const names = async (session: TestOrganization['user'], text: string) =>
+  (await session.query<{ name: string }>(text)).rows.map(({ name }) => name);
 
 describe('a token', () => {
   test('shows its own organization only, also to somebody who is in another too', async () => {
@@ -46,12 +47,15 @@ test('a person who is logged in sees all organizations to switch between', async
   }
 });
 
-test.each(['users', 'organizations', 'organization_users'])('nobody writes %s directly, and a request without a token reads nothing', async (table) => {
-  for (const statement of [`delete from ${table}`, `insert into ${table} default values`, `update ${table} set created_at = now()`]) {
-    await expect(acme.user.query(statement)).rejects.toMatchObject({ code: '42501' });
-  }
-  await expect(asAnonymous(db).query(`select from ${table}`)).rejects.toMatchObject({ code: '42501' });
-});
+test.each(['users', 'organizations', 'organization_users'])(
+  'nobody writes %s directly, and a request without a token reads nothing',
+  async (table) => {
+    for (const statement of [`delete from ${table}`, `insert into ${table} default values`, `update ${table} set created_at = now()`]) {
+      await expect(acme.user.query(statement)).rejects.toMatchObject({ code: '42501' });
+    }
+    await expect(asAnonymous(db).query(`select from ${table}`)).rejects.toMatchObject({ code: '42501' });
+  },
+);
 
 test.each(['private.sessions', 'private.api_tokens'])('nobody reads %s', async (table) => {
   for (const role of ['flowgres_api', 'flowgres_intake', 'flowgres_worker', 'flowgres_monitor'] as const) {

@@ -17,10 +17,7 @@ interface NewToken {
 }
 
 async function createToken(scopes: string[], organization = acme): Promise<NewToken> {
-  const { rows } = await organization.user.query<NewToken>(
-    'select secret, (token).id from create_api_token($1, $2)',
-    ['CI', scopes],
-  );
+  const { rows } = await organization.user.query<NewToken>('select secret, (token).id from create_api_token($1, $2)', ['CI', scopes]);
   return rows[0]!;
 }
 

@@ -4,7 +4,8 @@ import { connect } from '../../../src/database.ts';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { createLog, databaseAt, freezeClock, lines, partitionsOf } from '../../helpers/partitions.ts';
 
-const names = async (db: Parameters<typeof lines>[0]) => (await partitionsOf(db, 'workflow_events')).map((line) => line.split(' ')[0]!.slice(-8));
+const names = async (db: Parameters<typeof lines>[0]) =>
+  (await partitionsOf(db, 'workflow_events')).map((line) => line.split(' ')[0]!.slice(-8));
 const maintain = 'select maintain_workflow_events_partitions()';
 
 test('a new installation has partitions from two months back to three ahead, of runs as of events', async () => {
@@ -38,11 +39,14 @@ describe('create_workflow_events_partition', () => {
     await client.end();
   });
 
-  test('gives the seed\'s three indexes their names', async () => {
+  test("gives the seed's three indexes their names", async () => {
     const db = await createTestDatabase();
     await db.admin.query(`select create_workflow_events_partition('2025-06-01'::date)`);
     expect(
-      await lines(db, `select indexdef from pg_indexes where tablename = 'workflow_events_y2025m06' and indexname !~ 'pkey$' order by indexname`),
+      await lines(
+        db,
+        `select indexdef from pg_indexes where tablename = 'workflow_events_y2025m06' and indexname !~ 'pkey$' order by indexname`,
+      ),
     ).toEqual([
       'CREATE INDEX workflow_events_y2025m06_run_id_idx ON public.workflow_events_y2025m06 USING btree (run_id)',
       'CREATE INDEX workflow_events_y2025m06_run_ts_idx ON public.workflow_events_y2025m06 USING btree (run_id, ts)',
@@ -104,7 +108,9 @@ describe('maintain_workflow_events_partitions', () => {
     client.on('notice', ({ message }) => message && warnings.push(message));
     const { rows } = await client.query(maintain);
     expect(rows).toEqual([{ maintain_workflow_events_partitions: 5 }]);
-    expect(warnings).toEqual([expect.stringContaining('Partition workflow_events_y2031m05: A table public.workflow_events_y2031m05 exists')]);
+    expect(warnings).toEqual([
+      expect.stringContaining('Partition workflow_events_y2031m05: A table public.workflow_events_y2031m05 exists'),
+    ]);
     await client.end();
   });
 });
@@ -119,7 +125,9 @@ describe('drop_old_workflow_events_partitions', () => {
     expect(await lines(db, 'select drop_old_workflow_events_partitions()')).toEqual(['3']);
     expect(await names(db)).toEqual(expect.arrayContaining(['y2025m11', 'y2026m03', 'y2026m11']));
     expect(await lines(db, 'select drop_old_workflow_events_partitions(6)')).toEqual(['2']);
-    expect(await lines(db, `select count(*) from pg_tables where tablename in ('workflow_events_archive', 'workflow_events_y2020m01_archive')`)).toEqual(['2']);
+    expect(
+      await lines(db, `select count(*) from pg_tables where tablename in ('workflow_events_archive', 'workflow_events_y2020m01_archive')`),
+    ).toEqual(['2']);
   });
 
   test.each(['0', '-2', 'null', '2147483647'])('refuses %s months and drops nothing', async (months) => {
@@ -143,7 +151,9 @@ describe('drop_old_workflow_events_partitions', () => {
     client.on('notice', ({ message }) => message && warnings.push(message));
     const { rows } = await client.query('select drop_old_workflow_events_partitions() as dropped');
     await client.end();
-    expect(warnings).toEqual(['01', '03'].map((month) => `Partition workflow_events_y2025m${month} stays: 1 unfinished runs have events in it: ${waiting}`));
+    expect(warnings).toEqual(
+      ['01', '03'].map((month) => `Partition workflow_events_y2025m${month} stays: 1 unfinished runs have events in it: ${waiting}`),
+    );
     expect(rows).toEqual([{ dropped: 5 }]);
     expect(await lines(db, 'select count(*) from workflow_runs')).toEqual(['3']);
     expect(await lines(db, 'select count(*) from workflow_events')).toEqual(['4']);
@@ -153,14 +163,23 @@ describe('drop_old_workflow_events_partitions', () => {
 describe('statistics', () => {
   test('rows are counted, dates are those of the bounds', async () => {
     const db = await databaseAt('2026-11-21');
-    await db.admin.query(`select create_workflow_events_partition('2026-01-01'::date); select partitions.create('workflow_runs', '2026-01-01')`);
+    await db.admin.query(
+      `select create_workflow_events_partition('2026-01-01'::date); select partitions.create('workflow_runs', '2026-01-01')`,
+    );
     const { addRun } = await createLog(db);
     await addRun('2026-01-15', ['2026-01-15', '2026-01-16', '2026-01-17']);
     const { rows } = await db.admin.query(
       `select partition_name, start_date::text, end_date::text, row_count, size_bytes > 0 as has_size, size_pretty from get_workflow_events_partition_stats() limit 1`,
     );
     expect(rows).toEqual([
-      { partition_name: 'workflow_events_y2026m01', start_date: '2026-01-01', end_date: '2026-02-01', row_count: 3, has_size: true, size_pretty: expect.stringMatching(/B$/) },
+      {
+        partition_name: 'workflow_events_y2026m01',
+        start_date: '2026-01-01',
+        end_date: '2026-02-01',
+        row_count: 3,
+        has_size: true,
+        size_pretty: expect.stringMatching(/B$/),
+      },
     ]);
   });
 

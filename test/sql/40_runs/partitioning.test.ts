@@ -23,10 +23,9 @@ test('a month of runs leaves with its events, later events of its runs included'
     'workflow_events workflow_events_y2025m01 drop true -',
     'workflow_runs workflow_runs_y2025m01 drop true -',
   ]);
-  expect(await lines(db, `select run_id = r.id, ts::date::text from workflow_events as e join workflow_runs as r on r.id = e.run_id order by 2`)).toEqual([
-    'true 2025-02-10',
-    'true 2025-03-10',
-  ]);
+  expect(
+    await lines(db, `select run_id = r.id, ts::date::text from workflow_events as e join workflow_runs as r on r.id = e.run_id order by 2`),
+  ).toEqual(['true 2025-02-10', 'true 2025-03-10']);
   expect(await lines(db, retire)).toEqual([]);
 });
 

@@ -27,7 +27,7 @@ describe('get_workflow_run_events', async () => {
     expect(await lines(db, `select * from get_workflow_run_events(null)`)).toEqual([]);
   });
 
-  test('is for the run\'s organization only', async () => {
+  test("is for the run's organization only", async () => {
     const other = await createOrganization(db, 'Other');
     const count = 'select count(*)::int as count from get_workflow_run_events($1)';
     expect((await log.organization.user.query(count, [run])).rows).toEqual([{ count: 4 }]);

@@ -19,7 +19,11 @@ const publish = (organization: TestOrganization, ...triggers: Properties[]) =>
 async function find(organization: TestOrganization, method: string, path: string): Promise<Record<string, unknown> | null> {
   const { rows } = await db
     .pool('flowgres_intake')
-    .query<{ route: Record<string, unknown> | null }>('select engine.find_webhook($1, $2, $3) as route', [organization.webhookKey, method, path]);
+    .query<{ route: Record<string, unknown> | null }>('select engine.find_webhook($1, $2, $3) as route', [
+      organization.webhookKey,
+      method,
+      path,
+    ]);
   return rows[0]?.route ?? null;
 }
 
@@ -27,7 +31,12 @@ describe('publishing', () => {
   test('takes the addresses of all webhook triggers and gives them up with the next version', async () => {
     const organization = await createOrganization(db);
     const { id } = await publish(organization, { path: '/a' }, { path: '/b', method: ['PUT', 'PATCH'] });
-    expect(await find(organization, 'POST', '/a')).toMatchObject({ organizationId: organization.id, workflowId: id, version: 1, node: 'hook1' });
+    expect(await find(organization, 'POST', '/a')).toMatchObject({
+      organizationId: organization.id,
+      workflowId: id,
+      version: 1,
+      node: 'hook1',
+    });
     expect(await find(organization, 'PATCH', '/b')).toMatchObject({ workflowId: id, node: 'hook2', methods: ['PATCH', 'PUT'] });
     await organization.user.query(`select save_workflow(id => $1, definition => $2, expected_revision => 1)`, [
       id,
@@ -64,20 +73,36 @@ describe('publishing', () => {
     expect(await find(two, 'POST', '/same')).toMatchObject({ workflowId: second.id });
   });
 
-  test.each(['', '/', '/a b', '/a?b', '/%41', '/a/../b', '/./a', '/:', '/:1', '/:a/:a', '/ä', `/${'a/'.repeat(17)}`, `/${'a'.repeat(600)}`])(
-    'refuses the path %j',
-    async (path) => {
-      const organization = await createOrganization(db);
-      await expect(publish(organization, { path })).rejects.toMatchObject({ code: 'WF001' });
-    },
-  );
+  test.each([
+    '',
+    '/',
+    '/a b',
+    '/a?b',
+    '/%41',
+    '/a/../b',
+    '/./a',
+    '/:',
+    '/:1',
+    '/:a/:a',
+    '/ä',
+    `/${'a/'.repeat(17)}`,
+    `/${'a'.repeat(600)}`,
+  ])('refuses the path %j', async (path) => {
+    const organization = await createOrganization(db);
+    await expect(publish(organization, { path })).rejects.toMatchObject({ code: 'WF001' });
+  });
 });
 
 describe('a request', () => {
   test('finds the most specific path: a fixed segment comes before a parameter, from the left', async () => {
     const organization = await createOrganization(db);
     await publish(
-      organization, { path: '/orders/:id' }, { path: '/orders/new' }, { path: '/:any/new' }, { path: '/:any/:other/x' }, { path: '/orders/:id/:part' },
+      organization,
+      { path: '/orders/:id' },
+      { path: '/orders/new' },
+      { path: '/:any/new' },
+      { path: '/:any/:other/x' },
+      { path: '/orders/:id/:part' },
     );
     const nodeAt = async (path: string) => (await find(organization, 'POST', path))?.['node'];
     expect(await nodeAt('/orders/new')).toBe('hook2');

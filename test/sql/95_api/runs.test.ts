@@ -108,7 +108,12 @@ test('a step that waits for its next attempt is queued, and one that has failed 
   const once = await publishWorkflow(acme, { ...definition, settings: { maxRetries: 1 } });
   const run = await start(once.id);
   const step = async () =>
-    (await acme.user.query(`select status, attempt, error ->> 'code' as code, finished_at from workflow_run_steps where run_id = $1 and node = 'tell'`, [run.id])).rows[0];
+    (
+      await acme.user.query(
+        `select status, attempt, error ->> 'code' as code, finished_at from workflow_run_steps where run_id = $1 and node = 'tell'`,
+        [run.id],
+      )
+    ).rows[0];
   await engine.fail((await engine.begin(run.id, 'tell'))!, { code: 'DOWN', message: 'down', retryable: true });
   expect(await step()).toEqual({ status: 'queued', attempt: 1, code: 'DOWN', finished_at: null });
   await db.admin.query('update engine.open_steps set run_at = now() where run_id = $1', [run.id]);
@@ -130,9 +135,11 @@ describe('a token', () => {
 
   test('reads only what its scopes name', async () => {
     const run = await start(effect);
-    await db.pool('flowgres_worker').query('select engine.append_logs($1)', [
-      JSON.stringify([{ organizationId: acme.id, runId: run.id, node: 'tell', level: 'info', message: 'x' }]),
-    ]);
+    await db
+      .pool('flowgres_worker')
+      .query('select engine.append_logs($1)', [
+        JSON.stringify([{ organizationId: acme.id, runId: run.id, node: 'tell', level: 'info', message: 'x' }]),
+      ]);
     const tables = {
       'workflows:read': ['workflows', 'workflow_versions'],
       'runs:read': ['workflow_runs', 'workflow_events', 'workflow_run_logs', 'workflow_run_steps'],

@@ -33,7 +33,13 @@ const save = async (...values: unknown[]): Promise<Workflow> => {
 
 describe('create_workflow', () => {
   test('makes a draft at revision 1, not published', async () => {
-    expect(await create()).toMatchObject({ name: 'Orders', revision: 1, published_version: null, archived_at: null, created_by: acme.userId });
+    expect(await create()).toMatchObject({
+      name: 'Orders',
+      revision: 1,
+      published_version: null,
+      archived_at: null,
+      created_by: acme.userId,
+    });
   });
 
   test.each([
@@ -124,7 +130,8 @@ describe('unpublish_workflow and archive_workflow', () => {
   test('repeated change nothing more', async () => {
     const { id } = await create();
     await acme.user.query('select publish_workflow($1)', [id]);
-    const call = async (name: string) => (await acme.user.query<Workflow & Record<string, unknown>>(`select * from ${name}($1)`, [id])).rows[0]!;
+    const call = async (name: string) =>
+      (await acme.user.query<Workflow & Record<string, unknown>>(`select * from ${name}($1)`, [id])).rows[0]!;
     expect(await call('unpublish_workflow')).toMatchObject({ published_version: null, archived_at: null });
     expect(await call('unpublish_workflow')).toMatchObject({ published_version: null });
     const archived = await call('archive_workflow');
@@ -142,10 +149,21 @@ describe('unpublish_workflow and archive_workflow', () => {
 
 test('commands need the scope workflows:write', async () => {
   const { id } = await create();
-  const { rows } = await acme.user.query<{ secret: string }>(`select secret from create_api_token('reader', '{workflows:read, runs:write}')`);
+  const { rows } = await acme.user.query<{ secret: string }>(
+    `select secret from create_api_token('reader', '{workflows:read, runs:write}')`,
+  );
   const reader = asUser(db, rows[0]!.secret);
-  for (const call of [`create_workflow('W', '{}')`, `save_workflow('${id}', '{}', 1)`, `publish_workflow('${id}')`, `unpublish_workflow('${id}')`, `archive_workflow('${id}')`]) {
-    await expect(reader.query(`select ${call}`), call).rejects.toMatchObject({ code: 'WF005', detail: expect.stringContaining('workflows:write') });
+  for (const call of [
+    `create_workflow('W', '{}')`,
+    `save_workflow('${id}', '{}', 1)`,
+    `publish_workflow('${id}')`,
+    `unpublish_workflow('${id}')`,
+    `archive_workflow('${id}')`,
+  ]) {
+    await expect(reader.query(`select ${call}`), call).rejects.toMatchObject({
+      code: 'WF005',
+      detail: expect.stringContaining('workflows:write'),
+    });
   }
 });
 

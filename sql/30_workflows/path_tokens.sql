@@ -1,0 +1,153 @@
+-- kind: code
+-- What may stand in a path. The grammar is that of PostgreSQL 15 on every version, so what newer ones added is refused
+-- here; PostgreSQL itself has the last word on the rest (see expressions.sql).
+
+-- A text token as a jsonpath string: '…' may be written instead of "…", because definitions are JSON.
+create or replace function engine.double_quoted(p_token text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when left(p_token, 1) <> '''' or length(p_token) < 2 then p_token
+    else '"' || regexp_replace(
+      replace(substr(p_token, 2, length(p_token) - 2), chr(92) || '''', ''''), '((?:[^"\\]|\\.)*)"', '\1\\"', 'g'
+    ) || '"'
+  end
+$$;
+
+-- The tokens without white space, where each begins (1-based), and the space before it.
+create or replace function engine.significant_tokens(
+  p_text text,
+  out tokens text[],
+  out starts int[],
+  out gaps text[]
+)
+  language sql
+  immutable
+  parallel safe
+as $$
+  with token as (
+    select t.token, t.place, 1 + coalesce(sum(length(t.token)) over (
+      order by t.place rows between unbounded preceding and 1 preceding
+    ), 0)::int as start
+    from unnest(engine.tokenize(p_text)) with ordinality as t (token, place)
+  ),
+  significant as (
+    select t.token, t.place, t.start, lag(t.place, 1, 0::bigint) over (order by t.place) as place_before
+    from token as t
+    where t.token !~ '^\s'
+  )
+  select
+    coalesce(array_agg(engine.double_quoted(s.token) order by s.place), '{}'),
+    coalesce(array_agg(s.start order by s.place), '{}'),
+    coalesce(array_agg(case when s.place - s.place_before > 1 then ' ' else '' end order by s.place), '{}')
+  from significant as s
+$$;
+
+-- The text in a text token; null when it is not a valid one.
+create or replace function engine.token_text(p_token text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return p_token::jsonb #>> '{}';
+exception
+  when data_exception then
+    return null;
+end
+$$;
+
+-- What is wrong with `like_regex "pattern" flag "flags"`.
+create or replace function engine.regex_problem(p_pattern text, p_flags text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when left(p_pattern, 1) is distinct from '"' then 'like_regex is followed by a pattern in quotes'
+    when engine.token_text(p_pattern) is null then 'the pattern is not a valid text'
+    when coalesce(p_flags, '') ~ 'x' then 'like_regex knows the flags i, s, m and q'
+    when coalesce(p_flags, '') !~ 'q' and replace(engine.token_text(p_pattern), '\\', '') ~ '\\[1-9]'
+      then 'a pattern cannot refer back to its groups'
+    when length(p_pattern) > 1000 then 'a pattern has at most 1,000 characters'
+  end
+$$;
+
+-- What is wrong with `.name` or `.name(…)`; p_next are the tokens after the name.
+create or replace function engine.accessor_problem(p_name text, p_next text[])
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_name ~ '^\d' then format('write the key %s in double quotes', p_name)
+    when p_next[1] is distinct from '(' then null
+    when p_name in ('type', 'size', 'double', 'ceiling', 'floor', 'abs', 'keyvalue') then
+      case when p_next[2] is distinct from ')' then format('%s() takes no argument', p_name) end
+    when p_name <> 'datetime' then
+      format('there is no method %s(): paths have type, size, double, ceiling, floor, abs, datetime and keyvalue; '
+        'filters are written after |', p_name)
+    when p_next[2] = ')' then null
+    when left(p_next[2], 1) is distinct from '"' or p_next[3] is distinct from ')'
+      then 'datetime() takes one template in quotes'
+    when p_next[2] ~* 'TZ(?![HM])|OF' then 'a datetime template writes a time zone as TZH:TZM'
+  end;
+end
+$$;
+
+-- What is wrong with a word that is no accessor; p_next are the tokens after it.
+create or replace function engine.word_problem(p_word text, p_first boolean, p_next text[])
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_word in ('strict', 'lax') then
+      case when not p_first then format('%s stands at the beginning', p_word) end
+    when p_word = 'like_regex' then
+      engine.regex_problem(p_next[1], case when p_next[2] = 'flag' then p_next[3] end)
+    when p_word in ('true', 'false', 'null', 'exists', 'is', 'unknown', 'flag', 'starts', 'with', 'to', 'last')
+      then null
+    when p_word in ('input', 'prev', 'inputs', 'nodes', 'run', 'vars', 'item', 'index')
+      then format('write $.%s', p_word)
+    else format('%s is not known here: a text is written in quotes, a value as $.prev.%1$s', p_word)
+  end;
+end
+$$;
+
+-- What is wrong with a token of a path. PL/pgSQL, because it is called for each token and PostgreSQL cannot inline it.
+create or replace function engine.token_problem(p_token text, p_before text, p_first boolean, p_next text[])
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_token = '/' and left(p_next[1], 1) = '*' then 'comments are not allowed'
+    when p_token ~ '^[][?%$.{}()&!<>@*,:+/-]|^\|\||^==' then null
+    when p_token ~ '^"' then case
+      when length(p_token) < 2 then 'a quote is not closed'
+      when engine.token_text(p_token) is null then 'not a valid text'
+    end
+    when p_token = '''' then 'a quote is not closed'
+    when p_token = chr(92) then 'a backslash stands only in quotes'
+    when p_token = '=' then 'write == to compare'
+    when p_token = '|' then 'filters stand at the end, outside of parentheses'
+    when p_token ~ '^\d+(\.\d+)?([eE][+-]?\d+)?$' then
+      case
+        when p_before = '.' then format('write the key %s in double quotes, or 0.%1$s', p_token)
+        when p_token ~ '[eE][+-]?0*\d{4}' or length(p_token) > 300 then 'the number is too large'
+        when p_token::numeric > 1e308 then 'the number is too large'
+      end
+    when p_before = '.' then engine.accessor_problem(p_token, p_next)
+    when p_token ~ '^\d' then format('%s is not a number', p_token)
+    when p_token = '#' then '# has no meaning here'
+    else engine.word_problem(p_token, p_first, p_next)
+  end;
+end
+$$;

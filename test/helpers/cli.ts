@@ -1,0 +1,72 @@
+/** Runs the `flowgres` command line as a process of its own, as a person would. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, onTestFinished, vi } from 'vitest';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+export interface Cli {
+  child: ChildProcess;
+  /** Everything printed so far. */
+  output(): string;
+  /** The exit code, once it ended. */
+  exited: Promise<number | null>;
+}
+
+/** What `flowgres start` writes when it is ready. */
+export interface Connection {
+  databaseUrl: string;
+  graphqlUrl: string;
+  webhookUrl: string;
+  healthUrl: string;
+  metricsUrl: string;
+  token: string;
+  organizationId: string;
+  pid: number;
+}
+
+/** Starts a command; the test that started it ends it. */
+export function runCli(args: string[], environment: Record<string, string> = {}): Cli {
+  const { DATABASE_URL: _, ...inherited } = process.env;
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...inherited, HOST: '127.0.0.1', PORT: '0', ...environment } });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk) => (text += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk) => (text += chunk));
+  const exited = once(child, 'close').then(([code]) => code as number | null);
+  onTestFinished(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    await exited;
+  });
+  return { child, output: () => text, exited };
+}
+
+/** What a command prints and how it exits. */
+export async function finishCli(args: string[], environment: Record<string, string> = {}): Promise<{ code: number | null; output: string }> {
+  const cli = runCli(args, environment);
+  return { code: await cli.exited, output: cli.output() };
+}
+
+/** Waits until `flowgres start` on this data folder is ready. */
+export async function ready(cli: Cli, folder: string): Promise<Connection> {
+  return vi.waitUntil(
+    async () => {
+      expect(cli.child.exitCode, cli.output()).toBeNull();
+      const text = await readFile(join(folder, 'connection.json'), 'utf8').catch(() => undefined);
+      if (!text) return undefined;
+      const connection = JSON.parse(text) as Connection;
+      return connection.pid === cli.child.pid ? connection : undefined;
+    },
+    { timeout: 60_000, interval: 50 },
+  );
+}
+
+/** A data folder that is removed when the test ends, after what the test started in it. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'flowgres-cli-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
