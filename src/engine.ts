@@ -57,7 +57,7 @@ const RETRY_DELAY_MS = 20;
 
 /** A pool whose every statement, which is a batch, has its time limit. */
 export function createEnginePool(connectionString: string, name: string, max = 10): pg.Pool {
-  return createPool(connectionString, {
+  const pool = createPool(connectionString, {
     name,
     max,
     settings: {
@@ -66,6 +66,8 @@ export function createEnginePool(connectionString: string, name: string, max = 1
       idle_in_transaction_session_timeout: String(STATEMENT_TIMEOUT_MS),
     },
   });
+  pool.options.connectionTimeoutMillis = CONNECT_TIMEOUT_MS;
+  return pool;
 }
 
 /** Numbers in `jsonb` keep all their digits. */

@@ -14,7 +14,7 @@ create function engine.now()
   returns timestamptz
   language sql
   volatile
-  security definer -- private.test_mode is closed to everybody
+  security definer -- definer because private.test_mode is closed to everybody
   set search_path = pg_catalog, pg_temp
 as $$
   select coalesce((select t.frozen_at from private.test_mode as t), clock_timestamp())

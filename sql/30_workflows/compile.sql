@@ -73,7 +73,7 @@ begin
   node.type := v_type.name || '@' || v_type.version;
   node.kind := v_type.kind;
   node.function := (
-    select format('%I.%I', f.pronamespace::regnamespace, f.proname)
+    select format('%I.%I(jsonb,jsonb,jsonb)', f.pronamespace::regnamespace, f.proname)
     from pg_catalog.pg_proc as f
     where f.oid = v_type.function
   );

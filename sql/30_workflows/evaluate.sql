@@ -2,8 +2,8 @@
 -- Expressions that are not plain: several sources, filters, texts with expressions in them, conditions for each item,
 -- and everything on strict nodes. Like resolve.sql: no queries, nothing but the arguments.
 
--- On a strict node, what a path cannot do (divide by zero, read a text as a number) fails the node; on others nothing is
--- found there.
+-- On a strict node, what a path cannot do (divide by zero, read a text as a number) fails the node; on others
+-- nothing is found there.
 create or replace function engine.query_strictly(
   p_target jsonb,
   p_path jsonpath,

@@ -26,10 +26,13 @@ as $$
   select case
     when p_value is null or p_parameter = 'any' then null
     when p_parameter = 'integer' then
-      case when p_value #>> '{}' !~ '^-?\d{1,9}$' or jsonb_typeof(p_value) <> 'number' then 'a whole number is needed' end
+      case
+        when jsonb_typeof(p_value) <> 'number' or p_value #>> '{}' !~ '^-?\d{1,9}$' then 'a whole number is needed'
+      end
     when jsonb_typeof(p_value) <> 'string' then
       case when p_parameter <> 'text' or p_value <> 'null' then 'a text in quotes is needed' end
-    when p_parameter = 'zone' and not engine.is_time_zone(p_value #>> '{}') then format('there is no time zone %s; write one such as Europe/Berlin or UTC', p_value)
+    when p_parameter = 'zone' and not engine.is_time_zone(p_value #>> '{}')
+      then format('there is no time zone %s; write one such as Europe/Berlin or UTC', p_value)
     when p_parameter = 'unit' and p_value #>> '{}' not in (
       'milliseconds', 'seconds', 'minutes', 'hours', 'days', 'weeks', 'months', 'years'
     ) then 'a unit is milliseconds, seconds, minutes, hours, days, weeks, months or years'
@@ -43,7 +46,9 @@ create or replace function engine.filter_problem(p_name text, p_arguments jsonb)
 as $$
   select case
     when f.name is null then format(
-      'there is no filter %s; there are %s', p_name, (select string_agg(k.name, ', ') from engine.filter_parameters() as k)
+      'there is no filter %s; there are %s',
+      p_name,
+      (select string_agg(k.name, ', ') from engine.filter_parameters() as k)
     )
     when jsonb_array_length(p_arguments) not between f.required and cardinality(f.parameters) then format(
       '%s takes %s arguments (%s)', p_name,
@@ -93,7 +98,8 @@ begin
     when 'slice' then engine.filter_slice(
       p_value, engine.argument_int(p_arguments, 0), engine.argument_int(p_arguments, 1))
     when 'pad' then engine.filter_pad(
-      p_value, engine.argument_int(p_arguments, 0), coalesce(p_arguments ->> 1, ' '), coalesce(p_arguments ->> 2, 'left'))
+      p_value, engine.argument_int(p_arguments, 0),
+      coalesce(p_arguments ->> 1, ' '), coalesce(p_arguments ->> 2, 'left'))
     when 'urlencode' then engine.filter_urlencode(p_value)
     when 'base64' then engine.filter_base64(p_value, coalesce(p_arguments ->> 0, 'encode'))
     when 'hash' then engine.filter_hash(p_value, coalesce(p_arguments ->> 0, 'sha256'))

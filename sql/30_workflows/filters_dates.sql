@@ -1,6 +1,7 @@
 -- kind: code
--- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds; the zone is always said, as a name of the IANA
--- database, so that the result does not depend on the server. SQL null means that a filter does not apply.
+-- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds; the zone is always said, as a name of
+-- the IANA database, so that the result does not depend on the server. SQL null means that a filter does not
+-- apply.
 
 -- Names only: PostgreSQL would also take +02:00, but means two hours west of Greenwich by it.
 create or replace function engine.is_time_zone(p_name text)

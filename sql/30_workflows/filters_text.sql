@@ -1,6 +1,6 @@
 -- kind: code
--- Filters that give or take texts. Every filter is a function of a value and its arguments; SQL null means that it does
--- not apply to this value, and fails the expression.
+-- Filters that give or take texts. Every filter is a function of a value and its arguments; SQL null means that it
+-- does not apply to this value, and fails the expression.
 
 -- The text that a filter works on: texts, numbers and booleans have one.
 create or replace function engine.scalar_text(p_value jsonb)
@@ -41,7 +41,8 @@ create or replace function engine.filter_replace(p_value jsonb, p_old text, p_ne
 as $$
   select case
     when p_old = '' then to_jsonb(engine.scalar_text(p_value))
-    when (length(t.value) - length(replace(t.value, p_old, '')))::bigint / length(p_old) * octet_length(p_new) <= 1048576
+    when (length(t.value) - length(replace(t.value, p_old, '')))::bigint / length(p_old)
+      * octet_length(p_new) <= 1048576
       then to_jsonb(replace(t.value, p_old, p_new))
   end
   from (values (engine.scalar_text(p_value))) as t (value)
@@ -88,7 +89,10 @@ as $$
     else to_jsonb(substr(engine.scalar_text(p_value), b.first_place + 1, greatest(b.last_place - b.first_place, 0)))
   end
   from (
-    values (case when jsonb_typeof(p_value) = 'array' then jsonb_array_length(p_value) else length(engine.scalar_text(p_value)) end)
+    values (case
+      when jsonb_typeof(p_value) = 'array' then jsonb_array_length(p_value)
+      else length(engine.scalar_text(p_value))
+    end)
   ) as s (size),
   lateral (
     values (

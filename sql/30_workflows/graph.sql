@@ -75,5 +75,6 @@ as $$
     coalesce(array_agg(array_position(i.ids, c.connection ->> 'source') order by c.place), '{}'),
     coalesce(array_agg(array_position(i.ids, c.connection ->> 'target') order by c.place), '{}')
   from ids as i
-  cross join jsonb_array_elements(coalesce(p_definition -> 'connections', '[]')) with ordinality as c (connection, place)
+  cross join jsonb_array_elements(coalesce(p_definition -> 'connections', '[]'))
+    with ordinality as c (connection, place)
 $$;

@@ -1,6 +1,6 @@
 -- kind: code
--- The built-in node types. The properties of a type are a JSON schema (see schema_problems.sql for what it may say); its
--- formats say how a text is read:
+-- The built-in node types. The properties of a type are a JSON schema (see schema_problems.sql for what it may
+-- say); its formats say how a text is read:
 --   predicate  a bare path that is true or false
 --   each       such a path for each item of the property `items` beside it
 --   path       a bare path that gives a value
@@ -109,7 +109,7 @@ values
     }
   }'),
 
-  ('respondToWebhook', 1, 'pure', 'Answers the request that started the run, once; the run goes on.', '{main}', '{main}', '{
+  ('respondToWebhook', 1, 'pure', 'Answers the request that started the run; the run goes on.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "status": {"type": "integer", "minimum": 200, "maximum": 599},

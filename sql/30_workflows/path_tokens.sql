@@ -1,6 +1,6 @@
 -- kind: code
--- What may stand in a path. The grammar is that of PostgreSQL 15 on every version, so what newer ones added is refused
--- here; PostgreSQL itself has the last word on the rest (see expressions.sql).
+-- What may stand in a path. The grammar is that of PostgreSQL 15 on every version, so what newer ones added is
+-- refused here; PostgreSQL itself has the last word on the rest (see expressions.sql).
 
 -- A text token as a jsonpath string: '…' may be written instead of "…", because definitions are JSON.
 create or replace function engine.double_quoted(p_token text)
@@ -120,7 +120,8 @@ begin
 end
 $$;
 
--- What is wrong with a token of a path. PL/pgSQL, because it is called for each token and PostgreSQL cannot inline it.
+-- What is wrong with a token of a path. PL/pgSQL, because it is called for each token and PostgreSQL cannot inline
+-- it.
 create or replace function engine.token_problem(p_token text, p_before text, p_first boolean, p_next text[])
   returns text
   language plpgsql

@@ -1,8 +1,8 @@
 -- kind: code
 -- Reads one SQL/JSON path and rewrites its roots: `$.prev.total` becomes `$.total` of `prev`.
 
--- The root that begins with the `$` at the head of the tokens: its source, how many tokens name it, and the variable or
--- input that it reads.
+-- The root that begins with the `$` at the head of the tokens: its source, how many tokens name it, and the
+-- variable or input that it reads.
 create or replace function engine.path_root(
   p_tokens text[],
   out source text,
@@ -40,14 +40,15 @@ begin
     end if;
   elsif v_name not in ('input', 'prev', 'run', 'item', 'index') then
     problem := format(
-      '$.%s is not known: a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index', v_name
+      '$.%s is not known: a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index',
+      v_name
     );
   end if;
 end
 $$;
 
--- How many brackets around each token hide it from the result: those of a filter, of exists and of subscripts. An open
--- bracket counts as inside of itself. Or the problem, and the token at which it is.
+-- How many brackets around each token hide it from the result: those of a filter, of exists and of subscripts. An
+-- open bracket counts as inside of itself. Or the problem, and the token at which it is.
 create or replace function engine.bracket_depths(
   p_tokens text[],
   out depths int[],
@@ -96,7 +97,8 @@ begin
 end
 $$;
 
--- What a token says about the whole path: many items are asked for; it is a condition; it matches a regular expression.
+-- What a token says about the whole path: many items are asked for; it is a condition; it matches a regular
+-- expression.
 create or replace function engine.path_traits(p_tokens text[], p_depths int[], out many boolean, out regex boolean)
   language sql
   immutable
@@ -121,8 +123,8 @@ as $$
   ) as t
 $$;
 
--- One path, rewritten: its pieces, where what follows a \x01 is a source and the root; what it reads; or the problem and
--- the token at which it is.
+-- One path, rewritten: its pieces, where what follows a \x01 is a source and the root; what it reads; or the
+-- problem and the token at which it is.
 create or replace function engine.rewrite_path(
   p_tokens text[],
   p_gaps text[],

@@ -1,6 +1,6 @@
 -- kind: code
--- What the built-in pure nodes do with their resolved properties. Each is a function of its arguments; an error raised
--- here is a failure of the node.
+-- What the built-in pure nodes do with their resolved properties. Each is a function of its arguments; an error
+-- raised here is a failure of the node.
 
 -- A value in the type that `set` was told; SQL null when it cannot be had.
 create or replace function engine.convert(p_value jsonb, p_type text)

@@ -1,7 +1,7 @@
 -- kind: code
--- Node types that a DBA adds: one SQL function each, owned by flowgres_sql and running as that role, so that it can do no
--- more than flowgres_sql may. It takes (properties jsonb, prev jsonb, inputs jsonb) and returns jsonb, the output at port
--- main, or has the out parameters (port text, output jsonb).
+-- Node types that a DBA adds: one SQL function each, owned by flowgres_sql and running as that role, so that it
+-- can do no more than flowgres_sql may. It takes (properties jsonb, prev jsonb, inputs jsonb) and returns jsonb,
+-- the output at port main, or has the out parameters (port text, output jsonb).
 
 -- Why a function cannot be a node; null when it can.
 create or replace function engine.registration_problem(p_function regprocedure, p_kind text)
@@ -13,7 +13,8 @@ as $$
     when p_kind is null or p_kind not in ('pure', 'local') then 'A registered node is pure or local.'
     when f.prokind <> 'f' or f.proretset or oidvectortypes(f.proargtypes) <> 'jsonb, jsonb, jsonb'
       then 'The function takes (properties jsonb, prev jsonb, inputs jsonb).'
-    when f.prorettype <> 'jsonb'::regtype and (f.prorettype <> 'record'::regtype or f.proargnames[4:] <> '{port,output}')
+    when f.prorettype <> 'jsonb'::regtype
+      and (f.prorettype <> 'record'::regtype or f.proargnames[4:] <> '{port,output}')
       then 'The function returns jsonb, or has the out parameters (port text, output jsonb).'
     when pg_get_userbyid(f.proowner) <> 'flowgres_sql' or not f.prosecdef
       then 'The function belongs to flowgres_sql and is security definer.'
@@ -76,9 +77,10 @@ end
 $$;
 comment on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) is
   'Makes a function a node type; repeated for the same version, it replaces it. properties is a JSON schema. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
-grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) to flowgres_dba;
+grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
+  to flowgres_dba;
 
--- p_function is a qualified name that compile_plan took from the catalog.
+-- p_function is what compile_plan took from the catalog, such as custom.double(jsonb,jsonb,jsonb).
 create or replace function engine.run_registered(
   p_type text,
   p_function text,
@@ -92,19 +94,25 @@ create or replace function engine.run_registered(
 as $$
 declare
   v_outcome engine.outcome;
+  v_schema text;
+  v_name text;
+  v_returns oid;
 begin
-  if p_function is null then
-    perform private.raise_error('NODE_FAILED', format('There is no node %s.', p_type), null, '{"code": "UNKNOWN_TYPE"}');
-  elsif (
-    select f.prorettype = 'jsonb'::regtype
-    from pg_catalog.pg_proc as f
-    where f.oid = (p_function || '(jsonb, jsonb, jsonb)')::regprocedure
-  ) then
-    execute format('select ''main'', %s($1, $2, $3)', p_function)
+  select n.nspname, f.proname, f.prorettype
+  into v_schema, v_name, v_returns
+  from pg_catalog.pg_proc as f
+  join pg_catalog.pg_namespace as n on n.oid = f.pronamespace
+  where f.oid = to_regprocedure(p_function);
+  if v_name is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  elsif v_returns = 'jsonb'::regtype then
+    execute format('select ''main'', %I.%I($1, $2, $3)', v_schema, v_name)
     into v_outcome
     using p_properties, p_prev, p_inputs;
   else
-    execute format('select o.port, o.output from %s($1, $2, $3) as o', p_function)
+    execute format('select o.port, o.output from %I.%I($1, $2, $3) as o', v_schema, v_name)
     into v_outcome
     using p_properties, p_prev, p_inputs;
   end if;

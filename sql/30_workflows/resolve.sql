@@ -1,8 +1,8 @@
 -- kind: code
--- Puts results in the place of expressions when a node runs: the innermost loop of the engine. No function here runs a
--- query, so that every statement stays a "simple expression" of PL/pgSQL (0.1 to 0.6 µs instead of 10), and each is a
--- function of its arguments alone, so that a replay gives the same. Plain expressions are done in place; evaluate.sql
--- does the others.
+-- Puts results in the place of expressions when a node runs: the innermost loop of the engine. No function here
+-- runs a query, so that every statement stays a "simple expression" of PL/pgSQL (0.1 to 0.6 µs instead of 10), and
+-- each is a function of its arguments alone, so that a replay gives the same. Plain expressions are done in place;
+-- evaluate.sql does the others.
 
 -- What a path starts at. The planner inlines it into the statement that calls it.
 create or replace function engine.source_value(
@@ -155,4 +155,5 @@ end
 $$;
 comment on function engine.resolve(
   jsonb, engine.expression[], boolean, jsonb, jsonb, jsonb, jsonb[], jsonb, jsonb, jsonb, int
-) is 'The properties of a node with the result of each expression in its place. Fails with NODE_FAILED; the detail has the code, the property and the position.';
+) is
+  'The properties of a node with the result of each expression in its place. Fails with NODE_FAILED; the detail has the code, the property and the position.';

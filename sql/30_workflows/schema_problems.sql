@@ -1,7 +1,7 @@
 -- kind: code
--- What a JSON schema has against a value. The part of JSON Schema that it knows: type, enum, const, required, properties,
--- additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, pattern, anyOf. `format` says how
--- expressions are read (see node_types.sql).
+-- What a JSON schema has against a value. The part of JSON Schema that it knows: type, enum, const, required,
+-- properties, additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, pattern,
+-- anyOf. `format` says how expressions are read (see node_types.sql).
 
 create or replace function engine.json_pointer(p_place text[])
   returns text
@@ -60,7 +60,8 @@ begin
     return null;
   end if;
   return format(
-    'must be %s, not %s', array_to_string(array(select jsonb_path_query(p_schema, 'lax $.type[*]') #>> '{}'), ' or '),
+    'must be %s, not %s',
+    array_to_string(array(select jsonb_path_query(p_schema, 'lax $.type[*]') #>> '{}'), ' or '),
     jsonb_typeof(p_value)
   );
 end
@@ -96,7 +97,8 @@ begin
       when p_value > p_schema -> 'maximum' then format('must be at most %s', p_schema -> 'maximum')
     end
     when 'string' then case
-      when length(p_value #>> '{}') < (p_schema ->> 'minLength')::int then format('must have at least %s characters', p_schema ->> 'minLength')
+      when length(p_value #>> '{}') < (p_schema ->> 'minLength')::int
+        then format('must have at least %s characters', p_schema ->> 'minLength')
       when length(p_value #>> '{}') > (p_schema ->> 'maxLength')::int
         then format('must have at most %s characters', p_schema ->> 'maxLength')
       when p_value #>> '{}' !~ (p_schema ->> 'pattern') then format('must match %s', p_schema ->> 'pattern')
@@ -148,10 +150,12 @@ begin
       return next engine.problem(p_place, p_code, format('%s is missing', v_child.key));
     end loop;
     for v_child in select e.key, e.value from jsonb_each(p_value) as e loop
-      if p_schema -> 'additionalProperties' = 'false' and not coalesce(p_schema -> 'properties' ? v_child.key, false) then
+      if p_schema -> 'additionalProperties' = 'false'
+        and not coalesce(p_schema -> 'properties' ? v_child.key, false)
+      then
         return next engine.problem(p_place || v_child.key, p_code, format(
           'is not known here; there are %s',
-          coalesce((select string_agg(k.key, ', ') from jsonb_object_keys(p_schema -> 'properties') as k (key)), 'none')
+          coalesce(array_to_string(array(select jsonb_object_keys(p_schema -> 'properties')), ', '), 'none')
         ));
       else
         return query select * from engine.schema_problems(
@@ -169,18 +173,24 @@ begin
     end loop;
   end if;
 
-  if p_schema ? 'anyOf' and not exists (
-    select
-    from jsonb_array_elements(p_schema -> 'anyOf') as s (form)
-    where not exists (select from engine.schema_problems(p_value, s.form, p_place, p_expressions, p_code))
-  ) then
-    return next engine.problem(p_place, p_code, (
-      select string_agg(p.message, '; or ' order by s.place)
-      from jsonb_array_elements(p_schema -> 'anyOf') with ordinality as s (form, place)
-      cross join lateral (
-        select o.message from engine.schema_problems(p_value, s.form, p_place, p_expressions, p_code) as o limit 1
-      ) as p
-    ));
+  if p_schema ? 'anyOf' then
+    v_problem := engine.form_problem(p_value, p_schema -> 'anyOf', p_expressions);
+    if v_problem is not null then
+      return next engine.problem(p_place, p_code, v_problem);
+    end if;
   end if;
 end
+$$;
+
+-- What each of several forms has against a value; null when one has nothing.
+create or replace function engine.form_problem(p_value jsonb, p_forms jsonb, p_expressions boolean)
+  returns text
+  language sql
+  immutable
+as $$
+  select case when count(p.message) = count(*) then string_agg(distinct p.message, '; or ') end
+  from jsonb_array_elements(p_forms) as f (form)
+  left join lateral (
+    select o.message from engine.schema_problems(p_value, f.form, '{}', p_expressions) as o limit 1
+  ) as p on true
 $$;

@@ -96,8 +96,8 @@ comment on table engine.node_types is
 
 -- The compiled plan --------------------------------------------------------------------------------------------------
 
--- A piece of a property: a literal text, or a path into what a node can see. A path with one source starts at that source
--- (`$.total` of `prev`); with several, each is a jsonpath variable (`$"prev".total > $"nodes.order".limit`).
+-- A piece of a property: a literal text, or a path into what a node can see. A path with one source starts at that
+-- source (`$.total` of `prev`); with several, each is a jsonpath variable (`$"prev".total > $"nodes.order".limit`).
 create type engine.expression_part as (
   literal text,
   sources text[],    -- input, prev, inputs, run, vars, item, index, nodes.<id>
@@ -112,16 +112,16 @@ create type engine.expression_part as (
 
 create type engine.expression as (
   place text[],      -- where in the properties the result goes
-  kind text,         -- value: the one part keeps its type; text: parts are joined; predicate: true or false; each: see filter
-  parts engine.expression_part[], -- null when the expression is plain: a path from one source to one item, no filters.
-  source text,       -- Plain expressions are what most nodes have, so they are kept flat: input, prev, nodes, …
+  kind text,         -- value: keeps its type; text: parts are joined; predicate: true or false; each: see filter
+  parts engine.expression_part[], -- null when the expression is plain: a path from one source to one item, no filters
+  source text,       -- of a plain one, as most are, so they are kept flat: input, prev, nodes, …
   source_node int,
   path jsonpath,
   max_input int,
   position int
 );
 
--- One node, ready to run. Nodes stand in topological order, so one pass from the first to the last settles all that can be.
+-- One node, ready to run. Nodes stand in topological order, so one pass from first to last settles all that can be.
 create type engine.plan_node as (
   id text,
   type text,         -- with its version, such as set@1

@@ -1,6 +1,6 @@
 -- kind: code
--- Cuts texts with expressions into pieces, and expressions into tokens. Used when a workflow is validated or compiled,
--- never when it runs.
+-- Cuts texts with expressions into pieces, and expressions into tokens. Used when a workflow is validated or
+-- compiled, never when it runs.
 
 -- The tokens of an expression, white space included, so that joined together they are the expression again.
 create or replace function engine.tokenize(p_text text)

@@ -56,7 +56,9 @@ begin
   if jsonb_typeof(p_definition -> 'settings' -> 'timezone') = 'string'
     and not engine.is_time_zone(p_definition -> 'settings' ->> 'timezone')
   then
-    return next engine.problem('{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC');
+    return next engine.problem(
+      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
+    );
   end if;
 end
 $$;

@@ -113,7 +113,8 @@ as $$
   ) as p
 $$;
 
--- Cycles, and nodes that no trigger leads to. The edges are those between known nodes; p_order is what sort_graph gave.
+-- Cycles, and nodes that no trigger leads to. The edges are those between known nodes; p_order is what sort_graph
+-- gave.
 create or replace function engine.order_problems(
   p_definition jsonb,
   p_ids text[],
@@ -133,7 +134,7 @@ declare
     select n from generate_series(1, v_count) as n where n <> all (p_order) and n <> all (v_back)
   );
   v_triggers varbit := repeat('0', v_count)::varbit;
-  v_is_trigger boolean;
+  v_type engine.node_types;
 begin
   if cardinality(v_cycle) > 0 then
     return next engine.problem('{connections}', 'CYCLE', format(
@@ -144,8 +145,8 @@ begin
   end if;
 
   for v_node in 1 .. v_count loop
-    v_is_trigger := coalesce((engine.node_type(p_definition -> 'nodes' -> (v_node - 1) ->> 'type')).kind = 'trigger', false);
-    if v_is_trigger then
+    v_type := engine.node_type(p_definition -> 'nodes' -> (v_node - 1) ->> 'type');
+    if v_type.kind = 'trigger' then
       v_triggers := set_bit(v_triggers, v_node - 1, 1);
     end if;
   end loop;

@@ -130,8 +130,9 @@ as $$
       select from unnest(s.segments) as t (segment)
       where t.segment !~ '^(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+)$' or t.segment in ('.', '..')
     ) then format(
-      'the path %s is not one that a webhook can have: its segments are letters, digits, ".", "_", "~" and "-", or :names, '
-      'such as /orders/:id', p_path
+      'the path %s is not one that a webhook can have: '
+      'its segments are letters, digits, ".", "_", "~" and "-", or :names, such as /orders/:id',
+      p_path
     )
     when cardinality(s.segments) <> (
       select count(*) filter (where not starts_with(t.segment, ':'))

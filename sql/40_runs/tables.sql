@@ -1,6 +1,6 @@
 -- kind: state
--- Runs and their log. The log (workflow_events) is the truth; workflow_runs holds the one projection of it, written when a
--- run changes state, and engine.open_steps the working set of steps that are not finished.
+-- Runs and their log. The log (workflow_events) is the truth; workflow_runs holds the one projection of it, written
+-- when a run changes state, and engine.open_steps the working set of steps that are not finished.
 
 create table public.workflow_runs (
   id uuid not null,

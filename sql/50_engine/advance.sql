@@ -1,71 +1,9 @@
 -- kind: code
--- The heart of the engine. From a plan and the log of a run it computes the events that come next. It reads no table and
--- writes none, so replaying a log gives the same events again; its only look at the clock is to stop in time.
+-- The heart of the engine. From a plan and the log of a run it computes the events that come next. It reads no table
+-- and writes none, so replaying a log gives the same events again; its only look at the clock is to stop in time.
 
-create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
-  returns jsonb
-  language sql
-  stable
-as $$
-  select jsonb_build_object('code', 'NODE_FAILED', 'message', p_message, 'retryable', false)
-    || case
-      when p_sqlstate like 'WF%' then p_detail::jsonb
-      else jsonb_build_object('details', jsonb_build_object('sqlstate', p_sqlstate))
-    end
-$$;
-
--- The live values at each input of a node: {"main": [value, …]}.
-create or replace function engine.inputs_of(
-  p_node engine.plan_node,
-  p_states int[],
-  p_ports text[],
-  p_outputs jsonb[]
-)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_inputs jsonb := '{}';
-  v_input text;
-  v_source int;
-begin
-  for v_edge in 1 .. cardinality(p_node.sources) loop
-    v_source := p_node.sources[v_edge];
-    v_input := p_node.target_inputs[v_edge];
-    if p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge] then
-      v_inputs := v_inputs || jsonb_build_object(
-        v_input, coalesce(v_inputs -> v_input, '[]') || jsonb_build_array(p_outputs[v_source])
-      );
-    end if;
-  end loop;
-  return v_inputs;
-end
-$$;
-
--- What a node leaves behind that failed for good, by its onError; no port: the run stops.
-create or replace function engine.outcome_of_failure(p_node engine.plan_node, p_error jsonb, p_prev jsonb)
-  returns engine.outcome
-  language plpgsql
-  immutable
-as $$
-declare
-  v_outcome engine.outcome;
-begin
-  if p_node.type not like 'stopAndError@%' and p_node.on_error = 'continue' then
-    v_outcome.port := 'main';
-    v_outcome.output := jsonb_build_object('error', p_error);
-  elsif p_node.type not like 'stopAndError@%' and p_node.on_error = 'errorOutput' then
-    v_outcome.port := 'error';
-    v_outcome.output := jsonb_build_object('error', p_error, 'input', p_prev);
-  end if;
-  return v_outcome;
-end
-$$;
-
--- The heart of it is one long function on purpose: handing the arrays of a run, or the row of a node, to another function
--- for each node makes a node cost half as much again.
---
+-- long because handing the arrays of a run, or the row of a node, to another function for each node makes a node cost
+-- half as much again.
 -- p_open: steps that are open already; p_due: waiting steps whose time has come, at p_now.
 create or replace function engine.advance(
   p_nodes engine.plan_node[],
@@ -98,7 +36,8 @@ declare
   v_seq int := v_fold.seq;
   v_ts timestamptz := v_fold.ts;
   -- Without a budget, as in a replay, there is no hurry either.
-  v_stop_at constant timestamptz := case when p_budget is null then 'infinity' else clock_timestamp() + interval '50 ms' end;
+  v_stop_at constant timestamptz :=
+    case when p_budget is null then 'infinity' else clock_timestamp() + interval '50 ms' end;
   v_taken int := 0;
   v_place int := 1;
   v_node engine.plan_node;

@@ -1,6 +1,7 @@
 -- kind: code
--- Records the results of steps, each exactly once: a result of an older attempt, or of a run that has ended, is answered
--- `stale` and changes nothing. The run moves on in the same transaction, and the branch's next step is handed back.
+-- Records the results of steps, each exactly once: a result of an older attempt, or of a run that has ended, is
+-- answered `stale` and changes nothing. The run moves on in the same transaction, and the branch's next step is handed
+-- back.
 
 -- The event of a result; what is invalid about a result makes it a failure.
 create or replace function engine.outcome_entry(
@@ -45,7 +46,8 @@ begin
 end
 $$;
 
--- min(maxMs, initialMs · 2^(k−1)), with jitter times random(0.5..1), or what the peer asked for if that is longer, at most an hour.
+-- min(maxMs, initialMs · 2^(k−1)), with jitter times random(0.5..1), or what the peer asked for if that is longer, an
+-- hour at most.
 create or replace function engine.retry_delay(p_node engine.plan_node, p_failures int, p_error jsonb)
   returns interval
   language sql

@@ -3,6 +3,7 @@
 --!include 50_engine/tables.sql
 --!include 50_engine/plan.sql
 --!include 50_engine/fold.sql
+--!include 50_engine/outcomes.sql
 --!include 50_engine/advance.sql
 --!include 50_engine/write.sql
 --!include 50_engine/requests.sql

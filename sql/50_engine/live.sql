@@ -26,7 +26,7 @@ as $$
     or l.seen_at < clock_timestamp() - interval '1 hour'
 $$;
 
--- A transaction that notifies holds one lock of the whole server until it has committed, so nobody listening means none.
+-- A transaction that notifies holds one lock of the whole server until it has committed: nobody listening means none.
 create or replace function engine.notify(p_run_ids uuid[])
   returns void
   language plpgsql

@@ -105,7 +105,8 @@ begin
 end
 $$;
 
--- Steps that should have been taken a minute ago: their job was lost, or the queue is long; another wake-up does no harm.
+-- Steps that should have been taken a minute ago: their job was lost, or the queue is long; another wake-up does no
+-- harm.
 create or replace function engine.wake_overdue_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql

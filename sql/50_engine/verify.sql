@@ -1,5 +1,6 @@
 -- kind: code
--- Replays the log of a run: what came from outside is fed to the engine again, and it must compute every other event anew.
+-- Replays the log of a run: what came from outside is fed to the engine again, and it must compute every other event
+-- anew.
 
 -- Whether an event came from outside. p_open: the steps that were open when it was written.
 create or replace function engine.is_fed(p_entry engine.log_entry, p_open text[])
@@ -39,7 +40,9 @@ declare
   v_opened engine.opened_step;
 begin
   p_replay.log := p_replay.log || p_entry;
-  p_replay.paused := case p_entry.type when 'run.paused' then true when 'run.resumed' then false else p_replay.paused end;
+  if p_entry.type in ('run.paused', 'run.resumed') then
+    p_replay.paused := p_entry.type = 'run.paused';
+  end if;
   -- A step that has begun, or is to be tried again, stays open, and nothing in the graph moves.
   if p_entry.type = 'step.started' or p_entry.payload ? 'retryAt' then
     return p_replay;

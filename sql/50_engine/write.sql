@@ -74,7 +74,11 @@ end
 $$;
 
 -- A job is a wake-up and nothing else: losing or doubling one does no harm.
-create or replace function engine.wake_up(p_steps engine.open_steps[], p_priority int default 0, p_key text default null)
+create or replace function engine.wake_up(
+  p_steps engine.open_steps[],
+  p_priority int default 0,
+  p_key text default null
+)
   returns void
   language plpgsql
   volatile

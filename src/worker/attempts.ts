@@ -6,6 +6,8 @@ import { stepSeconds, steps } from '../metrics.ts';
 import { executeNode } from '../nodes/registry.ts';
 import { type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
 
+/** What setTimeout can count: 24 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const RETRY_DELAY_MS = { first: 100, longest: 2_000 };
 
 /** The run has ended, or another worker has taken over: whatever the attempt comes to is of no interest. */
@@ -97,7 +99,7 @@ export class Attempts {
   /** The result of an attempt; null when nobody waits for it any more. */
   async #attempt(task: StepTask, controller: AbortController): Promise<StepResult | null> {
     const { runId, node, attempt, type, timeoutMs } = task;
-    const timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), timeoutMs);
+    const timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
     const startedAt = performance.now();
     const described = (outcome: string) => {
       const ms = Math.round(performance.now() - startedAt);

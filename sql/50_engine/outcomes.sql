@@ -1,0 +1,63 @@
+-- kind: code
+-- What a node receives and what it leaves behind, in the cases that are rare enough for a function of their own.
+
+create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object('code', 'NODE_FAILED', 'message', p_message, 'retryable', false)
+    || case
+      when p_sqlstate like 'WF%' then p_detail::jsonb
+      else jsonb_build_object('details', jsonb_build_object('sqlstate', p_sqlstate))
+    end
+$$;
+
+-- The live values at each input of a node: {"main": [value, …]}.
+create or replace function engine.inputs_of(
+  p_node engine.plan_node,
+  p_states int[],
+  p_ports text[],
+  p_outputs jsonb[]
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_inputs jsonb := '{}';
+  v_input text;
+  v_source int;
+begin
+  for v_edge in 1 .. cardinality(p_node.sources) loop
+    v_source := p_node.sources[v_edge];
+    v_input := p_node.target_inputs[v_edge];
+    if p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge] then
+      v_inputs := v_inputs || jsonb_build_object(
+        v_input, coalesce(v_inputs -> v_input, '[]') || jsonb_build_array(p_outputs[v_source])
+      );
+    end if;
+  end loop;
+  return v_inputs;
+end
+$$;
+
+-- What a node leaves behind that failed for good, by its onError; no port: the run stops.
+create or replace function engine.outcome_of_failure(p_node engine.plan_node, p_error jsonb, p_prev jsonb)
+  returns engine.outcome
+  language plpgsql
+  immutable
+as $$
+declare
+  v_outcome engine.outcome;
+begin
+  if p_node.type not like 'stopAndError@%' and p_node.on_error = 'continue' then
+    v_outcome.port := 'main';
+    v_outcome.output := jsonb_build_object('error', p_error);
+  elsif p_node.type not like 'stopAndError@%' and p_node.on_error = 'errorOutput' then
+    v_outcome.port := 'error';
+    v_outcome.output := jsonb_build_object('error', p_error, 'input', p_prev);
+  end if;
+  return v_outcome;
+end
+$$;
