@@ -1,9 +1,9 @@
 -- kind: code
 -- The log of one run, read from the few partitions that can hold it.
 
--- Nothing of a run happened before the time in its id or after its end; a day of margin forgives a clock. The bounds
--- are computed first and the plan is made for them, so that it locks those partitions only: 0.4 ms where a plan over
--- 120 partitions takes 2.8 ms and 600 locks.
+-- Nothing of a run happened before the time in its id or after its end; a day of margin forgives a clock. The bounds are
+-- variables and the plan is made for their values, so that it locks those partitions only: of 120 partitions one or
+-- two, 20 locks instead of 600. Most runs end within a day: then their last event says so, and the run is not looked up.
 create or replace function public.get_workflow_run_events(
   run_id uuid,
   start_time timestamptz default null,
@@ -18,25 +18,38 @@ as $$
 #variable_conflict use_column
 declare
   v_run constant uuid := get_workflow_run_events.run_id;
-  v_from constant timestamptz := greatest(engine.uuid_time(v_run) - interval '1 day', start_time);
-  v_to timestamptz;
-begin
-  select r.finished_at + interval '1 day' into v_to from public.workflow_runs as r where r.id = v_run;
-  if not found then
-    return;
-  end if;
+  v_start constant timestamptz := engine.uuid_time(v_run);
   -- A day given as the end is meant as a whole; any other moment is included.
-  v_to := least(coalesce(v_to, 'infinity'), end_time + case
+  v_end constant timestamptz := end_time + case
     when end_time = date_trunc('day', end_time, 'UTC') then interval '1 day'
     else interval '1 microsecond'
-  end);
-  return query
+  end;
+  v_from timestamptz := greatest(v_start - interval '1 day', start_time);
+  v_to timestamptz := least(v_start + interval '1 day', v_end);
+  v_event public.workflow_events;
+begin
+  for v_event in
     select e.*
     from public.workflow_events as e
-    where e.run_id = v_run
-      and e.ts >= v_from
-      and e.ts < v_to
-    order by e.ts;
+    where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+    order by e.ts
+  loop
+    return next v_event;
+  end loop;
+  if v_event.type in ('run.succeeded', 'run.failed', 'run.canceled') or v_end <= v_to then
+    return;
+  end if;
+
+  v_from := greatest(v_start + interval '1 day', start_time);
+  select coalesce(r.finished_at + interval '1 day', 'infinity') into v_to from public.workflow_runs as r where r.id = v_run;
+  v_to := least(v_to, v_end);
+  if v_to > v_from then
+    return query
+      select e.*
+      from public.workflow_events as e
+      where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+      order by e.ts;
+  end if;
 end
 $$;
 comment on function public.get_workflow_run_events(uuid, timestamptz, timestamptz) is

@@ -73,12 +73,23 @@ test('a command that needs a database and gets none', async () => {
 /** Only root may make a small disk. */
 const canMount = spawnSync('mount', ['--fake', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
 
-test.skipIf(!canMount).each([
-  ['before there is a cluster', '12m'],
-  ['while the schema is made', '48m'],
-])('a disk that is full %s', async (_when, size) => {
+async function smallDisk(size: string): Promise<string> {
   const folder = await temporaryFolder();
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
   onTestFinished(() => void spawnSync('umount', ['--lazy', folder]));
+  return folder;
+}
+
+test.skipIf(!canMount)('a disk that is too small for a cluster', async () => {
+  expectOneLine(await finishCli(['start'], { FLOWGRES_DATA: await smallDisk('12m') }), 'disk .* is full', 'Free some space');
+});
+
+test.skipIf(!canMount)('a disk that has filled up since the last start', async () => {
+  const folder = await smallDisk('200m');
+  const cli = runCli(['start'], { FLOWGRES_DATA: folder });
+  await ready(cli, folder);
+  cli.child.kill('SIGTERM');
+  expect(await cli.exited).toBe(0);
+  spawnSync('dd', ['if=/dev/zero', `of=${join(folder, 'ballast')}`, 'bs=64k']);
   expectOneLine(await finishCli(['start'], { FLOWGRES_DATA: folder }), 'disk .* is full', 'Free some space');
 }, 60_000);
