@@ -6,7 +6,10 @@ import { FlowgresError } from './errors.ts';
 
 const postgresUrl = z
   .string()
-  .refine((text) => ['postgres:', 'postgresql:'].includes(URL.parse(text)?.protocol ?? ''), 'must look like postgres://user:password@host:5432/database')
+  .refine(
+    (text) => ['postgres:', 'postgresql:'].includes(URL.parse(text)?.protocol ?? ''),
+    'must look like postgres://user:password@host:5432/database',
+  )
   .refine((text) => (URL.parse(text)?.pathname.length ?? 0) > 1, 'must name a database, such as …:5432/flowgres');
 
 const settings = z.object({
@@ -56,7 +59,9 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
     concurrency: data.FLOWGRES_CONCURRENCY,
-    httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',').map((each) => each.trim()).filter(Boolean),
+    httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',')
+      .map((each) => each.trim())
+      .filter(Boolean),
   };
 }
 

@@ -10,7 +10,7 @@ const EXAMPLES = new URL('../examples/', import.meta.url);
 const INPUT = 'order.json';
 const WORKFLOW = 'order-intake';
 /** Where the examples look for the outside world; rewritten to where this process serves it. */
-const OUTSIDE = /http:\/\/127\.0\.0\.1:\d+\/demo\//g;
+const OUTSIDE = /http:\/\/[^/"]+\/demo\//g;
 const SCOPES = ['workflows:write', 'runs:write', 'organization:write'];
 const RUN_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
@@ -71,7 +71,9 @@ async function ensureOrganization(client: pg.Client): Promise<{ organizationId: 
       limit 1`);
   const { rows } = await find();
   if (rows[0]) return rows[0];
-  const { rows: users } = await client.query<{ id: string }>(`insert into users (name, email) values ('Demo', 'demo@example.com') returning id`);
+  const { rows: users } = await client.query<{ id: string }>(
+    `insert into users (name, email) values ('Demo', 'demo@example.com') returning id`,
+  );
   await client.query('select set_context(null, $1)', [users[0]!.id]);
   await client.query(`select create_organization('Demo', 'demo')`);
   return (await find()).rows[0]!;

@@ -42,12 +42,24 @@ Examples:
   DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --concurrency 50`,
   );
 
-command('start', 'runs everything in one process: a PostgreSQL server if none is given, GraphQL, webhooks and a worker', [port, host, data, databaseUrl, concurrency])
-  .addHelpText('after', '\nExamples:\n  flowgres start\n  flowgres start --port 0 --data /tmp/try\n  flowgres start --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
+command('start', 'runs everything in one process: a PostgreSQL server if none is given, GraphQL, webhooks and a worker', [
+  port,
+  host,
+  data,
+  databaseUrl,
+  concurrency,
+])
+  .addHelpText(
+    'after',
+    '\nExamples:\n  flowgres start\n  flowgres start --port 0 --data /tmp/try\n  flowgres start --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres',
+  )
   .action(async (flags: Flags) => (await import('./commands/start.ts')).start(configure(flags)));
 
 command('migrate', 'brings the database to the newest schema: roles, database, queue, migrations', [databaseUrl])
-  .addHelpText('after', '\nNeeds a superuser, or on PostgreSQL 16 and newer a role with CREATEROLE and CREATEDB.\n\nExample:\n  flowgres migrate --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
+  .addHelpText(
+    'after',
+    '\nNeeds a superuser, or on PostgreSQL 16 and newer a role with CREATEROLE and CREATEDB.\n\nExample:\n  flowgres migrate --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres',
+  )
   .action(async (flags: Flags) => (await import('./commands/migrate.ts')).migrateCommand(configure(flags)));
 
 command('roles', 'creates the roles of a server and sets their passwords (part of migrate)', [databaseUrl])
@@ -59,7 +71,10 @@ command('serve', 'serves GraphQL and webhooks', [port, host, databaseUrl])
   .action(async (flags: Flags) => (await import('./commands/serve.ts')).serve(configure(flags)));
 
 command('work', 'runs the steps of workflows; start as many as needed', [port, host, databaseUrl, concurrency])
-  .addHelpText('after', '\nIts HTTP port answers /healthz, /readyz and /metrics only.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --port 0')
+  .addHelpText(
+    'after',
+    '\nIts HTTP port answers /healthz, /readyz and /metrics only.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --port 0',
+  )
   .action(async (flags: Flags) => (await import('./commands/serve.ts')).work(configure(flags)));
 
 command('schema', 'writes the GraphQL schema of a database to a file', [databaseUrl, output])

@@ -55,7 +55,10 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       stops.push(() => worker.stop());
     }
     if (serve) {
-      const graphql = await createGraphql({ connectionString: as('flowgres_api', options.poolerUrl), directConnectionString: as('flowgres_api') });
+      const graphql = await createGraphql({
+        connectionString: as('flowgres_api', options.poolerUrl),
+        directConnectionString: as('flowgres_api'),
+      });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade });
       const webhooks = startWebhooks(as('flowgres_intake'));

@@ -72,7 +72,8 @@ create or replace function partitions.maintain_table(
   volatile
 as $$
 declare
-  v_wanted constant tstzrange := partitions.wanted(p_policy);
+  v_policy partitions.policies := p_policy;
+  v_wanted tstzrange;
   v_attempts int := p_attempts;
   v_failure text;
   v_action partitions.action;
@@ -81,9 +82,15 @@ begin
     return next partitions.busy(p_policy.parent);
     return;
   end if;
-  for v_action in select p.* from partitions.plan_maintenance(p_policy, v_wanted) as p loop
+  v_action := partitions.adapt(v_policy, p_dry_run);
+  if v_action.action is not null then
+    return next v_action;
+    select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
+  end if;
+  v_wanted := partitions.wanted(v_policy);
+  for v_action in select p.* from partitions.plan_maintenance(v_policy, v_wanted) as p loop
     if not p_dry_run then
-      v_action := partitions.perform_action(p_policy, v_action, v_attempts);
+      v_action := partitions.perform_action(v_policy, v_action, v_attempts);
       v_failure := coalesce(v_failure, v_action.detail);
       v_attempts := case when v_action.done then 1 else v_attempts end;
     end if;

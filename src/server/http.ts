@@ -23,7 +23,7 @@ export interface HttpParts {
 }
 
 export interface HttpServer {
-  /** For example `http://127.0.0.1:8080`. */
+  /** How this machine reaches it, for example `http://127.0.0.1:8080`. */
   url: string;
   port: number;
   /** Adds parts while the process boots; until then they answer 503. */
@@ -57,7 +57,7 @@ export async function startHttp(options: { host: string; port: number }): Promis
   const { port } = server.address() as AddressInfo;
   return {
     port,
-    url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+    url: `http://${reachable(options.host)}:${port}`,
     add: (more) => void Object.assign(parts, more),
     close: async (graceMs = 3_000) => {
       const closed = new Promise((resolve) => server.close(resolve));
@@ -67,6 +67,13 @@ export async function startHttp(options: { host: string; port: number }): Promis
       clearTimeout(cutOff);
     },
   };
+}
+
+/** A host for a URL: one that listens on every address is reached on the loopback one. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 type Route = 'health' | 'ready' | 'metrics' | 'webhooks' | 'demo' | 'graphql';
@@ -128,10 +135,19 @@ function measure(route: Route, request: IncomingMessage, response: ServerRespons
 
 function listenFailure(error: NodeJS.ErrnoException, { host, port }: { host: string; port: number }): FlowgresError {
   if (error.code === 'EADDRINUSE') {
-    return new FlowgresError('PORT_IN_USE', `Port ${port} is in use.`, { hint: 'Set PORT to a free one, or PORT=0 to take any.', cause: error });
+    return new FlowgresError('PORT_IN_USE', `Port ${port} is in use.`, {
+      hint: 'Set PORT to a free one, or PORT=0 to take any.',
+      cause: error,
+    });
   }
   if (error.code === 'EACCES') {
-    return new FlowgresError('PORT_FORBIDDEN', `Port ${port} may not be opened by this user.`, { hint: 'Set PORT to one above 1023.', cause: error });
+    return new FlowgresError('PORT_FORBIDDEN', `Port ${port} may not be opened by this user.`, {
+      hint: 'Set PORT to one above 1023.',
+      cause: error,
+    });
   }
-  return new FlowgresError('LISTEN_FAILED', `Cannot listen on ${host}:${port}: ${error.message}`, { hint: 'Check HOST and PORT.', cause: error });
+  return new FlowgresError('LISTEN_FAILED', `Cannot listen on ${host}:${port}: ${error.message}`, {
+    hint: 'Check HOST and PORT.',
+    cause: error,
+  });
 }

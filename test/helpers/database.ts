@@ -10,7 +10,7 @@
  * about, every run in it must keep the invariants and replay to the same log.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, expect, inject } from 'vitest';
 import { connect, createPool, withDatabase } from '../../src/database.ts';
 import { type LoginRole, roleUrl } from '../../src/roles.ts';
