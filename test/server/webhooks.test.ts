@@ -314,8 +314,9 @@ describe('what is too much', () => {
       'close',
       { error: expect.objectContaining({ code: 'TOO_LARGE' }) },
     ]);
-    const chunked = await raw('POST', new URL(url).pathname, {}, Buffer.alloc(2 ** 20 + 1));
-    expect(chunked.status).toBe(413);
+    for (const size of [2 ** 20 + 1, 8 * 2 ** 20]) {
+      expect(await raw('POST', new URL(url).pathname, {}, Buffer.alloc(size))).toMatchObject({ status: 413 });
+    }
     const compressed = await raw('POST', new URL(url).pathname, { 'content-encoding': 'gzip' }, gzipSync('{}'));
     expect(compressed.status).toBe(415);
     expect((await fetch(url, { method: 'POST', body: 'x'.repeat(1_000_000), headers: { 'content-type': 'text/plain' } })).status).toBe(202);
