@@ -27,7 +27,7 @@ $$;
 
 -- All of the group or nothing of it. Detaching what others refer to makes PostgreSQL look for rows that still do: with
 -- these settings by merging two indexes, which ends early, never by reading the whole log.
-create or replace function partitions.retire_group(p_group partitions.action[], p_attempts int)
+create or replace function partitions.retire_group(p_group partitions.action[])
   returns partitions.action[]
   language plpgsql
   volatile
@@ -42,7 +42,7 @@ declare
   v_error text;
 begin
   begin
-    perform partitions.execute_patiently(v_statements, p_attempts);
+    perform partitions.execute_patiently(v_statements);
   exception
     when others then v_error := sqlerrm;
   end;
@@ -54,7 +54,7 @@ end
 $$;
 
 -- Sees off what was, or was being, detached concurrently. What is still attached is decided anew.
-create or replace function partitions.finish_departures(p_parent regclass, p_attempts int)
+create or replace function partitions.finish_departures(p_parent regclass)
   returns setof partitions.action
   language plpgsql
   volatile
@@ -78,7 +78,7 @@ begin
       v_action := (p_parent, v_departure.name, v_departure.action, v_departure.lower, v_departure.upper, true, null);
       begin
         perform partitions.execute_patiently(
-          concat_ws('; ', v_departure.first, partitions.farewell(v_action, false)), p_attempts);
+          concat_ws('; ', v_departure.first, partitions.farewell(v_action, false)));
       exception
         when others then
           v_action.done := false;

@@ -80,7 +80,6 @@ declare
   v_ready partitions.action[] := '{}';
   v_group partitions.action[];
   v_action partitions.action;
-  v_attempts int := 10;
 begin
   if not pg_try_advisory_xact_lock(partitions.lock_key(p_policy.parent)) then
     return next partitions.busy(p_policy.parent);
@@ -90,7 +89,7 @@ begin
     return query
       select d.*
       from partitions.policies as p
-      cross join lateral partitions.finish_departures(p.parent, v_attempts) as d
+      cross join lateral partitions.finish_departures(p.parent) as d
       where p_policy.parent in (p.parent, p.retire_with);
   end if;
   for v_action in select l.* from partitions.leaders(p_policy, p_before, p_leader) as l loop
@@ -106,9 +105,8 @@ begin
     perform partitions.delete_stragglers(v_action);
   end loop;
   foreach v_action in array v_ready loop
-    v_group := partitions.retire_group(partitions.period_group(p_policy, v_action), v_attempts);
-    v_attempts := case when v_group[1].done then 1 else v_attempts end;
-    return query select g.* from unnest(v_group) as g;
+    return query
+      select g.* from unnest(partitions.retire_group(partitions.period_group(p_policy, v_action))) as g;
   end loop;
 end
 $$;

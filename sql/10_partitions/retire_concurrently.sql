@@ -35,6 +35,8 @@ begin
       end loop;
     end loop;
   end loop;
+  return query
+    select distinct format('select * from partitions.finish_departures(%L)', d.parent) from partitions.departures as d;
   return next format('select * from partitions.retire(%L, %L)',
     retire_concurrently.parent, retire_concurrently.older_than);
 end

@@ -136,7 +136,7 @@ create or replace function engine.path_problem(p_path text)
 as $$
   select case
     when cardinality(s.segments) > 16 then 'a path has at most 16 segments'
-    when exists (
+    when cardinality(s.segments) = 0 or exists (
       select from unnest(s.segments) as t (segment)
       where t.segment !~ '^(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+)$' or t.segment in ('.', '..')
     ) then format(

@@ -10,6 +10,8 @@ const SECONDS = Number(process.env['FLOWGRES_TEST_SECONDS'] ?? 8);
 const DAY_MS = 864e5;
 /** The clock goes this far at a time; three whole months are always made ahead. */
 const LEAP_DAYS = 6;
+/** Why something is left to the next time. */
+const LATER = /held a lock for too long|Another session is at it|is still on its way out|due to lock timeout/;
 
 test(
   'no insert fails or waits for long, and no maintainer errs, while the clock crosses months',
@@ -32,14 +34,18 @@ test(
         inserted += 1;
       }
     };
+    const errors = new Set<string>();
+    const note = (actions: { detail: string | null }[]) => {
+      for (const { detail } of actions) if (detail && !LATER.test(detail)) errors.add(detail);
+    };
     const maintain = async () => {
       while (goOn()) {
-        await maintainPartitions(db.url('flowgres_maintenance'));
-        await db.admin.query('select * from partitions.maintain()');
+        note(await maintainPartitions(db.url('flowgres_maintenance')));
+        note((await db.admin.query('select * from partitions.maintain()')).rows);
       }
     };
     const retire = async () => {
-      while (goOn()) await retirePartitions(db.url('flowgres_maintenance'), { lockTimeoutMs: 2000 });
+      while (goOn()) note(await retirePartitions(db.url('flowgres_maintenance'), { lockTimeoutMs: 2000 }));
     };
     const read = async () => {
       const reader = await connect(db.adminUrl);
@@ -65,7 +71,8 @@ test(
 
     const months = Math.round((now - Date.UTC(2026, 10, 21)) / DAY_MS / 30);
     console.log(`${months} months, ${inserted} runs inserted, the slowest in ${Math.round(slowest)} ms`);
-    expect(months).toBeGreaterThan(6);
+    expect([...errors]).toEqual([]);
+    expect(months).toBeGreaterThan(SECONDS / 4);
     expect(slowest).toBeLessThan(1000);
     await maintainPartitions(db.url('flowgres_maintenance'));
     await retirePartitions(db.url('flowgres_maintenance'));

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
-import { type NodeContext, type TestNode, definitionFor, evaluate, runNode, validate } from '../helpers/nodes.ts';
+import { type NodeContext, type TestNode, definitionFor, evaluate, failureOf, runNode, validate } from '../helpers/nodes.ts';
 
 const page = await readFile(new URL('../../docs/nodes.md', import.meta.url), 'utf8');
 const blocks = (info: string) => [...page.matchAll(new RegExp(`^\`\`\`${info}\\n(.*?)^\`\`\`$`, 'gms'))].map((block) => block[1]!);
@@ -26,7 +26,10 @@ test('the definition is valid', async () => {
 });
 
 describe('a node of the page', () => {
-  const nodes = [...blocks('json node').map((block) => JSON.parse(block) as TestNode), ...blocks('json example').map((block) => (JSON.parse(block) as Example).node)];
+  const nodes = [
+    ...blocks('json node').map((block) => JSON.parse(block) as TestNode),
+    ...blocks('json example').map((block) => (JSON.parse(block) as Example).node),
+  ];
 
   test.each(nodes)('$id ($type) is valid', async (node) => {
     const isTrigger = node.type.endsWith('Trigger');
@@ -43,16 +46,14 @@ test.each(blocks('json example').map((block) => JSON.parse(block) as Example))('
   const { node, port = 'main', output, error, ...context } = example;
   const running = runNode(db, node, context);
   if (!error) return expect(await running).toMatchObject({ port, output });
-  const failure = (await running.catch((caught: unknown) => caught)) as { code: string; message: string; detail: string };
-  expect({ sqlstate: failure.code, message: failure.message, detail: JSON.parse(failure.detail) }).toEqual({
-    sqlstate: 'WF012',
-    message: error.message,
-    detail: { code: error.code },
-  });
+  expect(await failureOf(running)).toEqual({ sqlstate: 'WF012', message: error.message, detail: { code: error.code } });
 });
 
 /** Rows of the page's tables whose last cells are `an expression` and `its value`. */
-const expressions = [...page.matchAll(/^\|.* `(.*\{\{.*)` \| `(.*)` \|$/gm)].map(([, text, value]) => ({ text: text!.replaceAll('\\|', '|'), value: value! }));
+const expressions = [...page.matchAll(/^\|.* `(.*\{\{.*)` \| `(.*)` \|$/gm)].map(([, text, value]) => ({
+  text: text!.replaceAll('\\|', '|'),
+  value: value!,
+}));
 
 test('the page has a table of expressions and one of filters', () => {
   expect(expressions.length).toBeGreaterThan(35);

@@ -75,6 +75,17 @@ export async function evaluate(db: TestDatabase, text: string, context: NodeCont
   return ((await runNode(db, node, context)).output as { value: unknown }).value;
 }
 
+/** How something fails: the SQLSTATE, the message, and the detail that the engine takes as the node's error. */
+export async function failureOf(
+  running: Promise<unknown>,
+): Promise<{ sqlstate: string; message: string; detail: Record<string, unknown> }> {
+  const error = (await running.then(
+    (value) => new Error(`did not fail, but gave ${JSON.stringify(value)}`),
+    (caught: unknown) => caught,
+  )) as Error & { code: string; detail?: string };
+  return { sqlstate: error.code, message: error.message, detail: error.detail?.startsWith('{') ? JSON.parse(error.detail) : {} };
+}
+
 /** All problems of a definition. */
 export async function validate(db: TestDatabase, definition: unknown): Promise<{ pointer: string; code: string; message: string }[]> {
   const { rows } = await db.admin.query('select pointer, code, message from validate_workflow($1)', [JSON.stringify(definition)]);

@@ -75,6 +75,7 @@ describe('retirement', () => {
     expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)'))).toEqual([
       'alter table public.workflow_events detach partition public.workflow_events_y2025m01 concurrently',
       "call partitions.delete_stragglers('public.workflow_runs', …)",
+      "select * from partitions.finish_departures('public.workflow_events')",
       'select * from partitions.retire(NULL, NULL)',
     ]);
     await client.end();

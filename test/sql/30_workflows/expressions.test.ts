@@ -20,7 +20,8 @@ interface Parsed {
   problem_at: number;
 }
 
-const parse = async (text: string) => (await db.admin.query<Parsed & Record<string, unknown>>('select * from engine.parse_expression($1)', [text])).rows[0]!;
+const parse = async (text: string) =>
+  (await db.admin.query<Parsed & Record<string, unknown>>('select * from engine.parse_expression($1)', [text])).rows[0]!;
 
 describe('the root of a path', () => {
   test.each([
@@ -109,12 +110,14 @@ describe('what only later versions know, or nobody', () => {
     expect(parsed.problem_at).toBe(at);
   });
 
-  test.each(['$.prev.a.datetime("HH24:MI TZH:TZM") < $.prev.b.datetime()', '$.prev.a like_regex "\\\\\\\\1" flag "i"', '$.prev.a like_regex "\\\\1" flag "q"', '$.prev.date == $.prev.integer'])(
-    '%s is taken',
-    async (text) => {
-      expect((await parse(text)).problem).toBeNull();
-    },
-  );
+  test.each([
+    '$.prev.a.datetime("HH24:MI TZH:TZM") < $.prev.b.datetime()',
+    '$.prev.a like_regex "\\\\\\\\1" flag "i"',
+    '$.prev.a like_regex "\\\\1" flag "q"',
+    '$.prev.date == $.prev.integer',
+  ])('%s is taken', async (text) => {
+    expect((await parse(text)).problem).toBeNull();
+  });
 });
 
 describe('filters', () => {
@@ -152,15 +155,18 @@ describe('filters', () => {
 
 test('any text is parsed or refused, and what is taken is a path of PostgreSQL', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.oneof(expression, storable(fc.string({ unit: 'binary' }))), { minLength: 100, maxLength: 200 }), async (texts) => {
-      const { rows } = await db.admin.query(
-        `select t.text, p.problem, p.path::jsonpath, p.argument_paths::jsonpath[]
+    fc.asyncProperty(
+      fc.array(fc.oneof(expression, storable(fc.string({ unit: 'binary' }))), { minLength: 100, maxLength: 200 }),
+      async (texts) => {
+        const { rows } = await db.admin.query(
+          `select t.text, p.problem, p.path::jsonpath, p.argument_paths::jsonpath[]
          from unnest($1::text[]) as t (text) cross join lateral engine.parse_expression(t.text) as p
          where (p.problem is null and p.path is null) or p.problem_at not between 1 and length(t.text) + 1`,
-        [texts],
-      );
-      expect(rows).toEqual([]);
-    }),
+          [texts],
+        );
+        expect(rows).toEqual([]);
+      },
+    ),
     { numRuns: 20 },
   );
 });

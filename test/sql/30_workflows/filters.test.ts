@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
-import { evaluate } from '../../helpers/nodes.ts';
+import { evaluate, failureOf } from '../../helpers/nodes.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -116,8 +116,7 @@ test.each<[filter: string, given: unknown, value: unknown]>([
 ])('%s of %j', async (filter, given, value) => {
   const evaluated = evaluate(db, `{{ $.prev | ${filter} }}`, { prev: given });
   if (value !== FAILS) return expect(await evaluated).toEqual(value);
-  const failure = await evaluated.catch((error) => error);
-  expect(JSON.parse(failure.detail ?? '{}')).toMatchObject({ code: 'EXPRESSION_FILTER', position: 3 });
+  expect(await failureOf(evaluated)).toMatchObject({ sqlstate: 'WF012', detail: { code: 'EXPRESSION_FILTER', position: 3 } });
 });
 
 test('arguments may be paths, also when they find nothing or many', async () => {
@@ -131,7 +130,9 @@ test('arguments may be paths, also when they find nothing or many', async () => 
 test('the settings of the session change nothing', async () => {
   const client = await db.admin.connect();
   try {
-    await client.query(`set timezone = 'Asia/Tokyo'; set datestyle = 'German, DMY'; set intervalstyle = 'sql_standard'; set extra_float_digits = 0`);
+    await client.query(
+      `set timezone = 'Asia/Tokyo'; set datestyle = 'German, DMY'; set intervalstyle = 'sql_standard'; set extra_float_digits = 0`,
+    );
     const { rows } = await client.query(
       `select engine.filter_date('"2026-11-21T10:00"', 'UTC', null) as date, engine.filter_add('"2026-01-31"', 1, 'months', 'UTC') as later,
          engine.filter_diff('"2026-11-21"', '"2026-11-01"', 'days', 'UTC') as days`,

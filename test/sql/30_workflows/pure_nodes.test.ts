@@ -2,16 +2,19 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { json } from '../../helpers/arbitraries.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
-import { type NodeContext, runNode } from '../../helpers/nodes.ts';
+import { type NodeContext, failureOf, runNode } from '../../helpers/nodes.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
   db = await createTestDatabase();
 });
 
-const run = (type: string, properties: Record<string, unknown>, context: NodeContext = {}) => runNode(db, { id: 'n', type, properties }, context);
+const run = (type: string, properties: Record<string, unknown>, context: NodeContext = {}) =>
+  runNode(db, { id: 'n', type, properties }, context);
 const codeOf = async (running: Promise<unknown>) => {
-  const error = (await running.catch((caught) => caught)) as { code: string; detail: string };
+  const { sqlstate, detail } = await failureOf(running);
+  return { sqlstate, ...detail };
+};
   return { sqlstate: error.code, ...JSON.parse(error.detail) };
 };
 
@@ -53,7 +56,10 @@ describe('set', () => {
     ['json', '{'],
     ['number', [1]],
   ])('fails when there is no %s in %j', async (type, given) => {
-    expect(await codeOf(run('set', { types: { x: type } }, { prev: { x: given } }))).toMatchObject({ sqlstate: 'WF012', code: 'CONVERSION_FAILED' });
+    expect(await codeOf(run('set', { types: { x: type } }, { prev: { x: given } }))).toMatchObject({
+      sqlstate: 'WF012',
+      code: 'CONVERSION_FAILED',
+    });
   });
 });
 
@@ -88,9 +94,17 @@ describe('filter', () => {
 });
 
 describe('merge', () => {
-  const main = [{ k: 1, a: 'x' }, { k: 2, a: 'y' }];
-  const second = [{ k: 2, b: 'p' }, { k: 2, b: 'q' }, { k: 3, b: 'r' }];
-  const merge = async (properties: Record<string, unknown>, inputs: Record<string, unknown[]>) => (await run('merge', properties, { inputs })).output;
+  const main = [
+    { k: 1, a: 'x' },
+    { k: 2, a: 'y' },
+  ];
+  const second = [
+    { k: 2, b: 'p' },
+    { k: 2, b: 'q' },
+    { k: 3, b: 'r' },
+  ];
+  const merge = async (properties: Record<string, unknown>, inputs: Record<string, unknown[]>) =>
+    (await run('merge', properties, { inputs })).output;
 
   test('chooses the first or last value that arrived', async () => {
     expect(await merge({}, { second: ['b'] })).toBe('b');
@@ -104,17 +118,57 @@ describe('merge', () => {
   });
 
   test.each([
-    ['outer', [{ k: 2, a: 'x', b: 'p' }, { k: 2, a: 'y', b: 'q' }, { k: 3, b: 'r' }]],
-    ['left', [{ k: 2, a: 'x', b: 'p' }, { k: 2, a: 'y', b: 'q' }]],
-    ['inner', [{ k: 2, a: 'x', b: 'p' }, { k: 2, a: 'y', b: 'q' }]],
+    [
+      'outer',
+      [
+        { k: 2, a: 'x', b: 'p' },
+        { k: 2, a: 'y', b: 'q' },
+        { k: 3, b: 'r' },
+      ],
+    ],
+    [
+      'left',
+      [
+        { k: 2, a: 'x', b: 'p' },
+        { k: 2, a: 'y', b: 'q' },
+      ],
+    ],
+    [
+      'inner',
+      [
+        { k: 2, a: 'x', b: 'p' },
+        { k: 2, a: 'y', b: 'q' },
+      ],
+    ],
   ])('joins by position: %s', async (join, output) => {
     expect(await merge({ mode: 'position', join }, { main: [main], second: [second] })).toEqual(output);
   });
 
   test.each([
-    ['inner', [{ k: 2, a: 'y', b: 'p' }, { k: 2, a: 'y', b: 'q' }]],
-    ['left', [{ k: 1, a: 'x' }, { k: 2, a: 'y', b: 'p' }, { k: 2, a: 'y', b: 'q' }]],
-    ['outer', [{ k: 1, a: 'x' }, { k: 2, a: 'y', b: 'p' }, { k: 2, a: 'y', b: 'q' }, { k: 3, b: 'r' }]],
+    [
+      'inner',
+      [
+        { k: 2, a: 'y', b: 'p' },
+        { k: 2, a: 'y', b: 'q' },
+      ],
+    ],
+    [
+      'left',
+      [
+        { k: 1, a: 'x' },
+        { k: 2, a: 'y', b: 'p' },
+        { k: 2, a: 'y', b: 'q' },
+      ],
+    ],
+    [
+      'outer',
+      [
+        { k: 1, a: 'x' },
+        { k: 2, a: 'y', b: 'p' },
+        { k: 2, a: 'y', b: 'q' },
+        { k: 3, b: 'r' },
+      ],
+    ],
   ])('joins by fields: %s', async (join, output) => {
     expect(await merge({ mode: 'fields', by: 'k', join }, { main: [main], second: [second] })).toEqual(output);
   });
@@ -151,7 +205,10 @@ describe('respondToWebhook', () => {
 });
 
 test('stopAndError fails with its code and message', async () => {
-  expect(await codeOf(run('stopAndError', { message: 'No {{ $.prev }}', code: 'MINE' }, { prev: 1 }))).toEqual({ sqlstate: 'WF012', code: 'MINE' });
+  expect(await codeOf(run('stopAndError', { message: 'No {{ $.prev }}', code: 'MINE' }, { prev: 1 }))).toEqual({
+    sqlstate: 'WF012',
+    code: 'MINE',
+  });
   expect(await codeOf(run('stopAndError', { message: '{{ $.prev }}' }))).toEqual({ sqlstate: 'WF012', code: 'STOPPED' });
 });
 

@@ -14,25 +14,48 @@ beforeAll(async () => {
 const ARGUMENTS = 'properties jsonb, prev jsonb, inputs jsonb';
 const GOOD = 'immutable security definer set search_path = pg_catalog, pg_temp';
 
-async function create(name: string, options: { arguments?: string; returns?: string; attributes?: string; body?: string; owner?: string } = {}) {
-  const { arguments: taken = ARGUMENTS, returns = 'returns jsonb', attributes = GOOD, body = 'select prev', owner = 'flowgres_sql' } = options;
+async function create(
+  name: string,
+  options: { arguments?: string; returns?: string; attributes?: string; body?: string; owner?: string } = {},
+) {
+  const {
+    arguments: taken = ARGUMENTS,
+    returns = 'returns jsonb',
+    attributes = GOOD,
+    body = 'select prev',
+    owner = 'flowgres_sql',
+  } = options;
   await db.admin.query(`create function custom.${name}(${taken}) ${returns} language sql ${attributes} as $$ ${body} $$`);
   await db.admin.query(`alter function custom.${name} owner to ${owner}`);
 }
 
-const register = (name: string, more = '') => db.admin.query(`select * from engine.register_node('${name}', 'custom.${name}'::regproc ${more})`);
+const register = (name: string, more = '') =>
+  db.admin.query(`select * from engine.register_node('${name}', 'custom.${name}'::regproc ${more})`);
 
 test('a registered function is a node type, run as flowgres_sql', async () => {
   await create('whoami', { body: `select jsonb_build_object('role', current_user, 'given', properties, 'prev', prev, 'inputs', inputs)` });
   await register('whoami', `, properties => '{"type": "object", "required": ["x"]}'`);
   const { port, output } = await runNode(db, { id: 'n', type: 'whoami', properties: { x: '{{ $.prev.a }}' } }, { prev: { a: 1 } });
-  expect({ port, output }).toEqual({ port: 'main', output: { role: 'flowgres_sql', given: { x: 1 }, prev: { a: 1 }, inputs: { main: [{ a: 1 }] } } });
-  const definition = { nodes: [{ id: 's', type: 'manualTrigger' }, { id: 'n', type: 'whoami' }], connections: [{ source: 's', target: 'n' }] };
+  expect({ port, output }).toEqual({
+    port: 'main',
+    output: { role: 'flowgres_sql', given: { x: 1 }, prev: { a: 1 }, inputs: { main: [{ a: 1 }] } },
+  });
+  const definition = {
+    nodes: [
+      { id: 's', type: 'manualTrigger' },
+      { id: 'n', type: 'whoami' },
+    ],
+    connections: [{ source: 's', target: 'n' }],
+  };
   expect(await validate(db, definition)).toEqual([{ pointer: '/nodes/1/properties', code: 'INVALID_PROPERTY', message: 'x is missing' }]);
 });
 
 test('it may choose its port', async () => {
-  await create('gate', { arguments: `${ARGUMENTS}, out port text, out output jsonb`, returns: '', body: `select case when prev = '1' then 'yes' else 'no' end, prev` });
+  await create('gate', {
+    arguments: `${ARGUMENTS}, out port text, out output jsonb`,
+    returns: '',
+    body: `select case when prev = '1' then 'yes' else 'no' end, prev`,
+  });
   await register('gate', `, ports => '{yes,no}'`);
   expect(await runNode(db, { id: 'n', type: 'gate' }, { prev: 1 })).toMatchObject({ port: 'yes', output: 1 });
 });
@@ -51,7 +74,7 @@ test.each<[string, Parameters<typeof create>[1], string]>([
   ['another result', { returns: 'returns text', body: `select 'x'` }, 'returns jsonb'],
   ['a set as result', { returns: 'returns setof jsonb' }, 'takes'],
   ['another owner', { owner: 'flowgres_owner' }, 'belongs to flowgres_sql'],
-  ['the caller\'s rights', { attributes: 'immutable set search_path = pg_catalog' }, 'security definer'],
+  ["the caller's rights", { attributes: 'immutable set search_path = pg_catalog' }, 'security definer'],
   ['no search path', { attributes: 'immutable security definer' }, 'search_path'],
   ['side effects', { attributes: 'volatile security definer set search_path = pg_catalog' }, 'immutable'],
 ])('a function with %s is refused', async (_case, options, message) => {

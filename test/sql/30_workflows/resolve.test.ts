@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { goodExpression, json } from '../../helpers/arbitraries.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
-import { type NodeContext, definitionFor, evaluate, runNode, validate } from '../../helpers/nodes.ts';
+import { type NodeContext, definitionFor, evaluate, failureOf, runNode, validate } from '../../helpers/nodes.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -86,16 +86,15 @@ describe('a condition', () => {
     ['$.prev.missing', true, 'EXPRESSION_UNKNOWN'],
     ['$.prev.total / 0', true, 'EXPRESSION_FAILED'],
   ])('%s (strict: %s) fails with %s and its place', async (path, strict, code) => {
-    const failure = await when(path, strict).catch((error: { code: string; detail: string }) => error);
-    expect(failure).toMatchObject({ code: 'WF012' });
-    expect(JSON.parse((failure as { detail: string }).detail)).toEqual({ code, property: '/when', position: 1 });
+    expect(await failureOf(when(path, strict))).toMatchObject({ sqlstate: 'WF012', detail: { code, property: '/when', position: 1 } });
   });
 
   test('for each item sees the item, its place and everything else', async () => {
     const node = { id: 'n', type: 'filter', properties: { items: '{{ $.prev.items }}', when: '$.item.a > 1 && $.index < $.prev.total' } };
     expect(await runNode(db, node, context)).toMatchObject({ properties: { when: [false, true] }, output: [{ a: 2 }] });
     expect((await runNode(db, { ...node, strict: true }, context)).output).toEqual([{ a: 2 }]);
-    expect((await runNode(db, { ...node, properties: { ...node.properties, when: '$.item.a | sum' } }, context).catch((error) => error)).detail).toContain('EXPRESSION_NOT_BOOLEAN');
+    const wrong = { ...node, properties: { ...node.properties, when: '$.item.a | sum' } };
+    expect((await failureOf(runNode(db, wrong, context))).detail).toMatchObject({ code: 'EXPRESSION_NOT_BOOLEAN', property: '/when' });
   });
 
   test('may be a plain truth value', async () => {
@@ -106,9 +105,11 @@ describe('a condition', () => {
 
 describe('a failing filter', () => {
   test('names the filter, the value, the property and the character', async () => {
-    const failure = await evaluate(db, 'Sum: {{ $.prev.items[*] | sum }}', context).catch((error) => error);
-    expect(failure).toMatchObject({ code: 'WF012', message: expect.stringContaining('sum() cannot be applied to [{"a": 1}, {"a": 2}]') });
-    expect(JSON.parse(failure.detail)).toEqual({ code: 'EXPRESSION_FILTER', property: '/template/value', position: 8 });
+    expect(await failureOf(evaluate(db, 'Sum: {{ $.prev.items[*] | sum }}', context))).toEqual({
+      sqlstate: 'WF012',
+      message: 'sum() cannot be applied to [{"a": 1}, {"a": 2}] (property /template/value, position 8)',
+      detail: { code: 'EXPRESSION_FILTER', property: '/template/value', position: 8 },
+    });
   });
 });
 
@@ -129,8 +130,7 @@ describe('the caps', () => {
     ['1 MiB of output', '{{ $.prev.text | replace("x", "xxxxx") }}', text(250)],
     ['1 MiB of text', '{{ $.prev.text }}'.repeat(5), text(250)],
   ])('refuse more than %s', async (_case, expression, given) => {
-    const failure = await evaluate(db, expression, given).catch((error) => error);
-    expect(JSON.parse(failure.detail).code).toMatch(/^EXPRESSION_(TOO_LARGE|FILTER)$/);
+    expect((await failureOf(evaluate(db, expression, given))).detail['code']).toMatch(/^EXPRESSION_(TOO_LARGE|FILTER)$/);
   });
 });
 

@@ -15,13 +15,39 @@ interface Piece {
   error: string | null;
 }
 
-const split = async (text: string) => (await db.admin.query<Piece & Record<string, unknown>>('select * from engine.split_template($1)', [text])).rows;
+const split = async (text: string) =>
+  (await db.admin.query<Piece & Record<string, unknown>>('select * from engine.split_template($1)', [text])).rows;
 
 describe('tokens', () => {
   test('are texts, numbers, words and operators', async () => {
     const { rows } = await db.admin.query('select engine.tokenize($1) as tokens', [`$.a[*] ? (@."b c" >= 1.5e3 && @ != 'x\\'y')|pad(-2)`]);
     expect(rows[0].tokens.filter((token: string) => token.trim())).toEqual([
-      ...['$', '.', 'a', '[', '*', ']', '?', '(', '@', '.', '"b c"', '>=', '1.5e3', '&&', '@', '!=', `'x\\'y'`, ')', '|', 'pad', '(', '-', '2', ')'],
+      ...[
+        '$',
+        '.',
+        'a',
+        '[',
+        '*',
+        ']',
+        '?',
+        '(',
+        '@',
+        '.',
+        '"b c"',
+        '>=',
+        '1.5e3',
+        '&&',
+        '@',
+        '!=',
+        `'x\\'y'`,
+        ')',
+        '|',
+        'pad',
+        '(',
+        '-',
+        '2',
+        ')',
+      ],
     ]);
   });
 
@@ -44,8 +70,22 @@ describe('a template', () => {
     ['plain', [['plain', null]]],
     ['', []],
     ['{{ a }}', [[null, ' a ']]],
-    ['x{{a}}{{b}}y', [['x', null], [null, 'a'], [null, 'b'], ['y', null]]],
-    ['a \\{{ b }} {{c}}', [['a {{ b }} ', null], [null, 'c']]],
+    [
+      'x{{a}}{{b}}y',
+      [
+        ['x', null],
+        [null, 'a'],
+        [null, 'b'],
+        ['y', null],
+      ],
+    ],
+    [
+      'a \\{{ b }} {{c}}',
+      [
+        ['a {{ b }} ', null],
+        [null, 'c'],
+      ],
+    ],
     ['{{ "}}" }}', [[null, ' "}}" ']]],
     [`{{ '}}\\'}}' }}`, [[null, ` '}}\\'}}' `]]],
     ['{{ $.a ? (@ == {1}) }}', [[null, ' $.a ? (@ == {1}) ']]],
