@@ -56,10 +56,9 @@ as $$
   where m.parent = p_policy.parent
     and m.failures > 0
   union all
-  select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
+  select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', i.name),
     format('select * from partitions.maintain(%L)', p_policy.parent)
-  from partitions.of(p_policy.parent) as o
-  where o.detaching
+  from partitions.interrupted(p_policy.parent) as i
   union all
   select p_policy.parent, 'detach', 'warning', format('%s has been on its way out since %s.', d.name, d.since),
     format('select * from partitions.retire(%L)', p_policy.parent)

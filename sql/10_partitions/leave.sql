@@ -63,6 +63,10 @@ declare
   v_departure record;
   v_action partitions.action;
 begin
+  return query select t.* from partitions.take_turn(array[p_parent]) as t;
+  if found then
+    return;
+  end if;
   for v_departure in
     select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_leaving,
       case

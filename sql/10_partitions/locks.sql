@@ -53,3 +53,14 @@ create or replace function partitions.lock_key(p_parent regclass)
 as $$
   select hashtextextended('partitions of ' || p_parent::oid, 0)
 $$;
+
+-- Takes the turn for some tables, or says whose turn it is instead.
+create or replace function partitions.take_turn(p_parents regclass[])
+  returns setof partitions.action
+  language sql
+  volatile
+as $$
+  select (parent, null, 'skip', null, null, false, 'Another session is at it.')::partitions.action
+  from unnest(p_parents) as parent
+  where not pg_try_advisory_xact_lock(partitions.lock_key(parent))
+$$;

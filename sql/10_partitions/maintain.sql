@@ -65,8 +65,8 @@ declare
   v_failure text;
   v_action partitions.action;
 begin
-  if not pg_try_advisory_xact_lock(partitions.lock_key(p_policy.parent)) then
-    return next partitions.busy(p_policy.parent);
+  return query select t.* from partitions.take_turn(array[p_policy.parent]) as t;
+  if found then
     return;
   end if;
   v_action := partitions.adapt(v_policy, p_dry_run);
@@ -88,14 +88,6 @@ begin
 end
 $$;
 
-create or replace function partitions.busy(p_parent regclass)
-  returns partitions.action
-  language sql
-  immutable
-as $$
-  select (p_parent, null, 'skip', null, null, false, 'Another session is at it.')::partitions.action
-$$;
-
 create or replace function partitions.plan_maintenance(p_policy partitions.policies, p_wanted tstzrange)
   returns setof partitions.action
   language plpgsql
@@ -104,9 +96,8 @@ as $$
 begin
   perform partitions.require_manageable(p_policy.parent);
   return query
-    select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
-    from partitions.of(p_policy.parent) as o
-    where o.detaching;
+    select p_policy.parent, i.name, 'finish detach', i.lower, i.upper, false, null::text
+    from partitions.interrupted(p_policy.parent) as i;
   return query
     select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
       lower(piece), upper(piece), false, null::text

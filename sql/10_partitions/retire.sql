@@ -81,8 +81,12 @@ declare
   v_group partitions.action[];
   v_action partitions.action;
 begin
-  if not pg_try_advisory_xact_lock(partitions.lock_key(p_policy.parent)) then
-    return next partitions.busy(p_policy.parent);
+  return query
+    select t.*
+    from partitions.take_turn(array(
+      select p.parent from partitions.policies as p where p_policy.parent in (p.parent, p.retire_with)
+    )) as t;
+  if found then
     return;
   end if;
   if p_leader is null and not p_dry_run then

@@ -37,7 +37,10 @@ begin
       when lower(p_value #>> '{}') in ('true', 'yes', 'on', '1') then 'true'
       when lower(p_value #>> '{}') in ('false', 'no', 'off', '0') then 'false'
     end
-    when 'json' then case when jsonb_typeof(p_value) = 'string' then engine.parse_json(p_value #>> '{}') else p_value end
+    when 'json' then case
+      when jsonb_typeof(p_value) = 'string' then engine.parse_json(p_value #>> '{}')
+      else p_value
+    end
   end;
 end
 $$;
@@ -155,7 +158,8 @@ begin
     or jsonb_path_exists(p_properties, '$.headers.* ? (@.type() == "object" || @.type() == "array")')
     or jsonb_path_exists(p_properties, '$.headers.* ? (@ like_regex "[\\x00-\\x08\\x0a-\\x1f\\x7f]")')
     or exists (
-      select from jsonb_object_keys(p_properties -> 'headers') as k (key) where k.key !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
+      select from jsonb_object_keys(p_properties -> 'headers') as k (key)
+      where k.key !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
     )
   ) then
     perform engine.node_failed('INVALID_RESPONSE', 'headers are texts, without line breaks, by name');

@@ -1,7 +1,8 @@
 -- kind: code
 -- What is wrong with single nodes. p_index is the 0-based place in `nodes`.
 
--- What JavaScript would misread, wherever it is. Walking is slow, so it is first made sure that there is something to find.
+-- What JavaScript would misread, wherever it is. Walking is slow, so it is first made sure that there is something
+-- to find.
 create or replace function engine.key_problems(p_definition jsonb)
   returns setof public.workflow_problem
   language plpgsql

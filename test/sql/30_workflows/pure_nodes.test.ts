@@ -15,8 +15,6 @@ const codeOf = async (running: Promise<unknown>) => {
   const { sqlstate, detail } = await failureOf(running);
   return { sqlstate, ...detail };
 };
-  return { sqlstate: error.code, ...JSON.parse(error.detail) };
-};
 
 describe('set', () => {
   const prev = { a: 1, b: '2', c: { d: 3 } };
