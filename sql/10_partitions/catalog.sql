@@ -93,25 +93,6 @@ as $$
   where i.inhparent = p_parent
 $$;
 
--- Partitions whose concurrent detach was begun and is continued by nobody.
-create or replace function partitions.interrupted(p_parent regclass)
-  returns table (name text, lower timestamptz, upper timestamptz)
-  language sql
-  volatile
-as $$
-  select o.name, o.lower, o.upper
-  from partitions.of(p_parent) as o
-  where o.detaching
-    and not exists (
-      select
-      from pg_locks as l
-      where l.database = (select d.oid from pg_database as d where d.datname = current_database())
-        and l.relation = p_parent
-        and l.mode = 'ShareUpdateExclusiveLock'
-        and l.pid <> pg_backend_pid()
-    )
-$$;
-
 create or replace function partitions.is_referenced(p_table regclass)
   returns boolean
   language sql

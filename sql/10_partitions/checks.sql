@@ -56,9 +56,11 @@ as $$
   where m.parent = p_policy.parent
     and m.failures > 0
   union all
-  select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', i.name),
+  select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
     format('select * from partitions.maintain(%L)', p_policy.parent)
-  from partitions.interrupted(p_policy.parent) as i
+  from partitions.of(p_policy.parent) as o
+  where o.detaching
+    and not exists (select from partitions.departures as d where d.partition = o.partition)
   union all
   select p_policy.parent, 'detach', 'warning', format('%s has been on its way out since %s.', d.name, d.since),
     format('select * from partitions.retire(%L)', p_policy.parent)

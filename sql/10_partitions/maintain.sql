@@ -96,8 +96,9 @@ as $$
 begin
   perform partitions.require_manageable(p_policy.parent);
   return query
-    select p_policy.parent, i.name, 'finish detach', i.lower, i.upper, false, null::text
-    from partitions.interrupted(p_policy.parent) as i;
+    select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
+    from partitions.of(p_policy.parent) as o
+    where o.detaching;
   return query
     select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
       lower(piece), upper(piece), false, null::text

@@ -19,8 +19,6 @@ const action = z.object({
 /** One thing that maintenance did or could not do. */
 export type PartitionAction = z.infer<typeof action>;
 
-const COLUMNS = 'parent::regclass::text as parent, partition, action, done, detail';
-
 export interface RetirementOptions {
   /** How long a concurrent detach waits for readers before it leaves the rest to the next time; a minute when not given. */
   lockTimeoutMs?: number;
@@ -29,14 +27,10 @@ export interface RetirementOptions {
 /** Makes the partitions that are needed soon, each table in a transaction of its own, so that locks are short. */
 export async function maintainPartitions(maintenanceUrl: string): Promise<PartitionAction[]> {
   return asOwner(maintenanceUrl, async (client) => {
-    const { rows } = await client.query<{ parent: number }>(
-      'select parent::oid::bigint as parent from partitions.policies order by parent',
+    const { rows } = await client.query<Statement>(
+      `select format('select * from partitions.maintain(%L)', parent) as statement from partitions.policies order by parent`,
     );
-    const actions: PartitionAction[] = [];
-    for (const { parent } of rows) {
-      actions.push(...(await perform(client, `select ${COLUMNS} from partitions.maintain(${parent}::oid::regclass)`)));
-    }
-    return actions;
+    return performAll(client, rows);
   });
 }
 
@@ -44,11 +38,17 @@ export async function maintainPartitions(maintenanceUrl: string): Promise<Partit
 export async function retirePartitions(maintenanceUrl: string, options: RetirementOptions = {}): Promise<PartitionAction[]> {
   return asOwner(maintenanceUrl, async (client) => {
     await client.query(`select set_config('lock_timeout', $1, false)`, [`${options.lockTimeoutMs ?? 60_000}ms`]);
-    const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
-    const actions: PartitionAction[] = [];
-    for (const { statement } of rows) actions.push(...(await perform(client, statement)));
-    return actions;
+    try {
+      const { rows } = await client.query<Statement>('select statement from partitions.retire_concurrently() as statement');
+      return await performAll(client, rows);
+    } catch (error) {
+      return [failure('retire', error)];
+    }
   });
+}
+
+interface Statement {
+  statement: string;
 }
 
 async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
@@ -61,12 +61,20 @@ async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Pr
   }
 }
 
-async function perform(client: Client, statement: string): Promise<PartitionAction[]> {
-  try {
-    const { rows } = await client.query(statement);
-    return z.array(action).parse(rows);
-  } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error);
-    return [{ parent: null, partition: null, action: statement, done: false, detail }];
+/** Runs statements one after the other, each in a transaction of its own; the failure of one does not stop the rest. */
+async function performAll(client: Client, statements: Statement[]): Promise<PartitionAction[]> {
+  const actions: PartitionAction[] = [];
+  for (const { statement } of statements) {
+    try {
+      const { rows } = await client.query(statement);
+      actions.push(...rows.filter((row) => 'action' in row).map((row) => action.parse(row)));
+    } catch (error) {
+      actions.push(failure(statement, error));
+    }
   }
+  return actions;
+}
+
+function failure(what: string, error: unknown): PartitionAction {
+  return { parent: null, partition: null, action: what, done: false, detail: error instanceof Error ? error.message : String(error) };
 }

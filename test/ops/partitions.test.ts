@@ -72,11 +72,13 @@ describe('retirement', () => {
     const client = await connect(db.adminUrl);
     await client.query('set role flowgres_owner');
     const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
-    expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)'))).toEqual([
+    expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)')).toSorted()).toEqual([
       'alter table public.workflow_events detach partition public.workflow_events_y2025m01 concurrently',
       "call partitions.delete_stragglers('public.workflow_runs', …)",
       "select * from partitions.finish_departures('public.workflow_events')",
       'select * from partitions.retire(NULL, NULL)',
+      "select pg_advisory_unlock(partitions.lock_key('public.workflow_events'))",
+      "select pg_advisory_unlock(partitions.lock_key('public.workflow_runs'))",
     ]);
     await client.end();
     for (let steps = 0; steps < rows.length; steps += 1) {

@@ -215,6 +215,21 @@ describe('a failing step', () => {
   });
 });
 
+test('a step that the database cannot digest ends its run, and no other one', async () => {
+  await world();
+  await db.admin.query(`
+    create function public.indigestible() returns trigger language plpgsql as $$ begin raise exception 'indigestible'; end $$;
+    create trigger indigestible before insert on workflow_events for each row
+      when (new.type = 'step.started' and new.payload ->> 'node' = 'poison') execute function public.indigestible()`);
+  closing.push(() => db.admin.query('drop function public.indigestible() cascade'));
+  const poisoned = await start(chain(trigger, target.node('poison')));
+  const healthy = await start(chain(trigger, target.node('one')));
+  await work();
+  expect(await finished(poisoned)).toMatchObject({ status: 'error', error: { code: 'POISON' } });
+  expect(await finished(healthy)).toMatchObject({ status: 'success' });
+  await soon(jobs).toBe(0);
+});
+
 test('a canceled run aborts what runs, within a heartbeat', async () => {
   await world();
   target.answer = () => undefined;
