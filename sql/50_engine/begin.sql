@@ -99,4 +99,7 @@ begin
 end
 $$;
 
+comment on function engine.begin_steps(jsonb, uuid) is
+  'For workers: begins the steps of a batch of jobs, [{"runId", "node"}]. outcome is begun, with the task to do; done when there is nothing to do now; stale when the step is gone. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
+
 grant execute on function engine.begin_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

@@ -169,4 +169,7 @@ begin
 end
 $$;
 
+comment on function engine.complete_steps(jsonb, uuid) is
+  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
+
 grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

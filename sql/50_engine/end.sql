@@ -49,4 +49,7 @@ as $$
   )
 $$;
 
+comment on function engine.fail_run(uuid, text, text) is
+  'Ends an unfinished run with an error that no node is to blame for. Changes nothing about a finished one. Example: select status from engine.fail_run(''0190…'', ''DEADLINE'', ''too late'');';
+
 grant execute on function engine.fail_run(uuid, text, text) to flowgres_worker, flowgres_dba;

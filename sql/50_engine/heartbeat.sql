@@ -82,4 +82,9 @@ begin
 end
 $$;
 
+comment on function engine.heartbeat(uuid, jsonb, text) is
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+comment on function engine.release_steps(uuid, jsonb) is
+  'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
+
 grant execute on function engine.heartbeat(uuid, jsonb, text), engine.release_steps(uuid, jsonb) to flowgres_worker;

@@ -161,4 +161,7 @@ begin
 end
 $$;
 
+comment on function engine.reconcile() is
+  'Moves on what nobody holds any more: jobs and steps of dead workers, runs past their deadline, steps that nothing has taken for a minute. Workers call it every 10 seconds; any number may at once. One row per action. Example: select * from engine.reconcile();';
+
 grant execute on function engine.reconcile() to flowgres_worker, flowgres_dba;
