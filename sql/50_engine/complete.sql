@@ -118,6 +118,7 @@ create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
   volatile
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();

@@ -5,6 +5,7 @@ create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload 
   returns public.workflow_runs
   language plpgsql
   volatile
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();

@@ -12,6 +12,7 @@ create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_po
   volatile
   security definer -- definer because engine.open_steps and engine.workers are closed to everybody
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -56,6 +57,7 @@ create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
   volatile
   security definer -- definer because engine.open_steps is closed to everybody
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();

@@ -13,6 +13,7 @@ create or replace function engine.reconcile()
   volatile
   security definer -- definer because engine.open_steps and the queue are closed to everybody
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();

@@ -76,10 +76,12 @@ $$;
 
 create or replace function engine.insert_runs(p_moves engine.move[])
   returns void
-  language sql
+  language plpgsql
   volatile
 as $$
-  insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m
+begin
+  insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m;
+end
 $$;
 
 create or replace function engine.start_runs(p_requests jsonb)
@@ -96,6 +98,7 @@ create or replace function engine.start_runs(p_requests jsonb)
   volatile
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
