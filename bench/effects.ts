@@ -41,7 +41,11 @@ async function drain(server: BenchServer, workflowId: string, runs: number): Pro
   const request = { organizationId: server.organizationId, workflowId, input: {} };
   const batch = JSON.stringify(Array.from({ length: 100 }, () => request));
   for (let started = 0; started < runs; started += 100) await admin.query('select from engine.start_runs($1)', [batch]);
-  const { value: seconds, wal, transactions } = await written(admin, async () => {
+  const {
+    value: seconds,
+    wal,
+    transactions,
+  } = await written(admin, async () => {
     const startedAt = performance.now();
     const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200 });
     await untilNoStepIsOpen(admin);
@@ -59,7 +63,11 @@ async function endToEnd(server: BenchServer, workflowId: string, runs: number): 
   const pool = createEnginePool(server.url('flowgres_worker'), 'bench starts', 4);
   const engine = new Engine(pool);
   const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200 });
-  const { value: seconds, wal, transactions } = await written(admin, async () => {
+  const {
+    value: seconds,
+    wal,
+    transactions,
+  } = await written(admin, async () => {
     const startedAt = performance.now();
     let left = runs;
     await Promise.all(
@@ -86,8 +94,16 @@ async function latency(server: BenchServer, workflowId: string): Promise<Partial
   const samples: number[] = [];
   for (let index = 0; index < SAMPLES + 20; index += 1) {
     const startedAt = performance.now();
-    const { rows } = await pool.query<{ run_id: string }>({ name: 'start', text: 'select run_id from engine.start_runs($1)', values: [request] });
-    const finished = { name: 'finished', text: 'select from workflow_runs where id = $1 and finished_at is not null', values: [rows[0]!.run_id] };
+    const { rows } = await pool.query<{ run_id: string }>({
+      name: 'start',
+      text: 'select run_id from engine.start_runs($1)',
+      values: [request],
+    });
+    const finished = {
+      name: 'finished',
+      text: 'select from workflow_runs where id = $1 and finished_at is not null',
+      values: [rows[0]!.run_id],
+    };
     while ((await pool.query(finished)).rowCount === 0) await delay(POLL_MS);
     if (index >= 20) samples.push(performance.now() - startedAt);
   }

@@ -36,7 +36,9 @@ export async function measureLimits(server: BenchServer): Promise<Limits> {
     create index on bench_events (type);
     create table bench_events_now partition of bench_events for values from ('2000-01-01') to ('2100-01-01')`);
   // A row and its reference in one statement: the check has to wait for its end.
-  const P = await throughput(8, SECONDS, () => pool.query({ name: 'p', text: 'insert into bench_rows (value) values ($1)', values: ['x'] }));
+  const P = await throughput(8, SECONDS, () =>
+    pool.query({ name: 'p', text: 'insert into bench_rows (value) values ($1)', values: ['x'] }),
+  );
   const E = await throughput(8, SECONDS, () => pool.query({ name: 'e', text: RUN_AND_EVENTS, values: [server.organizationId] }));
   const { rows } = await pool.query<{ id: string }>('select id from bench_runs limit 1');
   const bulk = await throughput(

@@ -50,7 +50,10 @@ export function percentiles(values: number[]): { p50: number; p95: number } {
 }
 
 /** What the server wrote while `work` ran: bytes of WAL, and transactions that had an id because they wrote. */
-export async function written<T>(client: pg.ClientBase | pg.Pool, work: () => Promise<T>): Promise<{ value: T; wal: number; transactions: number }> {
+export async function written<T>(
+  client: pg.ClientBase | pg.Pool,
+  work: () => Promise<T>,
+): Promise<{ value: T; wal: number; transactions: number }> {
   const read = async () => {
     const { rows } = await client.query<{ wal: number; xid: number }>(
       `select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 as wal, pg_snapshot_xmax(pg_current_snapshot())::text::float8 as xid`,

@@ -12,7 +12,11 @@ const PURE_NODES = [
   { id: 'price', type: 'set', properties: { assign: { net: '{{ $.prev.total }}', currency: 'EUR' } } },
   { id: 'big', type: 'if', properties: { when: '$.prev.net > 100' } },
   { id: 'note', type: 'set', properties: { assign: { size: 'big', customer: '{{ $.input.customer.name }}' } } },
-  { id: 'shape', type: 'transform', properties: { template: { id: '{{ $.input.id }}', net: '{{ $.prev.net }}', label: 'Order {{ $.input.id }}' } } },
+  {
+    id: 'shape',
+    type: 'transform',
+    properties: { template: { id: '{{ $.input.id }}', net: '{{ $.prev.net }}', label: 'Order {{ $.input.id }}' } },
+  },
   { id: 'end', type: 'set', properties: { assign: { done: true } } },
 ];
 

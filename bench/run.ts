@@ -30,9 +30,14 @@ try {
   const { rows } = await client.query<{ version: string }>(`select current_setting('server_version') as version`);
   await client.end();
   console.log(`PostgreSQL ${rows[0]!.version}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}`);
-  console.log(`${Object.entries(SETTINGS).map(([name, value]) => `${name}=${value}`).join(' ')}\n\n${TABLE_HEAD}`);
+  console.log(
+    `${Object.entries(SETTINGS)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(' ')}\n\n${TABLE_HEAD}`,
+  );
   const before: Limits = await measureLimits(server);
-  for (const [name, label] of Object.entries(LIMITS)) console.log(tableRow({ name: label, ...before[name as keyof Limits] }, before.P.rate));
+  for (const [name, label] of Object.entries(LIMITS))
+    console.log(tableRow({ name: label, ...before[name as keyof Limits] }, before.P.rate));
   for (const [name, measure] of Object.entries(CASES)) {
     if (wanted.length && !wanted.includes(name)) continue;
     for (const result of await measure(server)) console.log(tableRow(result, before.P.rate));

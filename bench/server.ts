@@ -34,9 +34,13 @@ export async function startBench(): Promise<BenchServer> {
   const adminUrl = await buildDatabase(server.url, 'flowgres');
   const client = new pg.Client({ connectionString: adminUrl });
   await client.connect();
-  const { rows: users } = await client.query<{ id: string }>(`insert into users (name, email) values ('Bench', 'bench@example.com') returning id`);
+  const { rows: users } = await client.query<{ id: string }>(
+    `insert into users (name, email) values ('Bench', 'bench@example.com') returning id`,
+  );
   await client.query('select set_context(null, $1)', [users[0]!.id]);
-  const { rows } = await client.query<{ id: string; webhook_key: string }>(`select id, webhook_key from create_organization('Bench', 'bench')`);
+  const { rows } = await client.query<{ id: string; webhook_key: string }>(
+    `select id, webhook_key from create_organization('Bench', 'bench')`,
+  );
   const { id: organizationId, webhook_key: webhookKey } = rows[0]!;
   await client.query('select set_context($1, $2)', [organizationId, users[0]!.id]);
   // An effect that takes no time: what is measured is the engine.

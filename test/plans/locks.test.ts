@@ -46,7 +46,9 @@ test('completing a step touches the one partition of the log that the run is in,
   let task = await engine.begin(run_id, 'a');
   task = (await engine.complete(task!, 1)).next;
   const result = [{ runId: run_id, node: task!.node, attempt: task!.attempt, ok: true, output: 2, ms: 1 }];
-  const { rows } = await db.admin.query<{ count: number }>(`select count(*)::int from pg_inherits where inhparent = 'workflow_events'::regclass`);
+  const { rows } = await db.admin.query<{ count: number }>(
+    `select count(*)::int from pg_inherits where inhparent = 'workflow_events'::regclass`,
+  );
   expect(rows[0]!.count).toBeGreaterThanOrEqual(119);
   const locks = await locksOf('select from engine.complete_steps($1, $2)', [JSON.stringify(result), engine.worker]);
   expect(locks.events).toBeLessThanOrEqual(2);

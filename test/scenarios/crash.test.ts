@@ -80,7 +80,13 @@ test(`kill -9 of a worker and of PostgreSQL during ${RUNS} runs loses none and d
   const startOne = async (key: string) => {
     for (;;) {
       try {
-        const { runId } = await intake.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input: { key }, key });
+        const { runId } = await intake.startRun({
+          organizationId: organization.id,
+          workflowId: workflow.id,
+          mode: 'api',
+          input: { key },
+          key,
+        });
         accepted.set(key, runId);
         return;
       } catch {
@@ -94,7 +100,9 @@ test(`kill -9 of a worker and of PostgreSQL during ${RUNS} runs loses none and d
     }),
   );
   const unfinished = async () => {
-    const answer = await admin.query<{ count: number }>('select count(*)::int as count from workflow_runs where finished_at is null').catch(() => null);
+    const answer = await admin
+      .query<{ count: number }>('select count(*)::int as count from workflow_runs where finished_at is null')
+      .catch(() => null);
     return answer?.rows[0]?.count;
   };
   await expect.poll(unfinished, { timeout: 100_000, interval: 500 }).toBe(0);

@@ -39,7 +39,12 @@ describe('an attempt', () => {
   test('begins with its resolved input in the log and a stable idempotency key', async () => {
     const runId = await startCalls(call('a'));
     const task = await engine.begin(runId, 'a');
-    expect(task).toMatchObject({ attempt: 1, idempotencyKey: `${runId}/a`, properties: { url: 'https://example.com/x' }, timeoutMs: 30_000 });
+    expect(task).toMatchObject({
+      attempt: 1,
+      idempotencyKey: `${runId}/a`,
+      properties: { url: 'https://example.com/x' },
+      timeoutMs: 30_000,
+    });
     expect((await engine.log(runId)).at(-1)).toMatchObject({
       type: 'step.started',
       payload: { node: 'a', attempt: 1, input: { url: 'https://example.com/x' } },

@@ -58,7 +58,13 @@ describe('a run of pure nodes', () => {
 describe('the graph', () => {
   test('a branch makes one port live; what hangs on the others is skipped, and skips what hangs on it', async () => {
     const definition = {
-      nodes: [start, { id: 'big', type: 'if', properties: { when: '$.prev.total > 100' } }, set('yes', { size: 'big' }), set('no', {}), set('after', {})],
+      nodes: [
+        start,
+        { id: 'big', type: 'if', properties: { when: '$.prev.total > 100' } },
+        set('yes', { size: 'big' }),
+        set('no', {}),
+        set('after', {}),
+      ],
       connections: [edge('start', 'big'), edge('big', 'yes', 'true'), edge('big', 'no', 'false'), edge('no', 'after')],
     };
     const answer = await run(definition, { total: 120 });
@@ -78,7 +84,13 @@ describe('the graph', () => {
 
   test('a join of a live and a dead branch runs with the live one', async () => {
     const definition = {
-      nodes: [start, { id: 'if', type: 'if', properties: { when: '$.prev.go == true' } }, set('a', { a: 1 }), set('b', { b: 1 }), { id: 'end', type: 'noOp' }],
+      nodes: [
+        start,
+        { id: 'if', type: 'if', properties: { when: '$.prev.go == true' } },
+        set('a', { a: 1 }),
+        set('b', { b: 1 }),
+        { id: 'end', type: 'noOp' },
+      ],
       connections: [edge('start', 'if'), edge('if', 'a', 'true'), edge('if', 'b', 'false'), edge('a', 'end'), edge('b', 'end')],
     };
     expect((await run(definition, { go: true })).output).toEqual({ go: true, a: 1 });
@@ -135,7 +147,10 @@ describe('the graph', () => {
     const definition = { nodes: [start, effect('a'), effect('b')], connections: [edge('start', 'a'), edge('start', 'b')] };
     const { run_id, status } = await run(definition);
     expect(status).toBe('running');
-    expect(await engine.openSteps(run_id)).toMatchObject([{ node: 'a', state: 'queued' }, { node: 'b', state: 'queued' }]);
+    expect(await engine.openSteps(run_id)).toMatchObject([
+      { node: 'a', state: 'queued' },
+      { node: 'b', state: 'queued' },
+    ]);
     await engine.finish(run_id, 'b', 'from b');
     expect((await engine.run(run_id)).status).toBe('running');
     expect(await engine.finish(run_id, 'a', 'from a')).toMatchObject({ outcome: 'recorded', status: 'success', next: null });

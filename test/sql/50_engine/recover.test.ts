@@ -92,7 +92,9 @@ test('a worker that shuts down hands its steps back at no cost', async () => {
 test('the jobs of a dead worker are unlocked for others', async () => {
   const runId = await startCall();
   await db.pool('flowgres_worker').query(`select * from engine.heartbeat($1, '[]', 'pool-1')`, [engine.worker]);
-  await db.admin.query(`update graphile_worker._private_jobs set locked_by = 'pool-1', locked_at = now() where payload ->> 'runId' = $1`, [runId]);
+  await db.admin.query(`update graphile_worker._private_jobs set locked_by = 'pool-1', locked_at = now() where payload ->> 'runId' = $1`, [
+    runId,
+  ]);
   await db.admin.query(`update engine.workers set seen_at = now() - interval '16 seconds'`);
   await engine.reconcile();
   const { rows } = await db.admin.query(`select locked_by from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [runId]);

@@ -96,7 +96,10 @@ test('a run stays on the version it was started with', async () => {
     chain({ id: 'start', type: 'apiTrigger' }, { id: 'call', type: 'httpRequest', properties: { url: `https://example.com/${path}` } });
   const workflow = await publishWorkflow(acme, effect('one'));
   const { run_id } = await engine.start(acme, workflow);
-  await acme.user.query('select save_workflow(id => $1, definition => $2, expected_revision => 1)', [workflow.id, JSON.stringify(effect('two'))]);
+  await acme.user.query('select save_workflow(id => $1, definition => $2, expected_revision => 1)', [
+    workflow.id,
+    JSON.stringify(effect('two')),
+  ]);
   await acme.user.query('select publish_workflow($1)', [workflow.id]);
   expect(await engine.begin(run_id, 'call')).toMatchObject({ properties: { url: 'https://example.com/one' } });
   const later = await engine.start(acme, workflow);
