@@ -6,8 +6,19 @@ import { FlowgresError } from './errors.ts';
 
 const postgresUrl = z
   .string()
-  .refine((text) => ['postgres:', 'postgresql:'].includes(URL.parse(text)?.protocol ?? ''), 'must look like postgres://user:password@host:5432/database')
+  .refine(
+    (text) => ['postgres:', 'postgresql:'].includes(URL.parse(text)?.protocol ?? ''),
+    'must look like postgres://user:password@host:5432/database',
+  )
   .refine((text) => (URL.parse(text)?.pathname.length ?? 0) > 1, 'must name a database, such as …:5432/flowgres');
+
+function parseObject(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
 
 const settings = z.object({
   PORT: z.coerce.number('must be a number').int().min(0, 'must be 0 or more').max(65_535, 'must be at most 65535').default(8080),
@@ -17,6 +28,14 @@ const settings = z.object({
   FLOWGRES_POOLER_URL: postgresUrl.optional(),
   FLOWGRES_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
   FLOWGRES_HTTP_ALLOW: z.string().default(''),
+  FLOWGRES_CRON_USERS: z
+    .string()
+    .transform(parseObject)
+    .pipe(
+      z.record(z.string(), postgresUrl, 'must be an object of connection strings, such as {"reports": "postgres://reports:…@db/flowgres"}'),
+    )
+    .default({}),
+  FLOWGRES_CRON_TIMEOUT: z.coerce.number('must be a number').int().min(0).max(2_147_483).default(0),
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
 });
 
@@ -34,6 +53,10 @@ export interface Config {
   secret: string | undefined;
   /** Steps that one worker runs at a time. */
   concurrency: number;
+  /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
+  cronUsers: Record<string, string>;
+  /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
+  cronTimeout: number;
   /** `host:port` pairs that httpRequest may reach although they are private. */
   httpAllow: string[];
 }
@@ -56,7 +79,11 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
     concurrency: data.FLOWGRES_CONCURRENCY,
-    httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',').map((each) => each.trim()).filter(Boolean),
+    cronUsers: data.FLOWGRES_CRON_USERS,
+    cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
+    httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',')
+      .map((each) => each.trim())
+      .filter(Boolean),
   };
 }
 

@@ -52,10 +52,14 @@ export function createPool(connectionString: string, options: PoolOptions): pg.P
 
 function connectionFailure(url: string, error: unknown): FlowgresError {
   const { host, pathname, username } = new URL(url);
-  return new FlowgresError('DATABASE_UNREACHABLE', `Cannot connect to database ${pathname.slice(1)} on ${host} as ${username}: ${reasonOf(error)}.`, {
-    hint: 'Check DATABASE_URL (postgres://user:password@host:port/database) and that the server accepts connections.',
-    cause: error,
-  });
+  return new FlowgresError(
+    'DATABASE_UNREACHABLE',
+    `Cannot connect to database ${pathname.slice(1)} on ${host} as ${username}: ${reasonOf(error)}.`,
+    {
+      hint: 'Check DATABASE_URL (postgres://user:password@host:port/database) and that the server accepts connections.',
+      cause: error,
+    },
+  );
 }
 
 function reasonOf(error: unknown): string {

@@ -71,7 +71,9 @@ async function ensureOrganization(client: pg.Client): Promise<{ organizationId: 
       limit 1`);
   const { rows } = await find();
   if (rows[0]) return rows[0];
-  const { rows: users } = await client.query<{ id: string }>(`insert into users (name, email) values ('Demo', 'demo@example.com') returning id`);
+  const { rows: users } = await client.query<{ id: string }>(
+    `insert into users (name, email) values ('Demo', 'demo@example.com') returning id`,
+  );
   await client.query('select set_context(null, $1)', [users[0]!.id]);
   await client.query(`select create_organization('Demo', 'demo')`);
   return (await find()).rows[0]!;

@@ -32,6 +32,8 @@ const program = new Command('flowgres')
 Settings come from the environment; an option overrides its variable.
   FLOWGRES_SECRET       what the passwords of Flowgres' roles derive from (default: the administrator's password)
   FLOWGRES_POOLER_URL   a pgbouncer in transaction mode that GraphQL requests go through
+  FLOWGRES_CRON_USERS   users whose cron jobs a worker runs, with connection strings: {"reports": "postgres://reports:…@db/flowgres"}
+  FLOWGRES_CRON_TIMEOUT longest time for the command of a cron job, in seconds (default 0: none)
   FLOWGRES_HTTP_ALLOW   private addresses that httpRequest may reach, for example crm.internal:443,10.0.0.7:8080
 
 Examples:
@@ -42,12 +44,24 @@ Examples:
   DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --concurrency 50`,
   );
 
-command('start', 'runs everything in one process: a PostgreSQL server if none is given, GraphQL, webhooks and a worker', [port, host, data, databaseUrl, concurrency])
-  .addHelpText('after', '\nExamples:\n  flowgres start\n  flowgres start --port 0 --data /tmp/try\n  flowgres start --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
+command('start', 'runs everything in one process: a PostgreSQL server if none is given, GraphQL, webhooks and a worker', [
+  port,
+  host,
+  data,
+  databaseUrl,
+  concurrency,
+])
+  .addHelpText(
+    'after',
+    '\nExamples:\n  flowgres start\n  flowgres start --port 0 --data /tmp/try\n  flowgres start --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres',
+  )
   .action(async (flags: Flags) => (await import('./commands/start.ts')).start(configure(flags)));
 
 command('migrate', 'brings the database to the newest schema: roles, database, queue, migrations', [databaseUrl])
-  .addHelpText('after', '\nNeeds a superuser, or on PostgreSQL 16 and newer a role with CREATEROLE and CREATEDB.\n\nExample:\n  flowgres migrate --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
+  .addHelpText(
+    'after',
+    '\nNeeds a superuser, or on PostgreSQL 16 and newer a role with CREATEROLE and CREATEDB.\n\nExample:\n  flowgres migrate --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres',
+  )
   .action(async (flags: Flags) => (await import('./commands/migrate.ts')).migrateCommand(configure(flags)));
 
 command('roles', 'creates the roles of a server and sets their passwords (part of migrate)', [databaseUrl])
@@ -59,7 +73,10 @@ command('serve', 'serves GraphQL and webhooks', [port, host, databaseUrl])
   .action(async (flags: Flags) => (await import('./commands/serve.ts')).serve(configure(flags)));
 
 command('work', 'runs the steps of workflows; start as many as needed', [port, host, databaseUrl, concurrency])
-  .addHelpText('after', '\nIts HTTP port answers /healthz, /readyz and /metrics only.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --port 0')
+  .addHelpText(
+    'after',
+    '\nIts HTTP port answers /healthz, /readyz and /metrics only.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --port 0',
+  )
   .action(async (flags: Flags) => (await import('./commands/serve.ts')).work(configure(flags)));
 
 command('schema', 'writes the GraphQL schema of a database to a file', [databaseUrl, output])

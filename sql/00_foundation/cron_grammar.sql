@@ -122,7 +122,10 @@ begin
   v_weekdays := engine.cron_bits(p_fields[5], 0, 7, '{sun,mon,tue,wed,thu,fri,sat}');
   -- Sunday is 0 and 7.
   v_spec.weekdays := (v_weekdays & 127) | (v_weekdays >> 7);
-  v_spec.day_rule := case when starts_with(p_fields[3], '*') or starts_with(p_fields[5], '*') then 'both' else 'either' end;
+  v_spec.day_rule := case
+    when starts_with(p_fields[3], '*') or starts_with(p_fields[5], '*') then 'both'
+    else 'either'
+  end;
   v_spec.is_wild := starts_with(p_fields[1], '*') or starts_with(p_fields[2], '*');
   return v_spec;
 end
@@ -143,7 +146,7 @@ begin
       '%L is not a schedule; five fields such as "5 4 * * mon-fri", @daily, or "30 seconds" are', p_schedule
     )
     when v_spec.seconds is null and p_schedule !~ (
-      '^@[a-z]+$|^[0-9*][0-9*,/-]*( [0-9*][0-9*,/-]*| [$]){2} [0-9*A-Za-z][0-9A-Za-z*,/-]* [0-9*A-Za-z][0-9A-Za-z*,/-]*$'
+      '^@[a-z]+$|^[0-9*][0-9*,/-]*( [0-9*][0-9*,/-]*| [$]){2}( [0-9*A-Za-z][0-9A-Za-z*,/-]*){2}$'
     )
       or p_schedule ~ '[*][0-9A-Za-z-]|-[^-,/ ]*-|/[^/, ]*[/-]'
       then format('%L has something that would be ignored; one blank separates its five fields', p_schedule)

@@ -11,5 +11,5 @@ create type engine.cron_spec as (
   months bigint,    -- bits 1 to 12
   weekdays bigint,  -- bits 0 (Sunday) to 6
   day_rule text,    -- both: the day and the weekday must fit; either: one of them is enough
-  is_wild boolean   -- the minutes or the hours began with `*`: it runs by real time, the others by the clock on the wall
+  is_wild boolean   -- the minutes or the hours began with `*`: it runs by real time, others by the clock on the wall
 );

@@ -1,7 +1,7 @@
 -- kind: code
--- When a schedule runs. A schedule with a fixed time runs once for each time that the clock on the wall passes it: where
--- the clock is put forward over it, right after the gap; where it is put back, the first time only. One whose minutes
--- or hours begin with `*` runs by real time: what a gap leaves out is left out, what comes twice runs twice.
+-- When a schedule runs. One with a fixed time runs once for each time that the clock on the wall passes it: where the
+-- clock is put forward over it, right after the gap; where it is put back, the first time only. One whose minutes or
+-- hours begin with `*` runs by real time: what a gap leaves out is left out, what comes twice runs twice.
 
 create or replace function engine.cron_day_fits(p_spec engine.cron_spec, p_day date)
   returns boolean

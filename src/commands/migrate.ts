@@ -7,11 +7,19 @@ import { progress } from '../terminal.ts';
 
 export async function migrateCommand(config: Config): Promise<void> {
   const url = requireDatabaseUrl(config);
-  await progress('Schema', () => migrate(url, roleSecret(config, url)), () => 'up to date');
+  await progress(
+    'Schema',
+    () => migrate(url, roleSecret(config, url)),
+    () => 'up to date',
+  );
 }
 
 export async function rolesCommand(config: Config): Promise<void> {
   const url = requireDatabaseUrl(config);
   await requireSupportedServer(url);
-  await progress('Roles', () => createRoles(url, roleSecret(config, url)), () => 'up to date');
+  await progress(
+    'Roles',
+    () => createRoles(url, roleSecret(config, url)),
+    () => 'up to date',
+  );
 }

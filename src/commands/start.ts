@@ -34,24 +34,40 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   console.log('Flowgres');
   const adminUrl = config.databaseUrl ?? (await startServer(folder, shutdown));
   const secret = roleSecret(config, adminUrl);
-  await progress('Schema', () => migrate(adminUrl, secret), () => 'up to date');
+  await progress(
+    'Schema',
+    () => migrate(adminUrl, secret),
+    () => 'up to date',
+  );
   shutdown.check();
-  const services = await progress('Services', () =>
-    startServices({
-      http,
-      databaseUrl: adminUrl,
-      poolerUrl: config.poolerUrl,
-      secret,
-      serve: true,
-      work: { concurrency: config.concurrency, httpAllow: [...config.httpAllow, `127.0.0.1:${http.port}`] },
-      demo: true,
-    }), () => 'running');
+  const services = await progress(
+    'Services',
+    () =>
+      startServices({
+        http,
+        databaseUrl: adminUrl,
+        poolerUrl: config.poolerUrl,
+        secret,
+        serve: true,
+        work: { ...config, httpAllow: [...config.httpAllow, `127.0.0.1:${http.port}`] },
+        demo: true,
+      }),
+    () => 'running',
+  );
   shutdown.add(() => services.stop());
   shutdown.check();
-  const demo = await progress('Demo organization', () => prepareDemo(adminUrl, loopback(http), folder.state.token), ({ workflows }) => `${workflows} workflows`);
+  const demo = await progress(
+    'Demo organization',
+    () => prepareDemo(adminUrl, loopback(http), folder.state.token),
+    ({ workflows }) => `${workflows} workflows`,
+  );
   await folder.save({ token: demo.token });
   shutdown.check();
-  const run = await progress('Demo run', () => runDemo(adminUrl, demo), ({ status }) => status);
+  const run = await progress(
+    'Demo run',
+    () => runDemo(adminUrl, demo),
+    ({ status }) => status,
+  );
   shutdown.check();
   console.log(`\n${describeRun('order-intake', run)}\n`);
   await folder.publish(connection(adminUrl, http, demo));
@@ -90,7 +106,11 @@ function connection(databaseUrl: string, http: HttpServer, demo: Demo): Record<s
 
 function guide(databaseUrl: string, http: HttpServer, demo: Demo, run: DemoRun): string {
   const hook = `${http.url}/hooks/${demo.webhookKey}`;
-  const order = JSON.stringify({ id: 'A-1002', customer: { email: 'grace@example.com' }, items: [{ sku: 'KB-01', quantity: 1, amount: 89.9 }] });
+  const order = JSON.stringify({
+    id: 'A-1002',
+    customer: { email: 'grace@example.com' },
+    items: [{ sku: 'KB-01', quantity: 1, amount: 89.9 }],
+  });
   const query = JSON.stringify({ query: `{ workflowRun(id: "${run.id}") { status events { nodes { seq ts type payload } } } }` });
   return `Flowgres is ready. Ctrl-C stops it; the data stays.
 

@@ -128,10 +128,19 @@ function measure(route: Route, request: IncomingMessage, response: ServerRespons
 
 function listenFailure(error: NodeJS.ErrnoException, { host, port }: { host: string; port: number }): FlowgresError {
   if (error.code === 'EADDRINUSE') {
-    return new FlowgresError('PORT_IN_USE', `Port ${port} is in use.`, { hint: 'Set PORT to a free one, or PORT=0 to take any.', cause: error });
+    return new FlowgresError('PORT_IN_USE', `Port ${port} is in use.`, {
+      hint: 'Set PORT to a free one, or PORT=0 to take any.',
+      cause: error,
+    });
   }
   if (error.code === 'EACCES') {
-    return new FlowgresError('PORT_FORBIDDEN', `Port ${port} may not be opened by this user.`, { hint: 'Set PORT to one above 1023.', cause: error });
+    return new FlowgresError('PORT_FORBIDDEN', `Port ${port} may not be opened by this user.`, {
+      hint: 'Set PORT to one above 1023.',
+      cause: error,
+    });
   }
-  return new FlowgresError('LISTEN_FAILED', `Cannot listen on ${host}:${port}: ${error.message}`, { hint: 'Check HOST and PORT.', cause: error });
+  return new FlowgresError('LISTEN_FAILED', `Cannot listen on ${host}:${port}: ${error.message}`, {
+    hint: 'Check HOST and PORT.',
+    cause: error,
+  });
 }
