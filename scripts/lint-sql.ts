@@ -83,7 +83,8 @@ function lintLines(sql: string, tokens: Token[], report: Report): void {
 
 function lintWords(tokens: Token[], report: Report): void {
   for (const token of tokens) {
-    if (token.kind === 'word' && /[A-Z]/.test(token.text) && !CAPITALS.test(token.text)) report(token.line, `${token.text} is written in lower case`);
+    if (token.kind === 'word' && /[A-Z]/.test(token.text) && !CAPITALS.test(token.text))
+      report(token.line, `${token.text} is written in lower case`);
   }
 }
 
@@ -99,14 +100,19 @@ function lintDefiners(sql: string, tokens: Token[], report: Report): void {
   const lines = sql.split('\n');
   for (const [index, token] of tokens.entries()) {
     const isClause = token.text === 'security' && tokens[index + 1]?.text === 'definer';
-    if (isClause && !lines[token.line - 1]?.includes('-- definer because')) report(token.line, 'says why: `security definer -- definer because …`');
+    if (isClause && !lines[token.line - 1]?.includes('-- definer because'))
+      report(token.line, 'says why: `security definer -- definer because …`');
   }
 }
 
 /** `execute` takes a literal, a variable, or format() with %I and %L; nothing is concatenated. */
 function lintDynamicSql(tokens: Token[], report: Report): void {
   for (const [index, token] of tokens.entries()) {
-    const isStatement = token.inBody && token.kind === 'word' && token.text === 'execute' && !['grant', 'revoke', 'on', 'for'].includes(tokens[index - 1]?.text ?? '');
+    const isStatement =
+      token.inBody &&
+      token.kind === 'word' &&
+      token.text === 'execute' &&
+      !['grant', 'revoke', 'on', 'for'].includes(tokens[index - 1]?.text ?? '');
     if (!isStatement || tokens[index + 1]?.text === 'on' || tokens[index + 1]?.text === 'function') continue;
     const end = tokens.findIndex((other, place) => place > index && other.text === ';');
     const statement = tokens.slice(index + 1, end);
@@ -129,7 +135,8 @@ function lintStatement(stmt: Record<string, unknown>, line: number, mayBeLong: b
   const definition = stmt['CreateFunctionStmt'] as { is_procedure?: boolean; options?: { DefElem: Option }[] } | undefined;
   if (definition) {
     const options = (definition.options ?? []).map((each) => each.DefElem);
-    if (!definition.is_procedure && !options.some((each) => each.defname === 'volatility')) report(line, 'states immutable, stable or volatile');
+    if (!definition.is_procedure && !options.some((each) => each.defname === 'volatility'))
+      report(line, 'states immutable, stable or volatile');
     const body = JSON.stringify(options.find((each) => each.defname === 'as')?.arg ?? '').split('\\n').length - 2;
     if (body > MAX_BODY_LINES && !mayBeLong) report(line, `has a body of ${body} lines; split it at ${MAX_BODY_LINES}`);
   }

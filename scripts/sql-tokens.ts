@@ -14,7 +14,7 @@ const PATTERN = new RegExp(
     String.raw`(?<comment>--[^\n]*|/\*[\s\S]*?\*/)`,
     String.raw`(?<dollar>\$(?<tag>[A-Za-z_]*)\$(?<body>[\s\S]*?)\$\k<tag>\$)`,
     String.raw`(?<string>[eE]'(?:[^'\\]|\\.|'')*'|[bBxXnN]?'(?:[^']|'')*')`,
-    String.raw`(?<quoted>"(?:[^"]|"")*")`,
+    '(?<quoted>"(?:[^"]|"")*")',
     String.raw`(?<word>[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)`,
     String.raw`(?<number>\d[\w.]*)`,
     String.raw`(?<symbol>\|\||::|[\s\S])`,

@@ -54,6 +54,11 @@ const CHECKS = {
     expectNone(rows.map(({ action }) => action));
   },
 
+  'the doctor finds nothing critical': async (client) => {
+    const { rows } = await client.query(`select format('%s: %s', parent, detail) as finding from partitions.doctor() where severity = 'critical'`);
+    expectNone(rows.map(({ finding }) => finding));
+  },
+
   'each partition has its indexes and is closed': async (client) => {
     const { rows } = await client.query(
       `select o.name from partitions.of('public.workflow_events') as o

@@ -9,22 +9,29 @@ declare
 begin
   for v_role in
     select * from (values
-      ('flowgres_owner',       'nologin',            'owns everything of Flowgres; definer functions run as it'),
-      ('flowgres_queue',       'nologin',            'owns the graphile_worker schema'),
-      ('flowgres_sql',         'nologin',            'owns the functions that the sql node may call'),
-      ('flowgres_anonymous',   'nologin',            'a GraphQL request without a token'),
-      ('flowgres_user',        'nologin',            'a GraphQL request with a token'),
-      ('flowgres_dba',         'nologin',            'granted to people: every SQL function of Flowgres'),
-      ('flowgres_api',         'login noinherit',    'connection pool of GraphQL'),
-      ('flowgres_intake',      'login',              'connection pool of the webhook intake'),
-      ('flowgres_worker',      'login',              'connection pool of the worker'),
-      ('flowgres_maintenance', 'login noinherit',    'the one connection of maintenance, may become the owner'),
-      ('flowgres_monitor',     'login',              'reads schema monitor')
-    ) as wanted (name, attributes, purpose)
+      ('flowgres_owner',       false, true,  'owns everything of Flowgres; definer functions run as it'),
+      ('flowgres_queue',       false, true,  'owns the graphile_worker schema'),
+      ('flowgres_sql',         false, true,  'owns the functions that the sql node may call'),
+      ('flowgres_anonymous',   false, true,  'a GraphQL request without a token'),
+      ('flowgres_user',        false, true,  'a GraphQL request with a token'),
+      ('flowgres_dba',         false, true,  'granted to people: every SQL function of Flowgres'),
+      ('flowgres_api',         true,  false, 'connection pool of GraphQL'),
+      ('flowgres_intake',      true,  true,  'connection pool of the webhook intake'),
+      ('flowgres_worker',      true,  true,  'connection pool of the worker'),
+      ('flowgres_maintenance', true,  false, 'the one connection of maintenance, may become the owner'),
+      ('flowgres_monitor',     true,  true,  'reads schema monitor')
+    ) as wanted (name, logs_in, inherits, purpose)
   loop
     begin
-      execute format('create role %I %s', v_role.name, v_role.attributes);
-      execute format('comment on role %I is %L', v_role.name, 'Flowgres: ' || v_role.purpose);
+      execute format(
+        case
+          when not v_role.logs_in then 'create role %I nologin'
+          when v_role.inherits then 'create role %I login'
+          else 'create role %I login noinherit'
+        end,
+        v_role.name
+      );
+      execute format('comment on role %I is %L', v_role.name, format('Flowgres: %s', v_role.purpose));
     exception
       when duplicate_object or unique_violation then null;
     end;

@@ -10,7 +10,7 @@ const EXAMPLES = new URL('../examples/', import.meta.url);
 const INPUT = 'order.json';
 const WORKFLOW = 'order-intake';
 /** Where the examples look for the outside world; rewritten to where this process serves it. */
-const OUTSIDE = /http:\/\/127\.0\.0\.1:\d+\/demo\//g;
+const OUTSIDE = /http:\/\/[^/"]+\/demo\//g;
 const SCOPES = ['workflows:write', 'runs:write', 'organization:write'];
 const RUN_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;

@@ -46,6 +46,8 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 const LOCK_TIMEOUT_MS = 5_000;
 /** The server answers within its own timeout; past this the connection is considered lost. */
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
+/** A heartbeat that hangs must leave time for another one before leases end, 15 seconds after the last. */
+const HEARTBEAT_TIMEOUT_MS = 4_000;
 /** Connecting fails sooner: whoever waits for an answer is better told at once. */
 const CONNECT_TIMEOUT_MS = 2_000;
 /** A batch is not sent again after that time; its callers may have patience of their own. */
@@ -161,14 +163,16 @@ export class Engine {
     await this.#ask('fail_run', 'select engine.fail_run($1, $2, $3)', [runId, code, message]);
   }
 
-  /** Tells that this worker lives and what it executes. Resolves to the steps whose attempts have become pointless. */
-  async heartbeat(running: AttemptRef[], jobPool: string | null = null): Promise<StepRef[]> {
-    const { rows } = await this.#ask('heartbeat', 'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)', [
-      this.workerId,
-      JSON.stringify(running),
-      jobPool,
-    ]);
-    return rows.map((row) => abortAnswer.parse(row)).map((row) => ({ runId: row.run_id, node: row.node }));
+  /** Tells that this worker lives and what it executes. Resolves to those of the attempts that have become pointless. */
+  async heartbeat(running: AttemptRef[], jobPool: string | null = null): Promise<AttemptRef[]> {
+    const { rows } = await this.#ask(
+      'heartbeat',
+      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)',
+      [this.workerId, JSON.stringify(running), jobPool],
+      HEARTBEAT_TIMEOUT_MS,
+    );
+    const pointless = new Set(rows.map((row) => abortAnswer.parse(row)).map(({ run_id, node }) => `${run_id}/${node}`));
+    return running.filter(({ runId, node }) => pointless.has(`${runId}/${node}`));
   }
 
   /** Gives steps that this worker stops executing back to the queue; the attempt does not count. */
@@ -244,22 +248,27 @@ export class Engine {
   }
 
   /** A statement that is not part of a batch. */
-  async #ask(name: string, text: string, values: unknown[]): Promise<pg.QueryResult<Record<string, unknown>>> {
+  async #ask(name: string, text: string, values: unknown[], timeoutMs?: number): Promise<pg.QueryResult<Record<string, unknown>>> {
     try {
-      return await this.#query(name, text, values);
+      return await this.#query(name, text, values, timeoutMs);
     } catch (error) {
       const failure = classifyFailure(error);
       throw failure.kind === 'refused' ? poison(failure) : unavailable(failure);
     }
   }
 
-  async #query(name: string, text: string, values: unknown[]): Promise<pg.QueryResult<Record<string, unknown>>> {
+  async #query(
+    name: string,
+    text: string,
+    values: unknown[],
+    timeoutMs = ANSWER_TIMEOUT_MS,
+  ): Promise<pg.QueryResult<Record<string, unknown>>> {
     const client = await this.#pool.connect().catch((error: unknown) => {
       throw new NotSent(error);
     });
     let failure: Error | undefined;
     try {
-      return await client.query({ name, text, values, types, query_timeout: ANSWER_TIMEOUT_MS } as pg.QueryConfig);
+      return await client.query({ name, text, values, types, query_timeout: timeoutMs } as pg.QueryConfig);
     } catch (error) {
       // An error that the server reported leaves the connection as good as it was.
       if (!(error instanceof pg.DatabaseError)) failure = error as Error;

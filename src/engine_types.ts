@@ -138,5 +138,5 @@ type RunRow = Omit<z.infer<typeof runAnswer>, 'status'> & { status: RunStatus | 
 
 /** A row of `run_answers` or `start_runs` as the caller sees it. */
 export function describeRun({ run_id: runId, status, output, response, error }: RunRow): RunAnswer {
-  return { runId, status: status ?? 'running', output, response, error };
+  return { runId, status: status ?? 'running', output: status === 'success' ? output : null, response, error };
 }

@@ -7,14 +7,14 @@ const ANNOUNCE_MS = 1_000;
 /** A lost database makes every part complain every second; one line in a while says as much. */
 const REPEAT_MS = 30_000;
 
-/** Says what is being done when it takes a while, and how long it took. */
-export async function progress<T>(label: string, work: () => Promise<T>, describe: (result: T) => string): Promise<T> {
+/** Says what is being done when it takes a while, and in the end the outcome and how long it took. */
+export async function progress<T>(label: string, outcome: string | ((result: T) => string), work: () => Promise<T>): Promise<T> {
   const startedAt = performance.now();
   const announcement = setTimeout(() => console.log(`  ${label} …`), ANNOUNCE_MS);
   try {
     const result = await work();
     const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
-    console.log(`  ${label}: ${describe(result)} (${seconds} s)`);
+    console.log(`  ${label}: ${typeof outcome === 'string' ? outcome : outcome(result)} (${seconds} s)`);
     return result;
   } finally {
     clearTimeout(announcement);

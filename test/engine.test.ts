@@ -98,7 +98,7 @@ describe('steps', () => {
     const result = { runId, node: 'write', attempt: 1, ms: 3, ok: true as const, output: { a: 'b\u0000c' } };
     expect(await worker.completeStep(result)).toMatchObject({ outcome: 'recorded', status: 'success', next: null });
     expect(await worker.completeStep(result)).toMatchObject({ outcome: 'stale' });
-    expect(await worker.heartbeat([{ runId, node: 'write', attempt: 1 }])).toEqual([{ runId, node: 'write' }]);
+    expect(await worker.heartbeat([{ runId, node: 'write', attempt: 1 }])).toEqual([{ runId, node: 'write', attempt: 1 }]);
     expect((await starter.runAnswers([runId]))[0]?.output?.value).toEqual({ a: 'b\ufffdc' });
   });
 

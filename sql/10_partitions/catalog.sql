@@ -93,6 +93,14 @@ as $$
   where i.inhparent = p_parent
 $$;
 
+create or replace function partitions.is_referenced(p_table regclass)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (select from pg_constraint as k where k.confrelid = p_table and k.contype = 'f')
+$$;
+
 -- How to write the name of a partition, which is in the schema of its parent, in a statement.
 create or replace function partitions.qualified(p_parent regclass, p_partition text)
   returns text

@@ -3,11 +3,7 @@
 -- `create table … partition of` would lock the parent, and so every insert, until its readers are done.
 
 -- Makes the partition for a span of time that has none, and returns its name.
-create or replace function partitions.add_partition(
-  p_policy partitions.policies,
-  p_span tstzrange,
-  p_attempts int
-)
+create or replace function partitions.add_partition(p_policy partitions.policies, p_span tstzrange)
   returns text
   language plpgsql
   volatile
@@ -25,16 +21,13 @@ begin
       format('A table %s exists that is no partition of %s for this time.', v_table, p_policy.parent),
       'Rename it or drop it; or, if its rows belong there: ' || v_attach);
   end if;
-  perform partitions.execute_patiently(
-    concat_ws('; ',
-      partitions.table_like(p_policy, v_name),
-      format('comment on table %s is %L', v_table, format('Rows of %s from %s to %s (UTC, end excluded).', v_parent,
-        to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
-        to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD'))),
-      v_attach
-    ),
-    p_attempts
-  );
+  perform partitions.execute_patiently(concat_ws('; ',
+    partitions.table_like(p_policy, v_name),
+    format('comment on table %s is %L', v_table, format('Rows of %s from %s to %s (UTC, end excluded).', v_parent,
+      to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
+      to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD'))),
+    v_attach
+  ));
   return v_name;
 end
 $$;
@@ -76,14 +69,14 @@ begin
   end if;
   perform partitions.require_manageable(v_policy.parent);
   perform partitions.execute_patiently(
-    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(v_policy.parent)), 10);
+    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(v_policy.parent)));
   -- What is free of the period; nothing when somebody else has just made the partition.
   select free.span into v_span
   from partitions.period(v_policy.granularity, v_at) as period
   cross join unnest(tstzmultirange(period) - partitions.covered(v_policy.parent)) as free (span)
   where free.span @> v_at;
   if v_span is not null then
-    return partitions.add_partition(v_policy, v_span, 10);
+    return partitions.add_partition(v_policy, v_span);
   end if;
   v_name := partitions.find(v_policy.parent, v_at);
   if v_name is null then

@@ -7,8 +7,13 @@
 --!include 10_partitions/manage.sql
 --!include 10_partitions/table_like.sql
 --!include 10_partitions/create.sql
+--!include 10_partitions/adapt.sql
 --!include 10_partitions/maintain.sql
+--!include 10_partitions/stragglers.sql
 --!include 10_partitions/leave.sql
 --!include 10_partitions/retire.sql
+--!include 10_partitions/retire_concurrently.sql
 --!include 10_partitions/statistics.sql
+--!include 10_partitions/checks.sql
+--!include 10_partitions/doctor.sql
 --!include 10_partitions/policies.sql

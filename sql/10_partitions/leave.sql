@@ -1,53 +1,16 @@
 -- kind: code
--- How a partition leaves: first the rows that refer to it go; then, locked for an instant, the tables.
+-- How tables leave: locked for an instant, a group together or not at all.
 
--- Rows in partitions that stay and refer to the period: the last events of runs that crossed its end.
-create or replace function partitions.delete_stragglers(
-  p_policy partitions.policies,
-  p_action partitions.action
-)
-  returns void
-  language plpgsql
-  volatile
-as $$
-declare
-  v_follower record;
-begin
-  for v_follower in
-    select n.nspname as schema, c.relname as name, p.retire_key, a.attname as key,
-      partitions.bound(p.key_kind, coalesce(staying.since, p_action.lower)) as since
-    from partitions.policies as p
-    join pg_class as c on c.oid = p.parent
-    join pg_namespace as n on n.oid = c.relnamespace
-    join pg_partitioned_table as t on t.partrelid = p.parent
-    join pg_attribute as a on a.attrelid = p.parent and a.attnum = t.partattrs[0]
-    cross join lateral (
-      select max(o.upper) from partitions.of(p.parent) as o where o.upper <= p_action.upper
-    ) as staying (since)
-    where p.retire_with = p_policy.parent
-      and p.retire_key is not null
-  loop
-    execute format('delete from %I.%I where %I >= %L and %I < %L and %I >= %L',
-      v_follower.schema, v_follower.name,
-      v_follower.retire_key, partitions.bound(p_policy.key_kind, p_action.lower),
-      v_follower.retire_key, partitions.bound(p_policy.key_kind, p_action.upper),
-      v_follower.key, v_follower.since);
-  end loop;
-end
-$$;
-
--- The statements that take one partition out. They lock the parent, so they come last and together.
-create or replace function partitions.farewell(p_action partitions.action)
+-- The statements that take a partition out. A plain DROP of an attached one locks less than a detach (nothing of the
+-- tables that it refers to), but is refused where other tables refer to the parent.
+create or replace function partitions.farewell(p_action partitions.action, p_attached boolean)
   returns text
   language sql
   stable
 as $$
   select concat_ws('; ',
-    -- A plain DROP locks less than a detach: nothing of the tables that the partition refers to. But where others
-    -- refer to the parent, it is refused.
     case
-      when p_action.action <> 'drop'
-        or exists (select from pg_constraint as k where k.confrelid = p_action.parent and k.contype = 'f')
+      when p_attached and (p_action.action <> 'drop' or partitions.is_referenced(p_action.parent))
       then format('alter table %s detach partition %s', p_action.parent, name)
     end,
     case when p_action.action = 'drop' then format('drop table %s', name) end,
@@ -62,20 +25,24 @@ as $$
   from partitions.qualified(p_action.parent, p_action.partition) as name
 $$;
 
--- All of the group or nothing of it.
-create or replace function partitions.retire_group(p_group partitions.action[], p_attempts int)
+-- All of the group or nothing of it. Detaching what others refer to makes PostgreSQL look for rows that still do: with
+-- these settings by merging two indexes, which ends early, never by reading the whole log.
+create or replace function partitions.retire_group(p_group partitions.action[])
   returns partitions.action[]
   language plpgsql
   volatile
+  set enable_hashjoin = off
+  set enable_seqscan = off
 as $$
 declare
   v_statements constant text := (
-    select string_agg(partitions.farewell(p_group[i]), '; ' order by i) from generate_subscripts(p_group, 1) as i
+    select string_agg(partitions.farewell(p_group[i], true), '; ' order by i)
+    from generate_subscripts(p_group, 1) as i
   );
   v_error text;
 begin
   begin
-    perform partitions.execute_patiently(v_statements, p_attempts);
+    perform partitions.execute_patiently(v_statements);
   exception
     when others then v_error := sqlerrm;
   end;
@@ -83,5 +50,48 @@ begin
     select (g.parent, g.partition, g.action, g.lower, g.upper, v_error is null, v_error)::partitions.action
     from unnest(p_group) as g
   );
+end
+$$;
+
+-- Sees off what was, or was being, detached concurrently. What is still attached is decided anew.
+create or replace function partitions.finish_departures(p_parent regclass)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_departure record;
+  v_action partitions.action;
+begin
+  return query select t.* from partitions.take_turn(array[p_parent]) as t;
+  if found then
+    return;
+  end if;
+  for v_departure in
+    select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_leaving,
+      case
+        when i.inhdetachpending then format('alter table %s detach partition %s finalize', d.parent, d.partition)
+      end as first
+    from partitions.departures as d
+    left join pg_class as c on c.oid = d.partition
+    left join pg_inherits as i on i.inhrelid = d.partition
+    where d.parent = p_parent
+    order by d.lower
+  loop
+    if v_departure.is_leaving then
+      v_action := (p_parent, v_departure.name, v_departure.action, v_departure.lower, v_departure.upper, true, null);
+      begin
+        perform partitions.execute_patiently(
+          concat_ws('; ', v_departure.first, partitions.farewell(v_action, false)));
+      exception
+        when others then
+          v_action.done := false;
+          v_action.detail := sqlerrm;
+      end;
+      return next v_action;
+      continue when not v_action.done;
+    end if;
+    delete from partitions.departures as d where d.partition = v_departure.partition;
+  end loop;
 end
 $$;

@@ -29,8 +29,6 @@ create or replace function partitions.maintain(
 as $$
 declare
   v_policy partitions.policies;
-  v_action partitions.action;
-  v_attempts int := 10;
 begin
   -- A standby gets its partitions from the primary.
   if pg_is_in_recovery() then
@@ -48,13 +46,7 @@ begin
         or not m.covered @> partitions.wanted(p))
     order by p.parent::text
   loop
-    for v_action in
-      select m.* from partitions.maintain_table(v_policy, maintain.dry_run, v_attempts) as m
-    loop
-      return next v_action;
-      -- From the first success on, others wait for the locks of this transaction: no second attempt then.
-      v_attempts := case when v_action.done then 1 else v_attempts end;
-    end loop;
+    return query select m.* from partitions.maintain_table(v_policy, maintain.dry_run) as m;
   end loop;
 end
 $$;
@@ -62,30 +54,31 @@ comment on function partitions.maintain(regclass, boolean) is
   'Makes sure that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, and finishes interrupted detaches. One row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
 
 -- One table: finishes interrupted detaches, then fills what is wanted and missing.
-create or replace function partitions.maintain_table(
-  p_policy partitions.policies,
-  p_dry_run boolean,
-  p_attempts int
-)
+create or replace function partitions.maintain_table(p_policy partitions.policies, p_dry_run boolean)
   returns setof partitions.action
   language plpgsql
   volatile
 as $$
 declare
-  v_wanted constant tstzrange := partitions.wanted(p_policy);
-  v_attempts int := p_attempts;
+  v_policy partitions.policies := p_policy;
+  v_wanted tstzrange;
   v_failure text;
   v_action partitions.action;
 begin
-  if not pg_try_advisory_xact_lock(partitions.lock_key(p_policy.parent)) then
-    return next partitions.busy(p_policy.parent);
+  return query select t.* from partitions.take_turn(array[p_policy.parent]) as t;
+  if found then
     return;
   end if;
-  for v_action in select p.* from partitions.plan_maintenance(p_policy, v_wanted) as p loop
+  v_action := partitions.adapt(v_policy, p_dry_run);
+  if v_action.action is not null then
+    return next v_action;
+    select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
+  end if;
+  v_wanted := partitions.wanted(v_policy);
+  for v_action in select p.* from partitions.plan_maintenance(v_policy, v_wanted) as p loop
     if not p_dry_run then
-      v_action := partitions.perform_action(p_policy, v_action, v_attempts);
+      v_action := partitions.perform_action(v_policy, v_action);
       v_failure := coalesce(v_failure, v_action.detail);
-      v_attempts := case when v_action.done then 1 else v_attempts end;
     end if;
     return next v_action;
   end loop;
@@ -93,14 +86,6 @@ begin
     perform partitions.remember(p_policy.parent, v_wanted, v_failure);
   end if;
 end
-$$;
-
-create or replace function partitions.busy(p_parent regclass)
-  returns partitions.action
-  language sql
-  immutable
-as $$
-  select (p_parent, null, 'skip', null, null, false, 'Another session is at it.')::partitions.action
 $$;
 
 create or replace function partitions.plan_maintenance(p_policy partitions.policies, p_wanted tstzrange)
@@ -131,8 +116,7 @@ $$;
 -- Does one action; what goes wrong becomes its detail.
 create or replace function partitions.perform_action(
   p_policy partitions.policies,
-  p_action partitions.action,
-  p_attempts int
+  p_action partitions.action
 )
   returns partitions.action
   language plpgsql
@@ -142,14 +126,11 @@ declare
   v_action partitions.action := p_action;
 begin
   if v_action.action = 'create' then
-    perform partitions.add_partition(p_policy, tstzrange(v_action.lower, v_action.upper), p_attempts);
+    perform partitions.add_partition(p_policy, tstzrange(v_action.lower, v_action.upper));
     v_action.done := true;
   elsif v_action.action = 'finish detach' then
-    perform partitions.execute_patiently(
-      format('alter table %s detach partition %s finalize',
-        p_policy.parent, partitions.qualified(p_policy.parent, v_action.partition)),
-      p_attempts
-    );
+    perform partitions.execute_patiently(format('alter table %s detach partition %s finalize',
+      p_policy.parent, partitions.qualified(p_policy.parent, v_action.partition)));
     v_action.done := true;
   end if;
   return v_action;

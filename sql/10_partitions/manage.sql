@@ -86,7 +86,8 @@ create or replace function partitions.manage(
   retire_with regclass default null,
   retire_key text default null,
   guard text default null,
-  storage jsonb default '{}'
+  storage jsonb default '{}',
+  adaptive boolean default false
 )
   returns partitions.policies
   language plpgsql
@@ -99,10 +100,12 @@ declare
 begin
   perform partitions.require_manageable(manage.parent);
   insert into partitions.policies
-    (parent, key_kind, granularity, premake, behind, retention, on_retire, retire_with, retire_key, guard, storage)
+    (parent, key_kind, granularity, premake, behind, retention, on_retire, retire_with, retire_key, guard, storage,
+     adaptive)
   values (
     manage.parent, partitions.key_kind(manage.parent), manage.granularity, manage.premake, manage.behind,
-    manage.retention, manage.on_retire, manage.retire_with, manage.retire_key, manage.guard, manage.storage
+    manage.retention, manage.on_retire, manage.retire_with, manage.retire_key, manage.guard, manage.storage,
+    manage.adaptive
   )
   on conflict on constraint policies_pkey do update
   set key_kind = excluded.key_kind,
@@ -114,14 +117,15 @@ begin
     retire_with = excluded.retire_with,
     retire_key = excluded.retire_key,
     guard = excluded.guard,
-    storage = excluded.storage
+    storage = excluded.storage,
+    adaptive = excluded.adaptive
   returning * into v_policy;
   return v_policy;
 end
 $$;
-comment on function partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb) is
+comment on function partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb, boolean) is
   'Puts a table that is partitioned by RANGE of a timestamptz, date or UUIDv7 under management, or changes how it is managed. Creates nothing: maintain() does. Errors: NOT_FOUND, INVALID_ARGUMENT, FORBIDDEN (not ours). Example: select partitions.manage(''public.readings'', ''week'', premake => 4, retention => ''1 year'')';
 
 grant execute on function
-  partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb)
+  partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb, boolean)
   to flowgres_dba;

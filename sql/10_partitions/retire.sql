@@ -19,22 +19,8 @@ begin
   if pg_is_in_recovery() then
     return;
   end if;
-  if retire.parent is not null then
-    perform partitions.require_policy(retire.parent);
-  elsif retire.older_than is not null then
-    perform private.raise_error('INVALID_ARGUMENT', 'An age is given, but no table.', 'Name the table that it is for.');
-  end if;
-  if retire.older_than < interval '1 day' or retire.older_than > interval '1000 years' then
-    perform private.raise_error('INVALID_ARGUMENT',
-      format('Partitions cannot leave at the age of %s.', retire.older_than),
-      'Give an interval between one day and 1000 years.');
-  end if;
-  for v_policy in
-    select p.*
-    from partitions.policies as p
-    where coalesce(p.parent = retire.parent, p.retention is not null)
-    order by p.retire_with is not null, p.parent::text
-  loop
+  perform partitions.require_age(retire.parent, retire.older_than);
+  for v_policy in select p.* from partitions.retiring_policies(retire.parent) as p loop
     return query
       select r.*
       from partitions.retire_table(
@@ -50,6 +36,36 @@ $$;
 comment on function partitions.retire(regclass, interval, boolean) is
   'Lets partitions leave whose upper bound is older than the policy''s retention, or than older_than: they are dropped, or kept detached in schema partitions, as the policy says; partitions of tables that retire with this one leave with them. The last partition always stays, and so does a period that a guard holds back: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
 
+create or replace function partitions.require_age(p_parent regclass, p_age interval)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_parent is not null then
+    perform partitions.require_policy(p_parent);
+  elsif p_age is not null then
+    perform private.raise_error('INVALID_ARGUMENT', 'An age is given, but no table.', 'Name the table that it is for.');
+  end if;
+  if p_age < interval '1 day' or p_age > interval '1000 years' then
+    perform private.raise_error('INVALID_ARGUMENT', format('Partitions cannot leave at the age of %s.', p_age),
+      'Give an interval between one day and 1000 years.');
+  end if;
+end
+$$;
+
+-- Whose turn it is: what others leave with comes first, and takes them along.
+create or replace function partitions.retiring_policies(p_parent regclass)
+  returns setof partitions.policies
+  language sql
+  stable
+as $$
+  select p.*
+  from partitions.policies as p
+  where coalesce(p.parent = p_parent, p.retention is not null)
+  order by p.retire_with is not null, p.parent::text
+$$;
+
 create or replace function partitions.retire_table(
   p_policy partitions.policies,
   p_before timestamptz,
@@ -64,17 +80,23 @@ declare
   v_ready partitions.action[] := '{}';
   v_group partitions.action[];
   v_action partitions.action;
-  v_attempts int := 10;
 begin
-  if not pg_try_advisory_xact_lock(partitions.lock_key(p_policy.parent)) then
-    return next partitions.busy(p_policy.parent);
+  return query
+    select t.*
+    from partitions.take_turn(array(
+      select p.parent from partitions.policies as p where p_policy.parent in (p.parent, p.retire_with)
+    )) as t;
+  if found then
     return;
   end if;
-  for v_action in
-    select l.*
-    from partitions.leaving(p_policy, '-infinity', p_before) as l
-    where p_leader is null or not partitions.leaves_with(p_policy, p_leader, l)
-  loop
+  if p_leader is null and not p_dry_run then
+    return query
+      select d.*
+      from partitions.policies as p
+      cross join lateral partitions.finish_departures(p.parent) as d
+      where p_policy.parent in (p.parent, p.retire_with);
+  end if;
+  for v_action in select l.* from partitions.leaders(p_policy, p_before, p_leader) as l loop
     v_group := partitions.period_group(p_policy, v_action);
     if p_dry_run or v_group[1].action = 'keep' then
       return query select g.* from unnest(v_group) as g;
@@ -84,12 +106,11 @@ begin
   end loop;
   -- All rows are deleted before the first table is locked.
   foreach v_action in array v_ready loop
-    perform partitions.delete_stragglers(p_policy, v_action);
+    perform partitions.delete_stragglers(v_action);
   end loop;
   foreach v_action in array v_ready loop
-    v_group := partitions.retire_group(partitions.period_group(p_policy, v_action), v_attempts);
-    v_attempts := case when v_group[1].done then 1 else v_attempts end;
-    return query select g.* from unnest(v_group) as g;
+    return query
+      select g.* from unnest(partitions.retire_group(partitions.period_group(p_policy, v_action))) as g;
   end loop;
 end
 $$;
@@ -171,6 +192,22 @@ as $$
   )
 $$;
 
+-- The partitions of a table that leave, each with its group.
+create or replace function partitions.leaders(
+  p_policy partitions.policies,
+  p_before timestamptz,
+  p_leader regclass
+)
+  returns setof partitions.action
+  language sql
+  volatile
+as $$
+  select l.*
+  from partitions.leaving(p_policy, '-infinity', p_before) as l
+  where p_leader is null
+    or not partitions.leaves_with(p_policy, p_leader, l)
+$$;
+
 -- The partition and those that leave with it, in the order of leaving. If one must stay, all do.
 create or replace function partitions.period_group(
   p_policy partitions.policies,
@@ -189,7 +226,14 @@ declare
     order by p.parent::text, f.lower
   ) || p_action;
   v_reason constant text := (
-    select format('%s: %s', g.partition, g.detail) from unnest(v_group) as g where g.action = 'keep' limit 1
+    select format('%s: %s', g.partition, g.detail) from unnest(v_group) as g where g.action = 'keep'
+    union all
+    select format('%s is still on its way out.', d.name)
+    from partitions.departures as d
+    join partitions.policies as p on p.parent = d.parent and p.retire_with = p_policy.parent
+    where d.upper > p_action.lower
+      and d.upper <= p_action.upper
+    limit 1
   );
 begin
   if v_reason is null then

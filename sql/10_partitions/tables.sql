@@ -14,6 +14,7 @@ create table partitions.policies (
   retire_key text,
   guard text,
   storage jsonb not null default '{}',
+  adaptive boolean not null default false,
   warn_bytes bigint not null default 107374182400,
   critical_bytes bigint not null default 214748364800,
   constraint policies_pkey primary key (parent),
@@ -53,6 +54,8 @@ comment on column partitions.policies.guard is
   'Function (from timestamptz, to timestamptz) returning text that is asked before a period leaves: a text is the reason why it must stay. Looked up when needed, so it may belong to a later layer.';
 comment on column partitions.policies.storage is
   'Storage parameters of new partitions, such as {"autovacuum_vacuum_insert_scale_factor": 0.05}; a partitioned table has none of its own.';
+comment on column partitions.policies.adaptive is
+  'Whether maintenance chooses a shorter granularity by itself when partitions would grow beyond warn_bytes.';
 comment on column partitions.policies.warn_bytes is 'Size of one partition, with indexes, at which the doctor warns.';
 comment on column partitions.policies.critical_bytes is 'Size of one partition, with indexes, that the doctor calls critical.';
 
@@ -80,6 +83,31 @@ comment on column partitions.maintenance.failures is 'How many maintenances in a
 comment on column partitions.maintenance.failed_at is 'When the last of them was.';
 comment on column partitions.maintenance.error is 'What its first failure said.';
 
+create table partitions.departures (
+  partition regclass not null,
+  parent regclass not null,
+  name text not null,
+  lower timestamptz not null,
+  upper timestamptz not null,
+  action text not null,
+  since timestamptz not null,
+  constraint departures_pkey primary key (partition),
+  constraint departures_parent_fkey
+    foreign key (parent) references partitions.policies (parent) on delete cascade
+);
+alter table partitions.departures enable row level security;
+create index departures_parent_idx on partitions.departures (parent);
+
+comment on table partitions.departures is
+  'Partitions that are being detached concurrently, statement by statement. Whatever interrupts it, the next retire() finishes it.';
+comment on column partitions.departures.partition is 'The partition.';
+comment on column partitions.departures.parent is 'The table that it leaves.';
+comment on column partitions.departures.name is 'Its name.';
+comment on column partitions.departures.lower is 'Its lower bound.';
+comment on column partitions.departures.upper is 'Its upper bound, excluded.';
+comment on column partitions.departures.action is 'What is to happen to it: drop or detach.';
+comment on column partitions.departures.since is 'When it was decided.';
+
 create type partitions.action as (
   parent regclass,
   partition text,
@@ -91,3 +119,12 @@ create type partitions.action as (
 );
 comment on type partitions.action is
   'One row per thing that maintain() or retire() did (done), would do (dry run) or could not do (detail says why).';
+
+create type partitions.finding as (
+  parent regclass,
+  "check" text,
+  severity text,
+  detail text,
+  fix text
+);
+comment on type partitions.finding is 'One row per thing that the doctor found: info, warning or critical, and the SQL that puts it right.';

@@ -51,10 +51,13 @@ as $$
       (select string_agg(k.name, ', ') from engine.filter_parameters() as k)
     )
     when jsonb_array_length(p_arguments) not between f.required and cardinality(f.parameters) then format(
-      '%s takes %s arguments (%s)', p_name,
-      case when f.required = cardinality(f.parameters) then f.required::text
-        else format('%s to %s', f.required, cardinality(f.parameters)) end,
-      array_to_string(f.parameters, ', ')
+      '%s is written %1$s%s', p_name,
+      (
+        select format('(%s)', string_agg(
+          p.parameter || case when p.place > f.required then '?' else '' end, ', ' order by p.place
+        ))
+        from unnest(f.parameters) with ordinality as p (parameter, place)
+      )
     )
     else (
       select min(format('%s: %s', p_name, engine.argument_problem(a.argument -> 'value', f.parameters[a.place])))

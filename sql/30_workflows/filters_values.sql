@@ -35,13 +35,16 @@ create or replace function engine.filter_extreme(p_value jsonb, p_last boolean)
   parallel safe
 as $$
   select case
-    when bool_and(jsonb_typeof(i.item) = 'number') then
-      to_jsonb(case when p_last then max((i.item #>> '{}')::numeric) else min((i.item #>> '{}')::numeric) end)
-    when bool_and(jsonb_typeof(i.item) = 'string') then
-      to_jsonb(case when p_last then max(i.item #>> '{}' collate "C") else min(i.item #>> '{}' collate "C") end)
     when count(*) = 0 then 'null'
+    when count(i.number) = count(*) then to_jsonb(case when p_last then max(i.number) else min(i.number) end)
+    when count(i.text) = count(*) then to_jsonb(case when p_last then max(i.text) else min(i.text) end)
   end
-  from jsonb_array_elements(engine.list_of(p_value)) as i (item)
+  from (
+    select
+      case when jsonb_typeof(e.item) = 'number' then (e.item #>> '{}')::numeric end as number,
+      case when jsonb_typeof(e.item) = 'string' then (e.item #>> '{}') collate "C" end as text
+    from jsonb_array_elements(engine.list_of(p_value)) as e (item)
+  ) as i
 $$;
 
 create or replace function engine.filter_sum(p_value jsonb)

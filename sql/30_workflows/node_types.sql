@@ -4,7 +4,7 @@
 --   predicate  a bare path that is true or false
 --   each       such a path for each item of the property `items` beside it
 --   path       a bare path that gives a value
---   static     never an expression
+--   static     itself never an expression; what is in a list or an object may be
 -- Everywhere else a text may hold expressions between {{ and }}, except in triggers, which have nothing to read.
 
 insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
@@ -35,12 +35,14 @@ values
   ('set', 1, 'pure', 'Assigns, renames, picks and omits the keys of an object.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
-      "pick": {"type": "array", "items": {"type": "string"}},
-      "omit": {"type": "array", "items": {"type": "string"}},
-      "rename": {"type": "object", "additionalProperties": {"type": "string", "format": "static"}},
-      "assign": {"type": "object"},
+      "pick": {"type": "array", "format": "static", "items": {"type": "string", "format": "static"}},
+      "omit": {"type": "array", "format": "static", "items": {"type": "string", "format": "static"}},
+      "rename": {
+        "type": "object", "format": "static", "additionalProperties": {"type": "string", "format": "static"}
+      },
+      "assign": {"type": "object", "format": "static"},
       "types": {
-        "type": "object",
+        "type": "object", "format": "static",
         "additionalProperties": {"enum": ["text", "number", "integer", "boolean", "json"], "format": "static"}
       }
     }
@@ -56,9 +58,9 @@ values
     "properties": {
       "value": {},
       "rules": {
-        "type": "array", "minItems": 1, "maxItems": 100,
+        "type": "array", "format": "static", "minItems": 1, "maxItems": 100,
         "items": {
-          "type": "object", "additionalProperties": false,
+          "type": "object", "format": "static", "additionalProperties": false,
           "properties": {
             "when": {"type": ["string", "boolean"], "format": "predicate"},
             "equals": {},

@@ -188,12 +188,12 @@ create or replace function engine.path_text(p_pieces text[], p_variables boolean
   language sql
   immutable
 as $$
-  select string_agg(
+  select ltrim(string_agg(
     case when p_variables
       then regexp_replace(p.piece, e'\x01(.*)$', '$"\1"')
       else regexp_replace(p.piece, e'\x01.*$', '$')
     end,
     '' order by p.place
-  )
+  ))
   from unnest(p_pieces) with ordinality as p (piece, place)
 $$;

@@ -12,7 +12,7 @@ as $$
   from jsonb_each(coalesce(p_schema -> 'properties', '{}')) as p
 $$;
 
--- Every text in a value, where it is, and the format that the schema gives it.
+-- Every text in a value that may hold an expression: where it is, and the format that the schema gives it.
 create or replace function engine.texts_in(p_value jsonb, p_schema jsonb)
   returns table (place text[], content text, format text)
   language sql
@@ -36,6 +36,7 @@ as $$
   select w.place, w.value #>> '{}', w.schema ->> 'format'
   from walk as w
   where jsonb_typeof(w.value) = 'string'
+    and (w.schema ? 'format' or strpos(w.value #>> '{}', '{{') > 0)
 $$;
 
 -- The parts of a text of that format: none when it holds no expression.

@@ -2,6 +2,20 @@
 -- What the built-in pure nodes do with their resolved properties. Each is a function of its arguments; an error
 -- raised here is a failure of the node.
 
+-- Null when the text is no JSON.
+create or replace function engine.parse_json(p_text text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  return p_text::jsonb;
+exception
+  when data_exception or program_limit_exceeded then
+    return null;
+end
+$$;
+
 -- A value in the type that `set` was told; SQL null when it cannot be had.
 create or replace function engine.convert(p_value jsonb, p_type text)
   returns jsonb
@@ -23,7 +37,10 @@ begin
       when lower(p_value #>> '{}') in ('true', 'yes', 'on', '1') then 'true'
       when lower(p_value #>> '{}') in ('false', 'no', 'off', '0') then 'false'
     end
-    when 'json' then case when jsonb_typeof(p_value) = 'string' then (p_value #>> '{}')::jsonb else p_value end
+    when 'json' then case
+      when jsonb_typeof(p_value) = 'string' then engine.parse_json(p_value #>> '{}')
+      else p_value
+    end
   end;
 end
 $$;
@@ -122,6 +139,32 @@ begin
       else p_properties -> 'when' = 'true'
     end
   );
+end
+$$;
+
+-- The engine takes the answer from the properties; here it is made sure that it is one.
+create or replace function engine.run_respond(p_properties jsonb, p_prev jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_properties ? 'status' and coalesce(p_properties ->> 'status', '') !~ '^[2-5]\d\d$' then
+    perform engine.node_failed('INVALID_RESPONSE', format(
+      'status is not a number from 200 to 599: %s', left((p_properties -> 'status')::text, 100)
+    ));
+  elsif p_properties ? 'headers' and (
+    jsonb_typeof(p_properties -> 'headers') <> 'object'
+    or jsonb_path_exists(p_properties, '$.headers.* ? (@.type() == "object" || @.type() == "array")')
+    or jsonb_path_exists(p_properties, '$.headers.* ? (@ like_regex "[\\x00-\\x08\\x0a-\\x1f\\x7f]")')
+    or exists (
+      select from jsonb_object_keys(p_properties -> 'headers') as k (key)
+      where k.key !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
+    )
+  ) then
+    perform engine.node_failed('INVALID_RESPONSE', 'headers are texts, without line breaks, by name');
+  end if;
+  return p_prev;
 end
 $$;
 

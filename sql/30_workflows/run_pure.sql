@@ -23,7 +23,7 @@ begin
     when 'if@1' then
       row(case when p_properties -> 'when' = 'true' then 'true' else 'false' end, p_prev)::engine.outcome
     when 'noOp@1' then row('main', p_prev)::engine.outcome
-    when 'respondToWebhook@1' then row('main', p_prev)::engine.outcome
+    when 'respondToWebhook@1' then row('main', engine.run_respond(p_properties, p_prev))::engine.outcome
     when 'transform@1' then
       row('main', coalesce(p_properties -> 'template', p_properties -> 'path'))::engine.outcome
     when 'switch@1' then row(engine.switch_port(p_properties), p_prev)::engine.outcome

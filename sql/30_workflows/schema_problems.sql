@@ -149,7 +149,11 @@ begin
     loop
       return next engine.problem(p_place, p_code, format('%s is missing', v_child.key));
     end loop;
-    for v_child in select e.key, e.value from jsonb_each(p_value) as e loop
+    for v_child in
+      select e.key, e.value, engine.child_schema(p_schema, e.key) as schema
+      from jsonb_each(p_value) as e
+      where p_schema -> 'additionalProperties' = 'false' or engine.child_schema(p_schema, e.key) <> '{}'
+    loop
       if p_schema -> 'additionalProperties' = 'false'
         and not coalesce(p_schema -> 'properties' ? v_child.key, false)
       then
@@ -159,7 +163,7 @@ begin
         ));
       else
         return query select * from engine.schema_problems(
-          v_child.value, engine.child_schema(p_schema, v_child.key), p_place || v_child.key, p_expressions, p_code
+          v_child.value, v_child.schema, p_place || v_child.key, p_expressions, p_code
         );
       end if;
     end loop;

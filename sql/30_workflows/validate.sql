@@ -10,6 +10,8 @@ as $$
   select case
     when octet_length(p_definition::text) > 1048576
       then engine.problem('{}', 'TOO_LARGE', 'a definition has at most 1 MiB')
+    when (octet_length(p_definition::text) - octet_length(replace(p_definition::text, '{{', ''))) / 2 > 5000
+      then engine.problem('{}', 'TOO_LARGE', 'a definition has at most 5,000 expressions')
     when jsonb_path_exists(p_definition, 'strict $.**{65}')
       then engine.problem('{}', 'TOO_DEEP', 'a definition is at most 64 levels deep')
   end

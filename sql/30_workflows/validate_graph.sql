@@ -1,22 +1,6 @@
 -- kind: code
 -- What is wrong with the graph of a definition whose shape is right.
 
--- The ports and inputs of a node by its id; no row when the id or the type is unknown.
-create or replace function engine.plugs(p_definition jsonb, p_id text)
-  returns table (kind text, ports text[], inputs text[])
-  language sql
-  stable
-as $$
-  select t.kind, engine.node_ports(
-    t, coalesce(n.node -> 'properties', '{}'),
-    coalesce(n.node ->> 'onError', p_definition -> 'settings' ->> 'errorHandling')
-  ), t.inputs
-  from jsonb_array_elements(p_definition -> 'nodes') as n (node)
-  cross join lateral engine.node_type(n.node ->> 'type') as t
-  where n.node ->> 'id' = p_id and t.name is not null
-  limit 1
-$$;
-
 -- Connections that lead from or to nothing, or twice the same way.
 create or replace function engine.connection_problems(p_definition jsonb)
   returns setof public.workflow_problem
@@ -24,9 +8,18 @@ create or replace function engine.connection_problems(p_definition jsonb)
   stable
 as $$
   with plug as (
-    select i.id, p.kind, p.ports, p.inputs
-    from (select distinct n.node ->> 'id' from jsonb_array_elements(p_definition -> 'nodes') as n (node)) as i (id)
-    left join lateral engine.plugs(p_definition, i.id) as p on true
+    select distinct on (n.node ->> 'id')
+      n.node ->> 'id' as id,
+      t.kind,
+      t.inputs,
+      case when t.name is not null then engine.node_ports(
+        t,
+        coalesce(n.node -> 'properties', '{}'),
+        coalesce(n.node ->> 'onError', p_definition -> 'settings' ->> 'errorHandling')
+      ) end as ports
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+    cross join lateral engine.node_type(n.node ->> 'type') as t
+    order by n.node ->> 'id', n.place
   ),
   connection as (
     select
@@ -88,7 +81,7 @@ as $$
       m.method #>> '{}'
     from found as f
     cross join lateral jsonb_path_query(coalesce(f.properties -> 'method', '"POST"'), 'lax $[*]') as m (method)
-    where f.name = 'webhookTrigger'
+    where f.name = 'webhookTrigger' and f.properties ? 'path'
   )
   select p.*
   from (select min(f.number) as first_trigger from found as f) as f

@@ -1,36 +1,47 @@
 -- kind: code
 -- What is wrong with single nodes. p_index is the 0-based place in `nodes`.
 
--- What PostgreSQL could not store or JavaScript would misread, wherever it is.
+-- What JavaScript would misread, wherever it is. Walking is slow, so it is first made sure that there is something
+-- to find.
 create or replace function engine.key_problems(p_definition jsonb)
   returns setof public.workflow_problem
-  language sql
+  language plpgsql
   immutable
 as $$
-  with recursive walk as (
-    select '{}'::text[] as place, p_definition as value
-    union all
-    select w.place || c.key, c.value
+begin
+  if p_definition::text !~ '"(__proto__|constructor|prototype)": '
+    and not jsonb_path_exists(p_definition, '$.** ? (@ > 1e308 || @ < -1e308)', '{}', true)
+  then
+    return;
+  end if;
+  return query
+    with recursive walk as (
+      select '{}'::text[] as place, p_definition as value
+      union all
+      select w.place || c.key, c.value
+      from walk as w
+      cross join lateral (
+        select e.key, e.value
+        from jsonb_each(case when jsonb_typeof(w.value) = 'object' then w.value else '{}' end) as e
+        union all
+        select (e.place - 1)::text, e.value
+        from jsonb_array_elements(case when jsonb_typeof(w.value) = 'array' then w.value else '[]' end)
+          with ordinality as e (value, place)
+      ) as c
+    )
+    select p.*
     from walk as w
     cross join lateral (
-      select e.key, e.value
-      from jsonb_each(case when jsonb_typeof(w.value) = 'object' then w.value else '{}' end) as e
-      union all
-      select (e.place - 1)::text, e.value
-      from jsonb_array_elements(case when jsonb_typeof(w.value) = 'array' then w.value else '[]' end)
-        with ordinality as e (value, place)
-    ) as c
-  )
-  select p.*
-  from walk as w
-  cross join lateral engine.problem(
-    w.place,
-    case when jsonb_typeof(w.value) = 'number' then 'NUMBER_OUT_OF_RANGE' else 'RESERVED_KEY' end,
-    case when jsonb_typeof(w.value) = 'number' then 'a number has at most 308 digits'
-      else 'this key has a meaning in JavaScript and cannot be used' end
-  ) as p
-  where w.place[cardinality(w.place)] in ('__proto__', 'constructor', 'prototype')
-    or (jsonb_typeof(w.value) = 'number' and abs((w.value #>> '{}')::numeric) > 1e308)
+      values
+        ('RESERVED_KEY', 'this key has a meaning in JavaScript and cannot be used',
+          w.place[cardinality(w.place)] in ('__proto__', 'constructor', 'prototype')),
+        ('NUMBER_OUT_OF_RANGE', 'a number lies between -1e308 and 1e308',
+          jsonb_typeof(w.value) = 'number' and abs((w.value #>> '{}')::numeric) > 1e308)
+    ) as found (code, message, is_so)
+    cross join lateral engine.problem(w.place, found.code, found.message) as p
+    where found.is_so
+    limit 100;
+end
 $$;
 
 -- The second and later nodes of one id; Order and order are one id.
@@ -126,7 +137,7 @@ create or replace function engine.path_problem(p_path text)
 as $$
   select case
     when cardinality(s.segments) > 16 then 'a path has at most 16 segments'
-    when exists (
+    when cardinality(s.segments) = 0 or exists (
       select from unnest(s.segments) as t (segment)
       where t.segment !~ '^(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+)$' or t.segment in ('.', '..')
     ) then format(

@@ -1,9 +1,9 @@
 -- kind: code
 -- The log of one run, read from the few partitions that can hold it.
 
--- Nothing of a run happened before the time in its id or after its end; a day of margin forgives a clock. The bounds are
--- variables and the plan is made for their values, so that it locks those partitions only: of 120 partitions one or
--- two, 20 locks instead of 600. Most runs end within a day: then their last event says so, and the run is not looked up.
+-- Nothing of a run happened before the time in its id or after its end; a day of margin forgives a clock. The bounds
+-- are variables and the plan is made for their values, so it locks one or two partitions of 120, not all. Most runs end
+-- within a day: then their last event says so, and the run is not looked up.
 create or replace function public.get_workflow_run_events(
   run_id uuid,
   start_time timestamptz default null,
@@ -41,7 +41,10 @@ begin
   end if;
 
   v_from := greatest(v_start + interval '1 day', start_time);
-  select coalesce(r.finished_at + interval '1 day', 'infinity') into v_to from public.workflow_runs as r where r.id = v_run;
+  select coalesce(r.finished_at + interval '1 day', 'infinity')
+  into v_to
+  from public.workflow_runs as r
+  where r.id = v_run;
   v_to := least(v_to, v_end);
   if v_to > v_from then
     return query

@@ -65,6 +65,10 @@ begin
   loop
     begin
       while v_place <= cardinality(p_nodes) loop
+        if v_states[v_place] in (1, 2) then
+          v_place := v_place + 1;
+          continue;
+        end if;
         v_node := p_nodes[v_place];
         v_live := v_node.id = v_trigger;
         v_settled := true;
@@ -85,10 +89,7 @@ begin
         end loop;
 
         v_outcome := null;
-        if v_states[v_place] in (1, 2) then
-          null; -- it has had its turn
-
-        elsif not v_settled or v_node.id = any (p_open)
+        if not v_settled or v_node.id = any (p_open)
           or (v_states[v_place] = 3 and v_node.id <> all (p_due))
         then
           v_open := true;
@@ -231,7 +232,7 @@ begin
   if not v_open then
     v_entries := v_entries || row(
       v_seq + 1, v_ts + interval '1 microsecond', 'run.succeeded',
-      jsonb_build_object('output', engine.output_of_run(p_ids, v_states, v_outputs, v_fed))
+      jsonb_build_object('output', engine.output_of_run(p_nodes, v_fold.states, v_states, v_ports, v_outputs, v_fed))
     )::engine.log_entry;
   end if;
   v_result.entries := v_entries;

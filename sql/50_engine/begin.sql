@@ -57,6 +57,7 @@ declare
   v_nodes constant text[] := array(select r ->> 'node' from jsonb_array_elements(p_requests) as r);
   v_loaded engine.loaded_run;
   v_plan engine.plans;
+  v_places int[];
   v_place int;
   v_step engine.open_steps;
   v_move engine.move;
@@ -64,8 +65,11 @@ declare
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
-    v_plan := engine.plan_of(v_loaded.run, v_plan);
-    foreach v_place in array array_positions(v_ids, run_id) loop
+    if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
+      v_plan := engine.plan_of(v_loaded.run);
+    end if;
+    v_places := array_positions(v_ids, run_id);
+    foreach v_place in array v_places loop
       index := v_place - 1;
       task := null;
       v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
@@ -73,7 +77,9 @@ begin
       if engine.is_due(v_loaded.run, v_step, v_now) then
         v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
         v_moves := v_moves || v_move;
-        v_loaded := engine.after_move(v_loaded, v_move);
+        if v_place < v_places[cardinality(v_places)] then
+          v_loaded := engine.after_move(v_loaded, v_move);
+        end if;
         task := v_move.task;
         if task is not null then
           outcome := 'begun';

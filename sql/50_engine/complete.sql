@@ -125,6 +125,7 @@ declare
   v_ids uuid[] := array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_results) as r);
   v_loaded engine.loaded_run;
   v_plan engine.plans;
+  v_places int[];
   v_place int;
   v_step engine.open_steps;
   v_move engine.move;
@@ -132,10 +133,14 @@ declare
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
-    v_plan := engine.plan_of(v_loaded.run, v_plan);
-    foreach v_place in array array_positions(v_ids, run_id) loop
+    if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
+      v_plan := engine.plan_of(v_loaded.run);
+    end if;
+    v_places := array_positions(v_ids, run_id);
+    foreach v_place in array v_places loop
       index := v_place - 1;
       outcome := 'stale';
+      status := (v_loaded.run).status;
       next := null;
       v_step := engine.step_of(v_loaded.steps, v_results[v_place] ->> 'node');
       if v_step.state = 'running' and v_step.attempt = (v_results[v_place] -> 'attempt')::int
@@ -144,10 +149,12 @@ begin
         outcome := 'recorded';
         v_move := engine.take_result(v_loaded, v_plan, v_step, v_results[v_place], p_worker, v_now);
         v_moves := v_moves || v_move;
-        v_loaded := engine.after_move(v_loaded, v_move);
         next := v_move.task;
+        status := (v_move.run).status;
+        if v_place < v_places[cardinality(v_places)] then
+          v_loaded := engine.after_move(v_loaded, v_move);
+        end if;
       end if;
-      status := (v_loaded.run).status;
       return next;
     end loop;
     v_ids := array_replace(v_ids, run_id, null);

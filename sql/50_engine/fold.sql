@@ -67,27 +67,43 @@ end
 $$;
 
 -- The output of the one leaf that ran, or an object with those of several. A leaf has no live outgoing connection.
+-- p_fed: the nodes that are known to have one; the nodes settled before, by p_before, have not been looked at.
 create or replace function engine.output_of_run(
-  p_ids text[],
+  p_nodes engine.plan_node[],
+  p_before int[],
   p_states int[],
+  p_ports text[],
   p_outputs jsonb[],
   p_fed boolean[]
 )
   returns jsonb
   language plpgsql
   immutable
-  parallel safe
 as $$
 declare
+  v_node engine.plan_node;
+  v_source int;
   v_count int := 0;
   v_single jsonb;
   v_several jsonb := '{}';
 begin
-  for v_place in 1 .. cardinality(p_ids) loop
+  for v_place in 1 .. cardinality(p_nodes) loop
+    if p_before[v_place] in (1, 2) then
+      v_node := p_nodes[v_place];
+      for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
+        v_source := v_node.sources[v_edge];
+        if p_states[v_source] = 1 and p_ports[v_source] = v_node.source_ports[v_edge] then
+          p_fed[v_source] := true;
+        end if;
+      end loop;
+    end if;
+  end loop;
+
+  for v_place in 1 .. cardinality(p_nodes) loop
     if p_states[v_place] = 1 and p_fed[v_place] is null then
       v_count := v_count + 1;
       v_single := p_outputs[v_place];
-      v_several := v_several || jsonb_build_object(p_ids[v_place], v_single);
+      v_several := v_several || jsonb_build_object((p_nodes[v_place]).id, v_single);
     end if;
   end loop;
   return case when v_count > 1 then v_several else v_single end;

@@ -77,7 +77,7 @@ begin
     returning s.*
   )
   select array_agg(r) into v_released from released as r;
-  perform engine.wake_up(v_released);
+  perform engine.add_jobs(array(select engine.job(s) from unnest(v_released) as s));
   return coalesce(cardinality(v_released), 0);
 end
 $$;

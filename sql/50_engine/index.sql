@@ -5,6 +5,7 @@
 --!include 50_engine/fold.sql
 --!include 50_engine/outcomes.sql
 --!include 50_engine/advance.sql
+--!include 50_engine/bounds.sql
 --!include 50_engine/write.sql
 --!include 50_engine/requests.sql
 --!include 50_engine/start.sql

@@ -1,63 +1,72 @@
 -- kind: code
 -- Takes a batch of runs under lock, with what is needed to move them on.
 
--- Locks in the one order (organization, workflow, run), then reads: what is read is what the last holder committed.
--- The bounds are computed first, so that a plan made for them sees two partitions, not all; and it is a plan of index
--- look-ups by construction, whatever the statistics of a table say that was empty a minute ago.
+-- In the one order in which everybody locks: organization, workflow, run.
+create or replace function engine.lock_runs(p_ids uuid[], p_first uuid, p_last uuid)
+  returns setof public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+begin
+  return query
+  select r.*
+  from public.workflow_runs as r
+  where r.id = any (p_ids)
+    and r.id between p_first and p_last
+  order by r.organization_id, r.workflow_id, r.id
+  for no key update;
+end
+$$;
+
+-- Locks first and reads then: what is read is what the last holder of the lock has committed. The settings make it a
+-- plan of index look-ups by construction, whatever the statistics of a table say that was empty a minute ago.
 create or replace function engine.load_runs(p_ids uuid[], p_now timestamptz)
   returns setof engine.loaded_run
   language plpgsql
   volatile
-  set plan_cache_mode = force_custom_plan
+  set plan_cache_mode = auto -- see below
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
 declare
-  v_from constant timestamptz := engine.uuid_time((select min(i::text)::uuid from unnest(p_ids) as i));
+  v_first constant uuid := engine.earliest(p_ids);
+  v_from constant timestamptz := engine.uuid_time(v_first);
   v_to constant timestamptz := greatest(p_now, clock_timestamp()) + interval '1 day';
+  v_runs public.workflow_runs[];
 begin
-  perform
-  from public.workflow_runs as r
-  where r.id = any (p_ids)
-  order by r.organization_id, r.workflow_id, r.id
-  for no key update;
-
+  perform set_config('plan_cache_mode', engine.plan_mode(), true);
+  v_runs := array(select r from engine.lock_runs(p_ids, v_first, engine.latest(p_ids)) as r);
   return query
   select
-    r,
+    r.run,
     array(
       select row(e.seq, e.ts, e.type, case when e.type <> 'step.started' then e.payload end)::engine.log_entry
       from public.workflow_events as e
-      where e.run_id = r.id
+      where e.run_id = (r.run).id
         and e.ts >= v_from
         and e.ts < v_to
       order by e.seq
     ),
-    array(select s from engine.open_steps as s where s.run_id = r.id)
-  from public.workflow_runs as r
-  where r.id = any (p_ids)
-  order by r.organization_id, r.workflow_id, r.id;
+    array(select s from engine.open_steps as s where s.run_id = (r.run).id)
+  from (select v_runs[place] as run from generate_subscripts(v_runs, 1) as place) as r;
 end
 $$;
 
--- The plan of a run; the one at hand when it is that.
-create or replace function engine.plan_of(p_run public.workflow_runs, p_at_hand engine.plans)
+create or replace function engine.plan_of(p_run public.workflow_runs)
   returns engine.plans
   language plpgsql
   stable
 as $$
+declare
+  v_plan engine.plans;
 begin
-  if (p_at_hand.organization_id, p_at_hand.workflow_id, p_at_hand.version) is distinct from
-    (p_run.organization_id, p_run.workflow_id, p_run.version)
-  then
-    select p.* into p_at_hand
-    from engine.plans as p
-    where p.organization_id = p_run.organization_id
-      and p.workflow_id = p_run.workflow_id
-      and p.version = p_run.version;
-  end if;
-  return p_at_hand;
+  select p.* into v_plan
+  from engine.plans as p
+  where p.organization_id = p_run.organization_id
+    and p.workflow_id = p_run.workflow_id
+    and p.version = p_run.version;
+  return v_plan;
 end
 $$;
 

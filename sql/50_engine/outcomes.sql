@@ -1,16 +1,27 @@
 -- kind: code
 -- What a node receives and what it leaves behind, in the cases that are rare enough for a function of their own.
 
+-- An exception as the error of a step: our own carry a code, and facts about it; PostgreSQL's are told by their SQLSTATE.
 create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
   returns jsonb
-  language sql
+  language plpgsql
   stable
 as $$
-  select jsonb_build_object('code', 'NODE_FAILED', 'message', p_message, 'retryable', false)
-    || case
-      when p_sqlstate like 'WF%' then p_detail::jsonb
-      else jsonb_build_object('details', jsonb_build_object('sqlstate', p_sqlstate))
-    end
+declare
+  v_details jsonb := jsonb_build_object('sqlstate', p_sqlstate);
+  v_code text := 'NODE_FAILED';
+begin
+  if p_sqlstate like 'WF%' then
+    v_code := p_detail::jsonb ->> 'code';
+    v_details := p_detail::jsonb - 'code';
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'code', v_code,
+    'message', p_message,
+    'retryable', false,
+    'details', nullif(v_details, '{}')
+  ));
+end
 $$;
 
 -- The live values at each input of a node: {"main": [value, …]}.

@@ -64,7 +64,7 @@ begin
     returning s.*
   )
   select array_agg(r) into v_steps from requeued as r;
-  perform engine.wake_up(v_steps);
+  perform engine.add_jobs(array(select engine.job(s) from unnest(v_steps) as s));
   return query select s.* from unnest(v_steps) as s;
 end
 $$;
@@ -134,7 +134,7 @@ begin
   )
   select array_agg(w) into v_steps from woken as w;
   -- With a key: while such a wake-up waits in the queue, another one replaces it.
-  perform engine.wake_up(v_steps, 0, 'overdue:');
+  perform engine.add_jobs(array(select engine.job(s, 0, 'overdue:') from unnest(v_steps) as s));
   return query select s.* from unnest(v_steps) as s;
 end
 $$;

@@ -117,7 +117,10 @@ begin
     duplicate := run_id is not null;
 
     if duplicate then
-      status := (select r.status from public.workflow_runs as r where r.id = v_request.duplicate_of);
+      status := coalesce(
+        (select r.status from public.workflow_runs as r where r.id = v_request.duplicate_of),
+        (select (m.run).status from unnest(v_moves) as m where (m.run).id = v_request.duplicate_of)
+      );
     elsif error is null then
       -- Requests come sorted by workflow: its plan is read once.
       if (v_plan.organization_id, v_plan.workflow_id, v_asked) is distinct from
@@ -138,7 +141,9 @@ begin
       status := (v_move.run).status;
       error := (v_move.run).error;
       response := engine.response_in(v_move.entries);
-      output := v_move.entries[cardinality(v_move.entries)].payload -> 'output';
+      if status = 'success' then
+        output := v_move.entries[cardinality(v_move.entries)].payload -> 'output';
+      end if;
     elsif error is not null and v_request.key is not null then
       delete from engine.start_keys as k where k.run_id = v_request.run_id;
     end if;

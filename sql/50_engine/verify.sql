@@ -89,7 +89,12 @@ declare
   v_replay engine.replay := row('{}', null, '{}', false);
 begin
   select l.* into v_loaded from engine.load_runs(array[p_run_id], engine.now()) as l;
-  v_plan := engine.plan_of(v_loaded.run, null);
+  v_plan := engine.plan_of(v_loaded.run);
+  if v_plan.version is null then
+    problem := 'there is no such run, or its version was never compiled';
+    return next;
+    return;
+  end if;
   foreach v_entry in array coalesce(v_loaded.log, '{}') loop
     seq := v_entry.seq;
     recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);

@@ -20,6 +20,9 @@ create or replace function engine.close_steps(p_moves engine.move[])
   returns void
   language sql
   volatile
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
   delete from engine.open_steps as s
   using unnest(p_moves) as m
@@ -47,51 +50,58 @@ as $$
     run_at = excluded.run_at
 $$;
 
--- The bounds are computed first, so that each row is looked up in its own partition.
-create or replace function engine.update_runs(p_moves engine.move[])
+-- The bounds say which partitions the rows are in.
+create or replace function engine.update_runs(p_runs public.workflow_runs[], p_first uuid, p_last uuid)
   returns void
   language plpgsql
   volatile
-  set plan_cache_mode = force_custom_plan
+  set plan_cache_mode = auto -- see below
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
-declare
-  v_first constant uuid := (select min((m.run).id::text) from unnest(p_moves) as m);
-  v_last constant uuid := (select max((m.run).id::text) from unnest(p_moves) as m);
 begin
+  perform set_config('plan_cache_mode', engine.plan_mode(), true);
   update public.workflow_runs as r
-  set status = (c.run).status,
-    finished_at = (c.run).finished_at,
-    error = (c.run).error
-  from (
-    select distinct on ((m.run).id) m.run
-    from unnest(p_moves) with ordinality as m (run, is_changed, entries, steps, closed, task, place)
-    where m.is_changed
-    order by (m.run).id, m.place desc
-  ) as c
-  where r.id = (c.run).id
-    and r.id between v_first and v_last;
+  set status = changed.status,
+    finished_at = changed.finished_at,
+    error = changed.error
+  from unnest(p_runs) as changed
+  where r.id = changed.id
+    and r.id between p_first and p_last;
 end
 $$;
 
 -- A job is a wake-up and nothing else: losing or doubling one does no harm.
-create or replace function engine.wake_up(
-  p_steps engine.open_steps[],
-  p_priority int default 0,
-  p_key text default null
-)
+create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select row(
+    'run_step',
+    json_build_object('runId', p_step.run_id, 'node', p_step.node),
+    null,
+    p_step.run_at,
+    null,
+    p_key || p_step.run_id || '/' || p_step.node,
+    p_priority::smallint,
+    null
+  )::graphile_worker.job_spec
+$$;
+
+create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
   returns void
   language plpgsql
   volatile
+  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 begin
-  if cardinality(p_steps) > 0 then
-    perform graphile_worker.add_jobs(array(
-      select row(
-        'run_step', json_build_object('runId', s.run_id, 'node', s.node), null, s.run_at, null,
-        p_key || s.run_id || '/' || s.node, p_priority::smallint, null
-      )::graphile_worker.job_spec
-      from unnest(p_steps) as s
-    ));
+  if cardinality(p_jobs) > 0 then
+    perform graphile_worker.add_jobs(p_jobs);
   end if;
 end
 $$;
@@ -103,52 +113,45 @@ create or replace function engine.write_moves(p_moves engine.move[])
 as $$
 declare
   v_move engine.move;
-  v_closing boolean := false;
-  v_opening boolean := false;
-  v_changing boolean := false;
+  v_is_closing boolean := false;
+  v_is_opening boolean := false;
+  v_ids uuid[];
+  v_changed public.workflow_runs[];
 begin
-  if p_moves is null then
+  foreach v_move in array coalesce(p_moves, '{}') loop
+    v_is_closing := v_is_closing or v_move.closed is not null or (v_move.run).finished_at is not null;
+    v_is_opening := v_is_opening or v_move.steps is not null;
+    if v_ids[cardinality(v_ids)] is distinct from (v_move.run).id then
+      v_ids := v_ids || (v_move.run).id;
+    end if;
+    -- The moves of a run stand together, in the order in which they were made.
+    if v_changed[cardinality(v_changed)].id = (v_move.run).id then
+      v_changed[cardinality(v_changed)] := v_move.run;
+    elsif v_move.is_changed then
+      v_changed := v_changed || v_move.run;
+    end if;
+  end loop;
+  if v_ids is null then
     return;
   end if;
-  foreach v_move in array p_moves loop
-    v_closing := v_closing or v_move.closed is not null or (v_move.run).finished_at is not null;
-    v_opening := v_opening or v_move.steps is not null;
-    v_changing := v_changing or v_move.is_changed;
-  end loop;
 
   perform engine.insert_events(p_moves);
-  if v_opening then
+  if v_is_opening then
     perform engine.open_steps(p_moves);
-    perform engine.queue_steps(p_moves);
+    perform engine.add_jobs(array(
+      select engine.job(s, (m.run).priority)
+      from unnest(p_moves) as m
+      cross join unnest(m.steps) as s
+      where s.state <> 'running'
+        and (m.run).finished_at is null
+    ));
   end if;
-  if v_closing then
+  if v_is_closing then
     perform engine.close_steps(p_moves);
   end if;
-  if v_changing then
-    perform engine.update_runs(p_moves);
+  if v_changed is not null then
+    perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
-  perform engine.notify(array(select distinct (m.run).id from unnest(p_moves) as m));
-end
-$$;
-
--- Every step that nobody holds gets a job, for all moves of one priority at once.
-create or replace function engine.queue_steps(p_moves engine.move[])
-  returns void
-  language plpgsql
-  volatile
-as $$
-declare
-  v_group record;
-begin
-  for v_group in
-    select (m.run).priority, array_agg(s) as steps
-    from unnest(p_moves) as m
-    cross join unnest(m.steps) as s
-    where s.state <> 'running'
-      and (m.run).finished_at is null
-    group by (m.run).priority
-  loop
-    perform engine.wake_up(v_group.steps, v_group.priority);
-  end loop;
+  perform engine.notify(v_ids);
 end
 $$;

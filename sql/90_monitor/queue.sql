@@ -16,7 +16,9 @@ as $$
     (select count(*)::int from engine.workers as w where w.seen_at > engine.now() - interval '15 seconds'),
     (
       select count(*)::int
-      from (select from graphile_worker._private_jobs as j where j.is_available and j.run_at <= now() limit 10000) as ready
+      from (
+        select from graphile_worker._private_jobs as j where j.is_available and j.run_at <= now() limit 10000
+      ) as ready
     ),
     (select count(*)::int from (select from engine.open_steps as s where s.state = 'running' limit 10000) as running)
 $$;

@@ -7,19 +7,11 @@ import { progress } from '../terminal.ts';
 
 export async function migrateCommand(config: Config): Promise<void> {
   const url = requireDatabaseUrl(config);
-  await progress(
-    'Schema',
-    () => migrate(url, roleSecret(config, url)),
-    () => 'up to date',
-  );
+  await progress('Schema', 'up to date', () => migrate(url, roleSecret(config, url)));
 }
 
 export async function rolesCommand(config: Config): Promise<void> {
   const url = requireDatabaseUrl(config);
   await requireSupportedServer(url);
-  await progress(
-    'Roles',
-    () => createRoles(url, roleSecret(config, url)),
-    () => 'up to date',
-  );
+  await progress('Roles', 'up to date', () => createRoles(url, roleSecret(config, url)));
 }

@@ -2,7 +2,7 @@
 import { type Config, roleSecret } from '../config.ts';
 import { withDatabase } from '../database.ts';
 import { type Demo, type DemoRun, prepareDemo, runDemo } from '../demo.ts';
-import { startEmbedded } from '../embedded.ts';
+import { type EmbeddedServer, startEmbedded } from '../embedded.ts';
 import { type DataFolder, openFolder } from '../folder.ts';
 import { migrate } from '../migrate.ts';
 import { type HttpServer, startHttp } from '../server/http.ts';
@@ -34,40 +34,18 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   console.log('Flowgres');
   const adminUrl = config.databaseUrl ?? (await startServer(folder, shutdown));
   const secret = roleSecret(config, adminUrl);
-  await progress(
-    'Schema',
-    () => migrate(adminUrl, secret),
-    () => 'up to date',
-  );
+  await progress('Schema', 'up to date', () => migrate(adminUrl, secret));
   shutdown.check();
-  const services = await progress(
-    'Services',
-    () =>
-      startServices({
-        http,
-        databaseUrl: adminUrl,
-        poolerUrl: config.poolerUrl,
-        secret,
-        serve: true,
-        work: { ...config, httpAllow: [...config.httpAllow, `127.0.0.1:${http.port}`] },
-        demo: true,
-      }),
-    () => 'running',
-  );
+  const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
+  const options = { http, databaseUrl: adminUrl, poolerUrl: config.poolerUrl, secret, serve: true, work, demo: true };
+  const services = await progress('Services', 'running', () => startServices(options));
   shutdown.add(() => services.stop());
   shutdown.check();
-  const demo = await progress(
-    'Demo organization',
-    () => prepareDemo(adminUrl, loopback(http), folder.state.token),
-    ({ workflows }) => `${workflows} workflows`,
-  );
+  const count = ({ workflows }: Demo) => `${workflows} workflows`;
+  const demo = await progress('Demo organization', count, () => prepareDemo(adminUrl, http.url, folder.state.token));
   await folder.save({ token: demo.token });
   shutdown.check();
-  const run = await progress(
-    'Demo run',
-    () => runDemo(adminUrl, demo),
-    ({ status }) => status,
-  );
+  const run = await progress('Demo run', 'done', () => runDemo(adminUrl, demo));
   shutdown.check();
   console.log(`\n${describeRun('order-intake', run)}\n`);
   await folder.publish(connection(adminUrl, http, demo));
@@ -75,20 +53,13 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
 }
 
 async function startServer(folder: DataFolder, shutdown: Shutdown): Promise<string> {
-  const { password, databasePort } = folder.state;
-  const server = await progress(
-    'PostgreSQL',
-    () => startEmbedded({ folder: folder.path, password, ...(databasePort ? { port: databasePort } : {}), settings: SETTINGS }),
-    ({ port }) => `listening on 127.0.0.1:${port}`,
-  );
+  const { password, databasePort: port } = folder.state;
+  const options = { folder: folder.path, password, settings: SETTINGS, ...(port ? { port } : {}) };
+  const where = (server: EmbeddedServer) => `listening on 127.0.0.1:${server.port}`;
+  const server = await progress('PostgreSQL', where, () => startEmbedded(options));
   shutdown.add(() => server.stop());
   await folder.save({ databasePort: server.port });
   return withDatabase(server.url, DATABASE);
-}
-
-/** Where this process reaches itself, whatever address it listens on. */
-function loopback(http: HttpServer): string {
-  return `http://127.0.0.1:${http.port}`;
 }
 
 function connection(databaseUrl: string, http: HttpServer, demo: Demo): Record<string, unknown> {
@@ -114,7 +85,7 @@ function guide(databaseUrl: string, http: HttpServer, demo: Demo, run: DemoRun):
   const query = JSON.stringify({ query: `{ workflowRun(id: "${run.id}") { status events { nodes { seq ts type payload } } } }` });
   return `Flowgres is ready. Ctrl-C stops it; the data stays.
 
-  Ruru      ${http.url}/
+  Ruru      ${http.url}/   (Headers: {"authorization": "Bearer ${demo.token}"})
   GraphQL   ${http.url}/graphql
   Webhooks  ${hook}/<path>
   Health    ${http.url}/healthz   ${http.url}/readyz

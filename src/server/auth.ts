@@ -46,7 +46,6 @@ export class Authenticator {
 
   async #ask(session: string): Promise<boolean> {
     const { rows } = await this.#pool.query<{ valid: boolean }>({
-      name: 'authenticate',
       text: `select coalesce(public.current_organization_id(), public.current_user_id()) is not null as valid
              from (select set_config('flowgres.session', $1, true)) as request`,
       values: [session],

@@ -23,7 +23,7 @@ export interface HttpParts {
 }
 
 export interface HttpServer {
-  /** For example `http://127.0.0.1:8080`. */
+  /** How this machine reaches it, for example `http://127.0.0.1:8080`. */
   url: string;
   port: number;
   /** Adds parts while the process boots; until then they answer 503. */
@@ -57,7 +57,7 @@ export async function startHttp(options: { host: string; port: number }): Promis
   const { port } = server.address() as AddressInfo;
   return {
     port,
-    url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+    url: `http://${reachable(options.host)}:${port}`,
     add: (more) => void Object.assign(parts, more),
     close: async (graceMs = 3_000) => {
       const closed = new Promise((resolve) => server.close(resolve));
@@ -67,6 +67,13 @@ export async function startHttp(options: { host: string; port: number }): Promis
       clearTimeout(cutOff);
     },
   };
+}
+
+/** A host for a URL: one that listens on every address is reached on the loopback one. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 type Route = 'health' | 'ready' | 'metrics' | 'webhooks' | 'demo' | 'graphql';

@@ -25,6 +25,8 @@ export class LiveRuns {
   readonly #listeners = new Set<Listener>();
   readonly #closed = new AbortController();
   #running: Promise<void> | undefined;
+  /** Ends the pause between two heartbeats. */
+  #wake: () => void = () => undefined;
 
   /** @param connectionString of a role that may call engine.listen: flowgres_api or flowgres_intake */
   constructor(connectionString: string) {
@@ -34,6 +36,8 @@ export class LiveRuns {
   /** Tells `listener` of changed runs until the returned function is called. */
   subscribe(listener: Listener): () => void {
     this.#listeners.add(listener);
+    // The first one must not wait for the next turn: until there is a heartbeat, nothing is sent.
+    if (this.#listeners.size === 1) this.#wake();
     if (!this.#closed.signal.aborted) this.#running ??= this.#run();
     return () => void this.#listeners.delete(listener);
   }
@@ -72,7 +76,10 @@ export class LiveRuns {
         await client.query('select engine.unlisten($1)', [this.#id]);
       }
       beating = this.#listeners.size > 0;
-      await Promise.race([this.#pause(HEARTBEAT_MS), lost]);
+      const woken = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      await Promise.race([this.#pause(HEARTBEAT_MS), lost, woken]);
     }
     if (beating) await client.query('select engine.unlisten($1)', [this.#id]);
   }

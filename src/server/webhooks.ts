@@ -74,8 +74,10 @@ class Intake {
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
     response.once('close', () => gone.abort('gone'));
-    const reply = await this.#answer(request, gone.signal).catch((error: unknown) => errorReply(error, this.#onProblem));
-    if (!response.destroyed) write(response, reply, request.method === 'HEAD');
+    const reply = await this.#answer(request, gone.signal).catch((error: unknown) =>
+      gone.signal.aborted ? undefined : errorReply(error, this.#onProblem),
+    );
+    if (reply && !response.destroyed) write(response, reply, request.method === 'HEAD');
   }
 
   async #answer(request: IncomingMessage, gone: AbortSignal): Promise<Reply> {
@@ -114,7 +116,7 @@ class Intake {
       mode: 'webhook',
       trigger: node,
       input: describeRequest(request, address, params, body),
-      ...(key ? { key: String(key), fingerprint: fingerprint(request, address, body) } : {}),
+      ...(key ? { key: `${node}:${key}`, fingerprint: fingerprint(request, address, body) } : {}),
     });
     if (!started.duplicate) runsStarted.inc({ mode: 'webhook' });
     return started;

@@ -38,9 +38,12 @@ export class Attempts {
     return [...this.#running.values()].map(({ ref }) => ref);
   }
 
-  /** Aborts the attempts that a heartbeat was told about. */
-  abort(refs: StepRef[]): void {
-    for (const ref of refs) this.#running.get(keyOf(ref))?.controller.abort(POINTLESS);
+  /** Aborts attempts that have become pointless; a later attempt of the same step goes on. */
+  abort(refs: AttemptRef[]): void {
+    for (const ref of refs) {
+      const running = this.#running.get(keyOf(ref));
+      if (running?.ref.attempt === ref.attempt) running.controller.abort(POINTLESS);
+    }
   }
 
   /** Begins no further step; attempts that run go on. */

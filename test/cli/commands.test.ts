@@ -15,7 +15,8 @@ test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema'])('flowgres %s
 test('flowgres --help lists the commands and examples', async () => {
   const { code, output } = await finishCli(['--help']);
   expect(code).toBe(0);
-  for (const command of ['start', 'migrate', 'roles', 'serve', 'work', 'schema']) expect.soft(output).toMatch(new RegExp(`^  ${command} `, 'm'));
+  for (const command of ['start', 'migrate', 'roles', 'serve', 'work', 'schema'])
+    expect.soft(output).toMatch(new RegExp(`^  ${command} `, 'm'));
   expect(output).toContain('Examples:');
 });
 

@@ -81,9 +81,11 @@ test('a server that dies under a running process is started again, and work goes
   const cli = runCli(['start'], { FLOWGRES_DATA: folder });
   const connection = await ready(cli, folder);
   process.kill(Number((await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8')).split('\n')[0]), 'SIGKILL');
-  await expect.poll(() => json(`${connection.webhookUrl}/stock/MS-02`).catch(() => undefined), { timeout: 30_000, interval: 200 }).toEqual({
-    status: 200,
-    body: { sku: 'MS-02', available: 40 },
-  });
+  await expect
+    .poll(() => json(`${connection.webhookUrl}/stock/MS-02`).catch(() => undefined), { timeout: 30_000, interval: 200 })
+    .toEqual({
+      status: 200,
+      body: { sku: 'MS-02', available: 40 },
+    });
   await expect.poll(() => json(connection.healthUrl.replace('healthz', 'readyz')), { timeout: 30_000 }).toMatchObject({ status: 200 });
 }, 90_000);

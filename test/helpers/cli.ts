@@ -45,7 +45,10 @@ export function runCli(args: string[], environment: Record<string, string> = {})
 }
 
 /** What a command prints and how it exits. */
-export async function finishCli(args: string[], environment: Record<string, string> = {}): Promise<{ code: number | null; output: string }> {
+export async function finishCli(
+  args: string[],
+  environment: Record<string, string> = {},
+): Promise<{ code: number | null; output: string }> {
   const cli = runCli(args, environment);
   return { code: await cli.exited, output: cli.output() };
 }

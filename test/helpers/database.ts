@@ -10,7 +10,7 @@
  * about, every run in it must keep the invariants and replay to the same log.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, expect, inject } from 'vitest';
 import { connect, createPool, withDatabase } from '../../src/database.ts';
 import { type LoginRole, roleUrl } from '../../src/roles.ts';
@@ -32,8 +32,8 @@ export interface TestDatabase {
 export interface TestDatabaseOptions {
   /** An empty database instead of a copy of the template. */
   empty?: boolean;
-  /** The test breaks runs on purpose: they are not checked at the end. */
-  tampered?: boolean;
+  /** The test writes runs by hand, or breaks them: they are not checked at the end. */
+  unchecked?: boolean;
 }
 
 const open = new Set<TestDatabase>();
@@ -46,7 +46,7 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const serverUrl = inject('serverUrl');
   await onServer(serverUrl, `create database ${name} template ${options.empty ? 'template0' : inject('template')}`);
-  const database = describeDatabase(serverUrl, name, !options.empty && !options.tampered);
+  const database = describeDatabase(serverUrl, name, !options.empty && !options.unchecked);
   open.add(database);
   return database;
 }

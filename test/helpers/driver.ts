@@ -45,7 +45,12 @@ export class Driver {
     return rows;
   }
 
-  async start(organization: TestOrganization, workflow: { id: string }, input: unknown = {}, more: Record<string, unknown> = {}): Promise<Answer> {
+  async start(
+    organization: TestOrganization,
+    workflow: { id: string },
+    input: unknown = {},
+    more: Record<string, unknown> = {},
+  ): Promise<Answer> {
     const answers = await this.startAll([{ organizationId: organization.id, workflowId: workflow.id, input, ...more }]);
     return answers[0]!;
   }
@@ -90,7 +95,9 @@ export class Driver {
   }
 
   async log(runId: string | null): Promise<LoggedEvent[]> {
-    return (await this.db.admin.query<LoggedEvent>('select seq, type, payload from workflow_events where run_id = $1 order by seq', [runId])).rows;
+    return (
+      await this.db.admin.query<LoggedEvent>('select seq, type, payload from workflow_events where run_id = $1 order by seq', [runId])
+    ).rows;
   }
 
   /** The log in short: `run.created`, `step.succeeded a`, … */

@@ -18,7 +18,10 @@ test('the migrations give the same database as the sources', async () => {
 
   const [wanted, got] = await Promise.all([fingerprint(sources.admin), fingerprint(migrated.admin)]);
   expect(wanted.length).toBeGreaterThan(100);
-  expect({ missing: wanted.filter((line) => !got.includes(line)), extra: got.filter((line) => !wanted.includes(line)) }).toEqual({ missing: [], extra: [] });
+  expect({ missing: wanted.filter((line) => !got.includes(line)), extra: got.filter((line) => !wanted.includes(line)) }).toEqual({
+    missing: [],
+    extra: [],
+  });
 });
 
 test('migrating again changes nothing', async () => {

@@ -27,9 +27,12 @@ describe.each(layers)('up to %s', (layer) => {
 
 /** PL/pgSQL looks names up when it runs, so a name that does not exist yet is found in its text. */
 async function unknownNames(db: TestDatabase): Promise<string[]> {
-  const { rows: functions } = await db.admin.query<{ name: string; body: string }>(`
+  const { rows: functions } = await db.admin.query<{ name: string; body: string }>(
+    `
     select p.oid::regprocedure::text as name, p.prosrc as body from pg_proc as p
-    where p.pronamespace::regnamespace::text = any ($1) and p.prolang = (select oid from pg_language where lanname = 'plpgsql')`, [OURS]);
+    where p.pronamespace::regnamespace::text = any ($1) and p.prolang = (select oid from pg_language where lanname = 'plpgsql')`,
+    [OURS],
+  );
   const { rows: names } = await db.admin.query<{ name: string }>(`
     select format('%s.%s', n.nspname, o.name) as name from (
       select p.pronamespace as schema, p.proname as name from pg_proc as p
@@ -37,7 +40,11 @@ async function unknownNames(db: TestDatabase): Promise<string[]> {
       union select t.typnamespace, t.typname from pg_type as t
     ) as o join pg_namespace as n on n.oid = o.schema`);
   const known = new Set(names.map(({ name }) => name));
-  const unknown = functions.flatMap(({ name, body }) => namesIn(body).filter((each) => !known.has(each)).map((each) => `${name} uses ${each}`));
+  const unknown = functions.flatMap(({ name, body }) =>
+    namesIn(body)
+      .filter((each) => !known.has(each))
+      .map((each) => `${name} uses ${each}`),
+  );
   return [...new Set(unknown)];
 }
 

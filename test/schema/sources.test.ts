@@ -12,13 +12,21 @@ describe('the lint finds', () => {
   const body = (statement: string) => `create function a.f() returns void language plpgsql volatile as $$ begin${statement}end $$;`;
 
   test.each([
-    ['a volatility that is not stated', 'create function a.f() returns int language sql as $$ select 1 $$;', '2 states immutable, stable or volatile'],
+    [
+      'a volatility that is not stated',
+      'create function a.f() returns int language sql as $$ select 1 $$;',
+      '2 states immutable, stable or volatile',
+    ],
     ['a constraint without a name', 'create table a.t (\n  id int primary key\n);', '2 names its primary constraint'],
     ['capitals', 'SELECT 1;', '2 SELECT is written in lower case'],
     ['a definer without a reason', 'alter function a.f()\n  security definer;', '3 says why: `security definer -- definer because …`'],
     ['a backslash before a quote', String.raw`select '\';`, '2 writes a backslash before a quote as chr(92)'],
     ['concatenated SQL', body(` execute 'drop table ' || v_name; `), '2 dynamic SQL is built by format() with %I and %L, not by ||'],
-    ['unquoted text in SQL', body(` execute format('drop table %s', v_name); `), '2 dynamic SQL inserts %s unquoted; use %I, %L or `using`'],
+    [
+      'unquoted text in SQL',
+      body(` execute format('drop table %s', v_name); `),
+      '2 dynamic SQL inserts %s unquoted; use %I, %L or `using`',
+    ],
   ])('%s', async (_what, sql, problem) => {
     expect(await lint(sql)).toContain(problem);
   });

@@ -13,6 +13,8 @@ const db = await createTestDatabase();
 let organization: TestOrganization;
 let origin = '';
 const closing: (() => unknown)[] = [];
+/** What the intake takes for its own failures. */
+const problems: unknown[] = [];
 
 beforeAll(async () => {
   organization = await createOrganization(db);
@@ -22,18 +24,17 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const close of closing.splice(0).reverse()) await close();
+  expect(problems).toEqual([]);
 });
 
 /** The intake on a port of its own. */
-async function serve(connectionString: string, maxBodySize?: number): Promise<string> {
+async function serve(connectionString: string): Promise<string> {
   const pool = createEnginePool(connectionString, 'test intake');
   const live = new LiveRuns(connectionString);
-  const problems: string[] = [];
   const handler = createWebhookHandler({
     engine: new Engine(pool),
     live,
-    onProblem: (message) => void problems.push(message),
-    ...(maxBodySize ? { maxBodySize } : {}),
+    onProblem: (_message, error) => void problems.push(error),
   });
   const server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -314,13 +315,28 @@ describe('what is too much', () => {
       'close',
       { error: expect.objectContaining({ code: 'TOO_LARGE' }) },
     ]);
-    const chunked = await raw('POST', new URL(url).pathname, {}, Buffer.alloc(2 ** 20 + 1));
-    expect(chunked.status).toBe(413);
+    for (const size of [2 ** 20 + 1, 8 * 2 ** 20]) {
+      expect(await raw('POST', new URL(url).pathname, {}, Buffer.alloc(size))).toMatchObject({ status: 413 });
+    }
     const compressed = await raw('POST', new URL(url).pathname, { 'content-encoding': 'gzip' }, gzipSync('{}'));
     expect(compressed.status).toBe(415);
     expect((await fetch(url, { method: 'POST', body: 'x'.repeat(1_000_000), headers: { 'content-type': 'text/plain' } })).status).toBe(202);
     expect((await fetch(url, { method: 'POST', body: Buffer.alloc(1_000_000) })).status).toBe(413);
   });
+});
+
+test("a caller who leaves in the middle is nobody's problem", async () => {
+  const url = await hook({ respond: 'lastNode' }, { id: 'get', type: 'httpRequest', properties: { url: 'http://nowhere.invalid/' } });
+  const waiting = new AbortController();
+  const answer = fetch(url, { ...json({}), signal: waiting.signal });
+  await expect.poll(() => runsOf(`/p${paths}`), { timeout: 10_000 }).toHaveLength(1);
+  waiting.abort();
+  await expect(answer).rejects.toThrow('aborted');
+  const sending = httpRequest(url, { method: 'POST', headers: { 'content-length': '100' } }).on('error', () => undefined);
+  sending.write('half');
+  await new Promise((resolve) => sending.once('socket', (socket) => socket.once('connect', resolve)));
+  sending.destroy();
+  expect((await fetch(url)).status).toBe(405);
 });
 
 test('without a database the answer is 503, and when to try again', async () => {

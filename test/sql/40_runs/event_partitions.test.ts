@@ -9,7 +9,7 @@ const names = async (db: Parameters<typeof lines>[0]) =>
 const maintain = 'select maintain_workflow_events_partitions()';
 
 test('a new installation has partitions from two months back to three ahead, of runs as of events', async () => {
-  const db = await createTestDatabase();
+  const db = await createTestDatabase({ unchecked: true });
   const months = (parent: string) =>
     lines(
       db,
@@ -29,7 +29,7 @@ describe('create_workflow_events_partition', () => {
     [`timestamptz '2025-06-30 23:59-04'`, 'workflow_events_y2025m07'],
     [`date '2028-02-29' + interval '1 month'`, 'workflow_events_y2028m03'],
   ])('of %s is %s, in every time zone', async (argument, name) => {
-    const db = await createTestDatabase();
+    const db = await createTestDatabase({ unchecked: true });
     const client = await connect(db.adminUrl);
     for (const zone of ['America/New_York', 'Asia/Kolkata']) {
       await client.query(`select set_config('timezone', $1, false)`, [zone]);
@@ -40,7 +40,7 @@ describe('create_workflow_events_partition', () => {
   });
 
   test("gives the seed's three indexes their names", async () => {
-    const db = await createTestDatabase();
+    const db = await createTestDatabase({ unchecked: true });
     await db.admin.query(`select create_workflow_events_partition('2025-06-01'::date)`);
     expect(
       await lines(
@@ -55,7 +55,7 @@ describe('create_workflow_events_partition', () => {
   });
 
   test('works whatever the search path, and for a DBA', async () => {
-    const db = await createTestDatabase();
+    const db = await createTestDatabase({ unchecked: true });
     const client = await connect(db.adminUrl);
     await client.query(`set role flowgres_dba; set search_path = ''`);
     const { rows } = await client.query(`select public.create_workflow_events_partition('2025-06-01'::date) as name`);
@@ -64,7 +64,7 @@ describe('create_workflow_events_partition', () => {
   });
 
   test.each(['null::date', `'infinity'::date`, `'-infinity'::timestamptz`, `'10000-01-01'::date`])('refuses %s', async (argument) => {
-    const db = await createTestDatabase();
+    const db = await createTestDatabase({ unchecked: true });
     await expect(db.admin.query(`select create_workflow_events_partition(${argument})`)).rejects.toMatchObject({ code: 'WF009' });
   });
 });
@@ -92,7 +92,7 @@ describe('maintain_workflow_events_partitions', () => {
   });
 
   test('repairs a hole before later partitions', async () => {
-    const db = await createTestDatabase();
+    const db = await createTestDatabase({ unchecked: true });
     const { rows } = await db.admin.query(
       `select o.name from partitions.of('workflow_events') as o where o.lower > now() order by o.lower limit 1`,
     );
@@ -131,7 +131,7 @@ describe('drop_old_workflow_events_partitions', () => {
   });
 
   test.each(['0', '-2', 'null', '2147483647'])('refuses %s months and drops nothing', async (months) => {
-    const db = await createTestDatabase();
+    const db = await createTestDatabase({ unchecked: true });
     await expect(db.admin.query(`select drop_old_workflow_events_partitions(${months})`)).rejects.toMatchObject({ code: 'WF009' });
     expect(await partitionsOf(db, 'workflow_events')).toHaveLength(6);
   });
@@ -184,7 +184,7 @@ describe('statistics', () => {
   });
 
   test('the view shows each partition once, with an estimate that is never negative', async () => {
-    const db = await createTestDatabase();
+    const db = await createTestDatabase({ unchecked: true });
     await db.admin.query('create schema other; create table other.workflow_events_y2026m11 ()');
     const rows = await lines(db, `select partition_name, row_count_estimate >= 0 from workflow_events_partition_info`);
     expect(rows).toHaveLength(6);
@@ -193,7 +193,7 @@ describe('statistics', () => {
 });
 
 test('no role that serves requests manages partitions', async () => {
-  const db = await createTestDatabase();
+  const db = await createTestDatabase({ unchecked: true });
   expect(
     await lines(
       db,

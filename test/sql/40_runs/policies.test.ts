@@ -3,7 +3,7 @@ import { asAnonymous, createTestDatabase } from '../../helpers/database.ts';
 import { createOrganization } from '../../helpers/factory.ts';
 import { createLog, lines } from '../../helpers/partitions.ts';
 
-const db = await createTestDatabase();
+const db = await createTestDatabase({ unchecked: true });
 const log = await createLog(db);
 const other = await createOrganization(db, 'Other');
 const now = new Date().toISOString();

@@ -29,7 +29,7 @@ describe('an idempotency key', () => {
   test('twice in one batch starts one run', async () => {
     const request = { organizationId: acme.id, workflowId: echo.id, input: {}, key: 'three' };
     const [first, second] = await engine.startAll([request, request]);
-    expect(second).toMatchObject({ run_id: first!.run_id, duplicate: true });
+    expect(second).toMatchObject({ run_id: first!.run_id, status: 'success', duplicate: true });
   });
 
   test('starts one run from twenty callers at once', async () => {

@@ -7,7 +7,7 @@ let db: TestDatabase;
 let acme: TestOrganization;
 let engine: Driver;
 beforeAll(async () => {
-  db = await createTestDatabase({ tampered: true });
+  db = await createTestDatabase({ unchecked: true });
   acme = await createOrganization(db);
   engine = new Driver(db);
 });

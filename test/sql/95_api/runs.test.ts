@@ -9,7 +9,7 @@ let engine: Driver;
 let pure: string;
 let effect: string;
 beforeAll(async () => {
-  db = await createTestDatabase({ tampered: true });
+  db = await createTestDatabase({ unchecked: true });
   acme = await createOrganization(db);
   engine = new Driver(db);
   const trigger = { id: 'start', type: 'apiTrigger' };

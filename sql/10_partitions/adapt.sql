@@ -1,0 +1,57 @@
+-- kind: code
+-- How long periods should be for the rows that come.
+
+-- The longest granularity, not longer than the policy's, at which a partition stays below warn_bytes; judged by the
+-- largest daily growth of the last three periods.
+create or replace function partitions.fitting_granularity(p_policy partitions.policies)
+  returns text
+  language sql
+  volatile
+as $$
+  with recent as (
+    select pg_total_relation_size(o.partition)
+      / greatest(extract(epoch from least(o.upper, now) - o.lower) / 86400, 1) as bytes_per_day
+    from engine.now() as now
+    cross join partitions.of(p_policy.parent) as o
+    where o.lower <= now
+      and o.upper > now - 3 * partitions.step(p_policy.granularity)
+      and isfinite(o.lower)
+  )
+  select coalesce(
+    (
+      select g.name
+      from (values ('year', 366), ('month', 31), ('week', 7)) as g (name, days)
+      where partitions.step(g.name) <= partitions.step(p_policy.granularity)
+        and coalesce((select max(r.bytes_per_day) from recent as r), 0) * g.days < p_policy.warn_bytes
+      order by g.days desc
+      limit 1
+    ),
+    'day'
+  )
+$$;
+
+-- Follows the growth where the policy says so; null where nothing changes.
+create or replace function partitions.adapt(p_policy partitions.policies, p_dry_run boolean)
+  returns partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_granularity text;
+begin
+  if not p_policy.adaptive then
+    return null;
+  end if;
+  v_granularity := partitions.fitting_granularity(p_policy);
+  if v_granularity = p_policy.granularity then
+    return null;
+  end if;
+  if not p_dry_run then
+    update partitions.policies as p set granularity = v_granularity where p.parent = p_policy.parent;
+  end if;
+  return (
+    p_policy.parent, null, 'change granularity', null, null, not p_dry_run,
+    format('From %s to %s, where the existing partitions end.', p_policy.granularity, v_granularity)
+  )::partitions.action;
+end
+$$;

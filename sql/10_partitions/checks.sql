@@ -1,0 +1,126 @@
+-- kind: code
+-- The doctor's checks.
+
+-- Is there a partition for every time that needs one?
+create or replace function partitions.check_coverage(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  with ahead as (
+    select case when covered @> now then coalesce(
+      (select upper(span) from unnest(covered) as span where span @> now),
+      'infinity'
+    ) end as until, now
+    from engine.now() as now
+    cross join partitions.covered(p_policy.parent) as covered
+  ), neighbours as (
+    select o.name, o.lower, lag(o.name) over w as previous_name, lag(o.upper) over w as previous_upper
+    from partitions.of(p_policy.parent) as o
+    window w as (order by o.lower, o.upper)
+  )
+  select p_policy.parent, 'forward buffer', 'critical', 'There is no partition for the current time: inserts fail.',
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from ahead
+  where ahead.until is null
+  union all
+  select p_policy.parent, 'forward buffer', 'warning',
+    format('Partitions end on %s; %s whole periods ahead are wanted.',
+      to_char(ahead.until at time zone 'UTC', 'YYYY-MM-DD'), p_policy.premake),
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from ahead
+  where ahead.until < upper(partitions.wanted(p_policy))
+  union all
+  select p_policy.parent, 'hole', case when n.lower > ahead.now then 'warning' else 'info' end,
+    format('There is no partition from %s to %s.', n.previous_upper, n.lower),
+    format('select partitions.create(%L, %L)', p_policy.parent, n.previous_upper)
+  from neighbours as n
+  cross join ahead
+  where n.previous_upper < n.lower
+  union all
+  select p_policy.parent, 'overlap', 'critical', format('%s and %s overlap.', n.previous_name, n.name), null
+  from neighbours as n
+  where n.previous_upper > n.lower
+$$;
+
+-- Does maintenance do its work?
+create or replace function partitions.check_care(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  select p_policy.parent, 'maintenance', case when m.failures >= 3 then 'critical' else 'warning' end,
+    format('Maintenance has failed %s times, last at %s: %s', m.failures, m.failed_at, m.error),
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from partitions.maintenance as m
+  where m.parent = p_policy.parent
+    and m.failures > 0
+  union all
+  select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from partitions.of(p_policy.parent) as o
+  where o.detaching
+    and not exists (select from partitions.departures as d where d.partition = o.partition)
+  union all
+  select p_policy.parent, 'detach', 'warning', format('%s has been on its way out since %s.', d.name, d.since),
+    format('select * from partitions.retire(%L)', p_policy.parent)
+  from partitions.departures as d
+  where d.parent = p_policy.parent
+    and d.since < engine.now() - interval '1 hour'
+  union all
+  -- Retirement may run but daily.
+  select p_policy.parent, 'retention', 'warning',
+    format('%s should have left: %s', l.partition, coalesce(l.detail, 'retire() has not run.')),
+    case when l.detail is null then 'select * from partitions.retire()' end
+  from partitions.leaving(p_policy, '-infinity', engine.now() - p_policy.retention - interval '2 days') as l
+  union all
+  select p_policy.parent, 'statistics', 'info',
+    format('%s was not analyzed for three months, and autovacuum does not do it.', p_policy.parent),
+    format('analyze %s', p_policy.parent)
+  where exists (select from partitions.of(p_policy.parent) as o where partitions.estimated_rows(o.partition) > 10000)
+    and coalesce(pg_stat_get_last_analyze_time(p_policy.parent), '-infinity') < engine.now() - interval '100 days'
+$$;
+
+-- Is each partition as it should be?
+create or replace function partitions.check_each(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  with leaf as (
+    select o.name, o.partition, c.relrowsecurity as is_secured, age(c.relfrozenxid) as frozen_age,
+      pg_total_relation_size(o.partition) as bytes,
+      array(
+        select distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
+        from aclexplode(c.relacl) as a
+        where a.grantee <> c.relowner
+      ) as grantees
+    from partitions.of(p_policy.parent) as o
+    join pg_class as c on c.oid = o.partition
+  )
+  select p_policy.parent, 'row-level security', 'critical', format('%s has no row-level security.', l.name),
+    format('alter table %s enable row level security', l.partition)
+  from leaf as l
+  where not l.is_secured
+  union all
+  select p_policy.parent, 'grants', 'critical', format('%s is open to %s.', l.name, array_to_string(l.grantees, ', ')),
+    format('revoke all on %s from %s', l.partition, array_to_string(l.grantees, ', '))
+  from leaf as l
+  where l.grantees <> '{}'
+  union all
+  select p_policy.parent, 'size', case when l.bytes >= p_policy.critical_bytes then 'critical' else 'warning' end,
+    format('%s has %s.', l.name, pg_size_pretty(l.bytes)),
+    case when fitting <> p_policy.granularity then
+      format('update partitions.policies set granularity = %L where parent = %L::regclass', fitting, p_policy.parent)
+    end
+  from leaf as l
+  cross join lateral partitions.fitting_granularity(p_policy) as fitting
+  where l.bytes >= p_policy.warn_bytes
+  union all
+  -- Autovacuum should have frozen it at autovacuum_freeze_max_age; at 2 billion the server stops.
+  select p_policy.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
+    format('%s was last frozen %s transactions ago.', l.name, l.frozen_age),
+    format('vacuum (freeze) %s', l.partition)
+  from leaf as l
+  where l.frozen_age > 1.25 * current_setting('autovacuum_freeze_max_age')::bigint
+$$;

@@ -1,0 +1,40 @@
+-- kind: code
+-- What is wrong with managed tables, and the SQL that puts it right.
+
+create or replace function partitions.doctor(parent regclass default null)
+  returns setof partitions.finding
+  language plpgsql
+  volatile
+  security definer -- definer because DBAs and monitors examine tables without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy partitions.policies;
+begin
+  if doctor.parent is not null then
+    perform partitions.require_policy(doctor.parent);
+  end if;
+  for v_policy in
+    select p.*
+    from partitions.policies as p
+    where doctor.parent is null or p.parent = doctor.parent
+    order by p.parent::text
+  loop
+    begin
+      perform partitions.require_manageable(v_policy.parent);
+    exception
+      when others then
+        return next (v_policy.parent, 'table', 'critical', sqlerrm,
+          format('delete from partitions.policies where parent = %L', v_policy.parent))::partitions.finding;
+        continue;
+    end;
+    return query select f.* from partitions.check_coverage(v_policy) as f;
+    return query select f.* from partitions.check_care(v_policy) as f;
+    return query select f.* from partitions.check_each(v_policy) as f;
+  end loop;
+end
+$$;
+comment on function partitions.doctor(regclass) is
+  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+
+grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;

@@ -1,0 +1,89 @@
+-- kind: code
+-- The gentle way to retire: statements that each run alone, because DETACH … CONCURRENTLY can run in no function.
+
+create or replace function partitions.retire_concurrently(
+  parent regclass default null,
+  older_than interval default null
+)
+  returns setof text
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parents regclass[];
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  perform partitions.require_age(retire_concurrently.parent, retire_concurrently.older_than);
+  v_parents := array(
+    select p.parent
+    from partitions.policies as p
+    where retire_concurrently.parent is null
+      or retire_concurrently.parent in (p.parent, p.retire_with)
+    order by p.parent
+  );
+  -- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
+  perform pg_advisory_lock(partitions.lock_key(p)) from unnest(v_parents) as p;
+  return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
+  return query
+    select distinct format('select * from partitions.finish_departures(%L)', d.parent)
+    from partitions.departures as d
+    where d.parent = any (v_parents);
+  return next format('select * from partitions.retire(%L, %L)',
+    retire_concurrently.parent, retire_concurrently.older_than);
+  return query select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(v_parents) as p;
+end
+$$;
+comment on function partitions.retire_concurrently(regclass, interval) is
+  'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and retire() does the rest. If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
+
+create or replace function partitions.gentle_statements(p_parent regclass, p_older_than interval)
+  returns setof text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_policy partitions.policies;
+  v_action partitions.action;
+begin
+  for v_policy in select p.* from partitions.retiring_policies(p_parent) as p loop
+    for v_action in
+      select member.*
+      from partitions.leaders(
+        v_policy,
+        engine.now() - coalesce(p_older_than, v_policy.retention),
+        case when p_parent is null then v_policy.retire_with end
+      ) as l
+      cross join lateral unnest(partitions.period_group(v_policy, l)) as member
+      where member.action <> 'keep'
+    loop
+      return next partitions.gentle_statement(v_action);
+    end loop;
+  end loop;
+end
+$$;
+
+-- A table that others refer to is detached plainly, by retire(), once the rows that refer to the period are gone.
+create or replace function partitions.gentle_statement(p_action partitions.action)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_partition constant regclass := partitions.qualified(p_action.parent, p_action.partition);
+begin
+  if partitions.is_referenced(p_action.parent) then
+    return format('call partitions.delete_stragglers(%L, %L, %L)', p_action.parent, p_action.lower, p_action.upper);
+  end if;
+  insert into partitions.departures (partition, parent, name, lower, upper, action, since)
+  values (
+    v_partition, p_action.parent, p_action.partition, p_action.lower, p_action.upper, p_action.action, engine.now()
+  )
+  on conflict on constraint departures_pkey do update
+  set action = excluded.action,
+    since = excluded.since;
+  return format('alter table %s detach partition %s concurrently', p_action.parent, v_partition);
+end
+$$;

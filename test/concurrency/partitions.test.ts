@@ -1,0 +1,89 @@
+/**
+ * Maintenance and retirement while others write and read, through months and years. FLOWGRES_TEST_SECONDS=60 runs it longer.
+ */
+import { expect, test } from 'vitest';
+import { connect } from '../../src/database.ts';
+import { maintainPartitions, retirePartitions } from '../../src/ops/partitions.ts';
+import { createLog, databaseAt, freezeClock, lines } from '../helpers/partitions.ts';
+
+const SECONDS = Number(process.env['FLOWGRES_TEST_SECONDS'] ?? 8);
+const DAY_MS = 864e5;
+/** The clock goes this far at a time; three whole months are always made ahead. */
+const LEAP_DAYS = 6;
+/** Why something is left to the next time. */
+const LATER = /held a lock for too long|Another session is at it|is still on its way out|due to lock timeout|already pending detach/;
+
+test(
+  'no insert fails or waits for long, and no maintainer errs, while the clock crosses months',
+  async () => {
+    let now = Date.UTC(2026, 10, 21);
+    const db = await databaseAt(new Date(now).toISOString());
+    const { addRun } = await createLog(db);
+    await db.admin.query(`update partitions.policies set retention = '5 months' where retention > '5 months'`);
+    const end = performance.now() + SECONDS * 1000;
+    const goOn = () => performance.now() < end;
+
+    let inserted = 0;
+    let slowest = 0;
+    const insert = async () => {
+      while (goOn()) {
+        const at = new Date(now).toISOString();
+        const started = performance.now();
+        await addRun(at, [at, at, at]);
+        slowest = Math.max(slowest, performance.now() - started);
+        inserted += 1;
+      }
+    };
+    const errors = new Set<string>();
+    const note = (actions: { detail: string | null }[]) => {
+      for (const { detail } of actions) if (detail && !LATER.test(detail)) errors.add(detail);
+    };
+    const maintain = async () => {
+      while (goOn()) {
+        note(await maintainPartitions(db.url('flowgres_maintenance')));
+        note((await db.admin.query('select * from partitions.maintain()')).rows);
+      }
+    };
+    const retire = async () => {
+      while (goOn()) note(await retirePartitions(db.url('flowgres_maintenance'), { lockTimeoutMs: 2000 }));
+    };
+    const read = async () => {
+      const reader = await connect(db.adminUrl);
+      // One long reader, then short ones.
+      await reader.query(`begin; select count(*) from workflow_events; select pg_sleep(${SECONDS / 2}); commit`);
+      while (goOn()) await reader.query('begin; select count(*) from workflow_events; select pg_sleep(0.5); commit');
+      await reader.end();
+    };
+    const passTime = async () => {
+      while (goOn()) {
+        // Time passes when maintenance has had its turn, as it has every hour.
+        const ahead = await lines(
+          db,
+          `select 14 < all (select extract(day from max(o.upper) - engine.now())
+             from partitions.policies as p, partitions.of(p.parent) as o group by p.parent)`,
+        );
+        if (ahead[0] === 'true') now += LEAP_DAYS * DAY_MS;
+        await freezeClock(db, new Date(now).toISOString());
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    };
+    await Promise.all([insert(), insert(), maintain(), maintain(), retire(), read(), passTime()]);
+
+    const months = Math.round((now - Date.UTC(2026, 10, 21)) / DAY_MS / 30);
+    console.log(`${months} months, ${inserted} runs inserted, the slowest in ${Math.round(slowest)} ms`);
+    expect([...errors]).toEqual([]);
+    expect(months).toBeGreaterThan(SECONDS / 4);
+    expect(slowest).toBeLessThan(1000);
+    await maintainPartitions(db.url('flowgres_maintenance'));
+    await retirePartitions(db.url('flowgres_maintenance'));
+    expect(await lines(db, `select "check", detail from partitions.doctor() where severity <> 'info'`)).toEqual([]);
+    // Of what was not retired nothing is missing.
+    expect(
+      await lines(
+        db,
+        `select count(*) from workflow_runs as r where (select count(*) from workflow_events as e where e.run_id = r.id) <> 3`,
+      ),
+    ).toEqual(['0']);
+  },
+  (SECONDS + 60) * 1000,
+);

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import { rolePassword } from '../../src/roles.ts';
+import { ready, runCli, temporaryFolder } from '../helpers/cli.ts';
+import { freePort, startPgbouncer, startPostgres15, suite } from './packages.ts';
+
+const SECRET = 'a secret of the system tests';
+
+suite('pgbouncer in transaction mode', ['postgresql-15', 'pgbouncer'], () => {
+  test('GraphQL requests share one connection, and none sees what another may', async () => {
+    const server = await startPostgres15();
+    const pooler = await startPgbouncer(server, { flowgres_api: rolePassword(SECRET, 'flowgres_api') });
+    const folder = await temporaryFolder();
+    const cli = runCli(['start'], {
+      FLOWGRES_DATA: folder,
+      DATABASE_URL: `${server}/flowgres`,
+      FLOWGRES_SECRET: SECRET,
+      FLOWGRES_POOLER_URL: `postgres://127.0.0.1:${pooler}/flowgres`,
+      // This pgbouncer does not know prepared statements yet.
+      DATAPLAN_PG_PREPARED_STATEMENT_CACHE_SIZE: '0',
+      PORT: String(await freePort()),
+    });
+    const { graphqlUrl, token } = await ready(cli, folder);
+    const ask = async (authorization: Record<string, string>) => {
+      const body = JSON.stringify({ query: '{ workflows { nodes { name } } }' });
+      const response = await fetch(graphqlUrl, { method: 'POST', headers: { 'content-type': 'application/json', ...authorization }, body });
+      return (await response.json()) as { data?: { workflows?: { nodes: { name: string }[] } | null } };
+    };
+    const answers = await Promise.all(Array.from({ length: 60 }, (_, index) => ask(index % 2 ? { authorization: `Bearer ${token}` } : {})));
+    for (const [index, { data }] of answers.entries()) {
+      const names = data?.workflows?.nodes.map(({ name }) => name) ?? [];
+      expect(names.includes('order-intake'), JSON.stringify(answers[index])).toBe(index % 2 === 1);
+    }
+  });
+});

@@ -1,0 +1,12 @@
+/** Suites that need packages of the system: `npm run test:system`. One whose package is absent says that it was not run. */
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/system/**/*.test.ts'],
+    pool: 'forks',
+    maxWorkers: 1,
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
+  },
+});
