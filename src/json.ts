@@ -135,5 +135,5 @@ export function encodeStorableJson(value: unknown): string {
   const text = JSON.stringify(value) ?? 'null';
   // JSON.stringify escapes only the lone half of a pair.
   if (!/\\u(?:0000|d[89a-f])/.test(text)) return text;
-  return text.replace(/\\(?:u(0000|d[89a-f][0-9a-f]{2})|.)/g, (escape, unit?: string) => (unit ? '\\ufffd' : escape));
+  return text.replace(/\\(?:u(0000|d[89a-f][0-9a-f]{2})|.)/g, (found, unit?: string) => (unit ? '\\ufffd' : found));
 }

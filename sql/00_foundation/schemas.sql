@@ -17,5 +17,5 @@ create schema monitor;
 comment on schema monitor is 'Statistics, health and invariants.';
 
 grant usage on schema engine to flowgres_api, flowgres_intake, flowgres_worker, flowgres_dba;
-grant usage on schema partitions to flowgres_dba;
+grant usage on schema partitions to flowgres_dba, flowgres_monitor;
 grant usage on schema monitor to flowgres_dba, flowgres_monitor;

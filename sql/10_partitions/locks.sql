@@ -22,18 +22,16 @@ create or replace function partitions.execute_patiently(p_statements text)
   volatile
   set lock_timeout = '200ms'
 as $$
-declare
-  v_attempts constant int := case when partitions.holds_up_others() then 1 else 10 end;
 begin
-  for v_attempt in 1 .. v_attempts loop
+  for v_attempt in 1 .. 10 loop
     begin
       execute p_statements;
       return;
     exception
       when lock_not_available or deadlock_detected then
-        if v_attempt = v_attempts then
+        if v_attempt = 10 or partitions.holds_up_others() then
           perform private.raise_error('CONFLICT',
-            format('Another transaction held a lock for too long (attempts of 200 ms: %s).', v_attempts),
+            format('Another transaction held a lock for too long (attempts of 200 ms: %s).', v_attempt),
             'Try again later; pg_stat_activity shows what has been running for long.',
             jsonb_build_object('statements', p_statements));
         end if;

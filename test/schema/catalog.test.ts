@@ -57,6 +57,12 @@ const RULES: Record<string, string> = {
     where ${OURS} and exists (
       select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a where a.grantee = 0)`,
 
+  'who may call a function may also use its schema': `
+    select format('%s: %s', pg_get_userbyid(a.grantee), p.oid::regprocedure) from pg_proc as p
+    join pg_namespace as n on n.oid = p.pronamespace
+    cross join lateral aclexplode(p.proacl) as a
+    where n.nspname in ('public', 'partitions', 'engine', 'monitor', 'cron') and not has_schema_privilege(a.grantee, n.oid, 'usage')`,
+
   'a definer function has a pinned search path': `
     select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
     where ${OURS} and p.prosecdef

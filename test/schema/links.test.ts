@@ -34,5 +34,5 @@ function anchorsOf(text: string): string[] {
 }
 
 function withoutCode(text: string): string {
-  return text.replaceAll(/^```[\s\S]*?^```$/gm, '');
+  return text.replaceAll(/^ *```[\s\S]*?^ *```$/gm, '');
 }

@@ -4,7 +4,7 @@ import { asAnonymous, createTestDatabase } from '../../helpers/database.ts';
 const db = await createTestDatabase();
 
 test('the clock runs', async () => {
-  const { rows } = await db.admin.query('select engine.now() - clock_timestamp() < interval \'1 s\' as close');
+  const { rows } = await db.admin.query("select engine.now() - clock_timestamp() < interval '1 s' as close");
   expect(rows).toEqual([{ close: true }]);
 });
 

@@ -1,0 +1,122 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createPool } from '../../src/database.ts';
+import { type EmbeddedServer, startEmbedded } from '../../src/embedded.ts';
+import { Engine, createEnginePool } from '../../src/engine.ts';
+import { type LoginRole, roleUrl } from '../../src/roles.ts';
+import { TEST_SECRET, buildDatabase } from '../helpers/build.ts';
+import type { TestDatabase } from '../helpers/database.ts';
+import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
+import { Target } from '../worker/target.ts';
+
+const RUNS = 1_000;
+const CALLERS = 40;
+
+let folder: string;
+let server: EmbeddedServer;
+let adminUrl: string;
+const pools: pg.Pool[] = [];
+const workers: ChildProcess[] = [];
+const target = new Target();
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`));
+  // A server of its own, with the durability of production.
+  server = await startEmbedded({ folder, password: 'secret' });
+  adminUrl = await buildDatabase(server.url, 'crash');
+  await target.start();
+});
+afterAll(async () => {
+  for (const worker of workers) worker.kill('SIGKILL');
+  target.close();
+  await Promise.all(pools.map((pool) => pool.end()));
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const url = (role: LoginRole) => roleUrl(adminUrl, TEST_SECRET, role);
+
+function pool(name: string, connectionString: string): pg.Pool {
+  pools.push(createPool(connectionString, { name }));
+  return pools.at(-1)!;
+}
+
+function startWorkerProcess(): ChildProcess {
+  const worker = fork(new URL('../worker/process.ts', import.meta.url).pathname, [url('flowgres_worker'), target.host], {
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+  });
+  workers.push(worker);
+  return worker;
+}
+
+test(`kill -9 of a worker and of PostgreSQL during ${RUNS} runs loses none and doubles none`, async () => {
+  const admin = pool('admin', adminUrl);
+  const api = pool('api', url('flowgres_api'));
+  const organization = await createOrganization({ admin, pool: () => api } as unknown as TestDatabase);
+  const workflow = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, target.node('one'), target.node('two')));
+  const intakePool = createEnginePool(url('flowgres_intake'), 'intake');
+  pools.push(intakePool);
+  const intake = new Engine(intakePool);
+  target.answer = ({ response }) => response.end('{}');
+
+  const [victim] = [startWorkerProcess(), startWorkerProcess()];
+  const faults = [
+    { calls: 300, strike: () => void victim.kill('SIGKILL') },
+    { calls: 900, strike: killPostgres },
+    { calls: 1_300, strike: () => void startWorkerProcess() },
+  ];
+  const watch = setInterval(() => {
+    while (faults[0] && target.calls.length >= faults[0].calls) void faults.shift()!.strike();
+  }, 20);
+
+  // The client's own log: what was accepted, under which key. The database is not its own witness.
+  const accepted = new Map<string, string>();
+  const wanted = Array.from({ length: RUNS }, (_, index) => `order-${index}`);
+  const startOne = async (key: string) => {
+    for (;;) {
+      try {
+        const { runId } = await intake.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input: { key }, key });
+        accepted.set(key, runId);
+        return;
+      } catch {
+        await delay(200); // not accepted, or nobody knows: the same key makes trying again safe
+      }
+    }
+  };
+  await Promise.all(
+    Array.from({ length: CALLERS }, async () => {
+      for (let key = wanted.pop(); key; key = wanted.pop()) await startOne(key);
+    }),
+  );
+  const unfinished = async () => {
+    const answer = await admin.query<{ count: number }>('select count(*)::int as count from workflow_runs where finished_at is null').catch(() => null);
+    return answer?.rows[0]?.count;
+  };
+  await expect.poll(unfinished, { timeout: 100_000, interval: 500 }).toBe(0);
+  clearInterval(watch);
+  expect(faults).toEqual([]);
+
+  const { rows: runs } = await admin.query<{ id: string; status: string; key: string }>(
+    `select r.id, r.status, e.payload #>> '{input,key}' as key
+     from workflow_runs as r join workflow_events as e on e.run_id = r.id and e.seq = 1`,
+  );
+  expect(new Map(runs.map(({ key, id }) => [key, id]))).toEqual(accepted);
+  expect(runs.filter(({ status }) => status !== 'success')).toEqual([]);
+  expect(runs).toHaveLength(RUNS);
+
+  const called = new Set(target.calls.map(({ key }) => key));
+  expect([...called].toSorted()).toEqual(runs.flatMap(({ id }) => [`${id}/one`, `${id}/two`]).toSorted());
+  expect((await admin.query('select * from monitor.invariants()')).rows).toEqual([]);
+  expect((await admin.query('select v.* from workflow_runs as r cross join engine.verify_run(r.id) as v')).rows).toEqual([]);
+}, 180_000);
+
+/** The server is started again by its supervisor. */
+async function killPostgres(): Promise<void> {
+  const [pid] = (await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8')).split('\n');
+  process.kill(Number(pid), 'SIGKILL');
+}
