@@ -24,10 +24,16 @@ $$;
 -- A setting of pg_cron: from postgresql.conf, or `alter database … set cron.timezone = 'Europe/Berlin'`.
 create or replace function cron.setting(p_name text, p_default text)
   returns text
-  language sql
+  language plpgsql
   stable
 as $$
-  select coalesce(nullif(current_setting('cron.' || p_name, true), ''), p_default)
+begin
+  return coalesce(nullif(current_setting('cron.' || p_name, true), ''), p_default);
+exception
+  -- Where the library of pg_cron is loaded but not the extension created, its settings are the superuser's.
+  when insufficient_privilege then
+    return p_default;
+end
 $$;
 
 -- Who asks. current_user is the owner in a definer function; the role that was set is not, and cannot be made up.

@@ -89,7 +89,11 @@ async function runs(schedule: string, timezone: string, after: string, count: nu
 
 describe('a fixed time', () => {
   test('that the clock is put forward over runs right after the gap, once', async () => {
-    expect(await runs('30 2 * * *', 'Europe/Berlin', '2026-03-28T00:00Z', 3)).toEqual(['2026-03-28T01:30', '2026-03-29T01:00', '2026-03-30T00:30']);
+    expect(await runs('30 2 * * *', 'Europe/Berlin', '2026-03-28T00:00Z', 3)).toEqual([
+      '2026-03-28T01:30',
+      '2026-03-29T01:00',
+      '2026-03-30T00:30',
+    ]);
     expect(await runs('10,50 2 29 3 *', 'Europe/Berlin', '2026-01-01T00:00Z', 2)).toEqual(['2026-03-29T01:00', '2027-03-29T00:10']);
   });
 
@@ -111,7 +115,11 @@ describe('a schedule by real time', () => {
   test('leaves a gap out and runs in the repeated hour again', async () => {
     expect(await runs('30 * * * *', 'Europe/Berlin', '2026-03-29T00:00Z', 2)).toEqual(['2026-03-29T00:30', '2026-03-29T01:30']);
     expect(await runs('*/30 2 * * *', 'Europe/Berlin', '2026-03-28T12:00Z', 1)).toEqual(['2026-03-30T00:00']);
-    expect(await runs('30 * * * *', 'Europe/Berlin', '2026-10-24T23:45Z', 3)).toEqual(['2026-10-25T00:30', '2026-10-25T01:30', '2026-10-25T02:30']);
+    expect(await runs('30 * * * *', 'Europe/Berlin', '2026-10-24T23:45Z', 3)).toEqual([
+      '2026-10-25T00:30',
+      '2026-10-25T01:30',
+      '2026-10-25T02:30',
+    ]);
   });
 });
 
@@ -140,7 +148,9 @@ test('10,000 random schedules run when croner says, but for the hours in which c
     const theirs = new Cron(schedule.replace('$', 'L'), { timezone }).nextRun(after);
     const same = at?.getTime() === theirs?.getTime();
     // croner never runs after a gap, and runs a fixed time twice.
-    return same || (at !== null && !is_calm) ? [] : [`${schedule} ${timezone} after ${after}: ${at?.toISOString()}, croner ${theirs?.toISOString()}`];
+    return same || (at !== null && !is_calm)
+      ? []
+      : [`${schedule} ${timezone} after ${after}: ${at?.toISOString()}, croner ${theirs?.toISOString()}`];
   });
   expect(different).toEqual([]);
 });

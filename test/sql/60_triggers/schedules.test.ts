@@ -12,7 +12,10 @@ interface Scheduled {
 }
 
 const definition = (properties: Record<string, unknown>) => ({
-  nodes: [{ id: 'clock', type: 'scheduleTrigger', properties }, { id: 'end', type: 'noOp' }],
+  nodes: [
+    { id: 'clock', type: 'scheduleTrigger', properties },
+    { id: 'end', type: 'noOp' },
+  ],
   connections: [{ source: 'clock', target: 'end' }],
 });
 
@@ -24,11 +27,13 @@ async function at(moment: string) {
   await set(moment);
   const organization = await createOrganization(db);
   const publish = (properties: Record<string, unknown>) => publishWorkflow(organization, definition(properties));
-  const fire = async () => (await db.pool('flowgres_worker').query<{ fired: number }>('select engine.fire_schedules() as fired')).rows[0]!.fired;
+  const fire = async () =>
+    (await db.pool('flowgres_worker').query<{ fired: number }>('select engine.fire_schedules() as fired')).rows[0]!.fired;
   const fireAll = async () => {
     while ((await fire()) > 0);
   };
-  const schedules = async (of: TestOrganization = organization) => (await of.user.query<Scheduled & Record<string, unknown>>('select * from schedules')).rows;
+  const schedules = async (of: TestOrganization = organization) =>
+    (await of.user.query<Scheduled & Record<string, unknown>>('select * from schedules')).rows;
   const runs = async () => {
     const { rows } = await db.admin.query<{ mode: string; scheduled: string }>(
       `select r.mode, e.payload -> 'input' ->> 'scheduledAt' as scheduled from workflow_runs as r
@@ -41,7 +46,7 @@ async function at(moment: string) {
 }
 
 describe('publishing', () => {
-  test('sets the next run in the trigger\'s time zone; unpublishing and archiving take it away', async () => {
+  test("sets the next run in the trigger's time zone; unpublishing and archiving take it away", async () => {
     const { publish, schedules, organization, runs, set, fireAll } = await at('2026-11-21T07:00:00Z');
     const { id } = await publish({ cron: '30 9 * * mon-fri', timezone: 'Europe/Berlin' });
     const [schedule] = await schedules();
@@ -105,7 +110,11 @@ describe('a tick', () => {
     await fireAll();
     expect(await fire()).toBe(0);
     expect(await runs()).toEqual(['2026-12-31T23:59:00', '2027-01-01T00:00:00']);
-    expect((await schedules())[0]).toMatchObject({ next_run_at: new Date('2027-01-01T00:01Z'), last_run_at: new Date('2027-01-01T00:00Z'), last_error: null });
+    expect((await schedules())[0]).toMatchObject({
+      next_run_at: new Date('2027-01-01T00:01Z'),
+      last_run_at: new Date('2027-01-01T00:00Z'),
+      last_error: null,
+    });
   });
 
   test('starts one run when many sessions fire at once', async () => {
@@ -124,7 +133,8 @@ describe('a tick', () => {
     await client.query('begin');
     await client.query('select engine.fire_schedules()');
     client.release(true);
-    await expect.poll(async () => (await fireAll(), (await runs()).length)).toBe(1);
+    const runsNow = () => fireAll().then(runs);
+    await expect.poll(runsNow).toHaveLength(1);
   });
 
   test('that was started before is started no second time, even when the schedule forgot it', async () => {
@@ -141,7 +151,11 @@ describe('a tick', () => {
   test('starts up to its jitter later, the same whenever it is asked', async () => {
     const { publish, schedules } = await at('2026-11-21T07:00:10Z');
     await publish({ cron: '0 8 * * *', jitterSeconds: 600 });
-    const [{ next_run_at, fires_at } = (() => { throw new Error('none'); })()] = await schedules();
+    const [
+      { next_run_at, fires_at } = (() => {
+        throw new Error('none');
+      })(),
+    ] = await schedules();
     expect(next_run_at).toEqual(new Date('2026-11-21T08:00Z'));
     expect(fires_at.getTime() - next_run_at.getTime()).toBeGreaterThan(0);
     expect(fires_at.getTime() - next_run_at.getTime()).toBeLessThan(600_000);
@@ -186,7 +200,11 @@ describe('after a pause', () => {
     await set('2026-11-01T12:00:00Z');
     await fireAll();
     // The tick that was due first, then those of the last seven days.
-    expect(await runs()).toEqual(['2026-10-02T00:00:00', ...[26, 27, 28, 29, 30, 31].map((day) => `2026-10-${day}T00:00:00`), '2026-11-01T00:00:00']);
+    expect(await runs()).toEqual([
+      '2026-10-02T00:00:00',
+      ...[26, 27, 28, 29, 30, 31].map((day) => `2026-10-${day}T00:00:00`),
+      '2026-11-01T00:00:00',
+    ]);
   });
 });
 
