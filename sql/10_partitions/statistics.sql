@@ -50,6 +50,9 @@ as $$
   where c.oid = p_table
 $$;
 
+comment on function partitions.estimated_rows(regclass) is
+  'Rows of a table by the planner''s estimate, or as counted since the last ANALYZE. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';
+
 grant execute on function
   partitions.statistics(regclass, boolean),
   partitions.estimated_rows(regclass)

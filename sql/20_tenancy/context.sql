@@ -158,8 +158,9 @@ declare
   v_hash constant bytea := private.hash_secret(private.random_secret(32));
 begin
   if organization is null and "user" is null then
-    perform set_config('flowgres.session', '', false);
-    return null;
+    perform private.raise_error(
+      'NOT_FOUND', 'There is no such organization.', 'To end the context of this session: reset flowgres.session'
+    );
   end if;
   insert into private.sessions (token_hash, user_id, organization_id, expires_at)
   values (v_hash, "user", organization, engine.now() + interval '8 hours');
@@ -172,7 +173,7 @@ exception
 end
 $$;
 comment on function public.set_context(uuid, uuid) is
-  'For DBAs: makes this psql session act for an organization, and as a user, for 8 hours; two nulls end that. Raises NOT_FOUND. Example: select set_context((select id from organizations where slug = ''demo''));';
+  'For DBAs: makes this psql session act for an organization, and as a user, for 8 hours; reset flowgres.session ends that. Raises NOT_FOUND. Example: select set_context(id) from organizations where slug = ''demo'';';
 
 grant execute on function public.current_organization_id(), public.current_user_id()
   to flowgres_user, flowgres_anonymous, flowgres_dba, flowgres_api;

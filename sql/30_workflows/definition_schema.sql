@@ -19,7 +19,7 @@ as $$
         "properties": {"x": {"type": "number"}, "y": {"type": "number"}}
       },
       "properties": {"type": "object"},
-      "credentials": {"type": "object", "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 200}},
+      "credentials": {"type": "object", "additionalProperties": false},
       "disabled": {"type": "boolean"},
       "strict": {"type": "boolean"},
       "onError": {"enum": ["stop", "continue", "errorOutput"]},
@@ -52,11 +52,9 @@ as $$
       "maxRetries": {"type": "integer", "minimum": 0, "maximum": 99},
       "timeout": {"type": "integer", "minimum": 1, "maximum": 3600000},
       "deadlineMs": {"type": ["integer", "null"], "minimum": 1, "maximum": 157680000000},
-      "errorWorkflow": {
-        "type": ["string", "null"], "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-      },
+      "errorWorkflow": {"type": "null"},
       "timezone": {"type": "string", "maxLength": 64},
-      "concurrency": {"type": ["integer", "null"], "minimum": 1, "maximum": 10000},
+      "concurrency": {"type": "null"},
       "priority": {"type": "integer", "minimum": -1000, "maximum": 1000}
     }
   }'::jsonb

@@ -10,7 +10,7 @@ create or replace function engine.registration_problem(p_function regprocedure, 
   stable
 as $$
   select case
-    when p_kind is null or p_kind not in ('pure', 'local') then 'A registered node is pure or local.'
+    when p_kind is distinct from 'pure' then 'A registered node is pure.'
     when f.prokind <> 'f' or f.proretset or oidvectortypes(f.proargtypes) <> 'jsonb, jsonb, jsonb'
       then 'The function takes (properties jsonb, prev jsonb, inputs jsonb).'
     when f.prorettype <> 'jsonb'::regtype
@@ -20,7 +20,7 @@ as $$
       then 'The function belongs to flowgres_sql and is security definer.'
     when not exists (select from unnest(f.proconfig) as c where starts_with(c, 'search_path='))
       then 'The function sets search_path.'
-    when p_kind = 'pure' and f.provolatile <> 'i' then 'The function of a pure node is immutable.'
+    when f.provolatile <> 'i' then 'The function of a pure node is immutable.'
   end
   from pg_catalog.pg_proc as f
   where f.oid = p_function

@@ -50,6 +50,7 @@ create or replace function engine.begin_steps(p_requests jsonb, p_worker uuid)
   volatile
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -98,5 +99,8 @@ begin
   where i.id is not null;
 end
 $$;
+
+comment on function engine.begin_steps(jsonb, uuid) is
+  'For workers: begins the steps of a batch of jobs, [{"runId", "node"}]. outcome is begun, with the task to do; done when there is nothing to do now; stale when the step is gone. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
 
 grant execute on function engine.begin_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

@@ -118,6 +118,7 @@ create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
   volatile
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -168,5 +169,8 @@ begin
   where i.id is not null;
 end
 $$;
+
+comment on function engine.complete_steps(jsonb, uuid) is
+  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
 
 grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

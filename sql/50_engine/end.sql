@@ -5,6 +5,7 @@ create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload 
   returns public.workflow_runs
   language plpgsql
   volatile
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -48,5 +49,8 @@ as $$
     jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
   )
 $$;
+
+comment on function engine.fail_run(uuid, text, text) is
+  'Ends an unfinished run with an error that no node is to blame for. Changes nothing about a finished one. Example: select status from engine.fail_run(''0190…'', ''DEADLINE'', ''too late'');';
 
 grant execute on function engine.fail_run(uuid, text, text) to flowgres_worker, flowgres_dba;

@@ -12,6 +12,7 @@ create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_po
   volatile
   security definer -- definer because engine.open_steps and engine.workers are closed to everybody
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -56,6 +57,7 @@ create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
   volatile
   security definer -- definer because engine.open_steps is closed to everybody
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -81,5 +83,10 @@ begin
   return coalesce(cardinality(v_released), 0);
 end
 $$;
+
+comment on function engine.heartbeat(uuid, jsonb, text) is
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+comment on function engine.release_steps(uuid, jsonb) is
+  'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
 
 grant execute on function engine.heartbeat(uuid, jsonb, text), engine.release_steps(uuid, jsonb) to flowgres_worker;

@@ -1,7 +1,7 @@
 -- kind: code
 -- What a node receives and what it leaves behind, in the cases that are rare enough for a function of their own.
 
--- An exception as the error of a step: our own carry a code, and facts about it; PostgreSQL's are told by their SQLSTATE.
+-- An exception as the error of a step: ours carry a code and facts about it, PostgreSQL's are told by their SQLSTATE.
 create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
   returns jsonb
   language plpgsql

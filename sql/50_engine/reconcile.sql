@@ -13,6 +13,7 @@ create or replace function engine.reconcile()
   volatile
   security definer -- definer because engine.open_steps and the queue are closed to everybody
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -160,5 +161,8 @@ begin
   end loop;
 end
 $$;
+
+comment on function engine.reconcile() is
+  'Moves on what nobody holds any more: jobs and steps of dead workers, runs past their deadline, steps that nothing has taken for a minute. Workers call it every 10 seconds; any number may at once. One row per action. Example: select * from engine.reconcile();';
 
 grant execute on function engine.reconcile() to flowgres_worker, flowgres_dba;

@@ -76,10 +76,12 @@ $$;
 
 create or replace function engine.insert_runs(p_moves engine.move[])
   returns void
-  language sql
+  language plpgsql
   volatile
 as $$
-  insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m
+begin
+  insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m;
+end
 $$;
 
 create or replace function engine.start_runs(p_requests jsonb)
@@ -96,6 +98,7 @@ create or replace function engine.start_runs(p_requests jsonb)
   volatile
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -156,5 +159,8 @@ begin
   end if;
 end
 $$;
+
+comment on function engine.start_runs(jsonb) is
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;

@@ -124,4 +124,7 @@ begin
 end
 $$;
 
+comment on function engine.verify_run(uuid) is
+  'Replays the log of a run. Each row is an event that the engine would not have written like that; no row means that it would. Example: select * from engine.verify_run(''0190…'');';
+
 grant execute on function engine.verify_run(uuid) to flowgres_dba;

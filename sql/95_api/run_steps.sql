@@ -47,7 +47,7 @@ comment on column public.workflow_run_steps.run_id is 'The run.';
 comment on column public.workflow_run_steps.node is 'The id of the node in the definition.';
 comment on column public.workflow_run_steps.status is
   'queued (between two attempts), running, waiting, succeeded, failed, or canceled (the run ended first).';
-comment on column public.workflow_run_steps.attempt is 'The number of the last attempt; null for pure nodes.';
+comment on column public.workflow_run_steps.attempt is 'The number of the last attempt; 1 for pure nodes.';
 comment on column public.workflow_run_steps.port is 'The output that the node chose, for example true.';
 comment on column public.workflow_run_steps.output is 'What it gave to the nodes after it.';
 comment on column public.workflow_run_steps.error is 'Why the last attempt failed: {"code", "message", "retryable", "details"}.';

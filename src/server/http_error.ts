@@ -41,16 +41,16 @@ export function errorReply(error: unknown, onProblem: (message: string, error: u
     onProblem(`A request failed (${id}).`, error);
     return jsonReply(500, { error: { code: 'INTERNAL', message: 'Something went wrong here.', id } });
   }
-  const { code, message, hint } = error;
+  const { code, message, hint, details } = error;
   const retryAfter = RETRY_AFTER[code];
   return jsonReply(
     status,
-    { error: { code, message, ...(hint ? { hint } : {}) } },
+    { error: { code, message, ...(hint ? { hint } : {}), ...(details ? { details } : {}) } },
     {
       ...(retryAfter ? { 'retry-after': retryAfter } : {}),
       // The rest of a body that is refused is not worth reading.
       ...(status === 413 || status === 415 ? { connection: 'close' } : {}),
-      ...(Array.isArray(error.details?.['methods']) ? { allow: error.details['methods'].join(', ') } : {}),
+      ...(Array.isArray(details?.['methods']) ? { allow: details['methods'].join(', ') } : {}),
     },
   );
 }

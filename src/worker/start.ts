@@ -78,17 +78,28 @@ class Worker {
     return this.#engine.workerId;
   }
 
+  /**
+   * A runner of graphile-worker 0.18 that gives up while the database is away, with jobs in its local queue, rejects a
+   * promise that nobody holds. That must not end the process; the next runner unlocks those jobs.
+   */
+  readonly #forgotten = (error: unknown): void => {
+    if (!(error instanceof Error) || !error.message.includes('returning jobs from local queue')) throw error;
+    this.#options.onProblem('Jobs were not given back.', error);
+  };
+
   /** The name under which graphile-worker locks jobs for this worker. */
   get #jobPool(): string {
     return `pool-${this.id}`;
   }
 
   async start(): Promise<void> {
+    process.on('unhandledRejection', this.#forgotten);
     try {
       await this.#engine.heartbeat([], this.#jobPool);
       this.#runner = this.#takeJobs();
       await this.#runner;
     } catch (error) {
+      process.off('unhandledRejection', this.#forgotten);
       await this.#pool.end();
       throw error;
     }
@@ -115,6 +126,7 @@ class Worker {
     await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
     grace.abort();
     for (const timer of this.#timers) timer.stop();
+    process.off('unhandledRejection', this.#forgotten);
     await this.#attempts.handBack().catch((error: unknown) => this.#options.onProblem('Steps were not handed back.', error));
     // Without a database graphile-worker would try for minutes to tell it which jobs are free again; the reconciler will know.
     await Promise.race([stopped.then(() => this.#pool.end()), delay(LAST_WORDS_MS, undefined, { ref: false })]);
@@ -131,6 +143,8 @@ class Worker {
 
   /** Runs graphile-worker, and runs it again when it gives up, as it does after a long loss of the database. */
   async #takeJobs(): Promise<Runner> {
+    // What an earlier runner of this process held it may have had no database to give back to.
+    await this.#pool.query('select graphile_worker.force_unlock_workers($1)', [[this.#jobPool]]);
     const events: WorkerEvents = new EventEmitter();
     // A name known before the first job is locked: whenever this process dies, the reconciler knows whose jobs to unlock.
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {

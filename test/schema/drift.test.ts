@@ -37,6 +37,9 @@ describe.each(committed)('%s', (file) => {
     const sql = await readFile(new URL(`committed/${file}`, MIGRATIONS), 'utf8');
     expect(sql).not.toMatch(/^--! *include /m);
     expect(sql).not.toMatch(/^\s*(create|alter|drop) role/m);
-    if (!sql.includes('--! no-transaction')) expect(sql).toMatch(/^set local role flowgres_owner;$/m);
+    if (sql.includes('--! no-transaction')) return;
+    expect(sql).toMatch(/^set local role flowgres_owner;$/m);
+    // What graphile-migrate notes about the migration is written after it, in the same transaction.
+    expect(sql.trimEnd()).toMatch(/^reset role;(\s*--! EndIncluded .*)*$/m);
   });
 });

@@ -60,7 +60,8 @@ describe('set_context', () => {
       expect((await client.query(who)).rows).toEqual([{ organization: acme.id, user: acme.userId }]);
       await client.query('select set_context($1)', [acme.id]);
       expect((await client.query(who)).rows).toEqual([{ organization: acme.id, user: null }]);
-      await client.query('select set_context(null)');
+      await expect(client.query('select set_context(null)')).rejects.toMatchObject({ code: 'WF002' });
+      await client.query('reset flowgres.session');
       expect((await client.query(who)).rows).toEqual(nobody);
     } finally {
       client.release(true);
