@@ -81,14 +81,12 @@ create or replace function cron.settle_orphans(p_running bigint[])
   volatile
 as $$
 declare
-  v_run record;
+  v_run cron.job_run_details;
 begin
   for v_run in
-    select d.runid, d.jobid, d.status, a.pid is not null as is_alive
+    select d.*
     from cron.job_state as s
     join cron.job_run_details as d on d.runid = s.runid
-    left join pg_stat_activity as a
-      on a.pid = d.job_pid and a.datname = d.database and a.usename = d.username
     where s.runid is not null
       and s.runid <> all (p_running)
   loop
@@ -97,7 +95,10 @@ begin
       update cron.job_state as s
       set runid = null, queued = s.queued + 1, queued_at = coalesce(s.queued_at, clock_timestamp())
       where s.runid = v_run.runid;
-    elsif not v_run.is_alive then
+    elsif not exists (
+      select from pg_stat_activity as a
+      where a.pid = v_run.job_pid and a.datname = v_run.database and a.usename = v_run.username
+    ) then
       perform cron.end_run(v_run.runid, 'failed', 'connection lost');
     end if;
   end loop;

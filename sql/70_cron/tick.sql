@@ -34,6 +34,9 @@ create or replace function cron.tick(p_running bigint[], p_changed boolean)
   volatile
   security definer -- definer because the worker writes no table
   set search_path = pg_catalog, pg_temp
+  -- Of thousands of jobs few are due or running, whatever the statistics of last night say.
+  set enable_seqscan = off
+  set enable_hashjoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();

@@ -69,6 +69,7 @@ class Runner implements CronRunner {
   /** Rings when there is something to do before the next second. */
   #bell = new AbortController();
   #changed = false;
+  #stopping: Promise<void> | undefined;
   leads = false;
 
   constructor(options: CronOptions) {
@@ -77,7 +78,12 @@ class Runner implements CronRunner {
     this.#leading = this.#tryToLead();
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
     this.#stopped.abort();
     this.#bell.abort();
     await this.#leading;

@@ -1,5 +1,5 @@
 -- A script for pg_cron, run unchanged by pg_cron and by the scheduler of Flowgres: statement by statement, each with its
--- rows or its error. Statements end at a blank line. What comes after the line `-- runs` is then compared as run.
+-- rows or its error (a name is a name in pg_cron 1.4 and a text since). Statements end at a blank line. What comes after the line `-- runs` is then compared as run.
 
 select cron.schedule('0 10 * * *', 'select 1');
 
@@ -103,11 +103,11 @@ select cron.unschedule(jobid) from cron.job where jobname = 'hers';
 
 reset role;
 
-select column_name, data_type, is_nullable, column_default is not null from information_schema.columns where table_schema = 'cron' and table_name in ('job', 'job_run_details') order by table_name, ordinal_position;
+select column_name, replace(data_type, 'name', 'text'), is_nullable, column_default is not null from information_schema.columns where table_schema = 'cron' and table_name in ('job', 'job_run_details') order by table_name, ordinal_position;
 
 select policyname, tablename, cmd, qual from pg_policies where schemaname = 'cron' and tablename in ('job', 'job_run_details') order by 1;
 
-select proname, pg_get_function_identity_arguments(oid), prorettype::regtype, proisstrict, obj_description(oid, 'pg_proc') from pg_proc where pronamespace = 'cron'::regnamespace and proname in ('schedule', 'schedule_in_database', 'unschedule', 'alter_job', 'job_cache_invalidate') order by 1, 2;
+select proname, replace(pg_get_function_identity_arguments(oid), 'job_name name', 'job_name text'), prorettype::regtype, proisstrict, obj_description(oid, 'pg_proc') from pg_proc where pronamespace = 'cron'::regnamespace and proname in ('schedule', 'schedule_in_database', 'unschedule', 'alter_job', 'job_cache_invalidate') order by 1, 2;
 
 select tgname from pg_trigger where tgrelid = 'cron.job'::regclass and not tgisinternal;
 
