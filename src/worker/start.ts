@@ -33,6 +33,7 @@ const HEARTBEAT_MS = 2_500;
 const RECONCILE_MS = 10_000;
 const POLL_MS = 1_000;
 const RESTART_MS = 1_000;
+const GIVING_UP_MS = 2_000;
 const LAST_WORDS_MS = 3_000;
 /** Jobs that wait in this process longer than that go back, for workers that are free. */
 const LOCAL_QUEUE_TTL_MS = 5_000;
@@ -150,6 +151,10 @@ class Worker {
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
       workerPool.id = this.#jobPool;
     });
+    // A runner that loses the database in the wrong moment shuts down without ever saying that it has ended.
+    const givingUp = new Promise<void>((resolve) => {
+      events.once('pool:gracefulShutdown', () => resolve(delay(GIVING_UP_MS, undefined, { ref: false })));
+    });
     const runner = await run({
       pgPool: this.#pool,
       events,
@@ -167,12 +172,12 @@ class Worker {
         },
       },
     });
-    void this.#restartAfter(runner);
+    void this.#restartAfter(Promise.race([runner.promise, givingUp]));
     return runner;
   }
 
-  async #restartAfter(runner: Runner): Promise<void> {
-    await runner.promise.catch((error: unknown) => this.#options.onProblem('Taking jobs failed.', error));
+  async #restartAfter(ended: Promise<void>): Promise<void> {
+    await ended.catch((error: unknown) => this.#options.onProblem('Taking jobs failed.', error));
     while (!this.#stopping) {
       try {
         await delay(RESTART_MS);
