@@ -24,7 +24,7 @@ export async function handOver(adminUrl: string, save: (jobs: Job[]) => Promise<
     await requirePgCron(client);
     await client.query('begin');
     // From here on our runner starts nothing any more: its next tick waits, and then finds that its tables are gone.
-    await client.query('lock table cron.job_state in access exclusive mode');
+    await client.query('lock table cron.job_state, cron.runner, cron.job, cron.job_run_details in access exclusive mode');
     const { rows: jobs } = await client.query<Job>(
       'select jobid, jobname, schedule, command, database, username, active from cron.job order by jobid',
     );

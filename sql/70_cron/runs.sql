@@ -61,10 +61,11 @@ create or replace function cron.end_run(p_runid bigint, p_status text, p_message
   set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- In the order in which everybody takes the tables: the state of jobs, then their runs.
+  update cron.job_state as s set runid = null where s.runid = p_runid;
   update cron.job_run_details as d
   set status = p_status, return_message = p_message, end_time = clock_timestamp()
   where d.runid = p_runid and d.status in ('starting', 'running');
-  update cron.job_state as s set runid = null where s.runid = p_runid;
   -- One comes, one goes: the history never grows beyond its cap.
   delete from cron.job_run_details as d
   where d.runid <= p_runid - cron.setting('history_rows', '100000')::bigint

@@ -63,6 +63,13 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
     const jobs = () =>
       admin.query('select jobid, schedule, command, nodename, database, username, active, jobname from cron.job order by jobid');
     const before = (await jobs()).rows;
+    const runner = startCron({
+      connectionString: roleUrl(adminUrl, TEST_SECRET, 'flowgres_worker'),
+      users: {},
+      onProblem: () => undefined,
+    });
+    onTestFinished(() => runner.stop());
+    await vi.waitUntil(() => runner.leads);
     const folder = await temporaryFolder();
     const file = `${folder}/jobs.json`;
     const command = ['cron', 'handover', '--database-url', adminUrl, '--jobs', file];
@@ -75,6 +82,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
     const kept = (await jobs()).rows;
     expect(await finishCli(command)).toMatchObject({ code: 0, output: expect.stringContaining(`the ${kept.length} jobs`) });
     expect((await jobs()).rows).toEqual(kept);
+    await expect.poll(() => runner.leads, { timeout: 5_000 }).toBe(false);
     expect(JSON.parse(readFileSync(file, 'utf8'))).toHaveLength(kept.length);
     expect((await admin.query(`select from pg_extension where extname = 'pg_cron'`)).rowCount).toBe(1);
     await expect(handOver(adminUrl, async () => undefined)).rejects.toMatchObject({ code: 'NOTHING_TO_HAND_OVER' });
