@@ -64,7 +64,11 @@ begin
   -- In the order in which everybody takes the tables: the state of jobs, then their runs.
   update cron.job_state as s set runid = null where s.runid = p_runid;
   update cron.job_run_details as d
-  set status = p_status, return_message = p_message, end_time = clock_timestamp()
+  set
+    status = p_status,
+    return_message = p_message,
+    -- What never began has no end, in pg_cron.
+    end_time = case when d.start_time is not null then clock_timestamp() end
   where d.runid = p_runid and d.status in ('starting', 'running');
   -- One comes, one goes: the history never grows beyond its cap.
   delete from cron.job_run_details as d

@@ -158,4 +158,8 @@ select cron.schedule_in_database('as alice', '* * * * *', 'select current_user',
 
 select cron.schedule_in_database('her insert', '* * * * *', 'insert into visits default values', current_database(), 'cron_alice');
 
+select cron.schedule_in_database('of bob', '* * * * *', 'select 1', current_database(), 'cron_bob');
+
+alter role cron_bob nologin;
+
 select cron.schedule_in_database('inactive', '* * * * *', 'select 1', current_database(), null, false);

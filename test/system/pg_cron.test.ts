@@ -114,7 +114,7 @@ async function build(adminUrl: string): Promise<void> {
 
 async function theirServer(): Promise<pg.Client> {
   const admin = await connectForTest(await databaseOn(await startPostgres15(PG_CRON)));
-  await admin.query('create extension pg_cron; create role cron_alice login');
+  await admin.query('create extension pg_cron; create role cron_alice login; create role cron_bob login');
   return admin;
 }
 
@@ -123,7 +123,7 @@ async function ourServer(): Promise<pg.Client> {
   onTestFinished(() => server.stop());
   const adminUrl = await buildDatabase(server.url, 'flowgres');
   const admin = await connectForTest(adminUrl);
-  await admin.query(`create role cron_alice login password 'x'`);
+  await admin.query(`create role cron_alice login password 'x'; create role cron_bob login`);
   const alice = Object.assign(new URL(adminUrl), { username: 'cron_alice', password: 'x' }).href;
   const cron = startCron({
     connectionString: roleUrl(adminUrl, TEST_SECRET, 'flowgres_worker'),
