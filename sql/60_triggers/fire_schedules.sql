@@ -52,15 +52,6 @@ as $$
   from engine.iso_time(p_schedule.next_run_at) as tick
 $$;
 
-create or replace function engine.iso_time(p_at timestamptz)
-  returns text
-  language sql
-  stable
-  parallel safe
-as $$
-  select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-$$;
-
 -- Starts one run; an error that start_runs did not foresee is the tick's own, the others go on.
 create or replace function engine.start_tick(p_schedule public.schedules, p_now timestamptz)
   returns jsonb
