@@ -68,7 +68,9 @@ export function readConfig(environment: Record<string, string | undefined> = pro
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     const name = String(issue?.path[0]);
-    throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}, it is ${JSON.stringify(present[name])}.`);
+    // Connection strings hold passwords.
+    const given = name === 'FLOWGRES_CRON_USERS' ? '' : `, it is ${JSON.stringify(present[name])}`;
+    throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}${given}.`);
   }
   const { data } = parsed;
   return {
