@@ -10,6 +10,7 @@ set local role flowgres_owner;
 --!include 40_runs/index.sql
 --!include 50_engine/index.sql
 --!include 60_triggers/index.sql
+--!include 70_cron/index.sql
 --!include 90_monitor/index.sql
 --!include 95_api/index.sql
 

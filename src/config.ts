@@ -12,6 +12,14 @@ const postgresUrl = z
   )
   .refine((text) => (URL.parse(text)?.pathname.length ?? 0) > 1, 'must name a database, such as …:5432/flowgres');
 
+function parseObject(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 const settings = z.object({
   PORT: z.coerce.number('must be a number').int().min(0, 'must be 0 or more').max(65_535, 'must be at most 65535').default(8080),
   HOST: z.string().min(1).default('127.0.0.1'),
@@ -20,6 +28,14 @@ const settings = z.object({
   FLOWGRES_POOLER_URL: postgresUrl.optional(),
   FLOWGRES_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
   FLOWGRES_HTTP_ALLOW: z.string().default(''),
+  FLOWGRES_CRON_USERS: z
+    .string()
+    .transform(parseObject)
+    .pipe(
+      z.record(z.string(), postgresUrl, 'must be an object of connection strings, such as {"reports": "postgres://reports:…@db/flowgres"}'),
+    )
+    .default({}),
+  FLOWGRES_CRON_TIMEOUT: z.coerce.number('must be a number').int().min(0).max(2_147_483).default(0),
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
 });
 
@@ -37,6 +53,10 @@ export interface Config {
   secret: string | undefined;
   /** Steps that one worker runs at a time. */
   concurrency: number;
+  /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
+  cronUsers: Record<string, string>;
+  /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
+  cronTimeout: number;
   /** `host:port` pairs that httpRequest may reach although they are private. */
   httpAllow: string[];
 }
@@ -48,7 +68,9 @@ export function readConfig(environment: Record<string, string | undefined> = pro
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     const name = String(issue?.path[0]);
-    throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}, it is ${JSON.stringify(present[name])}.`);
+    // Connection strings hold passwords.
+    const given = name === 'FLOWGRES_CRON_USERS' ? '' : `, it is ${JSON.stringify(present[name])}`;
+    throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}${given}.`);
   }
   const { data } = parsed;
   return {
@@ -59,6 +81,8 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
     concurrency: data.FLOWGRES_CONCURRENCY,
+    cronUsers: data.FLOWGRES_CRON_USERS,
+    cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
     httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',')
       .map((each) => each.trim())
       .filter(Boolean),

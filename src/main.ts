@@ -12,6 +12,7 @@ const data = new Option('--data <folder>', 'folder of the embedded server (FLOWG
 const databaseUrl = new Option('--database-url <url>', 'PostgreSQL server (DATABASE_URL)');
 const concurrency = new Option('--concurrency <number>', 'steps that run at a time (FLOWGRES_CONCURRENCY, default 100)');
 const output = new Option('-o, --output <file>', 'file to write').default('schema.graphql');
+const jobs = new Option('--jobs <file>', 'where the jobs are written before anything is changed').default('cron-jobs.json');
 
 interface Flags {
   port?: string;
@@ -20,6 +21,7 @@ interface Flags {
   databaseUrl?: string;
   concurrency?: string;
   output?: string;
+  jobs?: string;
 }
 
 const program = new Command('flowgres')
@@ -32,6 +34,8 @@ const program = new Command('flowgres')
 Settings come from the environment; an option overrides its variable.
   FLOWGRES_SECRET       what the passwords of Flowgres' roles derive from (default: the administrator's password)
   FLOWGRES_POOLER_URL   a pgbouncer in transaction mode that GraphQL requests go through
+  FLOWGRES_CRON_USERS   users whose cron jobs a worker runs, with connection strings: {"reports": "postgres://reports:…@db/flowgres"}
+  FLOWGRES_CRON_TIMEOUT longest time for the command of a cron job, in seconds (default 0: none)
   FLOWGRES_HTTP_ALLOW   private addresses that httpRequest may reach, for example crm.internal:443,10.0.0.7:8080
 
 Examples:
@@ -81,6 +85,14 @@ command('schema', 'writes the GraphQL schema of a database to a file', [database
   .addHelpText('after', '\nExample:\n  flowgres schema --output schema.graphql')
   .action(async (flags: Flags) => (await import('./commands/schema.ts')).exportSchema(configure(flags), flags.output!));
 
+const cron = program.command('cron').description('the scheduler of SQL commands');
+command('handover', 'replaces the scheduler of Flowgres by the extension pg_cron, with all jobs', [databaseUrl, jobs], cron)
+  .addHelpText(
+    'after',
+    '\nNeeds a superuser. Either all jobs are handed over, or nothing is changed.\n\nExample:\n  flowgres cron handover --database-url postgres://postgres:secret@db/flowgres',
+  )
+  .action(async (flags: Flags) => (await import('./commands/cron.ts')).handover(configure(flags), flags.jobs!));
+
 try {
   await program.parseAsync();
 } catch (error) {
@@ -90,8 +102,8 @@ try {
   }
 }
 
-function command(name: string, description: string, options: Option[]): Command {
-  const made = program.command(name).description(description);
+function command(name: string, description: string, options: Option[], parent = program): Command {
+  const made = parent.command(name).description(description);
   for (const option of options) made.addOption(option);
   return made;
 }

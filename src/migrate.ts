@@ -6,6 +6,7 @@ import { clearAllPools } from 'graphile-migrate/dist/pg.js';
 import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
 import pg from 'pg';
 import { connect, requireSupportedServer, withDatabase } from './database.ts';
+import { scheduleMaintenance } from './maintenance.ts';
 import { createRoles } from './roles.ts';
 
 const MIGRATIONS = fileURLToPath(new URL('../migrations', import.meta.url));
@@ -24,6 +25,7 @@ export async function migrate(adminUrl: string, secret: string): Promise<void> {
     await client.query('select pg_advisory_lock($1)', [LOCK]);
     await prepareDatabase(adminUrl);
     await applyCommitted(migrationSettings(adminUrl));
+    await scheduleMaintenance(adminUrl, secret);
     // /readyz compares the schema's version with its own.
     await client.query(`
       grant usage on schema graphile_migrate to flowgres_monitor;

@@ -9,7 +9,17 @@ import type { Handler, HttpServer } from './server/http.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
 import { reportProblem } from './terminal.ts';
+import { startCron } from './worker/cron.ts';
 import { startWorker } from './worker/start.ts';
+
+export interface WorkOptions {
+  concurrency: number;
+  httpAllow: string[];
+  /** Further users whose cron jobs are run, each with a connection string. */
+  cronUsers: Record<string, string>;
+  /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
+  cronTimeout: number;
+}
 
 export interface ServiceOptions {
   http: HttpServer;
@@ -22,7 +32,7 @@ export interface ServiceOptions {
   /** GraphQL and webhooks. */
   serve: boolean;
   /** A worker of that many steps at a time. */
-  work?: { concurrency: number; httpAllow: string[] };
+  work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
   demo?: boolean;
 }
@@ -53,6 +63,14 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         onProblem: reportProblem,
       });
       stops.push(() => worker.stop());
+      const cron = startCron({
+        connectionString: as('flowgres_worker'),
+        users: { flowgres_maintenance: as('flowgres_maintenance'), ...work.cronUsers },
+        timeoutMs: work.cronTimeout * 1_000,
+        graceMs: 1_500,
+        onProblem: reportProblem,
+      });
+      stops.push(() => cron.stop());
     }
     if (serve) {
       const graphql = await createGraphql({

@@ -25,6 +25,7 @@
 --!include 30_workflows/compile_expressions.sql
 --!include 30_workflows/compile.sql
 --!include 30_workflows/definition_schema.sql
+--!include 30_workflows/schedule_problem.sql
 --!include 30_workflows/validate_nodes.sql
 --!include 30_workflows/validate_graph.sql
 --!include 30_workflows/validate.sql

@@ -160,7 +160,7 @@ $$;
 create or replace function engine.combination_problem(p_type text, p_properties jsonb)
   returns text
   language sql
-  immutable
+  stable
 as $$
   select case p_type
     when 'merge' then case
@@ -178,6 +178,7 @@ as $$
     when 'wait' then case
       when p_properties ? 'seconds' and p_properties ? 'until' then 'seconds and until exclude each other'
     end
+    when 'scheduleTrigger' then engine.schedule_problem(p_properties)
   end
 $$;
 

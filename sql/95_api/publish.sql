@@ -51,11 +51,12 @@ begin
   where w.id = v_workflow.id;
 
   perform engine.register_webhooks(v_version.organization_id, v_version.workflow_id, v_version.version);
+  perform engine.register_schedules(v_version.organization_id, v_version.workflow_id, v_version.version);
   return v_version;
 end
 $$;
 comment on function public.publish_workflow(uuid, text) is
-  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
 
 create or replace function public.unpublish_workflow(id uuid)
   returns public.workflows
@@ -69,6 +70,7 @@ declare
 begin
   if v_workflow.published_version is not null then
     perform engine.unregister_webhooks(v_workflow.organization_id, v_workflow.id);
+    perform engine.unregister_schedules(v_workflow.organization_id, v_workflow.id);
     update public.workflows as w
     set published_version = null, updated_at = now()
     where w.id = v_workflow.id

@@ -17,6 +17,11 @@ create policy webhooks_scope on public.webhooks
   as restrictive for select to flowgres_user
   using ((select private.has_scope('workflows:read')));
 
+drop policy if exists schedules_scope on public.schedules;
+create policy schedules_scope on public.schedules
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
 drop policy if exists workflow_runs_scope on public.workflow_runs;
 create policy workflow_runs_scope on public.workflow_runs
   as restrictive for select to flowgres_user

@@ -128,6 +128,7 @@ declare
 begin
   if v_workflow.archived_at is null then
     perform engine.unregister_webhooks(v_workflow.organization_id, v_workflow.id);
+    perform engine.unregister_schedules(v_workflow.organization_id, v_workflow.id);
     update public.workflows as w
     set archived_at = engine.now(), published_version = null, updated_at = now()
     where w.id = v_workflow.id

@@ -9,8 +9,7 @@ export async function serve(config: Config): Promise<void> {
 }
 
 export async function work(config: Config): Promise<void> {
-  const { concurrency, httpAllow } = config;
-  await runProcess(config, { serve: false, work: { concurrency, httpAllow } }, 'A worker');
+  await runProcess(config, { serve: false, work: config }, 'A worker');
 }
 
 async function runProcess(config: Config, parts: Pick<ServiceOptions, 'serve' | 'work'>, what: string): Promise<void> {

@@ -36,7 +36,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   const secret = roleSecret(config, adminUrl);
   await progress('Schema', 'up to date', () => migrate(adminUrl, secret));
   shutdown.check();
-  const work = { concurrency: config.concurrency, httpAllow: [...config.httpAllow, new URL(http.url).host] };
+  const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
   const options = { http, databaseUrl: adminUrl, poolerUrl: config.poolerUrl, secret, serve: true, work, demo: true };
   const services = await progress('Services', 'running', () => startServices(options));
   shutdown.add(() => services.stop());

@@ -60,6 +60,13 @@ const TAGS: JSONPgSmartTags = {
         attribute: { segments: hidden },
         constraint: { webhooks_version_fkey: oneWay('workflowVersion') },
       },
+      'public.schedules': {
+        tags: {
+          foreignKey:
+            '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName schedules',
+        },
+        constraint: { schedules_version_fkey: oneWay('workflowVersion') },
+      },
       'public.workflow_runs': {
         tags: {
           foreignKey:

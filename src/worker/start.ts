@@ -1,4 +1,4 @@
-/** A worker: takes jobs, executes steps, tells that it lives, and keeps what died moving. */
+/** A worker: takes jobs, executes steps, fires schedules, tells that it lives, and keeps what died moving. */
 import { EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
@@ -8,7 +8,7 @@ import { Engine, createEnginePool } from '../engine.ts';
 import { watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
-import { every } from './every.ts';
+import { every, everySecond } from './every.ts';
 
 export interface WorkerOptions {
   /** Connection string of flowgres_worker: a direct one, since it listens for jobs. */
@@ -111,6 +111,7 @@ class Worker {
       every(RECONCILE_MS, async () => {
         if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
       }),
+      everySecond(() => this.#fireSchedules()),
     );
   }
 
@@ -205,6 +206,15 @@ class Worker {
       while ((await this.#engine.reconcile()).length >= RECONCILE_LIMIT && !this.#stopping);
     } catch (error) {
       this.#options.onProblem('The reconciler failed.', error);
+    }
+  }
+
+  /** Every worker does so: what one has locked the others skip. A schedule that catches up is due again at once. */
+  async #fireSchedules(): Promise<void> {
+    try {
+      while ((await this.#engine.fireSchedules()) > 0 && !this.#stopping);
+    } catch (error) {
+      this.#options.onProblem('Schedules were not fired.', error);
     }
   }
 

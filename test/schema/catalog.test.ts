@@ -44,6 +44,8 @@ const RULES: Record<string, string> = {
     join pg_namespace as n on n.oid = c.relnamespace
     cross join pg_roles as r
     where ${OURS} and c.relkind in ('r', 'p', 'v') and r.rolname in ${SERVING_ROLES}
+      -- As pg_cron has it: everybody who reaches schema cron may delete what is left of own jobs.
+      and c.oid <> 'cron.job_run_details'::regclass
       and has_table_privilege(r.rolname, c.oid, 'insert, update, delete, truncate')`,
 
   'roles that serve requests own nothing and pass no policy': `
@@ -55,13 +57,15 @@ const RULES: Record<string, string> = {
   'no function is executable by everybody': `
     select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
     where ${OURS} and exists (
-      select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a where a.grantee = 0)`,
+      select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a where a.grantee = 0)
+      -- As pg_cron has it: the key is USAGE of the schema.
+      and not (n.nspname = 'cron' and p.proname in ('schedule', 'unschedule'))`,
 
   'who may call a function may also use its schema': `
     select format('%s: %s', pg_get_userbyid(a.grantee), p.oid::regprocedure) from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
     cross join lateral aclexplode(p.proacl) as a
-    where n.nspname in ('public', 'partitions', 'engine', 'monitor', 'cron') and not has_schema_privilege(a.grantee, n.oid, 'usage')`,
+    where n.nspname in ('public', 'partitions', 'engine', 'monitor', 'cron') and a.grantee <> 0 and not has_schema_privilege(a.grantee, n.oid, 'usage')`,
 
   'a definer function has a pinned search path': `
     select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace

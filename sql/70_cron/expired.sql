@@ -1,0 +1,48 @@
+-- kind: code
+-- What has served its time, a batch at a time: keys of starts, sessions, tokens.
+
+create or replace function engine.delete_expired(p_limit int default 10000)
+  returns table (thing text, deleted bigint)
+  language plpgsql
+  volatile
+  security definer -- definer because sessions, tokens and keys are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  -- So long one still sees that a token has expired, and which.
+  v_grace constant interval := '30 days';
+begin
+  delete from engine.start_keys as k
+  where (k.organization_id, k.workflow_id, k.key) in (
+    select e.organization_id, e.workflow_id, e.key
+    from engine.start_keys as e
+    where e.expires_at < v_now
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'start keys';
+  return next;
+
+  delete from private.sessions as s
+  where s.id in (
+    select e.id from private.sessions as e where e.expires_at < v_now order by e.expires_at limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'sessions';
+  return next;
+
+  delete from private.api_tokens as t
+  where t.id in (
+    select e.id from private.api_tokens as e where least(e.expires_at, e.revoked_at) < v_now - v_grace limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'API tokens';
+  return next;
+end
+$$;
+comment on function engine.delete_expired(int) is
+  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+
+grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;

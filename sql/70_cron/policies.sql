@@ -1,0 +1,34 @@
+-- kind: code
+-- The grants of pg_cron, which are to everybody: the key is USAGE of the schema, which nobody has who is not given it.
+
+drop policy if exists cron_job_policy on cron.job;
+create policy cron_job_policy on cron.job
+  using (username = current_user);
+
+drop policy if exists cron_job_run_details_policy on cron.job_run_details;
+create policy cron_job_run_details_policy on cron.job_run_details
+  using (username = current_user);
+
+grant select on cron.job to public;
+grant select, delete on cron.job_run_details to public;
+grant select on sequence cron.jobid_seq, cron.runid_seq to public;
+grant execute on function
+  cron.schedule(text, text),
+  cron.schedule(text, text, text),
+  cron.unschedule(bigint),
+  cron.unschedule(text)
+  to public;
+grant execute on function
+  cron.schedule_in_database(text, text, text, text, text, boolean),
+  cron.alter_job(bigint, text, text, text, text, boolean),
+  cron.next_run(text, timestamptz, text),
+  cron.matches(text, timestamptz, text)
+  to flowgres_dba, flowgres_maintenance;
+
+grant usage on schema cron to flowgres_dba, flowgres_maintenance, flowgres_worker;
+grant execute on function
+  cron.lead(),
+  cron.tick(bigint[], boolean),
+  cron.begin_run(bigint, int),
+  cron.end_run(bigint, text, text)
+  to flowgres_worker;

@@ -1,0 +1,64 @@
+-- kind: code
+-- What the leader calls: once when it begins to lead, then every second and whenever something may have changed.
+
+-- After a restart of the server nothing runs any more, and @reboot is due.
+create or replace function cron.lead()
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform cron.sync_jobs(engine.now());
+  insert into cron.runner as r (server_started_at) values (pg_postmaster_start_time())
+  on conflict on constraint runner_pkey do update set server_started_at = excluded.server_started_at
+  where r.server_started_at <> excluded.server_started_at;
+  if not found then
+    return false;
+  end if;
+  update cron.job_run_details as d
+  set status = 'failed', return_message = 'server restarted'
+  where d.runid in (select s.runid from cron.job_state as s where s.runid is not null)
+    and d.status in ('starting', 'running');
+  update cron.job_state as s set runid = null where s.runid is not null;
+  update cron.job_state as s set queued = 1, queued_at = clock_timestamp() where (s.spec).at_start;
+  return true;
+end
+$$;
+comment on function cron.lead() is 'Called by a runner that has become the leader; true after a restart of the server.';
+
+create or replace function cron.tick(p_running bigint[], p_changed boolean)
+  returns setof cron.task
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+  -- Of thousands of jobs few are due or running, whatever the statistics of last night say.
+  set enable_seqscan = off
+  set enable_hashjoin = off
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  -- The leader's session remembers it; nobody else needs to.
+  v_last constant timestamptz := nullif(current_setting('cron.last_tick', true), '');
+begin
+  if p_changed then
+    perform cron.sync_jobs(v_now);
+  end if;
+  if v_now < v_last then
+    perform cron.follow_clock_back(v_now, v_last);
+  end if;
+  perform set_config('cron.last_tick', v_now::text, false);
+  perform cron.settle_orphans(p_running);
+  perform cron.queue_due(v_now);
+  return query
+    select 'cancel', s.runid, null::text, null::text, null::text
+    from cron.job_state as s
+    where s.runid is not null
+      and not exists (select from cron.job as j where j.jobid = s.jobid and j.active);
+  return query select * from cron.start_queued();
+end
+$$;
+comment on function cron.tick(bigint[], boolean) is
+  'What the leader has to do now: commands to run, and runs to cancel because their job is gone or inactive. p_running: the runs that it has in hand; p_changed: whether cron.job may have changed since the last tick.';

@@ -1,0 +1,63 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { scheduleMaintenance } from '../../../src/maintenance.ts';
+import { TEST_SECRET } from '../../helpers/build.ts';
+import { createTestDatabase } from '../../helpers/database.ts';
+import { createOrganization } from '../../helpers/factory.ts';
+
+test('the jobs are there as rows, what somebody changed stays, what is missing comes back', async () => {
+  const db = await createTestDatabase();
+  const jobs = async () =>
+    (await db.admin.query(`select jobname, schedule, active from cron.job where username = 'flowgres_maintenance' order by jobid`)).rows;
+  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  const first = await jobs();
+  expect(first[0]).toEqual({ jobname: 'flowgres-partitions', schedule: '0 2 * * *', active: true });
+  await db.admin.query(`
+    select cron.alter_job(jobid, schedule => '0 4 * * 0', active => false) from cron.job where jobname = 'flowgres-statistics';
+    select cron.unschedule(jobid) from cron.job where jobname = 'flowgres-retention'`);
+  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  const second = await jobs();
+  expect(second.map(({ jobname }) => jobname).sort()).toEqual(first.map(({ jobname }) => jobname).sort());
+  expect(second).toContainEqual({ jobname: 'flowgres-statistics', schedule: '0 4 * * 0', active: false });
+});
+
+test('flowgres_maintenance may do what its jobs say', async () => {
+  const db = await createTestDatabase();
+  const maintenance = db.pool('flowgres_maintenance');
+  const { rows } = await maintenance.query<{ jobname: string; command: string }>('select * from engine.maintenance_jobs()');
+  for (const { jobname, command } of rows) await expect(maintenance.query(command), jobname).resolves.toBeDefined();
+  const { rows: analyzed } = await db.admin.query(
+    `select last_analyze is not null as done from pg_stat_all_tables where relid = 'workflow_events'::regclass`,
+  );
+  expect(analyzed).toEqual([{ done: true }]);
+});
+
+test('what has expired is deleted, a batch at a time, and nothing else', async () => {
+  const db = await createTestDatabase();
+  const { id, userId } = await createOrganization(db);
+  const hash = () => createHash('sha256').update(randomBytes(8)).digest();
+  for (const age of ['1 hour', '-1 hour', '40 days']) {
+    await db.admin.query(
+      `insert into private.sessions (token_hash, user_id, organization_id, expires_at) values ($1, $2, $3, now() - $4::text::interval)`,
+      [hash(), userId, id, age],
+    );
+    await db.admin.query(
+      `insert into private.api_tokens (organization_id, user_id, name, prefix, token_hash, scopes, expires_at) values ($1, $2, $4::text, 'x', $3, '{runs:read}', now() - $4::text::interval)`,
+      [id, userId, hash(), age],
+    );
+    await db.admin.query(
+      `insert into engine.start_keys (organization_id, workflow_id, key, run_id, request_hash, expires_at) values ($1, $1, $2::text, $1, '', now() - $2::text::interval)`,
+      [id, age],
+    );
+  }
+  const sweep = async (limit: number) =>
+    Object.fromEntries(
+      (await db.admin.query('select * from engine.delete_expired($1)', [limit])).rows.map(({ thing, deleted }) => [thing, deleted]),
+    );
+  // A context that is over counts as an expired session as well.
+  const sessions = (await db.admin.query('select from private.sessions where expires_at < now()')).rowCount!;
+  expect(await sweep(1)).toEqual({ 'start keys': 1, sessions: 1, 'API tokens': 1 });
+  expect(await sweep(100)).toEqual({ 'start keys': 1, sessions: sessions - 1, 'API tokens': 0 });
+  const { rows } = await db.admin.query(`select name from private.api_tokens where name <> 'test' order by name`);
+  expect(rows).toEqual([{ name: '-1 hour' }, { name: '1 hour' }]);
+});

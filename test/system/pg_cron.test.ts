@@ -1,0 +1,172 @@
+/** The real pg_cron on PostgreSQL 15, and our scheduler on 18: the same script, the same results. */
+import { readFileSync } from 'node:fs';
+import type pg from 'pg';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { connect } from '../../src/database.ts';
+import { handOver } from '../../src/handover.ts';
+import { scheduleMaintenance } from '../../src/maintenance.ts';
+import { compileSources, prepareDatabase } from '../../src/migrate.ts';
+import { createRoles, roleUrl } from '../../src/roles.ts';
+import { startCron } from '../../src/worker/cron.ts';
+import { TEST_SECRET, buildDatabase } from '../helpers/build.ts';
+import { finishCli, temporaryFolder } from '../helpers/cli.ts';
+import { startTemporary } from '../helpers/server.ts';
+import { startPostgres15, suite } from './packages.ts';
+
+const [setup = '', runs = ''] = readFileSync(new URL('pg_cron.sql', import.meta.url), 'utf8').split('-- runs\n');
+const PG_CRON = { shared_preload_libraries: 'pg_cron', 'cron.database_name': 'flowgres', max_connections: '200' };
+
+suite('pg_cron on PostgreSQL 15 and our scheduler on 18', ['postgresql-15', 'postgresql-15-cron'], () => {
+  test('give the same results for the same script', async () => {
+    const [theirs, ours] = await Promise.all([theirServer(), ourServer()]);
+    // Both see the same minute begin.
+    const [[theirAnswers, theirRuns], [ourAnswers, ourRuns]] = await Promise.all([runScript(theirs), runScript(ours)]);
+    expect(ourAnswers).toEqual(theirAnswers);
+    expect(ourRuns).toEqual(theirRuns);
+    expect(theirRuns.length).toBeGreaterThan(15);
+  }, 180_000);
+});
+
+suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
+  test('creates no scheduler of its own and lets pg_cron run its maintenance at night', async () => {
+    const adminUrl = await databaseOn(await startPostgres15(PG_CRON));
+    const admin = await connectForTest(adminUrl);
+    await admin.query('create extension pg_cron');
+    await build(adminUrl);
+    const { rows } = await admin.query(
+      `select jobname, schedule, username, database, to_regclass('cron.job_state') as ours from cron.job order by jobid`,
+    );
+    expect(rows[0]).toEqual({
+      jobname: 'flowgres-partitions',
+      schedule: '0 2 * * *',
+      username: 'flowgres_maintenance',
+      database: 'flowgres',
+      ours: null,
+    });
+    expect(rows.length).toBeGreaterThan(3);
+
+    await admin.query(`select cron.alter_job(jobid, schedule => '* * * * *') from cron.job`);
+    const ended = () =>
+      admin.query(`select distinct command, status, return_message from cron.job_run_details where status in ('succeeded', 'failed')`);
+    await vi.waitFor(async () => expect((await ended()).rowCount).toBe(rows.length), { timeout: 130_000, interval: 1_000 });
+    expect((await ended()).rows.filter(({ status }) => status !== 'succeeded')).toEqual([]);
+  }, 180_000);
+
+  test('hands its own jobs over', async () => {
+    const adminUrl = await databaseOn(await startPostgres15(PG_CRON));
+    const admin = await connectForTest(adminUrl);
+    await build(adminUrl);
+    await admin.query(`
+      select cron.schedule('unnamed is 0 1 * * *', '0 1 * * *', 'select 1'), cron.schedule('5 5 * * *', 'select 2');
+      select cron.schedule_in_database('off', '1 1 1 1 *', 'select 3', 'postgres', 'flowgres_maintenance', false);
+      select cron.schedule('too fast', '30 seconds', 'select 4')`);
+    const jobs = () =>
+      admin.query('select jobid, schedule, command, nodename, database, username, active, jobname from cron.job order by jobid');
+    const before = (await jobs()).rows;
+    const runner = startCron({
+      connectionString: roleUrl(adminUrl, TEST_SECRET, 'flowgres_worker'),
+      users: {},
+      onProblem: () => undefined,
+    });
+    onTestFinished(() => runner.stop());
+    await vi.waitUntil(() => runner.leads);
+    const folder = await temporaryFolder();
+    const file = `${folder}/jobs.json`;
+    const command = ['cron', 'handover', '--database-url', adminUrl, '--jobs', file];
+
+    const refused = await finishCli(command);
+    expect(refused).toMatchObject({ code: 1, output: expect.stringMatching(/refuses job \d+ \(too fast\): invalid schedule: 30 seconds/) });
+    expect((await jobs()).rows).toEqual(before);
+
+    await admin.query(`select cron.unschedule('too fast')`);
+    const kept = (await jobs()).rows;
+    expect(await finishCli(command)).toMatchObject({ code: 0, output: expect.stringContaining(`the ${kept.length} jobs`) });
+    expect((await jobs()).rows).toEqual(kept);
+    await expect.poll(() => runner.leads, { timeout: 5_000 }).toBe(false);
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toHaveLength(kept.length);
+    expect((await admin.query(`select from pg_extension where extname = 'pg_cron'`)).rowCount).toBe(1);
+    await expect(handOver(adminUrl, async () => undefined)).rejects.toMatchObject({ code: 'NOTHING_TO_HAND_OVER' });
+  });
+});
+
+async function connectForTest(url: string): Promise<pg.Client> {
+  const client = await connect(url);
+  onTestFinished(() => client.end().catch(() => undefined));
+  return client;
+}
+
+async function databaseOn(server: string): Promise<string> {
+  const client = await connect(`${server}/postgres`);
+  await client.query('create database flowgres');
+  await client.end();
+  return `${server}/flowgres`;
+}
+
+/** Everything that `flowgres migrate` does, from the sources. */
+async function build(adminUrl: string): Promise<void> {
+  await createRoles(adminUrl, TEST_SECRET);
+  await prepareDatabase(adminUrl);
+  const client = await connect(adminUrl);
+  await client.query(`begin; ${await compileSources(adminUrl, '--!include index.sql\n')}; commit`);
+  await client.end();
+  await scheduleMaintenance(adminUrl, TEST_SECRET);
+}
+
+async function theirServer(): Promise<pg.Client> {
+  const admin = await connectForTest(await databaseOn(await startPostgres15(PG_CRON)));
+  await admin.query('create extension pg_cron; create role cron_alice login; create role cron_bob login');
+  return admin;
+}
+
+async function ourServer(): Promise<pg.Client> {
+  const server = await startTemporary();
+  onTestFinished(() => server.stop());
+  const adminUrl = await buildDatabase(server.url, 'flowgres');
+  const admin = await connectForTest(adminUrl);
+  await admin.query(`create role cron_alice login password 'x'; create role cron_bob login`);
+  const alice = Object.assign(new URL(adminUrl), { username: 'cron_alice', password: 'x' }).href;
+  const cron = startCron({
+    connectionString: roleUrl(adminUrl, TEST_SECRET, 'flowgres_worker'),
+    users: { postgres: adminUrl, cron_alice: alice },
+  });
+  onTestFinished(() => cron.stop());
+  return admin;
+}
+
+type Answer = Record<string, unknown>;
+
+/** What each statement of the script answers, and what becomes of the first run of each job. */
+async function runScript(admin: pg.Client): Promise<[Answer[], Answer[]]> {
+  const answers = await answersOf(admin, setup);
+  // Not while a minute begins: all jobs are due at once.
+  await vi.waitUntil(() => new Date().getSeconds() < 55, { timeout: 10_000, interval: 100 });
+  answers.push(...(await answersOf(admin, runs)));
+  const ended = () =>
+    admin.query<Answer>(`
+      select distinct on (j.jobid) j.jobname, d.database, d.username, d.command, d.status, d.return_message,
+        d.job_pid is not null as has_pid, d.start_time is not null as has_start, d.end_time is not null as has_end
+      from cron.job as j left join cron.job_run_details as d on d.jobid = j.jobid and d.status in ('succeeded', 'failed')
+      order by j.jobid, d.runid`);
+  await vi.waitFor(async () => expect((await ended()).rows.filter(({ status }) => status === null)).toHaveLength(1), {
+    timeout: 100_000,
+    interval: 500,
+  });
+  await answersOf(admin, 'update cron.job set active = false');
+  return [answers, (await ended()).rows];
+}
+
+async function answersOf(admin: pg.Client, script: string): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  for (const statement of script
+    .replaceAll(/^--.*$/gm, '')
+    .split('\n\n')
+    .map((each) => each.trim())
+    .filter(Boolean)) {
+    const answer = await admin.query<Answer>(statement).then(
+      ({ rows }) => ({ rows }),
+      ({ code, message, detail }: pg.DatabaseError) => ({ code, message, detail }),
+    );
+    answers.push({ statement, ...answer });
+  }
+  return answers;
+}
