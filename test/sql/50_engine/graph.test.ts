@@ -156,21 +156,21 @@ describe('the graph', () => {
     expect(await engine.finish(run_id, 'a', 'from a')).toMatchObject({ outcome: 'recorded', status: 'success', next: null });
     expect(await engine.output(run_id)).toEqual({ a: 'from a', b: 'from b' });
   });
+});
 
-  test('a run with more nodes than one transaction may take goes on in another one', async () => {
-    const many = Array.from({ length: 320 }, (_, index) => set(`n${index}`, { last: index }));
-    const { run_id, status } = await run(chain(start, ...many));
-    expect(status).toBe('running');
-    const [rest] = await engine.openSteps(run_id);
-    expect(rest).toMatchObject({ state: 'queued' });
-    let open = rest;
-    while (open) {
-      await engine.begin(run_id, open.node);
-      [open] = await engine.openSteps(run_id);
-    }
-    expect(await engine.run(run_id)).toMatchObject({ status: 'success' });
-    expect(await engine.output(run_id)).toMatchObject({ last: 319 });
-  });
+test('a run with more nodes than one transaction may take goes on in another one', async () => {
+  const many = Array.from({ length: 320 }, (_, index) => set(`n${index}`, { last: index }));
+  const { run_id, status } = await run(chain(start, ...many));
+  expect(status).toBe('running');
+  const [rest] = await engine.openSteps(run_id);
+  expect(rest).toMatchObject({ state: 'queued' });
+  let open = rest;
+  while (open) {
+    await engine.begin(run_id, open.node);
+    [open] = await engine.openSteps(run_id);
+  }
+  expect(await engine.run(run_id)).toMatchObject({ status: 'success' });
+  expect(await engine.output(run_id)).toMatchObject({ last: 319 });
 });
 
 describe('a failed node', () => {
