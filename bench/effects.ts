@@ -1,7 +1,7 @@
 /** Runs with effect steps: a worker process takes part. The effect itself takes no time. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../src/database.ts';
-import { Engine, createEnginePool } from '../src/engine.ts';
+import { Engine, createEnginePool } from '../src/engine/engine.ts';
 import { registerNode } from '../src/nodes/registry.ts';
 import { startWorker } from '../src/worker/start.ts';
 import { z } from 'zod';

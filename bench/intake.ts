@@ -1,7 +1,7 @@
 /** The webhook intake of the benchmark: a process of its own, as in production. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Engine, createEnginePool } from '../src/engine.ts';
+import { Engine, createEnginePool } from '../src/engine/engine.ts';
 import { LiveRuns } from '../src/server/live.ts';
 import { createWebhookHandler } from '../src/server/webhooks.ts';
 

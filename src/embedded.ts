@@ -13,8 +13,8 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { FlowgresError } from './errors.ts';
-import { runsWith } from './process.ts';
-import { describeError } from './terminal.ts';
+import { runsWith } from './cli/process.ts';
+import { describeError } from './cli/terminal.ts';
 
 const run = promisify(execFile);
 

@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { type Config, readConfig } from './config.ts';
-import { Interrupted } from './shutdown.ts';
-import { describeError } from './terminal.ts';
+import { Interrupted } from './cli/shutdown.ts';
+import { describeError } from './cli/terminal.ts';
 
 const port = new Option('-p, --port <number>', 'HTTP port, 0 for any free one (PORT, default 8080)');
 const host = new Option('--host <address>', 'address to listen on (HOST, default 127.0.0.1)');
@@ -57,33 +57,33 @@ command('start', 'runs everything in one process: a PostgreSQL server if none is
     'after',
     '\nExamples:\n  flowgres start\n  flowgres start --port 0 --data /tmp/try\n  flowgres start --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres',
   )
-  .action(async (flags: Flags) => (await import('./commands/start.ts')).start(configure(flags)));
+  .action(async (flags: Flags) => (await import('./cli/start.ts')).start(configure(flags)));
 
 command('migrate', 'brings the database to the newest schema: roles, database, queue, migrations', [databaseUrl])
   .addHelpText(
     'after',
     '\nNeeds a superuser, or on PostgreSQL 16 and newer a role with CREATEROLE and CREATEDB.\n\nExample:\n  flowgres migrate --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres',
   )
-  .action(async (flags: Flags) => (await import('./commands/migrate.ts')).migrateCommand(configure(flags)));
+  .action(async (flags: Flags) => (await import('./cli/migrate.ts')).migrateCommand(configure(flags)));
 
 command('roles', 'creates the roles of a server and sets their passwords (part of migrate)', [databaseUrl])
   .addHelpText('after', '\nExample:\n  flowgres roles --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
-  .action(async (flags: Flags) => (await import('./commands/migrate.ts')).rolesCommand(configure(flags)));
+  .action(async (flags: Flags) => (await import('./cli/migrate.ts')).rolesCommand(configure(flags)));
 
 command('serve', 'serves GraphQL and webhooks', [port, host, databaseUrl])
   .addHelpText('after', '\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --host 0.0.0.0 --port 8080')
-  .action(async (flags: Flags) => (await import('./commands/serve.ts')).serve(configure(flags)));
+  .action(async (flags: Flags) => (await import('./cli/serve.ts')).serve(configure(flags)));
 
 command('work', 'runs the steps of workflows; start as many as needed', [port, host, databaseUrl, concurrency])
   .addHelpText(
     'after',
     '\nIts HTTP port answers /healthz, /readyz and /metrics only.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --port 0',
   )
-  .action(async (flags: Flags) => (await import('./commands/serve.ts')).work(configure(flags)));
+  .action(async (flags: Flags) => (await import('./cli/serve.ts')).work(configure(flags)));
 
 command('schema', 'writes the GraphQL schema of a database to a file', [databaseUrl, output])
   .addHelpText('after', '\nExample:\n  flowgres schema --output schema.graphql')
-  .action(async (flags: Flags) => (await import('./commands/schema.ts')).exportSchema(configure(flags), flags.output!));
+  .action(async (flags: Flags) => (await import('./cli/schema.ts')).exportSchema(configure(flags), flags.output!));
 
 const cron = program.command('cron').description('the scheduler of SQL commands');
 command('handover', 'replaces the scheduler of Flowgres by the extension pg_cron, with all jobs', [databaseUrl, jobs], cron)
@@ -91,7 +91,7 @@ command('handover', 'replaces the scheduler of Flowgres by the extension pg_cron
     'after',
     '\nNeeds a superuser. Either all jobs are handed over, or nothing is changed.\n\nExample:\n  flowgres cron handover --database-url postgres://postgres:secret@db/flowgres',
   )
-  .action(async (flags: Flags) => (await import('./commands/cron.ts')).handover(configure(flags), flags.jobs!));
+  .action(async (flags: Flags) => (await import('./cli/cron.ts')).handover(configure(flags), flags.jobs!));
 
 try {
   await program.parseAsync();

@@ -6,7 +6,7 @@ import { clearAllPools } from 'graphile-migrate/dist/pg.js';
 import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
 import pg from 'pg';
 import { connect, requireSupportedServer, withDatabase } from './database.ts';
-import { scheduleMaintenance } from './maintenance.ts';
+import { scheduleMaintenance } from './ops/maintenance.ts';
 import { createRoles } from './roles.ts';
 
 const MIGRATIONS = fileURLToPath(new URL('../migrations', import.meta.url));

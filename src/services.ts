@@ -1,5 +1,5 @@
 /** What a process runs, wired together: the parts of `flowgres start`, `serve` and `work`. */
-import { Engine, createEnginePool } from './engine.ts';
+import { Engine, createEnginePool } from './engine/engine.ts';
 import { createHealth } from './health.ts';
 import { watchPool } from './metrics.ts';
 import { type LoginRole, roleUrl } from './roles.ts';
@@ -8,7 +8,7 @@ import { createGraphql } from './server/graphql.ts';
 import type { Handler, HttpServer } from './server/http.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
-import { reportProblem } from './terminal.ts';
+import { reportProblem } from './cli/terminal.ts';
 import { startCron } from './worker/cron.ts';
 import { startWorker } from './worker/start.ts';
 

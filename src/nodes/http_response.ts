@@ -3,7 +3,7 @@ import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Dispatcher } from 'undici';
-import { parseJson } from '../json.ts';
+import { parseJson } from '../engine/json.ts';
 import { contentKind, parseMediaType } from '../media_type.ts';
 import { NodeError } from './types.ts';
 

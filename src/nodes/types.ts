@@ -1,6 +1,6 @@
 /** What an effect node is: one file that exports an EffectNode, entered in registry.ts. */
 import type { z } from 'zod';
-import type { StepFailure } from '../engine_types.ts';
+import type { StepFailure } from '../engine/types.ts';
 import { FlowgresError } from '../errors.ts';
 
 /** Settings of this installation that nodes need. */

@@ -1,5 +1,5 @@
 /** Callers that wait for runs: told by notifications, and by one look at all of them every second in case one was lost. */
-import type { Engine, RunAnswer } from '../engine.ts';
+import type { Engine, RunAnswer } from '../engine/engine.ts';
 
 /** The part of LiveRuns that is needed here. */
 export interface RunNews {

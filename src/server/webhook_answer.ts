@@ -1,7 +1,7 @@
 /** What a webhook answers, by its response mode and the state of its run. */
 import { z } from 'zod';
-import type { RunAnswer, RunResponse } from '../engine.ts';
-import { encodeJson } from '../json.ts';
+import type { RunAnswer, RunResponse } from '../engine/engine.ts';
+import { encodeJson } from '../engine/json.ts';
 import { type Reply, jsonReply } from './http_error.ts';
 
 export type ResponseMode = 'immediately' | 'lastNode' | 'respondNode';

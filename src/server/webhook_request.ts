@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { FlowgresError } from '../errors.ts';
-import { JsonText, encodeJson, parseStrictJson } from '../json.ts';
+import { JsonText, encodeJson, parseStrictJson } from '../engine/json.ts';
 import { contentKind, parseMediaType } from '../media_type.ts';
 
 /** What follows `/hooks/` in the address. */

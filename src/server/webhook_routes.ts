@@ -1,5 +1,5 @@
 /** Which webhook an address belongs to, remembered for a second at most. */
-import type { Engine, WebhookRoute } from '../engine.ts';
+import type { Engine, WebhookRoute } from '../engine/engine.ts';
 
 const FRESH_MS = 1_000;
 const MAX_ENTRIES = 10_000;

@@ -1,7 +1,7 @@
 /** The webhook intake: `/hooks/<organization key>/<path>` starts runs, and answers as their triggers say. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
-import type { Engine, RunAnswer, StartAnswer } from '../engine.ts';
+import type { Engine, RunAnswer, StartAnswer } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import { runsStarted } from '../metrics.ts';
 import { type Reply, errorReply } from './http_error.ts';

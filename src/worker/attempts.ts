@@ -1,6 +1,6 @@
 /** Executes steps: begin, do, complete, and on with what the engine hands back, as long as the branch goes on. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine.ts';
+import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import { stepSeconds, steps } from '../metrics.ts';
 import { executeNode } from '../nodes/registry.ts';

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
 import type pg from 'pg';
 import { z } from 'zod';
-import { Engine, createEnginePool } from '../engine.ts';
+import { Engine, createEnginePool } from '../engine/engine.ts';
 import { watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';

@@ -2,7 +2,7 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { compile } from 'graphile-migrate';
 import { describe, expect, test } from 'vitest';
-import { scheduleMaintenance } from '../../src/maintenance.ts';
+import { scheduleMaintenance } from '../../src/ops/maintenance.ts';
 import { migrate, migrationSettings } from '../../src/migrate.ts';
 import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';

@@ -2,7 +2,7 @@ import { type IncomingMessage, type Server, createServer, request as httpRequest
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Engine, createEnginePool } from '../../src/engine.ts';
+import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { LiveRuns } from '../../src/server/live.ts';
 import { createWebhookHandler } from '../../src/server/webhooks.ts';
 import { startWorker } from '../../src/worker/start.ts';

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createPool } from '../../src/database.ts';
 import { type EmbeddedServer, startEmbedded } from '../../src/embedded.ts';
-import { Engine, createEnginePool } from '../../src/engine.ts';
+import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { type LoginRole, roleUrl } from '../../src/roles.ts';
 import { type RunningWorker, startWorker } from '../../src/worker/start.ts';
 import { TEST_SECRET, buildDatabase } from '../helpers/build.ts';

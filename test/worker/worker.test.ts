@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { Engine, createEnginePool } from '../../src/engine.ts';
+import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { type RunningWorker, type WorkerOptions, startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { type Definition, type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { scheduleMaintenance } from '../../../src/maintenance.ts';
+import { scheduleMaintenance } from '../../../src/ops/maintenance.ts';
 import { TEST_SECRET } from '../../helpers/build.ts';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { createOrganization } from '../../helpers/factory.ts';

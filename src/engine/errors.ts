@@ -1,7 +1,7 @@
 /** What a failed statement means for the requests in it. */
 import pg from 'pg';
-import type { RunError } from './engine_types.ts';
-import { FlowgresError } from './errors.ts';
+import type { RunError } from './types.ts';
+import { FlowgresError } from '../errors.ts';
 
 /** The statement never left this process: there was no connection. */
 export class NotSent extends Error {

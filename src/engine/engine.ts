@@ -7,9 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { z } from 'zod';
 import { type CoalesceOptions, Coalescer } from './coalesce.ts';
-import { createPool } from './database.ts';
-import { FlowgresError } from './errors.ts';
-import { NotSent, classifyFailure, mayRepeat, poison, requestError, unavailable } from './engine_errors.ts';
+import { createPool } from '../database.ts';
+import { FlowgresError } from '../errors.ts';
+import { NotSent, classifyFailure, mayRepeat, poison, requestError, unavailable } from './errors.ts';
 import {
   type AttemptRef,
   type BeginAnswer,
@@ -30,10 +30,10 @@ import {
   runAnswer,
   startAnswer,
   webhookRoute,
-} from './engine_types.ts';
+} from './types.ts';
 import { encodeJson, encodeStorableJson, parseJson } from './json.ts';
 
-export type * from './engine_types.ts';
+export type * from './types.ts';
 
 export interface EngineOptions extends CoalesceOptions {
   /** Identity of this process as a worker; random when not given. */

@@ -3,7 +3,7 @@ import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
 import { requireSupportedServer } from '../database.ts';
 import { migrate } from '../migrate.ts';
 import { createRoles } from '../roles.ts';
-import { progress } from '../terminal.ts';
+import { progress } from './terminal.ts';
 
 export async function migrateCommand(config: Config): Promise<void> {
   const url = requireDatabaseUrl(config);

@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { connect } from './database.ts';
-import { FlowgresError } from './errors.ts';
+import { connect } from '../database.ts';
+import { FlowgresError } from '../errors.ts';
 
-const EXAMPLES = new URL('../examples/', import.meta.url);
+const EXAMPLES = new URL('../../examples/', import.meta.url);
 const INPUT = 'order.json';
 const WORKFLOW = 'order-intake';
 /** Where the examples look for the outside world; rewritten to where this process serves it. */

@@ -1,15 +1,15 @@
 /** `flowgres start`: everything in one process, with a PostgreSQL server of its own when none is given. */
 import { type Config, roleSecret } from '../config.ts';
 import { withDatabase } from '../database.ts';
-import { type Demo, type DemoRun, prepareDemo, runDemo } from '../demo.ts';
+import { type Demo, type DemoRun, prepareDemo, runDemo } from './demo.ts';
 import { type EmbeddedServer, startEmbedded } from '../embedded.ts';
-import { type DataFolder, openFolder } from '../folder.ts';
+import { type DataFolder, openFolder } from './folder.ts';
 import { migrate } from '../migrate.ts';
 import { type HttpServer, startHttp } from '../server/http.ts';
 import { startServices } from '../services.ts';
-import { Shutdown } from '../shutdown.ts';
-import { progress } from '../terminal.ts';
-import { describeRun } from '../timeline.ts';
+import { Shutdown } from './shutdown.ts';
+import { progress } from './terminal.ts';
+import { describeRun } from './timeline.ts';
 
 const DATABASE = 'flowgres';
 /** Settings for a laptop, which has other things to do as well. */

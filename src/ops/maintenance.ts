@@ -1,6 +1,6 @@
 /** The jobs that keep Flowgres in order: scheduled by pg_cron where it is installed, else by our own scheduler. */
-import { connect } from './database.ts';
-import { roleUrl } from './roles.ts';
+import { connect } from '../database.ts';
+import { roleUrl } from '../roles.ts';
 
 /**
  * Schedules the jobs of `engine.maintenance_jobs()` that are missing, as flowgres_maintenance. What somebody changed

@@ -2,7 +2,7 @@
 import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
 import { startHttp } from '../server/http.ts';
 import { type ServiceOptions, startServices } from '../services.ts';
-import { Shutdown } from '../shutdown.ts';
+import { Shutdown } from './shutdown.ts';
 
 export async function serve(config: Config): Promise<void> {
   await runProcess(config, { serve: true }, 'GraphQL and webhooks');

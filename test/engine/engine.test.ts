@@ -1,9 +1,9 @@
 import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { Engine, createEnginePool } from '../src/engine.ts';
-import { JsonText } from '../src/json.ts';
-import { createTestDatabase } from './helpers/database.ts';
-import { chain, createOrganization, publishWorkflow } from './helpers/factory.ts';
+import { Engine, createEnginePool } from '../../src/engine/engine.ts';
+import { JsonText } from '../../src/engine/json.ts';
+import { createTestDatabase } from '../helpers/database.ts';
+import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 
 const db = await createTestDatabase();
 const organization = await createOrganization(db);

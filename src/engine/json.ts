@@ -1,5 +1,5 @@
 /** JSON as text: passed on between HTTP and PostgreSQL as it came, so that no number loses digits on the way. */
-import { FlowgresError } from './errors.ts';
+import { FlowgresError } from '../errors.ts';
 
 /** JSON that is kept as text and parsed only if somebody looks into it. */
 export class JsonText {

@@ -1,6 +1,6 @@
 /** What the command line prints. */
 import pg from 'pg';
-import { FlowgresError } from './errors.ts';
+import { FlowgresError } from '../errors.ts';
 
 /** Work that takes longer than this is announced; shorter work is only reported. */
 const ANNOUNCE_MS = 1_000;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type CoalesceOptions, Coalescer } from '../src/coalesce.ts';
+import { type CoalesceOptions, Coalescer } from '../../src/engine/coalesce.ts';
 
 interface OpenBatch {
   requests: string[];

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { JsonText, encodeJson, encodeStorableJson, parseJson, parseStrictJson } from '../src/json.ts';
+import { JsonText, encodeJson, encodeStorableJson, parseJson, parseStrictJson } from '../../src/engine/json.ts';
 
 describe('strict JSON', () => {
   test('accepts any JSON value and keeps its text', () => {

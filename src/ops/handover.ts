@@ -1,7 +1,7 @@
 /** From our own scheduler to the extension pg_cron, in one transaction: either all jobs are there, or nothing changed. */
 import pg from 'pg';
-import { connect } from './database.ts';
-import { FlowgresError } from './errors.ts';
+import { connect } from '../database.ts';
+import { FlowgresError } from '../errors.ts';
 
 /** A row of cron.job. */
 export interface Job {

@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { diskFull } from './embedded.ts';
-import { FlowgresError } from './errors.ts';
+import { diskFull } from '../embedded.ts';
+import { FlowgresError } from '../errors.ts';
 import { startTime } from './process.ts';
 
 /** What a second start must find again. */
