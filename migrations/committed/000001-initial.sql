@@ -1,0 +1,12048 @@
+--! Previous: -
+--! Hash: sha1:b2d9f10253960005505e8b1eba5788bffd4bae54
+--! Message: initial
+
+-- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
+
+--! Included index.sql
+-- The whole schema, layer by layer: each layer uses only the layers above it in this list.
+-- Every object belongs to flowgres_owner; the roles themselves are made before (see roles.sql).
+
+set local role flowgres_owner;
+
+--! Included 00_foundation/index.sql
+-- Foundation: what every other layer stands on.
+
+--! Included 00_foundation/schemas.sql
+-- kind: state
+-- The schemas and what is not granted by default: no function is executable, no table readable, until a file says so.
+
+alter default privileges revoke execute on functions from public;
+alter default privileges revoke usage on types from public;
+
+create schema private;
+comment on schema private is 'What nobody reads back: token hashes, sessions, test switches. For definer functions only.';
+
+create schema partitions;
+comment on schema partitions is 'The partition manager and its archives.';
+
+create schema engine;
+comment on schema engine is 'The workflow engine: called by workers, the webhook intake and definer functions of the API.';
+
+create schema monitor;
+comment on schema monitor is 'Statistics, health and invariants.';
+
+grant usage on schema engine to flowgres_api, flowgres_intake, flowgres_worker, flowgres_dba;
+grant usage on schema partitions to flowgres_dba, flowgres_monitor;
+grant usage on schema monitor to flowgres_dba, flowgres_monitor;
+--! EndIncluded 00_foundation/schemas.sql
+--! Included 00_foundation/errors.sql
+-- kind: code
+-- Every error that Flowgres raises has a name, and each name has one SQLSTATE of class WF. docs/errors.md explains
+-- them; GraphQL shows the name as `extensions.code`.
+
+create or replace function private.error_codes()
+  returns table (code text, sqlstate text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('VALIDATION_FAILED', 'WF001'),
+    ('NOT_FOUND',         'WF002'),
+    ('CONFLICT',          'WF003'),
+    ('UNAUTHENTICATED',   'WF004'),
+    ('FORBIDDEN',         'WF005'),
+    ('LIMIT_REACHED',     'WF006'),
+    ('RUN_FINISHED',      'WF007'),
+    ('ALREADY_USED',      'WF008'),
+    ('INVALID_ARGUMENT',  'WF009'),
+    ('TOO_LARGE',         'WF010'),
+    ('NOT_PUBLISHED',     'WF011'),
+    ('NODE_FAILED',       'WF012')
+$$;
+
+create or replace function private.raise_error(
+  p_code text,
+  p_message text,
+  p_hint text default null,
+  p_details jsonb default '{}'
+)
+  returns void
+  language plpgsql
+  immutable
+as $$
+declare
+  v_sqlstate constant text := (select e.sqlstate from private.error_codes() as e where e.code = p_code);
+  v_detail constant text := (jsonb_build_object('code', p_code) || p_details)::text;
+begin
+  if p_hint is null then
+    raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail;
+  end if;
+  raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail, hint = p_hint;
+end
+$$;
+--! EndIncluded 00_foundation/errors.sql
+--! Included 00_foundation/clock.sql
+-- kind: state
+-- The engine's clock: real time, unless a test froze it. No migration creates the table `private.test_mode` rows.
+
+create table private.test_mode (
+  only_row boolean not null default true,
+  frozen_at timestamptz not null,
+  constraint test_mode_pkey primary key (only_row),
+  constraint test_mode_only_row_check check (only_row)
+);
+comment on table private.test_mode is 'Exists empty; a test inserts its one row to freeze engine.now().';
+alter table private.test_mode enable row level security;
+
+create function engine.now()
+  returns timestamptz
+  language sql
+  volatile
+  security definer -- definer because private.test_mode is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((select t.frozen_at from private.test_mode as t), clock_timestamp())
+$$;
+comment on function engine.now() is 'The engine''s clock: the real time, or the frozen one in a test.';
+--! EndIncluded 00_foundation/clock.sql
+--! Included 00_foundation/uuid.sql
+-- kind: code
+-- UUIDv7 that follow the engine's clock. The time in the id is what partitions of runs are cut by.
+
+create or replace function engine.uuid_v7(p_at timestamptz default engine.now())
+  returns uuid
+  language sql
+  volatile
+  parallel safe
+as $$
+  -- 48 bits of milliseconds, the version, 12 bits for the part of the millisecond; the rest is random.
+  select encode(
+    int8send(
+      (floor(extract(epoch from p_at) * 1000)::bigint << 16)
+      | 28672 -- version 7
+      | ((extract(microseconds from p_at)::bigint % 1000) * 4)
+    ) || substring(uuid_send(gen_random_uuid()) from 9),
+    'hex'
+  )::uuid
+$$;
+comment on function engine.uuid_v7(timestamptz) is 'A new UUIDv7 of the given time, by default the engine''s. Ids of later microseconds sort later.';
+
+create or replace function engine.uuid_floor(p_at timestamptz)
+  returns uuid
+  language sql
+  immutable
+  strict
+  parallel safe
+as $$
+  select encode(
+    int8send(floor(extract(epoch from p_at) * 1000)::bigint << 16) || '\x0000000000000000'::bytea,
+    'hex'
+  )::uuid
+$$;
+comment on function engine.uuid_floor(timestamptz) is 'The lowest UUIDv7 of a time: the bound of partitions cut by id. Example: engine.uuid_floor(''2026-11-01+00'')';
+
+create or replace function engine.uuid_time(p_id uuid)
+  returns timestamptz
+  language sql
+  immutable
+  strict
+  parallel safe
+as $$
+  select to_timestamp(
+    ('x' || translate(left(p_id::text, 13), '-', ''))::bit(48)::bigint / 1000.0
+  )
+$$;
+comment on function engine.uuid_time(uuid) is 'The time in a UUIDv7, in whole milliseconds. Meaningless for other versions.';
+
+grant execute on function engine.uuid_time(uuid), engine.uuid_floor(timestamptz) to flowgres_user, flowgres_dba;
+--! EndIncluded 00_foundation/uuid.sql
+--! Included 00_foundation/cron_spec.sql
+-- kind: state
+-- What a schedule in pg_cron's notation says: sets of numbers, each a row of bits.
+
+create type engine.cron_spec as (
+  seconds int,      -- of `N seconds`; all other fields are null then
+  at_start boolean, -- of @reboot; all other fields are null then
+  minutes bigint,   -- bits 0 to 59
+  hours bigint,     -- bits 0 to 23
+  days bigint,      -- bits 1 to 31
+  last_day boolean, -- of `$`: the last day of a month as well
+  months bigint,    -- bits 1 to 12
+  weekdays bigint,  -- bits 0 (Sunday) to 6
+  day_rule text,    -- both: the day and the weekday must fit; either: one of them is enough
+  is_wild boolean   -- the minutes or the hours began with `*`: it runs by real time, others by the clock on the wall
+);
+--! EndIncluded 00_foundation/cron_spec.sql
+--! Included 00_foundation/cron_grammar.sql
+-- kind: code
+-- The grammar of schedules, that of pg_cron: `5 4 * * *`, lists, ranges, steps and names, `$` for the last day of a
+-- month, `30 seconds`, @hourly and its relatives. What pg_cron skips is skipped: fields after the fifth, and in a field
+-- what follows its list. strict_cron_problem() is for those who would rather be told.
+
+-- One field as bits; null when pg_cron refuses it.
+create or replace function engine.cron_bits(p_field text, p_low int, p_high int, p_names text[])
+  returns bigint
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_rest text := p_field;
+  v_part text[];
+  v_from int;
+  v_to int;
+  v_step int;
+  v_bits bigint := 0;
+begin
+  loop
+    -- All of it, then: star, number, dash, number after it, slash, number after it.
+    v_part := regexp_match(v_rest, '^((?:([*])|([0-9A-Za-z]+)(?:(-)([0-9A-Za-z]*))?)(?:(/)([0-9A-Za-z]*))?)');
+    -- A step needs a range.
+    if v_part is null or (v_part[6] is not null and v_part[2] is null and v_part[4] is null) then
+      return null;
+    end if;
+    v_from := case when v_part[2] is null then engine.cron_number(v_part[3], p_low, p_names) else p_low end;
+    v_to := case
+      when v_part[2] is not null then p_high
+      when v_part[4] is not null then engine.cron_number(v_part[5], p_low, p_names)
+      else v_from
+    end;
+    v_step := case when v_part[6] is null then 1 else engine.cron_number(v_part[7], 0, null) end;
+    if (v_from >= p_low and v_from <= v_to and v_to <= p_high and v_step between 1 and p_high) is not true then
+      return null;
+    end if;
+    for v_number in v_from .. v_to by v_step loop
+      v_bits := v_bits | (1::bigint << v_number);
+    end loop;
+    v_rest := substr(v_rest, length(v_part[1]) + 1);
+    exit when not starts_with(v_rest, ',');
+    v_rest := substr(v_rest, 2);
+  end loop;
+  return v_bits;
+end
+$$;
+
+-- A number, or a name that stands for one; null when it is neither.
+create or replace function engine.cron_number(p_text text, p_low int, p_names text[])
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    p_low + array_position(p_names, lower(p_text)) - 1,
+    case when p_text ~ '^[0-9]{1,9}$' then p_text::int end
+  )
+$$;
+
+-- What a schedule says; null when pg_cron refuses it.
+create or replace function engine.parse_cron(p_schedule text)
+  returns engine.cron_spec
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_seconds constant text := (regexp_match(p_schedule, '^\s*([0-9]{1,9})\s*seconds?\s*$', 'i'))[1];
+  v_text constant text := ltrim(p_schedule, E' \t\n');
+  v_fields text[] := regexp_split_to_array(v_text, '[ \t]+');
+  v_spec engine.cron_spec;
+begin
+  if length(p_schedule) >= 1000 or v_seconds::int not between 1 and 59 then
+    return null;
+  elsif v_seconds is not null then
+    v_spec.seconds := v_seconds;
+    return v_spec;
+  elsif starts_with(v_text, '@') then
+    v_fields := case (regexp_match(v_text, '^@([^ \t\n]*)'))[1]
+      when 'reboot' then '{@}'
+      when 'restart' then '{@}'
+      when 'yearly' then '{0,0,1,1,*}'
+      when 'annually' then '{0,0,1,1,*}'
+      when 'monthly' then '{0,0,1,*,*}'
+      when 'weekly' then '{0,0,*,*,0}'
+      when 'daily' then '{0,0,*,*,*}'
+      when 'midnight' then '{0,0,*,*,*}'
+      when 'hourly' then '{0,*,*,*,*}'
+    end;
+    if v_fields = '{@}' then
+      v_spec.at_start := true;
+      return v_spec;
+    end if;
+  end if;
+  v_spec := engine.cron_spec_of(v_fields);
+  -- A set that pg_cron refuses is null, and so is their sum.
+  return case
+    when v_spec.minutes + v_spec.hours + v_spec.days + v_spec.months + v_spec.weekdays is not null then v_spec
+  end;
+end
+$$;
+comment on function engine.parse_cron(text) is
+  'What a schedule in pg_cron''s notation says; null when pg_cron refuses it. Example: select (engine.parse_cron(''*/5 9-17 * * mon-fri'')).*;';
+
+create or replace function engine.cron_spec_of(p_fields text[])
+  returns engine.cron_spec
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_spec engine.cron_spec;
+  v_weekdays bigint;
+begin
+  v_spec.minutes := engine.cron_bits(p_fields[1], 0, 59, null);
+  v_spec.hours := engine.cron_bits(p_fields[2], 0, 23, null);
+  v_spec.last_day := p_fields[3] = '$';
+  v_spec.days := case when v_spec.last_day then 0 else engine.cron_bits(p_fields[3], 1, 31, null) end;
+  v_spec.months := engine.cron_bits(p_fields[4], 1, 12, '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
+  v_weekdays := engine.cron_bits(p_fields[5], 0, 7, '{sun,mon,tue,wed,thu,fri,sat}');
+  -- Sunday is 0 and 7.
+  v_spec.weekdays := (v_weekdays & 127) | (v_weekdays >> 7);
+  v_spec.day_rule := case
+    when starts_with(p_fields[3], '*') or starts_with(p_fields[5], '*') then 'both'
+    else 'either'
+  end;
+  v_spec.is_wild := starts_with(p_fields[1], '*') or starts_with(p_fields[2], '*');
+  return v_spec;
+end
+$$;
+
+-- Why a schedule is not what its author means; null when nothing is wrong with it.
+create or replace function engine.strict_cron_problem(p_schedule text)
+  returns text
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_spec constant engine.cron_spec := engine.parse_cron(p_schedule);
+begin
+  return case
+    when v_spec is null or v_spec.at_start then format(
+      '%L is not a schedule; five fields such as "5 4 * * mon-fri", @daily, or "30 seconds" are', p_schedule
+    )
+    when v_spec.seconds is null and p_schedule !~ (
+      '^@[a-z]+$|^[0-9*][0-9*,/-]*( [0-9*][0-9*,/-]*| [$]){2}( [0-9*A-Za-z][0-9A-Za-z*,/-]*){2}$'
+    )
+      or p_schedule ~ '[*][0-9A-Za-z-]|-[^-,/ ]*-|/[^/, ]*[/-]'
+      then format('%L has something that would be ignored; one blank separates its five fields', p_schedule)
+    when engine.next_cron_run(v_spec, '2000-01-01+00', 'UTC') is null
+      then format('%L names a day that never comes', p_schedule)
+  end;
+end
+$$;
+comment on function engine.strict_cron_problem(text) is
+  'Why a schedule is refused where people write it: what pg_cron refuses, what it would ignore, @reboot, and days that never come such as 31 February. Null when it is fine.';
+
+grant execute on function engine.parse_cron(text) to flowgres_dba;
+--! EndIncluded 00_foundation/cron_grammar.sql
+--! Included 00_foundation/cron_times.sql
+-- kind: code
+-- When a schedule runs. One with a fixed time runs once for each time that the clock on the wall passes it: where the
+-- clock is put forward over it, right after the gap; where it is put back, the first time only. One whose minutes or
+-- hours begin with `*` runs by real time: what a gap leaves out is left out, what comes twice runs twice.
+
+create or replace function engine.cron_day_fits(p_spec engine.cron_spec, p_day date)
+  returns boolean
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_day constant int := extract(day from p_day);
+  v_fits constant boolean := (p_spec.days >> v_day) & 1 = 1
+    or (p_spec.last_day and extract(day from p_day + 1) = 1);
+  v_weekday_fits constant boolean := (p_spec.weekdays >> extract(dow from p_day)::int) & 1 = 1;
+begin
+  return case p_spec.day_rule when 'both' then v_fits and v_weekday_fits else v_fits or v_weekday_fits end;
+end
+$$;
+
+-- The first minute on the wall, from the given one on, that fits; null when none does.
+create or replace function engine.next_cron_minute(p_spec engine.cron_spec, p_from timestamp)
+  returns timestamp
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_day date := p_from::date;
+  v_hour int := extract(hour from p_from);
+  v_minute int := extract(minute from p_from);
+  -- The longest pause is that of 29 February around 2100.
+  v_end constant date := v_day + 2930;
+begin
+  while v_day < v_end loop
+    if (p_spec.months >> extract(month from v_day)::int) & 1 = 0 then
+      v_day := date_trunc('month', v_day) + interval '1 month';
+    else
+      if engine.cron_day_fits(p_spec, v_day) then
+        while v_hour < 24 loop
+          if (p_spec.hours >> v_hour) & 1 = 1 and p_spec.minutes >> v_minute > 0 then
+            while (p_spec.minutes >> v_minute) & 1 = 0 loop
+              v_minute := v_minute + 1;
+            end loop;
+            return v_day + make_time(v_hour, v_minute, 0);
+          end if;
+          v_hour := v_hour + 1;
+          v_minute := 0;
+        end loop;
+      end if;
+      v_day := v_day + 1;
+    end if;
+    v_hour := 0;
+    v_minute := 0;
+  end loop;
+  return null;
+end
+$$;
+
+-- How far the clock on the wall is ahead of UTC.
+create or replace function engine.utc_offset(p_at timestamptz, p_timezone text)
+  returns interval
+  language sql
+  stable
+  parallel safe
+as $$
+  select (p_at at time zone p_timezone) - (p_at at time zone 'UTC')
+$$;
+
+-- The first run in a span around a change of the clock, found minute by minute; null when there is none.
+create or replace function engine.walk_cron_runs(
+  p_spec engine.cron_spec,
+  p_from timestamptz,
+  p_to timestamptz,
+  p_timezone text
+)
+  returns timestamptz
+  language plpgsql
+  stable
+  parallel safe
+as $$
+declare
+  -- What the clock showed before it was put back has run.
+  v_at timestamptz := p_from - interval '4 hours';
+  v_due timestamp := engine.next_cron_minute(p_spec, v_at at time zone p_timezone);
+  v_shown timestamp;
+begin
+  while v_at < p_to loop
+    v_shown := v_at at time zone p_timezone;
+    if p_spec.is_wild and v_at >= p_from and engine.next_cron_minute(p_spec, v_shown) = v_shown then
+      return v_at;
+    elsif not p_spec.is_wild and v_shown >= v_due then
+      if v_at >= p_from then
+        return v_at;
+      end if;
+      v_due := engine.next_cron_minute(p_spec, v_shown + interval '1 minute');
+    end if;
+    v_at := v_at + interval '1 minute';
+  end loop;
+  return null;
+end
+$$;
+
+create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after timestamptz, p_timezone text)
+  returns timestamptz
+  language plpgsql
+  stable
+  parallel safe
+as $$
+declare
+  v_margin constant interval := '4 hours';
+  v_from timestamptz := date_trunc('minute', p_after, 'UTC') + interval '1 minute';
+  v_at timestamptz;
+begin
+  if p_spec.seconds is not null then
+    return p_after + make_interval(secs => p_spec.seconds);
+  elsif p_spec.minutes is null then
+    return null;
+  end if;
+  loop
+    if engine.utc_offset(v_from - v_margin, p_timezone) <> engine.utc_offset(v_from + v_margin, p_timezone) then
+      v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin, p_timezone);
+      if v_at is not null then
+        return v_at;
+      end if;
+      v_from := v_from + v_margin;
+    end if;
+    v_at := engine.next_cron_minute(p_spec, v_from at time zone p_timezone) at time zone p_timezone;
+    -- Far from a change of the clock, what it shows is what time it is.
+    if v_at is null
+      or engine.utc_offset(v_at - v_margin, p_timezone) = engine.utc_offset(v_at + v_margin, p_timezone)
+    then
+      return v_at;
+    end if;
+    v_from := greatest(v_from, v_at - v_margin);
+    v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin * 2, p_timezone);
+    if v_at is not null then
+      return v_at;
+    end if;
+    v_from := v_from + v_margin * 2;
+  end loop;
+end
+$$;
+comment on function engine.next_cron_run(engine.cron_spec, timestamptz, text) is
+  'The first run of a schedule after a time, in the calendar of a time zone; null when there is none (@reboot, 31 February). Example: select engine.next_cron_run(engine.parse_cron(''0 9 * * mon''), now(), ''Europe/Berlin'');';
+
+grant execute on function engine.next_cron_run(engine.cron_spec, timestamptz, text) to flowgres_dba;
+--! EndIncluded 00_foundation/cron_times.sql
+--! EndIncluded 00_foundation/index.sql
+--! Included 10_partitions/index.sql
+-- Partitions: cuts any table by time, ahead of need, and lets old periods leave. Knows nothing of workflows.
+
+--! Included 10_partitions/tables.sql
+-- kind: state
+-- What is wanted of each partitioned table. What is there, only the catalog says (pg_inherits and relpartbound): names
+-- of partitions are decoration.
+
+create table partitions.policies (
+  parent regclass not null,
+  key_kind text not null,
+  granularity text not null default 'month',
+  premake int not null default 3,
+  behind int not null default 0,
+  retention interval,
+  on_retire text not null default 'drop',
+  retire_with regclass,
+  retire_key text,
+  guard text,
+  storage jsonb not null default '{}',
+  adaptive boolean not null default false,
+  warn_bytes bigint not null default 107374182400,
+  critical_bytes bigint not null default 214748364800,
+  constraint policies_pkey primary key (parent),
+  constraint policies_retire_with_fkey
+    foreign key (retire_with) references partitions.policies (parent) on delete set null,
+  constraint policies_key_kind_check check (key_kind in ('timestamptz', 'date', 'uuidv7')),
+  constraint policies_granularity_check check (granularity in ('day', 'week', 'month', 'year')),
+  constraint policies_premake_check check (premake between 1 and 2000),
+  constraint policies_behind_check check (behind between 0 and 2000),
+  constraint policies_retention_check check (retention between interval '1 day' and interval '1000 years'),
+  constraint policies_on_retire_check check (on_retire in ('drop', 'detach')),
+  constraint policies_retire_with_check check (retire_with <> parent),
+  constraint policies_retire_key_check check (retire_key is null or retire_with is not null),
+  constraint policies_storage_check check (jsonb_typeof(storage) = 'object'),
+  constraint policies_bytes_check check (warn_bytes > 0 and critical_bytes >= warn_bytes)
+);
+alter table partitions.policies enable row level security;
+create index policies_retire_with_idx on partitions.policies (retire_with);
+
+comment on table partitions.policies is
+  'How each managed table is cut and how long its rows stay. Written by partitions.manage(); a DBA may also update it: the next maintenance follows. Example: update partitions.policies set retention = ''90 days'' where parent = ''public.workflow_run_logs''::regclass';
+comment on column partitions.policies.parent is 'The partitioned table.';
+comment on column partitions.policies.key_kind is 'Type of the partition key: timestamptz, date or uuidv7 (a UUID that begins with its time).';
+comment on column partitions.policies.granularity is
+  'Length of new partitions: day, week (ISO), month or year of the UTC calendar. A change takes effect where the existing partitions end.';
+comment on column partitions.policies.premake is 'How many whole periods after the current one always exist.';
+comment on column partitions.policies.behind is 'How many whole periods before the current one always exist, for rows that come late.';
+comment on column partitions.policies.retention is
+  'A partition leaves when its upper bound is older than this. Null: never, or together with the table in retire_with.';
+comment on column partitions.policies.on_retire is
+  'What happens to a partition that leaves: drop deletes it, detach keeps it as a plain table in schema partitions.';
+comment on column partitions.policies.retire_with is
+  'Partitions of this table leave before the partition of that table with the same period: rows that belong together leave together.';
+comment on column partitions.policies.retire_key is
+  'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it.';
+comment on column partitions.policies.guard is
+  'Function (from timestamptz, to timestamptz) returning text that is asked before a period leaves: a text is the reason why it must stay. Looked up when needed, so it may belong to a later layer.';
+comment on column partitions.policies.storage is
+  'Storage parameters of new partitions, such as {"autovacuum_vacuum_insert_scale_factor": 0.05}; a partitioned table has none of its own.';
+comment on column partitions.policies.adaptive is
+  'Whether maintenance chooses a shorter granularity by itself when partitions would grow beyond warn_bytes.';
+comment on column partitions.policies.warn_bytes is 'Size of one partition, with indexes, at which the doctor warns.';
+comment on column partitions.policies.critical_bytes is 'Size of one partition, with indexes, that the doctor calls critical.';
+
+create table partitions.maintenance (
+  parent regclass not null,
+  fingerprint bigint,
+  covered tstzrange,
+  failures int not null default 0,
+  failed_at timestamptz,
+  error text,
+  constraint maintenance_pkey primary key (parent),
+  constraint maintenance_parent_fkey
+    foreign key (parent) references partitions.policies (parent) on delete cascade,
+  constraint maintenance_error_matches_failures_check
+    check ((failures > 0) = (error is not null) and (failures > 0) = (failed_at is not null))
+);
+alter table partitions.maintenance enable row level security;
+
+comment on table partitions.maintenance is 'What the last maintenance of each managed table found.';
+comment on column partitions.maintenance.parent is 'The managed table.';
+comment on column partitions.maintenance.fingerprint is
+  'Of the table''s catalog rows; while it is unchanged, so is covered, and maintenance has nothing to look at.';
+comment on column partitions.maintenance.covered is 'A span of time that has partitions without a hole.';
+comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
+comment on column partitions.maintenance.failed_at is 'When the last of them was.';
+comment on column partitions.maintenance.error is 'What its first failure said.';
+
+create table partitions.departures (
+  partition regclass not null,
+  parent regclass not null,
+  name text not null,
+  lower timestamptz not null,
+  upper timestamptz not null,
+  action text not null,
+  since timestamptz not null,
+  constraint departures_pkey primary key (partition),
+  constraint departures_parent_fkey
+    foreign key (parent) references partitions.policies (parent) on delete cascade
+);
+alter table partitions.departures enable row level security;
+create index departures_parent_idx on partitions.departures (parent);
+
+comment on table partitions.departures is
+  'Partitions that are being detached concurrently, statement by statement. Whatever interrupts it, the next retire() finishes it.';
+comment on column partitions.departures.partition is 'The partition.';
+comment on column partitions.departures.parent is 'The table that it leaves.';
+comment on column partitions.departures.name is 'Its name.';
+comment on column partitions.departures.lower is 'Its lower bound.';
+comment on column partitions.departures.upper is 'Its upper bound, excluded.';
+comment on column partitions.departures.action is 'What is to happen to it: drop or detach.';
+comment on column partitions.departures.since is 'When it was decided.';
+
+create type partitions.action as (
+  parent regclass,
+  partition text,
+  action text,
+  lower timestamptz,
+  upper timestamptz,
+  done boolean,
+  detail text
+);
+comment on type partitions.action is
+  'One row per thing that maintain() or retire() did (done), would do (dry run) or could not do (detail says why).';
+
+create type partitions.finding as (
+  parent regclass,
+  "check" text,
+  severity text,
+  detail text,
+  fix text
+);
+comment on type partitions.finding is 'One row per thing that the doctor found: info, warning or critical, and the SQL that puts it right.';
+--! EndIncluded 10_partitions/tables.sql
+--! Included 10_partitions/periods.sql
+-- kind: code
+-- The calendar: which period a moment is in, and what its partition is called. UTC, whatever the session's time zone.
+
+create or replace function partitions.step(p_granularity text)
+  returns interval
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_granularity
+    when 'day' then interval '1 day'
+    when 'week' then interval '7 days'
+    when 'month' then interval '1 month'
+    when 'year' then interval '1 year'
+  end
+$$;
+
+-- The period of the calendar that holds a moment, or the one p_shift periods later.
+create or replace function partitions.period(
+  p_granularity text,
+  p_at timestamptz,
+  p_shift int default 0
+)
+  returns tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select tstzrange(
+    (first.day + p_shift * step) at time zone 'UTC',
+    (first.day + (p_shift + 1) * step) at time zone 'UTC'
+  )
+  from date_trunc(p_granularity, p_at at time zone 'UTC') as first (day),
+    partitions.step(p_granularity) as step
+$$;
+
+-- A span of time cut by the calendar: whole periods, except where the span begins or ends inside one.
+create or replace function partitions.split(p_granularity text, p_span tstzrange)
+  returns setof tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_span
+  from generate_series(
+    date_trunc(p_granularity, lower(p_span) at time zone 'UTC'),
+    upper(p_span) at time zone 'UTC' - interval '1 microsecond',
+    partitions.step(p_granularity)
+  ) as cut (at)
+$$;
+
+-- A whole period is called after the calendar; a piece of one after its first day, because there may be two.
+create or replace function partitions.partition_name(
+  p_parent text,
+  p_granularity text,
+  p_span tstzrange
+)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select p_parent || to_char(
+    lower(p_span) at time zone 'UTC',
+    case
+      when p_span <> partitions.period(p_granularity, lower(p_span)) then '"_y"YYYY"m"MM"d"DD'
+      when p_granularity = 'year' then '"_y"YYYY'
+      when p_granularity = 'month' then '"_y"YYYY"m"MM'
+      when p_granularity = 'week' then '"_y"IYYY"w"IW'
+      else '"_y"YYYY"m"MM"d"DD'
+    end
+  )
+$$;
+
+-- The bound as the key's type writes it, with an explicit zone.
+create or replace function partitions.bound(p_key_kind text, p_at timestamptz)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select case p_key_kind
+    when 'uuidv7' then engine.uuid_floor(p_at)::text
+    when 'date' then to_char(p_at at time zone 'UTC', 'YYYY-MM-DD')
+    else to_char(p_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US"+00"')
+  end
+$$;
+
+create or replace function partitions.values_clause(p_key_kind text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select format('for values from (%L) to (%L)',
+    partitions.bound(p_key_kind, lower(p_span)), partitions.bound(p_key_kind, upper(p_span)))
+$$;
+
+-- Names have a year of four digits, and a UUIDv7 begins in 1970.
+create or replace function partitions.require_time(p_key_kind text, p_at timestamptz)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_at is null then
+    perform private.raise_error('INVALID_ARGUMENT', 'A time is needed, not null.');
+  end if;
+  if p_at < timestamptz '0001-01-01 00:00+00'
+    or p_at >= timestamptz '9999-01-01 00:00+00'
+    or (p_key_kind = 'uuidv7' and p_at < timestamptz '1970-01-01 00:00+00')
+  then
+    perform private.raise_error('INVALID_ARGUMENT', format('There can be no partition for %s.', p_at),
+      'Give a time before the year 9999, and from 1970 on where the key is a UUID.');
+  end if;
+end
+$$;
+--! EndIncluded 10_partitions/periods.sql
+--! Included 10_partitions/catalog.sql
+-- kind: code
+-- What the catalog says about a partitioned table.
+
+-- The kind of key that we can cut by; null when we cannot.
+create or replace function partitions.key_kind(p_parent regclass)
+  returns text
+  language sql
+  stable
+as $$
+  select case a.atttypid
+    when 'timestamptz'::regtype then 'timestamptz'
+    when 'date'::regtype then 'date'
+    when 'uuid'::regtype then 'uuidv7'
+  end
+  from pg_partitioned_table as t
+  join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
+  where t.partrelid = p_parent
+    and t.partstrat = 'r'
+    and t.partnatts = 1
+$$;
+
+-- A bound as pg_get_expr writes it, as a time.
+create or replace function partitions.bound_time(p_key_kind text, p_bound text)
+  returns timestamptz
+  language sql
+  stable
+as $$
+  select case
+    when p_bound = 'MINVALUE' then '-infinity'
+    when p_bound = 'MAXVALUE' then 'infinity'
+    when p_key_kind = 'uuidv7' then engine.uuid_time(btrim(p_bound, '''')::uuid)
+    else btrim(p_bound, '''')::timestamptz
+  end
+$$;
+
+create or replace function partitions.of(parent regclass)
+  returns table (
+    partition regclass,
+    name text,
+    lower timestamptz,
+    upper timestamptz,
+    detaching boolean
+  )
+  language sql
+  stable
+  set timezone = 'UTC'
+  set datestyle = 'ISO, YMD'
+as $$
+  select c.oid::regclass, c.relname, lower, upper, i.inhdetachpending
+  from partitions.key_kind($1) as kind
+  join pg_inherits as i on i.inhparent = $1
+  join pg_class as c on c.oid = i.inhrelid
+  cross join lateral pg_get_expr(c.relpartbound, c.oid) as bound
+  cross join lateral regexp_match(bound, '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') as bounds
+  cross join lateral partitions.bound_time(kind, bounds[1]) as lower
+  cross join lateral partitions.bound_time(kind, bounds[2]) as upper
+  order by lower, upper
+$$;
+comment on function partitions.of(regclass) is
+  'The partitions of a table in the order of time, with their bounds (upper excluded). A default partition has null bounds. Example: select * from partitions.of(''public.workflow_events'')';
+
+-- The partition that holds the moment, or null.
+create or replace function partitions.find(p_parent regclass, p_at timestamptz)
+  returns text
+  language sql
+  stable
+as $$
+  select o.name
+  from partitions.of(p_parent) as o
+  where p_at >= o.lower
+    and p_at < o.upper
+    and not o.detaching
+$$;
+
+create or replace function partitions.covered(p_parent regclass)
+  returns tstzmultirange
+  language sql
+  stable
+as $$
+  select coalesce(range_agg(tstzrange(o.lower, o.upper)), '{}')
+  from partitions.of(p_parent) as o
+  where o.lower is not null
+$$;
+
+-- Changes when a partition comes, goes or is bound anew, which writes a new catalog row. Cheaper than reading bounds.
+create or replace function partitions.fingerprint(p_parent regclass)
+  returns bigint
+  language sql
+  stable
+as $$
+  select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)::bigint
+  from pg_inherits as i
+  where i.inhparent = p_parent
+$$;
+
+create or replace function partitions.is_referenced(p_table regclass)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (select from pg_constraint as k where k.confrelid = p_table and k.contype = 'f')
+$$;
+
+-- How to write the name of a partition, which is in the schema of its parent, in a statement.
+create or replace function partitions.qualified(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select format('%I.%I', n.nspname, p_partition)
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  where c.oid = p_parent
+$$;
+
+grant execute on function partitions.of(regclass) to flowgres_dba;
+--! EndIncluded 10_partitions/catalog.sql
+--! Included 10_partitions/locks.sql
+-- kind: code
+-- DDL that nobody has to wait for: it gives up its place in the lock queue after 200 ms and comes back later.
+
+-- Does this transaction hold a lock that writers wait for? Then it must not linger.
+create or replace function partitions.holds_up_others()
+  returns boolean
+  language sql
+  volatile
+as $$
+  select exists (
+    select
+    from pg_locks as l
+    where l.pid = pg_backend_pid()
+      and l.locktype = 'relation'
+      and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+  )
+$$;
+
+create or replace function partitions.execute_patiently(p_statements text)
+  returns void
+  language plpgsql
+  volatile
+  set lock_timeout = '200ms'
+as $$
+begin
+  for v_attempt in 1 .. 10 loop
+    begin
+      execute p_statements;
+      return;
+    exception
+      when lock_not_available or deadlock_detected then
+        if v_attempt = 10 or partitions.holds_up_others() then
+          perform private.raise_error('CONFLICT',
+            format('Another transaction held a lock for too long (attempts of 200 ms: %s).', v_attempt),
+            'Try again later; pg_stat_activity shows what has been running for long.',
+            jsonb_build_object('statements', p_statements));
+        end if;
+    end;
+    -- Nothing is locked between two attempts: the failed one was rolled back.
+    perform pg_sleep(least(0.05 * 2 ^ (v_attempt - 1), 1) * (0.5 + random() / 2));
+  end loop;
+end
+$$;
+
+-- One creation, maintenance or retirement at a time for each table, until the end of the transaction.
+create or replace function partitions.lock_key(p_parent regclass)
+  returns bigint
+  language sql
+  immutable
+  parallel safe
+as $$
+  select hashtextextended('partitions of ' || p_parent::oid, 0)
+$$;
+
+-- Takes the turn for some tables, or says whose turn it is instead.
+create or replace function partitions.take_turn(p_parents regclass[])
+  returns setof partitions.action
+  language sql
+  volatile
+as $$
+  select (parent, null, 'skip', null, null, false, 'Another session is at it.')::partitions.action
+  from unnest(p_parents) as parent
+  where not pg_try_advisory_xact_lock(partitions.lock_key(parent))
+$$;
+--! EndIncluded 10_partitions/locks.sql
+--! Included 10_partitions/manage.sql
+-- kind: code
+-- Puts a partitioned table under management, after checking that it can be.
+
+-- Raises what is wrong with the table; called again by each maintenance, because tables change.
+create or replace function partitions.require_manageable(p_parent regclass)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_table record;
+  v_problem text;
+  v_hint text;
+begin
+  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default, pg_has_role(c.relowner, 'usage') as is_ours,
+    exists (select from pg_attribute as a where a.attrelid = c.oid and a.attidentity <> '') as has_identity
+  into v_table
+  from pg_class as c
+  left join pg_partitioned_table as t on t.partrelid = c.oid
+  where c.oid = p_parent;
+
+  if not found then
+    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_parent::text, 'null')));
+  elsif not v_table.is_ours then
+    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_parent, current_user),
+      format('alter table %s owner to %I', p_parent, current_user));
+  elsif v_table.relkind <> 'p' then
+    v_problem := 'is not a partitioned table';
+    v_hint := 'Create it with PARTITION BY RANGE (a timestamptz, date or UUIDv7 column).';
+  elsif v_table.relispartition then
+    v_problem := 'is itself a partition';
+    v_hint := 'Partitions of partitions are not supported.';
+  elsif partitions.key_kind(p_parent) is null then
+    v_problem := 'is partitioned by something else than one time';
+    v_hint := 'Supported is RANGE over one column of type timestamptz, date or uuid (version 7).';
+  elsif v_table.has_default then
+    v_problem := 'has a default partition';
+    v_hint := 'Give its rows partitions of their own and detach it: it is scanned for each new partition.';
+  elsif v_table.has_identity then
+    v_problem := 'has an identity column';
+    v_hint := 'Use bigserial: 18 attaches no partition with an identity, 15 numbers each partition on its own.';
+  end if;
+  if v_problem is not null then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s %s.', p_parent, v_problem), v_hint);
+  end if;
+  perform partitions.require_short_names(p_parent);
+end
+$$;
+
+create or replace function partitions.require_short_names(p_parent regclass)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_longest text;
+begin
+  select n.name into v_longest
+  from pg_class as c
+  cross join lateral (
+    select c.relname || '_y0000m00d00'
+    union all
+    select partitions.index_name(c.relname, c.relname || '_y0000m00d00', ic.relname)
+    from pg_index as i
+    join pg_class as ic on ic.oid = i.indexrelid
+    where i.indrelid = c.oid
+  ) as n (name)
+  where c.oid = p_parent
+  order by octet_length(n.name) desc
+  limit 1;
+
+  if octet_length(v_longest) > 63 then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is longer than 63 bytes.', v_longest),
+      'Give the table or its index a shorter name.');
+  end if;
+end
+$$;
+
+create or replace function partitions.manage(
+  parent regclass,
+  granularity text default 'month',
+  premake int default 3,
+  behind int default 0,
+  retention interval default null,
+  on_retire text default 'drop',
+  retire_with regclass default null,
+  retire_key text default null,
+  guard text default null,
+  storage jsonb default '{}',
+  adaptive boolean default false
+)
+  returns partitions.policies
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA manages tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy partitions.policies;
+begin
+  perform partitions.require_manageable(manage.parent);
+  insert into partitions.policies
+    (parent, key_kind, granularity, premake, behind, retention, on_retire, retire_with, retire_key, guard, storage,
+     adaptive)
+  values (
+    manage.parent, partitions.key_kind(manage.parent), manage.granularity, manage.premake, manage.behind,
+    manage.retention, manage.on_retire, manage.retire_with, manage.retire_key, manage.guard, manage.storage,
+    manage.adaptive
+  )
+  on conflict on constraint policies_pkey do update
+  set key_kind = excluded.key_kind,
+    granularity = excluded.granularity,
+    premake = excluded.premake,
+    behind = excluded.behind,
+    retention = excluded.retention,
+    on_retire = excluded.on_retire,
+    retire_with = excluded.retire_with,
+    retire_key = excluded.retire_key,
+    guard = excluded.guard,
+    storage = excluded.storage,
+    adaptive = excluded.adaptive
+  returning * into v_policy;
+  return v_policy;
+end
+$$;
+comment on function partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb, boolean) is
+  'Puts a table that is partitioned by RANGE of a timestamptz, date or UUIDv7 under management, or changes how it is managed. Creates nothing: maintain() does. Errors: NOT_FOUND, INVALID_ARGUMENT, FORBIDDEN (not ours). Example: select partitions.manage(''public.readings'', ''week'', premake => 4, retention => ''1 year'')';
+
+grant execute on function
+  partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb, boolean)
+  to flowgres_dba;
+--! EndIncluded 10_partitions/manage.sql
+--! Included 10_partitions/table_like.sql
+-- kind: code
+-- A table that can become a partition: everything that the parent has, under the partition's name, and closed to all.
+
+-- The parent's index events_run_id_idx is called events_y2026m11_run_id_idx on the partition; attaching adopts it.
+create or replace function partitions.index_name(p_parent text, p_partition text, p_index text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_partition || '_' || case
+    when starts_with(p_index, p_parent || '_') then substr(p_index, length(p_parent) + 2)
+    else p_index
+  end
+$$;
+
+create or replace function partitions.index_statements(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(
+    case
+      when k.oid is not null then
+        format('alter table %s add constraint %I %s', qualified, name, pg_get_constraintdef(k.oid))
+      else
+        format('create %sindex %I on %s%s', case when x.indisunique then 'unique ' end, name, qualified,
+          -- What follows the table's name: method, columns, predicate.
+          substr(pg_get_indexdef(x.indexrelid), 1 + length(format('CREATE %sINDEX %I ON ONLY %s',
+            case when x.indisunique then 'UNIQUE ' end, ic.relname, partitions.qualified(p.oid, p.relname)))))
+    end,
+    '; ' order by k.oid is null, name
+  )
+  from pg_class as p
+  join pg_index as x on x.indrelid = p.oid
+  join pg_class as ic on ic.oid = x.indexrelid
+  left join pg_constraint as k
+    on k.conindid = x.indexrelid and k.conrelid = p.oid and k.contype in ('p', 'u')
+  cross join lateral partitions.index_name(p.relname, p_partition, ic.relname) as name
+  cross join lateral partitions.qualified(p.oid, p_partition) as qualified
+  where p.oid = p_parent
+$$;
+
+create or replace function partitions.replica_identity_statement(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select format('alter table %s replica identity %s', partitions.qualified(p.oid, p_partition),
+    case p.relreplident
+      when 'f' then 'full'
+      when 'n' then 'nothing'
+      when 'i' then format('using index %I', partitions.index_name(p.relname, p_partition, ic.relname))
+    end)
+  from pg_class as p
+  left join pg_index as x on x.indrelid = p.oid and x.indisreplident
+  left join pg_class as ic on ic.oid = x.indexrelid
+  where p.oid = p_parent
+    and p.relreplident <> 'd'
+$$;
+
+-- Default privileges may have opened the new table. It is reached through its parent only: policies are not inherited.
+create or replace function partitions.close_table(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_revoke text;
+begin
+  for v_revoke in
+    select distinct format('revoke all on %s from %s', p_table,
+      case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
+    from pg_class as c
+    cross join aclexplode(c.relacl) as a
+    where c.oid = p_table
+      and a.grantee <> c.relowner
+  loop
+    execute v_revoke;
+  end loop;
+end
+$$;
+
+-- The statements that make the table. Foreign keys come with the attachment: one made before would lock the other
+-- table harder.
+create or replace function partitions.table_like(p_policy partitions.policies, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create table %s (like %s including all excluding indexes excluding comments excluding identity)',
+      qualified, p_policy.parent),
+    partitions.index_statements(p_policy.parent, p_partition),
+    format('alter table %s enable row level security', qualified),
+    format('select partitions.close_table(%L)', qualified),
+    partitions.replica_identity_statement(p_policy.parent, p_partition),
+    (
+      select format('alter table %s set (%s)', qualified, string_agg(
+        format('%s%I = %L', substring(s.key, '^toast\.'), regexp_replace(s.key, '^toast\.', ''), s.value),
+        ', '
+      ))
+      from jsonb_each_text(p_policy.storage) as s
+      having count(*) > 0
+    )
+  )
+  from partitions.qualified(p_policy.parent, p_partition) as qualified
+$$;
+--! EndIncluded 10_partitions/table_like.sql
+--! Included 10_partitions/create.sql
+-- kind: code
+-- Makes one partition: first a table of its own, which then becomes part of the parent in an instant.
+-- `create table … partition of` would lock the parent, and so every insert, until its readers are done.
+
+-- Makes the partition for a span of time that has none, and returns its name.
+create or replace function partitions.add_partition(p_policy partitions.policies, p_span tstzrange)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_parent constant text := (select c.relname from pg_class as c where c.oid = p_policy.parent);
+  v_name constant text := partitions.partition_name(v_parent, p_policy.granularity, p_span);
+  v_table constant text := partitions.qualified(p_policy.parent, v_name);
+  -- No CHECK is needed to spare the scan: the table is empty.
+  v_attach constant text := format('alter table %s attach partition %s %s',
+    p_policy.parent, v_table, partitions.values_clause(p_policy.key_kind, p_span));
+begin
+  if to_regclass(v_table) is not null then
+    perform private.raise_error('CONFLICT',
+      format('A table %s exists that is no partition of %s for this time.', v_table, p_policy.parent),
+      'Rename it or drop it; or, if its rows belong there: ' || v_attach);
+  end if;
+  perform partitions.execute_patiently(concat_ws('; ',
+    partitions.table_like(p_policy, v_name),
+    format('comment on table %s is %L', v_table, format('Rows of %s from %s to %s (UTC, end excluded).', v_parent,
+      to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
+      to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD'))),
+    v_attach
+  ));
+  return v_name;
+end
+$$;
+
+create or replace function partitions.require_policy(p_parent regclass)
+  returns partitions.policies
+  language plpgsql
+  stable
+as $$
+declare
+  v_policy partitions.policies;
+begin
+  select p.* into v_policy from partitions.policies as p where p.parent = p_parent;
+  if not found then
+    perform private.raise_error('NOT_FOUND', format('%s is not a managed table.', coalesce(p_parent::text, 'null')),
+      'partitions.policies lists the managed tables; partitions.manage() adds one.');
+  end if;
+  return v_policy;
+end
+$$;
+
+create or replace function partitions.create(parent regclass, at timestamptz)
+  returns text
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA adds partitions to tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_at constant timestamptz := "create".at;
+  v_policy constant partitions.policies := partitions.require_policy("create".parent);
+  v_name text;
+  v_span tstzrange;
+begin
+  perform partitions.require_time(v_policy.key_kind, v_at);
+  v_name := partitions.find(v_policy.parent, v_at);
+  if v_name is not null then
+    return v_name;
+  end if;
+  perform partitions.require_manageable(v_policy.parent);
+  perform partitions.execute_patiently(
+    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(v_policy.parent)));
+  -- What is free of the period; nothing when somebody else has just made the partition.
+  select free.span into v_span
+  from partitions.period(v_policy.granularity, v_at) as period
+  cross join unnest(tstzmultirange(period) - partitions.covered(v_policy.parent)) as free (span)
+  where free.span @> v_at;
+  if v_span is not null then
+    return partitions.add_partition(v_policy, v_span);
+  end if;
+  v_name := partitions.find(v_policy.parent, v_at);
+  if v_name is null then
+    perform private.raise_error('CONFLICT',
+      format('The partition of %s for %s is being detached.', v_policy.parent, v_at),
+      format('If that was interrupted, this finishes it: select * from partitions.maintain(%L)', v_policy.parent));
+  end if;
+  return v_name;
+end
+$$;
+comment on function partitions.create(regclass, timestamptz) is
+  'Makes the partition for a moment, with the parent''s indexes, row-level security on and no grants, and returns its name; also when it existed. Errors: NOT_FOUND (no managed table), INVALID_ARGUMENT (null, infinity, year 9999), CONFLICT (another table has the name, or locks were not to be had). Example: select partitions.create(''public.workflow_events'', ''2027-01-01'')';
+
+grant execute on function partitions.create(regclass, timestamptz) to flowgres_dba;
+--! EndIncluded 10_partitions/create.sql
+--! Included 10_partitions/adapt.sql
+-- kind: code
+-- How long periods should be for the rows that come.
+
+-- The longest granularity, not longer than the policy's, at which a partition stays below warn_bytes; judged by the
+-- largest daily growth of the last three periods.
+create or replace function partitions.fitting_granularity(p_policy partitions.policies)
+  returns text
+  language sql
+  volatile
+as $$
+  with recent as (
+    select pg_total_relation_size(o.partition)
+      / greatest(extract(epoch from least(o.upper, now) - o.lower) / 86400, 1) as bytes_per_day
+    from engine.now() as now
+    cross join partitions.of(p_policy.parent) as o
+    where o.lower <= now
+      and o.upper > now - 3 * partitions.step(p_policy.granularity)
+      and isfinite(o.lower)
+  )
+  select coalesce(
+    (
+      select g.name
+      from (values ('year', 366), ('month', 31), ('week', 7)) as g (name, days)
+      where partitions.step(g.name) <= partitions.step(p_policy.granularity)
+        and coalesce((select max(r.bytes_per_day) from recent as r), 0) * g.days < p_policy.warn_bytes
+      order by g.days desc
+      limit 1
+    ),
+    'day'
+  )
+$$;
+
+-- Follows the growth where the policy says so; null where nothing changes.
+create or replace function partitions.adapt(p_policy partitions.policies, p_dry_run boolean)
+  returns partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_granularity text;
+begin
+  if not p_policy.adaptive then
+    return null;
+  end if;
+  v_granularity := partitions.fitting_granularity(p_policy);
+  if v_granularity = p_policy.granularity then
+    return null;
+  end if;
+  if not p_dry_run then
+    update partitions.policies as p set granularity = v_granularity where p.parent = p_policy.parent;
+  end if;
+  return (
+    p_policy.parent, null, 'change granularity', null, null, not p_dry_run,
+    format('From %s to %s, where the existing partitions end.', p_policy.granularity, v_granularity)
+  )::partitions.action;
+end
+$$;
+--! EndIncluded 10_partitions/adapt.sql
+--! Included 10_partitions/maintain.sql
+-- kind: code
+-- Keeps partitions ahead of need. Meant to be called often: when there is nothing to do it reads a few catalog rows.
+
+-- The span of time that must have partitions now; not what would leave at once.
+create or replace function partitions.wanted(p_policy partitions.policies)
+  returns tstzrange
+  language sql
+  volatile
+as $$
+  select tstzrange(
+    greatest(
+      lower(partitions.period(p_policy.granularity, now, -p_policy.behind)),
+      lower(partitions.period(p_policy.granularity, now - p_policy.retention))
+    ),
+    upper(partitions.period(p_policy.granularity, now, p_policy.premake))
+  )
+  from engine.now() as now
+$$;
+
+create or replace function partitions.maintain(
+  parent regclass default null,
+  dry_run boolean default false
+)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because the scheduler and DBAs maintain tables without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy partitions.policies;
+begin
+  -- A standby gets its partitions from the primary.
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  if maintain.parent is not null then
+    perform partitions.require_policy(maintain.parent);
+  end if;
+  for v_policy in
+    select p.*
+    from partitions.policies as p
+    left join partitions.maintenance as m on m.parent = p.parent
+    where (maintain.parent is null or p.parent = maintain.parent)
+      and (m.fingerprint is distinct from partitions.fingerprint(p.parent)
+        or not m.covered @> partitions.wanted(p))
+    order by p.parent::text
+  loop
+    return query select m.* from partitions.maintain_table(v_policy, maintain.dry_run) as m;
+  end loop;
+end
+$$;
+comment on function partitions.maintain(regclass, boolean) is
+  'Makes sure that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, and finishes interrupted detaches. One row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
+
+-- One table: finishes interrupted detaches, then fills what is wanted and missing.
+create or replace function partitions.maintain_table(p_policy partitions.policies, p_dry_run boolean)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_policy partitions.policies := p_policy;
+  v_wanted tstzrange;
+  v_failure text;
+  v_action partitions.action;
+begin
+  return query select t.* from partitions.take_turn(array[p_policy.parent]) as t;
+  if found then
+    return;
+  end if;
+  v_action := partitions.adapt(v_policy, p_dry_run);
+  if v_action.action is not null then
+    return next v_action;
+    select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
+  end if;
+  v_wanted := partitions.wanted(v_policy);
+  for v_action in select p.* from partitions.plan_maintenance(v_policy, v_wanted) as p loop
+    if not p_dry_run then
+      v_action := partitions.perform_action(v_policy, v_action);
+      v_failure := coalesce(v_failure, v_action.detail);
+    end if;
+    return next v_action;
+  end loop;
+  if not p_dry_run then
+    perform partitions.remember(p_policy.parent, v_wanted, v_failure);
+  end if;
+end
+$$;
+
+create or replace function partitions.plan_maintenance(p_policy partitions.policies, p_wanted tstzrange)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+begin
+  perform partitions.require_manageable(p_policy.parent);
+  return query
+    select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
+    from partitions.of(p_policy.parent) as o
+    where o.detaching;
+  return query
+    select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
+      lower(piece), upper(piece), false, null::text
+    from pg_class as c
+    cross join unnest(tstzmultirange(p_wanted) - partitions.covered(p_policy.parent)) as hole
+    cross join lateral partitions.split(p_policy.granularity, hole) as piece
+    where c.oid = p_policy.parent
+    order by lower(piece);
+exception
+  when others then
+    return next (p_policy.parent, null, 'check', null, null, false, sqlerrm)::partitions.action;
+end
+$$;
+
+-- Does one action; what goes wrong becomes its detail.
+create or replace function partitions.perform_action(
+  p_policy partitions.policies,
+  p_action partitions.action
+)
+  returns partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_action partitions.action := p_action;
+begin
+  if v_action.action = 'create' then
+    perform partitions.add_partition(p_policy, tstzrange(v_action.lower, v_action.upper));
+    v_action.done := true;
+  elsif v_action.action = 'finish detach' then
+    perform partitions.execute_patiently(format('alter table %s detach partition %s finalize',
+      p_policy.parent, partitions.qualified(p_policy.parent, v_action.partition)));
+    v_action.done := true;
+  end if;
+  return v_action;
+exception
+  when others then
+    v_action.detail := sqlerrm;
+    return v_action;
+end
+$$;
+
+-- What the next maintenance may rely on, and what the doctor reports.
+create or replace function partitions.remember(p_parent regclass, p_wanted tstzrange, p_failure text)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into partitions.maintenance as m (parent, fingerprint, covered, failures, failed_at, error)
+  select p_parent,
+    case when partitions.covered(p_parent) @> p_wanted then partitions.fingerprint(p_parent) end,
+    p_wanted,
+    case when p_failure is null then 0 else 1 end,
+    case when p_failure is not null then engine.now() end,
+    p_failure
+  on conflict (parent) do update
+  set fingerprint = excluded.fingerprint,
+    covered = excluded.covered,
+    failures = case when p_failure is null then 0 else m.failures + 1 end,
+    failed_at = excluded.failed_at,
+    error = excluded.error
+$$;
+
+grant execute on function partitions.maintain(regclass, boolean) to flowgres_dba;
+--! EndIncluded 10_partitions/maintain.sql
+--! Included 10_partitions/stragglers.sql
+-- kind: code
+-- Rows in partitions that stay and refer to a period that leaves: the last events of runs that crossed its end.
+
+-- Deletes at most so many of them and returns how many it was; none are left when it returns 0.
+create or replace function partitions.delete_some_stragglers(
+  p_leader regclass,
+  p_lower timestamptz,
+  p_upper timestamptz,
+  p_limit int default 10000
+)
+  returns bigint
+  language plpgsql
+  volatile
+as $$
+declare
+  v_leaf record;
+  v_deleted bigint;
+begin
+  for v_leaf in
+    select n.nspname as schema, o.name, p.retire_key as key,
+      partitions.bound(leader.key_kind, p_lower) as lower, partitions.bound(leader.key_kind, p_upper) as upper
+    from partitions.policies as leader
+    join partitions.policies as p on p.retire_with = leader.parent and p.retire_key is not null
+    join pg_class as c on c.oid = p.parent
+    join pg_namespace as n on n.oid = c.relnamespace
+    cross join lateral partitions.of(p.parent) as o
+    where leader.parent = p_leader
+      -- Those up to here leave whole.
+      and o.upper > p_upper
+  loop
+    execute format(
+      'delete from %1$I.%2$I where ctid = any (array(
+         select ctid from %1$I.%2$I where %3$I >= %4$L and %3$I < %5$L limit %6$L))',
+      v_leaf.schema, v_leaf.name, v_leaf.key, v_leaf.lower, v_leaf.upper, p_limit);
+    get diagnostics v_deleted = row_count;
+    if v_deleted > 0 then
+      return v_deleted;
+    end if;
+  end loop;
+  return 0;
+end
+$$;
+
+-- The same to the end, in one transaction.
+create or replace function partitions.delete_stragglers(p_action partitions.action)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  while partitions.delete_some_stragglers(p_action.parent, p_action.lower, p_action.upper) > 0 loop
+    null;
+  end loop;
+end
+$$;
+
+-- The same to the end, in a transaction for each 10,000 rows; so it cannot be called within one.
+create or replace procedure partitions.delete_stragglers(
+  parent regclass,
+  lower timestamptz,
+  upper timestamptz
+)
+  language plpgsql
+as $$
+begin
+  while partitions.delete_some_stragglers($1, $2, $3) > 0 loop
+    commit;
+  end loop;
+end
+$$;
+--! EndIncluded 10_partitions/stragglers.sql
+--! Included 10_partitions/leave.sql
+-- kind: code
+-- How tables leave: locked for an instant, a group together or not at all.
+
+-- The statements that take a partition out. A plain DROP of an attached one locks less than a detach (nothing of the
+-- tables that it refers to), but is refused where other tables refer to the parent.
+create or replace function partitions.farewell(p_action partitions.action, p_attached boolean)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    case
+      when p_attached and (p_action.action <> 'drop' or partitions.is_referenced(p_action.parent))
+      then format('alter table %s detach partition %s', p_action.parent, name)
+    end,
+    case when p_action.action = 'drop' then format('drop table %s', name) end,
+    case when p_action.action = 'detach' then (
+      select string_agg(format('alter table %s drop constraint %I', name, k.conname), '; ')
+      from pg_constraint as k
+      where k.conrelid = to_regclass(name)
+        and k.contype = 'f'
+    ) end,
+    case when p_action.action = 'detach' then format('alter table %s set schema partitions', name) end
+  )
+  from partitions.qualified(p_action.parent, p_action.partition) as name
+$$;
+
+-- All of the group or nothing of it. Detaching what others refer to makes PostgreSQL look for rows that still do: with
+-- these settings by merging two indexes, which ends early, never by reading the whole log.
+create or replace function partitions.retire_group(p_group partitions.action[])
+  returns partitions.action[]
+  language plpgsql
+  volatile
+  set enable_hashjoin = off
+  set enable_seqscan = off
+as $$
+declare
+  v_statements constant text := (
+    select string_agg(partitions.farewell(p_group[i], true), '; ' order by i)
+    from generate_subscripts(p_group, 1) as i
+  );
+  v_error text;
+begin
+  begin
+    perform partitions.execute_patiently(v_statements);
+  exception
+    when others then v_error := sqlerrm;
+  end;
+  return array(
+    select (g.parent, g.partition, g.action, g.lower, g.upper, v_error is null, v_error)::partitions.action
+    from unnest(p_group) as g
+  );
+end
+$$;
+
+-- Sees off what was, or was being, detached concurrently. What is still attached is decided anew.
+create or replace function partitions.finish_departures(p_parent regclass)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_departure record;
+  v_action partitions.action;
+begin
+  return query select t.* from partitions.take_turn(array[p_parent]) as t;
+  if found then
+    return;
+  end if;
+  for v_departure in
+    select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_leaving,
+      case
+        when i.inhdetachpending then format('alter table %s detach partition %s finalize', d.parent, d.partition)
+      end as first
+    from partitions.departures as d
+    left join pg_class as c on c.oid = d.partition
+    left join pg_inherits as i on i.inhrelid = d.partition
+    where d.parent = p_parent
+    order by d.lower
+  loop
+    if v_departure.is_leaving then
+      v_action := (p_parent, v_departure.name, v_departure.action, v_departure.lower, v_departure.upper, true, null);
+      begin
+        perform partitions.execute_patiently(
+          concat_ws('; ', v_departure.first, partitions.farewell(v_action, false)));
+      exception
+        when others then
+          v_action.done := false;
+          v_action.detail := sqlerrm;
+      end;
+      return next v_action;
+      continue when not v_action.done;
+    end if;
+    delete from partitions.departures as d where d.partition = v_departure.partition;
+  end loop;
+end
+$$;
+--! EndIncluded 10_partitions/leave.sql
+--! Included 10_partitions/retire.sql
+-- kind: code
+-- Lets old periods leave. What leaves is decided by the upper bound in the catalog, never by a name, and the policy's
+-- guard is asked first. Tables that belong together leave in one step, the referring one before the referred one.
+
+create or replace function partitions.retire(
+  parent regclass default null,
+  older_than interval default null,
+  dry_run boolean default false
+)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because the scheduler and DBAs retire partitions without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy partitions.policies;
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  perform partitions.require_age(retire.parent, retire.older_than);
+  for v_policy in select p.* from partitions.retiring_policies(retire.parent) as p loop
+    return query
+      select r.*
+      from partitions.retire_table(
+        v_policy,
+        engine.now() - coalesce(retire.older_than, v_policy.retention),
+        -- A table that is named goes alone; else what leaves with another table's partition waits for that one.
+        case when retire.parent is null then v_policy.retire_with end,
+        retire.dry_run
+      ) as r;
+  end loop;
+end
+$$;
+comment on function partitions.retire(regclass, interval, boolean) is
+  'Lets partitions leave whose upper bound is older than the policy''s retention, or than older_than: they are dropped, or kept detached in schema partitions, as the policy says; partitions of tables that retire with this one leave with them. The last partition always stays, and so does a period that a guard holds back: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
+
+create or replace function partitions.require_age(p_parent regclass, p_age interval)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_parent is not null then
+    perform partitions.require_policy(p_parent);
+  elsif p_age is not null then
+    perform private.raise_error('INVALID_ARGUMENT', 'An age is given, but no table.', 'Name the table that it is for.');
+  end if;
+  if p_age < interval '1 day' or p_age > interval '1000 years' then
+    perform private.raise_error('INVALID_ARGUMENT', format('Partitions cannot leave at the age of %s.', p_age),
+      'Give an interval between one day and 1000 years.');
+  end if;
+end
+$$;
+
+-- Whose turn it is: what others leave with comes first, and takes them along.
+create or replace function partitions.retiring_policies(p_parent regclass)
+  returns setof partitions.policies
+  language sql
+  stable
+as $$
+  select p.*
+  from partitions.policies as p
+  where coalesce(p.parent = p_parent, p.retention is not null)
+  order by p.retire_with is not null, p.parent::text
+$$;
+
+create or replace function partitions.retire_table(
+  p_policy partitions.policies,
+  p_before timestamptz,
+  p_leader regclass,
+  p_dry_run boolean
+)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_ready partitions.action[] := '{}';
+  v_group partitions.action[];
+  v_action partitions.action;
+begin
+  return query
+    select t.*
+    from partitions.take_turn(array(
+      select p.parent from partitions.policies as p where p_policy.parent in (p.parent, p.retire_with)
+    )) as t;
+  if found then
+    return;
+  end if;
+  if p_leader is null and not p_dry_run then
+    return query
+      select d.*
+      from partitions.policies as p
+      cross join lateral partitions.finish_departures(p.parent) as d
+      where p_policy.parent in (p.parent, p.retire_with);
+  end if;
+  for v_action in select l.* from partitions.leaders(p_policy, p_before, p_leader) as l loop
+    v_group := partitions.period_group(p_policy, v_action);
+    if p_dry_run or v_group[1].action = 'keep' then
+      return query select g.* from unnest(v_group) as g;
+    else
+      v_ready := v_ready || v_action;
+    end if;
+  end loop;
+  -- All rows are deleted before the first table is locked.
+  foreach v_action in array v_ready loop
+    perform partitions.delete_stragglers(v_action);
+  end loop;
+  foreach v_action in array v_ready loop
+    return query
+      select g.* from unnest(partitions.retire_group(partitions.period_group(p_policy, v_action))) as g;
+  end loop;
+end
+$$;
+
+-- Null when the period may leave.
+create or replace function partitions.reason_to_stay(
+  p_policy partitions.policies,
+  p_lower timestamptz,
+  p_upper timestamptz
+)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_guard record;
+  v_reason text;
+begin
+  if not exists (
+    select from partitions.of(p_policy.parent) as o where o.lower >= p_upper and not o.detaching
+  ) then
+    return 'It is the last partition.';
+  elsif p_policy.guard is null then
+    return null;
+  end if;
+  -- The guard runs with the owner's rights, so it must be the owner's.
+  select n.nspname as schema, f.proname as name
+  into v_guard
+  from pg_proc as f
+  join pg_namespace as n on n.oid = f.pronamespace
+  join pg_class as c on c.oid = p_policy.parent and c.relowner = f.proowner
+  where f.oid = to_regprocedure(p_policy.guard || '(timestamptz, timestamptz)');
+  if not found then
+    return format('There is no guard %s(timestamptz, timestamptz) of the table''s owner.', p_policy.guard);
+  end if;
+  execute format('select %I.%I($1, $2)', v_guard.schema, v_guard.name) into v_reason using p_lower, p_upper;
+  return v_reason;
+end
+$$;
+
+-- Partitions whose upper bound is in (p_after, p_before]: what is to happen to them, or `keep` and why.
+create or replace function partitions.leaving(
+  p_policy partitions.policies,
+  p_after timestamptz,
+  p_before timestamptz
+)
+  returns setof partitions.action
+  language sql
+  volatile
+as $$
+  select p_policy.parent, o.name, case when reason is null then p_policy.on_retire else 'keep' end,
+    o.lower, o.upper, false, reason
+  from partitions.of(p_policy.parent) as o
+  cross join lateral partitions.reason_to_stay(p_policy, o.lower, o.upper) as reason
+  where o.upper > p_after
+    and o.upper <= p_before
+    and not o.detaching
+  order by o.lower
+$$;
+
+-- Is the partition's time still held by a partition of the table that it retires with? Then it leaves with that one,
+-- unless its own retention is shorter.
+create or replace function partitions.leaves_with(
+  p_policy partitions.policies,
+  p_leader regclass,
+  p_action partitions.action
+)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (
+    select
+    from partitions.policies as leader
+    cross join partitions.of(leader.parent) as o
+    where leader.parent = p_leader
+      and leader.retention <= p_policy.retention
+      and tstzrange(o.lower, o.upper) && tstzrange(p_action.lower, p_action.upper)
+  )
+$$;
+
+-- The partitions of a table that leave, each with its group.
+create or replace function partitions.leaders(
+  p_policy partitions.policies,
+  p_before timestamptz,
+  p_leader regclass
+)
+  returns setof partitions.action
+  language sql
+  volatile
+as $$
+  select l.*
+  from partitions.leaving(p_policy, '-infinity', p_before) as l
+  where p_leader is null
+    or not partitions.leaves_with(p_policy, p_leader, l)
+$$;
+
+-- The partition and those that leave with it, in the order of leaving. If one must stay, all do.
+create or replace function partitions.period_group(
+  p_policy partitions.policies,
+  p_action partitions.action
+)
+  returns partitions.action[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_group constant partitions.action[] := array(
+    select f
+    from partitions.policies as p
+    cross join lateral partitions.leaving(p, p_action.lower, p_action.upper) as f
+    where p.retire_with = p_policy.parent
+    order by p.parent::text, f.lower
+  ) || p_action;
+  v_reason constant text := (
+    select format('%s: %s', g.partition, g.detail) from unnest(v_group) as g where g.action = 'keep'
+    union all
+    select format('%s is still on its way out.', d.name)
+    from partitions.departures as d
+    join partitions.policies as p on p.parent = d.parent and p.retire_with = p_policy.parent
+    where d.upper > p_action.lower
+      and d.upper <= p_action.upper
+    limit 1
+  );
+begin
+  if v_reason is null then
+    return v_group;
+  end if;
+  return array(
+    select (g.parent, g.partition, 'keep', g.lower, g.upper, false, coalesce(g.detail, v_reason))::partitions.action
+    from unnest(v_group) as g
+  );
+end
+$$;
+
+grant execute on function partitions.retire(regclass, interval, boolean) to flowgres_dba;
+--! EndIncluded 10_partitions/retire.sql
+--! Included 10_partitions/retire_concurrently.sql
+-- kind: code
+-- The gentle way to retire: statements that each run alone, because DETACH … CONCURRENTLY can run in no function.
+
+create or replace function partitions.retire_concurrently(
+  parent regclass default null,
+  older_than interval default null
+)
+  returns setof text
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parents regclass[];
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  perform partitions.require_age(retire_concurrently.parent, retire_concurrently.older_than);
+  v_parents := array(
+    select p.parent
+    from partitions.policies as p
+    where retire_concurrently.parent is null
+      or retire_concurrently.parent in (p.parent, p.retire_with)
+    order by p.parent
+  );
+  -- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
+  perform pg_advisory_lock(partitions.lock_key(p)) from unnest(v_parents) as p;
+  return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
+  return query
+    select distinct format('select * from partitions.finish_departures(%L)', d.parent)
+    from partitions.departures as d
+    where d.parent = any (v_parents);
+  return next format('select * from partitions.retire(%L, %L)',
+    retire_concurrently.parent, retire_concurrently.older_than);
+  return query select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(v_parents) as p;
+end
+$$;
+comment on function partitions.retire_concurrently(regclass, interval) is
+  'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and retire() does the rest. If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
+
+create or replace function partitions.gentle_statements(p_parent regclass, p_older_than interval)
+  returns setof text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_policy partitions.policies;
+  v_action partitions.action;
+begin
+  for v_policy in select p.* from partitions.retiring_policies(p_parent) as p loop
+    for v_action in
+      select member.*
+      from partitions.leaders(
+        v_policy,
+        engine.now() - coalesce(p_older_than, v_policy.retention),
+        case when p_parent is null then v_policy.retire_with end
+      ) as l
+      cross join lateral unnest(partitions.period_group(v_policy, l)) as member
+      where member.action <> 'keep'
+    loop
+      return next partitions.gentle_statement(v_action);
+    end loop;
+  end loop;
+end
+$$;
+
+-- A table that others refer to is detached plainly, by retire(), once the rows that refer to the period are gone.
+create or replace function partitions.gentle_statement(p_action partitions.action)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_partition constant regclass := partitions.qualified(p_action.parent, p_action.partition);
+begin
+  if partitions.is_referenced(p_action.parent) then
+    return format('call partitions.delete_stragglers(%L, %L, %L)', p_action.parent, p_action.lower, p_action.upper);
+  end if;
+  insert into partitions.departures (partition, parent, name, lower, upper, action, since)
+  values (
+    v_partition, p_action.parent, p_action.partition, p_action.lower, p_action.upper, p_action.action, engine.now()
+  )
+  on conflict on constraint departures_pkey do update
+  set action = excluded.action,
+    since = excluded.since;
+  return format('alter table %s detach partition %s concurrently', p_action.parent, v_partition);
+end
+$$;
+--! EndIncluded 10_partitions/retire_concurrently.sql
+--! Included 10_partitions/statistics.sql
+-- kind: code
+-- How large the partitions are.
+
+create or replace function partitions.statistics(parent regclass, exact boolean default false)
+  returns table (
+    partition text,
+    lower timestamptz,
+    upper timestamptz,
+    row_count bigint,
+    size_bytes bigint,
+    size_pretty text
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because partitions have no grants; a DBA counts them all the same
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_partition record;
+  v_count text;
+begin
+  for v_partition in
+    select o.*, partitions.estimated_rows(o.partition) as estimate from partitions.of(statistics.parent) as o
+  loop
+    partition := v_partition.name;
+    lower := v_partition.lower;
+    upper := v_partition.upper;
+    row_count := v_partition.estimate;
+    if exact then
+      v_count := format('select count(*) from %s', v_partition.partition);
+      execute v_count into row_count;
+    end if;
+    size_bytes := pg_total_relation_size(v_partition.partition);
+    size_pretty := pg_size_pretty(size_bytes);
+    return next;
+  end loop;
+end
+$$;
+comment on function partitions.statistics(regclass, boolean) is
+  'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
+
+-- The planner's figure where there is one; before the first ANALYZE the collected count.
+create or replace function partitions.estimated_rows(p_table regclass)
+  returns bigint
+  language sql
+  stable
+as $$
+  select case when c.reltuples >= 0 then c.reltuples::bigint else pg_stat_get_live_tuples(c.oid) end
+  from pg_class as c
+  where c.oid = p_table
+$$;
+
+comment on function partitions.estimated_rows(regclass) is
+  'Rows of a table by the planner''s estimate, or as counted since the last ANALYZE. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';
+
+grant execute on function
+  partitions.statistics(regclass, boolean),
+  partitions.estimated_rows(regclass)
+  to flowgres_dba;
+--! EndIncluded 10_partitions/statistics.sql
+--! Included 10_partitions/checks.sql
+-- kind: code
+-- The doctor's checks.
+
+-- Is there a partition for every time that needs one?
+create or replace function partitions.check_coverage(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  with ahead as (
+    select case when covered @> now then coalesce(
+      (select upper(span) from unnest(covered) as span where span @> now),
+      'infinity'
+    ) end as until, now
+    from engine.now() as now
+    cross join partitions.covered(p_policy.parent) as covered
+  ), neighbours as (
+    select o.name, o.lower, lag(o.name) over w as previous_name, lag(o.upper) over w as previous_upper
+    from partitions.of(p_policy.parent) as o
+    window w as (order by o.lower, o.upper)
+  )
+  select p_policy.parent, 'forward buffer', 'critical', 'There is no partition for the current time: inserts fail.',
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from ahead
+  where ahead.until is null
+  union all
+  select p_policy.parent, 'forward buffer', 'warning',
+    format('Partitions end on %s; %s whole periods ahead are wanted.',
+      to_char(ahead.until at time zone 'UTC', 'YYYY-MM-DD'), p_policy.premake),
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from ahead
+  where ahead.until < upper(partitions.wanted(p_policy))
+  union all
+  select p_policy.parent, 'hole', case when n.lower > ahead.now then 'warning' else 'info' end,
+    format('There is no partition from %s to %s.', n.previous_upper, n.lower),
+    format('select partitions.create(%L, %L)', p_policy.parent, n.previous_upper)
+  from neighbours as n
+  cross join ahead
+  where n.previous_upper < n.lower
+  union all
+  select p_policy.parent, 'overlap', 'critical', format('%s and %s overlap.', n.previous_name, n.name), null
+  from neighbours as n
+  where n.previous_upper > n.lower
+$$;
+
+-- Does maintenance do its work?
+create or replace function partitions.check_care(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  select p_policy.parent, 'maintenance', case when m.failures >= 3 then 'critical' else 'warning' end,
+    format('Maintenance has failed %s times, last at %s: %s', m.failures, m.failed_at, m.error),
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from partitions.maintenance as m
+  where m.parent = p_policy.parent
+    and m.failures > 0
+  union all
+  select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
+    format('select * from partitions.maintain(%L)', p_policy.parent)
+  from partitions.of(p_policy.parent) as o
+  where o.detaching
+    and not exists (select from partitions.departures as d where d.partition = o.partition)
+  union all
+  select p_policy.parent, 'detach', 'warning', format('%s has been on its way out since %s.', d.name, d.since),
+    format('select * from partitions.retire(%L)', p_policy.parent)
+  from partitions.departures as d
+  where d.parent = p_policy.parent
+    and d.since < engine.now() - interval '1 hour'
+  union all
+  -- Retirement may run but daily.
+  select p_policy.parent, 'retention', 'warning',
+    format('%s should have left: %s', l.partition, coalesce(l.detail, 'retire() has not run.')),
+    case when l.detail is null then 'select * from partitions.retire()' end
+  from partitions.leaving(p_policy, '-infinity', engine.now() - p_policy.retention - interval '2 days') as l
+  union all
+  select p_policy.parent, 'statistics', 'info',
+    format('%s was not analyzed for three months, and autovacuum does not do it.', p_policy.parent),
+    format('analyze %s', p_policy.parent)
+  where exists (select from partitions.of(p_policy.parent) as o where partitions.estimated_rows(o.partition) > 10000)
+    and coalesce(pg_stat_get_last_analyze_time(p_policy.parent), '-infinity') < engine.now() - interval '100 days'
+$$;
+
+-- Is each partition as it should be?
+create or replace function partitions.check_each(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  with leaf as (
+    select o.name, o.partition, c.relrowsecurity as is_secured, age(c.relfrozenxid) as frozen_age,
+      pg_total_relation_size(o.partition) as bytes,
+      array(
+        select distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
+        from aclexplode(c.relacl) as a
+        where a.grantee <> c.relowner
+      ) as grantees
+    from partitions.of(p_policy.parent) as o
+    join pg_class as c on c.oid = o.partition
+  )
+  select p_policy.parent, 'row-level security', 'critical', format('%s has no row-level security.', l.name),
+    format('alter table %s enable row level security', l.partition)
+  from leaf as l
+  where not l.is_secured
+  union all
+  select p_policy.parent, 'grants', 'critical', format('%s is open to %s.', l.name, array_to_string(l.grantees, ', ')),
+    format('revoke all on %s from %s', l.partition, array_to_string(l.grantees, ', '))
+  from leaf as l
+  where l.grantees <> '{}'
+  union all
+  select p_policy.parent, 'size', case when l.bytes >= p_policy.critical_bytes then 'critical' else 'warning' end,
+    format('%s has %s.', l.name, pg_size_pretty(l.bytes)),
+    case when fitting <> p_policy.granularity then
+      format('update partitions.policies set granularity = %L where parent = %L::regclass', fitting, p_policy.parent)
+    end
+  from leaf as l
+  cross join lateral partitions.fitting_granularity(p_policy) as fitting
+  where l.bytes >= p_policy.warn_bytes
+  union all
+  -- Autovacuum should have frozen it at autovacuum_freeze_max_age; at 2 billion the server stops.
+  select p_policy.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
+    format('%s was last frozen %s transactions ago.', l.name, l.frozen_age),
+    format('vacuum (freeze) %s', l.partition)
+  from leaf as l
+  where l.frozen_age > 1.25 * current_setting('autovacuum_freeze_max_age')::bigint
+$$;
+--! EndIncluded 10_partitions/checks.sql
+--! Included 10_partitions/doctor.sql
+-- kind: code
+-- What is wrong with managed tables, and the SQL that puts it right.
+
+create or replace function partitions.doctor(parent regclass default null)
+  returns setof partitions.finding
+  language plpgsql
+  volatile
+  security definer -- definer because DBAs and monitors examine tables without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy partitions.policies;
+begin
+  if doctor.parent is not null then
+    perform partitions.require_policy(doctor.parent);
+  end if;
+  for v_policy in
+    select p.*
+    from partitions.policies as p
+    where doctor.parent is null or p.parent = doctor.parent
+    order by p.parent::text
+  loop
+    begin
+      perform partitions.require_manageable(v_policy.parent);
+    exception
+      when others then
+        return next (v_policy.parent, 'table', 'critical', sqlerrm,
+          format('delete from partitions.policies where parent = %L', v_policy.parent))::partitions.finding;
+        continue;
+    end;
+    return query select f.* from partitions.check_coverage(v_policy) as f;
+    return query select f.* from partitions.check_care(v_policy) as f;
+    return query select f.* from partitions.check_each(v_policy) as f;
+  end loop;
+end
+$$;
+comment on function partitions.doctor(regclass) is
+  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+
+grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;
+--! EndIncluded 10_partitions/doctor.sql
+--! Included 10_partitions/policies.sql
+-- kind: code
+-- A DBA reads and tunes the policies; what is managed, and by which key, is for partitions.manage().
+
+drop policy if exists policies_dba on partitions.policies;
+create policy policies_dba on partitions.policies to flowgres_dba using (true);
+drop policy if exists maintenance_dba on partitions.maintenance;
+create policy maintenance_dba on partitions.maintenance for select to flowgres_dba using (true);
+
+drop policy if exists departures_dba on partitions.departures;
+create policy departures_dba on partitions.departures for select to flowgres_dba using (true);
+
+grant select, delete,
+  update (granularity, premake, behind, retention, on_retire, storage, adaptive, warn_bytes, critical_bytes)
+  on partitions.policies to flowgres_dba;
+grant select on partitions.maintenance, partitions.departures to flowgres_dba;
+grant usage on type partitions.action, partitions.finding to flowgres_dba, flowgres_monitor;
+--! EndIncluded 10_partitions/policies.sql
+--! EndIncluded 10_partitions/index.sql
+--! Included 20_tenancy/index.sql
+-- Tenancy: who there is, which organization a request acts for, and what it may see.
+
+--! Included 20_tenancy/secrets.sql
+-- kind: code
+-- Secrets come from gen_random_uuid(), which draws from the operating system: two of them carry 244 random bits, and
+-- SHA-256 spreads those over every bit that is taken.
+
+create or replace function private.random_secret(p_bytes int)
+  returns text
+  language sql
+  volatile
+as $$
+  select rtrim(
+    translate(
+      encode(
+        substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) from 1 for p_bytes),
+        'base64'
+      ),
+      '+/', '-_'
+    ),
+    '='
+  )
+$$;
+comment on function private.random_secret(int) is
+  'Random url-safe text of at most 32 bytes: 16 bytes are 22 characters, 32 bytes are 43.';
+
+create or replace function private.hash_secret(p_secret text)
+  returns bytea
+  language sql
+  immutable
+  strict
+  parallel safe
+as $$
+  select sha256(convert_to(p_secret, 'UTF8'))
+$$;
+comment on function private.hash_secret(text) is
+  'How sessions and API tokens are stored. SHA-256 is enough for random secrets; passwords take scrypt.';
+--! EndIncluded 20_tenancy/secrets.sql
+--! Included 20_tenancy/tables.sql
+-- kind: state
+-- Users belong to organizations; every other tenant table carries organization_id. The secrets of sessions and tokens
+-- exist only as hashes.
+
+create table public.users (
+  id uuid not null default engine.uuid_v7(),
+  name text not null,
+  email text not null,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint users_pkey primary key (id),
+  constraint users_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint users_email_check check (email ~ '^[^@\s]+@[^@\s]+$' and length(email) <= 254)
+);
+create unique index users_email_key on public.users (lower(email));
+alter table public.users enable row level security;
+
+comment on table public.users is 'A person. Visible to the members of the same organization.';
+comment on column public.users.id is 'UUIDv7.';
+comment on column public.users.name is 'Shown to other members, at most 200 characters.';
+comment on column public.users.email is 'Unique whatever its case.';
+comment on column public.users.created_at is 'When the account was created.';
+comment on column public.users.updated_at is 'When name or email last changed.';
+
+create table public.organizations (
+  id uuid not null default engine.uuid_v7(),
+  name text not null,
+  slug text not null,
+  webhook_key text not null default private.random_secret(16),
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint organizations_pkey primary key (id),
+  constraint organizations_slug_key unique (slug),
+  constraint organizations_webhook_key_key unique (webhook_key),
+  constraint organizations_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint organizations_slug_check check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$' and length(slug) <= 63),
+  constraint organizations_slug_reserved_check check (
+    slug <> all (array[
+      'about', 'admin', 'api', 'app', 'assets', 'auth', 'billing', 'docs', 'flowgres', 'graphql', 'health', 'healthz',
+      'help', 'hooks', 'login', 'logout', 'metrics', 'new', 'null', 'register', 'root', 'settings', 'static', 'status',
+      'support', 'system', 'test', 'undefined', 'users', 'webhooks', 'www'
+    ])
+  ),
+  constraint organizations_webhook_key_check check (webhook_key ~ '^[A-Za-z0-9_-]{22}$')
+);
+alter table public.organizations enable row level security;
+
+comment on table public.organizations is 'A tenant: whatever belongs to an organization is invisible to every other one.';
+comment on column public.organizations.id is 'UUIDv7.';
+comment on column public.organizations.name is 'At most 200 characters.';
+comment on column public.organizations.slug is
+  'Unique short name: 2 to 63 lower-case letters and digits with single hyphens between them, for example acme-eu.';
+comment on column public.organizations.webhook_key is
+  'The unguessable part of its webhook addresses: /hooks/<webhook key>/<path>.';
+comment on column public.organizations.created_at is 'When it was created.';
+comment on column public.organizations.updated_at is 'When it last changed.';
+
+create table public.organization_users (
+  organization_id uuid not null,
+  user_id uuid not null,
+  role text not null default 'member',
+  created_at timestamptz not null default now(),
+  constraint organization_users_pkey primary key (organization_id, user_id),
+  constraint organization_users_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint organization_users_user_id_fkey
+    foreign key (user_id) references public.users (id) on delete cascade,
+  constraint organization_users_role_check check (role in ('owner', 'admin', 'member'))
+);
+create index organization_users_user_id_idx on public.organization_users (user_id);
+alter table public.organization_users enable row level security;
+
+comment on table public.organization_users is 'Membership: who belongs to which organization, in which role.';
+comment on column public.organization_users.organization_id is 'The organization.';
+comment on column public.organization_users.user_id is 'The member.';
+comment on column public.organization_users.role is 'owner, admin or member.';
+comment on column public.organization_users.created_at is 'When the user joined.';
+
+create table private.sessions (
+  id uuid not null default engine.uuid_v7(),
+  token_hash bytea not null,
+  user_id uuid,
+  organization_id uuid,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  revoked_at timestamptz,
+  constraint sessions_pkey primary key (id),
+  constraint sessions_token_hash_key unique (token_hash),
+  constraint sessions_user_id_fkey
+    foreign key (user_id) references public.users (id) on delete cascade,
+  constraint sessions_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  -- Who leaves an organization stays logged in, outside of it.
+  constraint sessions_member_fkey
+    foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
+    on delete set null (organization_id),
+  constraint sessions_subject_check check (user_id is not null or organization_id is not null),
+  constraint sessions_token_hash_check check (length(token_hash) = 32)
+);
+create index sessions_user_id_idx on private.sessions (user_id);
+create index sessions_organization_id_user_id_idx on private.sessions (organization_id, user_id);
+create index sessions_expires_at_idx on private.sessions (expires_at);
+alter table private.sessions enable row level security;
+
+comment on table private.sessions is
+  'A person who logged in, or a DBA''s psql session after set_context (then user_id may be null). May do all its user may.';
+comment on column private.sessions.organization_id is 'The active organization; null until one is chosen.';
+
+create table private.api_tokens (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  user_id uuid,
+  name text not null,
+  prefix text not null,
+  token_hash bytea not null,
+  scopes text[] not null,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  constraint api_tokens_pkey primary key (id),
+  constraint api_tokens_token_hash_key unique (token_hash),
+  constraint api_tokens_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  -- A token dies with the membership of the user who made it.
+  constraint api_tokens_member_fkey
+    foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
+    on delete cascade,
+  constraint api_tokens_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint api_tokens_scopes_check check (cardinality(scopes) > 0),
+  constraint api_tokens_token_hash_check check (length(token_hash) = 32)
+);
+create index api_tokens_organization_id_user_id_idx on private.api_tokens (organization_id, user_id);
+alter table private.api_tokens enable row level security;
+
+comment on table private.api_tokens is 'Secrets for programs, of one organization, limited to scopes; a null user_id is the organization''s own token.';
+comment on column private.api_tokens.prefix is 'The first characters of the secret, to recognize it by.';
+
+-- Who a request is: either session_id or scopes is null.
+create type private.context as (
+  organization_id uuid,
+  user_id uuid,
+  scopes text[],
+  session_id uuid
+);
+
+-- What the token functions answer with.
+create type public.api_token as (
+  id uuid,
+  name text,
+  prefix text,
+  scopes text[],
+  user_id uuid,
+  created_at timestamptz,
+  expires_at timestamptz,
+  revoked_at timestamptz
+);
+create type public.new_api_token as (
+  secret text,
+  token public.api_token
+);
+comment on type public.api_token is 'An API token without its secret.';
+comment on column public.api_token.id is 'UUIDv7.';
+comment on column public.api_token.name is 'What it is for.';
+comment on column public.api_token.prefix is 'The first characters of the secret, to recognize it by.';
+comment on column public.api_token.scopes is 'What it may do.';
+comment on column public.api_token.user_id is 'The user it acts as; null for the organization''s own token.';
+comment on column public.api_token.created_at is 'When it was created.';
+comment on column public.api_token.expires_at is 'When it ends by itself; null when it does not.';
+comment on column public.api_token.revoked_at is 'When it was revoked.';
+comment on type public.new_api_token is 'A new API token with its secret.';
+comment on column public.new_api_token.secret is 'To be sent as "Authorization: Bearer <secret>". It is never shown again.';
+comment on column public.new_api_token.token is 'The token.';
+grant usage on type public.api_token, public.new_api_token to flowgres_user, flowgres_dba;
+--! EndIncluded 20_tenancy/tables.sql
+--! Included 20_tenancy/context.sql
+-- kind: code
+-- The request context. A request carries one secret: the setting flowgres.session is the hex SHA-256 of a session's or
+-- an API token's secret. A setting that names an organization is never believed: any role can set any setting.
+
+-- Policies call this for every query, so every microsecond counts: two lookups in PL/pgSQL take a third of the time
+-- that one union in SQL took, and a regular expression on the setting would double it.
+create or replace function private.context()
+  returns private.context
+  language plpgsql
+  stable
+as $$
+declare
+  v_setting constant text := current_setting('flowgres.session', true);
+  v_hash bytea;
+  v_context private.context;
+begin
+  if v_setting is null or length(v_setting) <> 64 then
+    return null;
+  end if;
+  v_hash := decode(v_setting, 'hex');
+
+  select t.organization_id, t.user_id, t.scopes, null
+  into v_context
+  from private.api_tokens as t
+  where t.token_hash = v_hash
+    and t.revoked_at is null
+    and (t.expires_at is null or t.expires_at > engine.now());
+  if found then
+    return v_context;
+  end if;
+
+  select s.organization_id, s.user_id, null, s.id
+  into v_context
+  from private.sessions as s
+  where s.token_hash = v_hash and s.revoked_at is null and s.expires_at > engine.now();
+  if found then
+    return v_context;
+  end if;
+  return null;
+end
+$$;
+comment on function private.context() is
+  'What the request''s secret stands for; null when it is unknown, expired or revoked.';
+
+create or replace function public.current_organization_id()
+  returns uuid
+  language plpgsql
+  stable
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (private.context()).organization_id;
+end
+$$;
+comment on function public.current_organization_id() is
+  'The organization that the request acts for; null without a valid token. Policies compare with it.';
+
+create or replace function public.current_user_id()
+  returns uuid
+  language plpgsql
+  stable
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (private.context()).user_id;
+end
+$$;
+comment on function public.current_user_id() is
+  'The user of the request; null without a valid token, and for a token that belongs to the organization itself.';
+
+create or replace function private.is_dba()
+  returns boolean
+  language sql
+  stable
+as $$
+  select
+    coalesce(current_setting('flowgres.session', true), '') = ''
+    and pg_has_role(session_user, 'flowgres_dba', 'member')
+$$;
+comment on function private.is_dba() is 'Whether a DBA calls without a context: session_user is a member of flowgres_dba.';
+
+create or replace function private.acting_organization(p_organization uuid default null)
+  returns uuid
+  language plpgsql
+  stable
+as $$
+declare
+  v_organization_id constant uuid := public.current_organization_id();
+begin
+  if v_organization_id is not null then
+    if p_organization <> v_organization_id then
+      perform private.raise_error('NOT_FOUND', 'There is no such object in this organization.');
+    end if;
+    return v_organization_id;
+  end if;
+  if p_organization is null or not private.is_dba() then
+    perform private.raise_error(
+      'UNAUTHENTICATED',
+      'This needs an organization to act for.',
+      'Send a valid API token as "Authorization: Bearer …"; in psql: select set_context(organization, user).'
+    );
+  end if;
+  return p_organization;
+end
+$$;
+comment on function private.acting_organization(uuid) is
+  'The organization that a command acts for: the context''s; a DBA without a context names it. Raises UNAUTHENTICATED, NOT_FOUND.';
+
+create or replace function private.has_scope(p_scope text)
+  returns boolean
+  language plpgsql
+  stable
+  security definer -- definer because policies call it and the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.context();
+begin
+  if v_context.session_id is not null then
+    return true;
+  elsif v_context.scopes is null then
+    return private.is_dba();
+  end if;
+  return p_scope = any (v_context.scopes) or regexp_replace(p_scope, ':read$', ':write') = any (v_context.scopes);
+end
+$$;
+comment on function private.has_scope(text) is
+  'Whether the request may: sessions and DBAs may all, a token what its scopes say; a :write scope includes its :read.';
+
+create or replace function private.require_scope(p_scope text)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if not private.has_scope(p_scope) then
+    perform private.raise_error(
+      'FORBIDDEN',
+      format('The token lacks the scope %s.', p_scope),
+      'Create a token with this scope: create_api_token(name, scopes, expires_at).',
+      jsonb_build_object('scope', p_scope)
+    );
+  end if;
+end
+$$;
+comment on function private.require_scope(text) is 'Raises FORBIDDEN when the request''s token lacks the scope.';
+
+create or replace function public.set_context(organization uuid, "user" uuid default null)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer -- definer because it opens a row in private.sessions
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hash constant bytea := private.hash_secret(private.random_secret(32));
+begin
+  if organization is null and "user" is null then
+    perform private.raise_error(
+      'NOT_FOUND', 'There is no such organization.', 'To end the context of this session: reset flowgres.session'
+    );
+  end if;
+  insert into private.sessions (token_hash, user_id, organization_id, expires_at)
+  values (v_hash, "user", organization, engine.now() + interval '8 hours');
+  perform set_config('flowgres.session', encode(v_hash, 'hex'), false);
+  return organization;
+exception
+  when foreign_key_violation then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization, or the user is not a member of it.');
+    return null;
+end
+$$;
+comment on function public.set_context(uuid, uuid) is
+  'For DBAs: makes this psql session act for an organization, and as a user, for 8 hours; reset flowgres.session ends that. Raises NOT_FOUND. Example: select set_context(id) from organizations where slug = ''demo'';';
+
+grant execute on function public.current_organization_id(), public.current_user_id()
+  to flowgres_user, flowgres_anonymous, flowgres_dba, flowgres_api;
+grant execute on function private.has_scope(text) to flowgres_user;
+grant execute on function public.set_context(uuid, uuid) to flowgres_dba;
+--! EndIncluded 20_tenancy/context.sql
+--! Included 20_tenancy/organizations.sql
+-- kind: code
+-- Organizations and the people in them.
+
+create or replace function public.create_organization(name text, slug text)
+  returns public.organizations
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.context();
+  v_organization public.organizations;
+begin
+  if v_context.user_id is null then
+    perform private.raise_error(
+      'UNAUTHENTICATED',
+      'Only a person can create an organization.',
+      'Log in; in psql: select set_context(null, user).'
+    );
+  elsif v_context.session_id is null then
+    perform private.raise_error(
+      'FORBIDDEN', 'A token belongs to one organization and cannot create another.', 'Log in.'
+    );
+  end if;
+
+  begin
+    insert into public.organizations (name, slug)
+    values (create_organization.name, create_organization.slug)
+    returning * into v_organization;
+  exception
+    when unique_violation then
+      perform private.raise_error(
+        'CONFLICT',
+        format('The slug %s is taken.', create_organization.slug),
+        'Choose another one.',
+        '{"field": "slug"}'
+      );
+    when check_violation or not_null_violation then
+      perform private.raise_error(
+        'VALIDATION_FAILED',
+        'An organization needs a name of 1 to 200 characters and a slug that is not reserved.',
+        'A slug has 2 to 63 lower-case letters and digits, with single hyphens between them.'
+      );
+  end;
+
+  insert into public.organization_users (organization_id, user_id, role)
+  values (v_organization.id, v_context.user_id, 'owner');
+
+  update private.sessions as s
+  set organization_id = v_organization.id
+  where s.id = v_context.session_id and s.organization_id is null;
+
+  return v_organization;
+end
+$$;
+comment on function public.create_organization(text, text) is
+  'Creates an organization with the caller as its owner; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), CONFLICT (the slug is taken), VALIDATION_FAILED. Example: select * from create_organization(''Acme'', ''acme'');';
+
+create or replace function public.current_organization()
+  returns public.organizations
+  language sql
+  stable
+  security definer -- definer because an anonymous request may ask too, and gets null
+  set search_path = pg_catalog, pg_temp
+as $$
+  select o.* from public.organizations as o where o.id = public.current_organization_id()
+$$;
+comment on function public.current_organization() is
+  'The organization that the request acts for; null without a valid token. Example: select slug from current_organization();';
+
+-- A keyword without its schema: call it as public.current_user().
+create or replace function public.current_user()
+  returns public.users
+  language sql
+  stable
+  security definer -- definer because an anonymous request may ask too, and gets null
+  set search_path = pg_catalog, pg_temp
+as $$
+  select u.* from public.users as u where u.id = public.current_user_id()
+$$;
+comment on function public.current_user() is
+  'The user of the request; null for an anonymous one or an organization''s own token. Example: select name from public.current_user();';
+
+create or replace function private.require_role(p_role text)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_roles constant text[] := '{member,admin,owner}';
+  v_context constant private.context := private.context();
+  v_role text;
+begin
+  if v_context.user_id is null then
+    return; -- an organization's own token is bound by its scopes alone, a DBA by nothing
+  end if;
+  select m.role into v_role
+  from public.organization_users as m
+  where m.organization_id = v_context.organization_id and m.user_id = v_context.user_id;
+  if v_role is null or array_position(v_roles, v_role) < array_position(v_roles, p_role) then
+    perform private.raise_error(
+      'FORBIDDEN',
+      format('This needs the role %s in the organization.', p_role),
+      'Ask an owner or admin of the organization.',
+      jsonb_build_object('role', p_role)
+    );
+  end if;
+end
+$$;
+comment on function private.require_role(text) is
+  'Raises FORBIDDEN when the request''s user ranks below the role (member, admin, owner). Call it after acting_organization.';
+
+create or replace function private.visible_organization_ids()
+  returns uuid[]
+  language sql
+  stable
+  security definer -- definer because it looks past the policy of organization_users, and policies call it
+  set search_path = pg_catalog, pg_temp
+as $$
+  select
+    case
+      when c.session_id is not null and c.user_id is not null
+        then array(select m.organization_id from public.organization_users as m where m.user_id = c.user_id)
+      else array[c.organization_id]
+    end
+  from private.context() as c
+$$;
+comment on function private.visible_organization_ids() is
+  'A logged-in person sees the organizations to switch between; a token sees its own one only.';
+
+grant execute on function public.create_organization(text, text) to flowgres_user, flowgres_dba;
+grant execute on function public.current_organization(), public.current_user()
+  to flowgres_user, flowgres_anonymous, flowgres_dba;
+grant execute on function private.visible_organization_ids() to flowgres_user;
+--! EndIncluded 20_tenancy/organizations.sql
+--! Included 20_tenancy/tokens.sql
+-- kind: code
+-- API tokens: the secret is shown once, by create_api_token; afterwards only its hash exists.
+
+create or replace function private.scopes()
+  returns table (scope text, allows text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('workflows:read',     'read workflows and their versions'),
+    ('workflows:write',    'create, change, publish and archive workflows'),
+    ('runs:read',          'read runs, their events and logs'),
+    ('runs:write',         'start and cancel runs'),
+    ('organization:read',  'read the organization, its members and tokens'),
+    ('organization:write', 'change the organization, its members and tokens')
+$$;
+
+create or replace function private.api_token(p_token private.api_tokens)
+  returns public.api_token
+  language sql
+  immutable
+as $$
+  select
+    p_token.id, p_token.name, p_token.prefix, p_token.scopes, p_token.user_id,
+    p_token.created_at, p_token.expires_at, p_token.revoked_at
+$$;
+
+create or replace function public.create_api_token(
+  name text,
+  scopes text[],
+  expires_at timestamptz default null
+)
+  returns public.new_api_token
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_secret constant text := 'fg_' || private.random_secret(32);
+  v_scope text;
+  v_token private.api_tokens;
+begin
+  perform private.require_scope('organization:write');
+  foreach v_scope in array coalesce(scopes, '{}') loop
+    if v_scope is null or v_scope not in (select s.scope from private.scopes() as s) then
+      perform private.raise_error(
+        'VALIDATION_FAILED',
+        format('There is no scope %s.', coalesce(v_scope, 'null')),
+        'Scopes: ' || (select string_agg(s.scope, ', ') from private.scopes() as s) || '.'
+      );
+    end if;
+    -- A token cannot make a mightier one.
+    perform private.require_scope(v_scope);
+  end loop;
+  if expires_at <= engine.now() then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'The token would have expired already.', 'Give a later expires_at, or none.'
+    );
+  end if;
+
+  insert into private.api_tokens (organization_id, user_id, name, prefix, token_hash, scopes, expires_at)
+  values (
+    v_organization_id, public.current_user_id(), create_api_token.name, left(v_secret, 9),
+    private.hash_secret(v_secret), create_api_token.scopes, create_api_token.expires_at
+  )
+  returning * into v_token;
+  return row(v_secret, private.api_token(v_token));
+exception
+  when check_violation or not_null_violation then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A token needs a name of 1 to 200 characters and at least one scope.'
+    );
+    return null;
+end
+$$;
+comment on function public.create_api_token(text, text[], timestamptz) is
+  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
+
+create or replace function public.revoke_api_token(id uuid)
+  returns public.api_token
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_token private.api_tokens;
+begin
+  perform private.require_scope('organization:write');
+  update private.api_tokens as t
+  set revoked_at = coalesce(t.revoked_at, engine.now())
+  where t.id = revoke_api_token.id and t.organization_id = v_organization_id
+  returning * into v_token;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such token in this organization.');
+  end if;
+  if v_token.user_id is distinct from public.current_user_id() then
+    perform private.require_role('admin');
+  end if;
+  return private.api_token(v_token);
+end
+$$;
+comment on function public.revoke_api_token(uuid) is
+  'Ends a token, one''s own or, as an admin, anyone''s; requests with it are refused within 5 seconds. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from revoke_api_token(''0190…'');';
+
+create or replace function public.api_tokens()
+  returns setof public.api_token
+  language sql
+  stable
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  rows 10
+as $$
+  select token.*
+  from private.api_tokens as t
+  cross join lateral private.api_token(t) as token
+  where t.organization_id = public.current_organization_id() and private.has_scope('organization:read')
+  order by t.created_at desc, t.id desc
+$$;
+comment on function public.api_tokens() is
+  'The tokens of the current organization, newest first, without their secrets. Example: select name, prefix, expires_at from api_tokens();';
+
+grant execute on function
+  public.create_api_token(text, text[], timestamptz),
+  public.revoke_api_token(uuid),
+  public.api_tokens()
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 20_tenancy/tokens.sql
+--! Included 20_tenancy/policies.sql
+-- kind: code
+-- Who sees which row. Every qual is an equality with, or a membership in, something computed once per query.
+
+drop policy if exists users_flowgres_user_select on public.users;
+create policy users_flowgres_user_select on public.users
+  for select to flowgres_user
+  using (
+    id = (select public.current_user_id())
+    or id = any (array(
+      select m.user_id
+      from public.organization_users as m
+      where m.organization_id = (select public.current_organization_id())
+    ))
+  );
+
+drop policy if exists organizations_flowgres_user_select on public.organizations;
+create policy organizations_flowgres_user_select on public.organizations
+  for select to flowgres_user
+  using (id = any ((select private.visible_organization_ids())::uuid[]));
+
+drop policy if exists organization_users_flowgres_user_select on public.organization_users;
+create policy organization_users_flowgres_user_select on public.organization_users
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.users, public.organizations, public.organization_users to flowgres_user, flowgres_dba;
+--! EndIncluded 20_tenancy/policies.sql
+--! EndIncluded 20_tenancy/index.sql
+--! Included 30_workflows/index.sql
+-- Workflows: drafts, published versions, node types, expressions, validation, and the plan that the engine runs.
+
+--! Included 30_workflows/tables.sql
+-- kind: state
+-- Workflows: a draft that people edit, and immutable published versions, each with the plan that the engine runs.
+
+create table public.workflows (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  name text not null,
+  description text,
+  definition jsonb not null,
+  revision int not null default 1,
+  published_version int,
+  archived_at timestamptz,
+  created_by uuid,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint workflows_pkey primary key (id),
+  constraint workflows_organization_id_id_key unique (organization_id, id),
+  constraint workflows_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint workflows_created_by_fkey
+    foreign key (created_by) references public.users (id) on delete set null,
+  constraint workflows_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint workflows_description_check check (length(description) <= 5000),
+  constraint workflows_definition_check check (jsonb_typeof(definition) = 'object'),
+  constraint workflows_revision_check check (revision > 0)
+);
+create index workflows_organization_id_created_at_idx on public.workflows (organization_id, created_at, id);
+create index workflows_created_by_idx on public.workflows (created_by);
+
+comment on table public.workflows is 'A workflow and its draft. What runs is its published version.';
+comment on column public.workflows.id is 'UUIDv7.';
+comment on column public.workflows.organization_id is 'The organization that owns it.';
+comment on column public.workflows.name is 'At most 200 characters.';
+comment on column public.workflows.description is 'Free text, at most 5,000 characters.';
+comment on column public.workflows.definition is 'The draft: {"nodes", "connections", "settings"}. See docs/nodes.md.';
+comment on column public.workflows.revision is 'Counts saves of the draft; pass it to save_workflow so that nobody overwrites another''s change.';
+comment on column public.workflows.published_version is 'The version that new runs use; null when not published.';
+comment on column public.workflows.archived_at is 'When it was archived; an archived workflow starts no run.';
+comment on column public.workflows.created_by is 'The user who created it.';
+comment on column public.workflows.created_at is 'When it was created.';
+comment on column public.workflows.updated_at is 'When the draft or the publication last changed.';
+
+create table public.workflow_versions (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  definition jsonb not null,
+  message text,
+  published_by uuid,
+  published_at timestamptz not null default now(),
+  constraint workflow_versions_pkey primary key (organization_id, workflow_id, version),
+  constraint workflow_versions_workflow_fkey
+    foreign key (organization_id, workflow_id) references public.workflows (organization_id, id) on delete cascade,
+  constraint workflow_versions_published_by_fkey
+    foreign key (published_by) references public.users (id) on delete set null,
+  constraint workflow_versions_version_check check (version > 0),
+  constraint workflow_versions_message_check check (length(message) <= 5000)
+);
+create index workflow_versions_published_by_idx on public.workflow_versions (published_by);
+
+alter table public.workflows
+  add constraint workflows_published_version_fkey
+    foreign key (organization_id, id, published_version)
+    references public.workflow_versions (organization_id, workflow_id, version)
+    deferrable initially deferred;
+
+comment on table public.workflow_versions is 'Published definitions; a row never changes. Runs stay on the version they started with.';
+comment on column public.workflow_versions.organization_id is 'The organization that owns the workflow.';
+comment on column public.workflow_versions.workflow_id is 'The workflow.';
+comment on column public.workflow_versions.version is '1, 2, 3 … in the order of publication.';
+comment on column public.workflow_versions.definition is 'The definition as published.';
+comment on column public.workflow_versions.message is 'What changed, in the words of the publisher.';
+comment on column public.workflow_versions.published_by is 'The user who published it.';
+comment on column public.workflow_versions.published_at is 'When it was published.';
+
+-- Node types ---------------------------------------------------------------------------------------------------------
+
+create table engine.node_types (
+  name text not null,
+  version int not null default 1,
+  kind text not null,
+  description text not null,
+  ports text[] not null default '{main}',
+  inputs text[] not null default '{main}',
+  properties jsonb not null default '{"type": "object"}',
+  function regprocedure,
+  constraint node_types_pkey primary key (name, version),
+  constraint node_types_kind_check check (kind in ('trigger', 'pure', 'local', 'wait', 'effect')),
+  constraint node_types_name_check check (name ~ '^[a-z][A-Za-z0-9]{0,63}$'),
+  constraint node_types_ports_check check (cardinality(ports) > 0),
+  constraint node_types_properties_check check (jsonb_typeof(properties) = 'object')
+);
+alter table engine.node_types enable row level security;
+comment on table engine.node_types is
+  'The kinds of node that a definition may use, with the JSON schema of their properties. Registered functions are run by the engine.';
+
+-- The compiled plan --------------------------------------------------------------------------------------------------
+
+-- A piece of a property: a literal text, or a path into what a node can see. A path with one source starts at that
+-- source (`$.total` of `prev`); with several, each is a jsonpath variable (`$"prev".total > $"nodes.order".limit`).
+create type engine.expression_part as (
+  literal text,
+  sources text[],    -- input, prev, inputs, run, vars, item, index, nodes.<id>
+  source_nodes int[], -- for nodes.<id> its place in the plan, else 0
+  path jsonpath,
+  many boolean,      -- the result is an array even when one item is found
+  filters jsonb,     -- [{"name": "pad", "arguments": [8]}, …], null when none
+  argument_paths jsonpath[], -- of filters, whose arguments then are {"value"} or {"path": its number, "many"}
+  max_input int,     -- bytes that the sources may have together
+  position int       -- the 1-based character of the property at which it stands
+);
+
+create type engine.expression as (
+  place text[],      -- where in the properties the result goes
+  kind text,         -- value: keeps its type; text: parts are joined; predicate: true or false; each: see filter
+  parts engine.expression_part[], -- null when the expression is plain: a path from one source to one item, no filters
+  source text,       -- of a plain one, as most are, so they are kept flat: input, prev, nodes, …
+  source_node int,
+  path jsonpath,
+  max_input int,
+  position int
+);
+
+-- One node, ready to run. Nodes stand in topological order, so one pass from first to last settles all that can be.
+create type engine.plan_node as (
+  id text,
+  type text,         -- with its version, such as set@1
+  kind text,         -- trigger, pure, local, wait, effect
+  function text,     -- of a registered node: the SQL function to call; null for built-in ones
+  properties jsonb,
+  expressions engine.expression[],
+  ports text[],      -- the first is the default
+  sources int[],     -- incoming connections in the definition's order: the place of the source node in the plan …
+  source_ports text[], -- … its port …
+  target_inputs text[], -- … and the input of this node that it feeds
+  inputs text[],     -- the inputs that the node has, the first is the main one
+  on_error text,     -- stop, continue or errorOutput
+  max_attempts int,
+  retry_initial_ms int,
+  retry_max_ms int,
+  timeout_ms int,
+  disabled boolean,
+  is_strict boolean, -- an unknown predicate is an error
+  uses_inputs boolean, -- an expression or the node itself reads `inputs`
+  uses_run boolean,  -- an expression reads `run`
+  credentials jsonb, -- {"auth": "crm"}
+  pin jsonb,         -- the output to take in a test run
+  retry_jitter boolean, -- false: the delays between attempts are not random
+  success jsonb      -- of a trigger or pure node: its step.succeeded, lacking only the output
+);
+
+create function engine.plan_ids(p_nodes engine.plan_node[])
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array_agg((p_nodes[place]).id order by place) from generate_subscripts(p_nodes, 1) as place
+$$;
+
+create table engine.plans (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  nodes engine.plan_node[] not null,
+  ids text[] not null generated always as (engine.plan_ids(nodes)) stored,
+  vars text[] not null default '{}', -- names of the variables that expressions read
+  settings jsonb not null,
+  constraint plans_pkey primary key (organization_id, workflow_id, version),
+  constraint plans_version_fkey
+    foreign key (organization_id, workflow_id, version)
+    references public.workflow_versions (organization_id, workflow_id, version) on delete cascade
+);
+alter table engine.plans enable row level security;
+comment on table engine.plans is 'What publishing compiles a version to; read once per batch by the engine.';
+
+-- What a pure or local node answers.
+create type engine.outcome as (
+  port text,
+  output jsonb
+);
+--! EndIncluded 30_workflows/tables.sql
+--! Included 30_workflows/problems.sql
+-- kind: state
+-- What is wrong with a definition.
+
+create type public.workflow_problem as (
+  pointer text,
+  code text,
+  message text
+);
+comment on type public.workflow_problem is 'Something that keeps a workflow definition from being published.';
+comment on column public.workflow_problem.pointer is 'JSON pointer to the place in the definition, such as /nodes/2/properties/url.';
+comment on column public.workflow_problem.code is 'What kind of problem it is, such as UNKNOWN_TYPE. docs/nodes.md lists them.';
+comment on column public.workflow_problem.message is 'What is wrong and what would be right.';
+grant usage on type public.workflow_problem to flowgres_user, flowgres_dba;
+--! EndIncluded 30_workflows/problems.sql
+--! Included 30_workflows/schema_problems.sql
+-- kind: code
+-- What a JSON schema has against a value. The part of JSON Schema that it knows: type, enum, const, required,
+-- properties, additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, pattern,
+-- anyOf. `format` says how expressions are read (see node_types.sql).
+
+create or replace function engine.json_pointer(p_place text[])
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(string_agg('/' || replace(replace(p.key, '~', '~0'), '/', '~1'), '' order by p.place), '')
+  from unnest(p_place) with ordinality as p (key, place)
+$$;
+
+create or replace function engine.problem(p_place text[], p_code text, p_message text)
+  returns public.workflow_problem
+  language sql
+  immutable
+as $$
+  select row(engine.json_pointer(p_place), p_code, p_message)::public.workflow_problem
+$$;
+
+create or replace function engine.child_schema(p_schema jsonb, p_key text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    p_schema -> 'properties' -> p_key,
+    p_schema -> 'items',
+    case when jsonb_typeof(p_schema -> 'additionalProperties') = 'object' then p_schema -> 'additionalProperties' end,
+    '{}'
+  )
+$$;
+
+-- Whether a text may stand for any value, because an expression in it gives the value when the node runs.
+create or replace function engine.is_expression(p_value jsonb, p_schema jsonb)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_typeof(p_value) = 'string'
+    and strpos(p_value #>> '{}', '{{') > 0
+    and p_schema ->> 'format' is null
+$$;
+
+create or replace function engine.type_problem(p_value jsonb, p_schema jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  if not p_schema ? 'type'
+    or p_schema -> 'type' ? jsonb_typeof(p_value)
+    or (p_schema -> 'type' ? 'integer' and jsonb_typeof(p_value) = 'number' and p_value::text ~ '^-?\d+$')
+  then
+    return null;
+  end if;
+  return format(
+    'must be %s, not %s',
+    array_to_string(array(select jsonb_path_query(p_schema, 'lax $.type[*]') #>> '{}'), ' or '),
+    jsonb_typeof(p_value)
+  );
+end
+$$;
+
+create or replace function engine.choice_problem(p_value jsonb, p_schema jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value) then
+      format('must be one of %s', (
+        select string_agg(e.choice #>> '{}', ', ' order by e.place)
+        from jsonb_array_elements(p_schema -> 'enum') with ordinality as e (choice, place)
+      ))
+    when p_schema ? 'const' and p_schema -> 'const' <> p_value then format('must be %s', p_schema -> 'const')
+  end;
+end
+$$;
+
+-- The limits of a number, a text or a list.
+create or replace function engine.limit_problem(p_value jsonb, p_schema jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case jsonb_typeof(p_value)
+    when 'number' then case
+      when p_value < p_schema -> 'minimum' then format('must be at least %s', p_schema -> 'minimum')
+      when p_value > p_schema -> 'maximum' then format('must be at most %s', p_schema -> 'maximum')
+    end
+    when 'string' then case
+      when length(p_value #>> '{}') < (p_schema ->> 'minLength')::int
+        then format('must have at least %s characters', p_schema ->> 'minLength')
+      when length(p_value #>> '{}') > (p_schema ->> 'maxLength')::int
+        then format('must have at most %s characters', p_schema ->> 'maxLength')
+      when p_value #>> '{}' !~ (p_schema ->> 'pattern') then format('must match %s', p_schema ->> 'pattern')
+    end
+    when 'array' then case
+      when jsonb_array_length(p_value) < (p_schema ->> 'minItems')::int
+        then format('must have at least %s items', p_schema ->> 'minItems')
+      when jsonb_array_length(p_value) > (p_schema ->> 'maxItems')::int
+        then format('must have at most %s items', p_schema ->> 'maxItems')
+    end
+  end;
+end
+$$;
+
+-- p_expressions: a text with an expression counts as any value.
+create or replace function engine.schema_problems(
+  p_value jsonb,
+  p_schema jsonb,
+  p_place text[] default '{}',
+  p_expressions boolean default false,
+  p_code text default 'INVALID_DEFINITION'
+)
+  returns setof public.workflow_problem
+  language plpgsql
+  immutable
+as $$
+declare
+  v_problem text;
+  v_child record;
+begin
+  if p_schema = '{}' or (p_expressions and engine.is_expression(p_value, p_schema)) then
+    return;
+  end if;
+
+  v_problem := coalesce(
+    engine.type_problem(p_value, p_schema),
+    case when p_schema ?| '{enum,const}' then engine.choice_problem(p_value, p_schema) end,
+    engine.limit_problem(p_value, p_schema)
+  );
+  if v_problem is not null then
+    return next engine.problem(p_place, p_code, v_problem);
+    return;
+  end if;
+
+  if jsonb_typeof(p_value) = 'object' then
+    for v_child in
+      select k.key from jsonb_array_elements_text(p_schema -> 'required') as k (key) where not p_value ? k.key
+    loop
+      return next engine.problem(p_place, p_code, format('%s is missing', v_child.key));
+    end loop;
+    for v_child in
+      select e.key, e.value, engine.child_schema(p_schema, e.key) as schema
+      from jsonb_each(p_value) as e
+      where p_schema -> 'additionalProperties' = 'false' or engine.child_schema(p_schema, e.key) <> '{}'
+    loop
+      if p_schema -> 'additionalProperties' = 'false'
+        and not coalesce(p_schema -> 'properties' ? v_child.key, false)
+      then
+        return next engine.problem(p_place || v_child.key, p_code, format(
+          'is not known here; there are %s',
+          coalesce(array_to_string(array(select jsonb_object_keys(p_schema -> 'properties')), ', '), 'none')
+        ));
+      else
+        return query select * from engine.schema_problems(
+          v_child.value, v_child.schema, p_place || v_child.key, p_expressions, p_code
+        );
+      end if;
+    end loop;
+  elsif jsonb_typeof(p_value) = 'array' and p_schema ? 'items' then
+    for v_child in select (e.place - 1)::text as key, e.value
+      from jsonb_array_elements(p_value) with ordinality as e (value, place)
+    loop
+      return query select * from engine.schema_problems(
+        v_child.value, p_schema -> 'items', p_place || v_child.key, p_expressions, p_code
+      );
+    end loop;
+  end if;
+
+  if p_schema ? 'anyOf' then
+    v_problem := engine.form_problem(p_value, p_schema -> 'anyOf', p_expressions);
+    if v_problem is not null then
+      return next engine.problem(p_place, p_code, v_problem);
+    end if;
+  end if;
+end
+$$;
+
+-- What each of several forms has against a value; null when one has nothing.
+create or replace function engine.form_problem(p_value jsonb, p_forms jsonb, p_expressions boolean)
+  returns text
+  language sql
+  immutable
+as $$
+  select case when count(p.message) = count(*) then string_agg(distinct p.message, '; or ') end
+  from jsonb_array_elements(p_forms) as f (form)
+  left join lateral (
+    select o.message from engine.schema_problems(p_value, f.form, '{}', p_expressions) as o limit 1
+  ) as p on true
+$$;
+--! EndIncluded 30_workflows/schema_problems.sql
+--! Included 30_workflows/filters_text.sql
+-- kind: code
+-- Filters that give or take texts. Every filter is a function of a value and its arguments; SQL null means that it
+-- does not apply to this value, and fails the expression.
+
+-- The text that a filter works on: texts, numbers and booleans have one.
+create or replace function engine.scalar_text(p_value jsonb)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when jsonb_typeof(p_value) in ('string', 'number', 'boolean') then p_value #>> '{}' end
+$$;
+
+-- A value inside a text: texts as they are, null as nothing, arrays and objects as JSON.
+create or replace function engine.text_of(p_value jsonb)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(p_value #>> '{}', '')
+$$;
+
+-- What filters of lists work on; one item that a path found alone is a list too.
+create or replace function engine.list_of(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when jsonb_typeof(p_value) = 'array' then p_value else jsonb_build_array(p_value) end
+$$;
+
+-- Null also when the result would be larger than 1 MiB: it is not built.
+create or replace function engine.filter_replace(p_value jsonb, p_old text, p_new text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_old = '' then to_jsonb(engine.scalar_text(p_value))
+    when (length(t.value) - length(replace(t.value, p_old, '')))::bigint / length(p_old)
+      * octet_length(p_new) <= 1048576
+      then to_jsonb(replace(t.value, p_old, p_new))
+  end
+  from (values (engine.scalar_text(p_value))) as t (value)
+$$;
+
+create or replace function engine.filter_split(p_value jsonb, p_separator text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select to_jsonb(string_to_array(engine.scalar_text(p_value), nullif(p_separator, '')))
+$$;
+
+create or replace function engine.filter_join(p_value jsonb, p_separator text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when jsonb_array_length(l.items)::bigint * octet_length(p_separator) <= 1048576
+      then to_jsonb(coalesce((
+        select string_agg(engine.text_of(i.item), p_separator order by i.place)
+        from jsonb_array_elements(l.items) with ordinality as i (item, place)
+      ), ''))
+  end
+  from (values (engine.list_of(p_value))) as l (items)
+$$;
+
+-- From the 0-based place p_from up to, not including, p_to; negative places count from the end. For texts and lists.
+create or replace function engine.filter_slice(p_value jsonb, p_from int, p_to int)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when jsonb_typeof(p_value) = 'array' then coalesce((
+      select jsonb_agg(i.item order by i.place)
+      from jsonb_array_elements(p_value) with ordinality as i (item, place)
+      where i.place > b.first_place and i.place <= b.last_place
+    ), '[]')
+    else to_jsonb(substr(engine.scalar_text(p_value), b.first_place + 1, greatest(b.last_place - b.first_place, 0)))
+  end
+  from (
+    values (case
+      when jsonb_typeof(p_value) = 'array' then jsonb_array_length(p_value)
+      else length(engine.scalar_text(p_value))
+    end)
+  ) as s (size),
+  lateral (
+    values (
+      least(greatest(case when p_from < 0 then s.size + p_from else p_from end, 0), s.size),
+      least(greatest(case when p_to < 0 then s.size + p_to else coalesce(p_to, s.size) end, 0), s.size)
+    )
+  ) as b (first_place, last_place)
+$$;
+
+create or replace function engine.filter_pad(p_value jsonb, p_length int, p_fill text, p_side text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_length not between 0 and 10000 or p_side not in ('left', 'right') then null
+    when p_length <= length(t.value) then to_jsonb(t.value)
+    when p_side = 'left' then to_jsonb(lpad(t.value, p_length, p_fill))
+    else to_jsonb(rpad(t.value, p_length, p_fill))
+  end
+  from (values (engine.scalar_text(p_value))) as t (value)
+$$;
+
+-- Percent-encoding of everything but the unreserved characters of RFC 3986.
+create or replace function engine.filter_urlencode(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select to_jsonb(case when engine.scalar_text(p_value) is not null then coalesce((
+    select string_agg(
+      case
+        when c.letter ~ '^[A-Za-z0-9._~-]$' then c.letter
+        else regexp_replace(upper(encode(convert_to(c.letter, 'UTF8'), 'hex')), '(..)', '%\1', 'g')
+      end,
+      '' order by c.place
+    )
+    from regexp_split_to_table(engine.scalar_text(p_value), '') with ordinality as c (letter, place)
+  ), '') end)
+$$;
+
+create or replace function engine.filter_base64(p_value jsonb, p_mode text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  case p_mode
+    when 'encode' then
+      return to_jsonb(translate(encode(convert_to(engine.scalar_text(p_value), 'UTF8'), 'base64'), e'\n', ''));
+    when 'decode' then
+      return to_jsonb(convert_from(decode(engine.scalar_text(p_value), 'base64'), 'UTF8'));
+    else
+      return null;
+  end case;
+exception
+  when data_exception or untranslatable_character then
+    return null;
+end
+$$;
+
+create or replace function engine.filter_hash(p_value jsonb, p_algorithm text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select to_jsonb(case p_algorithm
+    when 'md5' then md5(b.bytes)
+    when 'sha224' then encode(sha224(b.bytes), 'hex')
+    when 'sha256' then encode(sha256(b.bytes), 'hex')
+    when 'sha384' then encode(sha384(b.bytes), 'hex')
+    when 'sha512' then encode(sha512(b.bytes), 'hex')
+  end)
+  from (values (convert_to(engine.scalar_text(p_value), 'UTF8'))) as b (bytes)
+$$;
+--! EndIncluded 30_workflows/filters_text.sql
+--! Included 30_workflows/filters_values.sql
+-- kind: code
+-- Filters on numbers, dates and lists. SQL null means that a filter does not apply to this value.
+
+create or replace function engine.filter_number(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when jsonb_typeof(p_value) = 'number' then p_value
+    when jsonb_typeof(p_value) = 'boolean' then to_jsonb((p_value #>> '{}')::boolean::int)
+    when t.value ~ '^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$' and length(t.value) <= 300
+      then to_jsonb(t.value::numeric)
+  end
+  from (values (btrim(engine.scalar_text(p_value), e' \t\r\n'))) as t (value)
+$$;
+
+create or replace function engine.filter_round(p_value jsonb, p_digits int)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_digits between -300 and 300 then to_jsonb(round((engine.filter_number(p_value) #>> '{}')::numeric, p_digits))
+  end
+$$;
+
+-- Numbers, or else texts, in order; p_last: the greatest instead of the least. Null of an empty list is JSON's.
+create or replace function engine.filter_extreme(p_value jsonb, p_last boolean)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when count(*) = 0 then 'null'
+    when count(i.number) = count(*) then to_jsonb(case when p_last then max(i.number) else min(i.number) end)
+    when count(i.text) = count(*) then to_jsonb(case when p_last then max(i.text) else min(i.text) end)
+  end
+  from (
+    select
+      case when jsonb_typeof(e.item) = 'number' then (e.item #>> '{}')::numeric end as number,
+      case when jsonb_typeof(e.item) = 'string' then (e.item #>> '{}') collate "C" end as text
+    from jsonb_array_elements(engine.list_of(p_value)) as e (item)
+  ) as i
+$$;
+
+create or replace function engine.filter_sum(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when coalesce(bool_and(jsonb_typeof(i.item) = 'number'), true)
+      then to_jsonb(coalesce(sum(case when jsonb_typeof(i.item) = 'number' then (i.item #>> '{}')::numeric end), 0))
+  end
+  from jsonb_array_elements(engine.list_of(p_value)) as i (item)
+$$;
+
+create or replace function engine.filter_length(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select to_jsonb(case jsonb_typeof(p_value)
+    when 'null' then 0
+    when 'array' then jsonb_array_length(p_value)
+    when 'object' then (select count(*)::int from jsonb_object_keys(p_value))
+    when 'string' then length(p_value #>> '{}')
+  end)
+$$;
+
+create or replace function engine.filter_keys(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when jsonb_typeof(p_value) = 'object' then
+    (select coalesce(jsonb_agg(k.key), '[]') from jsonb_object_keys(p_value) as k (key))
+  end
+$$;
+
+-- Each value once, at its first place.
+create or replace function engine.filter_unique(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(jsonb_agg(u.item order by u.place), '[]')
+  from (
+    select i.item, min(i.place) as place
+    from jsonb_array_elements(engine.list_of(p_value)) with ordinality as i (item, place)
+    group by i.item
+  ) as u
+$$;
+
+-- By the items themselves, or by one key of them; p_direction is asc or desc. Equal items keep their order.
+create or replace function engine.filter_sort(p_value jsonb, p_key text, p_direction text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when p_direction in ('asc', 'desc') then coalesce(jsonb_agg(s.item order by s.rank), '[]') end
+  from (
+    select i.item, row_number() over (
+      order by
+        case when p_direction = 'asc' then k.key end,
+        case when p_direction = 'desc' then k.key end desc nulls last,
+        i.place
+    ) as rank
+    from jsonb_array_elements(engine.list_of(p_value)) with ordinality as i (item, place)
+    cross join lateral (values (case when p_key is null then i.item else i.item -> p_key end)) as k (key)
+  ) as s
+$$;
+
+create or replace function engine.filter_flatten(p_value jsonb, p_depth int)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_value jsonb := engine.list_of(p_value);
+begin
+  if p_depth not between 1 and 64 then
+    return null;
+  end if;
+  for v_level in 1 .. p_depth loop
+    exit when not jsonb_path_exists(v_value, 'strict $[*] ? (@.type() == "array")');
+    v_value := jsonb_path_query_array(v_value, 'lax $[*][*]'); -- lax: what is no array is taken as it is
+  end loop;
+  return v_value;
+end
+$$;
+--! EndIncluded 30_workflows/filters_values.sql
+--! Included 30_workflows/filters_dates.sql
+-- kind: code
+-- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds; the zone is always said, as a name of
+-- the IANA database, so that the result does not depend on the server. SQL null means that a filter does not
+-- apply.
+
+-- Names only: PostgreSQL would also take +02:00, but means two hours west of Greenwich by it.
+create or replace function engine.is_time_zone(p_name text)
+  returns boolean
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_name !~ '^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$' then
+    return false;
+  end if;
+  perform timestamp '2026-01-01 00:00' at time zone p_name;
+  return true;
+exception
+  when data_exception then
+    return false;
+end
+$$;
+
+-- The instant; a text without an offset is a local time of the zone.
+create or replace function engine.parse_instant(p_value jsonb, p_zone text)
+  returns timestamptz
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text constant text := upper(btrim(engine.scalar_text(p_value)));
+  v_instant timestamptz;
+begin
+  if not engine.is_time_zone(p_zone) then
+    return null;
+  end if;
+  case
+    when jsonb_typeof(p_value) = 'number' then
+      v_instant := to_timestamp(v_text::numeric);
+    when v_text ~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?$' then
+      v_instant := replace(replace(v_text, 'T', ' '), ',', '.')::timestamp at time zone p_zone;
+    when v_text ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$' then
+      v_instant := replace(replace(v_text, 'T', ' '), ',', '.')::timestamptz;
+    else
+      return null;
+  end case;
+  if v_instant >= '0001-01-02 00:00+00' and v_instant < '9999-12-31 00:00+00' then
+    return v_instant;
+  end if;
+  return null;
+exception
+  when data_exception then
+    return null;
+end
+$$;
+
+-- ISO 8601 with the offset of the zone, such as 2026-11-21T10:30:00.000+01:00.
+create or replace function engine.instant_text(p_instant timestamptz, p_zone text)
+  returns text
+  language sql
+  immutable
+as $$
+  select to_char(l.local_time, 'YYYY-MM-DD"T"HH24:MI:SS.MS') || case
+    when l.minutes = 0 then 'Z'
+    else case when l.minutes < 0 then '-' else '+' end
+      || to_char(abs(l.minutes) / 60, 'FM00') || ':' || to_char(abs(l.minutes) % 60, 'FM00')
+  end
+  from (
+    select
+      p_instant at time zone p_zone as local_time,
+      (extract(epoch from (p_instant at time zone p_zone) - (p_instant at time zone 'UTC')) / 60)::int as minutes
+  ) as l
+$$;
+
+-- The date in a zone, as ISO 8601 or by a template of to_char.
+create or replace function engine.filter_date(p_value jsonb, p_zone text, p_template text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_instant constant timestamptz := engine.parse_instant(p_value, p_zone);
+begin
+  if p_template is null then
+    return to_jsonb(engine.instant_text(v_instant, p_zone));
+  elsif length(p_template) > 200 or p_template ~ 'TM' then -- TM depends on the server's language
+    return null;
+  end if;
+  return to_jsonb(to_char(v_instant at time zone p_zone, p_template));
+end
+$$;
+
+-- Days and longer are those of the calendar in the zone; a day may have 23 or 25 hours.
+create or replace function engine.filter_add(p_value jsonb, p_amount int, p_unit text, p_zone text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_instant timestamptz := engine.parse_instant(p_value, p_zone);
+  v_step constant interval := case p_unit
+    when 'milliseconds' then interval '1 millisecond'
+    when 'seconds' then interval '1 second'
+    when 'minutes' then interval '1 minute'
+    when 'hours' then interval '1 hour'
+    when 'days' then interval '1 day'
+    when 'weeks' then interval '1 week'
+    when 'months' then interval '1 month'
+    when 'years' then interval '1 year'
+  end;
+begin
+  if p_unit in ('milliseconds', 'seconds', 'minutes', 'hours') then
+    v_instant := v_instant + p_amount * v_step;
+  else
+    v_instant := ((v_instant at time zone p_zone) + p_amount * v_step) at time zone p_zone;
+  end if;
+  if v_instant >= '0001-01-02 00:00+00' and v_instant < '9999-12-31 00:00+00' then
+    return to_jsonb(engine.instant_text(v_instant, p_zone));
+  end if;
+  return null;
+exception
+  when data_exception then
+    return null;
+end
+$$;
+
+-- Whole units from p_other to the value; negative when the value is earlier.
+create or replace function engine.filter_diff(p_value jsonb, p_other jsonb, p_unit text, p_zone text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_value constant timestamptz := engine.parse_instant(p_value, p_zone);
+  v_other constant timestamptz := engine.parse_instant(p_other, p_zone);
+  v_exact constant numeric := extract(epoch from v_value - v_other);
+  v_local constant numeric := extract(epoch from (v_value at time zone p_zone) - (v_other at time zone p_zone));
+  v_age constant interval := age(v_value at time zone p_zone, v_other at time zone p_zone);
+begin
+  return to_jsonb(trunc(case p_unit
+    when 'milliseconds' then v_exact * 1000
+    when 'seconds' then v_exact
+    when 'minutes' then v_exact / 60
+    when 'hours' then v_exact / 3600
+    when 'days' then v_local / 86400
+    when 'weeks' then v_local / 604800
+    when 'months' then extract(year from v_age) * 12 + extract(month from v_age)
+    when 'years' then extract(year from v_age)
+  end));
+end
+$$;
+--! EndIncluded 30_workflows/filters_dates.sql
+--! Included 30_workflows/filters.sql
+-- kind: code
+-- The filters by name: what they take, and the one place that calls them.
+
+create or replace function engine.filter_parameters()
+  returns table (name text, parameters text[], required int)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('upper', '{}'::text[], 0), ('lower', '{}', 0), ('trim', '{}', 0), ('replace', '{text,text}', 2),
+    ('split', '{text}', 1), ('join', '{text}', 0), ('slice', '{integer,integer}', 1), ('pad', '{integer,text,text}', 1),
+    ('urlencode', '{}', 0), ('base64', '{text}', 0), ('hash', '{text}', 0),
+    ('number', '{}', 0), ('round', '{integer}', 0), ('min', '{}', 0), ('max', '{}', 0), ('sum', '{}', 0),
+    ('date', '{zone,text}', 1), ('add', '{integer,unit,zone}', 3), ('diff', '{any,unit,zone}', 3),
+    ('default', '{any}', 1), ('json', '{}', 0), ('length', '{}', 0), ('keys', '{}', 0), ('first', '{}', 0),
+    ('last', '{}', 0), ('unique', '{}', 0), ('sort', '{text,text}', 0), ('flatten', '{integer}', 0), ('type', '{}', 0)
+$$;
+
+-- What is wrong with a literal argument; those that are paths are known at run time only.
+create or replace function engine.argument_problem(p_value jsonb, p_parameter text)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when p_value is null or p_parameter = 'any' then null
+    when p_parameter = 'integer' then
+      case
+        when jsonb_typeof(p_value) <> 'number' or p_value #>> '{}' !~ '^-?\d{1,9}$' then 'a whole number is needed'
+      end
+    when jsonb_typeof(p_value) <> 'string' then
+      case when p_parameter <> 'text' or p_value <> 'null' then 'a text in quotes is needed' end
+    when p_parameter = 'zone' and not engine.is_time_zone(p_value #>> '{}')
+      then format('there is no time zone %s; write one such as Europe/Berlin or UTC', p_value)
+    when p_parameter = 'unit' and p_value #>> '{}' not in (
+      'milliseconds', 'seconds', 'minutes', 'hours', 'days', 'weeks', 'months', 'years'
+    ) then 'a unit is milliseconds, seconds, minutes, hours, days, weeks, months or years'
+  end
+$$;
+
+create or replace function engine.filter_problem(p_name text, p_arguments jsonb)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when f.name is null then format(
+      'there is no filter %s; there are %s',
+      p_name,
+      (select string_agg(k.name, ', ') from engine.filter_parameters() as k)
+    )
+    when jsonb_array_length(p_arguments) not between f.required and cardinality(f.parameters) then format(
+      '%s is written %1$s%s', p_name,
+      (
+        select format('(%s)', string_agg(
+          p.parameter || case when p.place > f.required then '?' else '' end, ', ' order by p.place
+        ))
+        from unnest(f.parameters) with ordinality as p (parameter, place)
+      )
+    )
+    else (
+      select min(format('%s: %s', p_name, engine.argument_problem(a.argument -> 'value', f.parameters[a.place])))
+        filter (where engine.argument_problem(a.argument -> 'value', f.parameters[a.place]) is not null)
+      from jsonb_array_elements(p_arguments) with ordinality as a (argument, place)
+    )
+  end
+  from (values (p_name)) as wanted (name)
+  left join engine.filter_parameters() as f on f.name = wanted.name
+$$;
+
+-- A whole number of an argument; null when it is none.
+create or replace function engine.argument_int(p_arguments jsonb, p_place int)
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when p_arguments ->> p_place ~ '^-?\d{1,9}$' then (p_arguments ->> p_place)::int end
+$$;
+
+-- Small filters are done in place: a SQL function that PostgreSQL cannot inline costs six times as much.
+-- Null passes through all but the last four. SQL null: the filter does not apply to the value.
+create or replace function engine.apply_filter(p_name text, p_value jsonb, p_arguments jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_value = 'null' and p_name not in ('default', 'json', 'length', 'type') then
+    return p_value;
+  end if;
+  return case p_name
+    when 'default' then case when p_value = 'null' then p_arguments -> 0 else p_value end
+    when 'upper' then to_jsonb(upper(engine.scalar_text(p_value)))
+    when 'lower' then to_jsonb(lower(engine.scalar_text(p_value)))
+    when 'trim' then to_jsonb(btrim(engine.scalar_text(p_value), e' \t\r\n\f\v'))
+    when 'replace' then engine.filter_replace(p_value, p_arguments ->> 0, p_arguments ->> 1)
+    when 'split' then engine.filter_split(p_value, p_arguments ->> 0)
+    when 'join' then engine.filter_join(p_value, coalesce(p_arguments ->> 0, ','))
+    when 'slice' then engine.filter_slice(
+      p_value, engine.argument_int(p_arguments, 0), engine.argument_int(p_arguments, 1))
+    when 'pad' then engine.filter_pad(
+      p_value, engine.argument_int(p_arguments, 0),
+      coalesce(p_arguments ->> 1, ' '), coalesce(p_arguments ->> 2, 'left'))
+    when 'urlencode' then engine.filter_urlencode(p_value)
+    when 'base64' then engine.filter_base64(p_value, coalesce(p_arguments ->> 0, 'encode'))
+    when 'hash' then engine.filter_hash(p_value, coalesce(p_arguments ->> 0, 'sha256'))
+    when 'number' then engine.filter_number(p_value)
+    when 'round' then engine.filter_round(p_value, coalesce(engine.argument_int(p_arguments, 0), 0))
+    when 'min' then engine.filter_extreme(p_value, false)
+    when 'max' then engine.filter_extreme(p_value, true)
+    when 'sum' then engine.filter_sum(p_value)
+    when 'date' then engine.filter_date(p_value, p_arguments ->> 0, p_arguments ->> 1)
+    when 'add' then engine.filter_add(
+      p_value, engine.argument_int(p_arguments, 0), p_arguments ->> 1, p_arguments ->> 2)
+    when 'diff' then engine.filter_diff(p_value, p_arguments -> 0, p_arguments ->> 1, p_arguments ->> 2)
+    when 'json' then to_jsonb(p_value::text)
+    when 'length' then engine.filter_length(p_value)
+    when 'keys' then engine.filter_keys(p_value)
+    when 'first' then coalesce(engine.list_of(p_value) -> 0, 'null')
+    when 'last' then coalesce(engine.list_of(p_value) -> -1, 'null')
+    when 'unique' then engine.filter_unique(p_value)
+    when 'sort' then engine.filter_sort(p_value, p_arguments ->> 0, coalesce(p_arguments ->> 1, 'asc'))
+    when 'flatten' then engine.filter_flatten(p_value, coalesce(engine.argument_int(p_arguments, 0), 1))
+    when 'type' then to_jsonb(jsonb_typeof(p_value))
+  end;
+end
+$$;
+
+-- One result, or an array when there are several or the path asks for many; nothing is null.
+create or replace function engine.result_value(p_found jsonb, p_many boolean)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case when p_many or jsonb_array_length(p_found) > 1 then p_found else coalesce(p_found -> 0, 'null') end
+$$;
+
+-- The arguments of a filter whose expression has paths among them: {"value": …} or {"path": its number, "many": …}.
+create or replace function engine.filter_arguments(p_arguments jsonb, p_paths jsonpath[], p_variables jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_agg(
+    case
+      when a.argument ? 'value' then a.argument -> 'value'
+      else engine.result_value(
+        jsonb_path_query_array('null', p_paths[(a.argument ->> 'path')::int], p_variables, true),
+        (a.argument ->> 'many')::boolean
+      )
+    end order by a.place
+  ), '[]')
+  from jsonb_array_elements(p_arguments) with ordinality as a (argument, place)
+$$;
+
+-- The filters of an expression, one after the other. p_variables hold the sources when an argument is a path.
+create or replace function engine.apply_filters(
+  p_value jsonb,
+  p_part engine.expression_part,
+  p_variables jsonb,
+  p_place text[]
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_value jsonb := p_value;
+  v_filtered jsonb;
+  v_arguments jsonb;
+begin
+  for v_step in 0 .. jsonb_array_length(p_part.filters) - 1 loop
+    v_arguments := p_part.filters -> v_step -> 'arguments';
+    if p_part.argument_paths is not null then
+      v_arguments := engine.filter_arguments(v_arguments, p_part.argument_paths, p_variables);
+    end if;
+    v_filtered := engine.apply_filter(p_part.filters -> v_step ->> 'name', v_value, v_arguments);
+    if v_filtered is null then
+      return engine.expression_failed(
+        'EXPRESSION_FILTER',
+        format('%s(%s) cannot be applied to %s', p_part.filters -> v_step ->> 'name',
+          left(trim(both '[]' from v_arguments::text), 100), left(v_value::text, 100)),
+        p_place,
+        p_part.position
+      );
+    elsif pg_column_size(v_filtered) > 1048576 then
+      return engine.expression_failed('EXPRESSION_TOO_LARGE', 'a result has at most 1 MiB', p_place, p_part.position);
+    end if;
+    v_value := v_filtered;
+  end loop;
+  return v_value;
+end
+$$;
+--! EndIncluded 30_workflows/filters.sql
+--! Included 30_workflows/tokenizer.sql
+-- kind: code
+-- Cuts texts with expressions into pieces, and expressions into tokens. Used when a workflow is validated or
+-- compiled, never when it runs.
+
+-- The tokens of an expression, white space included, so that joined together they are the expression again.
+create or replace function engine.tokenize(p_text text)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(array_agg(m.match[1] order by m.place), '{}')
+  from regexp_matches(
+    p_text,
+    '("(?:[^"\\]|\\.)*"'
+    || '|''(?:[^''\\]|\\.)*'''
+    || '|\s+'
+    || '|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?'
+    || '|\*\*|==|!=|<>|<=|>=|&&|\|\|'
+    || '|[^][?%$.{}()|&!=<>@#,*:+/\\"''\s-]+'
+    || '|.)',
+    'g'
+  ) with ordinality as m (match, place)
+$$;
+
+-- The pieces of a text: literal ones, and what stands between {{ and }}. `\{{` is a literal {{. An expression ends at
+-- the first }} outside of its string literals. start_at is the 1-based character after {{.
+create or replace function engine.split_template(p_text text)
+  returns table (literal text, expression text, start_at int, error text)
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_rest text := p_text;
+  v_literal text := '';
+  v_at int;
+  v_body text;
+begin
+  start_at := 1;
+  if (length(p_text) - length(replace(p_text, '{{', ''))) / 2 > 1000 then
+    error := 'a text holds at most 1,000 expressions';
+    return next;
+    return;
+  end if;
+  loop
+    v_at := strpos(v_rest, '{{');
+    if v_at > 1 and substr(v_rest, v_at - 1, 1) = chr(92) then
+      v_literal := v_literal || left(v_rest, v_at - 2) || '{{';
+      v_rest := substr(v_rest, v_at + 2);
+      start_at := start_at + v_at + 1;
+      continue;
+    end if;
+
+    literal := v_literal || case v_at when 0 then v_rest else left(v_rest, v_at - 1) end;
+    v_literal := '';
+    if literal <> '' then
+      return next;
+    end if;
+    exit when v_at = 0;
+
+    literal := null;
+    start_at := start_at + v_at + 1;
+    v_rest := substr(v_rest, v_at + 2);
+    v_body := substring(
+      left(v_rest, 4200) from '^((?:[^"''}]|"(?:[^"\\]|\\.)*"|''(?:[^''\\]|\\.)*''|\}(?!\}))*)\}\}'
+    );
+    if v_body is null then
+      error := case
+        when length(v_rest) > 4200 then 'an expression has at most 4,096 characters; or }} is missing'
+        else '}} is missing, or the quote of a text; a literal {{ is written \{{'
+      end;
+      return next;
+      return;
+    end if;
+    expression := v_body;
+    return next;
+    expression := null;
+    start_at := start_at + length(v_body) + 2;
+    v_rest := substr(v_rest, length(v_body) + 3);
+  end loop;
+end
+$$;
+--! EndIncluded 30_workflows/tokenizer.sql
+--! Included 30_workflows/path_tokens.sql
+-- kind: code
+-- What may stand in a path. The grammar is that of PostgreSQL 15 on every version, so what newer ones added is
+-- refused here; PostgreSQL itself has the last word on the rest (see expressions.sql).
+
+-- A text token as a jsonpath string: '…' may be written instead of "…", because definitions are JSON.
+create or replace function engine.double_quoted(p_token text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when left(p_token, 1) <> '''' or length(p_token) < 2 then p_token
+    else '"' || regexp_replace(
+      replace(substr(p_token, 2, length(p_token) - 2), chr(92) || '''', ''''), '((?:[^"\\]|\\.)*)"', '\1\\"', 'g'
+    ) || '"'
+  end
+$$;
+
+-- The tokens without white space, where each begins (1-based), and the space before it.
+create or replace function engine.significant_tokens(
+  p_text text,
+  out tokens text[],
+  out starts int[],
+  out gaps text[]
+)
+  language sql
+  immutable
+  parallel safe
+as $$
+  with token as (
+    select t.token, t.place, 1 + coalesce(sum(length(t.token)) over (
+      order by t.place rows between unbounded preceding and 1 preceding
+    ), 0)::int as start
+    from unnest(engine.tokenize(p_text)) with ordinality as t (token, place)
+  ),
+  significant as (
+    select t.token, t.place, t.start, lag(t.place, 1, 0::bigint) over (order by t.place) as place_before
+    from token as t
+    where t.token !~ '^\s'
+  )
+  select
+    coalesce(array_agg(engine.double_quoted(s.token) order by s.place), '{}'),
+    coalesce(array_agg(s.start order by s.place), '{}'),
+    coalesce(array_agg(case when s.place - s.place_before > 1 then ' ' else '' end order by s.place), '{}')
+  from significant as s
+$$;
+
+-- The text in a text token; null when it is not a valid one.
+create or replace function engine.token_text(p_token text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return p_token::jsonb #>> '{}';
+exception
+  when data_exception then
+    return null;
+end
+$$;
+
+-- What is wrong with `like_regex "pattern" flag "flags"`.
+create or replace function engine.regex_problem(p_pattern text, p_flags text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when left(p_pattern, 1) is distinct from '"' then 'like_regex is followed by a pattern in quotes'
+    when engine.token_text(p_pattern) is null then 'the pattern is not a valid text'
+    when coalesce(p_flags, '') ~ 'x' then 'like_regex knows the flags i, s, m and q'
+    when coalesce(p_flags, '') !~ 'q' and replace(engine.token_text(p_pattern), '\\', '') ~ '\\[1-9]'
+      then 'a pattern cannot refer back to its groups'
+    when length(p_pattern) > 1000 then 'a pattern has at most 1,000 characters'
+  end
+$$;
+
+-- What is wrong with `.name` or `.name(…)`; p_next are the tokens after the name.
+create or replace function engine.accessor_problem(p_name text, p_next text[])
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_name ~ '^\d' then format('write the key %s in double quotes', p_name)
+    when p_next[1] is distinct from '(' then null
+    when p_name in ('type', 'size', 'double', 'ceiling', 'floor', 'abs', 'keyvalue') then
+      case when p_next[2] is distinct from ')' then format('%s() takes no argument', p_name) end
+    when p_name <> 'datetime' then
+      format('there is no method %s(): paths have type, size, double, ceiling, floor, abs, datetime and keyvalue; '
+        'filters are written after |', p_name)
+    when p_next[2] = ')' then null
+    when left(p_next[2], 1) is distinct from '"' or p_next[3] is distinct from ')'
+      then 'datetime() takes one template in quotes'
+    when p_next[2] ~* 'TZ(?![HM])|OF' then 'a datetime template writes a time zone as TZH:TZM'
+  end;
+end
+$$;
+
+-- What is wrong with a word that is no accessor; p_next are the tokens after it.
+create or replace function engine.word_problem(p_word text, p_first boolean, p_next text[])
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_word in ('strict', 'lax') then
+      case when not p_first then format('%s stands at the beginning', p_word) end
+    when p_word = 'like_regex' then
+      engine.regex_problem(p_next[1], case when p_next[2] = 'flag' then p_next[3] end)
+    when p_word in ('true', 'false', 'null', 'exists', 'is', 'unknown', 'flag', 'starts', 'with', 'to', 'last')
+      then null
+    when p_word in ('input', 'prev', 'inputs', 'nodes', 'run', 'vars', 'item', 'index')
+      then format('write $.%s', p_word)
+    else format('%s is not known here: a text is written in quotes, a value as $.prev.%1$s', p_word)
+  end;
+end
+$$;
+
+-- What is wrong with a token of a path. PL/pgSQL, because it is called for each token and PostgreSQL cannot inline
+-- it.
+create or replace function engine.token_problem(p_token text, p_before text, p_first boolean, p_next text[])
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  return case
+    when p_token = '/' and left(p_next[1], 1) = '*' then 'comments are not allowed'
+    when p_token ~ '^[][?%$.{}()&!<>@*,:+/-]|^\|\||^==' then null
+    when p_token ~ '^"' then case
+      when length(p_token) < 2 then 'a quote is not closed'
+      when engine.token_text(p_token) is null then 'not a valid text'
+    end
+    when p_token = '''' then 'a quote is not closed'
+    when p_token = chr(92) then 'a backslash stands only in quotes'
+    when p_token = '=' then 'write == to compare'
+    when p_token = '|' then 'filters stand at the end, outside of parentheses'
+    when p_token ~ '^\d+(\.\d+)?([eE][+-]?\d+)?$' then
+      case
+        when p_before = '.' then format('write the key %s in double quotes, or 0.%1$s', p_token)
+        when p_token ~ '[eE][+-]?0*\d{4}' or length(p_token) > 300 then 'the number is too large'
+        when p_token::numeric > 1e308 then 'the number is too large'
+      end
+    when p_before = '.' then engine.accessor_problem(p_token, p_next)
+    when p_token ~ '^\d' then format('%s is not a number', p_token)
+    when p_token = '#' then '# has no meaning here'
+    else engine.word_problem(p_token, p_first, p_next)
+  end;
+end
+$$;
+--! EndIncluded 30_workflows/path_tokens.sql
+--! Included 30_workflows/paths.sql
+-- kind: code
+-- Reads one SQL/JSON path and rewrites its roots: `$.prev.total` becomes `$.total` of `prev`.
+
+-- The root that begins with the `$` at the head of the tokens: its source, how many tokens name it, and the
+-- variable or input that it reads.
+create or replace function engine.path_root(
+  p_tokens text[],
+  out source text,
+  out taken int,
+  out variable text,
+  out input text,
+  out problem text
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_name constant text := trim(both '"' from p_tokens[3]);
+  v_next constant text := case when p_tokens[4] = '.' then trim(both '"' from p_tokens[5]) end;
+begin
+  taken := 3;
+  source := v_name;
+  if p_tokens[2] is distinct from '.' or coalesce(v_name, '') !~ '^[A-Za-z_]\w*$' then
+    problem := 'a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index';
+  elsif v_name = 'nodes' then
+    source := 'nodes.' || v_next;
+    taken := 5;
+    if coalesce(v_next, '') !~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$' then
+      problem := 'name a node: $.nodes.<id>';
+    end if;
+  elsif v_name = 'vars' then
+    variable := v_next;
+    if coalesce(v_next, '') !~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$' then
+      problem := 'name a variable: $.vars.<name>';
+    end if;
+  elsif v_name = 'inputs' then
+    input := v_next;
+    if coalesce(v_next, '') !~ '^[A-Za-z_]\w*$' then
+      problem := 'name an input: $.inputs.<name>';
+    end if;
+  elsif v_name not in ('input', 'prev', 'run', 'item', 'index') then
+    problem := format(
+      '$.%s is not known: a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index',
+      v_name
+    );
+  end if;
+end
+$$;
+
+-- How many brackets around each token hide it from the result: those of a filter, of exists and of subscripts. An
+-- open bracket counts as inside of itself. Or the problem, and the token at which it is.
+create or replace function engine.bracket_depths(
+  p_tokens text[],
+  out depths int[],
+  out problem text,
+  out problem_at int
+)
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_open text[] := '{}'; -- ? and e are the parentheses of a filter and of exists
+  v_depth int := 0;
+  v_token text;
+  v_before text;
+begin
+  depths := '{}';
+  for v_place in 1 .. cardinality(p_tokens) loop
+    v_token := p_tokens[v_place];
+    problem_at := v_place;
+    if v_token in ('(', '[', '{') then
+      v_open := v_open || case
+        when v_token = '(' and v_before = '?' then '?'
+        when v_token = '(' and v_before = 'exists' then 'e'
+        else v_token
+      end;
+      v_depth := v_depth + (v_open[cardinality(v_open)] in ('?', 'e', '['))::int;
+    elsif v_token in (')', ']', '}') then
+      if cardinality(v_open) = 0 or translate(v_open[cardinality(v_open)], '?e([{', ')))]}') <> v_token then
+        problem := format('%s closes nothing', v_token);
+        return;
+      end if;
+      v_depth := v_depth - (v_open[cardinality(v_open)] in ('?', 'e', '['))::int;
+      v_open := trim_array(v_open, 1);
+    end if;
+    if cardinality(v_open) > 32 then
+      problem := 'brackets are nested more than 32 deep';
+      return;
+    end if;
+    depths[v_place] := v_depth;
+    v_before := v_token;
+  end loop;
+  if cardinality(v_open) > 0 then
+    problem := format('%s is not closed', translate(v_open[cardinality(v_open)], '?e', '(('));
+  end if;
+end
+$$;
+
+-- What a token says about the whole path: many items are asked for; it is a condition; it matches a regular
+-- expression.
+create or replace function engine.path_traits(p_tokens text[], p_depths int[], out many boolean, out regex boolean)
+  language sql
+  immutable
+  parallel safe
+as $$
+  select
+    coalesce(
+      bool_or(
+        (t.depth = 0 and (t.token = '?' or (t.token in ('*', '**') and t.before = '.')))
+        or (t.depth = 1 and t.token = '[' and t.after = '*')
+      )
+      and not bool_or(t.depth = 0 and (
+        t.token in ('==', '!=', '<>', '<', '<=', '>', '>=', '&&', '||', '!')
+        or (t.token in ('like_regex', 'starts', 'exists', 'is') and t.before is distinct from '.')
+      )),
+      false
+    ),
+    coalesce(bool_or(t.token = 'like_regex' and t.before is distinct from '.'), false)
+  from (
+    select p_tokens[n] as token, p_tokens[n - 1] as before, p_tokens[n + 1] as after, p_depths[n] as depth
+    from generate_subscripts(p_tokens, 1) as n
+  ) as t
+$$;
+
+-- One path, rewritten: its pieces, where what follows a \x01 is a source and the root; what it reads; or the
+-- problem and the token at which it is.
+create or replace function engine.rewrite_path(
+  p_tokens text[],
+  p_gaps text[],
+  out pieces text[],
+  out sources text[],
+  out variables text[],
+  out inputs text[],
+  out many boolean,
+  out regex boolean,
+  out problem text,
+  out problem_at int
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_count constant int := cardinality(p_tokens);
+  v_root record;
+  v_brackets record;
+  v_before text;
+  v_place int := 1;
+begin
+  pieces := '{}'; sources := '{}'; variables := '{}'; inputs := '{}';
+  while v_place <= v_count loop
+    problem_at := v_place;
+    if p_tokens[v_place] = '$' then
+      v_root := engine.path_root(p_tokens[v_place : v_count]);
+      problem := v_root.problem;
+      pieces := pieces || (p_gaps[v_place] || e'\x01' || v_root.source);
+      sources := sources || v_root.source;
+      variables := variables || v_root.variable;
+      inputs := inputs || v_root.input;
+      v_place := v_place + v_root.taken;
+      v_before := v_root.source;
+    else
+      problem := engine.token_problem(p_tokens[v_place], v_before, v_place = 1, p_tokens[v_place + 1 : v_place + 4]);
+      pieces := pieces || (p_gaps[v_place] || p_tokens[v_place]);
+      v_before := p_tokens[v_place];
+      v_place := v_place + 1;
+    end if;
+    if problem is not null then
+      return;
+    end if;
+  end loop;
+  if v_count = 0 then
+    problem := 'a path is missing';
+    problem_at := 1;
+    return;
+  end if;
+
+  v_brackets := engine.bracket_depths(p_tokens);
+  problem := v_brackets.problem;
+  problem_at := v_brackets.problem_at;
+  select t.many, t.regex into many, regex from engine.path_traits(p_tokens, v_brackets.depths) as t;
+end
+$$;
+
+-- The rewritten path as text: with one source, roots are `$`; with variables, `$"prev"`.
+create or replace function engine.path_text(p_pieces text[], p_variables boolean)
+  returns text
+  language sql
+  immutable
+as $$
+  select ltrim(string_agg(
+    case when p_variables
+      then regexp_replace(p.piece, e'\x01(.*)$', '$"\1"')
+      else regexp_replace(p.piece, e'\x01.*$', '$')
+    end,
+    '' order by p.place
+  ))
+  from unnest(p_pieces) with ordinality as p (piece, place)
+$$;
+--! EndIncluded 30_workflows/paths.sql
+--! Included 30_workflows/parse_filters.sql
+-- kind: code
+-- Reads the filters of an expression: `| name(argument, …)`. An argument is a literal or a path.
+
+-- The places of the `|` outside of brackets.
+create or replace function engine.pipe_places(p_tokens text[])
+  returns int[]
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_depth int := 0;
+  v_places int[] := '{}';
+begin
+  for v_place in 1 .. cardinality(p_tokens) loop
+    case
+      when p_tokens[v_place] in ('(', '[', '{') then v_depth := v_depth + 1;
+      when p_tokens[v_place] in (')', ']', '}') then v_depth := v_depth - 1;
+      when p_tokens[v_place] = '|' and v_depth = 0 then v_places := v_places || v_place;
+      else null;
+    end case;
+  end loop;
+  return v_places;
+end
+$$;
+
+-- One argument of a filter: a literal, or a path; p_paths is how many paths the arguments before had.
+create or replace function engine.parse_argument(
+  p_tokens text[],
+  p_gaps text[],
+  p_paths int,
+  out argument jsonb,
+  out path_pieces text[],
+  out sources text[],
+  out variables text[],
+  out inputs text[],
+  out problem text,
+  out problem_at int
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text constant text := array_to_string(p_tokens, '');
+  v_path record;
+begin
+  problem_at := 1;
+  case
+    when v_text ~ '^-?\d+(\.\d+)?([eE][+-]?\d{1,2})?$' and length(v_text) <= 300 then
+      argument := jsonb_build_object('value', v_text::numeric);
+    when v_text in ('true', 'false', 'null') then
+      argument := jsonb_build_object('value', v_text::jsonb);
+    when left(v_text, 1) = '"' and cardinality(p_tokens) = 1 then
+      argument := jsonb_build_object('value', engine.token_text(v_text));
+      if length(v_text) < 2 or engine.token_text(v_text) is null then
+        problem := 'not a valid text';
+      end if;
+    when p_tokens[1] = '$' then
+      v_path := engine.rewrite_path(p_tokens, p_gaps);
+      problem := v_path.problem;
+      problem_at := v_path.problem_at;
+      argument := jsonb_build_object('path', p_paths + 1, 'many', v_path.many);
+      path_pieces := v_path.pieces;
+      sources := v_path.sources;
+      variables := v_path.variables;
+      inputs := v_path.inputs;
+    else
+      problem := 'an argument is a number, a text in quotes, true, false, null, or a path that begins with $';
+  end case;
+end
+$$;
+
+-- The arguments of one filter, cut at its commas.
+create or replace function engine.argument_bounds(p_tokens text[])
+  returns table (first_place int, last_place int)
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_depth int := 0;
+begin
+  first_place := 1;
+  for v_place in 1 .. cardinality(p_tokens) loop
+    if p_tokens[v_place] = ',' and v_depth = 0 then
+      last_place := v_place - 1;
+      return next;
+      first_place := v_place + 1;
+    elsif p_tokens[v_place] in ('(', '[', '{') then
+      v_depth := v_depth + 1;
+    elsif p_tokens[v_place] in (')', ']', '}') then
+      v_depth := v_depth - 1;
+    end if;
+  end loop;
+  if cardinality(p_tokens) > 0 then
+    last_place := cardinality(p_tokens);
+    return next;
+  end if;
+end
+$$;
+
+-- One filter: its name and arguments; p_tokens are those between two pipes.
+create or replace function engine.parse_filter(
+  p_tokens text[],
+  p_gaps text[],
+  p_paths int,
+  out filter jsonb,
+  out paths jsonb,
+  out sources text[],
+  out variables text[],
+  out inputs text[],
+  out problem text,
+  out problem_at int
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_count constant int := cardinality(p_tokens);
+  v_arguments jsonb := '[]';
+  v_bound record;
+  v_argument record;
+begin
+  problem_at := 1;
+  paths := '[]';
+  if v_count = 0 then
+    problem := 'the name of a filter is missing after |';
+  elsif v_count > 1 and (p_tokens[2] <> '(' or p_tokens[v_count] <> ')') then
+    problem := 'a filter is written name or name(argument, …)';
+    problem_at := 2;
+  end if;
+  if problem is not null then
+    return;
+  end if;
+
+  for v_bound in select * from engine.argument_bounds(p_tokens[3 : v_count - 1]) loop
+    v_argument := engine.parse_argument(
+      p_tokens[v_bound.first_place + 2 : v_bound.last_place + 2],
+      p_gaps[v_bound.first_place + 2 : v_bound.last_place + 2],
+      p_paths + jsonb_array_length(paths)
+    );
+    if v_argument.problem is not null then
+      problem := v_argument.problem;
+      problem_at := v_bound.first_place + 1 + v_argument.problem_at;
+      return;
+    end if;
+    v_arguments := v_arguments || v_argument.argument;
+    if v_argument.path_pieces is not null then
+      paths := paths || to_jsonb(array[engine.path_text(v_argument.path_pieces, true)]);
+    end if;
+    sources := sources || v_argument.sources;
+    variables := variables || v_argument.variables;
+    inputs := inputs || v_argument.inputs;
+  end loop;
+  filter := jsonb_build_object('name', p_tokens[1], 'arguments', v_arguments);
+  problem := engine.filter_problem(p_tokens[1], v_arguments);
+end
+$$;
+--! EndIncluded 30_workflows/parse_filters.sql
+--! Included 30_workflows/expressions.sql
+-- kind: code
+-- Reads a whole expression: `path | filter(argument, …) | …`. Used when a workflow is validated or compiled.
+
+-- What PostgreSQL says against a path; null when it takes it.
+create or replace function engine.jsonpath_problem(p_path text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  perform p_path::jsonpath;
+  return null;
+exception
+  when syntax_error or data_exception or program_limit_exceeded or feature_not_supported then
+    return regexp_replace(sqlerrm, ' of jsonpath input', '');
+end
+$$;
+
+-- The filters after a path: what p_pipes separate.
+create or replace function engine.parse_filters(
+  p_tokens text[],
+  p_gaps text[],
+  p_pipes int[],
+  out filters jsonb,
+  out argument_paths text[],
+  out sources text[],
+  out variables text[],
+  out inputs text[],
+  out problem text,
+  out problem_at int
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_filter record;
+  v_first int;
+  v_last int;
+begin
+  for v_pipe in 1 .. cardinality(p_pipes) loop
+    v_first := p_pipes[v_pipe] + 1;
+    v_last := coalesce(p_pipes[v_pipe + 1] - 1, cardinality(p_tokens));
+    v_filter := engine.parse_filter(
+      p_tokens[v_first : v_last], p_gaps[v_first : v_last], coalesce(cardinality(argument_paths), 0)
+    );
+    problem := v_filter.problem;
+    problem_at := least(v_first + v_filter.problem_at - 1, cardinality(p_tokens));
+    exit when problem is not null;
+    filters := coalesce(filters, '[]') || v_filter.filter;
+    argument_paths := nullif(argument_paths || array(select jsonb_array_elements_text(v_filter.paths)), '{}');
+    sources := sources || v_filter.sources;
+    variables := variables || v_filter.variables;
+    inputs := inputs || v_filter.inputs;
+  end loop;
+end
+$$;
+
+-- A whole expression. When `problem` says what is wrong, `problem_at` is the 1-based character at which it is.
+create or replace function engine.parse_expression(
+  p_text text,
+  out path text,
+  out sources text[],
+  out variables text[],
+  out inputs text[],
+  out many boolean,
+  out regex boolean,
+  out filters jsonb,
+  out argument_paths text[],
+  out problem text,
+  out problem_at int
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_tokens record;
+  v_pipes int[];
+  v_last int;
+  v_main record;
+  v_filters record;
+begin
+  problem_at := 1;
+  problem := case
+    when length(p_text) > 4096 then 'an expression has at most 4,096 characters'
+    when p_text ~ e'[\\x01-\\x08\\x0e-\\x1f]' then 'an expression has no control characters'
+  end;
+  if problem is not null then
+    return;
+  end if;
+
+  v_tokens := engine.significant_tokens(p_text);
+  if cardinality(v_tokens.tokens) > 1000 then
+    problem := 'an expression has at most 1,000 parts';
+    return;
+  end if;
+  v_pipes := engine.pipe_places(v_tokens.tokens);
+  v_last := coalesce(v_pipes[1] - 1, cardinality(v_tokens.tokens));
+  v_main := engine.rewrite_path(v_tokens.tokens[1 : v_last], v_tokens.gaps[1 : v_last]);
+  v_filters := engine.parse_filters(v_tokens.tokens, v_tokens.gaps, v_pipes);
+  problem := coalesce(v_main.problem, v_filters.problem);
+  if problem is not null then
+    problem_at := coalesce(
+      v_tokens.starts[case when v_main.problem is null then v_filters.problem_at else v_main.problem_at end], 1
+    );
+    return;
+  end if;
+
+  many := v_main.many;
+  regex := v_main.regex;
+  filters := v_filters.filters;
+  argument_paths := v_filters.argument_paths;
+  sources := array(select distinct s from unnest(v_main.sources || v_filters.sources) as s order by s);
+  variables := array(
+    select distinct v from unnest(v_main.variables || v_filters.variables) as v where v is not null order by v
+  );
+  inputs := array(select distinct i from unnest(v_main.inputs || v_filters.inputs) as i where i is not null order by i);
+  path := engine.path_text(v_main.pieces, cardinality(sources) > 1 or argument_paths is not null);
+  problem := coalesce(
+    engine.jsonpath_problem(path), (select min(engine.jsonpath_problem(a)) from unnest(argument_paths) as a)
+  );
+end
+$$;
+--! EndIncluded 30_workflows/expressions.sql
+--! Included 30_workflows/properties.sql
+-- kind: code
+-- Finds the expressions in the properties of a node, with the schema of its type at hand.
+
+-- The properties that a type gives itself when a node leaves them out.
+create or replace function engine.default_properties(p_schema jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(jsonb_object_agg(p.key, p.value -> 'default') filter (where p.value ? 'default'), '{}')
+  from jsonb_each(coalesce(p_schema -> 'properties', '{}')) as p
+$$;
+
+-- Every text in a value that may hold an expression: where it is, and the format that the schema gives it.
+create or replace function engine.texts_in(p_value jsonb, p_schema jsonb)
+  returns table (place text[], content text, format text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  with recursive walk as (
+    select '{}'::text[] as place, p_value as value, p_schema as schema
+    union all
+    select w.place || c.key, c.value, engine.child_schema(w.schema, c.key)
+    from walk as w
+    cross join lateral (
+      select e.key, e.value
+      from jsonb_each(case when jsonb_typeof(w.value) = 'object' then w.value else '{}' end) as e
+      union all
+      select (e.place - 1)::text, e.value
+      from jsonb_array_elements(case when jsonb_typeof(w.value) = 'array' then w.value else '[]' end)
+        with ordinality as e (value, place)
+    ) as c
+  )
+  select w.place, w.value #>> '{}', w.schema ->> 'format'
+  from walk as w
+  where jsonb_typeof(w.value) = 'string'
+    and (w.schema ? 'format' or strpos(w.value #>> '{}', '{{') > 0)
+$$;
+
+-- The parts of a text of that format: none when it holds no expression.
+create or replace function engine.text_parts(p_content text, p_format text)
+  returns table (kind text, literal text, expression text, start_at int, error text)
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_format in ('predicate', 'each', 'path') then
+    return query select
+      case p_format when 'path' then 'value' else p_format end,
+      null::text,
+      p_content,
+      1,
+      case when strpos(p_content, '{{') > 0 then 'write the path without {{ and }}' end;
+  elsif p_format is distinct from 'static' and strpos(p_content, '{{') > 0 then
+    return query
+      select
+        case
+          when count(*) over () = 1 and t.expression is not null then 'value'
+          when count(t.expression) over () = 0 and count(t.error) over () = 0 then 'literal'
+          else 'text'
+        end,
+        t.literal, t.expression, t.start_at, t.error
+      from engine.split_template(p_content) as t;
+  end if;
+end
+$$;
+
+-- Every expression of a node, part by part. A text of kind `literal` only holds escaped braces.
+create or replace function engine.parse_properties(p_properties jsonb, p_schema jsonb)
+  returns table (
+    place text[],
+    kind text,
+    part int,
+    literal text,
+    start_at int,
+    path text,
+    sources text[],
+    variables text[],
+    inputs text[],
+    many boolean,
+    regex boolean,
+    filters jsonb,
+    argument_paths text[],
+    problem text
+  )
+  language sql
+  immutable
+as $$
+  select
+    t.place, p.kind, p.part::int, p.literal,
+    p.start_at + coalesce(e.problem_at, 1) - 1,
+    e.path, e.sources, e.variables, e.inputs, e.many, e.regex, e.filters, e.argument_paths,
+    coalesce(p.error, e.problem)
+  from engine.texts_in(p_properties, p_schema) as t
+  cross join lateral engine.text_parts(t.content, t.format) with ordinality as p (
+    kind, literal, expression, start_at, error, part
+  )
+  left join lateral engine.parse_expression(p.expression) as e on p.expression is not null and p.error is null
+$$;
+--! EndIncluded 30_workflows/properties.sql
+--! Included 30_workflows/evaluate.sql
+-- kind: code
+-- Expressions that are not plain: several sources, filters, texts with expressions in them, conditions for each item,
+-- and everything on strict nodes. Like resolve.sql: no queries, nothing but the arguments.
+
+-- On a strict node, what a path cannot do (divide by zero, read a text as a number) fails the node; on others
+-- nothing is found there.
+create or replace function engine.query_strictly(
+  p_target jsonb,
+  p_path jsonpath,
+  p_variables jsonb,
+  p_place text[],
+  p_position int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  return jsonb_path_query_array(p_target, p_path, p_variables, false);
+exception
+  when data_exception then
+    return engine.expression_failed('EXPRESSION_FAILED', sqlerrm, p_place, p_position);
+end
+$$;
+
+-- Every source of a part as a jsonpath variable.
+create or replace function engine.source_variables(
+  p_part engine.expression_part,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_variables jsonb := '{}';
+begin
+  for v_place in 1 .. cardinality(p_part.sources) loop
+    v_variables := v_variables || jsonb_build_object(p_part.sources[v_place], engine.source_value(
+      split_part(p_part.sources[v_place], '.', 1), p_part.source_nodes[v_place],
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    ));
+  end loop;
+  return v_variables;
+end
+$$;
+
+-- The value of one part of an expression.
+create or replace function engine.part_value(
+  p_part engine.expression_part,
+  p_place text[],
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_variables jsonb := '{}';
+  v_target jsonb := 'null';
+  v_value jsonb;
+begin
+  if cardinality(p_part.sources) = 1 and p_part.argument_paths is null then
+    v_target := engine.source_value(
+      split_part(p_part.sources[1], '.', 1), p_part.source_nodes[1],
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+  else
+    v_variables := engine.source_variables(
+      p_part, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+  end if;
+  if pg_column_size(v_target) + pg_column_size(v_variables) > p_part.max_input then
+    perform engine.input_too_large(p_part.max_input, p_place, p_part.position);
+  end if;
+
+  if p_strict then
+    v_value := engine.query_strictly(v_target, p_part.path, v_variables, p_place, p_part.position);
+  else
+    v_value := jsonb_path_query_array(v_target, p_part.path, v_variables, true);
+  end if;
+  v_value := engine.result_value(v_value, p_part.many);
+  if p_part.filters is not null then
+    v_value := engine.apply_filters(v_value, p_part, v_variables, p_place);
+  end if;
+  if pg_column_size(v_value) > 1048576 then
+    perform engine.expression_failed('EXPRESSION_TOO_LARGE', 'a result has at most 1 MiB', p_place, p_part.position);
+  end if;
+  return v_value;
+end
+$$;
+
+-- A condition for each item of the property `items` beside it: an array of true and false.
+create or replace function engine.evaluate_each(
+  p_expression engine.expression,
+  p_properties jsonb,
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_items constant jsonb := p_properties #> (trim_array(p_expression.place, 1) || '{items}'::text[]);
+  v_part constant engine.expression_part := p_expression.parts[1];
+  v_item_only constant boolean := v_part.sources = '{item}';
+  v_variables constant jsonb := engine.source_variables(
+    v_part, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, null, null
+  );
+  v_found jsonb;
+  v_truths text[] := '{}';
+begin
+  if jsonb_typeof(v_items) <> 'array' then
+    return '[]'; -- the node will say what is wrong with it
+  end if;
+  for v_index in 0 .. jsonb_array_length(v_items) - 1 loop
+    if v_part.filters is not null or p_strict then
+      v_found := jsonb_build_array(engine.part_value(
+        v_part, p_expression.place, p_strict,
+        p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, v_items -> v_index, v_index
+      ));
+    elsif pg_column_size(v_items -> v_index) + pg_column_size(v_variables) > v_part.max_input then
+      perform engine.input_too_large(v_part.max_input, p_expression.place, v_part.position);
+    elsif v_item_only then
+      v_found := jsonb_path_query_array(v_items -> v_index, v_part.path, '{}', true);
+    else
+      v_found := jsonb_path_query_array(
+        'null', v_part.path, v_variables || jsonb_build_object('item', v_items -> v_index, 'index', v_index), true
+      );
+    end if;
+    v_truths[v_index + 1] := case v_found
+      when '[true]' then 'true'
+      when '[false]' then 'false'
+      else engine.truth(v_found, p_strict, p_expression.place, v_part.position)::text
+    end;
+  end loop;
+  return ('[' || array_to_string(v_truths, ',') || ']')::jsonb;
+end
+$$;
+
+create or replace function engine.evaluate_expression(
+  p_expression engine.expression,
+  p_properties jsonb,
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_part engine.expression_part;
+  v_text text := '';
+  v_value jsonb;
+begin
+  if p_expression.kind = 'each' then
+    return engine.evaluate_each(
+      p_expression, p_properties, p_strict, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars
+    );
+  end if;
+
+  foreach v_part in array p_expression.parts loop
+    if v_part.literal is not null then
+      v_text := v_text || v_part.literal;
+      continue;
+    end if;
+    v_value := engine.part_value(
+      v_part, p_expression.place, p_strict,
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+    if p_expression.kind = 'value' then
+      return v_value;
+    elsif p_expression.kind = 'predicate' then
+      return engine.truth(jsonb_build_array(v_value), p_strict, p_expression.place, v_part.position);
+    end if;
+    v_text := v_text || engine.text_of(v_value);
+    if octet_length(v_text) > 1048576 then
+      perform engine.expression_failed(
+        'EXPRESSION_TOO_LARGE', 'a text has at most 1 MiB', p_expression.place, v_part.position
+      );
+    end if;
+  end loop;
+  return to_jsonb(v_text);
+end
+$$;
+--! EndIncluded 30_workflows/evaluate.sql
+--! Included 30_workflows/resolve.sql
+-- kind: code
+-- Puts results in the place of expressions when a node runs: the innermost loop of the engine. No function here
+-- runs a query, so that every statement stays a "simple expression" of PL/pgSQL (0.1 to 0.6 µs instead of 10), and
+-- each is a function of its arguments alone, so that a replay gives the same. Plain expressions are done in place;
+-- evaluate.sql does the others.
+
+-- What a path starts at. The planner inlines it into the statement that calls it.
+create or replace function engine.source_value(
+  p_source text,
+  p_node int,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    case p_source
+      when 'prev' then p_prev
+      when 'nodes' then p_outputs[p_node]
+      when 'input' then p_input
+      when 'vars' then p_vars
+      when 'item' then p_item
+      when 'inputs' then p_inputs
+      when 'run' then p_run
+      when 'index' then p_index::text::jsonb
+    end,
+    'null'
+  )
+$$;
+
+-- Fails the node; the engine adds its name.
+create or replace function engine.expression_failed(
+  p_code text,
+  p_message text,
+  p_place text[],
+  p_position int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'NODE_FAILED',
+    format('%s (property %s, position %s)', p_message, engine.json_pointer(p_place), p_position),
+    null,
+    jsonb_build_object('code', p_code, 'property', engine.json_pointer(p_place), 'position', p_position)
+  );
+  return null;
+end
+$$;
+
+create or replace function engine.input_too_large(p_max_input int, p_place text[], p_position int)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select engine.expression_failed(
+    'EXPRESSION_TOO_LARGE', format('an expression reads at most %s kB here', p_max_input / 1024), p_place, p_position
+  )
+$$;
+
+-- What a predicate found, as true or false. Unknown (a text compared with a number, a missing value) is false, or an
+-- error on a strict node.
+create or replace function engine.truth(p_found jsonb, p_strict boolean, p_place text[], p_position int)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_found in ('[true]', '[false]') then
+    return p_found -> 0;
+  elsif p_found not in ('[null]', '[]') then
+    return engine.expression_failed(
+      'EXPRESSION_NOT_BOOLEAN',
+      format('a condition must be true or false, not %s', left(p_found::text, 100)),
+      p_place,
+      p_position
+    );
+  elsif p_strict then
+    return engine.expression_failed(
+      'EXPRESSION_UNKNOWN', 'the condition is neither true nor false', p_place, p_position
+    );
+  end if;
+  return 'false';
+end
+$$;
+
+create or replace function engine.resolve(
+  p_properties jsonb,
+  p_expressions engine.expression[],
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_properties jsonb := p_properties;
+  v_expression engine.expression;
+  v_found jsonb;
+begin
+  if p_expressions is null then
+    return p_properties;
+  end if;
+
+  foreach v_expression in array p_expressions loop
+    if v_expression.source is null then
+      v_properties := jsonb_set(v_properties, v_expression.place, engine.evaluate_expression(
+        v_expression, v_properties, p_strict,
+        p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+      ));
+      continue;
+    end if;
+
+    v_found := engine.source_value(
+      v_expression.source, v_expression.source_node,
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+    if pg_column_size(v_found) > v_expression.max_input then
+      perform engine.input_too_large(v_expression.max_input, v_expression.place, v_expression.position);
+    end if;
+
+    v_found := jsonb_path_query_array(v_found, v_expression.path, '{}', true);
+    v_properties := jsonb_set(
+      v_properties,
+      v_expression.place,
+      case
+        when v_expression.kind = 'predicate' and v_found not in ('[true]', '[false]')
+          then engine.truth(v_found, false, v_expression.place, v_expression.position)
+        when jsonb_array_length(v_found) > 1 then v_found
+        else coalesce(v_found -> 0, 'null')
+      end
+    );
+  end loop;
+  return v_properties;
+end
+$$;
+comment on function engine.resolve(
+  jsonb, engine.expression[], boolean, jsonb, jsonb, jsonb, jsonb[], jsonb, jsonb, jsonb, int
+) is
+  'The properties of a node with the result of each expression in its place. Fails with NODE_FAILED; the detail has the code, the property and the position.';
+--! EndIncluded 30_workflows/resolve.sql
+--! Included 30_workflows/node_types.sql
+-- kind: code
+-- The built-in node types. The properties of a type are a JSON schema (see schema_problems.sql for what it may
+-- say); its formats say how a text is read:
+--   predicate  a bare path that is true or false
+--   each       such a path for each item of the property `items` beside it
+--   path       a bare path that gives a value
+--   static     itself never an expression; what is in a list or an object may be
+-- Everywhere else a text may hold expressions between {{ and }}, except in triggers, which have nothing to read.
+
+insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+values
+  ('manualTrigger', 1, 'trigger', 'Starts a run by hand.', '{main}', '{}',
+    '{"type": "object", "additionalProperties": false}'),
+
+  ('apiTrigger', 1, 'trigger', 'Starts a run by a call of the API.', '{main}', '{}',
+    '{"type": "object", "additionalProperties": false}'),
+
+  ('webhookTrigger', 1, 'trigger', 'Starts a run by an HTTP request.', '{main}', '{}', '{
+    "type": "object", "additionalProperties": false, "required": ["path"],
+    "properties": {
+      "path": {"type": "string", "maxLength": 512},
+      "method": {
+        "anyOf": [
+          {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"]},
+          {"type": "array", "minItems": 1, "items": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"]}}
+        ]
+      },
+      "authentication": {"enum": ["none"]},
+      "respond": {"enum": ["immediately", "lastNode", "respondNode"]},
+      "responseTimeoutMs": {"type": "integer", "minimum": 1, "maximum": 120000},
+      "dedupeHeader": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}
+    }
+  }'),
+
+  ('set', 1, 'pure', 'Assigns, renames, picks and omits the keys of an object.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "pick": {"type": "array", "format": "static", "items": {"type": "string", "format": "static"}},
+      "omit": {"type": "array", "format": "static", "items": {"type": "string", "format": "static"}},
+      "rename": {
+        "type": "object", "format": "static", "additionalProperties": {"type": "string", "format": "static"}
+      },
+      "assign": {"type": "object", "format": "static"},
+      "types": {
+        "type": "object", "format": "static",
+        "additionalProperties": {"enum": ["text", "number", "integer", "boolean", "json"], "format": "static"}
+      }
+    }
+  }'),
+
+  ('if', 1, 'pure', 'Goes one way or the other.', '{true,false}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["when"],
+    "properties": {"when": {"type": ["string", "boolean"], "format": "predicate"}}
+  }'),
+
+  ('switch', 1, 'pure', 'Goes the way of the first rule that holds.', '{fallback}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["rules"],
+    "properties": {
+      "value": {},
+      "rules": {
+        "type": "array", "format": "static", "minItems": 1, "maxItems": 100,
+        "items": {
+          "type": "object", "format": "static", "additionalProperties": false,
+          "properties": {
+            "when": {"type": ["string", "boolean"], "format": "predicate"},
+            "equals": {},
+            "port": {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_ -]{0,63}$", "format": "static"}
+          },
+          "anyOf": [{"required": ["when"]}, {"required": ["equals"]}]
+        }
+      },
+      "fallback": {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_ -]{0,63}$", "format": "static"}
+    }
+  }'),
+
+  ('filter', 1, 'pure', 'Keeps the items of a list for which a condition holds.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["when"],
+    "properties": {
+      "items": {"type": ["array", "null"], "default": "{{ $.prev }}"},
+      "when": {"type": ["string", "boolean"], "format": "each"}
+    }
+  }'),
+
+  ('merge', 1, 'pure', 'Brings branches together.', '{main}', '{main,second}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "mode": {"enum": ["choose", "append", "position", "fields"], "format": "static"},
+      "by": {"type": "string", "minLength": 1, "format": "static"},
+      "bySecond": {"type": "string", "minLength": 1, "format": "static"},
+      "join": {"enum": ["inner", "left", "outer"], "format": "static"},
+      "choose": {"enum": ["first", "last"], "format": "static"}
+    }
+  }'),
+
+  ('transform', 1, 'pure', 'Builds a value from a template or takes one by a path.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "template": {},
+      "path": {"type": "string", "format": "path"}
+    },
+    "anyOf": [{"required": ["template"]}, {"required": ["path"]}]
+  }'),
+
+  ('noOp', 1, 'pure', 'Passes its input on.', '{main}', '{main}', '{"type": "object", "additionalProperties": false}'),
+
+  ('stopAndError', 1, 'pure', 'Ends the run with an error.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["message"],
+    "properties": {
+      "message": {"type": "string", "minLength": 1},
+      "code": {"type": "string", "pattern": "^[A-Z][A-Z0-9_]{0,63}$"}
+    }
+  }'),
+
+  ('respondToWebhook', 1, 'pure', 'Answers the request that started the run; the run goes on.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "status": {"type": "integer", "minimum": 200, "maximum": 599},
+      "headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+      "body": {}
+    }
+  }'),
+
+  ('wait', 1, 'wait', 'Waits for a number of seconds, or until a time.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "seconds": {"type": "number", "minimum": 0, "maximum": 157680000},
+      "until": {"type": "string"}
+    },
+    "anyOf": [{"required": ["seconds"]}, {"required": ["until"]}]
+  }'),
+
+  ('httpRequest', 1, 'effect', 'Makes an HTTP request.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["url"],
+    "properties": {
+      "method": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
+      "url": {"type": "string", "minLength": 1, "maxLength": 8192},
+      "query": {"type": "object"},
+      "headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+      "body": {},
+      "bodyType": {"enum": ["json", "form", "raw"]},
+      "responseType": {"enum": ["auto", "json", "text", "base64"]},
+      "followRedirects": {"type": "boolean"}
+    }
+  }'),
+
+  ('log', 1, 'effect', 'Writes a line to the log of the run and passes its input on.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["message"],
+    "properties": {
+      "level": {"enum": ["debug", "info", "warning", "error"]},
+      "message": {},
+      "context": {"type": "object"}
+    }
+  }')
+on conflict (name, version) do update
+set
+  kind = excluded.kind,
+  description = excluded.description,
+  ports = excluded.ports,
+  inputs = excluded.inputs,
+  properties = excluded.properties;
+--! EndIncluded 30_workflows/node_types.sql
+--! Included 30_workflows/ports.sql
+-- kind: code
+-- The ports that a node has, which may depend on its properties.
+
+-- A switch has one per rule, named or numbered from 0, and the fallback.
+create or replace function engine.switch_ports(p_properties jsonb)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array_agg(p.port order by p.place)
+  from (
+    select r.port, min(r.place) as place
+    from (
+      select coalesce(r.rule ->> 'port', (r.place - 1)::text), r.place
+      from jsonb_array_elements(
+        case when jsonb_typeof(p_properties -> 'rules') = 'array' then p_properties -> 'rules' else '[]' end
+      ) with ordinality as r (rule, place)
+      union all
+      select coalesce(p_properties ->> 'fallback', 'fallback'), 1000
+    ) as r (port, place)
+    group by r.port
+  ) as p
+$$;
+
+create or replace function engine.node_ports(p_type engine.node_types, p_properties jsonb, p_on_error text)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_type.name when 'switch' then engine.switch_ports(p_properties) else p_type.ports end
+    || case when p_on_error = 'errorOutput' and p_type.kind <> 'trigger' then '{error}'::text[] else '{}' end
+$$;
+
+-- The type that a definition means: `set` the newest, `set@1` that version. Null when there is none.
+create or replace function engine.node_type(p_name text)
+  returns engine.node_types
+  language sql
+  stable
+as $$
+  select t
+  from engine.node_types as t
+  where t.name = split_part(p_name, '@', 1)
+    and (strpos(p_name, '@') = 0 or p_name = t.name || '@' || t.version)
+  order by t.version desc
+  limit 1
+$$;
+--! EndIncluded 30_workflows/ports.sql
+--! Included 30_workflows/pure_nodes.sql
+-- kind: code
+-- What the built-in pure nodes do with their resolved properties. Each is a function of its arguments; an error
+-- raised here is a failure of the node.
+
+-- Null when the text is no JSON.
+create or replace function engine.parse_json(p_text text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  return p_text::jsonb;
+exception
+  when data_exception or program_limit_exceeded then
+    return null;
+end
+$$;
+
+-- A value in the type that `set` was told; SQL null when it cannot be had.
+create or replace function engine.convert(p_value jsonb, p_type text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_value = 'null' then
+    return p_value;
+  end if;
+  return case p_type
+    when 'text' then to_jsonb(engine.text_of(p_value))
+    when 'number' then engine.filter_number(p_value)
+    when 'integer' then case
+      when engine.filter_number(p_value) #>> '{}' ~ '^-?\d+(\.0*)?$' then engine.filter_round(p_value, 0)
+    end
+    when 'boolean' then case
+      when jsonb_typeof(p_value) = 'boolean' then p_value
+      when lower(p_value #>> '{}') in ('true', 'yes', 'on', '1') then 'true'
+      when lower(p_value #>> '{}') in ('false', 'no', 'off', '0') then 'false'
+    end
+    when 'json' then case
+      when jsonb_typeof(p_value) = 'string' then engine.parse_json(p_value #>> '{}')
+      else p_value
+    end
+  end;
+end
+$$;
+
+create or replace function engine.node_failed(p_code text, p_message text)
+  returns void
+  language sql
+  immutable
+as $$
+  select private.raise_error('NODE_FAILED', p_message, null, jsonb_build_object('code', p_code))
+$$;
+
+-- Pick and omit, then rename, then assign, then types. What is no object counts as an empty one.
+create or replace function engine.run_set(p_properties jsonb, p_prev jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_object jsonb := case when jsonb_typeof(p_prev) = 'object' then p_prev else '{}' end;
+  v_key text;
+  v_value jsonb;
+begin
+  if p_properties ? 'pick' then
+    v_object := coalesce((
+      select jsonb_object_agg(k.key, v_object -> k.key)
+      from jsonb_array_elements_text(p_properties -> 'pick') as k (key)
+      where v_object ? k.key
+    ), '{}');
+  end if;
+  if p_properties ? 'omit' then
+    v_object := v_object - array(select jsonb_array_elements_text(p_properties -> 'omit'));
+  end if;
+  if p_properties ? 'rename' then
+    v_object := coalesce((
+      select jsonb_object_agg(coalesce(p_properties -> 'rename' ->> o.key, o.key), o.value)
+      from jsonb_each(v_object) as o
+    ), '{}');
+  end if;
+  v_object := v_object || coalesce(p_properties -> 'assign', '{}');
+  for v_key in select jsonb_object_keys(p_properties -> 'types') loop
+    if v_object ? v_key then
+      v_value := engine.convert(v_object -> v_key, p_properties -> 'types' ->> v_key);
+      if v_value is null then
+        perform engine.node_failed('CONVERSION_FAILED', format(
+          '%s is not a %s: %s', v_key, p_properties -> 'types' ->> v_key, left((v_object -> v_key)::text, 100)
+        ));
+      end if;
+      v_object := jsonb_set(v_object, array[v_key], v_value);
+    end if;
+  end loop;
+  return v_object;
+end
+$$;
+
+-- The port of the first rule that holds: `when` is true, or `equals` is the value.
+create or replace function engine.switch_port(p_properties jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_rule jsonb;
+begin
+  for v_place in 0 .. jsonb_array_length(p_properties -> 'rules') - 1 loop
+    v_rule := p_properties -> 'rules' -> v_place;
+    if coalesce(v_rule -> 'when', 'true') = 'true'
+      and (not v_rule ? 'equals' or v_rule -> 'equals' = coalesce(p_properties -> 'value', 'null'))
+    then
+      return coalesce(v_rule ->> 'port', v_place::text);
+    end if;
+  end loop;
+  return coalesce(p_properties ->> 'fallback', 'fallback');
+end
+$$;
+
+-- `when` holds one true or false per item by now.
+create or replace function engine.run_filter(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_properties -> 'items' = 'null' then
+    return '[]';
+  elsif jsonb_typeof(p_properties -> 'items') <> 'array' then
+    perform engine.node_failed('NOT_A_LIST', format(
+      'items is not a list: %s', left((p_properties -> 'items')::text, 100)
+    ));
+  end if;
+  return (
+    select coalesce(jsonb_agg(i.item order by i.place), '[]')
+    from jsonb_array_elements(p_properties -> 'items') with ordinality as i (item, place)
+    where case jsonb_typeof(p_properties -> 'when')
+      when 'array' then p_properties -> 'when' -> (i.place - 1)::int = 'true'
+      else p_properties -> 'when' = 'true'
+    end
+  );
+end
+$$;
+
+-- The engine takes the answer from the properties; here it is made sure that it is one.
+create or replace function engine.run_respond(p_properties jsonb, p_prev jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_properties ? 'status' and coalesce(p_properties ->> 'status', '') !~ '^[2-5]\d\d$' then
+    perform engine.node_failed('INVALID_RESPONSE', format(
+      'status is not a number from 200 to 599: %s', left((p_properties -> 'status')::text, 100)
+    ));
+  elsif p_properties ? 'headers' and (
+    jsonb_typeof(p_properties -> 'headers') <> 'object'
+    or jsonb_path_exists(p_properties, '$.headers.* ? (@.type() == "object" || @.type() == "array")')
+    or jsonb_path_exists(p_properties, '$.headers.* ? (@ like_regex "[\\x00-\\x08\\x0a-\\x1f\\x7f]")')
+    or exists (
+      select from jsonb_object_keys(p_properties -> 'headers') as k (key)
+      where k.key !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
+    )
+  ) then
+    perform engine.node_failed('INVALID_RESPONSE', 'headers are texts, without line breaks, by name');
+  end if;
+  return p_prev;
+end
+$$;
+
+create or replace function engine.run_stop_and_error(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'NODE_FAILED',
+    coalesce(nullif(left(p_properties ->> 'message', 10000), ''), 'The workflow was stopped.'),
+    null,
+    jsonb_build_object('code', coalesce(p_properties ->> 'code', 'STOPPED'))
+  );
+  return null;
+end
+$$;
+--! EndIncluded 30_workflows/pure_nodes.sql
+--! Included 30_workflows/merge.sql
+-- kind: code
+-- The merge node: `main` and `second` are its inputs, and each may have several live values.
+
+-- All values of an input as one list: lists are spread, anything else is an item.
+create or replace function engine.input_items(p_inputs jsonb, p_input text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(jsonb_path_query_array(p_inputs -> p_input, 'lax $[*][*]'), '[]')
+$$;
+
+create or replace function engine.merge_by_position(p_left jsonb, p_right jsonb, p_join text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(jsonb_agg(coalesce(p_left -> n, '{}') || coalesce(p_right -> n, '{}') order by n), '[]')
+  from generate_series(0, case p_join
+    when 'inner' then least(jsonb_array_length(p_left), jsonb_array_length(p_right))
+    when 'left' then jsonb_array_length(p_left)
+    else greatest(jsonb_array_length(p_left), jsonb_array_length(p_right))
+  end - 1) as n
+$$;
+
+-- Like a join in SQL: a key that occurs several times pairs with each. Items without the key match nothing.
+create or replace function engine.merge_by_fields(
+  p_left jsonb,
+  p_right jsonb,
+  p_left_key text,
+  p_right_key text,
+  p_join text
+)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    jsonb_agg(coalesce(l.item, '{}') || coalesce(r.item, '{}') order by l.place nulls last, r.place), '[]'
+  )
+  from jsonb_array_elements(p_left) with ordinality as l (item, place)
+  full join jsonb_array_elements(p_right) with ordinality as r (item, place)
+    on l.item -> p_left_key = r.item -> p_right_key
+  where case p_join
+    when 'outer' then true
+    when 'left' then l.place is not null
+    else l.place is not null and r.place is not null
+  end
+$$;
+
+create or replace function engine.run_merge(p_properties jsonb, p_inputs jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_mode constant text := coalesce(p_properties ->> 'mode', 'choose');
+  v_values constant jsonb := coalesce(p_inputs -> 'main', '[]') || coalesce(p_inputs -> 'second', '[]');
+  v_left jsonb;
+  v_right jsonb;
+begin
+  if v_mode = 'choose' then
+    return coalesce(v_values -> case p_properties ->> 'choose' when 'last' then -1 else 0 end, 'null');
+  end if;
+  v_left := engine.input_items(p_inputs, 'main');
+  v_right := engine.input_items(p_inputs, 'second');
+  if v_mode = 'append' then
+    return v_left || v_right;
+  elsif jsonb_path_exists(v_left || v_right, 'strict $[*] ? (@.type() != "object")') then
+    perform engine.node_failed('NOT_OBJECTS', format('merging by %s needs objects in the lists', v_mode));
+  elsif v_mode = 'position' then
+    return engine.merge_by_position(v_left, v_right, coalesce(p_properties ->> 'join', 'outer'));
+  end if;
+  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000 then
+    perform engine.node_failed('TOO_LARGE', 'the lists are too long to be merged by fields');
+  end if;
+  return engine.merge_by_fields(
+    v_left,
+    v_right,
+    p_properties ->> 'by',
+    coalesce(p_properties ->> 'bySecond', p_properties ->> 'by'),
+    coalesce(p_properties ->> 'join', 'inner')
+  );
+end
+$$;
+--! EndIncluded 30_workflows/merge.sql
+--! Included 30_workflows/register_node.sql
+-- kind: code
+-- Node types that a DBA adds: one SQL function each, owned by flowgres_sql and running as that role, so that it
+-- can do no more than flowgres_sql may. It takes (properties jsonb, prev jsonb, inputs jsonb) and returns jsonb,
+-- the output at port main, or has the out parameters (port text, output jsonb).
+
+-- Why a function cannot be a node; null when it can.
+create or replace function engine.registration_problem(p_function regprocedure, p_kind text)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when p_kind is distinct from 'pure' then 'A registered node is pure.'
+    when f.prokind <> 'f' or f.proretset or oidvectortypes(f.proargtypes) <> 'jsonb, jsonb, jsonb'
+      then 'The function takes (properties jsonb, prev jsonb, inputs jsonb).'
+    when f.prorettype <> 'jsonb'::regtype
+      and (f.prorettype <> 'record'::regtype or f.proargnames[4:] <> '{port,output}')
+      then 'The function returns jsonb, or has the out parameters (port text, output jsonb).'
+    when pg_get_userbyid(f.proowner) <> 'flowgres_sql' or not f.prosecdef
+      then 'The function belongs to flowgres_sql and is security definer.'
+    when not exists (select from unnest(f.proconfig) as c where starts_with(c, 'search_path='))
+      then 'The function sets search_path.'
+    when f.provolatile <> 'i' then 'The function of a pure node is immutable.'
+  end
+  from pg_catalog.pg_proc as f
+  where f.oid = p_function
+$$;
+
+create or replace function engine.register_node(
+  name text,
+  function regprocedure,
+  kind text default 'pure',
+  description text default '',
+  properties jsonb default '{"type": "object"}',
+  ports text[] default '{main}',
+  inputs text[] default '{main}',
+  version int default 1
+)
+  returns engine.node_types
+  language plpgsql
+  volatile
+  security definer -- definer because node types are not written by anybody else
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem text := engine.registration_problem(register_node.function, register_node.kind);
+  v_type engine.node_types;
+begin
+  if exists (select from engine.node_types as t where t.name = register_node.name and t.function is null) then
+    v_problem := format('%s is a built-in node type.', register_node.name);
+  elsif register_node.function is null then
+    v_problem := 'A function is needed.';
+  end if;
+  if v_problem is not null then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', v_problem, 'docs/nodes.md shows how a node is registered.',
+      jsonb_build_object('function', register_node.function)
+    );
+  end if;
+
+  insert into engine.node_types (name, version, kind, description, ports, inputs, properties, function)
+  values (
+    register_node.name, register_node.version, register_node.kind, register_node.description, register_node.ports,
+    register_node.inputs, register_node.properties, register_node.function
+  )
+  on conflict on constraint node_types_pkey do update
+  set
+    kind = excluded.kind,
+    description = excluded.description,
+    ports = excluded.ports,
+    inputs = excluded.inputs,
+    properties = excluded.properties,
+    function = excluded.function
+  returning * into v_type;
+  return v_type;
+end
+$$;
+comment on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) is
+  'Makes a function a node type; repeated for the same version, it replaces it. properties is a JSON schema. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
+grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
+  to flowgres_dba;
+
+-- p_function is what compile_plan took from the catalog, such as custom.double(jsonb,jsonb,jsonb).
+create or replace function engine.run_registered(
+  p_type text,
+  p_function text,
+  p_properties jsonb,
+  p_prev jsonb,
+  p_inputs jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  immutable
+as $$
+declare
+  v_outcome engine.outcome;
+  v_schema text;
+  v_name text;
+  v_returns oid;
+begin
+  select n.nspname, f.proname, f.prorettype
+  into v_schema, v_name, v_returns
+  from pg_catalog.pg_proc as f
+  join pg_catalog.pg_namespace as n on n.oid = f.pronamespace
+  where f.oid = to_regprocedure(p_function);
+  if v_name is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  elsif v_returns = 'jsonb'::regtype then
+    execute format('select ''main'', %I.%I($1, $2, $3)', v_schema, v_name)
+    into v_outcome
+    using p_properties, p_prev, p_inputs;
+  else
+    execute format('select o.port, o.output from %I.%I($1, $2, $3) as o', v_schema, v_name)
+    into v_outcome
+    using p_properties, p_prev, p_inputs;
+  end if;
+  return v_outcome;
+end
+$$;
+--! EndIncluded 30_workflows/register_node.sql
+--! Included 30_workflows/run_pure.sql
+-- kind: code
+-- Runs a pure node. Part of the engine's innermost loop: one simple expression, in which the common nodes are done in
+-- place, without a further call or a query. Building the outcome field by field would take half a microsecond more.
+
+create or replace function engine.run_pure(
+  p_type text,
+  p_function text,
+  p_properties jsonb,
+  p_prev jsonb,
+  p_inputs jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  immutable
+as $$
+begin
+  return case p_type
+    when 'set@1' then row('main', case
+      when p_properties ?| '{pick,omit,rename,types}' or jsonb_typeof(p_prev) is distinct from 'object'
+        then engine.run_set(p_properties, p_prev)
+      else p_prev || coalesce(p_properties -> 'assign', '{}')
+    end)::engine.outcome
+    when 'if@1' then
+      row(case when p_properties -> 'when' = 'true' then 'true' else 'false' end, p_prev)::engine.outcome
+    when 'noOp@1' then row('main', p_prev)::engine.outcome
+    when 'respondToWebhook@1' then row('main', engine.run_respond(p_properties, p_prev))::engine.outcome
+    when 'transform@1' then
+      row('main', coalesce(p_properties -> 'template', p_properties -> 'path'))::engine.outcome
+    when 'switch@1' then row(engine.switch_port(p_properties), p_prev)::engine.outcome
+    when 'filter@1' then row('main', engine.run_filter(p_properties))::engine.outcome
+    when 'merge@1' then row('main', engine.run_merge(p_properties, p_inputs))::engine.outcome
+    when 'stopAndError@1' then row(null, engine.run_stop_and_error(p_properties))::engine.outcome
+    else engine.run_registered(p_type, p_function, p_properties, p_prev, p_inputs)
+  end;
+end
+$$;
+comment on function engine.run_pure(text, text, jsonb, jsonb, jsonb) is
+  'The outcome of a pure node, by its resolved properties. inputs: {"<input>": [live values]}. An error raised is a failure of the node.';
+--! EndIncluded 30_workflows/run_pure.sql
+--! Included 30_workflows/graph.sql
+-- kind: code
+-- The graph of a definition as arrays of places: edge n goes from node sources[n] to node targets[n].
+
+-- In topological order, ties by place. Nodes in or behind a cycle are missing.
+create or replace function engine.sort_graph(p_count int, p_sources int[], p_targets int[])
+  returns int[]
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_waiting int[] := array_fill(0, array[p_count]); -- how many sources of a node are not in the order yet
+  v_order int[] := '{}';
+  v_target int;
+  v_next int;
+  v_edge int;
+begin
+  foreach v_target in array p_targets loop
+    v_waiting[v_target] := v_waiting[v_target] + 1;
+  end loop;
+  loop
+    v_next := array_position(v_waiting, 0);
+    exit when v_next is null;
+    v_order := v_order || v_next;
+    v_waiting[v_next] := -1;
+    foreach v_edge in array array_positions(p_sources, v_next) loop
+      v_waiting[p_targets[v_edge]] := v_waiting[p_targets[v_edge]] - 1;
+    end loop;
+  end loop;
+  return v_order;
+end
+$$;
+
+-- For each node one bit per node: those from which it is reached. p_order is what sort_graph gave.
+create or replace function engine.upstream_of(p_order int[], p_sources int[], p_targets int[], p_count int)
+  returns varbit[]
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_upstream varbit[] := array_fill(repeat('0', p_count)::varbit, array[p_count]);
+  v_node int;
+  v_edge int;
+begin
+  foreach v_node in array p_order loop
+    foreach v_edge in array array_positions(p_targets, v_node) loop
+      v_upstream[v_node] := set_bit(
+        (v_upstream[v_node] | v_upstream[p_sources[v_edge]])::bit varying, p_sources[v_edge] - 1, 1
+      );
+    end loop;
+  end loop;
+  return v_upstream;
+end
+$$;
+
+-- The ends of the connections as places in `nodes`; null where no node has that id.
+create or replace function engine.graph_edges(
+  p_definition jsonb,
+  out sources int[],
+  out targets int[]
+)
+  language sql
+  immutable
+  parallel safe
+as $$
+  with ids as (
+    select array(
+      select n.node ->> 'id'
+      from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+      order by n.place
+    ) as ids
+  )
+  select
+    coalesce(array_agg(array_position(i.ids, c.connection ->> 'source') order by c.place), '{}'),
+    coalesce(array_agg(array_position(i.ids, c.connection ->> 'target') order by c.place), '{}')
+  from ids as i
+  cross join jsonb_array_elements(coalesce(p_definition -> 'connections', '[]'))
+    with ordinality as c (connection, place)
+$$;
+--! EndIncluded 30_workflows/graph.sql
+--! Included 30_workflows/compile_expressions.sql
+-- kind: code
+-- Compiles the expressions of a node to what the engine evaluates.
+
+-- Filters with their literal arguments as they are passed on, so that nothing is left to do for them at run time.
+create or replace function engine.plain_filters(p_filters jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_agg(
+    jsonb_build_object(
+      'name', f.filter -> 'name', 'arguments', jsonb_path_query_array(f.filter -> 'arguments', '$[*].value')
+    ) order by f.place
+  )
+  from jsonb_array_elements(p_filters) with ordinality as f (filter, place)
+$$;
+
+-- One expression part; p_ids are the nodes in the order of the plan.
+create or replace function engine.compile_part(
+  p_literal text,
+  p_path text,
+  p_sources text[],
+  p_many boolean,
+  p_regex boolean,
+  p_filters jsonb,
+  p_argument_paths text[],
+  p_start_at int,
+  p_ids text[]
+)
+  returns engine.expression_part
+  language sql
+  immutable
+as $$
+  select row(
+    p_literal,
+    p_sources,
+    array(
+      select coalesce(array_position(p_ids, substr(s.source, 7)), 0)
+      from unnest(p_sources) with ordinality as s (source, place)
+      order by s.place
+    ),
+    p_path::jsonpath,
+    p_many,
+    case when p_argument_paths is null then engine.plain_filters(p_filters) else p_filters end,
+    p_argument_paths::jsonpath[],
+    case when p_regex then 65536 else 262144 end,
+    p_start_at
+  )::engine.expression_part
+$$;
+
+-- The expression of one place. What is plain becomes flat, because the engine does that without a call.
+create or replace function engine.compile_expression(
+  p_place text[],
+  p_kind text,
+  p_parts engine.expression_part[],
+  p_strict boolean
+)
+  returns engine.expression
+  language plpgsql
+  immutable
+as $$
+declare
+  v_part constant engine.expression_part := p_parts[1];
+  v_expression engine.expression;
+begin
+  v_expression.place := p_place;
+  v_expression.kind := p_kind;
+  if p_kind in ('value', 'predicate')
+    and not p_strict and not v_part.many and v_part.filters is null and cardinality(v_part.sources) = 1
+  then
+    v_expression.source := split_part(v_part.sources[1], '.', 1);
+    v_expression.source_node := v_part.source_nodes[1];
+    v_expression.path := v_part.path;
+    v_expression.max_input := v_part.max_input;
+    v_expression.position := v_part.position;
+  else
+    v_expression.parts := p_parts;
+  end if;
+  return v_expression;
+end
+$$;
+
+-- The properties with literal texts unescaped, their expressions, and what these read.
+create or replace function engine.compile_properties(
+  p_properties jsonb,
+  p_schema jsonb,
+  p_strict boolean,
+  p_ids text[],
+  out properties jsonb,
+  out expressions engine.expression[],
+  out variables text[],
+  out sources text[]
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text record;
+begin
+  properties := p_properties;
+  for v_text in
+    select
+      p.place, p.kind, string_agg(p.literal, '' order by p.part) as literal,
+      array_agg(
+        engine.compile_part(
+          p.literal, p.path, p.sources, p.many, p.regex, p.filters, p.argument_paths, p.start_at, p_ids
+        ) order by p.part
+      ) as parts,
+      string_agg(array_to_string(p.sources, ' '), ' ') as reads,
+      string_agg(array_to_string(p.variables, ' '), ' ') as variables
+    from engine.parse_properties(p_properties, p_schema) as p
+    group by p.place, p.kind
+    order by p.kind = 'each', p.place -- conditions for each item come after the items
+  loop
+    if v_text.kind = 'literal' then
+      properties := jsonb_set(properties, v_text.place, to_jsonb(v_text.literal));
+      continue;
+    end if;
+    expressions := expressions || engine.compile_expression(v_text.place, v_text.kind, v_text.parts, p_strict);
+    variables := variables || string_to_array(v_text.variables, ' ');
+    sources := sources || string_to_array(v_text.reads, ' ');
+  end loop;
+end
+$$;
+--! EndIncluded 30_workflows/compile_expressions.sql
+--! Included 30_workflows/compile.sql
+-- kind: code
+-- Compiles a valid definition to the plan that the engine runs.
+
+create or replace function engine.settings_of(p_definition jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_build_object(
+    'errorHandling', 'stop', 'maxRetries', 3, 'timeout', 30000, 'errorWorkflow', null, 'timezone', 'UTC',
+    'concurrency', null, 'priority', 0, 'deadlineMs', null
+  ) || coalesce(p_definition -> 'settings', '{}')
+$$;
+
+-- How often a node is tried, and what happens when that was not enough.
+create or replace function engine.compile_attempts(
+  p_node jsonb,
+  p_settings jsonb,
+  p_plan engine.plan_node,
+  p_fed boolean
+)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_plan engine.plan_node := p_plan;
+  v_retry constant jsonb := coalesce(p_node -> 'retry', '{}');
+begin
+  v_plan.max_attempts := 1;
+  if v_plan.kind = 'effect' then
+    v_plan.max_attempts := coalesce((v_retry ->> 'maxAttempts')::int, (p_settings ->> 'maxRetries')::int + 1);
+  end if;
+  v_plan.retry_initial_ms := coalesce((v_retry ->> 'initialMs')::int, 1000);
+  v_plan.retry_max_ms := case v_retry ->> 'backoff'
+    when 'fixed' then v_plan.retry_initial_ms
+    else coalesce((v_retry ->> 'maxMs')::int, 300000)
+  end;
+  v_plan.retry_jitter := coalesce((v_retry ->> 'jitter')::boolean, true);
+  v_plan.timeout_ms := coalesce((p_node ->> 'timeoutMs')::int, (p_settings ->> 'timeout')::int);
+  -- Inherited from the settings, errorOutput counts for the nodes that have a connection there.
+  v_plan.on_error := coalesce(
+    p_node ->> 'onError',
+    case when p_settings ->> 'errorHandling' <> 'errorOutput' or p_fed then p_settings ->> 'errorHandling' end,
+    'stop'
+  );
+  return v_plan;
+end
+$$;
+
+-- One node of the plan; p_ids are all of them in the order of the plan.
+create or replace function engine.compile_node(
+  p_definition jsonb,
+  p_node jsonb,
+  p_settings jsonb,
+  p_ids text[],
+  out node engine.plan_node,
+  out variables text[]
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_type constant engine.node_types := engine.node_type(p_node ->> 'type');
+  v_sources text[];
+  v_fed constant boolean := jsonb_path_exists(
+    p_definition, '$.connections[*] ? (@.source == $id && @.sourceOutput == "error")',
+    jsonb_build_object('id', p_node -> 'id')
+  );
+begin
+  node.id := p_node ->> 'id';
+  node.type := v_type.name || '@' || v_type.version;
+  node.kind := v_type.kind;
+  node.function := (
+    select format('%I.%I(jsonb,jsonb,jsonb)', f.pronamespace::regnamespace, f.proname)
+    from pg_catalog.pg_proc as f
+    where f.oid = v_type.function
+  );
+  node.inputs := v_type.inputs;
+  node.disabled := coalesce((p_node ->> 'disabled')::boolean, false);
+  node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
+  node.credentials := p_node -> 'credentials';
+  node.pin := p_node -> 'pin';
+  node := engine.compile_attempts(p_node, p_settings, node, v_fed);
+  node.ports := engine.node_ports(v_type, p_node -> 'properties', node.on_error);
+
+  node.properties := engine.default_properties(v_type.properties) || coalesce(p_node -> 'properties', '{}');
+  if v_type.kind <> 'trigger' then
+    select c.properties, c.expressions, c.variables, c.sources
+    into node.properties, node.expressions, variables, v_sources
+    from engine.compile_properties(node.properties, v_type.properties, node.is_strict, p_ids) as c;
+  end if;
+  node.uses_inputs := cardinality(v_type.inputs) > 1 or v_type.function is not null
+    or coalesce('inputs' = any (v_sources), false);
+  node.uses_run := coalesce('run' = any (v_sources), false);
+
+  select
+    array_agg(array_position(p_ids, c.connection ->> 'source') order by c.place),
+    array_agg(coalesce(c.connection ->> 'sourceOutput', 'main') order by c.place),
+    array_agg(coalesce(c.connection ->> 'targetInput', 'main') order by c.place)
+  into node.sources, node.source_ports, node.target_inputs
+  from jsonb_array_elements(p_definition -> 'connections') with ordinality as c (connection, place)
+  where c.connection ->> 'target' = node.id;
+  node.sources := coalesce(node.sources, '{}');
+  node.source_ports := coalesce(node.source_ports, '{}');
+  node.target_inputs := coalesce(node.target_inputs, '{}');
+
+  if v_type.kind in ('trigger', 'pure') then
+    node.success := jsonb_build_object(
+      'node', node.id, 'attempt', 1, 'port', node.ports[1], 'output', null, 'ms', 0
+    );
+  end if;
+end
+$$;
+
+create or replace function engine.compile_plan(
+  p_definition jsonb,
+  out nodes engine.plan_node[],
+  out vars text[],
+  out settings jsonb
+)
+  language plpgsql
+  stable
+as $$
+declare
+  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  v_definition constant jsonb := p_definition || '{}';
+  v_count constant int := jsonb_array_length(v_definition -> 'nodes');
+  v_edges record := engine.graph_edges(v_definition);
+  v_order constant int[] := engine.sort_graph(v_count, v_edges.sources, v_edges.targets);
+  v_ids constant text[] := array(
+    select v_definition -> 'nodes' -> (o.node - 1) ->> 'id'
+    from unnest(v_order) with ordinality as o (node, place)
+    order by o.place
+  );
+  v_compiled record;
+  v_variables text[];
+begin
+  settings := engine.settings_of(v_definition);
+  for v_place in 1 .. v_count loop
+    v_compiled := engine.compile_node(
+      v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids
+    );
+    nodes := nodes || v_compiled.node;
+    v_variables := v_variables || v_compiled.variables;
+  end loop;
+  vars := array(select distinct v from unnest(v_variables) as v where v <> '' order by v);
+end
+$$;
+comment on function engine.compile_plan(jsonb) is
+  'The plan of a definition that validate_workflow found nothing wrong with: nodes in topological order, the variables they read, all settings.';
+--! EndIncluded 30_workflows/compile.sql
+--! Included 30_workflows/definition_schema.sql
+-- kind: code
+-- The shape of a definition, as a JSON schema. What it cannot say is in the other validate files.
+
+create or replace function engine.node_schema()
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '{
+    "type": "object", "required": ["id", "type"], "additionalProperties": false,
+    "properties": {
+      "id": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"},
+      "type": {"type": "string", "maxLength": 80},
+      "name": {"type": "string", "maxLength": 200},
+      "notes": {"type": "string", "maxLength": 5000},
+      "position": {
+        "type": "object", "required": ["x", "y"], "additionalProperties": false,
+        "properties": {"x": {"type": "number"}, "y": {"type": "number"}}
+      },
+      "properties": {"type": "object"},
+      "credentials": {"type": "object", "additionalProperties": false},
+      "disabled": {"type": "boolean"},
+      "strict": {"type": "boolean"},
+      "onError": {"enum": ["stop", "continue", "errorOutput"]},
+      "timeoutMs": {"type": "integer", "minimum": 1, "maximum": 3600000},
+      "retry": {
+        "type": "object", "additionalProperties": false,
+        "properties": {
+          "maxAttempts": {"type": "integer", "minimum": 1, "maximum": 100},
+          "backoff": {"enum": ["exponential", "fixed"]},
+          "initialMs": {"type": "integer", "minimum": 0, "maximum": 3600000},
+          "maxMs": {"type": "integer", "minimum": 0, "maximum": 3600000},
+          "jitter": {"type": "boolean"}
+        }
+      },
+      "pin": {}
+    }
+  }'::jsonb
+$$;
+
+create or replace function engine.settings_schema()
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "errorHandling": {"enum": ["stop", "continue", "errorOutput"]},
+      "maxRetries": {"type": "integer", "minimum": 0, "maximum": 99},
+      "timeout": {"type": "integer", "minimum": 1, "maximum": 3600000},
+      "deadlineMs": {"type": ["integer", "null"], "minimum": 1, "maximum": 157680000000},
+      "errorWorkflow": {"type": "null"},
+      "timezone": {"type": "string", "maxLength": 64},
+      "concurrency": {"type": "null"},
+      "priority": {"type": "integer", "minimum": -1000, "maximum": 1000}
+    }
+  }'::jsonb
+$$;
+
+create or replace function engine.definition_schema()
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_build_object(
+    'type', 'object',
+    'required', '["nodes"]'::jsonb,
+    'additionalProperties', false,
+    'properties', jsonb_build_object(
+      'nodes', jsonb_build_object('type', 'array', 'maxItems', 500, 'items', engine.node_schema()),
+      'connections', '{
+        "type": "array", "maxItems": 2000,
+        "items": {
+          "type": "object", "required": ["source", "target"], "additionalProperties": false,
+          "properties": {
+            "source": {"type": "string", "maxLength": 64},
+            "target": {"type": "string", "maxLength": 64},
+            "sourceOutput": {"type": "string", "maxLength": 64},
+            "targetInput": {"type": "string", "maxLength": 64}
+          }
+        }
+      }'::jsonb,
+      'settings', engine.settings_schema()
+    )
+  )
+$$;
+
+-- The least that is needed to look further than the shape, so that one wrong setting does not hide a cycle.
+create or replace function engine.readable_schema()
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '{
+    "type": "object", "required": ["nodes"],
+    "properties": {
+      "nodes": {
+        "type": "array", "maxItems": 500,
+        "items": {
+          "type": "object", "required": ["id", "type"],
+          "properties": {"id": {"type": "string"}, "type": {"type": "string"}, "properties": {"type": "object"}}
+        }
+      },
+      "connections": {
+        "type": "array", "maxItems": 2000,
+        "items": {
+          "type": "object", "required": ["source", "target"],
+          "properties": {
+            "source": {"type": "string"}, "target": {"type": "string"},
+            "sourceOutput": {"type": "string"}, "targetInput": {"type": "string"}
+          }
+        }
+      },
+      "settings": {"type": "object"}
+    }
+  }'::jsonb
+$$;
+--! EndIncluded 30_workflows/definition_schema.sql
+--! Included 30_workflows/schedule_problem.sql
+-- kind: code
+-- The rules of schedules.
+create or replace function engine.schedule_problem(p_properties jsonb)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when p_properties ? 'cron' and p_properties ? 'every' then 'cron and every exclude each other'
+    when p_properties ? 'timezone' and not exists (
+      select from pg_timezone_names as z where z.name = p_properties ->> 'timezone'
+    ) then format('%L is not a time zone; Europe/Berlin and UTC are', p_properties ->> 'timezone')
+    when p_properties ? 'cron' then engine.strict_cron_problem(p_properties ->> 'cron')
+  end
+$$;
+--! EndIncluded 30_workflows/schedule_problem.sql
+--! Included 30_workflows/validate_nodes.sql
+-- kind: code
+-- What is wrong with single nodes. p_index is the 0-based place in `nodes`.
+
+-- What JavaScript would misread, wherever it is. Walking is slow, so it is first made sure that there is something
+-- to find.
+create or replace function engine.key_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_definition::text !~ '"(__proto__|constructor|prototype)": '
+    and not jsonb_path_exists(p_definition, '$.** ? (@ > 1e308 || @ < -1e308)', '{}', true)
+  then
+    return;
+  end if;
+  return query
+    with recursive walk as (
+      select '{}'::text[] as place, p_definition as value
+      union all
+      select w.place || c.key, c.value
+      from walk as w
+      cross join lateral (
+        select e.key, e.value
+        from jsonb_each(case when jsonb_typeof(w.value) = 'object' then w.value else '{}' end) as e
+        union all
+        select (e.place - 1)::text, e.value
+        from jsonb_array_elements(case when jsonb_typeof(w.value) = 'array' then w.value else '[]' end)
+          with ordinality as e (value, place)
+      ) as c
+    )
+    select p.*
+    from walk as w
+    cross join lateral (
+      values
+        ('RESERVED_KEY', 'this key has a meaning in JavaScript and cannot be used',
+          w.place[cardinality(w.place)] in ('__proto__', 'constructor', 'prototype')),
+        ('NUMBER_OUT_OF_RANGE', 'a number lies between -1e308 and 1e308',
+          jsonb_typeof(w.value) = 'number' and abs((w.value #>> '{}')::numeric) > 1e308)
+    ) as found (code, message, is_so)
+    cross join lateral engine.problem(w.place, found.code, found.message) as p
+    where found.is_so
+    limit 100;
+end
+$$;
+
+-- The second and later nodes of one id; Order and order are one id.
+create or replace function engine.id_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language sql
+  immutable
+as $$
+  select p.*
+  from (
+    select
+      n.node ->> 'id' as id, n.place,
+      row_number() over (partition by lower(n.node ->> 'id') order by n.place) as number
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+  ) as n
+  cross join lateral engine.problem(
+    array['nodes', (n.place - 1)::text, 'id'], 'DUPLICATE_ID', format('%s is the id of another node already', n.id)
+  ) as p
+  where n.number > 1
+$$;
+
+-- What an expression reads must be there: nodes upstream, inputs that the node has.
+create or replace function engine.reference_problem(
+  p_sources text[],
+  p_inputs text[],
+  p_type engine.node_types,
+  p_ids text[],
+  p_upstream varbit
+)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_name text;
+  v_node int;
+begin
+  foreach v_name in array coalesce(p_sources, '{}') loop
+    continue when not starts_with(v_name, 'nodes.');
+    v_node := array_position(p_ids, substr(v_name, 7));
+    if v_node is null then
+      return format('there is no node %s', substr(v_name, 7));
+    elsif get_bit(p_upstream, v_node - 1) = 0 then
+      return format('node %s does not run before this one', substr(v_name, 7));
+    end if;
+  end loop;
+  foreach v_name in array coalesce(p_inputs, '{}') loop
+    if v_name <> all (p_type.inputs) then
+      return format('the node has no input %s; it has %s', v_name, array_to_string(p_type.inputs, ', '));
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+create or replace function engine.expression_problems(
+  p_properties jsonb,
+  p_type engine.node_types,
+  p_place text[],
+  p_ids text[],
+  p_upstream varbit
+)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_part record;
+  v_problem text;
+begin
+  for v_part in select * from engine.parse_properties(p_properties, p_type.properties) loop
+    if v_part.problem is not null then
+      return next engine.problem(
+        p_place || v_part.place, 'INVALID_EXPRESSION', format('%s (at character %s)', v_part.problem, v_part.start_at)
+      );
+      continue;
+    end if;
+    v_problem := engine.reference_problem(v_part.sources, v_part.inputs, p_type, p_ids, p_upstream);
+    if v_problem is not null then
+      return next engine.problem(
+        p_place || v_part.place, 'UNKNOWN_REFERENCE', format('%s (at character %s)', v_problem, v_part.start_at)
+      );
+    end if;
+  end loop;
+end
+$$;
+
+-- The rules of the addresses of webhooks.
+create or replace function engine.path_problem(p_path text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when cardinality(s.segments) > 16 then 'a path has at most 16 segments'
+    when cardinality(s.segments) = 0 or exists (
+      select from unnest(s.segments) as t (segment)
+      where t.segment !~ '^(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+)$' or t.segment in ('.', '..')
+    ) then format(
+      'the path %s is not one that a webhook can have: '
+      'its segments are letters, digits, ".", "_", "~" and "-", or :names, such as /orders/:id',
+      p_path
+    )
+    when cardinality(s.segments) <> (
+      select count(*) filter (where not starts_with(t.segment, ':'))
+        + count(distinct t.segment) filter (where starts_with(t.segment, ':'))
+      from unnest(s.segments) as t (segment)
+    ) then 'a path has each :name once'
+  end
+  from (
+    select string_to_array(btrim(regexp_replace(p_path, '/+', '/', 'g'), '/'), '/') as segments
+  ) as s
+$$;
+
+-- What a schema cannot say about the properties of a built-in type.
+create or replace function engine.combination_problem(p_type text, p_properties jsonb)
+  returns text
+  language sql
+  stable
+as $$
+  select case p_type
+    when 'merge' then case
+      when p_properties ->> 'mode' = 'fields' and not p_properties ? 'by' then 'mode fields needs by, the key to match'
+    end
+    when 'switch' then case
+      when jsonb_path_exists(p_properties, '$.rules[*] ? (exists(@.equals))') and not p_properties ? 'value'
+        then 'rules with equals need value, which they are compared with'
+      when not jsonb_path_exists(p_properties, '$.rules[*] ? (exists(@.equals))') and p_properties ? 'value'
+        then 'value is compared with nothing: no rule has equals'
+    end
+    when 'transform' then case
+      when p_properties ? 'template' and p_properties ? 'path' then 'template and path exclude each other'
+    end
+    when 'wait' then case
+      when p_properties ? 'seconds' and p_properties ? 'until' then 'seconds and until exclude each other'
+    end
+    when 'scheduleTrigger' then engine.schedule_problem(p_properties)
+  end
+$$;
+
+create or replace function engine.node_problems(
+  p_definition jsonb,
+  p_index int,
+  p_ids text[],
+  p_upstream varbit
+)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant jsonb := p_definition -> 'nodes' -> p_index;
+  v_type constant engine.node_types := engine.node_type(v_node ->> 'type');
+  v_properties constant jsonb := coalesce(v_node -> 'properties', '{}');
+  v_place constant text[] := array['nodes', p_index::text];
+  v_problem text;
+begin
+  if v_type.name is null then
+    return next engine.problem(v_place || '{type}'::text[], 'UNKNOWN_TYPE', format(
+      'there is no node type %s; there are %s', v_node ->> 'type',
+      (select string_agg(distinct t.name, ', ') from engine.node_types as t)
+    ));
+    return;
+  end if;
+
+  return query select * from engine.schema_problems(
+    v_properties, v_type.properties, v_place || '{properties}'::text[], v_type.kind <> 'trigger', 'INVALID_PROPERTY'
+  );
+  if not found then
+    v_problem := engine.combination_problem(v_type.name, v_properties);
+    if v_problem is not null then
+      return next engine.problem(v_place || '{properties}'::text[], 'INVALID_PROPERTY', v_problem);
+    end if;
+    v_problem := engine.path_problem(v_properties ->> 'path');
+    if v_type.name = 'webhookTrigger' and v_problem is not null then
+      return next engine.problem(v_place || '{properties,path}'::text[], 'INVALID_PROPERTY', v_problem);
+    end if;
+  end if;
+  if v_type.kind <> 'trigger' then
+    return query select * from engine.expression_problems(
+      v_properties, v_type, v_place || '{properties}'::text[], p_ids, p_upstream
+    );
+  end if;
+
+  if v_node ->> 'onError' = 'errorOutput' and not jsonb_path_exists(
+    p_definition, '$.connections[*] ? (@.source == $id && @.sourceOutput == "error")',
+    jsonb_build_object('id', v_node -> 'id')
+  ) then
+    return next engine.problem(
+      v_place || '{onError}'::text[], 'ERROR_OUTPUT_UNCONNECTED', 'errorOutput needs a connection at the port error'
+    );
+  end if;
+end
+$$;
+--! EndIncluded 30_workflows/validate_nodes.sql
+--! Included 30_workflows/validate_graph.sql
+-- kind: code
+-- What is wrong with the graph of a definition whose shape is right.
+
+-- Connections that lead from or to nothing, or twice the same way.
+create or replace function engine.connection_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language sql
+  stable
+as $$
+  with plug as (
+    select distinct on (n.node ->> 'id')
+      n.node ->> 'id' as id,
+      t.kind,
+      t.inputs,
+      case when t.name is not null then engine.node_ports(
+        t,
+        coalesce(n.node -> 'properties', '{}'),
+        coalesce(n.node ->> 'onError', p_definition -> 'settings' ->> 'errorHandling')
+      ) end as ports
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+    cross join lateral engine.node_type(n.node ->> 'type') as t
+    order by n.node ->> 'id', n.place
+  ),
+  connection as (
+    select
+      array['connections', (c.place - 1)::text] as place,
+      c.connection ->> 'source' as source,
+      c.connection ->> 'target' as target,
+      coalesce(c.connection ->> 'sourceOutput', 'main') as output,
+      coalesce(c.connection ->> 'targetInput', 'main') as input,
+      row_number() over (
+        partition by c.connection ->> 'source', c.connection ->> 'target',
+          coalesce(c.connection ->> 'sourceOutput', 'main'), coalesce(c.connection ->> 'targetInput', 'main')
+        order by c.place
+      ) as number
+    from jsonb_array_elements(p_definition -> 'connections') with ordinality as c (connection, place)
+  )
+  select p.*
+  from connection as c
+  left join plug as s on s.id = c.source
+  left join plug as t on t.id = c.target
+  cross join lateral (
+    values
+      (s.id is null, 'source', 'UNKNOWN_NODE', format('there is no node %s', c.source)),
+      (t.id is null, 'target', 'UNKNOWN_NODE', format('there is no node %s', c.target)),
+      (c.output <> all (s.ports), 'sourceOutput', 'UNKNOWN_PORT',
+        format('%s has no port %s; it has %s', c.source, c.output, array_to_string(s.ports, ', '))),
+      (t.kind = 'trigger', 'target', 'UNKNOWN_INPUT', format('%s is a trigger, nothing leads to it', c.target)),
+      (t.kind <> 'trigger' and c.input <> all (t.inputs), 'targetInput', 'UNKNOWN_INPUT',
+        format('%s has no input %s; it has %s', c.target, c.input, array_to_string(t.inputs, ', '))),
+      (c.number > 1, null, 'DUPLICATE_CONNECTION', 'the same connection is there already')
+  ) as found (is_so, key, code, message)
+  cross join lateral engine.problem(
+    c.place || case when found.key is not null then array[found.key] else '{}' end, found.code, found.message
+  ) as p
+  where found.is_so
+$$;
+
+-- No trigger, or two that nothing tells apart.
+create or replace function engine.trigger_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language sql
+  stable
+as $$
+  with found as (
+    select (n.place - 1)::text as place, t.name, n.node -> 'properties' as properties, n.place as number
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+    cross join lateral engine.node_type(n.node ->> 'type') as t
+    where t.kind = 'trigger'
+  ),
+  address as (
+    select f.place, f.number, f.name, null as path, m.method
+    from found as f
+    cross join (values ('*')) as m (method)
+    where f.name <> 'webhookTrigger'
+    union
+    select
+      f.place, f.number, f.name,
+      -- :names are equal whatever they are
+      regexp_replace('/' || btrim(regexp_replace(f.properties ->> 'path', '/+', '/', 'g'), '/'), '/:[^/]*', '/:', 'g'),
+      m.method #>> '{}'
+    from found as f
+    cross join lateral jsonb_path_query(coalesce(f.properties -> 'method', '"POST"'), 'lax $[*]') as m (method)
+    where f.name = 'webhookTrigger' and f.properties ? 'path'
+  )
+  select p.*
+  from (select min(f.number) as first_trigger from found as f) as f
+  cross join lateral engine.problem(
+    '{nodes}', 'NO_TRIGGER', 'a trigger is missing, such as manualTrigger or webhookTrigger'
+  ) as p
+  where f.first_trigger is null
+  union all
+  select p.*
+  from (
+    select distinct on (a.place) a.*
+    from (
+      select a.*, row_number() over (partition by a.name, a.path, a.method order by a.number) as rank from address as a
+    ) as a
+    where a.rank > 1
+    order by a.place
+  ) as a
+  cross join lateral engine.problem(
+    array['nodes', a.place], 'DUPLICATE_TRIGGER',
+    case when a.path is null then format('there is another %s already', a.name)
+      else format('another webhookTrigger has %s %s already', a.method, a.path) end
+  ) as p
+$$;
+
+-- Cycles, and nodes that no trigger leads to. The edges are those between known nodes; p_order is what sort_graph
+-- gave.
+create or replace function engine.order_problems(
+  p_definition jsonb,
+  p_ids text[],
+  p_sources int[],
+  p_targets int[],
+  p_order int[],
+  p_upstream varbit[]
+)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_count constant int := cardinality(p_ids);
+  v_back constant int[] := engine.sort_graph(v_count, p_targets, p_sources);
+  v_cycle constant int[] := array(
+    select n from generate_series(1, v_count) as n where n <> all (p_order) and n <> all (v_back)
+  );
+  v_triggers varbit := repeat('0', v_count)::varbit;
+  v_type engine.node_types;
+begin
+  if cardinality(v_cycle) > 0 then
+    return next engine.problem('{connections}', 'CYCLE', format(
+      'the nodes %s form a cycle, but a node runs once; repeat and forEach are loops',
+      (select string_agg(p_ids[n], ', ' order by n) from unnest(v_cycle[1 : 20]) as n)
+    ));
+    return; -- what is behind a cycle cannot be judged
+  end if;
+
+  for v_node in 1 .. v_count loop
+    v_type := engine.node_type(p_definition -> 'nodes' -> (v_node - 1) ->> 'type');
+    if v_type.kind = 'trigger' then
+      v_triggers := set_bit(v_triggers, v_node - 1, 1);
+    end if;
+  end loop;
+  for v_node in 1 .. v_count loop
+    if get_bit(v_triggers, v_node - 1) = 0 and (v_triggers & p_upstream[v_node]) = repeat('0', v_count)::varbit then
+      return next engine.problem(
+        array['nodes', (v_node - 1)::text], 'UNREACHABLE', format('no trigger leads to %s', p_ids[v_node])
+      );
+    end if;
+  end loop;
+end
+$$;
+--! EndIncluded 30_workflows/validate_graph.sql
+--! Included 30_workflows/validate.sql
+-- kind: code
+-- Validation: every problem of a definition, each with its place. What it finds nothing wrong with can be published.
+
+-- Limits that must hold before anything else looks at the definition.
+create or replace function engine.size_problem(p_definition jsonb)
+  returns public.workflow_problem
+  language sql
+  immutable
+as $$
+  select case
+    when octet_length(p_definition::text) > 1048576
+      then engine.problem('{}', 'TOO_LARGE', 'a definition has at most 1 MiB')
+    when (octet_length(p_definition::text) - octet_length(replace(p_definition::text, '{{', ''))) / 2 > 5000
+      then engine.problem('{}', 'TOO_LARGE', 'a definition has at most 5,000 expressions')
+    when jsonb_path_exists(p_definition, 'strict $.**{65}')
+      then engine.problem('{}', 'TOO_DEEP', 'a definition is at most 64 levels deep')
+  end
+$$;
+
+-- What goes beyond the shape, of a definition that can be read.
+create or replace function engine.content_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_ids constant text[] := array(
+    select n.node ->> 'id'
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+    order by n.place
+  );
+  v_edges record := engine.graph_edges(p_definition);
+  v_count constant int := cardinality(v_ids);
+  v_sources int[];
+  v_targets int[];
+  v_order int[];
+  v_upstream varbit[];
+begin
+  select coalesce(array_agg(e.source), '{}'), coalesce(array_agg(e.target), '{}')
+  into v_sources, v_targets
+  from unnest(v_edges.sources, v_edges.targets) as e (source, target)
+  where e.source is not null and e.target is not null;
+  v_order := engine.sort_graph(v_count, v_sources, v_targets);
+  v_upstream := engine.upstream_of(v_order, v_sources, v_targets, v_count);
+  for v_node in 1 .. v_count loop
+    if v_node <> all (v_order) then
+      v_upstream[v_node] := repeat('1', v_count)::varbit; -- behind a cycle, nobody knows
+    end if;
+  end loop;
+
+  return query select * from engine.id_problems(p_definition);
+  for v_node in 1 .. v_count loop
+    return query select * from engine.node_problems(p_definition, v_node - 1, v_ids, v_upstream[v_node]);
+  end loop;
+  return query select * from engine.connection_problems(p_definition);
+  return query select * from engine.trigger_problems(p_definition);
+  return query select * from engine.order_problems(p_definition, v_ids, v_sources, v_targets, v_order, v_upstream);
+  if jsonb_typeof(p_definition -> 'settings' -> 'timezone') = 'string'
+    and not engine.is_time_zone(p_definition -> 'settings' ->> 'timezone')
+  then
+    return next engine.problem(
+      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
+    );
+  end if;
+end
+$$;
+
+create or replace function public.validate_workflow(definition jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+  security definer -- definer because node types are read, which nobody sees
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  v_definition constant jsonb := jsonb_build_array(definition) -> 0;
+  v_size constant public.workflow_problem := engine.size_problem(v_definition);
+begin
+  if v_size.code is not null then
+    return next v_size;
+    return;
+  end if;
+  return query select * from engine.schema_problems(v_definition, engine.definition_schema());
+  return query select * from engine.key_problems(v_definition);
+  if not exists (select from engine.schema_problems(v_definition, engine.readable_schema())) then
+    return query select * from engine.content_problems(v_definition);
+  end if;
+end
+$$;
+comment on function public.validate_workflow(jsonb) is
+  'Every problem that keeps a definition from being published, each with the JSON pointer to its place; no row when there is none. The codes are in docs/nodes.md. Example: select pointer, message from validate_workflow(''{"nodes": []}'');';
+
+grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;
+--! EndIncluded 30_workflows/validate.sql
+--! Included 30_workflows/policies.sql
+-- kind: code
+-- Who sees what: members of an organization see its workflows. Writing is for functions.
+
+alter table public.workflows enable row level security;
+drop policy if exists workflows_user_select on public.workflows;
+create policy workflows_user_select on public.workflows
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+grant select on public.workflows to flowgres_user;
+
+alter table public.workflow_versions enable row level security;
+drop policy if exists workflow_versions_user_select on public.workflow_versions;
+create policy workflow_versions_user_select on public.workflow_versions
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+grant select on public.workflow_versions to flowgres_user;
+--! EndIncluded 30_workflows/policies.sql
+--! EndIncluded 30_workflows/index.sql
+--! Included 40_runs/index.sql
+-- Runs, their events and logs: the tables, how they are cut by time, and the event functions that people call.
+
+--! Included 40_runs/tables.sql
+-- kind: state
+-- Runs and their log. The log (workflow_events) is the truth; workflow_runs holds the one projection of it, written
+-- when a run changes state, and engine.open_steps the working set of steps that are not finished.
+
+create table public.workflow_runs (
+  id uuid not null,
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  mode text not null,
+  status text not null,
+  parent_run_id uuid,
+  parent_node text,
+  parent_index int,
+  retry_of uuid,
+  started_by uuid,
+  priority smallint not null default 0,
+  deadline_at timestamptz,
+  started_at timestamptz not null,
+  finished_at timestamptz,
+  error jsonb,
+  metadata jsonb,
+  constraint workflow_runs_pkey primary key (id),
+  constraint workflow_runs_organization_id_id_key unique (organization_id, id),
+  constraint workflow_runs_version_fkey
+    foreign key (organization_id, workflow_id, version)
+    references public.workflow_versions (organization_id, workflow_id, version)
+    on delete restrict,
+  constraint workflow_runs_mode_check
+    check (mode in ('manual', 'webhook', 'api', 'schedule', 'retry', 'fork', 'error', 'child')),
+  constraint workflow_runs_status_check
+    check (status in ('waiting', 'running', 'paused', 'success', 'error', 'canceled')),
+  constraint workflow_runs_finished_at_matches_status_check
+    check ((finished_at is not null) = (status in ('success', 'error', 'canceled'))),
+  constraint workflow_runs_error_matches_status_check
+    check (error is null or status = 'error'),
+  constraint workflow_runs_metadata_check
+    check (jsonb_typeof(metadata) = 'object')
+) partition by range (id);
+
+create index workflow_runs_workflow_idx on public.workflow_runs (organization_id, workflow_id, id);
+create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
+  where status in ('waiting', 'running', 'paused');
+
+comment on table public.workflow_runs is
+  'One row per run of a workflow. Partitioned by month of the time in its UUIDv7 id; everything else about a run is in its events.';
+comment on column public.workflow_runs.id is 'UUIDv7; its time is the time of the run''s first event.';
+comment on column public.workflow_runs.organization_id is 'The organization that the run belongs to.';
+comment on column public.workflow_runs.workflow_id is 'The workflow that ran.';
+comment on column public.workflow_runs.version is 'The published version that the run stays on.';
+comment on column public.workflow_runs.mode is 'What started it: manual, webhook, api, schedule, retry, fork, error or child.';
+comment on column public.workflow_runs.status is 'running, waiting, paused; or final: success, error, canceled.';
+comment on column public.workflow_runs.parent_run_id is 'The run whose step started this one, if any.';
+comment on column public.workflow_runs.parent_node is 'The node of the parent run that started this one.';
+comment on column public.workflow_runs.parent_index is 'The position of this run''s item in the parent''s forEach or repeat.';
+comment on column public.workflow_runs.retry_of is 'The run that this one retries.';
+comment on column public.workflow_runs.started_by is 'The user who started it; null for webhooks and schedules.';
+comment on column public.workflow_runs.priority is 'Lower runs earlier, as in graphile-worker; 0 by default.';
+comment on column public.workflow_runs.deadline_at is 'When an unfinished run ends with the error DEADLINE.';
+comment on column public.workflow_runs.started_at is 'When the run was created.';
+comment on column public.workflow_runs.finished_at is 'When it reached its final status.';
+comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
+comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
+
+create table public.workflow_events (
+  id bigserial not null,
+  organization_id uuid not null,
+  run_id uuid not null,
+  seq int not null,
+  ts timestamptz not null default now(),
+  type text not null,
+  payload jsonb not null,
+  created_at timestamptz not null default now(),
+  constraint workflow_events_pkey primary key (id, ts),
+  constraint workflow_events_run_fkey
+    foreign key (organization_id, run_id)
+    references public.workflow_runs (organization_id, id)
+    on delete cascade,
+  constraint workflow_events_seq_check check (seq > 0),
+  constraint workflow_events_payload_check check (jsonb_typeof(payload) = 'object')
+) partition by range (ts);
+
+create index workflow_events_run_id_idx on public.workflow_events (run_id);
+create index workflow_events_run_ts_idx on public.workflow_events (run_id, ts);
+create index workflow_events_type_idx on public.workflow_events (type);
+
+comment on table public.workflow_events is
+  'The append-only log of every run, partitioned by month of ts. A run''s state is the fold of its events in the order of seq.';
+comment on column public.workflow_events.id is 'Increases with seq within a run; across runs it is not the order of commit.';
+comment on column public.workflow_events.organization_id is 'The organization that the run belongs to.';
+comment on column public.workflow_events.run_id is 'The run.';
+comment on column public.workflow_events.seq is '1, 2, 3 … within the run, without a gap: the cursor of a run''s live events.';
+comment on column public.workflow_events.ts is 'When it happened; strictly increasing within a run.';
+comment on column public.workflow_events.type is 'For example run.created, step.succeeded, run.failed: see docs/concepts.md.';
+comment on column public.workflow_events.payload is 'The facts of the event, an object; its keys depend on the type.';
+comment on column public.workflow_events.created_at is 'When the row was written: the start of its transaction.';
+
+create table public.workflow_run_logs (
+  id bigserial not null,
+  organization_id uuid not null,
+  run_id uuid not null,
+  node text,
+  level text not null default 'info',
+  message text not null,
+  context jsonb,
+  ts timestamptz not null default now(),
+  constraint workflow_run_logs_pkey primary key (id, ts),
+  constraint workflow_run_logs_level_check check (level in ('debug', 'info', 'warning', 'error')),
+  constraint workflow_run_logs_message_check check (length(message) <= 65536)
+) partition by range (ts);
+
+create index workflow_run_logs_run_idx on public.workflow_run_logs (organization_id, run_id, ts);
+
+comment on table public.workflow_run_logs is 'What log nodes and workers wrote about a run. Partitioned by week, kept 30 days.';
+comment on column public.workflow_run_logs.id is 'Increasing number.';
+comment on column public.workflow_run_logs.organization_id is 'The organization that the run belongs to.';
+comment on column public.workflow_run_logs.run_id is 'The run; not a foreign key, logs leave earlier than runs.';
+comment on column public.workflow_run_logs.node is 'The node that wrote it.';
+comment on column public.workflow_run_logs.level is 'debug, info, warning or error.';
+comment on column public.workflow_run_logs.message is 'The text, at most 64 kB.';
+comment on column public.workflow_run_logs.context is 'Structured facts beside the text.';
+comment on column public.workflow_run_logs.ts is 'When it was written.';
+
+create table engine.open_steps (
+  organization_id uuid not null,
+  run_id uuid not null,
+  node text not null,
+  state text not null,
+  attempt int not null default 0,
+  failures int not null default 0,
+  deaths int not null default 0,
+  worker_id uuid,
+  lease_until timestamptz,
+  run_at timestamptz,
+  token_hash bytea,
+  done int,
+  failed int,
+  next_index int,
+  constraint open_steps_pkey primary key (run_id, node),
+  constraint open_steps_run_fkey
+    foreign key (organization_id, run_id)
+    references public.workflow_runs (organization_id, id)
+    on delete cascade,
+  constraint open_steps_state_check check (state in ('queued', 'running', 'waiting')),
+  constraint open_steps_lease_matches_state_check
+    check ((state = 'running') = (lease_until is not null and worker_id is not null))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+alter table engine.open_steps enable row level security;
+
+create index open_steps_lease_idx on engine.open_steps (lease_until) where state = 'running';
+create index open_steps_run_at_idx on engine.open_steps (run_at) where state in ('queued', 'waiting');
+
+comment on table engine.open_steps is
+  'The working set: one row per step that is queued, running or waiting; deleted when the step ends. attempt is the fencing token.';
+
+create table engine.start_keys (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  key text not null,
+  run_id uuid not null,
+  request_hash bytea not null,
+  expires_at timestamptz not null,
+  constraint start_keys_pkey primary key (organization_id, workflow_id, key),
+  constraint start_keys_key_check check (length(key) between 1 and 256)
+);
+alter table engine.start_keys enable row level security;
+create index start_keys_expires_at_idx on engine.start_keys (expires_at);
+
+comment on table engine.start_keys is
+  'Idempotency keys of starts: the same key and input returns the same run, other input is a conflict. Kept for 7 days.';
+--! EndIncluded 40_runs/tables.sql
+--! Included 40_runs/unfinished.sql
+-- kind: code
+-- What keeps a month of runs and events from leaving: the log of an unfinished run is still needed to finish it.
+
+create or replace function engine.unfinished_runs(p_from timestamptz, p_to timestamptz)
+  returns text
+  language sql
+  stable
+as $$
+  select format('%s unfinished runs have events in it: %s%s', max(held.total),
+    string_agg(held.id::text, ', ' order by held.id), case when max(held.total) > 10 then ', …' end)
+  from (
+    select r.id, count(*) over () as total
+    from public.workflow_runs as r
+    where r.status in ('waiting', 'running', 'paused')
+      and r.id < engine.uuid_floor(p_to)
+      and (
+        r.id >= engine.uuid_floor(p_from)
+        or exists (
+          select from public.workflow_events as e where e.run_id = r.id and e.ts >= p_from and e.ts < p_to
+        )
+      )
+    order by r.id
+    limit 10
+  ) as held
+  having count(*) > 0
+$$;
+comment on function engine.unfinished_runs(timestamptz, timestamptz) is
+  'The guard of runs and events: which unfinished runs began or have events in the time (end excluded); null when none.';
+--! EndIncluded 40_runs/unfinished.sql
+--! Included 40_runs/partitioning.sql
+-- kind: state
+-- How the tables of runs are cut. Runs and their events live and leave together, after a year; logs after 30 days.
+
+select from partitions.manage(
+  'public.workflow_runs', 'month', premake => 3, behind => 2,
+  retention => '12 months',
+  guard => 'engine.unfinished_runs',
+  storage => '{"autovacuum_vacuum_scale_factor": 0.05, "autovacuum_analyze_scale_factor": 0.05}'
+);
+
+-- The log only grows: what keeps its index-only scans and freezing cheap is vacuum after inserts.
+select from partitions.manage(
+  'public.workflow_events', 'month', premake => 3, behind => 2,
+  retention => '12 months', retire_with => 'public.workflow_runs', retire_key => 'run_id',
+  guard => 'engine.unfinished_runs',
+  storage => '{"autovacuum_vacuum_insert_scale_factor": 0.05, "autovacuum_analyze_scale_factor": 0.05}'
+);
+
+select from partitions.manage(
+  'public.workflow_run_logs', 'week', premake => 4, behind => 1,
+  retention => '30 days', retire_with => 'public.workflow_runs', retire_key => 'run_id',
+  storage => '{"autovacuum_vacuum_insert_scale_factor": 0.05, "autovacuum_analyze_scale_factor": 0.05}'
+);
+
+do $$
+declare
+  v_failure text;
+begin
+  select format('%s: %s', m.partition, m.detail) into v_failure from partitions.maintain() as m where not m.done;
+  if found then
+    perform private.raise_error('CONFLICT', format('Not all partitions could be made: %s', v_failure));
+  end if;
+end
+$$;
+--! EndIncluded 40_runs/partitioning.sql
+--! Included 40_runs/event_partitions.sql
+-- kind: code
+-- The partitions of the log, under the names of docs/event-partitioning.md; schema partitions does the work.
+
+create or replace function public.create_workflow_events_partition(at timestamptz)
+  returns text
+  language sql
+  volatile
+as $$
+  select partitions.create('public.workflow_events', at)
+$$;
+comment on function public.create_workflow_events_partition(timestamptz) is
+  'Makes the partition of workflow_events for the UTC month of a moment and returns its name, also when it existed. Errors: INVALID_ARGUMENT (null, infinity, year 9999), CONFLICT (another table has the name, or locks were not to be had). Example: select create_workflow_events_partition(now() + interval ''1 month'')';
+
+create or replace function public.create_workflow_events_partition(month timestamp)
+  returns text
+  language sql
+  volatile
+as $$
+  select partitions.create('public.workflow_events', month at time zone 'UTC')
+$$;
+comment on function public.create_workflow_events_partition(timestamp) is
+  'The same for a time without a zone, which is taken as UTC. Example: select create_workflow_events_partition(current_date + interval ''1 month'')';
+
+create or replace function public.create_workflow_events_partition(month date)
+  returns text
+  language sql
+  volatile
+as $$
+  select partitions.create('public.workflow_events', month::timestamp at time zone 'UTC')
+$$;
+comment on function public.create_workflow_events_partition(date) is
+  'The same for a day of the UTC calendar. Example: select create_workflow_events_partition(''2025-06-01''::date)';
+
+-- Runs and logs are kept ahead as well, because no event can be written without its run.
+create or replace function public.maintain_workflow_events_partitions()
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_action partitions.action;
+  v_created int := 0;
+begin
+  for v_action in
+    select m.*
+    from unnest('{public.workflow_runs, public.workflow_events, public.workflow_run_logs}'::regclass[]) as parent
+    cross join lateral partitions.maintain(parent) as m
+  loop
+    if not v_action.done and v_action.action <> 'skip' then
+      raise warning 'Partition %: %', coalesce(v_action.partition, v_action.parent::text), v_action.detail;
+    elsif v_action.action = 'create' and v_action.parent = 'public.workflow_events'::regclass then
+      v_created := v_created + 1;
+    end if;
+  end loop;
+  return v_created;
+end
+$$;
+comment on function public.maintain_workflow_events_partitions() is
+  'Makes the missing partitions of workflow_events from two months back to three ahead, and those of runs and logs; returns how many of workflow_events it made. What fails is a warning and tried again next time. Example: select maintain_workflow_events_partitions()';
+
+create or replace function public.drop_old_workflow_events_partitions(retention_months int default 12)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_action partitions.action;
+  v_dropped int := 0;
+begin
+  for v_action in
+    select r.*
+    from coalesce(make_interval(months => retention_months), interval '0') as age
+    cross join lateral partitions.retire('public.workflow_events', age) as r
+  loop
+    if v_action.done then
+      v_dropped := v_dropped + 1;
+    else
+      raise warning 'Partition % stays: %', coalesce(v_action.partition, v_action.parent::text), v_action.detail;
+    end if;
+  end loop;
+  return v_dropped;
+end
+$$;
+comment on function public.drop_old_workflow_events_partitions(int) is
+  'Drops the partitions of workflow_events whose last moment is more than so many months ago and returns how many; their runs stay, without events. A partition with events of an unfinished run stays, with a warning, and so does the last one. Error: INVALID_ARGUMENT (null, zero, negative). Example: select drop_old_workflow_events_partitions(6)';
+
+create or replace function public.get_workflow_events_partition_stats()
+  returns table (
+    partition_name text,
+    start_date date,
+    end_date date,
+    row_count bigint,
+    size_bytes bigint,
+    size_pretty text
+  )
+  language sql
+  volatile
+as $$
+  select s.partition, (s.lower at time zone 'UTC')::date, (s.upper at time zone 'UTC')::date,
+    s.row_count, s.size_bytes, s.size_pretty
+  from partitions.statistics('public.workflow_events', exact => true) as s
+$$;
+comment on function public.get_workflow_events_partition_stats() is
+  'The partitions of workflow_events: UTC days from start_date to end_date (excluded), rows counted one by one, size in bytes with indexes. Example: select * from get_workflow_events_partition_stats()';
+
+create or replace view public.workflow_events_partition_info with (security_invoker = true) as
+select
+  c.relname::text as partition_name,
+  pg_size_pretty(pg_total_relation_size(c.oid)) as size,
+  case when c.reltuples >= 0 then c.reltuples::bigint else pg_stat_get_live_tuples(c.oid) end as row_count_estimate
+from pg_inherits as i
+join pg_class as c on c.oid = i.inhrelid
+where i.inhparent = 'public.workflow_events'::regclass
+order by c.relname;
+comment on view public.workflow_events_partition_info is
+  'The partitions of workflow_events, their size with indexes and about how many rows they have. Example: select * from workflow_events_partition_info';
+comment on column public.workflow_events_partition_info.partition_name is 'For example workflow_events_y2026m11.';
+comment on column public.workflow_events_partition_info.size is 'With indexes, such as 24 MB.';
+comment on column public.workflow_events_partition_info.row_count_estimate is 'Rows by the server''s statistics.';
+
+grant execute on function
+  public.create_workflow_events_partition(timestamptz),
+  public.create_workflow_events_partition(timestamp),
+  public.create_workflow_events_partition(date),
+  public.maintain_workflow_events_partitions(),
+  public.drop_old_workflow_events_partitions(int),
+  public.get_workflow_events_partition_stats()
+  to flowgres_dba;
+grant select on public.workflow_events_partition_info to flowgres_dba, flowgres_monitor;
+--! EndIncluded 40_runs/event_partitions.sql
+--! Included 40_runs/run_events.sql
+-- kind: code
+-- The log of one run, read from the few partitions that can hold it.
+
+-- Nothing of a run happened before the time in its id or after its end; a day of margin forgives a clock. The bounds
+-- are variables and the plan is made for their values, so it locks one or two partitions of 120, not all. Most runs end
+-- within a day: then their last event says so, and the run is not looked up.
+create or replace function public.get_workflow_run_events(
+  run_id uuid,
+  start_time timestamptz default null,
+  end_time timestamptz default null
+)
+  returns setof public.workflow_events
+  language plpgsql
+  stable
+  rows 20
+  set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+declare
+  v_run constant uuid := get_workflow_run_events.run_id;
+  v_start constant timestamptz := engine.uuid_time(v_run);
+  -- A day given as the end is meant as a whole; any other moment is included.
+  v_end constant timestamptz := end_time + case
+    when end_time = date_trunc('day', end_time, 'UTC') then interval '1 day'
+    else interval '1 microsecond'
+  end;
+  v_from timestamptz := greatest(v_start - interval '1 day', start_time);
+  v_to timestamptz := least(v_start + interval '1 day', v_end);
+  v_event public.workflow_events;
+begin
+  for v_event in
+    select e.*
+    from public.workflow_events as e
+    where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+    order by e.ts
+  loop
+    return next v_event;
+  end loop;
+  if v_event.type in ('run.succeeded', 'run.failed', 'run.canceled') or v_end <= v_to then
+    return;
+  end if;
+
+  v_from := greatest(v_start + interval '1 day', start_time);
+  select coalesce(r.finished_at + interval '1 day', 'infinity')
+  into v_to
+  from public.workflow_runs as r
+  where r.id = v_run;
+  v_to := least(v_to, v_end);
+  if v_to > v_from then
+    return query
+      select e.*
+      from public.workflow_events as e
+      where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+      order by e.ts;
+  end if;
+end
+$$;
+comment on function public.get_workflow_run_events(uuid, timestamptz, timestamptz) is
+  'The events of a run in their order, optionally from start_time to end_time, both included; an end at midnight UTC stands for that whole day. Reads only the partitions between the run''s start and end. Empty for an unknown run or another organization''s. Example: select seq, ts, type from get_workflow_run_events(''0190…'', ''2026-01-01'', ''2026-01-31'')';
+
+grant execute on function public.get_workflow_run_events(uuid, timestamptz, timestamptz) to flowgres_user, flowgres_dba;
+--! EndIncluded 40_runs/run_events.sql
+--! Included 40_runs/policies.sql
+-- kind: code
+-- Who sees which run. Partitions have row-level security without a policy: they are reached through these tables only.
+
+alter table public.workflow_runs enable row level security;
+drop policy if exists workflow_runs_flowgres_user_select on public.workflow_runs;
+create policy workflow_runs_flowgres_user_select on public.workflow_runs
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+alter table public.workflow_events enable row level security;
+drop policy if exists workflow_events_flowgres_user_select on public.workflow_events;
+create policy workflow_events_flowgres_user_select on public.workflow_events
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+alter table public.workflow_run_logs enable row level security;
+drop policy if exists workflow_run_logs_flowgres_user_select on public.workflow_run_logs;
+create policy workflow_run_logs_flowgres_user_select on public.workflow_run_logs
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.workflow_runs, public.workflow_events, public.workflow_run_logs to flowgres_user;
+
+-- Reading a run's events takes the time out of its id.
+grant usage on schema engine to flowgres_user;
+--! EndIncluded 40_runs/policies.sql
+--! EndIncluded 40_runs/index.sql
+--! Included 50_engine/index.sql
+-- The engine: starts runs, moves them on, and finds those that nothing would move.
+
+--! Included 50_engine/tables.sql
+-- kind: state
+-- Who works and who listens, and the types in which the engine's functions hand runs to each other.
+
+create table engine.workers (
+  id uuid not null,
+  pool_id text,
+  started_at timestamptz not null,
+  seen_at timestamptz not null,
+  constraint workers_pkey primary key (id)
+);
+alter table engine.workers enable row level security;
+comment on table engine.workers is
+  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them.';
+
+create table engine.listeners (
+  id uuid not null,
+  seen_at timestamptz not null,
+  constraint listeners_pkey primary key (id)
+);
+alter table engine.listeners enable row level security;
+comment on table engine.listeners is
+  'Processes that wait for news of runs; NOTIFY is sent only while one of them was seen in the last 15 seconds.';
+
+-- An event without the identity of its run: what advance reads and what it answers.
+create type engine.log_entry as (
+  seq int,
+  ts timestamptz,
+  type text,
+  payload jsonb
+);
+
+-- What the log of a run adds up to. Of each node, by its place in the plan: 1 succeeded, 2 skipped, 3 waiting, 4 failed
+-- for good; null is not settled.
+create type engine.folded as (
+  created jsonb,          -- the payload of run.created
+  created_at timestamptz,
+  at timestamptz,         -- when the outside last had its say: what a timer counts from
+  responded boolean,
+  finished boolean,
+  seq int,                -- of the last event …
+  ts timestamptz,         -- … and its time
+  states int[],
+  ports text[],
+  outputs jsonb[],
+  errors jsonb[]
+);
+
+-- A step that advance has reached and cannot take itself.
+create type engine.opened_step as (
+  node text,
+  state text,       -- queued: a worker takes it; waiting: something outside must happen
+  place int,        -- of the node in the plan
+  properties jsonb, -- with the results of its expressions; null: the budget ran out here, go on in another transaction
+  prev jsonb,
+  until timestamptz -- of a timer
+);
+
+create type engine.advanced as (
+  entries engine.log_entry[],
+  opened engine.opened_step[]
+);
+
+-- A run under lock: its row, its log, its open steps.
+create type engine.loaded_run as (
+  run public.workflow_runs,
+  log engine.log_entry[],
+  steps engine.open_steps[]
+);
+
+-- One step of a run from state to state, as it will be written. A batch is an array of them.
+create type engine.move as (
+  run public.workflow_runs,    -- as the move leaves it
+  is_changed boolean,          -- whether its row has to be written
+  entries engine.log_entry[],  -- the events to append
+  steps engine.open_steps[],   -- opened, begun or queued again
+  closed text[],               -- nodes whose step has ended
+  task jsonb                   -- what the caller does now
+);
+--! EndIncluded 50_engine/tables.sql
+--! Included 50_engine/plan.sql
+-- kind: code
+-- Small questions about a plan, and what the outside is shown of it.
+
+-- The trigger that a start fires when it names none: the first of its own kind, else the first.
+create or replace function engine.trigger_for(p_nodes engine.plan_node[], p_mode text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  c_wanted constant text := case p_mode when 'retry' then 'manual' else p_mode end || 'Trigger@';
+  v_node engine.plan_node;
+  v_first text;
+begin
+  foreach v_node in array coalesce(p_nodes, '{}') loop
+    if v_node.kind = 'trigger' then
+      if starts_with(v_node.type, c_wanted) then
+        return v_node.id;
+      end if;
+      v_first := coalesce(v_first, v_node.id);
+    end if;
+  end loop;
+  return v_first;
+end
+$$;
+
+-- When a timer fires: `until` is a time, `seconds` counts from when the wait was reached.
+create or replace function engine.wait_until(p_properties jsonb, p_at timestamptz)
+  returns timestamptz
+  language plpgsql
+  stable
+  set timezone = 'UTC'
+as $$
+declare
+  v_until timestamptz;
+begin
+  begin
+    v_until := coalesce(
+      (p_properties ->> 'until')::timestamptz,
+      p_at + make_interval(secs => (p_properties ->> 'seconds')::double precision)
+    );
+  exception
+    when data_exception then
+      perform private.raise_error(
+        'INVALID_ARGUMENT',
+        'A wait needs `until`, a time such as 2026-11-21T12:00:00Z, or `seconds`, a number.'
+      );
+  end;
+  if v_until is null or v_until > p_at + interval '5 years' then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'A wait ends at a time within the next five years.'
+    );
+  end if;
+  return v_until;
+end
+$$;
+
+create or replace function engine.response_of(p_node text, p_properties jsonb, p_prev jsonb)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'node', p_node,
+    'status', coalesce(p_properties -> 'status', '200'),
+    'headers', coalesce(p_properties -> 'headers', '{}'),
+    'body', case when p_properties ? 'body' then p_properties -> 'body' else coalesce(p_prev, 'null') end
+  )
+$$;
+
+-- What a worker gets to do a step.
+create or replace function engine.task(
+  p_run public.workflow_runs,
+  p_node engine.plan_node,
+  p_step engine.opened_step,
+  p_attempt int
+)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'organizationId', p_run.organization_id,
+    'workflowId', p_run.workflow_id,
+    'version', p_run.version,
+    'runId', p_run.id,
+    'node', p_node.id,
+    'type', p_node.type,
+    'kind', p_node.kind,
+    'attempt', p_attempt,
+    'properties', p_step.properties,
+    'credentials', p_node.credentials,
+    'timeoutMs', p_node.timeout_ms,
+    -- In a retried run it names the original run, so that the peer can tell a crashed request from a new one.
+    'idempotencyKey', coalesce(p_run.retry_of, p_run.id) || '/' || p_node.id,
+    'input', p_step.prev
+  )
+$$;
+
+-- A time as JSON has it, whatever the session's time zone.
+create or replace function engine.iso_time(p_at timestamptz)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- What expressions see as $.run.
+create or replace function engine.run_context(p_run_id uuid, p_created jsonb, p_created_at timestamptz)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'id', p_run_id,
+    'mode', p_created -> 'mode',
+    'startedAt', engine.iso_time(p_created_at),
+    'workflow', p_created -> 'workflowId'
+  )
+$$;
+
+-- The row of a run as its last event leaves it. p_waiting: every open step waits for something outside.
+create or replace function engine.run_after(
+  p_run public.workflow_runs,
+  p_last engine.log_entry,
+  p_waiting boolean
+)
+  returns public.workflow_runs
+  language plpgsql
+  immutable
+as $$
+begin
+  case p_last.type
+    when 'run.succeeded' then
+      p_run.status := 'success';
+      p_run.finished_at := p_last.ts;
+    when 'run.failed' then
+      p_run.status := 'error';
+      p_run.finished_at := p_last.ts;
+      p_run.error := p_last.payload -> 'error';
+      if p_last.payload ? 'node' then
+        p_run.error := jsonb_set(p_run.error, '{node}', p_last.payload -> 'node');
+      end if;
+    when 'run.canceled' then
+      p_run.status := 'canceled';
+      p_run.finished_at := p_last.ts;
+    else
+      p_run.status := case when p_waiting then 'waiting' else 'running' end;
+  end case;
+  return p_run;
+end
+$$;
+
+-- A step that has just been reached.
+create or replace function engine.new_step(
+  p_run public.workflow_runs,
+  p_opened engine.opened_step,
+  p_now timestamptz
+)
+  returns engine.open_steps
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step engine.open_steps;
+begin
+  v_step.organization_id := p_run.organization_id;
+  v_step.run_id := p_run.id;
+  v_step.node := p_opened.node;
+  v_step.state := p_opened.state;
+  v_step.attempt := 0;
+  v_step.failures := 0;
+  v_step.deaths := 0;
+  v_step.run_at := coalesce(p_opened.until, p_now);
+  return v_step;
+end
+$$;
+--! EndIncluded 50_engine/plan.sql
+--! Included 50_engine/fold.sql
+-- kind: code
+-- The state of a run is the fold of its log.
+
+create or replace function engine.fold(
+  p_nodes engine.plan_node[],
+  p_ids text[],
+  p_log engine.log_entry[]
+)
+  returns engine.folded
+  language plpgsql
+  immutable
+as $$
+declare
+  c_count constant int := cardinality(p_nodes);
+  v_states int[] := array_fill(null::int, array[c_count]);
+  v_ports text[] := array_fill(null::text, array[c_count]);
+  v_outputs jsonb[] := array_fill(null::jsonb, array[c_count]);
+  v_errors jsonb[];
+  v_entry engine.log_entry;
+  v_place int;
+  v_folded engine.folded;
+begin
+  foreach v_entry in array p_log loop
+    case v_entry.type
+      when 'run.created' then
+        v_folded.created_at := v_entry.ts;
+        v_folded.created := v_entry.payload;
+        v_folded.at := v_entry.ts;
+      when 'step.succeeded', 'step.reused' then
+        v_place := array_position(p_ids, v_entry.payload ->> 'node');
+        v_states[v_place] := 1;
+        v_ports[v_place] := v_entry.payload ->> 'port';
+        v_outputs[v_place] := coalesce(v_entry.payload -> 'output', 'null');
+        if (p_nodes[v_place]).kind not in ('pure', 'trigger') then
+          v_folded.at := v_entry.ts;
+        end if;
+      when 'step.failed' then
+        if not v_entry.payload ? 'retryAt' then
+          v_place := array_position(p_ids, v_entry.payload ->> 'node');
+          v_states[v_place] := 4;
+          v_errors[v_place] := v_entry.payload -> 'error';
+          -- Only a worker measures a failure; without `ms` the engine itself noticed it.
+          if v_entry.payload ? 'ms' then
+            v_folded.at := v_entry.ts;
+          end if;
+        end if;
+      when 'step.waiting' then
+        v_states[array_position(p_ids, v_entry.payload ->> 'node')] := 3;
+      when 'run.responded' then
+        v_folded.responded := true;
+      when 'run.signaled', 'run.released', 'run.resumed' then
+        v_folded.at := v_entry.ts;
+      when 'run.succeeded', 'run.failed', 'run.canceled' then
+        v_folded.finished := true;
+      else
+        null; -- step.started, run.paused: nothing in the graph moves
+    end case;
+  end loop;
+  v_folded.seq := v_entry.seq;
+  v_folded.ts := v_entry.ts;
+  v_folded.states := v_states;
+  v_folded.ports := v_ports;
+  v_folded.outputs := v_outputs;
+  v_folded.errors := v_errors;
+  return v_folded;
+end
+$$;
+
+-- The output of the one leaf that ran, or an object with those of several. A leaf has no live outgoing connection.
+-- p_fed: the nodes that are known to have one; the nodes settled before, by p_before, have not been looked at.
+create or replace function engine.output_of_run(
+  p_nodes engine.plan_node[],
+  p_before int[],
+  p_states int[],
+  p_ports text[],
+  p_outputs jsonb[],
+  p_fed boolean[]
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_node engine.plan_node;
+  v_source int;
+  v_count int := 0;
+  v_single jsonb;
+  v_several jsonb := '{}';
+begin
+  for v_place in 1 .. cardinality(p_nodes) loop
+    if p_before[v_place] in (1, 2) then
+      v_node := p_nodes[v_place];
+      for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
+        v_source := v_node.sources[v_edge];
+        if p_states[v_source] = 1 and p_ports[v_source] = v_node.source_ports[v_edge] then
+          p_fed[v_source] := true;
+        end if;
+      end loop;
+    end if;
+  end loop;
+
+  for v_place in 1 .. cardinality(p_nodes) loop
+    if p_states[v_place] = 1 and p_fed[v_place] is null then
+      v_count := v_count + 1;
+      v_single := p_outputs[v_place];
+      v_several := v_several || jsonb_build_object((p_nodes[v_place]).id, v_single);
+    end if;
+  end loop;
+  return case when v_count > 1 then v_several else v_single end;
+end
+$$;
+--! EndIncluded 50_engine/fold.sql
+--! Included 50_engine/outcomes.sql
+-- kind: code
+-- What a node receives and what it leaves behind, in the cases that are rare enough for a function of their own.
+
+-- An exception as the error of a step: ours carry a code and facts about it, PostgreSQL's are told by their SQLSTATE.
+create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_details jsonb := jsonb_build_object('sqlstate', p_sqlstate);
+  v_code text := 'NODE_FAILED';
+begin
+  if p_sqlstate like 'WF%' then
+    v_code := p_detail::jsonb ->> 'code';
+    v_details := p_detail::jsonb - 'code';
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'code', v_code,
+    'message', p_message,
+    'retryable', false,
+    'details', nullif(v_details, '{}')
+  ));
+end
+$$;
+
+-- The live values at each input of a node: {"main": [value, …]}.
+create or replace function engine.inputs_of(
+  p_node engine.plan_node,
+  p_states int[],
+  p_ports text[],
+  p_outputs jsonb[]
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_inputs jsonb := '{}';
+  v_input text;
+  v_source int;
+begin
+  for v_edge in 1 .. cardinality(p_node.sources) loop
+    v_source := p_node.sources[v_edge];
+    v_input := p_node.target_inputs[v_edge];
+    if p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge] then
+      v_inputs := v_inputs || jsonb_build_object(
+        v_input, coalesce(v_inputs -> v_input, '[]') || jsonb_build_array(p_outputs[v_source])
+      );
+    end if;
+  end loop;
+  return v_inputs;
+end
+$$;
+
+-- What a node leaves behind that failed for good, by its onError; no port: the run stops.
+create or replace function engine.outcome_of_failure(p_node engine.plan_node, p_error jsonb, p_prev jsonb)
+  returns engine.outcome
+  language plpgsql
+  immutable
+as $$
+declare
+  v_outcome engine.outcome;
+begin
+  if p_node.type not like 'stopAndError@%' and p_node.on_error = 'continue' then
+    v_outcome.port := 'main';
+    v_outcome.output := jsonb_build_object('error', p_error);
+  elsif p_node.type not like 'stopAndError@%' and p_node.on_error = 'errorOutput' then
+    v_outcome.port := 'error';
+    v_outcome.output := jsonb_build_object('error', p_error, 'input', p_prev);
+  end if;
+  return v_outcome;
+end
+$$;
+--! EndIncluded 50_engine/outcomes.sql
+--! Included 50_engine/advance.sql
+-- kind: code
+-- The heart of the engine. From a plan and the log of a run it computes the events that come next. It reads no table
+-- and writes none, so replaying a log gives the same events again; its only look at the clock is to stop in time.
+
+-- long because handing the arrays of a run, or the row of a node, to another function for each node makes a node cost
+-- half as much again.
+-- p_open: steps that are open already; p_due: waiting steps whose time has come, at p_now.
+create or replace function engine.advance(
+  p_nodes engine.plan_node[],
+  p_ids text[],
+  p_run_id uuid,
+  p_log engine.log_entry[],
+  p_open text[] default '{}',
+  p_due text[] default '{}',
+  p_now timestamptz default null,
+  p_budget int default 200
+)
+  returns engine.advanced
+  language plpgsql
+  stable
+as $$
+declare
+  v_fold constant engine.folded := engine.fold(p_nodes, p_ids, p_log);
+  v_states int[] := v_fold.states;
+  v_ports text[] := v_fold.ports;
+  v_outputs jsonb[] := v_fold.outputs;
+  v_errors jsonb[] := v_fold.errors;
+  v_fed boolean[] := array_fill(null::boolean, array[cardinality(p_nodes)]); -- has a live outgoing connection
+  v_created constant jsonb := v_fold.created;
+  v_input constant jsonb := v_created -> 'input';
+  v_vars constant jsonb := v_created -> 'vars';
+  v_trigger constant text := v_created ->> 'trigger';
+  v_run jsonb;
+  v_responded boolean := v_fold.responded;
+  v_at timestamptz := v_fold.at;
+  v_seq int := v_fold.seq;
+  v_ts timestamptz := v_fold.ts;
+  -- Without a budget, as in a replay, there is no hurry either.
+  v_stop_at constant timestamptz :=
+    case when p_budget is null then 'infinity' else clock_timestamp() + interval '50 ms' end;
+  v_taken int := 0;
+  v_place int := 1;
+  v_node engine.plan_node;
+  v_source int;
+  v_live boolean;
+  v_settled boolean;
+  v_prev jsonb;
+  v_inputs jsonb;
+  v_properties jsonb;
+  v_outcome engine.outcome;
+  v_payload jsonb;
+  v_until timestamptz;
+  v_started timestamptz;
+  v_open boolean := false;
+  v_detail text;
+  v_entries engine.log_entry[];
+  v_opened engine.opened_step[];
+  v_result engine.advanced;
+begin
+  if v_fold.finished then
+    return v_result;
+  end if;
+
+  -- One pass in topological order. A node that fails raises; the failure is noted and the pass goes on from that node.
+  loop
+    begin
+      while v_place <= cardinality(p_nodes) loop
+        if v_states[v_place] in (1, 2) then
+          v_place := v_place + 1;
+          continue;
+        end if;
+        v_node := p_nodes[v_place];
+        v_live := v_node.id = v_trigger;
+        v_settled := true;
+        v_prev := null;
+        for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
+          v_source := v_node.sources[v_edge];
+          if v_states[v_source] = 1 then
+            if v_ports[v_source] = v_node.source_ports[v_edge] then
+              v_live := true;
+              v_fed[v_source] := true;
+              if v_prev is null and v_node.target_inputs[v_edge] = v_node.inputs[1] then
+                v_prev := v_outputs[v_source];
+              end if;
+            end if;
+          elsif v_states[v_source] is distinct from 2 then
+            v_settled := false;
+          end if;
+        end loop;
+
+        v_outcome := null;
+        if not v_settled or v_node.id = any (p_open)
+          or (v_states[v_place] = 3 and v_node.id <> all (p_due))
+        then
+          v_open := true;
+
+        elsif not v_live then
+          v_states[v_place] := 2;
+
+        elsif v_states[v_place] = 4 then
+          v_outcome := engine.outcome_of_failure(v_node, v_errors[v_place], v_prev);
+          if v_outcome.port is null then
+            v_result.entries := v_entries || row(
+              v_seq + 1, v_ts + interval '1 microsecond', 'run.failed',
+              jsonb_build_object('error', v_errors[v_place], 'node', v_node.id)
+            )::engine.log_entry;
+            return v_result;
+          end if;
+
+        elsif v_states[v_place] = 3 then -- a timer fired: news from outside, at its own time
+          v_outcome.port := v_node.ports[1];
+          v_outcome.output := v_prev;
+          v_seq := v_seq + 1;
+          v_ts := greatest(p_now, v_ts + interval '1 microsecond');
+          v_at := v_ts;
+          v_entries := v_entries || row(v_seq, v_ts, 'step.succeeded', jsonb_build_object(
+            'node', v_node.id, 'attempt', 1, 'port', v_outcome.port, 'output', v_prev,
+            'ms', 0
+          ))::engine.log_entry;
+
+        else
+          v_started := clock_timestamp();
+          if v_taken >= p_budget or v_started > v_stop_at then
+            v_result.entries := v_entries;
+            v_result.opened := v_opened
+              || row(v_node.id, 'queued', v_place, null, null, null)::engine.opened_step;
+            return v_result;
+          end if;
+          v_taken := v_taken + 1;
+
+          v_properties := v_node.properties;
+          v_inputs := null;
+          if cardinality(v_node.sources) > 1 or v_node.uses_inputs then
+            v_inputs := engine.inputs_of(v_node, v_states, v_ports, v_outputs);
+          end if;
+          if v_node.expressions is not null and not v_node.disabled then
+            if v_node.uses_run and v_run is null then
+              v_run := engine.run_context(p_run_id, v_created, v_fold.created_at);
+            end if;
+            v_properties := engine.resolve(
+              v_properties, v_node.expressions, v_node.is_strict, v_input, v_prev, v_inputs, v_outputs, v_run, v_vars,
+              null, null
+            );
+          end if;
+
+          case
+            when v_node.disabled then
+              v_outcome.port := v_node.ports[1];
+              v_outcome.output := v_prev;
+            when v_node.pin is not null and v_created ->> 'mode' = 'manual' then
+              v_outcome.port := v_node.ports[1];
+              v_outcome.output := v_node.pin;
+            when v_node.kind = 'pure' then
+              v_outcome := engine.run_pure(v_node.type, v_node.function, v_properties, v_prev, v_inputs);
+            when v_node.kind = 'trigger' then
+              v_outcome.port := v_node.ports[1];
+              v_outcome.output := case
+                when starts_with(v_node.type, 'webhookTrigger@') then v_input -> 'body'
+                else v_input
+              end;
+            else
+              null; -- a worker takes it, or time
+          end case;
+          v_seq := v_seq + 1;
+          v_ts := v_ts + interval '1 microsecond';
+          if v_outcome.port is not null then
+            v_outcome.output := coalesce(v_outcome.output, 'null');
+            if pg_column_size(v_outcome.output) > 1048576 then
+              perform private.raise_error('TOO_LARGE', format('The output of %s is larger than 1 MiB.', v_node.id));
+            end if;
+            -- Building the payload anew would cost three times as much.
+            v_payload := jsonb_set(v_node.success, '{output}', v_outcome.output);
+            if v_outcome.port <> v_node.ports[1] then
+              v_payload := jsonb_set(v_payload, '{port}', to_jsonb(v_outcome.port));
+            end if;
+            if clock_timestamp() > v_started + interval '1 ms' then
+              v_payload := jsonb_set(
+                v_payload, '{ms}', to_jsonb((date_part('epoch', clock_timestamp() - v_started) * 1000)::int)
+              );
+            end if;
+            v_entries := v_entries || row(v_seq, v_ts, 'step.succeeded', v_payload)::engine.log_entry;
+            if v_responded is null and starts_with(v_node.type, 'respondToWebhook@') and not v_node.disabled then
+              v_responded := true;
+              v_seq := v_seq + 1;
+              v_ts := v_ts + interval '1 microsecond';
+              v_entries := v_entries || row(
+                v_seq, v_ts, 'run.responded', engine.response_of(v_node.id, v_properties, v_prev)
+              )::engine.log_entry;
+            end if;
+          else
+            v_open := true;
+            v_until := null;
+            if v_node.kind = 'wait' then
+              v_until := engine.wait_until(v_properties, v_at);
+              v_entries := v_entries || row(
+                v_seq, v_ts, 'step.waiting',
+                jsonb_build_object('node', v_node.id, 'kind', 'time', 'until', engine.iso_time(v_until))
+              )::engine.log_entry;
+            else
+              v_seq := v_seq - 1; -- a queued step has no event until a worker begins it
+              v_ts := v_ts - interval '1 microsecond';
+            end if;
+            v_opened := v_opened || row(
+              v_node.id, case v_node.kind when 'wait' then 'waiting' else 'queued' end, v_place, v_properties,
+              v_prev, v_until
+            )::engine.opened_step;
+          end if;
+        end if;
+
+        if v_outcome.port is not null then
+          v_states[v_place] := 1;
+          v_ports[v_place] := v_outcome.port;
+          v_outputs[v_place] := v_outcome.output;
+        end if;
+        v_place := v_place + 1;
+      end loop;
+      exit;
+    exception
+      when others then
+        get stacked diagnostics v_detail = pg_exception_detail;
+        v_states[v_place] := 4;
+        v_errors[v_place] := engine.error_of(sqlstate, sqlerrm, v_detail);
+        v_seq := coalesce(v_entries[cardinality(v_entries)].seq, v_fold.seq) + 1;
+        v_ts := coalesce(v_entries[cardinality(v_entries)].ts, v_fold.ts) + interval '1 microsecond';
+        v_entries := v_entries || row(
+          v_seq, v_ts, 'step.failed',
+          jsonb_build_object('node', v_node.id, 'attempt', 1, 'error', v_errors[v_place])
+        )::engine.log_entry;
+    end;
+  end loop;
+
+  if not v_open then
+    v_entries := v_entries || row(
+      v_seq + 1, v_ts + interval '1 microsecond', 'run.succeeded',
+      jsonb_build_object('output', engine.output_of_run(p_nodes, v_fold.states, v_states, v_ports, v_outputs, v_fed))
+    )::engine.log_entry;
+  end if;
+  v_result.entries := v_entries;
+  v_result.opened := v_opened;
+  return v_result;
+end
+$$;
+--! EndIncluded 50_engine/advance.sql
+--! Included 50_engine/bounds.sql
+-- kind: code
+-- How queries on runs and events keep to the one or two partitions that they need. Either the range of the runs is
+-- computed first and the query is planned for it, each time anew; or, while there are few partitions, one plan for all
+-- of them is kept, which skips the others when it starts: that saves a tenth of a millisecond a query, and costs a lock
+-- on each partition.
+
+create or replace function engine.plan_mode()
+  returns text
+  language sql
+  stable
+as $$
+  select case when count(*) <= 16 then 'force_generic_plan' else 'force_custom_plan' end
+  from pg_catalog.pg_inherits as i
+  where i.inhparent = 'public.workflow_runs'::regclass
+$$;
+
+create or replace function engine.earliest(p_ids uuid[])
+  returns uuid
+  language plpgsql
+  immutable
+as $$
+declare
+  v_id uuid;
+  v_earliest uuid;
+begin
+  foreach v_id in array p_ids loop
+    v_earliest := least(v_earliest, v_id);
+  end loop;
+  return v_earliest;
+end
+$$;
+
+create or replace function engine.latest(p_ids uuid[])
+  returns uuid
+  language plpgsql
+  immutable
+as $$
+declare
+  v_id uuid;
+  v_latest uuid;
+begin
+  foreach v_id in array p_ids loop
+    v_latest := greatest(v_latest, v_id);
+  end loop;
+  return v_latest;
+end
+$$;
+--! EndIncluded 50_engine/bounds.sql
+--! Included 50_engine/write.sql
+-- kind: code
+-- The only writers of runs, events and open steps: a batch of moves is written table by table, not run by run.
+--
+-- Statements that take arrays are planned anew in every call if PostgreSQL has its way, as it then knows how long the
+-- array is. That costs more than they do: the functions that begin a batch set plan_cache_mode for all below them.
+
+create or replace function engine.insert_events(p_moves engine.move[])
+  returns void
+  language plpgsql
+  volatile
+  -- Here above all, because foreign-key checks follow it too: 5 to 10 µs a row with a generic plan, 80 µs without.
+  set plan_cache_mode = force_generic_plan
+as $$
+begin
+  insert into public.workflow_events (organization_id, run_id, seq, ts, type, payload)
+  select (m.run).organization_id, (m.run).id, e.seq, e.ts, e.type, e.payload
+  from unnest(p_moves) as m
+  cross join unnest(m.entries) as e;
+end
+$$;
+
+create or replace function engine.close_steps(p_moves engine.move[])
+  returns void
+  language plpgsql
+  volatile
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+begin
+  delete from engine.open_steps as s
+  using unnest(p_moves) as m
+  where s.run_id = (m.run).id
+    and (s.node = any (m.closed) or (m.run).finished_at is not null);
+end
+$$;
+
+create or replace function engine.open_steps(p_moves engine.move[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  insert into engine.open_steps
+  select s.*
+  from unnest(p_moves) as m
+  cross join unnest(m.steps) as s
+  where (m.run).finished_at is null
+  on conflict (run_id, node) do update set
+    state = excluded.state,
+    attempt = excluded.attempt,
+    failures = excluded.failures,
+    worker_id = excluded.worker_id,
+    lease_until = excluded.lease_until,
+    run_at = excluded.run_at;
+end
+$$;
+
+-- The bounds say which partitions the rows are in.
+create or replace function engine.update_runs(p_runs public.workflow_runs[], p_first uuid, p_last uuid)
+  returns void
+  language plpgsql
+  volatile
+  set plan_cache_mode = auto -- see below
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+begin
+  perform set_config('plan_cache_mode', engine.plan_mode(), true);
+  update public.workflow_runs as r
+  set status = changed.status,
+    finished_at = changed.finished_at,
+    error = changed.error
+  from unnest(p_runs) as changed
+  where r.id = changed.id
+    and r.id between p_first and p_last;
+end
+$$;
+
+-- A job is a wake-up and nothing else: losing or doubling one does no harm.
+create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select row(
+    'run_step',
+    json_build_object('runId', p_step.run_id, 'node', p_step.node),
+    null,
+    p_step.run_at,
+    null,
+    p_key || p_step.run_id || '/' || p_step.node,
+    p_priority::smallint,
+    null
+  )::graphile_worker.job_spec
+$$;
+
+create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
+  returns void
+  language plpgsql
+  volatile
+  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+begin
+  if cardinality(p_jobs) > 0 then
+    perform graphile_worker.add_jobs(p_jobs);
+  end if;
+end
+$$;
+
+create or replace function engine.write_moves(p_moves engine.move[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_move engine.move;
+  v_is_closing boolean := false;
+  v_is_opening boolean := false;
+  v_ids uuid[];
+  v_changed public.workflow_runs[];
+begin
+  foreach v_move in array coalesce(p_moves, '{}') loop
+    -- A run that ends in its first move never had a step to close.
+    v_is_closing := v_is_closing or v_move.closed is not null
+      or (v_move.is_changed and (v_move.run).finished_at is not null);
+    v_is_opening := v_is_opening or v_move.steps is not null;
+    if v_ids[cardinality(v_ids)] is distinct from (v_move.run).id then
+      v_ids := v_ids || (v_move.run).id;
+    end if;
+    -- The moves of a run stand together, in the order in which they were made.
+    if v_changed[cardinality(v_changed)].id = (v_move.run).id then
+      v_changed[cardinality(v_changed)] := v_move.run;
+    elsif v_move.is_changed then
+      v_changed := v_changed || v_move.run;
+    end if;
+  end loop;
+  if v_ids is null then
+    return;
+  end if;
+
+  perform engine.insert_events(p_moves);
+  if v_is_opening then
+    perform engine.open_steps(p_moves);
+    perform engine.add_jobs(array(
+      select engine.job(s, (m.run).priority)
+      from unnest(p_moves) as m
+      cross join unnest(m.steps) as s
+      where s.state <> 'running'
+        and (m.run).finished_at is null
+    ));
+  end if;
+  if v_is_closing then
+    perform engine.close_steps(p_moves);
+  end if;
+  if v_changed is not null then
+    perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
+  end if;
+  perform engine.notify(v_ids);
+end
+$$;
+--! EndIncluded 50_engine/write.sql
+--! Included 50_engine/requests.sql
+-- kind: code
+-- What is asked of start_runs: read, checked, and refused one by one.
+
+create type engine.start_request as (
+  index int,
+  organization_id uuid,
+  workflow_id uuid,
+  version int,
+  mode text,
+  trigger text,
+  input jsonb,
+  key text,
+  fingerprint text, -- what must be equal for the same key to be the same request; the whole input when null
+  started_by uuid,
+  metadata jsonb,
+  run_id uuid,
+  duplicate_of uuid,
+  error jsonb
+);
+
+create or replace function engine.request_error(p_code text, p_message text)
+  returns jsonb
+  language sql
+  stable
+  parallel safe
+as $$
+  select jsonb_build_object('code', p_code, 'message', p_message)
+$$;
+
+-- A request that is not a start at all is answered with an error, not an exception: the others of its batch go on.
+create or replace function engine.parse_start(p_request jsonb, p_index int, p_now timestamptz)
+  returns engine.start_request
+  language plpgsql
+  volatile
+as $$
+declare
+  v_request engine.start_request;
+begin
+  v_request.index := p_index;
+  begin
+    v_request.organization_id := p_request ->> 'organizationId';
+    v_request.workflow_id := p_request ->> 'workflowId';
+    v_request.version := p_request ->> 'version';
+    v_request.started_by := p_request ->> 'startedBy';
+  exception
+    when data_exception then
+      v_request.error := engine.request_error('INVALID_ARGUMENT', sqlerrm);
+      return v_request;
+  end;
+  v_request.mode := coalesce(p_request ->> 'mode', 'api');
+  v_request.trigger := p_request ->> 'trigger';
+  v_request.input := coalesce(p_request -> 'input', '{}');
+  v_request.key := p_request ->> 'key';
+  v_request.fingerprint := p_request ->> 'fingerprint';
+  v_request.metadata := p_request -> 'metadata';
+  v_request.run_id := engine.uuid_v7(p_now);
+  v_request.error := case
+    when v_request.organization_id is null or v_request.workflow_id is null
+      then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
+    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
+    when length(v_request.key) not between 1 and 256
+      then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
+    when jsonb_typeof(v_request.metadata) not in ('object', 'null')
+      then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
+    when pg_column_size(v_request.input) > 1048576
+      then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')
+  end;
+  return v_request;
+end
+$$;
+
+-- Marks the requests whose key was used before: the same input is answered with the same run, another is a conflict.
+create or replace function engine.claim_keys(p_requests engine.start_request[], p_now timestamptz)
+  returns engine.start_request[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_request engine.start_request;
+  v_hash bytea;
+  v_holder engine.start_keys;
+begin
+  for v_place in 1 .. cardinality(p_requests) loop
+    v_request := p_requests[v_place];
+    if v_request.key is not null and v_request.error is null then
+      v_hash := sha256(convert_to(coalesce(v_request.fingerprint, v_request.input::text), 'UTF8'));
+      insert into engine.start_keys as k (organization_id, workflow_id, key, run_id, request_hash, expires_at)
+      values (
+        v_request.organization_id, v_request.workflow_id, v_request.key, v_request.run_id, v_hash,
+        p_now + interval '7 days'
+      )
+      on conflict (organization_id, workflow_id, key) do update set
+        run_id = case when k.expires_at < p_now then excluded.run_id else k.run_id end,
+        request_hash = case when k.expires_at < p_now then excluded.request_hash else k.request_hash end,
+        expires_at = case when k.expires_at < p_now then excluded.expires_at else k.expires_at end
+      returning * into v_holder;
+      if v_holder.run_id <> v_request.run_id then
+        if v_holder.request_hash = v_hash then
+          v_request.duplicate_of := v_holder.run_id;
+        else
+          v_request.error := engine.request_error(
+            'CONFLICT', 'This idempotency key was used with another input.'
+          );
+        end if;
+        p_requests[v_place] := v_request;
+      end if;
+    end if;
+  end loop;
+  return p_requests;
+end
+$$;
+
+-- The requests of a batch, in the one order in which everybody takes locks, so that batches never wait in a circle.
+create or replace function engine.read_starts(p_requests jsonb, p_now timestamptz)
+  returns engine.start_request[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_requests engine.start_request[] := array(
+    select engine.parse_start(r.request, (r.place - 1)::int, p_now)
+    from jsonb_array_elements(p_requests) with ordinality as r (request, place)
+    order by r.request ->> 'organizationId', r.request ->> 'workflowId', r.request ->> 'key', r.place
+  );
+begin
+  if p_requests @? '$[*].key' then
+    v_requests := engine.claim_keys(v_requests, p_now);
+  end if;
+  return v_requests;
+end
+$$;
+
+create or replace function engine.plan_to_start(p_request engine.start_request)
+  returns engine.plans
+  language plpgsql
+  stable
+as $$
+declare
+  v_plan engine.plans;
+begin
+  select p.* into v_plan
+  from public.workflows as w
+  join engine.plans as p
+    on p.organization_id = w.organization_id
+    and p.workflow_id = w.id
+    and p.version = coalesce(p_request.version, w.published_version)
+  where w.organization_id = p_request.organization_id
+    and w.id = p_request.workflow_id
+    and w.archived_at is null;
+  return v_plan;
+end
+$$;
+
+-- Why a request starts nothing; null when it does. p_version: of the plan that was found, p_kind: of the trigger node.
+create or replace function engine.start_refusal(p_request engine.start_request, p_version int, p_kind text)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_workflow public.workflows;
+begin
+  if p_version is not null and p_kind = 'trigger' then
+    return null;
+  end if;
+  select w.* into v_workflow
+  from public.workflows as w
+  where w.organization_id = p_request.organization_id
+    and w.id = p_request.workflow_id;
+  return case
+    when v_workflow.id is null
+      then engine.request_error('NOT_FOUND', 'There is no such workflow.')
+    when v_workflow.archived_at is not null
+      then engine.request_error('NOT_PUBLISHED', 'The workflow is archived; it starts no runs.')
+    when p_version is not null
+      then engine.request_error('NOT_FOUND', format('The workflow has no trigger %L.', p_request.trigger))
+    when p_request.version is not null
+      then engine.request_error('NOT_FOUND', format('The workflow has no version %s.', p_request.version))
+    else engine.request_error(
+      'NOT_PUBLISHED', 'The workflow has no published version; call publish_workflow first.'
+    )
+  end;
+end
+$$;
+--! EndIncluded 50_engine/requests.sql
+--! Included 50_engine/start.sql
+-- kind: code
+-- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
+-- transaction commits, and costs no worker a round trip.
+
+-- A run from its first event to where it needs somebody else, or its end.
+create or replace function engine.first_move(
+  p_request engine.start_request,
+  p_plan engine.plans,
+  p_nodes engine.plan_node[],
+  p_trigger text,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_created engine.log_entry;
+  v_advanced engine.advanced;
+  v_opened engine.opened_step;
+  v_waiting boolean := true;
+  v_move engine.move;
+begin
+  v_run.id := p_request.run_id;
+  v_run.organization_id := p_request.organization_id;
+  v_run.workflow_id := p_request.workflow_id;
+  v_run.version := p_plan.version;
+  v_run.mode := p_request.mode;
+  v_run.started_by := p_request.started_by;
+  v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
+  v_run.started_at := p_now;
+  v_run.deadline_at := p_now + make_interval(secs => (p_plan.settings ->> 'deadlineMs')::double precision / 1000);
+  v_run.metadata := p_request.metadata;
+
+  v_created.seq := 1;
+  v_created.ts := p_now;
+  v_created.type := 'run.created';
+  v_created.payload := jsonb_build_object(
+    'workflowId', v_run.workflow_id,
+    'version', v_run.version,
+    'mode', v_run.mode,
+    'trigger', p_trigger,
+    'input', p_request.input,
+    'vars', '{}'::jsonb
+  );
+  v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, array[v_created]);
+  v_move.entries := v_created || v_advanced.entries;
+
+  foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+    v_move.steps := v_move.steps || engine.new_step(v_run, v_opened, p_now);
+    v_waiting := v_waiting and v_opened.state = 'waiting';
+  end loop;
+  v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
+  return v_move;
+end
+$$;
+
+-- The response that a webhook waits for, if it was given already.
+create or replace function engine.response_in(p_entries engine.log_entry[])
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_entry engine.log_entry;
+begin
+  foreach v_entry in array p_entries loop
+    if v_entry.type = 'run.responded' then
+      return v_entry.payload - 'node';
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+create or replace function engine.insert_runs(p_moves engine.move[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m;
+end
+$$;
+
+create or replace function engine.start_runs(p_requests jsonb)
+  returns table (
+    index int,
+    run_id uuid,
+    status text,
+    output jsonb,
+    response jsonb,
+    error jsonb,
+    duplicate boolean
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because runs, events, steps and jobs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_request engine.start_request;
+  v_plan engine.plans;
+  v_nodes engine.plan_node[];
+  v_asked int;
+  v_trigger text;
+  v_move engine.move;
+  v_moves engine.move[];
+begin
+  foreach v_request in array engine.read_starts(p_requests, v_now) loop
+    index := v_request.index;
+    run_id := v_request.duplicate_of;
+    status := null;
+    output := null;
+    response := null;
+    error := v_request.error;
+    duplicate := run_id is not null;
+
+    if duplicate then
+      status := coalesce(
+        (select r.status from public.workflow_runs as r where r.id = v_request.duplicate_of),
+        (select (m.run).status from unnest(v_moves) as m where (m.run).id = v_request.duplicate_of)
+      );
+    elsif error is null then
+      -- Requests come sorted by workflow: its plan is read once.
+      if (v_plan.organization_id, v_plan.workflow_id, v_asked) is distinct from
+        (v_request.organization_id, v_request.workflow_id, coalesce(v_request.version, 0))
+      then
+        v_plan := engine.plan_to_start(v_request);
+        v_nodes := v_plan.nodes;
+        v_asked := coalesce(v_request.version, 0);
+      end if;
+      v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
+      error := engine.start_refusal(v_request, v_plan.version, (v_nodes[array_position(v_plan.ids, v_trigger)]).kind);
+    end if;
+
+    if error is null and not duplicate then
+      v_move := engine.first_move(v_request, v_plan, v_nodes, v_trigger, v_now);
+      v_moves := v_moves || v_move;
+      run_id := (v_move.run).id;
+      status := (v_move.run).status;
+      error := (v_move.run).error;
+      response := engine.response_in(v_move.entries);
+      if status = 'success' then
+        output := v_move.entries[cardinality(v_move.entries)].payload -> 'output';
+      end if;
+    elsif error is not null and v_request.key is not null then
+      delete from engine.start_keys as k where k.run_id = v_request.run_id;
+    end if;
+    return next;
+  end loop;
+
+  if v_moves is not null then
+    perform engine.insert_runs(v_moves);
+    perform engine.write_moves(v_moves);
+  end if;
+end
+$$;
+
+comment on function engine.start_runs(jsonb) is
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+
+grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/start.sql
+--! Included 50_engine/load.sql
+-- kind: code
+-- Takes a batch of runs under lock, with what is needed to move them on.
+
+-- In the one order in which everybody locks: organization, workflow, run.
+create or replace function engine.lock_runs(p_ids uuid[], p_first uuid, p_last uuid)
+  returns setof public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+begin
+  return query
+  select r.*
+  from public.workflow_runs as r
+  where r.id = any (p_ids)
+    and r.id between p_first and p_last
+  order by r.organization_id, r.workflow_id, r.id
+  for no key update;
+end
+$$;
+
+-- Locks first and reads then: what is read is what the last holder of the lock has committed. The settings make it a
+-- plan of index look-ups by construction, whatever the statistics of a table say that was empty a minute ago.
+create or replace function engine.load_runs(p_ids uuid[], p_now timestamptz)
+  returns setof engine.loaded_run
+  language plpgsql
+  volatile
+  set plan_cache_mode = auto -- see below
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+declare
+  v_first constant uuid := engine.earliest(p_ids);
+  v_from constant timestamptz := engine.uuid_time(v_first);
+  v_to constant timestamptz := greatest(p_now, clock_timestamp()) + interval '1 day';
+  v_runs public.workflow_runs[];
+begin
+  perform set_config('plan_cache_mode', engine.plan_mode(), true);
+  v_runs := array(select r from engine.lock_runs(p_ids, v_first, engine.latest(p_ids)) as r);
+  return query
+  select
+    r.run,
+    array(
+      select row(e.seq, e.ts, e.type, case when e.type <> 'step.started' then e.payload end)::engine.log_entry
+      from public.workflow_events as e
+      where e.run_id = (r.run).id
+        and e.ts >= v_from
+        and e.ts < v_to
+      order by e.seq
+    ),
+    array(select s from engine.open_steps as s where s.run_id = (r.run).id)
+  from (select v_runs[place] as run from generate_subscripts(v_runs, 1) as place) as r;
+end
+$$;
+
+create or replace function engine.plan_of(p_run public.workflow_runs)
+  returns engine.plans
+  language plpgsql
+  stable
+as $$
+declare
+  v_plan engine.plans;
+begin
+  select p.* into v_plan
+  from engine.plans as p
+  where p.organization_id = p_run.organization_id
+    and p.workflow_id = p_run.workflow_id
+    and p.version = p_run.version;
+  return v_plan;
+end
+$$;
+
+create or replace function engine.step_of(p_steps engine.open_steps[], p_node text)
+  returns engine.open_steps
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step engine.open_steps;
+begin
+  foreach v_step in array coalesce(p_steps, '{}') loop
+    if v_step.node = p_node then
+      return v_step;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+create or replace function engine.without_step(p_steps engine.open_steps[], p_node text)
+  returns engine.open_steps[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step engine.open_steps;
+  v_steps engine.open_steps[] := '{}';
+begin
+  foreach v_step in array p_steps loop
+    if v_step.node <> p_node then
+      v_steps := v_steps || v_step;
+    end if;
+  end loop;
+  return v_steps;
+end
+$$;
+
+-- A run as a move leaves it, for the next request of the same batch that is about it.
+create or replace function engine.after_move(p_loaded engine.loaded_run, p_move engine.move)
+  returns engine.loaded_run
+  language plpgsql
+  immutable
+as $$
+declare
+  v_node text;
+  v_step engine.open_steps;
+begin
+  p_loaded.run := p_move.run;
+  p_loaded.log := p_loaded.log || p_move.entries;
+  foreach v_node in array coalesce(p_move.closed, '{}') loop
+    p_loaded.steps := engine.without_step(p_loaded.steps, v_node);
+  end loop;
+  foreach v_step in array coalesce(p_move.steps, '{}') loop
+    p_loaded.steps := engine.without_step(p_loaded.steps, v_step.node) || v_step;
+  end loop;
+  return p_loaded;
+end
+$$;
+--! EndIncluded 50_engine/load.sql
+--! Included 50_engine/move.sql
+-- kind: code
+-- Moves a run on: what beginning and completing a step have in common.
+
+create or replace function engine.begun_step(p_step engine.open_steps, p_worker uuid, p_now timestamptz)
+  returns engine.open_steps
+  language plpgsql
+  immutable
+as $$
+begin
+  p_step.state := 'running';
+  p_step.attempt := p_step.attempt + 1;
+  p_step.worker_id := p_worker;
+  p_step.lease_until := p_now + interval '15 seconds';
+  p_step.run_at := p_now;
+  return p_step;
+end
+$$;
+
+create or replace function engine.next_entry(
+  p_last engine.log_entry,
+  p_now timestamptz,
+  p_type text,
+  p_payload jsonb
+)
+  returns engine.log_entry
+  language plpgsql
+  immutable
+as $$
+declare
+  v_entry engine.log_entry;
+begin
+  v_entry.seq := p_last.seq + 1;
+  v_entry.ts := greatest(p_now, p_last.ts + interval '1 microsecond');
+  v_entry.type := p_type;
+  v_entry.payload := p_payload;
+  return v_entry;
+end
+$$;
+
+-- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the caller
+-- right away, which saves its branch a job and a transaction; every other one is queued.
+create or replace function engine.move_on(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_worker uuid,
+  p_now timestamptz,
+  p_prefer text default null,
+  p_due text default null
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_nodes constant engine.plan_node[] := p_plan.nodes;
+  v_run constant public.workflow_runs := p_loaded.run;
+  v_others text[] := '{}';
+  v_waiting boolean := true;
+  v_step engine.open_steps;
+  v_advanced engine.advanced;
+  v_opened engine.opened_step;
+  v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
+  v_move engine.move;
+begin
+  foreach v_step in array p_loaded.steps loop
+    if v_step.node is distinct from p_prefer and v_step.node is distinct from p_due then
+      v_others := v_others || v_step.node;
+      v_waiting := v_waiting and v_step.state = 'waiting';
+    end if;
+  end loop;
+
+  v_advanced := engine.advance(v_nodes, p_plan.ids, v_run.id, p_loaded.log, v_others, array[p_due], p_now);
+  v_move.entries := coalesce(v_advanced.entries, '{}');
+  v_last := coalesce(v_move.entries[cardinality(v_move.entries)], v_last);
+
+  foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+    v_step := engine.step_of(p_loaded.steps, v_opened.node);
+    if v_step.node is null then
+      v_step := engine.new_step(v_run, v_opened, p_now);
+    end if;
+    if v_move.task is null and v_opened.state = 'queued' and v_opened.properties is not null
+      and (p_prefer is null or v_opened.node = p_prefer)
+    then
+      v_step := engine.begun_step(v_step, p_worker, p_now);
+      v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
+      v_last := engine.next_entry(v_last, p_now, 'step.started', jsonb_build_object(
+        'node', v_opened.node, 'attempt', v_step.attempt, 'input', v_opened.properties
+      ));
+      v_move.entries := v_move.entries || v_last;
+    end if;
+    v_waiting := v_waiting and v_step.state = 'waiting';
+    v_move.steps := v_move.steps || v_step;
+  end loop;
+
+  v_move.run := engine.run_after(v_run, v_last, v_waiting);
+  v_move.is_changed := (v_move.run).status <> v_run.status;
+  return v_move;
+end
+$$;
+--! EndIncluded 50_engine/move.sql
+--! Included 50_engine/begin.sql
+-- kind: code
+-- Begins steps: a worker has taken their jobs. What it gets back is what it has to do; the attempt number in it is the
+-- fencing token, and the lease is what its heartbeats extend.
+
+create or replace function engine.is_due(p_run public.workflow_runs, p_step engine.open_steps, p_now timestamptz)
+  returns boolean
+  language sql
+  immutable
+as $$
+  select p_run.finished_at is null
+    and p_run.status <> 'paused'
+    and p_step.state in ('queued', 'waiting')
+    and p_step.run_at <= p_now
+$$;
+
+-- What comes of the job of a step that is due: it is begun, its timer fires, or the engine goes on where it had paused.
+create or replace function engine.take_job(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_move engine.move := engine.move_on(
+    p_loaded, p_plan, p_worker, p_now,
+    case p_step.state when 'queued' then p_step.node end,
+    case p_step.state when 'waiting' then p_step.node end
+  );
+begin
+  if (engine.step_of(v_move.steps, p_step.node)).node is null then
+    v_move.closed := array[p_step.node];
+  end if;
+  return v_move;
+end
+$$;
+
+create or replace function engine.begin_steps(p_requests jsonb, p_worker uuid)
+  returns table (
+    index int,
+    outcome text,
+    run_id uuid,
+    task jsonb
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because runs, events, steps and jobs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_ids uuid[] := array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_requests) as r);
+  v_nodes constant text[] := array(select r ->> 'node' from jsonb_array_elements(p_requests) as r);
+  v_loaded engine.loaded_run;
+  v_plan engine.plans;
+  v_places int[];
+  v_place int;
+  v_step engine.open_steps;
+  v_move engine.move;
+  v_moves engine.move[];
+begin
+  for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
+    run_id := (v_loaded.run).id;
+    if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
+      v_plan := engine.plan_of(v_loaded.run);
+    end if;
+    v_places := array_positions(v_ids, run_id);
+    foreach v_place in array v_places loop
+      index := v_place - 1;
+      task := null;
+      v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
+      outcome := case when v_step.node is null then 'stale' else 'done' end;
+      if engine.is_due(v_loaded.run, v_step, v_now) then
+        v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
+        v_moves := v_moves || v_move;
+        if v_place < v_places[cardinality(v_places)] then
+          v_loaded := engine.after_move(v_loaded, v_move);
+        end if;
+        task := v_move.task;
+        if task is not null then
+          outcome := 'begun';
+        end if;
+      end if;
+      return next;
+    end loop;
+    v_ids := array_replace(v_ids, run_id, null);
+  end loop;
+  perform engine.write_moves(v_moves);
+
+  -- Runs that are gone.
+  return query
+  select (i.place - 1)::int, 'stale', i.id, null::jsonb
+  from unnest(v_ids) with ordinality as i (id, place)
+  where i.id is not null;
+end
+$$;
+
+comment on function engine.begin_steps(jsonb, uuid) is
+  'For workers: begins the steps of a batch of jobs, [{"runId", "node"}]. outcome is begun, with the task to do; done when there is nothing to do now; stale when the step is gone. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
+
+grant execute on function engine.begin_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/begin.sql
+--! Included 50_engine/complete.sql
+-- kind: code
+-- Records the results of steps, each exactly once: a result of an older attempt, or of a run that has ended, is
+-- answered `stale` and changes nothing. The run moves on in the same transaction, and the branch's next step is handed
+-- back.
+
+-- The event of a result; what is invalid about a result makes it a failure.
+create or replace function engine.outcome_entry(
+  p_result jsonb,
+  p_node engine.plan_node,
+  p_step engine.open_steps,
+  p_last engine.log_entry,
+  p_now timestamptz
+)
+  returns engine.log_entry
+  language plpgsql
+  volatile
+as $$
+declare
+  v_port constant text := coalesce(p_result ->> 'port', p_node.ports[1]);
+  v_payload jsonb := jsonb_build_object(
+    'node', p_node.id, 'attempt', p_step.attempt, 'ms', coalesce(p_result -> 'ms', '0')
+  );
+  v_error jsonb;
+begin
+  v_error := case
+    when p_result -> 'ok' is distinct from 'true' then coalesce(p_result -> 'error', '{}')
+    when pg_column_size(p_result -> 'output') > 1048576
+      then engine.request_error('TOO_LARGE', 'The output of a step is at most 1 MiB.')
+    when v_port <> all (p_node.ports)
+      then engine.request_error('UNKNOWN_PORT', format('The node has no port %L.', v_port))
+  end;
+  if v_error is null then
+    return engine.next_entry(p_last, p_now, 'step.succeeded', v_payload || jsonb_build_object(
+      'port', v_port, 'output', coalesce(p_result -> 'output', 'null')
+    ));
+  end if;
+
+  v_error := jsonb_build_object('code', 'NODE_FAILED', 'message', 'The step failed.', 'retryable', false) || v_error;
+  v_payload := v_payload || jsonb_build_object('error', v_error - 'retryAfterMs');
+  if v_error -> 'retryable' = 'true' and p_step.failures + 1 < p_node.max_attempts then
+    v_payload := v_payload || jsonb_build_object(
+      'retryAt', engine.iso_time(p_now + engine.retry_delay(p_node, p_step.failures + 1, v_error))
+    );
+  end if;
+  return engine.next_entry(p_last, p_now, 'step.failed', v_payload);
+end
+$$;
+
+-- min(maxMs, initialMs · 2^(k−1)), with jitter times random(0.5..1), or what the peer asked for if that is longer, an
+-- hour at most.
+create or replace function engine.retry_delay(p_node engine.plan_node, p_failures int, p_error jsonb)
+  returns interval
+  language sql
+  volatile
+as $$
+  select make_interval(secs => least(
+    3600,
+    greatest(
+      least(p_node.retry_max_ms, p_node.retry_initial_ms * power(2, least(p_failures - 1, 30)))
+        * case when p_node.retry_jitter then 0.5 + random() / 2 else 1 end,
+      coalesce((p_error ->> 'retryAfterMs')::double precision, 0)
+    ) / 1000
+  ))
+$$;
+
+-- What comes of a result: the step is queued again, or it has ended and the run moves on.
+create or replace function engine.take_result(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_result jsonb,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_entry constant engine.log_entry := engine.outcome_entry(
+    p_result, p_plan.nodes[array_position(p_plan.ids, p_step.node)], p_step, p_loaded.log[cardinality(p_loaded.log)],
+    p_now
+  );
+  v_move engine.move;
+begin
+  p_loaded.log := p_loaded.log || v_entry;
+  if v_entry.payload ? 'retryAt' then
+    p_step.state := 'queued';
+    p_step.failures := p_step.failures + 1;
+    p_step.worker_id := null;
+    p_step.lease_until := null;
+    p_step.run_at := v_entry.payload ->> 'retryAt';
+    v_move.run := p_loaded.run;
+    v_move.steps := array[p_step];
+  else
+    p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node);
+    if (p_loaded.run).status = 'paused' then
+      v_move.run := p_loaded.run;
+    else
+      v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now);
+    end if;
+    v_move.closed := array[p_step.node];
+  end if;
+  v_move.entries := v_entry || v_move.entries;
+  return v_move;
+end
+$$;
+
+create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
+  returns table (
+    index int,
+    outcome text,
+    run_id uuid,
+    status text,
+    next jsonb
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because runs, events, steps and jobs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_results constant jsonb[] := array(select r from jsonb_array_elements(p_results) as r);
+  v_ids uuid[] := array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_results) as r);
+  v_loaded engine.loaded_run;
+  v_plan engine.plans;
+  v_places int[];
+  v_place int;
+  v_step engine.open_steps;
+  v_move engine.move;
+  v_moves engine.move[];
+begin
+  for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
+    run_id := (v_loaded.run).id;
+    if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
+      v_plan := engine.plan_of(v_loaded.run);
+    end if;
+    v_places := array_positions(v_ids, run_id);
+    foreach v_place in array v_places loop
+      index := v_place - 1;
+      outcome := 'stale';
+      status := (v_loaded.run).status;
+      next := null;
+      v_step := engine.step_of(v_loaded.steps, v_results[v_place] ->> 'node');
+      if v_step.state = 'running' and v_step.attempt = (v_results[v_place] -> 'attempt')::int
+        and (v_loaded.run).finished_at is null
+      then
+        outcome := 'recorded';
+        v_move := engine.take_result(v_loaded, v_plan, v_step, v_results[v_place], p_worker, v_now);
+        v_moves := v_moves || v_move;
+        next := v_move.task;
+        status := (v_move.run).status;
+        if v_place < v_places[cardinality(v_places)] then
+          v_loaded := engine.after_move(v_loaded, v_move);
+        end if;
+      end if;
+      return next;
+    end loop;
+    v_ids := array_replace(v_ids, run_id, null);
+  end loop;
+  perform engine.write_moves(v_moves);
+
+  -- Runs that are gone.
+  return query
+  select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
+  from unnest(v_ids) with ordinality as i (id, place)
+  where i.id is not null;
+end
+$$;
+
+comment on function engine.complete_steps(jsonb, uuid) is
+  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
+
+grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/complete.sql
+--! Included 50_engine/end.sql
+-- kind: code
+-- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
+
+create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_last engine.log_entry;
+  v_move engine.move;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  if (v_loaded.run).id is null or (v_loaded.run).finished_at is not null then
+    return v_loaded.run;
+  end if;
+  v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
+  v_move.entries := array[v_last];
+  v_move.run := engine.run_after(v_loaded.run, v_last, false);
+  v_move.is_changed := true;
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;
+
+-- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
+create or replace function engine.cancel_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
+  returns public.workflow_runs
+  language sql
+  volatile
+as $$
+  select engine.end_run(
+    p_run_id, 'run.canceled', jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
+  )
+$$;
+
+create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message text)
+  returns public.workflow_runs
+  language sql
+  volatile
+  security definer -- definer because runs, events, steps and jobs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+  select engine.end_run(
+    p_run_id, 'run.failed',
+    jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
+  )
+$$;
+
+comment on function engine.fail_run(uuid, text, text) is
+  'Ends an unfinished run with an error that no node is to blame for. Changes nothing about a finished one. Example: select status from engine.fail_run(''0190…'', ''DEADLINE'', ''too late'');';
+
+grant execute on function engine.fail_run(uuid, text, text) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/end.sql
+--! Included 50_engine/heartbeat.sql
+-- kind: code
+-- What a worker tells: that it lives, and at its end what it leaves.
+
+-- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
+-- ended, or another attempt has taken over.
+create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null)
+  returns table (
+    run_id uuid,
+    node text
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps and engine.workers are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+begin
+  insert into engine.workers as w (id, pool_id, started_at, seen_at)
+  values (p_worker, p_pool_id, v_now, v_now)
+  on conflict (id) do update set
+    seen_at = excluded.seen_at,
+    pool_id = coalesce(excluded.pool_id, w.pool_id);
+
+  return query
+  with running as (
+    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
+    from jsonb_array_elements(p_running) as r
+  ),
+  held as (
+    select s.run_id, s.node, s.attempt
+    from engine.open_steps as s
+    join running as r on r.run_id = s.run_id and r.node = s.node and r.attempt = s.attempt
+    where s.state = 'running'
+    order by s.run_id, s.node
+    for update of s
+  ),
+  extended as (
+    update engine.open_steps as s
+    set lease_until = v_now + interval '15 seconds'
+    from held as h
+    where s.run_id = h.run_id
+      and s.node = h.node
+    returning s.run_id, s.node
+  )
+  select r.run_id, r.node
+  from running as r
+  where not exists (select from extended as e where e.run_id = r.run_id and e.node = r.node);
+end
+$$;
+
+-- Hands running attempts back to the queue, as a worker does that shuts down. It costs the step none of its attempts.
+create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps is closed to everybody
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_released engine.open_steps[];
+begin
+  with wanted as (
+    select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
+    from jsonb_array_elements(p_steps) as r
+  ),
+  released as (
+    update engine.open_steps as s
+    set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
+    from wanted as w
+    where s.run_id = w.run_id
+      and s.node = w.node
+      and s.attempt = w.attempt
+      and s.state = 'running'
+      and s.worker_id = p_worker
+    returning s.*
+  )
+  select array_agg(r) into v_released from released as r;
+  perform engine.add_jobs(array(select engine.job(s) from unnest(v_released) as s));
+  return coalesce(cardinality(v_released), 0);
+end
+$$;
+
+comment on function engine.heartbeat(uuid, jsonb, text) is
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+comment on function engine.release_steps(uuid, jsonb) is
+  'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
+
+grant execute on function engine.heartbeat(uuid, jsonb, text), engine.release_steps(uuid, jsonb) to flowgres_worker;
+--! EndIncluded 50_engine/heartbeat.sql
+--! Included 50_engine/reconcile.sql
+-- kind: code
+-- The reconciler: hands on what nobody holds any more, so that an unfinished run always has something that moves it.
+
+-- One pass: at most 1,000 steps of each kind, so that recovery never stalls what works. Safe to run from any number of
+-- processes at once: what one has locked the others skip.
+create or replace function engine.reconcile()
+  returns table (
+    action text,
+    run_id uuid,
+    node text
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because engine.open_steps and the queue are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_dead text[];
+begin
+  -- graphile-worker itself would keep the jobs of a dead worker locked for four hours.
+  with dead as (
+    delete from engine.workers as w
+    where w.seen_at < v_now - interval '15 seconds'
+    returning w.pool_id
+  )
+  select array_agg(d.pool_id) into v_dead from dead as d where d.pool_id is not null;
+  if v_dead is not null then
+    perform graphile_worker.force_unlock_workers(v_dead);
+  end if;
+
+  return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
+  return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
+  return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
+  return query select 'wake', w.run_id, w.node from engine.wake_overdue_steps(v_now) as w;
+end
+$$;
+
+-- Steps whose worker died: back to the queue. It is not their failure, so it costs none of their attempts.
+create or replace function engine.requeue_expired_steps(p_now timestamptz)
+  returns setof engine.open_steps
+  language plpgsql
+  volatile
+as $$
+declare
+  v_steps engine.open_steps[];
+begin
+  with expired as (
+    select s.run_id, s.node
+    from engine.open_steps as s
+    where s.state = 'running'
+      and s.lease_until < p_now
+      and s.deaths < 4
+    order by s.lease_until
+    limit 1000
+    for update skip locked
+  ),
+  requeued as (
+    update engine.open_steps as s
+    set state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now
+    from expired as e
+    where s.run_id = e.run_id
+      and s.node = e.node
+    returning s.*
+  )
+  select array_agg(r) into v_steps from requeued as r;
+  perform engine.add_jobs(array(select engine.job(s) from unnest(v_steps) as s));
+  return query select s.* from unnest(v_steps) as s;
+end
+$$;
+
+-- A step whose worker died five times is what kills them.
+create or replace function engine.fail_poisonous_steps(p_now timestamptz)
+  returns setof engine.open_steps
+  language plpgsql
+  volatile
+as $$
+declare
+  v_step engine.open_steps;
+  v_outcome text;
+begin
+  for v_step in
+    select s.*
+    from engine.open_steps as s
+    where s.state = 'running'
+      and s.lease_until < p_now
+      and s.deaths >= 4
+    order by s.run_id, s.node
+    limit 1000
+  loop
+    select c.outcome into v_outcome
+    from engine.complete_steps(
+      jsonb_build_array(jsonb_build_object(
+        'runId', v_step.run_id, 'node', v_step.node, 'attempt', v_step.attempt, 'ok', false,
+        'error', jsonb_build_object(
+          'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
+        )
+      )),
+      v_step.worker_id
+    ) as c;
+    if v_outcome = 'recorded' then
+      return next v_step;
+    end if;
+  end loop;
+end
+$$;
+
+-- Steps that should have been taken a minute ago: their job was lost, or the queue is long; another wake-up does no
+-- harm.
+create or replace function engine.wake_overdue_steps(p_now timestamptz)
+  returns setof engine.open_steps
+  language plpgsql
+  volatile
+as $$
+declare
+  v_steps engine.open_steps[];
+begin
+  with overdue as (
+    select s.run_id, s.node
+    from engine.open_steps as s
+    where s.state in ('queued', 'waiting')
+      and s.run_at < p_now - interval '60 seconds'
+    order by s.run_at
+    limit 1000
+    for update skip locked
+  ),
+  woken as (
+    update engine.open_steps as s
+    set run_at = p_now
+    from overdue as o
+    where s.run_id = o.run_id
+      and s.node = o.node
+    returning s.*
+  )
+  select array_agg(w) into v_steps from woken as w;
+  -- With a key: while such a wake-up waits in the queue, another one replaces it.
+  perform engine.add_jobs(array(select engine.job(s, 0, 'overdue:') from unnest(v_steps) as s));
+  return query select s.* from unnest(v_steps) as s;
+end
+$$;
+
+create or replace function engine.end_overdue_runs(p_now timestamptz)
+  returns setof uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run_id uuid;
+begin
+  for v_run_id in
+    select r.id
+    from public.workflow_runs as r
+    where r.status in ('waiting', 'running', 'paused')
+      and r.deadline_at < p_now
+    order by r.organization_id, r.workflow_id, r.id
+    limit 1000
+  loop
+    perform engine.fail_run(v_run_id, 'DEADLINE', 'The run did not finish before its deadline.');
+    return next v_run_id;
+  end loop;
+end
+$$;
+
+comment on function engine.reconcile() is
+  'Moves on what nobody holds any more: jobs and steps of dead workers, runs past their deadline, steps that nothing has taken for a minute. Workers call it every 10 seconds; any number may at once. One row per action. Example: select * from engine.reconcile();';
+
+grant execute on function engine.reconcile() to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/reconcile.sql
+--! Included 50_engine/live.sql
+-- kind: code
+-- News of runs for those who wait: subscriptions and webhooks that answer with a result. NOTIFY carries ids only, since
+-- any role may listen; whoever hears one reads again under its own rights.
+
+create or replace function engine.listen(p_listener uuid)
+  returns void
+  language sql
+  volatile
+  security definer -- definer because engine.listeners is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  insert into engine.listeners (id, seen_at)
+  values (p_listener, clock_timestamp())
+  on conflict (id) do update set seen_at = excluded.seen_at;
+$$;
+
+create or replace function engine.unlisten(p_listener uuid)
+  returns void
+  language sql
+  volatile
+  security definer -- definer because engine.listeners is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  delete from engine.listeners as l
+  where l.id = p_listener
+    or l.seen_at < clock_timestamp() - interval '1 hour'
+$$;
+
+-- A transaction that notifies holds one lock of the whole server until it has committed: nobody listening means none.
+create or replace function engine.notify(p_run_ids uuid[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if exists (select from engine.listeners as l where l.seen_at > clock_timestamp() - interval '15 seconds') then
+    perform pg_notify(
+      'flowgres_runs',
+      case when cardinality(p_run_ids) <= 100 then to_json(p_run_ids)::text else '"many"' end
+    );
+  end if;
+end
+$$;
+
+-- What a webhook answers with, for many that wait at once.
+create or replace function engine.run_answers(p_ids uuid[])
+  returns table (
+    run_id uuid,
+    status text,
+    output jsonb,
+    response jsonb,
+    error jsonb
+  )
+  language plpgsql
+  stable
+  security definer -- definer because the intake reads no table
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time((select min(i::text)::uuid from unnest(p_ids) as i));
+  -- Both bounds: planning for the partitions made ahead would take as long as all the rest.
+  v_to constant timestamptz := clock_timestamp() + interval '1 day';
+begin
+  return query
+  select
+    r.id,
+    r.status,
+    (array_agg(e.payload -> 'output') filter (where e.type = 'run.succeeded'))[1],
+    (array_agg(e.payload - 'node') filter (where e.type = 'run.responded'))[1],
+    r.error
+  from public.workflow_runs as r
+  left join public.workflow_events as e
+    on e.run_id = r.id
+    and e.ts >= v_from
+    and e.ts < v_to
+    and e.type in ('run.succeeded', 'run.responded')
+  where r.id = any (p_ids)
+  group by r.id, r.status, r.error;
+end
+$$;
+
+create or replace function engine.append_logs(p_logs jsonb)
+  returns int
+  language sql
+  volatile
+  security definer -- definer because logs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+  with written as (
+    insert into public.workflow_run_logs (organization_id, run_id, node, level, message, context, ts)
+    select
+      (l ->> 'organizationId')::uuid,
+      (l ->> 'runId')::uuid,
+      l ->> 'node',
+      coalesce(l ->> 'level', 'info'),
+      left(coalesce(l ->> 'message', ''), 65536),
+      l -> 'context',
+      engine.now()
+    from jsonb_array_elements(p_logs) as l
+    returning 1
+  )
+  select count(*)::int from written
+$$;
+
+comment on function engine.listen(uuid) is
+  'Says that a process listens on channel flowgres_runs for the next 15 seconds. Example: select engine.listen(gen_random_uuid());';
+comment on function engine.unlisten(uuid) is
+  'Says that it listens no more. Example: select engine.unlisten(''0190…'');';
+comment on function engine.run_answers(uuid[]) is
+  'For the intake: status, output, response and error of runs that webhooks wait for. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
+comment on function engine.append_logs(jsonb) is
+  'For workers: writes lines to the logs of runs, [{"organizationId", "runId", "node", "level", "message", "context"}]; answers how many. Example: select engine.append_logs(''[]'');';
+
+grant execute on function engine.listen(uuid), engine.unlisten(uuid) to flowgres_api, flowgres_intake;
+grant execute on function engine.run_answers(uuid[]) to flowgres_intake, flowgres_dba;
+grant execute on function engine.append_logs(jsonb) to flowgres_worker;
+--! EndIncluded 50_engine/live.sql
+--! Included 50_engine/verify.sql
+-- kind: code
+-- Replays the log of a run: what came from outside is fed to the engine again, and it must compute every other event
+-- anew.
+
+-- Whether an event came from outside. p_open: the steps that were open when it was written.
+create or replace function engine.is_fed(p_entry engine.log_entry, p_open text[])
+  returns boolean
+  language sql
+  immutable
+as $$
+  select case
+    when p_entry.type in ('step.succeeded', 'step.failed') then p_entry.payload ->> 'node' = any (p_open)
+    -- Without a node it was ended from outside: DEADLINE, POISON.
+    when p_entry.type = 'run.failed' then not p_entry.payload ? 'node'
+    else p_entry.type not in ('step.waiting', 'run.responded', 'run.succeeded')
+  end
+$$;
+
+-- A replay: what was fed so far, what the engine says comes next, and which steps it has opened.
+create type engine.replay as (
+  log engine.log_entry[],
+  expected engine.log_entry[],
+  open text[],
+  paused boolean
+);
+
+create or replace function engine.feed(
+  p_replay engine.replay,
+  p_entry engine.log_entry,
+  p_plan engine.plans,
+  p_run_id uuid
+)
+  returns engine.replay
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant text := p_entry.payload ->> 'node';
+  v_advanced engine.advanced;
+  v_opened engine.opened_step;
+begin
+  p_replay.log := p_replay.log || p_entry;
+  if p_entry.type in ('run.paused', 'run.resumed') then
+    p_replay.paused := p_entry.type = 'run.paused';
+  end if;
+  -- A step that has begun, or is to be tried again, stays open, and nothing in the graph moves.
+  if p_entry.type = 'step.started' or p_entry.payload ? 'retryAt' then
+    return p_replay;
+  end if;
+  p_replay.open := array_remove(p_replay.open, v_node);
+  if p_replay.paused is not true then
+    v_advanced := engine.advance(p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, '{}', null, null);
+    p_replay.expected := v_advanced.entries;
+    foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+      p_replay.open := p_replay.open || v_opened.node;
+    end loop;
+  end if;
+  return p_replay;
+end
+$$;
+
+-- The problem with an event that the engine should have computed; null when there is none.
+create or replace function engine.difference(p_expected engine.log_entry, p_entry engine.log_entry)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when p_expected.type is null then 'replay does not give this event'
+    when p_expected.type <> p_entry.type or p_expected.payload - 'ms' <> p_entry.payload - 'ms'
+      then 'replay gives another event'
+  end
+$$;
+
+create or replace function engine.verify_run(p_run_id uuid)
+  returns table (
+    seq int,
+    problem text,
+    recorded jsonb,
+    computed jsonb
+  )
+  language plpgsql
+  volatile
+as $$
+declare
+  v_loaded engine.loaded_run;
+  v_plan engine.plans;
+  v_entry engine.log_entry;
+  v_replay engine.replay := row('{}', null, '{}', false);
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], engine.now()) as l;
+  v_plan := engine.plan_of(v_loaded.run);
+  if v_plan.version is null then
+    problem := 'there is no such run, or its version was never compiled';
+    return next;
+    return;
+  end if;
+  foreach v_entry in array coalesce(v_loaded.log, '{}') loop
+    seq := v_entry.seq;
+    recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);
+    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
+    problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
+    if engine.is_fed(v_entry, v_replay.open) then
+      if cardinality(v_replay.expected) > 0 then
+        problem := 'a computed event is missing before this one';
+      end if;
+      v_replay := engine.feed(v_replay, v_entry, v_plan, p_run_id);
+    else
+      problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));
+      v_replay.expected := v_replay.expected[2:];
+      v_replay.log := v_replay.log || v_entry;
+    end if;
+    if problem is not null then
+      return next;
+    end if;
+  end loop;
+  if cardinality(v_replay.expected) > 0 then
+    seq := cardinality(v_replay.log) + 1;
+    problem := 'a computed event was never recorded';
+    recorded := null;
+    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
+    return next;
+  end if;
+end
+$$;
+
+comment on function engine.verify_run(uuid) is
+  'Replays the log of a run. Each row is an event that the engine would not have written like that; no row means that it would. Example: select * from engine.verify_run(''0190…'');';
+
+grant execute on function engine.verify_run(uuid) to flowgres_dba;
+--! EndIncluded 50_engine/verify.sql
+--! EndIncluded 50_engine/index.sql
+--! Included 60_triggers/index.sql
+-- Triggers: what starts runs from outside.
+
+--! Included 60_triggers/tables.sql
+-- kind: state
+-- The addresses under which published workflows are called. Publishing writes them; nobody else does.
+
+create table public.webhooks (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  node text not null,
+  version int not null,
+  methods text[] not null,
+  path text not null,
+  segments text[] not null,
+  properties jsonb not null,
+  created_at timestamptz not null default now(),
+  constraint webhooks_pkey primary key (organization_id, workflow_id, node),
+  constraint webhooks_version_fkey
+    foreign key (organization_id, workflow_id, version)
+    references public.workflow_versions (organization_id, workflow_id, version) on delete cascade,
+  constraint webhooks_methods_check check (
+    cardinality(methods) > 0
+    and methods <@ array['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS']
+  ),
+  constraint webhooks_path_check check (length(path) <= 512 and cardinality(segments) between 1 and 16),
+  constraint webhooks_properties_check check (jsonb_typeof(properties) = 'object')
+);
+-- For the foreign key, and for the one query that every request makes: the organization's paths of that many segments.
+create index webhooks_version_idx on public.webhooks (organization_id, workflow_id, version);
+create index webhooks_segments_idx on public.webhooks (organization_id, cardinality(segments));
+alter table public.webhooks enable row level security;
+
+comment on table public.webhooks is
+  'The webhook addresses of published workflows: /hooks/<webhook key of the organization><path>.';
+comment on column public.webhooks.organization_id is 'The organization that owns the workflow.';
+comment on column public.webhooks.workflow_id is 'The workflow that a request starts.';
+comment on column public.webhooks.node is 'The webhookTrigger node.';
+comment on column public.webhooks.version is 'The published version that the address belongs to.';
+comment on column public.webhooks.methods is 'HTTP methods that it answers to, for example {POST}.';
+comment on column public.webhooks.path is 'With :params, for example /orders/:id.';
+comment on column public.webhooks.segments is 'The path cut at its slashes, a parameter as ":" alone: {orders,:}.';
+comment on column public.webhooks.properties is 'The trigger''s properties: how it authenticates and answers.';
+comment on column public.webhooks.created_at is 'When this version took the address.';
+--! EndIncluded 60_triggers/tables.sql
+--! Included 60_triggers/register_webhooks.sql
+-- kind: code
+-- Publishing takes the addresses of a workflow's webhook triggers, unpublishing gives them up.
+
+-- The path in one form: no slash at the end, one slash between segments.
+create or replace function engine.webhook_path(p_path text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '/' || btrim(regexp_replace(p_path, '/+', '/', 'g'), '/')
+$$;
+
+-- What distinguishes addresses: parameters are equal whatever their names.
+create or replace function engine.webhook_segments(p_path text)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array_agg(case when s.segment like ':%' then ':' else s.segment end order by s.place)
+  from unnest(string_to_array(ltrim(engine.webhook_path(p_path), '/'), '/')) with ordinality as s (segment, place)
+$$;
+
+create or replace function engine.check_webhook_path(p_node text, p_path text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+declare
+  v_names text[];
+begin
+  v_names := array(
+    select s.segment
+    from unnest(string_to_array(ltrim(engine.webhook_path(p_path), '/'), '/')) as s (segment)
+    where s.segment like ':%'
+  );
+  if p_path is null
+    or length(p_path) > 512
+    or cardinality(engine.webhook_segments(p_path)) > 16
+    -- Unreserved characters only: nothing that a client or proxy might encode in another way.
+    or engine.webhook_path(p_path) !~ '^(/(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+))+$'
+    or engine.webhook_path(p_path) ~ '/[.]{1,2}(/|$)'
+    or cardinality(v_names) <> (select count(distinct n) from unnest(v_names) as n)
+  then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      format('Node %s: the path %L is not one that a webhook can have.', p_node, p_path),
+      'Use up to 16 segments of letters, digits, ".", "_", "~" and "-", or :names, each name once: /orders/:id.',
+      jsonb_build_object('node', p_node, 'path', p_path)
+    );
+  end if;
+end
+$$;
+
+-- The methods of a trigger: its property `method`, one or several; POST when not given.
+create or replace function engine.webhook_methods(p_properties jsonb)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    array_agg(distinct upper(m.method) order by upper(m.method)),
+    '{POST}'
+  )
+  from jsonb_array_elements_text(
+    case jsonb_typeof(p_properties -> 'method')
+      when 'array' then p_properties -> 'method'
+      when 'string' then jsonb_build_array(p_properties -> 'method')
+      else '[]'
+    end
+  ) as m (method)
+$$;
+
+create or replace function engine.webhook_triggers(p_organization uuid, p_workflow uuid, p_version int)
+  returns table (id text, properties jsonb)
+  language sql
+  stable
+as $$
+  select n.id, n.properties
+  from engine.plans as p
+  cross join unnest(p.nodes) as n
+  where p.organization_id = p_organization
+    and p.workflow_id = p_workflow
+    and p.version = p_version
+    and n.type like 'webhookTrigger@%'
+    and not n.disabled
+$$;
+
+create or replace function engine.register_webhooks(p_organization uuid, p_workflow uuid, p_version int)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_taken record;
+  v_count int;
+begin
+  -- One publication of an organization after the other, so that two that want the same address see each other. Not the
+  -- organization's row: the workflow is locked already, and an organization comes before its workflows.
+  perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization, 0));
+  perform engine.unregister_webhooks(p_organization, p_workflow);
+
+  perform engine.check_webhook_path(n.id, n.properties ->> 'path')
+  from engine.webhook_triggers(p_organization, p_workflow, p_version) as n;
+
+  insert into public.webhooks (organization_id, workflow_id, node, version, methods, path, segments, properties)
+  select
+    p_organization,
+    p_workflow,
+    n.id,
+    p_version,
+    engine.webhook_methods(n.properties),
+    engine.webhook_path(n.properties ->> 'path'),
+    engine.webhook_segments(n.properties ->> 'path'),
+    n.properties
+  from engine.webhook_triggers(p_organization, p_workflow, p_version) as n;
+  get diagnostics v_count = row_count;
+
+  select mine.node, mine.path, other.node as other_node, w.id as other_workflow, w.name into v_taken
+  from public.webhooks as mine
+  join public.webhooks as other
+    on other.organization_id = mine.organization_id
+    and other.segments = mine.segments
+    and other.methods && mine.methods
+    and (other.workflow_id, other.node) <> (mine.workflow_id, mine.node)
+  join public.workflows as w
+    on w.organization_id = other.organization_id
+    and w.id = other.workflow_id
+  where mine.organization_id = p_organization
+    and mine.workflow_id = p_workflow
+  order by mine.node, other.node
+  limit 1;
+  if found then
+    perform private.raise_error(
+      'CONFLICT',
+      format('The webhook path %s of node %s is taken by node %s of workflow %L.',
+        v_taken.path, v_taken.node, v_taken.other_node, v_taken.name),
+      'Choose another path or method, or unpublish the other workflow.',
+      jsonb_build_object('node', v_taken.node, 'path', v_taken.path, 'workflowId', v_taken.other_workflow)
+    );
+  end if;
+  return v_count;
+end
+$$;
+
+create or replace function engine.unregister_webhooks(p_organization uuid, p_workflow uuid)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_count int;
+begin
+  delete from public.webhooks as h
+  where h.organization_id = p_organization
+    and h.workflow_id = p_workflow;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+--! EndIncluded 60_triggers/register_webhooks.sql
+--! Included 60_triggers/find_webhook.sql
+-- kind: code
+-- Which workflow a request is for.
+
+create or replace function engine.find_webhook(p_organization_key text, p_method text, p_path text)
+  returns jsonb
+  language sql
+  stable
+  security definer -- definer because the intake reads no table
+  set search_path = pg_catalog, pg_temp
+as $$
+  with request as materialized (
+    select
+      o.id as organization_id,
+      string_to_array(btrim(p_path, '/'), '/') as segments
+    from public.organizations as o
+    where o.webhook_key = p_organization_key
+  ),
+  fitting as materialized (
+    select h.*, r.segments as requested
+    from request as r
+    join public.webhooks as h
+      on h.organization_id = r.organization_id
+      and cardinality(h.segments) = cardinality(r.segments)
+    where not exists (
+      select
+      from unnest(h.segments, r.segments) as s (wanted, given)
+      where s.wanted <> s.given
+        and s.wanted <> ':'
+    )
+      and '' <> all (r.segments)
+  ),
+  best as (
+    select f.*
+    from fitting as f
+    where p_method = any (f.methods)
+    -- A fixed segment comes before a parameter, the first difference decides.
+    order by array(
+      select s.segment = ':' from unnest(f.segments) with ordinality as s (segment, place) order by s.place
+    )
+    limit 1
+  )
+  select jsonb_build_object(
+    'organizationId', b.organization_id,
+    'workflowId', b.workflow_id,
+    'version', b.version,
+    'node', b.node,
+    'path', b.path,
+    'params', coalesce(
+      (
+        select jsonb_object_agg(substr(s.name, 2), s.given)
+        from unnest(string_to_array(ltrim(b.path, '/'), '/'), b.requested) as s (name, given)
+        where s.name like ':%'
+      ),
+      '{}'
+    ),
+    'properties', b.properties,
+    'methods', to_jsonb(b.methods)
+  )
+  from best as b
+  union all
+  select jsonb_build_object(
+    'methods', (select jsonb_agg(distinct m order by m) from fitting as f, unnest(f.methods) as m)
+  )
+  where exists (select from fitting)
+    and not exists (select from best)
+$$;
+comment on function engine.find_webhook(text, text, text) is
+  'The webhook that a request below /hooks/ is for, with the values of its :params; only {"methods"} when the path exists for other methods, null when it does not exist. Example: select engine.find_webhook(''3q2-7wAAAAAAAAAAAAAAAA'', ''POST'', ''/orders/42'');';
+
+grant execute on function engine.find_webhook(text, text, text) to flowgres_intake;
+--! EndIncluded 60_triggers/find_webhook.sql
+--! Included 60_triggers/policies.sql
+-- kind: code
+-- Members see the addresses of their organization.
+
+drop policy if exists webhooks_flowgres_user_select on public.webhooks;
+create policy webhooks_flowgres_user_select on public.webhooks
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.webhooks to flowgres_user, flowgres_dba;
+--! EndIncluded 60_triggers/policies.sql
+--! Included 60_triggers/schedules.sql
+-- kind: state
+-- The schedules of published workflows. Publishing writes them, firing moves them on; nobody else does.
+
+create table public.schedules (
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  node text not null,
+  version int not null,
+  properties jsonb not null,
+  next_run_at timestamptz not null,
+  fires_at timestamptz not null,
+  last_run_at timestamptz,
+  last_error jsonb,
+  created_at timestamptz not null default now(),
+  constraint schedules_pkey primary key (organization_id, workflow_id, node),
+  constraint schedules_version_fkey
+    foreign key (organization_id, workflow_id, version)
+    references public.workflow_versions (organization_id, workflow_id, version) on delete cascade,
+  constraint schedules_fires_at_check check (fires_at >= next_run_at),
+  constraint schedules_properties_check check (jsonb_typeof(properties) = 'object')
+);
+create index schedules_version_idx on public.schedules (organization_id, workflow_id, version);
+-- For the one query that the scheduler makes each second.
+create index schedules_fires_at_idx on public.schedules (fires_at);
+alter table public.schedules enable row level security;
+
+comment on table public.schedules is 'When the scheduleTrigger nodes of published workflows fire.';
+comment on column public.schedules.organization_id is 'The organization that owns the workflow.';
+comment on column public.schedules.workflow_id is 'The workflow that is started.';
+comment on column public.schedules.node is 'The scheduleTrigger node.';
+comment on column public.schedules.version is 'The published version that the schedule belongs to.';
+comment on column public.schedules.properties is
+  'The trigger''s properties: cron or every, timezone (UTC when not given), catchUp (none when not given), jitterSeconds.';
+comment on column public.schedules.next_run_at is 'The next time that the schedule names: scheduledAt of that run''s input.';
+comment on column public.schedules.fires_at is 'When that run starts: next_run_at, later by a part of jitterSeconds.';
+comment on column public.schedules.last_run_at is 'The last time that started a run; null before the first.';
+comment on column public.schedules.last_error is 'Why the latest time started no run: {"code", "message"}; null when it did.';
+comment on column public.schedules.created_at is 'When this version was published.';
+--! EndIncluded 60_triggers/schedules.sql
+--! Included 60_triggers/schedule_times.sql
+-- kind: code
+-- When a scheduleTrigger fires: by a cron expression, or every so many units.
+
+insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+values
+  ('scheduleTrigger', 1, 'trigger', 'Starts a run by the clock.', '{main}', '{}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "cron": {"type": "string", "minLength": 1, "maxLength": 500},
+      "every": {
+        "type": "object", "additionalProperties": false, "required": ["n", "unit"],
+        "properties": {
+          "n": {"type": "integer", "minimum": 1, "maximum": 10000},
+          "unit": {"enum": ["seconds", "minutes", "hours", "days", "weeks", "months"]}
+        }
+      },
+      "timezone": {"type": "string", "minLength": 1, "maxLength": 100},
+      "catchUp": {"enum": ["none", "one", "all"]},
+      "jitterSeconds": {"type": "integer", "minimum": 0, "maximum": 3600}
+    },
+    "anyOf": [{"required": ["cron"]}, {"required": ["every"]}]
+  }')
+on conflict (name, version) do update
+set
+  kind = excluded.kind,
+  description = excluded.description,
+  ports = excluded.ports,
+  inputs = excluded.inputs,
+  properties = excluded.properties;
+
+-- The first moment after a time that is a multiple of so many units, counted from 1970 (weeks from a Monday), so that
+-- publishing again shifts nothing. Days, weeks and months begin at midnight on the wall.
+create or replace function engine.next_multiple(p_n int, p_unit text, p_after timestamptz, p_timezone text)
+  returns timestamptz
+  language plpgsql
+  stable
+  parallel safe
+as $$
+declare
+  v_today constant date := (p_after at time zone p_timezone)::date;
+  v_first constant date := case p_unit when 'weeks' then date '1970-01-05' else date '1970-01-01' end;
+  v_size constant interval := make_interval(
+    secs => case p_unit when 'seconds' then p_n when 'minutes' then p_n * 60 when 'hours' then p_n * 3600 end
+  );
+  v_length constant int := case p_unit when 'weeks' then 7 * p_n else p_n end;
+  v_months constant int := extract(year from v_today) * 12 + extract(month from v_today) - 1;
+begin
+  return case
+    when v_size > interval '0' then date_bin(v_size, p_after, timestamptz '1970-01-01+00') + v_size
+    when p_unit = 'months' then
+      (v_first + make_interval(months => (v_months / p_n + 1) * p_n - 1970 * 12)) at time zone p_timezone
+    else (v_first + ((v_today - v_first) / v_length + 1) * v_length)::timestamp at time zone p_timezone
+  end;
+end
+$$;
+
+create or replace function engine.next_tick(p_properties jsonb, p_after timestamptz)
+  returns timestamptz
+  language sql
+  stable
+  parallel safe
+as $$
+  select case
+    when p_properties ? 'cron'
+      then engine.next_cron_run(engine.parse_cron(p_properties ->> 'cron'), p_after, zone)
+    else engine.next_multiple(
+      (p_properties -> 'every' ->> 'n')::int, p_properties -> 'every' ->> 'unit', p_after, zone
+    )
+  end
+  from coalesce(p_properties ->> 'timezone', 'UTC') as zone
+$$;
+comment on function engine.next_tick(jsonb, timestamptz) is
+  'When a scheduleTrigger with these properties fires next. Example: select engine.next_tick(''{"every": {"n": 15, "unit": "minutes"}}'', now());';
+
+create or replace function public.preview_schedule(cron text, timezone text default 'UTC', count int default 5)
+  returns setof timestamptz
+  language plpgsql
+  stable
+  security definer -- definer because the engine is closed to users
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem constant text := engine.schedule_problem(jsonb_build_object('cron', cron, 'timezone', timezone));
+  v_spec constant engine.cron_spec := engine.parse_cron(cron);
+  v_at timestamptz := engine.now();
+begin
+  if v_problem is not null then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      format('No schedule: %s.', v_problem),
+      'Write five fields, minute hour day month weekday, and a zone such as Europe/Berlin.'
+    );
+  elsif (count between 1 and 100) is not true then
+    perform private.raise_error('INVALID_ARGUMENT', 'A preview has 1 to 100 times.');
+  end if;
+  for v_number in 1 .. count loop
+    v_at := engine.next_cron_run(v_spec, v_at, timezone);
+    return next v_at;
+  end loop;
+end
+$$;
+comment on function public.preview_schedule(text, text, int) is
+  'The next times of a schedule, 5 when not said, at most 100. cron: five fields, @daily and its relatives, or "30 seconds"; timezone: the calendar that it is read in, for example Europe/Berlin. Errors: VALIDATION_FAILED (not a schedule, a day that never comes, an unknown time zone), INVALID_ARGUMENT. Example: select preview_schedule(''0 9 * * mon-fri'', ''Europe/Berlin'', 3);';
+
+grant execute on function public.preview_schedule(text, text, int) to flowgres_user, flowgres_dba;
+--! EndIncluded 60_triggers/schedule_times.sql
+--! Included 60_triggers/register_schedules.sql
+-- kind: code
+-- Publishing sets the schedules of a workflow, unpublishing takes them away.
+
+create or replace function engine.schedule_triggers(p_organization uuid, p_workflow uuid, p_version int)
+  returns table (id text, properties jsonb)
+  language sql
+  stable
+as $$
+  select n.id, n.properties
+  from engine.plans as p
+  cross join unnest(p.nodes) as n
+  where p.organization_id = p_organization
+    and p.workflow_id = p_workflow
+    and p.version = p_version
+    and n.type like 'scheduleTrigger@%'
+    and not n.disabled
+$$;
+
+-- The same for a tick whenever it is asked, so that a tick looked at twice starts at one time.
+create or replace function engine.jitter(p_properties jsonb, p_workflow uuid, p_node text, p_tick timestamptz)
+  returns interval
+  language sql
+  immutable
+  parallel safe
+as $$
+  select make_interval(
+    secs => (hashtextextended(format('%s %s %s', p_workflow, p_node, extract(epoch from p_tick)), 0) & 65535)
+      / 65536.0 * coalesce((p_properties ->> 'jitterSeconds')::int, 0)
+  )
+$$;
+
+create or replace function engine.register_schedules(p_organization uuid, p_workflow uuid, p_version int)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_limit constant int := 1000;
+  v_count int;
+begin
+  -- One publication of an organization after the other, so that two together do not pass the limit.
+  perform pg_advisory_xact_lock(hashtextextended('flowgres.schedules ' || p_organization, 0));
+  perform engine.unregister_schedules(p_organization, p_workflow);
+
+  insert into public.schedules (organization_id, workflow_id, node, version, properties, next_run_at, fires_at)
+  select
+    p_organization, p_workflow, n.id, p_version, n.properties, t.tick,
+    t.tick + engine.jitter(n.properties, p_workflow, n.id, t.tick)
+  from engine.schedule_triggers(p_organization, p_workflow, p_version) as n
+  cross join lateral engine.next_tick(n.properties, engine.now()) as t (tick);
+  get diagnostics v_count = row_count;
+
+  if v_count > 0
+    and (select count(*) from public.schedules as s where s.organization_id = p_organization) > v_limit
+  then
+    perform private.raise_error(
+      'LIMIT_REACHED',
+      format('An organization has at most %s schedules.', v_limit),
+      'Unpublish workflows that need not run, or let one schedule start several things.',
+      jsonb_build_object('limit', v_limit)
+    );
+  end if;
+  return v_count;
+end
+$$;
+comment on function engine.register_schedules(uuid, uuid, int) is
+  'Replaces the schedules of a workflow by those of a version. Errors: LIMIT_REACHED (1,000 of an organization).';
+
+create or replace function engine.unregister_schedules(p_organization uuid, p_workflow uuid)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_count int;
+begin
+  delete from public.schedules as s
+  where s.organization_id = p_organization
+    and s.workflow_id = p_workflow;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+drop policy if exists schedules_flowgres_user_select on public.schedules;
+create policy schedules_flowgres_user_select on public.schedules
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.schedules to flowgres_user, flowgres_dba;
+--! EndIncluded 60_triggers/register_schedules.sql
+--! Included 60_triggers/fire_schedules.sql
+-- kind: code
+-- Starts the runs of schedules that are due. The run and the schedule's next time are one transaction, and the tick is
+-- the run's idempotency key: whoever calls this, at once or after a crash, a tick starts one run.
+
+-- What becomes of a tick. One that is a minute late has been missed; then catchUp says whether it still runs, and from
+-- when on the schedule goes on: from the tick itself, or past all that were missed with it.
+create or replace function engine.judge_tick(
+  p_schedule public.schedules,
+  p_now timestamptz,
+  out is_run boolean,
+  out go_on_after timestamptz
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_patience constant interval := '1 minute';
+  v_catch_up constant text := coalesce(p_schedule.properties ->> 'catchUp', 'none');
+begin
+  is_run := true;
+  go_on_after := p_schedule.next_run_at;
+  if p_schedule.fires_at < p_now - v_patience then
+    is_run := v_catch_up <> 'none';
+    -- As old as an idempotency key may get; a schedule that was away for longer does not run for hours.
+    go_on_after := greatest(
+      go_on_after, p_now - case v_catch_up when 'all' then interval '7 days' else v_patience end
+    );
+  end if;
+end
+$$;
+
+create or replace function engine.tick_request(p_schedule public.schedules, p_now timestamptz)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'organizationId', p_schedule.organization_id,
+    'workflowId', p_schedule.workflow_id,
+    'version', p_schedule.version,
+    'mode', 'schedule',
+    'trigger', p_schedule.node,
+    'key', format('schedule %s %s', tick, p_schedule.node),
+    -- firedAt differs when a tick is tried again, the tick does not.
+    'fingerprint', tick,
+    'input', jsonb_build_object(
+      'scheduledAt', tick,
+      'firedAt', engine.iso_time(p_now),
+      'timezone', coalesce(p_schedule.properties ->> 'timezone', 'UTC')
+    )
+  )
+  from engine.iso_time(p_schedule.next_run_at) as tick
+$$;
+
+-- Starts one run; an error that start_runs did not foresee is the tick's own, the others go on.
+create or replace function engine.start_tick(p_schedule public.schedules, p_now timestamptz)
+  returns jsonb
+  language plpgsql
+  volatile
+as $$
+declare
+  v_answer record;
+begin
+  select * into v_answer
+  from engine.start_runs(jsonb_build_array(engine.tick_request(p_schedule, p_now)));
+  return case when v_answer.run_id is null then v_answer.error end;
+exception
+  when others then
+    return jsonb_build_object('code', 'INTERNAL', 'message', sqlerrm);
+end
+$$;
+
+create or replace function engine.fire_schedules(p_limit int default 100)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_schedule public.schedules;
+  v_verdict record;
+  v_tick timestamptz;
+  v_error jsonb;
+  v_count int := 0;
+begin
+  for v_schedule in
+    select s.*
+    from public.schedules as s
+    where s.fires_at <= v_now
+    order by s.fires_at
+    limit p_limit
+    for no key update skip locked
+  loop
+    select * into v_verdict from engine.judge_tick(v_schedule, v_now);
+    v_error := case when v_verdict.is_run then engine.start_tick(v_schedule, v_now) else v_schedule.last_error end;
+    v_tick := engine.next_tick(v_schedule.properties, v_verdict.go_on_after);
+    update public.schedules as s
+    set
+      next_run_at = v_tick,
+      fires_at = v_tick + engine.jitter(s.properties, s.workflow_id, s.node, v_tick),
+      last_run_at = case when v_verdict.is_run and v_error is null then v_schedule.next_run_at else s.last_run_at end,
+      last_error = v_error
+    where s.organization_id = v_schedule.organization_id
+      and s.workflow_id = v_schedule.workflow_id
+      and s.node = v_schedule.node;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function engine.fire_schedules(int) is
+  'Starts the runs of schedules that are due, one tick of each and at most p_limit, and returns how many it looked at: call it again while that is p_limit, or more than none and schedules catch up. Safe to call from many sessions at once.';
+
+grant execute on function engine.fire_schedules(int) to flowgres_worker, flowgres_dba;
+--! EndIncluded 60_triggers/fire_schedules.sql
+--! EndIncluded 60_triggers/index.sql
+--! Included 70_cron/index.sql
+-- The scheduler of SQL commands, with pg_cron's interface, and the jobs that keep Flowgres in order.
+-- Where the extension pg_cron is, schema cron is its own and only the list of jobs is ours. A migration that changes
+-- one of the conditional files repeats the condition around its include.
+
+--! Included 70_cron/expired.sql
+-- kind: code
+-- What has served its time, a batch at a time: keys of starts, sessions, tokens.
+
+create or replace function engine.delete_expired(p_limit int default 10000)
+  returns table (thing text, deleted bigint)
+  language plpgsql
+  volatile
+  security definer -- definer because sessions, tokens and keys are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  -- So long one still sees that a token has expired, and which.
+  v_grace constant interval := '30 days';
+begin
+  delete from engine.start_keys as k
+  where (k.organization_id, k.workflow_id, k.key) in (
+    select e.organization_id, e.workflow_id, e.key
+    from engine.start_keys as e
+    where e.expires_at < v_now
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'start keys';
+  return next;
+
+  delete from private.sessions as s
+  where s.id in (
+    select e.id from private.sessions as e where e.expires_at < v_now order by e.expires_at limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'sessions';
+  return next;
+
+  delete from private.api_tokens as t
+  where t.id in (
+    select e.id from private.api_tokens as e where least(e.expires_at, e.revoked_at) < v_now - v_grace limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'API tokens';
+  return next;
+end
+$$;
+comment on function engine.delete_expired(int) is
+  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+
+grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;
+--! EndIncluded 70_cron/expired.sql
+--! Included 70_cron/maintenance.sql
+-- kind: code
+-- The jobs that keep Flowgres in order. `flowgres migrate` schedules them, by pg_cron or by our own scheduler, as
+-- flowgres_maintenance; docs/scheduling.md has what to do when one of them fails.
+
+-- Autovacuum never looks at a partitioned table as a whole; without this the planner knows nothing of it.
+create or replace function engine.analyze_tables()
+  returns setof regclass
+  language plpgsql
+  volatile
+  security definer -- definer because only the owner of a table analyzes it
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
+  v_template constant text := case
+    when current_setting('server_version_num')::int >= 180000 then 'analyze only %I.%I'
+    else 'analyze %I.%I'
+  end;
+  v_table record;
+begin
+  for v_table in
+    select c.oid, c.relname, c.relnamespace::regnamespace::text as schema
+    from partitions.policies as p
+    join pg_class as c on c.oid = p.parent
+    order by c.relname
+  loop
+    execute format(v_template, v_table.schema, v_table.relname);
+    return next v_table.oid::regclass;
+  end loop;
+end
+$$;
+comment on function engine.analyze_tables() is
+  'Gathers the statistics of each partitioned table as a whole and returns their names. Example: select engine.analyze_tables();';
+
+create or replace function engine.maintenance_jobs()
+  returns table (jobname text, schedule text, command text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
+    ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
+    ('flowgres-statistics', '40 2 * * *', 'select engine.analyze_tables()'),
+    ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
+    (
+      'flowgres-cron-history',
+      '0 3 * * *',
+      $command$delete from cron.job_run_details where end_time < now() - interval '7 days'$command$
+    )
+$$;
+comment on function engine.maintenance_jobs() is
+  'The jobs of Flowgres itself as they are scheduled when they are missing; cron.job has them as they are. Times are in cron.timezone.';
+
+grant usage on schema engine, partitions to flowgres_maintenance;
+grant execute on function
+  engine.analyze_tables(),
+  engine.maintenance_jobs(),
+  partitions.maintain(regclass, boolean),
+  partitions.retire(regclass, interval, boolean)
+  to flowgres_maintenance, flowgres_dba;
+--! EndIncluded 70_cron/maintenance.sql
+
+do $condition$
+begin
+  if not exists (select from pg_extension where extname = 'pg_cron') then
+    execute $files$
+--! Included 70_cron/tables.sql
+-- kind: state
+-- The tables of pg_cron, column for column, and beside them what the runner has to remember.
+
+create schema cron;
+comment on schema cron is 'A scheduler with pg_cron''s interface. Not created where the real pg_cron is.';
+
+create sequence cron.jobid_seq;
+create sequence cron.runid_seq;
+
+create table cron.job (
+  jobid bigint not null default nextval('cron.jobid_seq'),
+  schedule text not null,
+  command text not null,
+  nodename text not null default 'localhost',
+  nodeport int not null default inet_server_port(),
+  database text not null default current_database(),
+  username text not null default current_user,
+  active boolean not null default true,
+  jobname text,
+  constraint job_pkey primary key (jobid),
+  constraint jobname_username_uniq unique (jobname, username)
+);
+alter table cron.job enable row level security;
+comment on table cron.job is 'The jobs. Changed by cron.schedule, cron.alter_job and cron.unschedule.';
+
+create table cron.job_run_details (
+  jobid bigint,
+  runid bigint not null default nextval('cron.runid_seq'),
+  job_pid int,
+  database text,
+  username text,
+  command text,
+  status text,
+  return_message text,
+  start_time timestamptz,
+  end_time timestamptz,
+  constraint job_run_details_pkey primary key (runid)
+);
+alter table cron.job_run_details enable row level security;
+comment on table cron.job_run_details is
+  'What became of each run: starting, running, succeeded or failed. The newest 100,000 are kept, or cron.history_rows.';
+
+-- No foreign key: who truncates cron.job, as pg_cron allows, must not need to know this table.
+create table cron.job_state (
+  jobid bigint not null,
+  schedule text not null,
+  spec engine.cron_spec,
+  timezone text not null,
+  next_run_at timestamptz,
+  queued int not null default 0,
+  queued_at timestamptz,
+  runid bigint,
+  constraint job_state_pkey primary key (jobid),
+  constraint job_state_queued_check check (queued >= 0 and (queued = 0 or queued_at is not null))
+);
+create index job_state_next_run_at_idx on cron.job_state (next_run_at);
+create index job_state_queued_at_idx on cron.job_state (queued_at) where queued > 0;
+create index job_state_runid_idx on cron.job_state (runid) where runid is not null;
+alter table cron.job_state enable row level security;
+comment on table cron.job_state is
+  'Where the runner is with each active job: when it is due next, how many runs of it wait, and the one that runs.';
+
+create table cron.runner (
+  only_row boolean not null default true,
+  server_started_at timestamptz not null,
+  constraint runner_pkey primary key (only_row),
+  constraint runner_only_row_check check (only_row)
+);
+alter table cron.runner enable row level security;
+comment on table cron.runner is 'The start of the server that @reboot jobs have run for.';
+
+create type cron.task as (
+  action text, -- run or cancel
+  runid bigint,
+  command text,
+  database text,
+  username text
+);
+--! EndIncluded 70_cron/tables.sql
+--! Included 70_cron/checks.sql
+-- kind: code
+-- What pg_cron refuses, in its words and with its SQLSTATEs.
+
+create or replace function cron.raise_error(
+  p_message text,
+  p_sqlstate text default 'XX000',
+  p_hint text default null,
+  p_detail text default null
+)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_hint is not null then
+    raise exception using errcode = p_sqlstate, message = p_message, hint = p_hint;
+  elsif p_detail is not null then
+    raise exception using errcode = p_sqlstate, message = p_message, detail = p_detail;
+  end if;
+  raise exception using errcode = p_sqlstate, message = p_message;
+end
+$$;
+
+-- A setting of pg_cron: from postgresql.conf, or `alter database … set cron.timezone = 'Europe/Berlin'`.
+create or replace function cron.setting(p_name text, p_default text)
+  returns text
+  language plpgsql
+  stable
+as $$
+begin
+  return coalesce(nullif(current_setting('cron.' || p_name, true), ''), p_default);
+exception
+  -- Where the library of pg_cron is loaded but not the extension created, its settings are the superuser's.
+  when insufficient_privilege then
+    return p_default;
+end
+$$;
+
+-- Who asks. current_user is the owner in a definer function; the role that was set is not, and cannot be made up.
+create or replace function cron.caller()
+  returns text
+  language sql
+  stable
+as $$
+  select coalesce(nullif(current_setting('role'), 'none'), session_user)
+$$;
+
+create or replace function cron.is_superuser(p_name text)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (select from pg_roles as r where r.rolname = p_name and r.rolsuper)
+$$;
+
+create or replace function cron.check_schedule(p_schedule text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if engine.parse_cron(p_schedule) is null then
+    perform cron.raise_error(
+      format('invalid schedule: %s', p_schedule),
+      '22023',
+      'Use cron format (e.g. 5 4 * * *), or interval format ''[1-59] seconds'''
+    );
+  end if;
+end
+$$;
+
+create or replace function cron.check_given(p_name text, p_is_given boolean)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if not p_is_given then
+    perform cron.raise_error(format('%s can not be NULL', p_name));
+  end if;
+end
+$$;
+
+create or replace function cron.check_role(p_name text)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_can_log_in constant boolean := (select r.rolcanlogin from pg_roles as r where r.rolname = p_name);
+begin
+  if v_can_log_in is null then
+    perform cron.raise_error(format('role "%s" does not exist', p_name));
+  elsif not v_can_log_in then
+    perform cron.raise_error(
+      format('role "%s" can not log in', p_name),
+      p_detail => 'Jobs may only be run by roles that have the LOGIN attribute.'
+    );
+  end if;
+end
+$$;
+
+-- Whether jobs of that role may run in that database.
+create or replace function cron.check_target(p_database text, p_username text)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if not exists (select from pg_database as d where d.datname = p_database) then
+    perform cron.raise_error(format('database "%s" does not exist', p_database), '3D000');
+  elsif not has_database_privilege(p_username, p_database, 'connect') then
+    perform cron.raise_error(format('User %s does not have CONNECT privilege on %s', p_username, p_database));
+  elsif cron.is_superuser(p_username) and not cron.setting('enable_superuser_jobs', 'on')::boolean then
+    perform cron.raise_error(
+      'cannot schedule jobs as superuser',
+      '42501',
+      p_detail => 'Scheduling jobs as superuser is disallowed when cron.enable_superuser_jobs is set to off.'
+    );
+  end if;
+end
+$$;
+--! EndIncluded 70_cron/checks.sql
+--! Included 70_cron/jobs.sql
+-- kind: code
+-- Scheduling and unscheduling, as pg_cron has it.
+
+create or replace function cron.save_job(
+  p_name text,
+  p_schedule text,
+  p_command text,
+  p_database text,
+  p_username text,
+  p_active boolean
+)
+  returns bigint
+  language plpgsql
+  volatile
+as $$
+declare
+  v_id bigint;
+begin
+  perform cron.check_schedule(p_schedule);
+  perform cron.check_target(p_database, p_username);
+  insert into cron.job as j (schedule, command, nodeport, database, username, active, jobname)
+  values (
+    p_schedule, p_command, coalesce(inet_server_port(), current_setting('port')::int), p_database, p_username, p_active,
+    p_name
+  )
+  on conflict on constraint jobname_username_uniq do update
+  set schedule = excluded.schedule, command = excluded.command, database = excluded.database
+  returning j.jobid into v_id;
+  return v_id;
+end
+$$;
+
+create or replace function cron.schedule(schedule text, command text)
+  returns bigint
+  language plpgsql
+  volatile
+  strict
+  security definer -- definer because everybody may schedule, and nobody writes cron.job
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return cron.save_job(null, schedule, command, current_database(), cron.caller(), true);
+end
+$$;
+comment on function cron.schedule(text, text) is 'schedule a pg_cron job';
+
+create or replace function cron.schedule(job_name text, schedule text, command text)
+  returns bigint
+  language plpgsql
+  volatile
+  security definer -- definer because everybody may schedule, and nobody writes cron.job
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform cron.check_given('job_name', job_name is not null);
+  perform cron.check_given('schedule', schedule is not null);
+  perform cron.check_given('command', command is not null);
+  return cron.save_job(job_name, schedule, command, current_database(), cron.caller(), true);
+end
+$$;
+comment on function cron.schedule(text, text, text) is 'schedule a pg_cron job';
+
+create or replace function cron.schedule_in_database(
+  job_name text,
+  schedule text,
+  command text,
+  database text,
+  username text default null,
+  active boolean default true
+)
+  returns bigint
+  language plpgsql
+  volatile
+  security definer -- definer because nobody writes cron.job
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform cron.check_given('job_name', job_name is not null);
+  perform cron.check_given('schedule', schedule is not null);
+  perform cron.check_given('command', command is not null);
+  perform cron.check_given('database', database is not null);
+  perform cron.check_given('active', active is not null);
+  perform cron.check_schedule(schedule);
+  if username is not null then
+    if not cron.is_superuser(cron.caller()) then
+      perform cron.raise_error('must be superuser to create a job for another role');
+    end if;
+    perform cron.check_role(username);
+  end if;
+  return cron.save_job(job_name, schedule, command, database, coalesce(username, cron.caller()), active);
+end
+$$;
+comment on function cron.schedule_in_database(text, text, text, text, text, boolean) is 'schedule a pg_cron job';
+
+create or replace function cron.unschedule(job_id bigint)
+  returns boolean
+  language plpgsql
+  volatile
+  strict
+  security definer -- definer because nobody writes cron.job
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_username constant text := (select j.username from cron.job as j where j.jobid = job_id);
+begin
+  if v_username is null then
+    perform cron.raise_error(format('could not find valid entry for job %s', job_id));
+  elsif v_username <> cron.caller() and not has_table_privilege(cron.caller(), 'cron.job', 'delete') then
+    perform cron.raise_error('permission denied for table job', '42501');
+  end if;
+  delete from cron.job as j where j.jobid = job_id;
+  return true;
+end
+$$;
+comment on function cron.unschedule(bigint) is 'unschedule a pg_cron job';
+
+create or replace function cron.unschedule(job_name text)
+  returns boolean
+  language plpgsql
+  volatile
+  strict
+  security definer -- definer because nobody writes cron.job
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from cron.job as j where j.jobname = job_name and j.username = cron.caller();
+  if not found then
+    perform cron.raise_error(format('could not find valid entry for job ''%s''', job_name));
+  end if;
+  return true;
+end
+$$;
+comment on function cron.unschedule(text) is 'unschedule a pg_cron job';
+--! EndIncluded 70_cron/jobs.sql
+--! Included 70_cron/alter_job.sql
+-- kind: code
+-- Changing a job, and telling the runner of every change.
+
+create or replace function cron.alter_job(
+  job_id bigint,
+  schedule text default null,
+  command text default null,
+  database text default null,
+  username text default null,
+  active boolean default null
+)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because nobody writes cron.job
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_caller constant text := cron.caller();
+begin
+  perform cron.check_given('job_id', job_id is not null);
+  if schedule is not null then
+    perform cron.check_schedule(schedule);
+  end if;
+  if username is not null then
+    if not cron.is_superuser(v_caller) then
+      perform cron.raise_error('must be superuser to alter username');
+    end if;
+    perform cron.check_role(username);
+  end if;
+  if coalesce(database, username) is not null then
+    perform cron.check_target(coalesce(database, current_database()), coalesce(username, v_caller));
+  end if;
+  if coalesce(schedule, command, database, username, active::text) is null then
+    perform cron.raise_error(
+      'no updates specified',
+      p_hint => 'You must specify at least one job attribute to change when calling alter_job'
+    );
+  end if;
+
+  update cron.job as j
+  set
+    schedule = coalesce(alter_job.schedule, j.schedule),
+    command = coalesce(alter_job.command, j.command),
+    database = coalesce(alter_job.database, j.database),
+    username = coalesce(alter_job.username, j.username),
+    active = coalesce(alter_job.active, j.active)
+  where j.jobid = job_id
+    and (j.username = v_caller or cron.is_superuser(v_caller));
+  if not found then
+    perform cron.raise_error(format('Job %s does not exist or you don''t own it', job_id));
+  end if;
+end
+$$;
+comment on function cron.alter_job(bigint, text, text, text, text, boolean) is
+  'Alter the job identified by job_id. Any option left as NULL will not be modified.';
+
+create or replace function cron.job_cache_invalidate()
+  returns trigger
+  language plpgsql
+  volatile
+as $$
+begin
+  -- However many statements a transaction has, the runner hears of it once, when it is committed.
+  perform pg_notify('flowgres_cron', '');
+  return null;
+end
+$$;
+comment on function cron.job_cache_invalidate() is 'invalidate job cache';
+
+create or replace trigger cron_job_cache_invalidate
+  after insert or update or delete or truncate on cron.job
+  for each statement execute function cron.job_cache_invalidate();
+--! EndIncluded 70_cron/alter_job.sql
+--! Included 70_cron/calendar.sql
+-- kind: code
+-- Questions about schedules; pg_cron has no answers to them.
+
+create or replace function cron.next_run(schedule text, after timestamptz default now(), timezone text default null)
+  returns timestamptz
+  language plpgsql
+  stable
+  security definer -- definer because the engine is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform cron.check_schedule(schedule);
+  return engine.next_cron_run(
+    engine.parse_cron(schedule), after, coalesce(timezone, cron.setting('timezone', 'GMT'))
+  );
+end
+$$;
+comment on function cron.next_run(text, timestamptz, text) is
+  'The first run of a schedule after a time, in the calendar of a time zone (cron.timezone when not given); null when there is none, as for @reboot or 31 February. Errors: 22023 invalid schedule, unknown time zone. Example: select cron.next_run(''0 9 * * mon'', now(), ''Europe/Berlin'');';
+
+create or replace function cron.matches(schedule text, at timestamptz, timezone text default null)
+  returns boolean
+  language sql
+  stable
+as $$
+  select cron.next_run(schedule, minute - interval '1 second', timezone) = minute
+  from date_trunc('minute', at, 'UTC') as minute
+$$;
+comment on function cron.matches(text, timestamptz, text) is
+  'Whether a schedule runs in the minute of that time. False for ''30 seconds'' and @reboot, which have no minute. Example: select cron.matches(''*/5 * * * *'', ''2026-11-21 10:05+00'');';
+--! EndIncluded 70_cron/calendar.sql
+--! Included 70_cron/queue.sql
+-- kind: code
+-- What is due, and how much of it after a pause. Late by up to five minutes, every run that was missed is made up for,
+-- as it is after a change of the leader; up to three hours, those at a fixed time are, and the others run once; after
+-- that none is.
+
+create or replace function cron.due_runs(
+  p_state cron.job_state,
+  p_now timestamptz,
+  out runs int,
+  out next_run_at timestamptz
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_late constant interval := p_now - p_state.next_run_at;
+  v_seconds constant int := (p_state.spec).seconds;
+begin
+  runs := 0;
+  next_run_at := p_state.next_run_at;
+  if v_seconds is not null then
+    -- A job of every few seconds that falls behind itself, or sleeps through more than a change of the leader, runs
+    -- once.
+    runs := floor(extract(epoch from v_late) / v_seconds) + 1;
+    next_run_at := next_run_at + make_interval(secs => runs * v_seconds);
+    runs := case when p_state.runid is not null or v_late > interval '5 seconds' then 1 else runs end;
+    return;
+  elsif v_late > interval '3 hours' then
+    next_run_at := engine.next_cron_run(p_state.spec, p_now - interval '1 minute', p_state.timezone);
+  elsif v_late > interval '5 minutes' and (p_state.spec).is_wild then
+    runs := 1;
+    next_run_at := engine.next_cron_run(p_state.spec, p_now, p_state.timezone);
+  end if;
+  while next_run_at <= p_now loop
+    runs := runs + 1;
+    next_run_at := engine.next_cron_run(p_state.spec, next_run_at, p_state.timezone);
+  end loop;
+end
+$$;
+
+create or replace function cron.queue_due(p_now timestamptz)
+  returns void
+  language sql
+  volatile
+as $$
+  update cron.job_state as s
+  set
+    -- Runs at a fixed time wait for each other; of those every few seconds one waits at most.
+    queued = case when (s.spec).seconds is not null and s.runid is not null then 1 else s.queued + d.runs end,
+    queued_at = case when s.queued > 0 then s.queued_at else s.next_run_at end,
+    next_run_at = d.next_run_at
+  from cron.job_state as due
+  cross join lateral cron.due_runs(due, p_now) as d
+  where due.next_run_at <= p_now
+    and s.jobid = due.jobid
+$$;
+
+-- Makes the runner's view of the jobs that of cron.job. A job that is new or changed is due from now on.
+create or replace function cron.sync_jobs(p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_timezone constant text := cron.setting('timezone', 'GMT');
+begin
+  delete from cron.job_state as s
+  where s.runid is null
+    and not exists (select from cron.job as j where j.jobid = s.jobid and j.active);
+  update cron.job_state as s
+  set queued = 0, next_run_at = null, schedule = ''
+  where s.runid is not null
+    and not exists (select from cron.job as j where j.jobid = s.jobid and j.active);
+
+  insert into cron.job_state as s (jobid, schedule, spec, timezone, next_run_at)
+  select j.jobid, j.schedule, c.spec, v_timezone, engine.next_cron_run(c.spec, p_now, v_timezone)
+  from cron.job as j
+  left join cron.job_state as known using (jobid)
+  cross join lateral (select engine.parse_cron(j.schedule) as spec offset 0) as c
+  where j.active
+    and cron.setting('launch_active_jobs', 'on')::boolean
+    and (known.schedule, known.timezone) is distinct from (j.schedule, v_timezone)
+  on conflict (jobid) do update
+  set schedule = excluded.schedule, spec = excluded.spec, timezone = excluded.timezone,
+    next_run_at = excluded.next_run_at;
+end
+$$;
+
+-- The clock was put back. By less than three hours, what runs at a fixed time has run; else everything starts anew.
+create or replace function cron.follow_clock_back(p_now timestamptz, p_last timestamptz)
+  returns void
+  language sql
+  volatile
+as $$
+  update cron.job_state as s
+  set next_run_at = engine.next_cron_run(s.spec, p_now, s.timezone)
+  where s.next_run_at > p_now
+    and ((s.spec).is_wild or (s.spec).seconds is not null or p_last - p_now >= interval '3 hours')
+$$;
+--! EndIncluded 70_cron/queue.sql
+--! Included 70_cron/runs.sql
+-- kind: code
+-- The life of a run: starting (taken from the queue), running (its command is sent), succeeded or failed.
+
+-- Takes runs from the queue, the longest waiting first, no two of one job and at most cron.max_running_jobs at a time.
+create or replace function cron.start_queued()
+  returns setof cron.task
+  language sql
+  volatile
+as $$
+  with room as (
+    select greatest(cron.setting('max_running_jobs', '32')::int, 1) - count(*) as runs
+    from cron.job_state as s
+    where s.runid is not null
+  ),
+  taken as (
+    update cron.job_state as s
+    set queued = s.queued - 1, runid = nextval('cron.runid_seq')
+    where s.jobid in (
+      select q.jobid
+      from cron.job_state as q
+      where q.queued > 0 and q.runid is null
+      order by q.queued_at
+      limit (select greatest(r.runs, 0) from room as r)
+    )
+    returning s.jobid, s.runid
+  ),
+  started as (
+    insert into cron.job_run_details (jobid, runid, database, username, command, status)
+    select j.jobid, t.runid, j.database, j.username, j.command, 'starting'
+    from taken as t
+    join cron.job as j using (jobid)
+    returning *
+  )
+  select 'run', s.runid, s.command, s.database, s.username
+  from started as s
+  order by s.runid
+$$;
+
+create or replace function cron.begin_run(p_runid bigint, p_pid int)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update cron.job_run_details as d
+  set status = 'running', job_pid = p_pid, start_time = clock_timestamp()
+  where d.runid = p_runid and d.status = 'starting';
+  return found;
+end
+$$;
+comment on function cron.begin_run(bigint, int) is
+  'Called right before the command is sent; false when the run is no longer this runner''s.';
+
+create or replace function cron.end_run(p_runid bigint, p_status text, p_message text)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- In the order in which everybody takes the tables: the state of jobs, then their runs.
+  update cron.job_state as s set runid = null where s.runid = p_runid;
+  update cron.job_run_details as d
+  set
+    status = p_status,
+    return_message = p_message,
+    -- What never began has no end, in pg_cron.
+    end_time = case when d.start_time is not null then clock_timestamp() end
+  where d.runid = p_runid and d.status in ('starting', 'running');
+  -- One comes, one goes: the history never grows beyond its cap.
+  delete from cron.job_run_details as d
+  where d.runid <= p_runid - cron.setting('history_rows', '100000')::bigint
+    and d.status in ('succeeded', 'failed');
+end
+$$;
+comment on function cron.end_run(bigint, text, text) is 'Records what a run came to: succeeded or failed, and what the server said.';
+
+-- Runs of a leader that is gone. One whose command was not sent goes back to the queue; one whose session still works
+-- is left to it; of any other nobody knows the end.
+create or replace function cron.settle_orphans(p_running bigint[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run cron.job_run_details;
+begin
+  for v_run in
+    select d.*
+    from cron.job_state as s
+    join cron.job_run_details as d on d.runid = s.runid
+    where s.runid is not null
+      and s.runid <> all (p_running)
+  loop
+    if v_run.status = 'starting' then
+      delete from cron.job_run_details as d where d.runid = v_run.runid;
+      update cron.job_state as s
+      set runid = null, queued = s.queued + 1, queued_at = coalesce(s.queued_at, clock_timestamp())
+      where s.runid = v_run.runid;
+    elsif not exists (
+      select from pg_stat_activity as a
+      where a.pid = v_run.job_pid and a.datname = v_run.database and a.usename = v_run.username
+    ) then
+      perform cron.end_run(v_run.runid, 'failed', 'connection lost');
+    end if;
+  end loop;
+end
+$$;
+--! EndIncluded 70_cron/runs.sql
+--! Included 70_cron/tick.sql
+-- kind: code
+-- What the leader calls: once when it begins to lead, then every second and whenever something may have changed.
+
+-- After a restart of the server nothing runs any more, and @reboot is due.
+create or replace function cron.lead()
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform cron.sync_jobs(engine.now());
+  insert into cron.runner as r (server_started_at) values (pg_postmaster_start_time())
+  on conflict on constraint runner_pkey do update set server_started_at = excluded.server_started_at
+  where r.server_started_at <> excluded.server_started_at;
+  if not found then
+    return false;
+  end if;
+  update cron.job_run_details as d
+  set status = 'failed', return_message = 'server restarted'
+  where d.runid in (select s.runid from cron.job_state as s where s.runid is not null)
+    and d.status in ('starting', 'running');
+  update cron.job_state as s set runid = null where s.runid is not null;
+  update cron.job_state as s set queued = 1, queued_at = clock_timestamp() where (s.spec).at_start;
+  return true;
+end
+$$;
+comment on function cron.lead() is 'Called by a runner that has become the leader; true after a restart of the server.';
+
+create or replace function cron.tick(p_running bigint[], p_changed boolean)
+  returns setof cron.task
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+  -- Of thousands of jobs few are due or running, whatever the statistics of last night say.
+  set enable_seqscan = off
+  set enable_hashjoin = off
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  -- The leader's session remembers it; nobody else needs to.
+  v_last constant timestamptz := nullif(current_setting('cron.last_tick', true), '');
+begin
+  if p_changed then
+    perform cron.sync_jobs(v_now);
+  end if;
+  if v_now < v_last then
+    perform cron.follow_clock_back(v_now, v_last);
+  end if;
+  perform set_config('cron.last_tick', v_now::text, false);
+  perform cron.settle_orphans(p_running);
+  perform cron.queue_due(v_now);
+  return query
+    select 'cancel', s.runid, null::text, null::text, null::text
+    from cron.job_state as s
+    where s.runid is not null
+      and not exists (select from cron.job as j where j.jobid = s.jobid and j.active);
+  return query select * from cron.start_queued();
+end
+$$;
+comment on function cron.tick(bigint[], boolean) is
+  'What the leader has to do now: commands to run, and runs to cancel because their job is gone or inactive. p_running: the runs that it has in hand; p_changed: whether cron.job may have changed since the last tick.';
+--! EndIncluded 70_cron/tick.sql
+--! Included 70_cron/policies.sql
+-- kind: code
+-- The grants of pg_cron, which are to everybody: the key is USAGE of the schema, which nobody has who is not given it.
+
+drop policy if exists cron_job_policy on cron.job;
+create policy cron_job_policy on cron.job
+  using (username = current_user);
+
+drop policy if exists cron_job_run_details_policy on cron.job_run_details;
+create policy cron_job_run_details_policy on cron.job_run_details
+  using (username = current_user);
+
+grant select on cron.job to public;
+grant select, delete on cron.job_run_details to public;
+grant select on sequence cron.jobid_seq, cron.runid_seq to public;
+grant execute on function
+  cron.schedule(text, text),
+  cron.schedule(text, text, text),
+  cron.unschedule(bigint),
+  cron.unschedule(text)
+  to public;
+grant execute on function
+  cron.schedule_in_database(text, text, text, text, text, boolean),
+  cron.alter_job(bigint, text, text, text, text, boolean),
+  cron.next_run(text, timestamptz, text),
+  cron.matches(text, timestamptz, text)
+  to flowgres_dba, flowgres_maintenance;
+
+grant usage on schema cron to flowgres_dba, flowgres_maintenance, flowgres_worker;
+grant execute on function
+  cron.lead(),
+  cron.tick(bigint[], boolean),
+  cron.begin_run(bigint, int),
+  cron.end_run(bigint, text, text)
+  to flowgres_worker;
+--! EndIncluded 70_cron/policies.sql
+    $files$;
+  end if;
+end
+$condition$;
+--! EndIncluded 70_cron/index.sql
+--! Included 90_monitor/index.sql
+-- Monitoring: what must always hold, and what is going on.
+
+--! Included 90_monitor/invariants.sql
+-- kind: code
+-- What must hold at every moment, as queries that find the runs for which it does not. Zero rows is health.
+
+create or replace function monitor.broken_logs()
+  returns table (
+    invariant text,
+    run_id uuid,
+    detail jsonb
+  )
+  language sql
+  stable
+  security definer -- definer because it reads the runs of every organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  with log as (
+    select
+      e.run_id,
+      count(*) as events,
+      min(e.seq) as first,
+      max(e.seq) as last,
+      count(*) filter (where e.type in ('run.succeeded', 'run.failed', 'run.canceled')) as ends,
+      max(e.seq) filter (where e.type in ('run.succeeded', 'run.failed', 'run.canceled')) as ended_at
+    from public.workflow_events as e
+    group by e.run_id
+  )
+  select 'the events of a run are numbered 1, 2, 3 … without a gap', l.run_id, to_jsonb(l)
+  from log as l
+  where l.first <> 1 or l.last <> l.events
+  union all
+  select 'a run has at most one terminal event, and it is the last one', l.run_id, to_jsonb(l)
+  from log as l
+  where l.ends > 1 or l.ended_at < l.last
+  union all
+  select 'the time of events increases with their number', n.run_id, jsonb_build_object('seq', n.seq)
+  from (
+    select e.run_id, e.seq, e.ts, lag(e.ts) over (partition by e.run_id order by e.seq) as previous
+    from public.workflow_events as e
+  ) as n
+  where n.ts <= n.previous
+  union all
+  select 'a step succeeds at most once', e.run_id, jsonb_build_object('node', e.payload -> 'node')
+  from public.workflow_events as e
+  where e.type in ('step.succeeded', 'step.reused')
+  group by e.run_id, e.payload -> 'node'
+  having count(*) > 1
+  union all
+  select 'a result carries the attempt that was begun last', e.run_id, e.payload - 'output'
+  from public.workflow_events as e
+  where e.type in ('step.succeeded', 'step.failed')
+    and (e.payload -> 'attempt')::int < (
+      select max((s.payload -> 'attempt')::int)
+      from public.workflow_events as s
+      where s.run_id = e.run_id
+        and s.type = 'step.started'
+        and s.payload -> 'node' = e.payload -> 'node'
+        and s.seq < e.seq
+    )
+$$;
+comment on function monitor.broken_logs() is
+  'Runs whose log breaks a rule that always holds. Reads every event: minutes on a large database. Example: select * from monitor.broken_logs()';
+
+create or replace function monitor.stuck_runs()
+  returns table (
+    invariant text,
+    run_id uuid,
+    detail jsonb
+  )
+  language sql
+  stable
+  security definer -- definer because it reads the runs of every organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  select 'an unfinished run has something that moves it on', r.id, jsonb_build_object('status', r.status)
+  from public.workflow_runs as r
+  where r.status in ('running', 'waiting')
+    and not exists (select from engine.open_steps as s where s.run_id = r.id)
+  union all
+  select 'the status of an unfinished run follows from its open steps', r.id, jsonb_build_object('status', r.status)
+  from public.workflow_runs as r
+  where r.status in ('running', 'waiting')
+    and r.status <> (
+      select case when bool_and(s.state = 'waiting') then 'waiting' else 'running' end
+      from engine.open_steps as s
+      where s.run_id = r.id
+    )
+  union all
+  select 'a finished run has no open step', s.run_id, to_jsonb(s)
+  from engine.open_steps as s
+  join public.workflow_runs as r on r.id = s.run_id
+  where r.finished_at is not null
+  union all
+  select 'nothing waits for longer than two minutes after its time', s.run_id, to_jsonb(s)
+  from engine.open_steps as s
+  where coalesce(s.lease_until, s.run_at) < engine.now() - interval '2 minutes'
+    and exists (select from public.workflow_runs as r where r.id = s.run_id and r.status <> 'paused')
+$$;
+comment on function monitor.stuck_runs() is
+  'Unfinished runs that nothing would move. Cheap: it reads unfinished runs only. Example: select * from monitor.stuck_runs()';
+
+create or replace function monitor.wrong_projections()
+  returns table (
+    invariant text,
+    run_id uuid,
+    detail jsonb
+  )
+  language sql
+  stable
+  security definer -- definer because it reads the runs of every organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  select 'the row of a run agrees with its log', r.id, jsonb_build_object('status', r.status, 'last', e.type)
+  from public.workflow_runs as r
+  cross join lateral (
+    select l.type, l.ts
+    from public.workflow_events as l
+    where l.run_id = r.id
+    order by l.seq desc
+    limit 1
+  ) as e
+  where (r.status, r.finished_at) is distinct from (
+    case e.type
+      when 'run.succeeded' then 'success'
+      when 'run.failed' then 'error'
+      when 'run.canceled' then 'canceled'
+      else case when r.finished_at is null then r.status end
+    end,
+    case when e.type in ('run.succeeded', 'run.failed', 'run.canceled') then e.ts end
+  )
+  union all
+  select 'a run has events', r.id, jsonb_build_object('status', r.status)
+  from public.workflow_runs as r
+  where not exists (select from public.workflow_events as e where e.run_id = r.id)
+$$;
+comment on function monitor.wrong_projections() is
+  'Runs whose row disagrees with their log. Example: select * from monitor.wrong_projections()';
+
+create or replace function monitor.invariants()
+  returns table (
+    invariant text,
+    run_id uuid,
+    detail jsonb
+  )
+  language sql
+  stable
+as $$
+  select * from monitor.broken_logs()
+  union all
+  select * from monitor.stuck_runs()
+  union all
+  select * from monitor.wrong_projections()
+$$;
+comment on function monitor.invariants() is
+  'Everything that must always hold, and where it does not: the rule, the run, the facts. No row is health. Example: select * from monitor.invariants()';
+
+grant execute on function monitor.broken_logs(), monitor.stuck_runs(), monitor.wrong_projections(), monitor.invariants()
+  to flowgres_dba, flowgres_monitor;
+--! EndIncluded 90_monitor/invariants.sql
+--! Included 90_monitor/queue.sql
+-- kind: code
+-- What health checks and metrics ask every few seconds: cheap at any size.
+
+create or replace function monitor.queue()
+  returns table (
+    workers int,
+    ready_jobs int,
+    running_steps int
+  )
+  language sql
+  stable
+  security definer -- definer because it counts across organizations
+  set search_path = pg_catalog, pg_temp
+as $$
+  select
+    (select count(*)::int from engine.workers as w where w.seen_at > engine.now() - interval '15 seconds'),
+    (
+      select count(*)::int
+      from (
+        select from graphile_worker._private_jobs as j where j.is_available and j.run_at <= now() limit 10000
+      ) as ready
+    ),
+    (select count(*)::int from (select from engine.open_steps as s where s.state = 'running' limit 10000) as running)
+$$;
+comment on function monitor.queue() is
+  'How many workers live, how many jobs wait for one, and how many steps run; counts stop at 10,000. Example: select * from monitor.queue();';
+
+grant execute on function monitor.queue() to flowgres_monitor, flowgres_dba;
+--! EndIncluded 90_monitor/queue.sql
+--! EndIncluded 90_monitor/index.sql
+--! Included 95_api/index.sql
+-- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
+
+--! Included 95_api/access.sql
+-- kind: code
+-- The question that every command asks first.
+
+create or replace function private.require_access(p_organization uuid, p_scope text, p_thing text)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_acting constant uuid := public.current_organization_id();
+begin
+  -- A DBA without a context acts for whichever organization owns the thing.
+  if v_acting is null and not private.is_dba() then
+    perform private.acting_organization();
+  end if;
+  perform private.require_scope(p_scope);
+  if p_organization is null or p_organization <> v_acting then
+    perform private.raise_error('NOT_FOUND', format('There is no such %s in this organization.', p_thing));
+  end if;
+end
+$$;
+comment on function private.require_access(uuid, text, text) is
+  'Whether the request may touch something of that organization (null: it was not found). Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+--! EndIncluded 95_api/access.sql
+--! Included 95_api/workflows.sql
+-- kind: code
+-- Drafts. Every change locks the workflow first; publishing is in publish.sql.
+
+create or replace function private.lock_workflow(p_id uuid)
+  returns public.workflows
+  language plpgsql
+  volatile
+as $$
+declare
+  v_workflow public.workflows;
+begin
+  select w.* into v_workflow from public.workflows as w where w.id = p_id;
+  perform private.require_access(v_workflow.organization_id, 'workflows:write', 'workflow');
+  select w.* into strict v_workflow from public.workflows as w where w.id = p_id for no key update;
+  return v_workflow;
+end
+$$;
+comment on function private.lock_workflow(uuid) is
+  'The workflow that a command changes, locked. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
+create or replace function private.check_draft(p_name text, p_description text, p_definition jsonb)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if btrim(p_name) = '' or length(p_name) > 200 then
+    perform private.raise_error('VALIDATION_FAILED', 'A name has 1 to 200 characters.', null, '{"field": "name"}');
+  elsif length(p_description) > 5000 then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A description has at most 5,000 characters.', null, '{"field": "description"}'
+    );
+  elsif jsonb_typeof(p_definition) <> 'object' then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      'A definition is an object: {"nodes": [], "connections": []}.',
+      null,
+      '{"field": "definition"}'
+    );
+  elsif octet_length(p_definition::text) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'A definition is at most 1 MiB.');
+  end if;
+end
+$$;
+comment on function private.check_draft(text, text, jsonb) is
+  'What even a draft must keep to; nulls pass. Raises VALIDATION_FAILED, TOO_LARGE.';
+
+create or replace function public.create_workflow(
+  name text,
+  definition jsonb,
+  description text default null
+)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_workflow public.workflows;
+begin
+  perform private.require_scope('workflows:write');
+  perform private.check_draft(coalesce(name, ''), description, coalesce(definition, 'null'));
+  insert into public.workflows (organization_id, name, description, definition, created_by)
+  values (
+    v_organization_id, create_workflow.name, create_workflow.description, create_workflow.definition,
+    public.current_user_id()
+  )
+  returning * into v_workflow;
+  return v_workflow;
+end
+$$;
+comment on function public.create_workflow(text, jsonb, text) is
+  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
+
+create or replace function public.save_workflow(
+  id uuid,
+  definition jsonb,
+  expected_revision int,
+  name text default null,
+  description text default null
+)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  perform private.check_draft(name, description, coalesce(definition, 'null'));
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  elsif v_workflow.revision is distinct from expected_revision then
+    perform private.raise_error(
+      'CONFLICT',
+      format('The draft is at revision %s.', v_workflow.revision),
+      'Somebody else saved it: read it again, merge and save with its revision.',
+      jsonb_build_object('revision', v_workflow.revision)
+    );
+  end if;
+  update public.workflows as w
+  set
+    definition = save_workflow.definition,
+    name = coalesce(save_workflow.name, w.name),
+    description = coalesce(save_workflow.description, w.description),
+    revision = w.revision + 1,
+    updated_at = now()
+  where w.id = v_workflow.id
+  returning * into v_workflow;
+  return v_workflow;
+end
+$$;
+comment on function public.save_workflow(uuid, jsonb, int, text, text) is
+  'Replaces the draft; name and description stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE. Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
+
+create or replace function public.archive_workflow(id uuid)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  if v_workflow.archived_at is null then
+    perform engine.unregister_webhooks(v_workflow.organization_id, v_workflow.id);
+    perform engine.unregister_schedules(v_workflow.organization_id, v_workflow.id);
+    update public.workflows as w
+    set archived_at = engine.now(), published_version = null, updated_at = now()
+    where w.id = v_workflow.id
+    returning * into v_workflow;
+  end if;
+  return v_workflow;
+end
+$$;
+comment on function public.archive_workflow(uuid) is
+  'Unpublishes a workflow for good; its versions and runs stay readable, unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select archived_at from archive_workflow(''0190…'');';
+
+grant execute on function
+  public.create_workflow(text, jsonb, text),
+  public.save_workflow(uuid, jsonb, int, text, text),
+  public.archive_workflow(uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/workflows.sql
+--! Included 95_api/publish.sql
+-- kind: code
+-- Publishing makes a draft the version that new runs use: validated, compiled to a plan, reachable by its webhooks.
+
+create or replace function public.publish_workflow(id uuid, message text default null)
+  returns public.workflow_versions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow constant public.workflows := private.lock_workflow(id);
+  v_problems jsonb;
+  v_version public.workflow_versions;
+begin
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  elsif length(message) > 5000 then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
+    );
+  end if;
+
+  select jsonb_agg(to_jsonb(p)) into v_problems from public.validate_workflow(v_workflow.definition) as p;
+  if v_problems is not null then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      format(
+        'The definition has %s problem(s), the first one: %s',
+        jsonb_array_length(v_problems), v_problems -> 0 ->> 'message'
+      ),
+      'validate_workflow(definition) lists all of them, each with the place.',
+      jsonb_build_object('problems', v_problems)
+    );
+  end if;
+
+  insert into public.workflow_versions (organization_id, workflow_id, version, definition, message, published_by)
+  select
+    v_workflow.organization_id, v_workflow.id, coalesce(max(v.version), 0) + 1, v_workflow.definition,
+    publish_workflow.message, public.current_user_id()
+  from public.workflow_versions as v
+  where v.organization_id = v_workflow.organization_id and v.workflow_id = v_workflow.id
+  returning * into v_version;
+
+  insert into engine.plans (organization_id, workflow_id, version, nodes, vars, settings)
+  select v_version.organization_id, v_version.workflow_id, v_version.version, p.nodes, p.vars, p.settings
+  from engine.compile_plan(v_version.definition) as p;
+
+  update public.workflows as w
+  set published_version = v_version.version, updated_at = now()
+  where w.id = v_workflow.id;
+
+  perform engine.register_webhooks(v_version.organization_id, v_version.workflow_id, v_version.version);
+  perform engine.register_schedules(v_version.organization_id, v_version.workflow_id, v_version.version);
+  return v_version;
+end
+$$;
+comment on function public.publish_workflow(uuid, text) is
+  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+
+create or replace function public.unpublish_workflow(id uuid)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  if v_workflow.published_version is not null then
+    perform engine.unregister_webhooks(v_workflow.organization_id, v_workflow.id);
+    perform engine.unregister_schedules(v_workflow.organization_id, v_workflow.id);
+    update public.workflows as w
+    set published_version = null, updated_at = now()
+    where w.id = v_workflow.id
+    returning * into v_workflow;
+  end if;
+  return v_workflow;
+end
+$$;
+comment on function public.unpublish_workflow(uuid) is
+  'Starts no run any more, by webhook or otherwise, until it is published again; unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select name from unpublish_workflow(''0190…'');';
+
+grant execute on function public.publish_workflow(uuid, text), public.unpublish_workflow(uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/publish.sql
+--! Included 95_api/runs.sql
+-- kind: code
+-- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
+
+create or replace function public.start_workflow_run(
+  workflow uuid,
+  input jsonb default '{}',
+  idempotency_key text default null
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id uuid;
+  v_answer record;
+  v_run public.workflow_runs;
+begin
+  select w.organization_id into v_organization_id from public.workflows as w where w.id = start_workflow_run.workflow;
+  perform private.require_access(v_organization_id, 'runs:write', 'workflow');
+  select a.run_id, a.error into v_answer
+  from engine.start_runs(jsonb_build_array(jsonb_build_object(
+    'organizationId', v_organization_id,
+    'workflowId', workflow,
+    'mode', 'api',
+    'input', coalesce(input, '{}'),
+    'key', idempotency_key,
+    'startedBy', public.current_user_id()
+  ))) as a;
+  if v_answer.run_id is null then
+    perform private.raise_error(
+      v_answer.error ->> 'code',
+      v_answer.error ->> 'message',
+      v_answer.error ->> 'hint',
+      coalesce(v_answer.error -> 'details', '{}')
+    );
+  end if;
+  select r.* into v_run from public.workflow_runs as r where r.id = v_answer.run_id;
+  return v_run;
+end
+$$;
+comment on function public.start_workflow_run(uuid, jsonb, text) is
+  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'');';
+
+create or replace function public.cancel_run(run uuid, reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id uuid;
+begin
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = cancel_run.run;
+  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  return engine.cancel_run(run, public.current_user_id(), reason);
+end
+$$;
+comment on function public.cancel_run(uuid, text) is
+  'Ends a run at once; a running effect is told within 5 seconds, and what it still answers is not recorded. A run that has ended stays as it is. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from cancel_run(''0190…'', ''wrong customer'');';
+
+create or replace function public.verify_run(run uuid)
+  returns table (
+    seq int,
+    problem text,
+    recorded jsonb,
+    computed jsonb
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because it replays with the engine's own functions
+  set search_path = pg_catalog, pg_temp
+  rows 1
+as $$
+declare
+  v_organization_id uuid;
+begin
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = verify_run.run;
+  perform private.require_access(v_organization_id, 'runs:read', 'run');
+  return query select v.seq, v.problem, v.recorded, v.computed from engine.verify_run(run) as v;
+end
+$$;
+comment on function public.verify_run(uuid) is
+  'Replays a run from its log and returns where the engine would decide differently today: no row when the log is whole. Scope: runs:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from verify_run(''0190…'');';
+
+grant execute on function
+  public.start_workflow_run(uuid, jsonb, text),
+  public.cancel_run(uuid, text),
+  public.verify_run(uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/runs.sql
+--! Included 95_api/run_columns.sql
+-- kind: code
+-- What a run shows beside its columns, read from its log. Nothing of a run happened before the time in its id, so with
+-- a day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as field x of a run.
+
+-- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads the events of all
+-- of them in one statement.
+create or replace function public.workflow_runs_events(run public.workflow_runs)
+  returns setof public.workflow_events
+  language sql
+  stable
+  rows 20
+as $$
+  select e.*
+  from public.workflow_events as e
+  where e.run_id = run.id
+    and e.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by e.seq
+$$;
+comment on function public.workflow_runs_events(public.workflow_runs) is
+  'The log of the run, in the order of seq. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_events(r) as e where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_logs(run public.workflow_runs)
+  returns setof public.workflow_run_logs
+  language sql
+  stable
+  rows 20
+as $$
+  select l.*
+  from public.workflow_run_logs as l
+  where l.organization_id = run.organization_id
+    and l.run_id = run.id
+    and l.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by l.ts, l.id
+$$;
+comment on function public.workflow_runs_logs(public.workflow_runs) is
+  'What log nodes and workers wrote about the run, oldest first; kept 30 days. Example: select l.level, l.message from workflow_runs as r, workflow_runs_logs(r) as l where r.id = ''0190…'';';
+
+-- A custom plan for each call: the bounds are known when it is planned, so it locks and plans one or two partitions.
+create or replace function public.workflow_runs_input(run public.workflow_runs)
+  returns jsonb
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
+  v_to constant timestamptz := engine.uuid_time(run.id) + interval '1 day';
+begin
+  return (
+    select e.payload -> 'input'
+    from public.workflow_events as e
+    where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.seq = 1
+  );
+end
+$$;
+comment on function public.workflow_runs_input(public.workflow_runs) is
+  'What the run was started with. Example: select workflow_runs_input(r) from workflow_runs as r where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_output(run public.workflow_runs)
+  returns jsonb
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := run.finished_at - interval '1 day';
+  v_to constant timestamptz := run.finished_at + interval '1 day';
+begin
+  if run.status <> 'success' then
+    return null;
+  end if;
+  return (
+    select e.payload -> 'output'
+    from public.workflow_events as e
+    where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.type = 'run.succeeded'
+  );
+end
+$$;
+comment on function public.workflow_runs_output(public.workflow_runs) is
+  'The result of a successful run; null before, after a failure, and when its events have expired. Example: select workflow_runs_output(r) from workflow_runs as r where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_events_expired(run public.workflow_runs)
+  returns boolean
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
+  v_to constant timestamptz := engine.uuid_time(run.id) + interval '1 day';
+begin
+  return not exists (
+    select from public.workflow_events as e where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.seq = 1
+  );
+end
+$$;
+comment on function public.workflow_runs_events_expired(public.workflow_runs) is
+  'Whether the log of the run was dropped by retention; input, output and steps are gone with it. Example: select count(*) from workflow_runs as r where workflow_runs_events_expired(r);';
+
+create or replace function public.workflow_runs_duration_ms(run public.workflow_runs)
+  returns double precision
+  language sql
+  stable
+as $$
+  select extract(epoch from run.finished_at - run.started_at)::double precision * 1000
+$$;
+comment on function public.workflow_runs_duration_ms(public.workflow_runs) is
+  'Milliseconds from the start to the end of the run, waits included; null before it ends. Example: select avg(workflow_runs_duration_ms(r)) from workflow_runs as r;';
+
+grant execute on function
+  public.workflow_runs_events(public.workflow_runs),
+  public.workflow_runs_logs(public.workflow_runs),
+  public.workflow_runs_input(public.workflow_runs),
+  public.workflow_runs_output(public.workflow_runs),
+  public.workflow_runs_events_expired(public.workflow_runs),
+  public.workflow_runs_duration_ms(public.workflow_runs)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/run_columns.sql
+--! Included 95_api/run_steps.sql
+-- kind: code
+-- The steps of a run, derived from its log. A node that was skipped or not reached yet has no event, hence no row.
+
+drop view if exists public.workflow_run_steps cascade;
+create view public.workflow_run_steps with (security_invoker = true) as
+select
+  r.id as run_id,
+  s.node,
+  case
+    when s.last_type in ('step.succeeded', 'step.reused') then 'succeeded'
+    when s.last_type = 'step.failed' and not s.last_payload ? 'retryAt' then 'failed'
+    when r.finished_at is not null then 'canceled'
+    when s.last_type = 'step.waiting' then 'waiting'
+    when s.last_type = 'step.failed' then 'queued'
+    else 'running'
+  end as status,
+  s.attempt,
+  s.last_payload ->> 'port' as port,
+  s.last_payload -> 'output' as output,
+  s.last_payload -> 'error' as error,
+  s.started_at,
+  case
+    when s.last_type in ('step.succeeded', 'step.reused')
+      or s.last_type = 'step.failed' and not s.last_payload ? 'retryAt' then s.last_ts
+    else r.finished_at
+  end as finished_at
+from public.workflow_runs as r
+cross join lateral (
+  select
+    e.payload ->> 'node' as node,
+    max((e.payload ->> 'attempt')::int) as attempt,
+    min(e.ts) as started_at,
+    max(e.ts) as last_ts,
+    (array_agg(e.type order by e.seq desc))[1] as last_type,
+    (array_agg(e.payload order by e.seq desc))[1] as last_payload
+  from public.workflow_events as e
+  where e.run_id = r.id
+    -- the bound that prunes: see run_columns.sql
+    and e.ts >= engine.uuid_time(r.id) - interval '1 day'
+    and e.type in ('step.started', 'step.succeeded', 'step.failed', 'step.waiting', 'step.reused')
+  group by e.payload ->> 'node'
+) as s;
+
+comment on view public.workflow_run_steps is
+  'One row per node that a run has reached, from the run''s log. Always give the run: select node, status, output from workflow_run_steps where run_id = ''0190…'' order by started_at;';
+comment on column public.workflow_run_steps.run_id is 'The run.';
+comment on column public.workflow_run_steps.node is 'The id of the node in the definition.';
+comment on column public.workflow_run_steps.status is
+  'queued (between two attempts), running, waiting, succeeded, failed, or canceled (the run ended first).';
+comment on column public.workflow_run_steps.attempt is 'The number of the last attempt; 1 for pure nodes.';
+comment on column public.workflow_run_steps.port is 'The output that the node chose, for example true.';
+comment on column public.workflow_run_steps.output is 'What it gave to the nodes after it.';
+comment on column public.workflow_run_steps.error is 'Why the last attempt failed: {"code", "message", "retryable", "details"}.';
+comment on column public.workflow_run_steps.started_at is 'When it was first heard of.';
+comment on column public.workflow_run_steps.finished_at is 'When it ended; null while it has not.';
+
+grant select on public.workflow_run_steps to flowgres_user, flowgres_dba;
+
+create or replace function public.workflow_runs_steps(run public.workflow_runs)
+  returns setof public.workflow_run_steps
+  language sql
+  stable
+  rows 10
+as $$
+  select s.* from public.workflow_run_steps as s where s.run_id = run.id order by s.started_at, s.node
+$$;
+comment on function public.workflow_runs_steps(public.workflow_runs) is
+  'The steps that the run has reached, in the order of their start. Example: select s.node, s.status from workflow_runs as r, workflow_runs_steps(r) as s where r.id = ''0190…'';';
+
+grant execute on function public.workflow_runs_steps(public.workflow_runs) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/run_steps.sql
+--! Included 95_api/scopes.sql
+-- kind: code
+-- A token reads only what its scopes name. Restrictive policies: they narrow those of the layers, each computed once
+-- per query.
+
+drop policy if exists workflows_scope on public.workflows;
+create policy workflows_scope on public.workflows
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists workflow_versions_scope on public.workflow_versions;
+create policy workflow_versions_scope on public.workflow_versions
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists webhooks_scope on public.webhooks;
+create policy webhooks_scope on public.webhooks
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists schedules_scope on public.schedules;
+create policy schedules_scope on public.schedules
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists workflow_runs_scope on public.workflow_runs;
+create policy workflow_runs_scope on public.workflow_runs
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
+drop policy if exists workflow_events_scope on public.workflow_events;
+create policy workflow_events_scope on public.workflow_events
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
+drop policy if exists workflow_run_logs_scope on public.workflow_run_logs;
+create policy workflow_run_logs_scope on public.workflow_run_logs
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
+drop policy if exists organization_users_scope on public.organization_users;
+create policy organization_users_scope on public.organization_users
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+--! EndIncluded 95_api/scopes.sql
+--! EndIncluded 95_api/index.sql
+
+reset role;
+--! EndIncluded index.sql
