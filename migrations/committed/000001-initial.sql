@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:b2d9f10253960005505e8b1eba5788bffd4bae54
+--! Hash: sha1:5f8909c9b04de13ba7e78aa6458e6a028e517d7c
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -9231,12 +9231,12 @@ begin
     from jsonb_array_elements(p_running) as r
   ),
   held as (
-    select s.run_id, s.node, s.attempt
+    select s.run_id, s.node
     from engine.open_steps as s
     join running as r on r.run_id = s.run_id and r.node = s.node and r.attempt = s.attempt
     where s.state = 'running'
-    order by s.run_id, s.node
-    for update of s
+    -- A step that is locked is being completed: there is no lease to extend, and waiting could become a deadlock.
+    for update of s skip locked
   ),
   extended as (
     update engine.open_steps as s
@@ -9244,11 +9244,17 @@ begin
     from held as h
     where s.run_id = h.run_id
       and s.node = h.node
-    returning s.run_id, s.node
   )
   select r.run_id, r.node
   from running as r
-  where not exists (select from extended as e where e.run_id = r.run_id and e.node = r.node);
+  where not exists (
+    select
+    from engine.open_steps as s
+    where s.run_id = r.run_id
+      and s.node = r.node
+      and s.attempt = r.attempt
+      and s.state = 'running'
+  );
 end
 $$;
 
@@ -9269,15 +9275,20 @@ begin
     select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt
     from jsonb_array_elements(p_steps) as r
   ),
+  held as (
+    select s.run_id, s.node
+    from engine.open_steps as s
+    join wanted as w on w.run_id = s.run_id and w.node = s.node and w.attempt = s.attempt
+    where s.state = 'running'
+      and s.worker_id = p_worker
+    for update of s skip locked
+  ),
   released as (
     update engine.open_steps as s
     set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
-    from wanted as w
-    where s.run_id = w.run_id
-      and s.node = w.node
-      and s.attempt = w.attempt
-      and s.state = 'running'
-      and s.worker_id = p_worker
+    from held as h
+    where s.run_id = h.run_id
+      and s.node = h.node
     returning s.*
   )
   select array_agg(r) into v_released from released as r;

@@ -69,6 +69,25 @@ describe('a step whose worker died', () => {
   });
 });
 
+test('a heartbeat neither waits for a step that is being completed nor aborts it', async () => {
+  const runId = await startCall();
+  const task = await engine.begin(runId, 'a');
+  const client = await db.admin.connect();
+  try {
+    await client.query('begin');
+    const result = { runId, node: 'a', attempt: task!.attempt, ok: true, output: 1, ms: 1 };
+    await client.query('select from engine.complete_steps($1, $2)', [JSON.stringify([result]), engine.worker]);
+    const { rows } = await db
+      .pool('flowgres_worker')
+      .query('select * from engine.heartbeat($1, $2)', [engine.worker, JSON.stringify([{ runId, node: 'a', attempt: task!.attempt }])]);
+    expect(rows).toEqual([]);
+    await client.query('commit');
+  } finally {
+    client.release();
+  }
+  expect((await engine.run(runId)).status).toBe('success');
+});
+
 test('a heartbeat names the attempts to abort: canceled, or taken over', async () => {
   const runId = await startCall();
   const task = await engine.begin(runId, 'a');
