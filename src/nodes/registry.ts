@@ -34,6 +34,3 @@ export function registerNode<Properties>(node: EffectNode<Properties>): void {
   const [type, executable] = entry(node);
   nodes.set(type, executable);
 }
-
-/** The types that {@link executeNode} knows. */
-export const effectTypes: readonly string[] = [...nodes.keys()];

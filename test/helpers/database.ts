@@ -46,7 +46,12 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const serverUrl = inject('serverUrl');
   await onServer(serverUrl, `create database ${name} template ${options.empty ? 'template0' : inject('template')}`);
-  const database = describeDatabase(serverUrl, name, !options.empty && !options.unchecked);
+  return openDatabase(serverUrl, name, !options.empty && !options.unchecked);
+}
+
+/** A database that exists, as tests see it; `checked`: its runs are, before it is dropped. */
+export function openDatabase(serverUrl: string, name: string, checked: boolean): TestDatabase {
+  const database = describeDatabase(serverUrl, name, checked);
   open.add(database);
   return database;
 }

@@ -1,53 +1,33 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createPool } from '../../src/database.ts';
-import { type EmbeddedServer, startEmbedded } from '../../src/embedded.ts';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
-import { type LoginRole, roleUrl } from '../../src/roles.ts';
-import { TEST_SECRET, buildDatabase } from '../helpers/build.ts';
-import type { TestDatabase } from '../helpers/database.ts';
+import { type DurableServer, startDurable } from '../helpers/durable.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { Target } from '../worker/target.ts';
 
 const RUNS = 1_000;
 const CALLERS = 40;
 
-let folder: string;
-let server: EmbeddedServer;
-let adminUrl: string;
-const pools: pg.Pool[] = [];
+let server: DurableServer;
+let intakePool: pg.Pool | undefined;
 const workers: ChildProcess[] = [];
 const target = new Target();
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`));
-  // A server of its own, with the durability of production.
-  server = await startEmbedded({ folder, password: 'secret' });
-  adminUrl = await buildDatabase(server.url, 'crash');
+  server = await startDurable('crash');
   await target.start();
 });
 afterAll(async () => {
   for (const worker of workers) worker.kill('SIGKILL');
   target.close();
-  await Promise.all(pools.map((pool) => pool.end()));
+  await intakePool?.end();
   await server.stop();
-  await rm(folder, { recursive: true, force: true });
 });
 
-const url = (role: LoginRole) => roleUrl(adminUrl, TEST_SECRET, role);
-
-function pool(name: string, connectionString: string): pg.Pool {
-  pools.push(createPool(connectionString, { name }));
-  return pools.at(-1)!;
-}
-
 function startWorkerProcess(): ChildProcess {
-  const worker = fork(new URL('../worker/process.ts', import.meta.url).pathname, [url('flowgres_worker'), target.host], {
+  const worker = fork(new URL('../worker/process.ts', import.meta.url).pathname, [server.db.url('flowgres_worker'), target.host], {
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
   workers.push(worker);
@@ -55,19 +35,17 @@ function startWorkerProcess(): ChildProcess {
 }
 
 test(`kill -9 of a worker and of PostgreSQL during ${RUNS} runs loses none and doubles none`, async () => {
-  const admin = pool('admin', adminUrl);
-  const api = pool('api', url('flowgres_api'));
-  const organization = await createOrganization({ admin, pool: () => api } as unknown as TestDatabase);
+  const { admin } = server.db;
+  const organization = await createOrganization(server.db);
   const workflow = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, target.node('one'), target.node('two')));
-  const intakePool = createEnginePool(url('flowgres_intake'), 'intake');
-  pools.push(intakePool);
+  intakePool = createEnginePool(server.db.url('flowgres_intake'), 'intake');
   const intake = new Engine(intakePool);
   target.answer = ({ response }) => response.end('{}');
 
   const [victim] = [startWorkerProcess(), startWorkerProcess()];
   const faults = [
     { calls: 300, strike: () => void victim.kill('SIGKILL') },
-    { calls: 900, strike: killPostgres },
+    { calls: 900, strike: () => server.kill() },
     { calls: 1_300, strike: () => void startWorkerProcess() },
   ];
   const watch = setInterval(() => {
@@ -122,9 +100,3 @@ test(`kill -9 of a worker and of PostgreSQL during ${RUNS} runs loses none and d
   expect((await admin.query('select * from monitor.invariants()')).rows).toEqual([]);
   expect((await admin.query('select v.* from workflow_runs as r cross join engine.verify_run(r.id) as v')).rows).toEqual([]);
 }, 180_000);
-
-/** The server is started again by its supervisor. */
-async function killPostgres(): Promise<void> {
-  const [pid] = (await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8')).split('\n');
-  process.kill(Number(pid), 'SIGKILL');
-}
