@@ -1,4 +1,5 @@
 /** Moves migrations/current.sql to migrations/committed after trying it on a fresh server: npm run db:commit -- "message" */
+import { chmod, readdir } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { commit, defaultLogger } from 'graphile-migrate';
 import { withDatabase } from '../src/database.ts';
@@ -12,6 +13,9 @@ try {
   await migrate(url, 'commit');
   const shadowConnectionString = withDatabase(server.url, 'flowgres_shadow');
   await commit({ ...migrationSettings(url), shadowConnectionString, logger: defaultLogger }, message);
+  // It writes them for its own user and group alone; an image built from here is read by another one.
+  const committed = new URL('../migrations/committed/', import.meta.url);
+  for (const file of await readdir(committed)) await chmod(new URL(file, committed), 0o444);
 } finally {
   releaseConnections();
   // Their servers' sides are gone a moment later.
