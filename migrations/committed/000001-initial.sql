@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:5f8909c9b04de13ba7e78aa6458e6a028e517d7c
+--! Hash: sha1:39ad5557aa897753c827d57d7bc42e640118d9d2
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -59,7 +59,9 @@ as $$
     ('INVALID_ARGUMENT',  'WF009'),
     ('TOO_LARGE',         'WF010'),
     ('NOT_PUBLISHED',     'WF011'),
-    ('NODE_FAILED',       'WF012')
+    ('NODE_FAILED',       'WF012'),
+    ('RATE_LIMITED',      'WF013'),
+    ('EXPIRED',           'WF014')
 $$;
 
 create or replace function private.raise_error(
@@ -2436,7 +2438,8 @@ create type private.context as (
   organization_id uuid,
   user_id uuid,
   scopes text[],
-  session_id uuid
+  session_id uuid,
+  token_id uuid
 );
 
 -- What the token functions answer with.
@@ -2490,7 +2493,7 @@ begin
   end if;
   v_hash := decode(v_setting, 'hex');
 
-  select t.organization_id, t.user_id, t.scopes, null
+  select t.organization_id, t.user_id, t.scopes, null, t.id
   into v_context
   from private.api_tokens as t
   where t.token_hash = v_hash
@@ -2500,7 +2503,7 @@ begin
     return v_context;
   end if;
 
-  select s.organization_id, s.user_id, null, s.id
+  select s.organization_id, s.user_id, null, s.id, null
   into v_context
   from private.sessions as s
   where s.token_hash = v_hash and s.revoked_at is null and s.expires_at > engine.now();

@@ -20,7 +20,9 @@ as $$
     ('INVALID_ARGUMENT',  'WF009'),
     ('TOO_LARGE',         'WF010'),
     ('NOT_PUBLISHED',     'WF011'),
-    ('NODE_FAILED',       'WF012')
+    ('NODE_FAILED',       'WF012'),
+    ('RATE_LIMITED',      'WF013'),
+    ('EXPIRED',           'WF014')
 $$;
 
 create or replace function private.raise_error(

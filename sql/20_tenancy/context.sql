@@ -19,7 +19,7 @@ begin
   end if;
   v_hash := decode(v_setting, 'hex');
 
-  select t.organization_id, t.user_id, t.scopes, null
+  select t.organization_id, t.user_id, t.scopes, null, t.id
   into v_context
   from private.api_tokens as t
   where t.token_hash = v_hash
@@ -29,7 +29,7 @@ begin
     return v_context;
   end if;
 
-  select s.organization_id, s.user_id, null, s.id
+  select s.organization_id, s.user_id, null, s.id, null
   into v_context
   from private.sessions as s
   where s.token_hash = v_hash and s.revoked_at is null and s.expires_at > engine.now();

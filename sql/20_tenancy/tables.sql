@@ -140,7 +140,8 @@ create type private.context as (
   organization_id uuid,
   user_id uuid,
   scopes text[],
-  session_id uuid
+  session_id uuid,
+  token_id uuid
 );
 
 -- What the token functions answer with.

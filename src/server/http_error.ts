@@ -20,9 +20,11 @@ const STATUS: Record<string, number> = {
   METHOD_NOT_ALLOWED: 405,
   CONFLICT: 409,
   NOT_PUBLISHED: 410,
+  EXPIRED: 410,
   TOO_LARGE: 413,
   UNSUPPORTED_MEDIA_TYPE: 415,
   LIMIT_REACHED: 429,
+  RATE_LIMITED: 429,
   UNAVAILABLE: 503,
 };
 /** What may work in a moment says when. */
