@@ -78,12 +78,14 @@ create or replace function public.delete_user(id uuid, confirm_email text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_context private.context;
   v_user public.users;
 begin
-  if not private.is_dba() and not private.is_super_admin()
-    and id is distinct from (private.acting_person()).user_id
-  then
-    perform private.raise_error('NOT_FOUND', 'There is no such user that you could delete.');
+  if not private.is_dba() and not private.is_super_admin() then
+    v_context := private.acting_person();
+    if id is distinct from v_context.user_id then
+      perform private.raise_error('NOT_FOUND', 'There is no such user that you could delete.');
+    end if;
   end if;
   select u.* into v_user from public.users as u where u.id = delete_user.id and u.deleted_at is null;
   if not found then

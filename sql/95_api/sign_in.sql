@@ -111,11 +111,13 @@ create or replace function public.begin_login(email text default null)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_email constant text := coalesce(
-    begin_login.email,
-    (select u.email from public.users as u where u.id = (private.acting_person()).user_id)
-  );
+  v_email text := begin_login.email;
+  v_context private.context;
 begin
+  if v_email is null then
+    v_context := private.acting_person();
+    v_email := (select u.email from public.users as u where u.id = v_context.user_id);
+  end if;
   perform private.throttle(c.thing, c.most, c.span) from private.login_counters(v_email) as c;
   return (
     select regexp_replace(p.hash, '\$[^$]*$', '')
