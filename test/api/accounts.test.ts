@@ -16,7 +16,8 @@ beforeAll(async () => {
 
 const address = () => `${randomUUID().slice(0, 8)}@example.com`;
 
-const REGISTER = 'mutation ($name: String!, $email: String!, $password: String!) { registerUser(input: { name: $name, email: $email, password: $password }) { result } }';
+const REGISTER =
+  'mutation ($name: String!, $email: String!, $password: String!) { registerUser(input: { name: $name, email: $email, password: $password }) { result } }';
 const VERIFY = 'mutation ($code: String!) { verifyEmail(input: { code: $code }) { result } }';
 const LOGIN = `mutation ($email: String!, $password: String!) {
   login(input: { email: $email, password: $password, clientMutationId: "x" }) { clientMutationId result { secret expiresAt userId organizationId } } }`;
@@ -52,7 +53,12 @@ describe('over GraphQL', () => {
     expect(second.organizationId).toBe(created.result.id);
     const { sessions } = await server.data(second.secret, '{ sessions { nodes { kind isCurrent userAgent ipPrefix } } }');
     expect(sessions.nodes).toHaveLength(2);
-    expect(sessions.nodes[0]).toMatchObject({ kind: 'login', isCurrent: true, userAgent: expect.stringContaining('node'), ipPrefix: '127.0.0.0/24' });
+    expect(sessions.nodes[0]).toMatchObject({
+      kind: 'login',
+      isCurrent: true,
+      userAgent: expect.stringContaining('node'),
+      ipPrefix: '127.0.0.0/24',
+    });
     await server.data(second.secret, 'mutation { logout(input: {}) { result } }');
     await vi.waitFor(async () => expect((await server.query(second.secret, ME)).status).toBe(401), { timeout: 6_000, interval: 250 });
   });
@@ -69,7 +75,9 @@ describe('over GraphQL', () => {
 
   test('a thousand wrong passwords are ten, and the right one then waits too', async () => {
     const { email } = await account();
-    const guesses = await Promise.all(Array.from({ length: 60 }, (_, place) => server.query(null, LOGIN, { email, password: `guess ${place}` })));
+    const guesses = await Promise.all(
+      Array.from({ length: 60 }, (_, place) => server.query(null, LOGIN, { email, password: `guess ${place}` })),
+    );
     const codes = guesses.map(({ errors }) => errors![0]!.extensions!.code!);
     expect(codes.filter((code) => code === 'UNAUTHENTICATED')).toHaveLength(10);
     expect(codes.filter((code) => code === 'RATE_LIMITED')).toHaveLength(50);
@@ -79,8 +87,11 @@ describe('over GraphQL', () => {
 
   test('a password is changed by the old one and reset by a mail', async () => {
     const { email } = await account();
-    const [here, there] = await Promise.all([1, 2].map(async () => (await server.data(null, LOGIN, { email, password: PASSWORD })).login.result.secret));
-    const change = 'mutation ($old: String!, $new: String!) { changePassword(input: { currentPassword: $old, password: $new }) { result } }';
+    const [here, there] = await Promise.all(
+      [1, 2].map(async () => (await server.data(null, LOGIN, { email, password: PASSWORD })).login.result.secret),
+    );
+    const change =
+      'mutation ($old: String!, $new: String!) { changePassword(input: { currentPassword: $old, password: $new }) { result } }';
     const wrong = await server.query(here, change, { old: 'wrong', new: 'another password' });
     expect(wrong.errors?.[0]?.extensions?.code).toBe('FORBIDDEN');
     expect(await server.data(here, change, { old: PASSWORD, new: 'another password' })).toEqual({ changePassword: { result: 1 } });
@@ -138,7 +149,12 @@ describe('over HTTP', () => {
     await server.data(null, VERIFY, { code: await readCode(db, email) });
     const { status, headers, body } = await post('/auth/login', { email, password: PASSWORD });
     expect([status, headers.get('cache-control'), headers.get('set-cookie')]).toEqual([200, 'no-store', null]);
-    expect(body).toEqual({ secret: expect.stringMatching(/^fs_/), expiresAt: expect.any(String), userId: expect.any(String), organizationId: null });
+    expect(body).toEqual({
+      secret: expect.stringMatching(/^fs_/),
+      expiresAt: expect.any(String),
+      userId: expect.any(String),
+      organizationId: null,
+    });
     const authorization = `Bearer ${body.secret}`;
     expect(await post('/auth/logout', {}, { authorization })).toMatchObject({ status: 200, body: { result: true } });
     expect(await post('/auth/logout', {}, { authorization })).toMatchObject({ status: 401, body: { error: { code: 'UNAUTHENTICATED' } } });
@@ -229,8 +245,10 @@ describe('a secret', () => {
     expect([inAddress.status, ((await inAddress.json()) as { error: { code: string } }).error.code]).toEqual([400, 'INVALID_ARGUMENT']);
     const { request } = await import('node:http');
     const status = await new Promise((resolve, reject) => {
-      const sent = request(server.url, { method: 'POST', headers: { ...headers, authorization: [`Bearer ${acme.token}`, 'Bearer other'] } as never }, (answer) =>
-        resolve(answer.statusCode),
+      const sent = request(
+        server.url,
+        { method: 'POST', headers: { ...headers, authorization: [`Bearer ${acme.token}`, 'Bearer other'] } as never },
+        (answer) => resolve(answer.statusCode),
       );
       sent.on('error', reject).end(body);
     });
@@ -273,7 +291,10 @@ test('behind a proxy the client is who the proxy saw', async () => {
   // What the client itself wrote stands further left.
   await login('203.0.113.9, 198.51.100.7');
   await login('nonsense');
-  const { rows } = await db.admin.query('select s.ip_prefix from private.sessions as s join users as u on u.id = s.user_id where u.email = $1 order by s.created_at', [email]);
+  const { rows } = await db.admin.query(
+    'select s.ip_prefix from private.sessions as s join users as u on u.id = s.user_id where u.email = $1 order by s.created_at',
+    [email],
+  );
   expect(rows).toEqual([{ ip_prefix: '198.51.100.0/24' }, { ip_prefix: '127.0.0.0/24' }]);
   await behind.close();
 });

@@ -41,7 +41,9 @@ describe('an invitation', () => {
     // It is the active organization now, since there was none.
     expect((await person.user.query('select current_organization_id() as id')).rows).toEqual([{ id: acme.id }]);
     await expect(accept(person, code)).rejects.toMatchObject({ code: 'WF008', detail: expect.stringContaining('acceptedAt') });
-    const { rows } = await acme.user.query(`select accepted_at is not null as accepted from invitations where email ilike $1`, [person.email]);
+    const { rows } = await acme.user.query(`select accepted_at is not null as accepted from invitations where email ilike $1`, [
+      person.email,
+    ]);
     expect(rows).toEqual([{ accepted: true }]);
   });
 
@@ -101,7 +103,9 @@ describe('invite_member', () => {
     await admin.user.query(`select invite_member('x@example.com')`);
     await expect(admin.user.query(`select invite_member('x@example.com', 'owner')`)).rejects.toMatchObject({ code: 'WF005' });
     const { rows } = await acme.user.query(`select secret from create_api_token('weak', '{organization:read}')`);
-    await expect(asUser(db, rows[0]!['secret'] as string).query(`select invite_member('x@example.com')`)).rejects.toMatchObject({ code: 'WF005' });
+    await expect(asUser(db, rows[0]!['secret'] as string).query(`select invite_member('x@example.com')`)).rejects.toMatchObject({
+      code: 'WF005',
+    });
     const { id } = await invite('y@example.com');
     await expect(member.user.query('select revoke_invitation($1)', [id])).rejects.toMatchObject({ code: 'WF005' });
     await expect(globex.user.query('select revoke_invitation($1)', [id])).rejects.toMatchObject({ code: 'WF002' });

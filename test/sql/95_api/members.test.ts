@@ -134,7 +134,8 @@ test('an organization’s own token does what its scopes say, and owns nothing',
 });
 
 describe('an organization always has an owner', () => {
-  const owners = async (organization: TestOrganization) => Object.values(await roles(organization)).filter((role) => role === 'owner').length;
+  const owners = async (organization: TestOrganization) =>
+    Object.values(await roles(organization)).filter((role) => role === 'owner').length;
 
   test.each([
     ['leave', 'select leave_organization()'],

@@ -23,7 +23,9 @@ describe('update_organization', () => {
     expect(rows).toEqual([{ name: 'Acme', slug: acme.slug, description: 'We make things' }]);
     await expect(member.user.query(`select update_organization(name => 'X')`)).rejects.toMatchObject({ code: 'WF005' });
     const { rows: weak } = await acme.user.query(`select secret from create_api_token('weak', '{organization:read}')`);
-    await expect(asUser(db, weak[0]!['secret'] as string).query(`select update_organization(name => 'X')`)).rejects.toMatchObject({ code: 'WF005' });
+    await expect(asUser(db, weak[0]!['secret'] as string).query(`select update_organization(name => 'X')`)).rejects.toMatchObject({
+      code: 'WF005',
+    });
   });
 
   test.each(['admin', 'a--b', 'UPPER', 'x', ''])('refuses the slug "%s"', async (slug) => {
@@ -91,7 +93,8 @@ describe('a deleted organization', () => {
     await publishWorkflow(organization, definition);
     const owner = await logInOwner(db, organization);
     const findWebhook = async () =>
-      (await db.pool('flowgres_intake').query(`select engine.find_webhook($1, 'POST', '/in') as found`, [organization.webhookKey])).rows[0].found;
+      (await db.pool('flowgres_intake').query(`select engine.find_webhook($1, 'POST', '/in') as found`, [organization.webhookKey])).rows[0]
+        .found;
     const due = async () => {
       await db.admin.query('update schedules set fires_at = now(), next_run_at = now() where organization_id = $1', [organization.id]);
       return (await db.pool('flowgres_worker').query('select engine.fire_schedules() as count')).rows[0].count;
@@ -176,7 +179,9 @@ describe('a super admin', () => {
     await admin.user.query('select restore_organization($1)', [organization.id]);
     await db.admin.query(`update users set global_role = 'super_admin' where id = $1`, [acme.userId]);
     expect((await acme.user.query('select from organizations')).rowCount).toBe(1);
-    await expect(acme.user.query('select delete_organization($1, $2)', [organization.id, organization.slug])).rejects.toMatchObject({ code: 'WF005' });
+    await expect(acme.user.query('select delete_organization($1, $2)', [organization.id, organization.slug])).rejects.toMatchObject({
+      code: 'WF005',
+    });
     await db.admin.query(`select set_global_role($1, 'user')`, [acme.userId]);
   });
 
@@ -197,11 +202,15 @@ describe('delete_user', () => {
 
   test('keeps what somebody made, without a name, and ends every way in', async () => {
     const author = await createMember(db, acme, 'member', 'Author');
-    const { rows: made } = await author.user.query<{ id: string }>(`select id from create_workflow('Kept', '{"nodes": [], "connections": []}')`);
+    const { rows: made } = await author.user.query<{ id: string }>(
+      `select id from create_workflow('Kept', '{"nodes": [], "connections": []}')`,
+    );
     const { rows: tokens } = await author.user.query<{ secret: string }>(`select secret from create_api_token('mine', '{runs:read}')`);
     const { rows } = await removeUser(author.user, author.id, author.email);
     expect(rows).toMatchObject([{ name: 'Deleted user', email: `${author.id}@deleted.invalid`, email_verified_at: null }]);
-    expect((await acme.user.query('select created_by from workflows where id = $1', [made[0]!.id])).rows).toEqual([{ created_by: author.id }]);
+    expect((await acme.user.query('select created_by from workflows where id = $1', [made[0]!.id])).rows).toEqual([
+      { created_by: author.id },
+    ]);
     expect([await current(author.user), await current(asUser(db, tokens[0]!.secret))]).toEqual([null, null]);
     const { rows: left } = await db.admin.query('select to_jsonb(u)::text as row from users as u where id = $1', [author.id]);
     expect(left[0].row).not.toContain(author.email);
@@ -220,7 +229,8 @@ describe('delete_user', () => {
 
   test('is for oneself, super admins and DBAs, with the address to confirm it', async () => {
     const [person, other] = [await createPerson(db), await createPerson(db)];
-    for (const email of ['x@example.com', null]) await expect(removeUser(person.user, person.id, email)).rejects.toMatchObject({ code: 'WF001' });
+    for (const email of ['x@example.com', null])
+      await expect(removeUser(person.user, person.id, email)).rejects.toMatchObject({ code: 'WF001' });
     await expect(removeUser(person.user, other.id, other.email)).rejects.toMatchObject({ code: 'WF002' });
     await expect(removeUser(person.user, null, person.email)).rejects.toMatchObject({ code: 'WF002' });
     await expect(removeUser(acme.user, acme.userId, 'x')).rejects.toMatchObject({ code: 'WF005' });

@@ -121,7 +121,14 @@ describe('a code', () => {
   test('is kept as a hash, and its password with it only until it is used', async () => {
     const { email } = await account();
     const { rows } = await db.admin.query('select code_hash, password_hash from private.email_codes where email = $1', [email]);
-    expect(rows).toEqual([{ code_hash: createHash('sha256').update(await readCode(db, email)).digest(), password_hash: null }]);
+    expect(rows).toEqual([
+      {
+        code_hash: createHash('sha256')
+          .update(await readCode(db, email))
+          .digest(),
+        password_hash: null,
+      },
+    ]);
   });
 
   test('of two who send it at once makes one account', async () => {
@@ -139,7 +146,9 @@ describe('login', () => {
     const { email } = await account();
     const unverified = address();
     await db.admin.query('insert into users (name, email) values ($1, $2)', ['Unverified', unverified]);
-    const failures = await Promise.all([email, address(), unverified].map((each) => logInWith(each, 'wrong').catch((error: unknown) => error)));
+    const failures = await Promise.all(
+      [email, address(), unverified].map((each) => logInWith(each, 'wrong').catch((error: unknown) => error)),
+    );
     for (const failure of failures) {
       expect(failure).toMatchObject({ code: 'WF004' });
       expect(failure).toMatchObject({ message: (failures[0] as Error).message, hint: (failures[0] as { hint: string }).hint });
@@ -159,11 +168,10 @@ describe('login', () => {
     const { email, id } = await account();
     const [first, second] = [await createOrganization(db, 'First'), await createOrganization(db, 'Second')];
     for (const [place, { id: organization }] of [first, second].entries()) {
-      await db.admin.query(`insert into organization_users (organization_id, user_id, created_at) values ($1, $2, now() + $3 * interval '1 s')`, [
-        organization,
-        id,
-        place,
-      ]);
+      await db.admin.query(
+        `insert into organization_users (organization_id, user_id, created_at) values ($1, $2, now() + $3 * interval '1 s')`,
+        [organization, id, place],
+      );
     }
     const session = await logInWith(email);
     expect(session.organization_id).toBe(first.id);
@@ -176,20 +184,23 @@ describe('login', () => {
 
 describe('the lockout', () => {
   const attempt = (email: string, ip: string) =>
-    db.pool('flowgres_api').connect().then(async (client) => {
-      try {
-        await client.query('begin');
-        await client.query(`select set_config('flowgres.client_ip', $1, true)`, [ip]);
-        await client.query('select begin_login($1)', [email]);
-        await client.query('commit');
-        return 'counted';
-      } catch (error) {
-        await client.query('rollback');
-        return error as { code: string; detail: string };
-      } finally {
-        client.release();
-      }
-    });
+    db
+      .pool('flowgres_api')
+      .connect()
+      .then(async (client) => {
+        try {
+          await client.query('begin');
+          await client.query(`select set_config('flowgres.client_ip', $1, true)`, [ip]);
+          await client.query('select begin_login($1)', [email]);
+          await client.query('commit');
+          return 'counted';
+        } catch (error) {
+          await client.query('rollback');
+          return error as { code: string; detail: string };
+        } finally {
+          client.release();
+        }
+      });
 
   test('counts exactly, also when all try at once, and says when it ends', async () => {
     const { email } = await account();
@@ -326,7 +337,9 @@ describe('sessions', () => {
     const person = await createPerson(db);
     const begun = await db.admin.connect();
     try {
-      await begun.query(`select set_config('flowgres.client_ip', '192.0.2.77', false), set_config('flowgres.user_agent', $1, false)`, ['x'.repeat(300)]);
+      await begun.query(`select set_config('flowgres.client_ip', '192.0.2.77', false), set_config('flowgres.user_agent', $1, false)`, [
+        'x'.repeat(300),
+      ]);
       await begun.query(`select private.open_session($1, 'login', sha256('s'), now() + interval '1 day')`, [person.id]);
     } finally {
       begun.release(true);

@@ -22,7 +22,9 @@ async function createTeam(organization = acme): Promise<string> {
 
 test('admins create, change and delete teams; members do not', async () => {
   const id = await createTeam();
-  const { rows } = await acme.user.query(`select name, color, description from update_team($1, color => '#FF8800', description => 'All')`, [id]);
+  const { rows } = await acme.user.query(`select name, color, description from update_team($1, color => '#FF8800', description => 'All')`, [
+    id,
+  ]);
   expect(rows).toMatchObject([{ color: '#ff8800', description: 'All' }]);
   for (const [text, values] of [
     [`select create_team('X', 'x-y')`, []],
