@@ -21,6 +21,8 @@ begin
   perform private.check_person(null, coalesce(email, ''));
   v_organization := private.lock_organization(v_organization_id);
   perform private.require_power_over(role);
+  -- Our mails go to people who did not ask for them.
+  perform private.throttle(format('invite to %s', v_organization_id), 200, interval '1 hour');
   if exists (
     select
     from public.organization_users as m
@@ -56,7 +58,7 @@ begin
 end
 $$;
 comment on function public.invite_member(text, text) is
-  'Invites somebody by e-mail to become owner, admin or member (by default), and returns the code, once; it is mailed as well. An open invitation of the same address is replaced. Admins; only owners invite owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (a member already). Example: select code from invite_member(''bo@example.com'', ''admin'');';
+  'Invites somebody by e-mail to become owner, admin or member (by default), and returns the code, once; it is mailed as well. An open invitation of the same address is replaced. Admins; only owners invite owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (a member already), RATE_LIMITED (more than 200 an hour). Example: select code from invite_member(''bo@example.com'', ''admin'');';
 
 create or replace function public.revoke_invitation(id uuid)
   returns public.invitations
