@@ -24,14 +24,13 @@ create or replace function private.write_audit(p_entry public.audit_log)
   volatile
 as $$
 begin
-  begin
-    insert into public.audit_log select p_entry.*;
-  exception
-    -- No partition: maintenance has stood still for months. That is no reason to refuse the change.
-    when check_violation then
-      perform partitions.create('public.audit_log', p_entry.at);
-      insert into public.audit_log select p_entry.*;
-  end;
+  -- When maintenance has stood still for months, that is no reason to refuse the change.
+  if not exists (
+    select from partitions.maintenance as m where m.parent = 'public.audit_log'::regclass and m.covered @> p_entry.at
+  ) then
+    perform partitions.create('public.audit_log', p_entry.at);
+  end if;
+  insert into public.audit_log select p_entry.*;
   insert into private.audit_unsealed (id, organization_id, hash)
   values (
     p_entry.id, coalesce(p_entry.organization_id, '00000000-0000-0000-0000-000000000000'), private.audit_hash(p_entry)

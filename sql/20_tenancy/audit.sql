@@ -30,7 +30,9 @@ begin
   v_entry.operation := lower(TG_OP);
   v_entry.organization_id := v_row ->> case when TG_RELID = 'public.organizations'::regclass then 'id'
     else 'organization_id' end;
-  v_entry.row_key := (select jsonb_object_agg(k, v_row -> k) from unnest(TG_ARGV[0]::text[]) as k where v_row is not null);
+  v_entry.row_key := (
+    select jsonb_object_agg(k, v_row -> k) from unnest(TG_ARGV[0]::text[]) as k where v_row is not null
+  );
   v_entry.user_id := v_context.user_id;
   v_entry.token_id := v_context.token_id;
   v_entry.session_id := v_context.session_id;

@@ -1,5 +1,5 @@
 -- kind: code
--- What has served its time, a batch at a time: keys of starts, sessions, tokens.
+-- What has served its time, a batch at a time: keys of starts, sessions, tokens, counters.
 
 create or replace function engine.delete_expired(p_limit int default 10000)
   returns table (thing text, deleted bigint)
@@ -40,9 +40,21 @@ begin
   get diagnostics deleted = row_count;
   thing := 'API tokens';
   return next;
+
+  delete from private.usage_counters as c
+  where (c.organization_id, c.metric, c.period_start, c.slot) in (
+    select e.organization_id, e.metric, e.period_start, e.slot
+    from private.usage_counters as e
+    where e.period_start > '-infinity'
+      and e.period_start < v_now - case when e.metric = 'api_calls_per_hour' then interval '2 days' else '14 months' end
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'usage counters';
+  return next;
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago, and counters of usage (API calls after 2 days, executions after 14 months); at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;
