@@ -13,8 +13,8 @@ as $$
 declare
   v_period constant tstzrange := private.metric_period('hour', engine.now());
 begin
-  insert into private.usage_counters as c (organization_id, metric, period_start, slot, used)
-  select s.organization_id, 'api_calls_per_hour', lower(v_period), 0, sum(s.count)
+  insert into private.usage_counters as c (organization_id, metric, period_start, used)
+  select s.organization_id, 'api_calls_per_hour', lower(v_period), sum(s.count)
   from private.api_call_sessions(p_calls) as s
   where s.count > 0
   group by s.organization_id
@@ -23,7 +23,7 @@ begin
   return query
     select
       s.session, s.organization_id,
-      private.used_in_period(s.organization_id, 'api_calls_per_hour', lower(v_period)),
+      coalesce(private.used_of(s.organization_id, 'api_calls_per_hour', v_period), 0),
       private.limit_of(s.organization_id, 'api_calls_per_hour'), upper(v_period)
     from private.api_call_sessions(p_calls) as s;
 end

@@ -83,6 +83,7 @@ begin
     perform private.raise_error('NOT_FOUND', 'There is no such organization.');
   end if;
   perform private.require_choosable(v_plan, v_organization_id);
+  perform private.recount(v_organization_id);
   return private.save_subscription(
     v_organization_id, v_plan, not private.is_dba() and v_plan.price_cents is distinct from 0
   );
@@ -111,7 +112,9 @@ begin
     );
   elsif value < 0 then
     perform private.raise_error('INVALID_ARGUMENT', 'A limit is 0 or more; null takes it away.');
-  elsif value is null then
+  end if;
+  perform private.recount(v_organization_id);
+  if value is null then
     delete from public.organization_limits as l
     where l.organization_id = v_organization_id and l.metric = set_organization_limit.metric
     returning * into v_limit;

@@ -1,6 +1,21 @@
 -- kind: code
 -- What applies to an organization now, and how much of it is used.
 
+create or replace function private.plan_of(p_organization_id uuid)
+  returns uuid
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select s.plan_id
+      from public.subscriptions as s
+      where s.organization_id = p_organization_id and s.ended_at is null
+    ),
+    (select p.id from public.plans as p where p.is_default)
+  )
+$$;
+
 create or replace function private.entitlements(p_organization_id uuid)
   returns table (
     metric text,
@@ -19,10 +34,7 @@ as $$
     p.value,
     o.value,
     least(p.value, o.value),
-    case
-      when m.period is null then private.count_level(m.counter, p_organization_id)
-      else private.used_in_period(p_organization_id, m.metric, lower(span))
-    end,
+    private.used_of(p_organization_id, m.metric, span),
     case when m.period is not null then lower(span) end,
     upper(span)
   from private.metrics() as m
@@ -95,15 +107,14 @@ begin
   end if;
   return query
     select
-      m.metric, private.used_in_period(v_organization_id, m.metric, lower(month)), null::bigint, lower(month),
-      upper(month)
+      m.metric, private.count_used(m.counter, v_organization_id, month), null::bigint, lower(month), upper(month)
     from private.metrics() as m
     cross join lateral private.metric_period(m.period, v_at) as month
     where m.period = 'month';
 end
 $$;
 comment on function public.usage(uuid, date) is
-  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, for 13 months back. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
+  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
 
 grant select on public.entitlements to flowgres_user;
 grant execute on function private.current_entitlements() to flowgres_user;

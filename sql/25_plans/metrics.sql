@@ -1,6 +1,7 @@
 -- kind: code
 -- What can be limited. Two kinds: levels, such as workflows, are counted when one is to be added, so that their number
--- cannot drift from what is there; flows, such as executions of a month, have a counter for each period.
+-- cannot drift from what is there; flows, such as executions of a month, have a counter for each period, which begins
+-- with what was counted when the organization got a limit. Who has none costs nothing.
 
 create or replace function private.metrics()
   returns table (metric text, label text, period text, counter text)
@@ -8,10 +9,11 @@ create or replace function private.metrics()
   immutable
   parallel safe
 as $$
-  -- A counter is the name of a function (organization uuid) returning bigint, of whichever layer knows the things.
+  -- A counter is the name of a function (organization uuid, span tstzrange) returning bigint, of whichever layer knows
+  -- the things; a level has no use for the span.
   values
     ('workflows', 'workflows', null, 'private.count_workflows'),
-    ('executions_per_month', 'executions a month', 'month', null),
+    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions'),
     ('team_members', 'members', null, 'private.count_members'),
     ('credentials', 'credentials', null, 'private.count_credentials'),
     ('storage_gb', 'GB of storage', null, 'private.count_storage_gb'),
@@ -34,14 +36,14 @@ as $$
   end
 $$;
 
--- Null where nothing counts such things yet.
-create or replace function private.count_level(p_counter text, p_organization_id uuid)
+-- Null where nothing counts such things.
+create or replace function private.count_used(p_counter text, p_organization_id uuid, p_span tstzrange)
   returns bigint
   language plpgsql
   stable
 as $$
 declare
-  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid)');
+  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange)');
   v_name record;
   v_count bigint;
 begin
@@ -52,17 +54,7 @@ begin
   from pg_proc as p
   join pg_namespace as n on n.oid = p.pronamespace
   where p.oid = v_counter;
-  execute format('select %I.%I($1)', v_name.schema, v_name.name) into v_count using p_organization_id;
+  execute format('select %I.%I($1, $2)', v_name.schema, v_name.name) into v_count using p_organization_id, p_span;
   return v_count;
 end
-$$;
-
-create or replace function private.used_in_period(p_organization_id uuid, p_metric text, p_period_start timestamptz)
-  returns bigint
-  language sql
-  stable
-as $$
-  select coalesce(sum(c.used), 0)::bigint
-  from private.usage_counters as c
-  where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_period_start
 $$;

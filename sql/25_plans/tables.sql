@@ -129,23 +129,22 @@ create table private.usage_counters (
   organization_id uuid not null,
   metric text not null,
   period_start timestamptz not null,
-  slot smallint not null,
   used bigint not null,
-  constraint usage_counters_pkey primary key (organization_id, metric, period_start, slot),
+  constraint usage_counters_pkey primary key (organization_id, metric, period_start),
   constraint usage_counters_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade
 ) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index usage_counters_period_start_idx on private.usage_counters (period_start);
 alter table private.usage_counters enable row level security;
 comment on table private.usage_counters is
-  'What was used in a period (-infinity: a level, such as the number of workflows): the sum of the slots. Limits are enforced in slot 0; where there is none, each connection counts in one of the others, so that nobody waits.';
+  'Where limits are enforced: what was used of a metric in a period, of organizations that have a limit. The row of a level, such as workflows, has the period -infinity and is only a lock.';
 
--- Whether, and how much of it, may be used.
+-- How much of what was asked for may be used.
 create type private.admission as (
   organization_id uuid,
   metric text,
   "limit" bigint,
   used bigint,
-  resets_at timestamptz,
+  period_start timestamptz,
   admitted bigint
 );

@@ -1,7 +1,7 @@
 -- kind: code
 -- The members of an organization, as its plan counts them. Commands that add one ask private.admit first.
 
-create or replace function private.count_members(p_organization_id uuid)
+create or replace function private.count_members(p_organization_id uuid, p_span tstzrange default null)
   returns bigint
   language sql
   stable

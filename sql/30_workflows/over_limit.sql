@@ -2,7 +2,7 @@
 -- Workflows beyond what the plan allows, as after a change to a smaller one: the oldest stay as they are, the others
 -- are read-only until the plan has room. What they have published keeps running.
 
-create or replace function private.count_workflows(p_organization_id uuid)
+create or replace function private.count_workflows(p_organization_id uuid, p_span tstzrange default null)
   returns bigint
   language sql
   stable

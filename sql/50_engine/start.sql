@@ -160,7 +160,7 @@ begin
       v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
       error := engine.start_refusal(v_request, v_plan.version, (v_nodes[array_position(v_plan.ids, v_trigger)]).kind);
       if error is null and v_admission.organization_id is distinct from v_request.organization_id then
-        v_admission := engine.admit_starts(v_admission, v_request.organization_id, v_requests, v_now);
+        v_admission := engine.admit_starts(v_admission, v_request.organization_id, cardinality(v_requests), v_now);
       end if;
       error := coalesce(error, engine.admission_error(v_admission));
       v_admission.admitted := v_admission.admitted - (error is null)::int;

@@ -42,11 +42,10 @@ begin
   return next;
 
   delete from private.usage_counters as c
-  where (c.organization_id, c.metric, c.period_start, c.slot) in (
-    select e.organization_id, e.metric, e.period_start, e.slot
+  where (c.organization_id, c.metric, c.period_start) in (
+    select e.organization_id, e.metric, e.period_start
     from private.usage_counters as e
-    where e.period_start > '-infinity'
-      and e.period_start < v_now - case when e.metric = 'api_calls_per_hour' then interval '2 days' else '14 months' end
+    where e.period_start > '-infinity' and e.period_start < v_now - interval '2 months'
     limit p_limit
   );
   get diagnostics deleted = row_count;
@@ -55,6 +54,6 @@ begin
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago, and counters of usage (API calls after 2 days, executions after 14 months); at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago, and counters of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;
