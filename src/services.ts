@@ -31,6 +31,8 @@ export interface ServiceOptions {
   secret: string;
   /** GraphQL and webhooks. */
   serve: boolean;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** A worker of that many steps at a time. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
@@ -76,6 +78,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       const graphql = await createGraphql({
         connectionString: as('flowgres_api', options.poolerUrl),
         directConnectionString: as('flowgres_api'),
+        accessLogSample: options.accessLog,
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade });

@@ -5,13 +5,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type pg from 'pg';
 import type { GraphQLError } from 'postgraphile/graphql';
+import { randomBytes } from 'node:crypto';
 import { sessionOf } from './auth.ts';
+import type { LogError } from './errors.ts';
 
 export interface AccessLogOptions {
   /** The part of successful requests that is written, 0 to 1. */
   sample: number;
   /** Gets a failure to write. */
-  onProblem(message: string, error: unknown): void;
+  logError: LogError;
 }
 
 interface Request {
@@ -49,8 +51,7 @@ export class AccessLog {
   watchErrors<Told extends { extensions?: Record<string, unknown> }>(mask: (error: GraphQLError) => Told): (error: GraphQLError) => Told {
     return (error) => {
       const told = mask(error);
-      const request = this.#current.getStore();
-      if (request) request.error ??= String(told.extensions?.['code'] ?? 'INTERNAL');
+      this.#note(String(told.extensions?.['code'] ?? 'INTERNAL'));
       return told;
     };
   }
@@ -60,6 +61,26 @@ export class AccessLog {
     version: '1.0.0',
     grafserv: {
       middleware: {
+        // Documents that are refused never come to maskError; here, after the others that may refuse them.
+        setPreset: {
+          after: ['FlowgresRequestPlugin'],
+          callback: (next, event) => {
+            const previous = event.getExecutionConfig;
+            const note = (code: string) => this.#note(code);
+            event.getExecutionConfig = async function (request) {
+              const config = await previous.call(this, request);
+              return {
+                ...config,
+                parseAndValidate(query) {
+                  const result = config.parseAndValidate(query);
+                  if (result.errors) note('INVALID_ARGUMENT');
+                  return result;
+                },
+              };
+            };
+            return next();
+          },
+        },
         processGraphQLRequestBody: (next, { body }) => {
           const request = this.#current.getStore();
           if (request) request.operation = operationName(body.operationName, body.query);
@@ -95,6 +116,12 @@ export class AccessLog {
     await this.#writing;
   }
 
+  /** The first error of a request is the one in the log. */
+  #note(code: string): void {
+    const request = this.#current.getStore();
+    if (request) request.error ??= code;
+  }
+
   #add(entry: Entry): void {
     if (this.#entries.length >= MAX_ENTRIES || (entry.error === null && Math.random() >= this.#options.sample)) return;
     this.#entries.push(entry);
@@ -109,7 +136,10 @@ export class AccessLog {
     this.#writing = this.#pool
       .query({ text: 'select engine.log_api_requests($1::jsonb)', values: [JSON.stringify(entries)] })
       .then(() => undefined)
-      .catch((error: unknown) => this.#options.onProblem('The access log could not be written.', error));
+      .catch((error: unknown) => {
+        const errorId = randomBytes(6).toString('base64url');
+        this.#options.logError({ errorId, message: 'The access log could not be written.', cause: String(error) });
+      });
   }
 }
 
@@ -127,7 +157,7 @@ function hashOf(authorization: string | undefined): string | null {
   }
 }
 
-function codeOf(error: Error & { extensions?: Record<string, unknown> }): string | null {
+function codeOf(error: Error & { extensions?: Record<string, unknown> | undefined }): string | null {
   const code = error.extensions?.['code'];
   return typeof code === 'string' ? code : null;
 }

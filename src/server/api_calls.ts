@@ -19,21 +19,23 @@ interface Usage {
   used: number;
   limit: number | null;
   resetsAt: Date;
-  /** Calls of each session that the database does not know of yet. */
-  pending: Map<string, number>;
 }
 
 const FLUSH_MS = 1_000;
-/** A new answer after this long also where nothing was called: the plan may have changed. */
+/** What is known of an organization holds this long, also where nothing is called: its plan may change. */
 const FRESH_MS = 5_000;
+const MAX_SESSIONS = 10_000;
 
 export class ApiCalls {
   readonly #pool: pg.Pool;
-  /** What is known of the organization of each session; null: it has none. */
-  readonly #sessions = new Map<string, { usage: Promise<Usage | null>; until: number }>();
-  readonly #organizations = new Map<string, Usage>();
+  /** The organization of each session; null: it has none. */
+  readonly #sessions = new Map<string, { organization: string | null; until: number }>();
+  readonly #usages = new Map<string, Usage>();
+  /** Calls that the database does not know of, by session; 0 asks only. */
+  #untold = new Map<string, number>();
+  /** One question at a time: each answer knows of all calls before it. */
+  #asking: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
-  #writing: Promise<unknown> = Promise.resolve();
 
   constructor(pool: pg.Pool) {
     this.#pool = pool;
@@ -41,58 +43,59 @@ export class ApiCalls {
 
   /** Counts a call of a session. Throws LIMIT_REACHED (HTTP 429) when the hour's calls are used up. */
   async admit(session: string): Promise<void> {
-    const usage = await this.#usageOf(session);
+    if ((this.#sessions.get(session)?.until ?? 0) <= Date.now()) {
+      this.#count(session, 0);
+      await this.#ask();
+    }
+    const usage = this.#usages.get(this.#sessions.get(session)?.organization ?? '');
     if (!usage) return;
     if (usage.limit !== null && usage.used >= usage.limit) throw limitReached(usage.limit, usage.resetsAt);
     usage.used += 1;
-    usage.pending.set(session, (usage.pending.get(session) ?? 0) + 1);
-    this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS).unref();
+    this.#count(session, 1);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      // What cannot be told is forgotten: without a database no call was answered either.
+      this.#ask().catch(() => undefined);
+    }, FLUSH_MS).unref();
   }
 
   /** Tells the database what is left. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
-    this.#flush();
-    await this.#writing;
+    await this.#ask().catch(() => undefined);
   }
 
-  #usageOf(session: string): Promise<Usage | null> {
-    const now = Date.now();
-    const known = this.#sessions.get(session);
-    if (known && known.until > now) return known.usage;
-    if (this.#sessions.size > 10_000) this.#sessions.clear();
-    const usage = this.#tell(new Map([[session, 0]])).then(([answer]) => answer ?? null);
-    this.#sessions.set(session, { usage, until: now + FRESH_MS });
-    usage.catch(() => this.#sessions.delete(session));
-    return usage;
+  #count(session: string, calls: number): void {
+    this.#untold.set(session, (this.#untold.get(session) ?? 0) + calls);
   }
 
-  #flush(): void {
-    this.#timer = undefined;
-    const calls = new Map<string, number>();
-    for (const { pending } of this.#organizations.values()) {
-      for (const [session, count] of pending) calls.set(session, count);
-      pending.clear();
-    }
-    // What the database cannot be told is forgotten: it answers no calls either.
-    if (calls.size) this.#writing = this.#tell(calls).catch(() => []);
+  #ask(): Promise<void> {
+    const asked = this.#asking.then(() => this.#tell());
+    this.#asking = asked.catch(() => undefined);
+    return asked;
   }
 
-  async #tell(calls: Map<string, number>): Promise<Usage[]> {
+  async #tell(): Promise<void> {
+    const told = this.#untold;
+    if (!told.size) return;
+    this.#untold = new Map();
     const { rows } = await this.#pool.query({
       name: 'count_api_calls',
       text: 'select session, organization_id, used, "limit", resets_at from engine.count_api_calls($1::jsonb)',
-      values: [JSON.stringify([...calls].map(([session, count]) => ({ session, count })))],
+      values: [JSON.stringify([...told].map(([session, count]) => ({ session, count })))],
     });
-    return rows.map((row) => {
-      const answer = Answer.parse(row);
-      const usage = this.#organizations.get(answer.organization_id) ?? { pending: new Map() };
-      // What was let through meanwhile comes on top.
-      const pending = [...usage.pending.values()].reduce((sum, count) => sum + count, 0);
-      const known = Object.assign(usage, { used: answer.used + pending, limit: answer.limit, resetsAt: answer.resets_at });
-      this.#organizations.set(answer.organization_id, known);
-      return known;
-    });
+    if (this.#sessions.size > MAX_SESSIONS) this.#sessions.clear();
+    const until = Date.now() + FRESH_MS;
+    for (const session of told.keys()) this.#sessions.set(session, { organization: null, until });
+    for (const answer of rows.map((row) => Answer.parse(row))) {
+      this.#sessions.set(answer.session, { organization: answer.organization_id, until });
+      this.#usages.set(answer.organization_id, { used: answer.used, limit: answer.limit, resetsAt: answer.resets_at });
+    }
+    // What was let through meanwhile comes on top.
+    for (const [session, calls] of this.#untold) {
+      const usage = this.#usages.get(this.#sessions.get(session)?.organization ?? '');
+      if (usage) usage.used += calls;
+    }
   }
 }
 

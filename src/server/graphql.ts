@@ -9,6 +9,8 @@ import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
 import { WebSocketServer } from 'ws';
 import { createPool } from '../database.ts';
+import { AccessLog } from './access_log.ts';
+import { ApiCalls } from './api_calls.ts';
 import { Authenticator } from './auth.ts';
 import type { LogError } from './errors.ts';
 import { LIMITS } from './limits.ts';
@@ -26,6 +28,8 @@ export interface GraphqlOptions {
   openIntrospection?: boolean;
   /** Gets what clients are not told; standard error by default. */
   logError?: LogError;
+  /** The part of successful requests that is in the access log, 0 to 1; those that fail always are. 0.1 when not given. */
+  accessLogSample?: number;
 }
 
 export interface Graphql {
@@ -85,6 +89,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       clearTimeout(cutOff);
       await parts.live.close();
       await instance.release();
+      await Promise.all([parts.accessLog.close(), parts.apiCalls.close()]);
       await parts.pool.end();
     },
   };
@@ -102,16 +107,22 @@ export async function printGraphqlSchema(connectionString: string): Promise<stri
   }
 }
 
-function createParts({ connectionString, directConnectionString, maxConnections, openIntrospection, logError }: GraphqlOptions) {
+function createParts(options: GraphqlOptions) {
+  const { connectionString, directConnectionString, maxConnections, openIntrospection, accessLogSample } = options;
+  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
   const live = new LiveRuns(directConnectionString ?? connectionString);
   const authenticator = new Authenticator(pool);
+  const accessLog = new AccessLog(pool, { sample: accessLogSample ?? 0.1, logError });
+  const apiCalls = new ApiCalls(pool);
   const preset = createPreset({
     pool,
     live,
     authenticator,
     openIntrospection: openIntrospection ?? process.env['NODE_ENV'] !== 'production',
-    logError: logError ?? ((entry) => console.error(JSON.stringify(entry))),
+    logError,
+    accessLog,
+    apiCalls,
   });
-  return { pool, live, authenticator, preset };
+  return { pool, live, authenticator, accessLog, apiCalls, preset };
 }
