@@ -35,6 +35,7 @@ begin
   for no key update;
   v_admission.admitted := least(greatest(v_admission.limit - v_admission.used, 0), p_amount);
   if v_admission.admitted > 0 then
+    v_admission.used := v_admission.used + v_admission.admitted;
     update private.usage_counters as c
     set used = c.used + v_admission.admitted
     where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start;

@@ -5,6 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type pg from 'pg';
 import type { GraphQLError } from 'postgraphile/graphql';
+import { z } from 'zod';
 import { randomBytes } from 'node:crypto';
 import { sessionOf } from './auth.ts';
 import type { LogError } from './errors.ts';
@@ -15,6 +16,9 @@ export interface AccessLogOptions {
   /** Gets a failure to write. */
   logError: LogError;
 }
+
+/** An answer that is an error. */
+const Answer = z.object({ errors: z.array(z.object({ extensions: z.object({ code: z.string() }) })).min(1) });
 
 interface Request {
   operation: string | null;
@@ -92,10 +96,10 @@ export class AccessLog {
           const result = await this.#current.run(request, async () => next());
           if (result && requestDigest.path === '/graphql') {
             const header = (name: string) => requestDigest.headers[name];
-            const told = result.type === 'error' ? codeOf(result.error) : null;
             this.#add({
               ...request,
-              error: request.error ?? told ?? (result.statusCode >= 400 ? 'INVALID_ARGUMENT' : null),
+              // A request that was refused before its document was looked at has its error in the answer only.
+              error: request.error ?? (result.statusCode >= 400 ? codeIn(result) : null),
               session: hashOf(header('authorization')),
               at: new Date().toISOString(),
               status: result.statusCode,
@@ -157,7 +161,11 @@ function hashOf(authorization: string | undefined): string | null {
   }
 }
 
-function codeOf(error: Error & { extensions?: Record<string, unknown> | undefined }): string | null {
-  const code = error.extensions?.['code'];
-  return typeof code === 'string' ? code : null;
+function codeIn(result: { type: string; buffer?: Buffer; json?: unknown; error?: unknown }): string {
+  try {
+    const answer = result.buffer ? JSON.parse(result.buffer.toString()) : (result.json ?? { errors: [result.error] });
+    return Answer.parse(answer).errors[0]!.extensions.code;
+  } catch {
+    return 'INVALID_ARGUMENT';
+  }
 }

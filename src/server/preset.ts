@@ -28,7 +28,15 @@ export interface PresetOptions {
   apiCalls: ApiCalls;
 }
 
-export function createPreset({ pool, live, authenticator, openIntrospection, logError, accessLog, apiCalls }: PresetOptions): GraphileConfig.Preset {
+export function createPreset({
+  pool,
+  live,
+  authenticator,
+  openIntrospection,
+  logError,
+  accessLog,
+  apiCalls,
+}: PresetOptions): GraphileConfig.Preset {
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [

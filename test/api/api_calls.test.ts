@@ -64,7 +64,9 @@ test('what one process has counted is known to the next one', async () => {
 
 test('the next hour begins anew', async () => {
   await limitTo(1);
-  const session = (await db.admin.query(`select encode(token_hash, 'hex') as hash from private.api_tokens where organization_id = $1`, [acme.id])).rows[0].hash;
+  const session = (
+    await db.admin.query(`select encode(token_hash, 'hex') as hash from private.api_tokens where organization_id = $1`, [acme.id])
+  ).rows[0].hash;
   const inHour = async (at: string) => {
     await freezeClock(db, at);
     const calls = new ApiCalls(db.pool('flowgres_api'));

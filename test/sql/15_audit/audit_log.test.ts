@@ -165,7 +165,9 @@ describe('a change in psql', () => {
   test('that truncates a table is there once', async () => {
     const other = await createTestDatabase();
     await other.admin.query('truncate workflow_versions cascade');
-    const { rows } = await other.admin.query(`select operation, row_key, after from audit_log where table_name = 'public.workflow_versions'`);
+    const { rows } = await other.admin.query(
+      `select operation, row_key, after from audit_log where table_name = 'public.workflow_versions'`,
+    );
     expect(rows).toEqual([{ operation: 'truncate', row_key: null, after: null }]);
   });
 });

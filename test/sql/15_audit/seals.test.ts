@@ -20,7 +20,8 @@ const seal = async () => (await db.pool('flowgres_maintenance').query('select * 
 const rename = (name: string) => db.admin.query('update organizations set name = $2 where id = $1', [acme.id, name]);
 const verify = async () => (await db.admin.query('select * from monitor.verify_audit()')).rows;
 const last = async () =>
-  (await db.admin.query<{ id: string }>('select id from audit_log where organization_id = $1 order by id desc limit 1', [acme.id])).rows[0]!.id;
+  (await db.admin.query<{ id: string }>('select id from audit_log where organization_id = $1 order by id desc limit 1', [acme.id])).rows[0]!
+    .id;
 
 /** What a superuser does who means it: triggers do not stop that. */
 const tamper = async (statement: string, values: unknown[] = []) => {
@@ -37,7 +38,9 @@ test('a whole log verifies, sealed or not yet', async () => {
 });
 
 test('each organization has its own chain, and what belongs to none has one', async () => {
-  const { rows } = await db.admin.query('select organization_id, number::int, length(hash) as hex, unsealed::int from monitor.audit_heads() order by 1');
+  const { rows } = await db.admin.query(
+    'select organization_id, number::int, length(hash) as hex, unsealed::int from monitor.audit_heads() order by 1',
+  );
   expect(rows).toEqual([
     { organization_id: '00000000-0000-0000-0000-000000000000', number: 1, hex: 64, unsealed: 0 },
     { organization_id: acme.id, number: 3, hex: 64, unsealed: 0 },
@@ -54,8 +57,16 @@ describe('verify_audit finds', () => {
 
   test.each(['at', 'user_id', 'database_role', 'organization_id', 'row_key', 'before', 'request_id'])('another %s', async (column) => {
     const id = await last();
-    const { rows } = await db.admin.query(`select format_type(atttypid, null) as type from pg_attribute where attrelid = 'audit_log'::regclass and attname = $1`, [column]);
-    const values: Record<string, string> = { 'timestamp with time zone': 'now()', uuid: 'gen_random_uuid()', jsonb: `'{"x": 1}'`, text: `'x'` };
+    const { rows } = await db.admin.query(
+      `select format_type(atttypid, null) as type from pg_attribute where attrelid = 'audit_log'::regclass and attname = $1`,
+      [column],
+    );
+    const values: Record<string, string> = {
+      'timestamp with time zone': 'now()',
+      uuid: 'gen_random_uuid()',
+      jsonb: `'{"x": 1}'`,
+      text: `'x'`,
+    };
     await tamper(`update audit_log set ${column} = ${values[rows[0].type]} where id = $1`, [id]);
     expect(await verify()).toMatchObject([{ entry: id, problem: 'the row was changed' }]);
   });
@@ -87,7 +98,10 @@ describe('verify_audit finds', () => {
   test('a row whose hash was changed with it', async () => {
     const id = await last();
     await tamper(`update audit_log set operation = 'delete' where id = $1`, [id]);
-    await tamper(`update private.audit_seals as s set hashes = array[private.audit_hash(a)] from audit_log as a where a.id = $1 and s.ids = array[a.id]`, [id]);
+    await tamper(
+      `update private.audit_seals as s set hashes = array[private.audit_hash(a)] from audit_log as a where a.id = $1 and s.ids = array[a.id]`,
+      [id],
+    );
     expect(await verify()).toEqual([{ organization_id: acme.id, seal: 3, entry: null, problem: 'the seal was changed' }]);
     // And when the seal is computed anew, the head does not fit; in the middle of the chain, the next seal.
     await tamper(`update private.audit_seals as s set hash = private.seal_hash(s) where organization_id = $1 and number = 3`, [acme.id]);
@@ -95,7 +109,9 @@ describe('verify_audit finds', () => {
   });
 
   test('a seal in the middle that was computed anew', async () => {
-    await tamper(`update private.audit_seals set sealed_at = sealed_at + interval '1 ms' where organization_id = $1 and number = 2`, [acme.id]);
+    await tamper(`update private.audit_seals set sealed_at = sealed_at + interval '1 ms' where organization_id = $1 and number = 2`, [
+      acme.id,
+    ]);
     await tamper(`update private.audit_seals as s set hash = private.seal_hash(s) where organization_id = $1 and number = 2`, [acme.id]);
     expect(await verify()).toEqual([{ organization_id: acme.id, seal: 3, entry: null, problem: 'the seal before it was exchanged' }]);
   });
@@ -141,7 +157,10 @@ test('two who seal at once leave one chain', async () => {
 });
 
 test('a statement that changes thousands of rows is sealed in pieces', async () => {
-  await db.admin.query(`insert into workflows (organization_id, name, definition) select $1, 'W' || n, '{}' from generate_series(1, 2500) as n`, [acme.id]);
+  await db.admin.query(
+    `insert into workflows (organization_id, name, definition) select $1, 'W' || n, '{}' from generate_series(1, 2500) as n`,
+    [acme.id],
+  );
   expect((await seal()).map(({ entries }) => entries)).toEqual([1000, 1000, 500]);
   expect(await verify()).toEqual([]);
 });
