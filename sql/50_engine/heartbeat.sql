@@ -83,7 +83,9 @@ begin
   ),
   released as (
     update engine.open_steps as s
-    set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
+    set
+      state = 'queued', worker_id = null, lease_until = null, run_at = v_now,
+      wake_at = v_now + interval '1 minute'
     from held as h
     where s.run_id = h.run_id
       and s.node = h.node

@@ -14,7 +14,7 @@ export interface HttpParts {
   graphql?: Handler;
   /** WebSockets of GraphQL subscriptions. */
   upgrade?: UpgradeHandler;
-  /** Everything under `/hooks/`. */
+  /** Everything under `/hooks/` and `/resume/`. */
   webhooks?: Handler;
   /** Everything under `/demo/`: the outside world that the example workflows call. */
   demo?: Handler;
@@ -83,7 +83,7 @@ function routeOf(url: string): Route {
   if (path === '/healthz') return 'health';
   if (path === '/readyz') return 'ready';
   if (path === '/metrics') return 'metrics';
-  if (path.startsWith('/hooks/')) return 'webhooks';
+  if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
   return 'graphql';
 }
