@@ -145,6 +145,21 @@ begin
 end
 $$;
 
+-- What the schema of a trigger has against the input of a child; null when it has nothing.
+create or replace function engine.input_error(p_trigger engine.plan_node, p_input jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'code', 'VALIDATION_FAILED',
+    'message', format('The input%s %s.', ' ' || nullif(p.pointer, ''), p.message),
+    'retryable', false
+  )
+  from engine.schema_problems(p_input, coalesce(p_trigger.properties -> 'input', '{}')) as p
+  limit 1
+$$;
+
 -- Starts the children from p_from on, one for each input. p_waits: whether the parent waits for them. An answer with
 -- an error and no run is a refusal: no such workflow, none published, a limit.
 create or replace function engine.start_children(

@@ -53,6 +53,19 @@ as $$
   ))
 $$;
 
+create or replace function engine.ended_by_signal(p_move engine.move, p_node text, p_entry engine.log_entry)
+  returns engine.move
+  language plpgsql
+  immutable
+as $$
+begin
+  p_move.entries := p_move.entries || p_entry;
+  p_move.closed := p_move.closed || p_node;
+  p_move.steps := engine.without_step(p_move.steps, p_node);
+  return p_move;
+end
+$$;
+
 -- A step that advance has reached: as it was if it is open already, else new.
 create or replace function engine.step_for(
   p_loaded engine.loaded_run,
@@ -136,13 +149,10 @@ begin
       v_move.steps := v_move.steps || v_step;
     end loop;
 
-    exit when not v_some_wait;
-    v_signal := engine.next_signal(p_loaded.log || v_move.entries);
+    v_signal := case when v_some_wait then engine.next_signal(p_loaded.log || v_move.entries) end;
     exit when v_signal.node is null;
     v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_plan.ids, v_signal.node)], v_last, p_now);
-    v_move.entries := v_move.entries || v_last;
-    v_move.closed := v_move.closed || v_signal.node;
-    v_move.steps := engine.without_step(v_move.steps, v_signal.node);
+    v_move := engine.ended_by_signal(v_move, v_signal.node, v_last);
   end loop;
 
   v_move.run := engine.run_after(v_run, v_last, v_all_wait);

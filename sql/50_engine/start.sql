@@ -20,6 +20,7 @@ declare
   v_advanced engine.advanced;
   v_opened engine.opened_step;
   v_waiting boolean := true;
+  v_error jsonb;
   v_move engine.move;
 begin
   v_run.id := p_request.run_id;
@@ -50,9 +51,18 @@ begin
   if v_run.parent_run_id is not null then
     v_created.payload := v_created.payload || engine.parent_of(v_run);
   end if;
-  v_advanced := engine.advance(
-    p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
-  );
+  if p_request.mode = 'child' then
+    v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
+  end if;
+  if v_error is null then
+    v_advanced := engine.advance(
+      p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
+    );
+  else
+    v_advanced.entries := array[engine.next_entry(
+      v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
+    )];
+  end if;
   v_move.entries := v_created || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop

@@ -75,7 +75,7 @@ begin
   end if;
   v_count := jsonb_array_length(p_properties -> 'items');
   if v_count > v_most then
-    perform engine.node_failed('TOO_MANY_ITEMS', format('There are %s items; at most %s are allowed.', v_count, v_most));
+    perform engine.node_failed('TOO_MANY_ITEMS', format('There are %s items, but at most %s.', v_count, v_most));
   end if;
   return v_count;
 end

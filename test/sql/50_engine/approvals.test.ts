@@ -26,7 +26,10 @@ interface Member {
 /** Somebody who belongs to the organization in that role. */
 async function join(role: string): Promise<Member> {
   const email = `${role}@example.com`;
-  const { rows: users } = await db.admin.query<{ id: string }>('insert into users (name, email) values ($1, $2) returning id', [role, email]);
+  const { rows: users } = await db.admin.query<{ id: string }>('insert into users (name, email) values ($1, $2) returning id', [
+    role,
+    email,
+  ]);
   const { id } = users[0]!;
   await db.admin.query('insert into organization_users (organization_id, user_id, role) values ($1, $2, $3)', [acme.id, id, role]);
   const secret = `secret of ${role}`;
@@ -54,8 +57,12 @@ async function start(approval: Record<string, unknown> = {}, more: Record<string
   const definition = { nodes: [...nodes, check], connections: edges };
   return (await engine.start(acme, await publishWorkflow(acme, definition), input)).run_id;
 }
-const decide = async (who: { session: Session } | { user: Session }, runId: string | null, approved = true, comment: string | null = null) =>
-  ('user' in who ? who.user : who.session).query('select status from approve_step($1, $2, $3, $4)', [runId, 'check', approved, comment]);
+const decide = async (
+  who: { session: Session } | { user: Session },
+  runId: string | null,
+  approved = true,
+  comment: string | null = null,
+) => ('user' in who ? who.user : who.session).query('select status from approve_step($1, $2, $3, $4)', [runId, 'check', approved, comment]);
 
 describe('an approval', () => {
   test('goes on at approved or at rejected, with the decision as its output', async () => {

@@ -15,7 +15,11 @@ beforeEach(() => engine.freeze(null));
 
 const trigger = { id: 'start', type: 'apiTrigger' };
 const tell = { id: 'tell', type: 'httpRequest', properties: { url: 'https://example.com', body: { url: '{{ $.run.resume.answer }}' } } };
-const answer = (more: Record<string, unknown> = {}, webhook: unknown = {}) => ({ id: 'answer', type: 'wait', properties: { webhook, ...more } });
+const answer = (more: Record<string, unknown> = {}, webhook: unknown = {}) => ({
+  id: 'answer',
+  type: 'wait',
+  properties: { webhook, ...more },
+});
 
 /** A run that has told somebody its address: the token in it, and the attempt that told. */
 async function start(wait = answer()) {
@@ -70,7 +74,7 @@ describe('a resume address', () => {
     const week = await start();
     const minute = await start(answer({ timeoutSeconds: 60 }));
     for (const { task } of [week, minute]) await engine.complete(task, 'told');
-    await engine.freeze(new Date('2026-11-21T12:01:00Z'));
+    await engine.freeze(new Date('2026-11-21T12:01:01Z'));
     await expect(resume(minute.token)).rejects.toMatchObject({ code: 'WF014' });
     await engine.begin(minute.runId, 'answer');
     await expect(resume(minute.token)).rejects.toMatchObject({ code: 'WF014' });
@@ -104,10 +108,10 @@ describe('a resume address', () => {
 
   test('is nowhere in the database but in what the run was told to send', async () => {
     const { runId, token } = await start();
-    const { rows } = await db.admin.query(
-      `select type from workflow_events where run_id = $1 and payload::text like '%' || $2 || '%'`,
-      [runId, token],
-    );
+    const { rows } = await db.admin.query(`select type from workflow_events where run_id = $1 and payload::text like '%' || $2 || '%'`, [
+      runId,
+      token,
+    ]);
     expect(rows).toEqual([{ type: 'step.started' }]);
     expect(JSON.stringify(await engine.openSteps(runId))).not.toContain(token);
     await acme.user.query('select cancel_run($1)', [runId]);

@@ -15,7 +15,11 @@ beforeEach(() => engine.freeze(null));
 
 const trigger = { id: 'start', type: 'apiTrigger' };
 const call = { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' } };
-const waitFor = (signal: string, id = signal, more: Record<string, unknown> = {}) => ({ id, type: 'wait', properties: { signal, ...more } });
+const waitFor = (signal: string, id = signal, more: Record<string, unknown> = {}) => ({
+  id,
+  type: 'wait',
+  properties: { signal, ...more },
+});
 const edge = (source: string, target: string, sourceOutput = 'main') => ({ source, target, sourceOutput });
 
 async function start(...nodes: { id: string; type: string; [key: string]: unknown }[]) {
@@ -27,7 +31,10 @@ const signal = async (runId: string | null, name: string, payload: unknown = nul
 describe('a wait for a signal', () => {
   test('goes on when it comes, with its payload as the output', async () => {
     const runId = await start(waitFor('paid'));
-    expect((await engine.log(runId)).at(-1)).toMatchObject({ type: 'step.waiting', payload: { node: 'paid', kind: 'signal', name: 'paid' } });
+    expect((await engine.log(runId)).at(-1)).toMatchObject({
+      type: 'step.waiting',
+      payload: { node: 'paid', kind: 'signal', name: 'paid' },
+    });
     expect(await engine.jobs(runId)).toEqual([]);
     expect(await signal(runId, 'paid', { amount: 120 })).toBe('success');
     expect(await engine.output(runId)).toEqual({ amount: 120 });
