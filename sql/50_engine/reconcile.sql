@@ -14,6 +14,9 @@ create or replace function engine.reconcile()
   security definer -- definer because engine.open_steps and the queue are closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -120,6 +123,9 @@ create or replace function engine.wake_steps()
   security definer -- definer because engine.open_steps and the queue are closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();

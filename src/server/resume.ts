@@ -16,6 +16,14 @@ export async function resume(engine: Engine, request: IncomingMessage, maxBodySi
   const address = parseResume(request.url ?? '');
   if (!address) throw new FlowgresError('NOT_FOUND', 'There is nothing to resume here.');
   const body = await readBody(request, maxBodySize);
-  const runId = await engine.resumeRun(address.token, describeCall(request, address.query, body));
+  const runId = await engine.resumeRun(address.token, describeCall(request, address.query, body)).catch((error: unknown) => {
+    throw wrongMethod(error) ?? error;
+  });
   return jsonReply(200, { runId });
+}
+
+/** The engine's words for a method that the wait does not take, in HTTP's. */
+function wrongMethod(error: unknown): FlowgresError | undefined {
+  if (!(error instanceof FlowgresError) || !error.details?.['methods']) return undefined;
+  return new FlowgresError('METHOD_NOT_ALLOWED', error.message, { details: error.details });
 }

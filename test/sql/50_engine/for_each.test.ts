@@ -74,7 +74,11 @@ describe('forEach', () => {
   });
 
   test('runs ten at a time when nothing else is said, and another one as one ends', async () => {
-    const runId = await start('forEach', { workflow: 'call' }, Array.from({ length: 12 }, (_, index) => index));
+    const runId = await start(
+      'forEach',
+      { workflow: 'call' },
+      Array.from({ length: 12 }, (_, index) => index),
+    );
     await drain(runId);
     const first = await childrenOf(runId);
     expect(first).toHaveLength(10);

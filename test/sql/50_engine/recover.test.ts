@@ -151,3 +151,23 @@ describe('cancel', () => {
     expect(await engine.openSteps(runId)).toEqual([]);
   });
 });
+
+test('a run stops with TOO_MANY_EVENTS before its 10,000th event', async () => {
+  // Its log is written by hand, so it does not replay.
+  const db = await createTestDatabase({ unchecked: true });
+  const acme = await createOrganization(db);
+  const engine = new Driver(db);
+  const call = { id: 'a', type: 'httpRequest', properties: { url: 'https://example.com' } };
+  const { run_id: runId } = await engine.start(acme, await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }, call)));
+  await db.admin.query(
+    `insert into workflow_events (organization_id, run_id, seq, ts, type, payload)
+     select e.organization_id, e.run_id, e.seq + n, e.ts + n * interval '1 microsecond', 'run.resumed', '{}'
+     from workflow_events as e cross join generate_series(1, 9600) as n where e.run_id = $1 and e.seq = 2`,
+    [runId],
+  );
+  await engine.begin(runId, 'a');
+  expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'TOO_MANY_EVENTS' } });
+  const log = await engine.log(runId);
+  expect(log.length).toBeLessThanOrEqual(10_000);
+  expect(log.at(-1)).toMatchObject({ type: 'run.failed' });
+});
