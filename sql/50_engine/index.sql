@@ -18,6 +18,7 @@
 --!include 50_engine/wait.sql
 --!include 50_engine/approve.sql
 --!include 50_engine/resume.sql
+--!include 50_engine/family.sql
 --!include 50_engine/children.sql
 --!include 50_engine/for_each.sql
 --!include 50_engine/repeat.sql

@@ -49,24 +49,21 @@ as $$
 declare
   v_steps engine.open_steps[];
 begin
-  with expired as (
-    select s.run_id, s.node
-    from engine.open_steps as s
-    where s.state = 'running'
-      and s.lease_until < p_now
-      and s.deaths < 4
-    order by s.lease_until
-    limit 1000
-    for update skip locked
-  ),
-  requeued as (
+  with requeued as (
     update engine.open_steps as s
     set
       state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now,
       wake_at = p_now + interval '1 minute'
-    from expired as e
-    where s.run_id = e.run_id
-      and s.node = e.node
+    where s.ctid = any (array(
+      select e.ctid
+      from engine.open_steps as e
+      where e.state = 'running'
+        and e.lease_until < p_now
+        and e.deaths < 4
+      order by e.lease_until
+      limit 1000
+      for update skip locked
+    ))
     returning s.*
   )
   select array_agg(r) into v_steps from requeued as r;
@@ -131,20 +128,18 @@ declare
   v_now constant timestamptz := engine.now();
   v_steps engine.open_steps[];
 begin
-  with due as (
-    select s.run_id, s.node
-    from engine.open_steps as s
-    where s.wake_at <= v_now
-    order by s.wake_at
-    limit 1000
-    for update skip locked
-  ),
-  woken as (
+  with woken as (
     update engine.open_steps as s
     set wake_at = v_now + case when s.run_at is null then interval '1 hour' else interval '1 minute' end
-    from due as d
-    where s.run_id = d.run_id
-      and s.node = d.node
+    -- By their place in the table: whatever the planner believes, it reads no other row.
+    where s.ctid = any (array(
+      select d.ctid
+      from engine.open_steps as d
+      where d.wake_at <= v_now
+      order by d.wake_at
+      limit 1000
+      for update skip locked
+    ))
     returning s.*
   )
   select array_agg(w) into v_steps from woken as w;

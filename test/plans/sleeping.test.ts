@@ -32,14 +32,19 @@ beforeAll(async () => {
 /** How many open steps a statement reads, and what it answers. */
 async function reading(statement: string): Promise<{ read: number; rows: Record<string, unknown>[] }> {
   const client = await db.admin.connect();
-  try {
-    await client.query('begin');
-    const { rows } = await client.query(statement);
-    const { rows: counted } = await client.query<{ read: number }>(
+  const reads = async () => {
+    const { rows } = await client.query<{ read: number }>(
       `select (t.seq_tup_read + t.idx_tup_fetch)::int as read from pg_stat_xact_user_tables as t where t.relname = 'open_steps'`,
     );
+    return rows[0]!.read;
+  };
+  try {
+    await client.query('begin');
+    const before = await reads();
+    const { rows } = await client.query(statement);
+    const read = (await reads()) - before;
     await client.query('commit');
-    return { read: counted[0]!.read, rows };
+    return { read, rows };
   } finally {
     client.release();
   }

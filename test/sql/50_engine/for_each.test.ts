@@ -24,8 +24,12 @@ beforeEach(() => engine.freeze(null));
 
 const trigger = { id: 'start', type: 'apiTrigger' };
 
-async function start(type: 'forEach' | 'repeat', properties: Record<string, unknown>, input: unknown, more: Record<string, unknown> = {}) {
-  const { run_id } = await engine.start(acme, await publishWorkflow(acme, chain(trigger, { id: 'all', type, properties, ...more })), input);
+async function start(properties: Record<string, unknown>, input: unknown, more: Record<string, unknown> = {}) {
+  const { run_id } = await engine.start(
+    acme,
+    await publishWorkflow(acme, chain(trigger, { id: 'all', type: 'forEach', properties, ...more })),
+    input,
+  );
   return run_id!;
 }
 const childrenOf = async (runId: string): Promise<{ id: string; status: string; parent_index: number }[]> =>
@@ -40,7 +44,7 @@ async function drain(runId: string): Promise<void> {
 
 describe('forEach', () => {
   test('runs a child for each item and gives their outputs in the order of the items', async () => {
-    const runId = await start('forEach', { workflow: 'double' }, [3, 1, 2]);
+    const runId = await start({ workflow: 'double' }, [3, 1, 2]);
     expect((await engine.log(runId)).at(-1)).toMatchObject({ type: 'step.waiting', payload: { node: 'all', kind: 'forEach', count: 3 } });
     await drain(runId);
     expect(await engine.output(runId)).toEqual([6, 2, 4]);
@@ -54,18 +58,14 @@ describe('forEach', () => {
   });
 
   test('of nothing gives an empty list', async () => {
-    const runId = await start('forEach', { workflow: 'double' }, []);
+    const runId = await start({ workflow: 'double' }, []);
     await drain(runId);
     expect(await engine.output(runId)).toEqual([]);
   });
 
   test('evaluates input for each item, with $.item and $.index beside what the node itself sees', async () => {
     const input = { item: '{{ $.item.sku }}', place: '{{ $.index }}', order: '{{ $.prev.order }}', run: '{{ $.run.id }}' };
-    const runId = await start(
-      'forEach',
-      { workflow: 'echo', items: '{{ $.prev.lines }}', input },
-      { order: 7, lines: [{ sku: 'a' }, { sku: 'b' }] },
-    );
+    const runId = await start({ workflow: 'echo', items: '{{ $.prev.lines }}', input }, { order: 7, lines: [{ sku: 'a' }, { sku: 'b' }] });
     await drain(runId);
     expect(await engine.output(runId)).toEqual([
       { item: 'a', place: 0, order: 7, run: runId },
@@ -75,7 +75,6 @@ describe('forEach', () => {
 
   test('runs ten at a time when nothing else is said, and another one as one ends', async () => {
     const runId = await start(
-      'forEach',
       { workflow: 'call' },
       Array.from({ length: 12 }, (_, index) => index),
     );
@@ -96,7 +95,7 @@ describe('forEach', () => {
 
   test('hands out 100 children in a transaction at most', async () => {
     const items = Array.from({ length: 250 }, (_, index) => index);
-    const runId = await start('forEach', { workflow: 'double', concurrency: 20 }, items);
+    const runId = await start({ workflow: 'double', concurrency: 20 }, items);
     await db.admin.query('delete from graphile_worker._private_jobs');
     await engine.begin(runId, 'all');
     expect(await childrenOf(runId)).toHaveLength(100);
@@ -104,9 +103,11 @@ describe('forEach', () => {
     await drain(runId);
     expect(await engine.output(runId)).toEqual(items.map((item) => item * 2));
   });
+});
 
+describe('a failure in a forEach', () => {
   test('hands out nothing more after a failure, and fails with the first one when the others have ended', async () => {
-    const runId = await start('forEach', { workflow: 'call', concurrency: 2 }, [0, 1, 2, 3]);
+    const runId = await start({ workflow: 'call', concurrency: 2 }, [0, 1, 2, 3]);
     await drain(runId);
     const [a, b] = await childrenOf(runId);
     await engine.fail((await engine.begin(b!.id, 'call'))!, { code: 'HTTP_404', message: 'gone', retryable: false });
@@ -119,20 +120,20 @@ describe('forEach', () => {
   });
 
   test('with continue goes on, and has the error at that place', async () => {
-    const runId = await start('forEach', { workflow: 'number', continue: true }, ['1', 'many', '3']);
+    const runId = await start({ workflow: 'number', continue: true }, ['1', 'many', '3']);
     await drain(runId);
     expect(await engine.output(runId)).toMatchObject([1, { error: { code: 'EXPRESSION_FILTER' } }, 3]);
   });
 
   test('leaves it to onError what becomes of a failure', async () => {
-    const runId = await start('forEach', { workflow: 'number' }, ['1', 'many'], { onError: 'continue' });
+    const runId = await start({ workflow: 'number' }, ['1', 'many'], { onError: 'continue' });
     await drain(runId);
     expect(await engine.output(runId)).toMatchObject({ error: { code: 'EXPRESSION_FILTER' } });
   });
 
   test('fails when an input cannot be computed, after those that run have ended', async () => {
     const properties = { workflow: 'call', concurrency: 1, input: { n: '{{ $.item | number }}' } };
-    const runId = await start('forEach', properties, ['1', 'many', '3']);
+    const runId = await start(properties, ['1', 'many', '3']);
     await drain(runId);
     await engine.finish((await childrenOf(runId))[0]!.id, 'call', 1);
     await drain(runId);
@@ -146,13 +147,13 @@ describe('forEach', () => {
     ['more than maxItems', [1, 2, 3], { maxItems: 2 }, 'TOO_MANY_ITEMS'],
     ['an unknown workflow', [1], { workflow: 'none' }, 'NOT_FOUND'],
   ])('fails for %s', async (_, items, more, code) => {
-    const runId = await start('forEach', { workflow: 'double', ...more }, items);
+    const runId = await start({ workflow: 'double', ...more }, items);
     await drain(runId);
     expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code, node: 'all' } });
   });
 
   test('whose outputs are larger than 1 MiB together fails', async () => {
-    const runId = await start('forEach', { workflow: 'call', concurrency: 2 }, [1, 2]);
+    const runId = await start({ workflow: 'call', concurrency: 2 }, [1, 2]);
     await drain(runId);
     for (const child of await childrenOf(runId)) await engine.finish(child.id, 'call', 'x'.repeat(700_000));
     await drain(runId);
@@ -160,55 +161,12 @@ describe('forEach', () => {
   });
 
   test('ends well when all its children end at the same time', async () => {
-    const runId = await start('forEach', { workflow: 'call' }, [0, 1, 2, 3, 4, 5]);
+    const runId = await start({ workflow: 'call' }, [0, 1, 2, 3, 4, 5]);
     await drain(runId);
     const results = await Promise.all((await childrenOf(runId)).map(({ id }) => engine.finish(id, 'call', 1)));
     expect(results.every(({ status }) => status === 'success')).toBe(true);
     expect(await engine.jobs(runId)).toEqual(['all']);
     await drain(runId);
     expect((await engine.run(runId)).status).toBe('success');
-  });
-});
-
-describe('repeat', () => {
-  test('runs one child after the other, each with what the one before gave, until the condition holds', async () => {
-    const runId = await start('repeat', { workflow: 'count', until: '$.item.n >= $.prev.most' }, { n: 0, most: 4 });
-    expect((await engine.log(runId)).at(-1)).toMatchObject({ type: 'step.waiting', payload: { node: 'all', kind: 'repeat' } });
-    await drain(runId);
-    expect(await engine.output(runId)).toEqual({ n: 4, most: 4 });
-    expect(await childrenOf(runId)).toHaveLength(4);
-  });
-
-  test('may stop after a number of times', async () => {
-    const runId = await start('repeat', { workflow: 'count', input: { n: 10 }, until: '$.index == 2' }, {});
-    await drain(runId);
-    expect(await engine.output(runId)).toEqual({ n: 13 });
-  });
-
-  test('waits for each child before the next one starts', async () => {
-    const runId = await start('repeat', { workflow: 'call', until: '$.item.done == true' }, {});
-    await drain(runId);
-    for (const done of [false, false, true]) {
-      const running = (await childrenOf(runId)).filter(({ status }) => status === 'running');
-      expect(running).toHaveLength(1);
-      await engine.finish(running[0]!.id, 'call', { done });
-      await drain(runId);
-    }
-    expect(await engine.output(runId)).toEqual({ done: true });
-  });
-
-  test('fails after maxIterations', async () => {
-    const runId = await start('repeat', { workflow: 'count', until: '$.item.n < 0', maxIterations: 120 }, { n: 0 });
-    await drain(runId);
-    expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'TOO_MANY_ITERATIONS', node: 'all' } });
-    expect(await childrenOf(runId)).toHaveLength(120);
-  });
-
-  test('fails with the error of a child, and of a condition that cannot be computed', async () => {
-    const child = await start('repeat', { workflow: 'number', until: true }, 'many');
-    const condition = await start('repeat', { workflow: 'count', until: '$.item.n' }, { n: 0 });
-    for (const runId of [child, condition]) await drain(runId);
-    expect(await engine.run(child)).toMatchObject({ status: 'error', error: { code: 'EXPRESSION_FILTER' } });
-    expect(await engine.run(condition)).toMatchObject({ status: 'error', error: { code: 'EXPRESSION_NOT_BOOLEAN' } });
   });
 });
