@@ -44,6 +44,8 @@ create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, 
   where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
+create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
+  where deadline_at is not null and finished_at is null;
 
 comment on table public.workflow_runs is
   'One row per run of a workflow. Partitioned by month of the time in its UUIDv7 id; everything else about a run is in its events.';

@@ -160,7 +160,7 @@ begin
   for v_run_id in
     select r.id
     from public.workflow_runs as r
-    where r.status in ('waiting', 'running', 'paused')
+    where r.finished_at is null
       and r.deadline_at < p_now
     order by r.organization_id, r.workflow_id, r.id
     limit 1000
