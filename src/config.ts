@@ -47,6 +47,7 @@ const settings = z.object({
   FLOWGRES_JWT_JWKS_URL: urlOf('https:', 'http:').optional(),
   FLOWGRES_JWT_ISSUER: z.string().min(1).optional(),
   FLOWGRES_JWT_AUDIENCE: z.string().min(1).optional(),
+  FLOWGRES_ACCESS_LOG: z.coerce.number('must be a number').min(0, 'must be 0 to 1').max(1, 'must be 0 to 1').default(0.1),
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
 });
 
@@ -62,6 +63,8 @@ export interface Config {
   poolerUrl: string | undefined;
   /** What the passwords of our roles derive from, when it is not the administrator's password. */
   secret: string | undefined;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** Steps that one worker runs at a time. */
   concurrency: number;
   /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
@@ -97,6 +100,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     databaseUrl: data.DATABASE_URL,
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
+    accessLog: data.FLOWGRES_ACCESS_LOG,
     concurrency: data.FLOWGRES_CONCURRENCY,
     cronUsers: data.FLOWGRES_CRON_USERS,
     cronTimeout: data.FLOWGRES_CRON_TIMEOUT,

@@ -38,6 +38,8 @@ export interface ServiceOptions {
   /** GraphQL, accounts and webhooks. */
   serve: boolean;
   trust?: TrustOptions;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** A worker of that many steps at a time. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
@@ -89,6 +91,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         directConnectionString: as('flowgres_api'),
         jwt: options.trust?.jwt,
         proxies: options.trust?.proxies ?? 0,
+        accessLogSample: options.accessLog,
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });

@@ -16,3 +16,4 @@
 --!include 95_api/run_columns.sql
 --!include 95_api/run_steps.sql
 --!include 95_api/scopes.sql
+--!include 95_api/audit.sql

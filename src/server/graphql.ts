@@ -9,8 +9,10 @@ import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
 import { WebSocketServer } from 'ws';
 import { createPool } from '../database.ts';
+import { AccessLog } from './access_log.ts';
 import { Accounts } from './accounts.ts';
 import { createAccountRoutes } from './accounts_http.ts';
+import { ApiCalls } from './api_calls.ts';
 import { Authenticator, refuseAmbiguous } from './auth.ts';
 import { clientSettings } from './client.ts';
 import type { LogError } from './errors.ts';
@@ -38,6 +40,8 @@ export interface GraphqlOptions {
   scrypt?: ScryptParameters;
   /** Gets what clients are not told; standard error by default. */
   logError?: LogError;
+  /** The part of successful requests that is in the access log, 0 to 1; those that fail always are. 0.1 when not given. */
+  accessLogSample?: number;
 }
 
 export interface Graphql {
@@ -117,7 +121,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       clearTimeout(cutOff);
       await parts.live.close();
       await instance.release();
-      await parts.authenticator.close();
+      await Promise.all([parts.authenticator.close(), parts.accessLog.close(), parts.apiCalls.close()]);
       await parts.pool.end();
     },
   };
@@ -137,12 +141,14 @@ export async function printGraphqlSchema(connectionString: string): Promise<stri
 }
 
 function createParts(options: GraphqlOptions) {
-  const { connectionString, directConnectionString, maxConnections, openIntrospection, jwt, proxies, scrypt } = options;
+  const { connectionString, directConnectionString, maxConnections, openIntrospection, accessLogSample, jwt, proxies, scrypt } = options;
+  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
   const live = new LiveRuns(directConnectionString ?? connectionString);
   const authenticator = new Authenticator(pool, jwt && new JwtVerifier(jwt));
   const accounts = new Accounts(pool, new Passwords(scrypt));
-  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
+  const accessLog = new AccessLog(pool, { sample: accessLogSample ?? 0.1, logError });
+  const apiCalls = new ApiCalls(pool);
   const preset = createPreset({
     pool,
     live,
@@ -151,6 +157,8 @@ function createParts(options: GraphqlOptions) {
     proxies: proxies ?? 0,
     openIntrospection: openIntrospection ?? process.env['NODE_ENV'] !== 'production',
     logError,
+    accessLog,
+    apiCalls,
   });
-  return { pool, live, authenticator, accounts, logError, preset };
+  return { pool, live, authenticator, accounts, accessLog, apiCalls, logError, preset };
 }

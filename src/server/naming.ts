@@ -108,6 +108,19 @@ const TAGS: JSONPgSmartTags = {
         tags: { behavior: throughRun },
         attribute: { run_id: required, node: required, status: required, started_at: required },
       },
+      'public.audit_log': { attribute: { id: searchable } },
+      'public.api_access_log': { attribute: { id: searchable } },
+      // Subscription is GraphQL's own word.
+      'public.subscriptions': {
+        tags: { name: 'plan_subscriptions' },
+        constraint: {
+          subscriptions_organization_id_fkey: oneWay('organization'),
+          subscriptions_plan_id_fkey: oneWay('plan'),
+        },
+      },
+      'public.plan_limits': { constraint: { plan_limits_plan_id_fkey: bothWays('plan', 'limits') } },
+      'public.organization_limits': { constraint: { organization_limits_organization_id_fkey: oneWay('organization') } },
+      'public.entitlements': { attribute: { metric: required, is_over: required } },
       'public.api_token': { attribute: { id: required, name: required, prefix: required, scopes: required, created_at: required } },
       'public.new_api_token': { attribute: { secret: required, token: required } },
       'public.session': { attribute: { id: required, kind: required, is_current: required, created_at: required, expires_at: required } },

@@ -7,6 +7,8 @@ import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import type { GraphQLError } from 'postgraphile/graphql';
 import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
 import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connection-filter';
+import type { AccessLog } from './access_log.ts';
+import type { ApiCalls } from './api_calls.ts';
 import type { Accounts } from './accounts.ts';
 import { accountsPlugin } from './accounts_graphql.ts';
 import { type Authenticator, sessionOf } from './auth.ts';
@@ -28,10 +30,12 @@ export interface PresetOptions {
   /** Whether anybody may read the schema, or only requests with a token. */
   openIntrospection: boolean;
   logError: LogError;
+  accessLog: AccessLog;
+  apiCalls: ApiCalls;
 }
 
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, live, authenticator, accounts, proxies, openIntrospection, logError } = options;
+  const { pool, live, authenticator, accounts, proxies, openIntrospection, logError, accessLog, apiCalls } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -42,7 +46,8 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       DepthPlugin,
       subscriptionsPlugin(live),
       accountsPlugin(accounts),
-      requestPlugin(authenticator, openIntrospection),
+      accessLog.plugin,
+      requestPlugin(authenticator, apiCalls, openIntrospection),
     ],
     disablePlugins: [
       // A filter through a relation has no bound on what it costs.
@@ -87,7 +92,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       graphqlPath: '/graphql',
       graphiqlPath: '/',
       maxRequestLength: LIMITS.maxBodyBytes,
-      maskError: errorMask(logError),
+      maskError: accessLog.watchErrors(errorMask(logError)),
     },
   };
 }
@@ -112,14 +117,17 @@ export function bearerOf(connectionParams: unknown): string | undefined {
 }
 
 /** Checks the token before anything is executed, and gives every refused document a code. */
-function requestPlugin(authenticator: Authenticator, openIntrospection: boolean): GraphileConfig.Plugin {
+function requestPlugin(authenticator: Authenticator, apiCalls: ApiCalls, openIntrospection: boolean): GraphileConfig.Plugin {
   return {
     name: 'FlowgresRequestPlugin',
     version: '1.0.0',
     grafserv: {
       middleware: {
         async processGraphQLRequestBody(next, { request, graphqlWsContext }) {
-          await authenticator.check(request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams));
+          const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
+          await authenticator.check(authorization);
+          const session = sessionOf(authorization);
+          if (session !== null) await apiCalls.admit(session);
           return next();
         },
         setPreset(next, event) {
