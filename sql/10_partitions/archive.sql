@@ -49,9 +49,12 @@ declare
   );
 begin
   perform partitions.take_long_turn(v_parents);
-  return query
-    select partitions.gentle_statement(g)
-    from unnest(partitions.archivable_group(v_policy, archive_concurrently.at)) as g;
+  -- What is on its way out already is brought to its end first; archive() does the rest.
+  if not exists (select from partitions.departures as d where d.parent = any (v_parents)) then
+    return query
+      select partitions.gentle_statement(g)
+      from unnest(partitions.archivable_group(v_policy, archive_concurrently.at)) as g;
+  end if;
   return query select partitions.last_statements(v_parents, format('select * from partitions.archive(%L, %L)',
     v_policy.parent, archive_concurrently.at));
 end

@@ -35,3 +35,8 @@ export async function contentOf(db: TestDatabase): Promise<string[]> {
   expect(content).toHaveLength(2);
   return content;
 }
+
+/** What the catalogue of archives has, as `kind rows`. */
+export async function archived(db: TestDatabase): Promise<string[]> {
+  return lines(db, 'select kind, row_count from partitions.archives order by kind, location');
+}

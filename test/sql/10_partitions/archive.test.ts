@@ -52,7 +52,10 @@ describe('a month of runs', () => {
            and (not c.relrowsecurity or exists (select from aclexplode(c.relacl) as a where a.grantee <> c.relowner))`,
       ),
     ).toEqual([]);
-    expect(await lines(db, `select ts::date::text, count(*) from workflow_events group by 1 order by 1`)).toEqual(['2025-02-10 1', '2025-03-10 1']);
+    expect(await lines(db, `select ts::date::text, count(*) from workflow_events group by 1 order by 1`)).toEqual([
+      '2025-02-10 1',
+      '2025-03-10 1',
+    ]);
 
     expect((await lines(db, seal)).toSorted()).toEqual([
       'workflow_events_y2025m01',
@@ -74,15 +77,9 @@ describe('a month of runs', () => {
     expect(await lines(db, retire)).toEqual(LEFT);
     expect(await lines(db, restore())).toEqual(BACK);
     const stays = 'It was restored and stays until 2026-03-03.';
-    expect(await lines(db, retire)).toEqual([
-      `workflow_events_y2025m01 keep false ${stays}`,
-      `workflow_runs_y2025m01 keep false ${stays}`,
-    ]);
+    expect(await lines(db, retire)).toEqual([`workflow_events_y2025m01 keep false ${stays}`, `workflow_runs_y2025m01 keep false ${stays}`]);
     await freezeClock(db, '2026-02-28');
-    expect(await lines(db, retire)).toEqual([
-      `workflow_events_y2025m01 keep false ${stays}`,
-      `workflow_runs_y2025m01 keep false ${stays}`,
-    ]);
+    expect(await lines(db, retire)).toEqual([`workflow_events_y2025m01 keep false ${stays}`, `workflow_runs_y2025m01 keep false ${stays}`]);
     await db.admin.query(`update partitions.archives set kept_until = '2026-02-27'`);
     expect(await lines(db, retire)).toEqual(LEFT);
     await db.admin.query(seal);
@@ -122,7 +119,10 @@ describe('a month of runs', () => {
   test('stays when a run is unfinished, and when it is not over', async () => {
     const db = await monthsOfRuns('paused');
     await expect(db.admin.query(archive())).rejects.toMatchObject({ code: 'WF003', message: expect.stringContaining('unfinished runs') });
-    await expect(db.admin.query(archive('2026-02-01'))).rejects.toMatchObject({ code: 'WF009', message: expect.stringContaining('ends on 2026-03-01') });
+    await expect(db.admin.query(archive('2026-02-01'))).rejects.toMatchObject({
+      code: 'WF009',
+      message: expect.stringContaining('ends on 2026-03-01'),
+    });
     await expect(db.admin.query(archive('2026-04-01'))).rejects.toMatchObject({ code: 'WF009' });
     await expect(db.admin.query(archive('2019-04-01'))).rejects.toMatchObject({ code: 'WF002' });
     await expect(db.admin.query(archive('infinity'))).rejects.toMatchObject({ code: 'WF009' });
@@ -185,9 +185,15 @@ describe('a restore', () => {
     const db = await monthsOfRuns();
     await db.admin.query(archive());
     await db.admin.query(seal);
-    await expect(db.admin.query(restore('2025-01-01', 'workflow_events'))).rejects.toMatchObject({ code: 'WF003', message: expect.stringContaining('workflow_events_run_fkey') });
+    await expect(db.admin.query(restore('2025-01-01', 'workflow_events'))).rejects.toMatchObject({
+      code: 'WF003',
+      message: expect.stringContaining('workflow_events_run_fkey'),
+    });
     await db.admin.query(`update partitions.workflow_events_y2025m01 set type = 'edited'`);
-    await expect(db.admin.query(restore())).rejects.toMatchObject({ code: 'WF003', message: expect.stringContaining('has changed since it was sealed') });
+    await expect(db.admin.query(restore())).rejects.toMatchObject({
+      code: 'WF003',
+      message: expect.stringContaining('has changed since it was sealed'),
+    });
     await db.admin.query(`drop table partitions.workflow_events_y2025m01`);
     await expect(db.admin.query(restore())).rejects.toMatchObject({ code: 'WF002', message: expect.stringContaining('is gone') });
     expect((await partitionsOf(db, 'workflow_runs'))[0]).toMatch(/y2025m02/);
@@ -198,7 +204,12 @@ describe('a restore', () => {
     await db.admin.query(archive());
     await db.admin.query(`alter sequence workflow_events_id_seq restart`);
     await db.admin.query(restore());
-    expect(await lines(db, `select nextval('workflow_events_id_seq') > max(id) from partitions.of('workflow_events') as o, workflow_events where ts < '2025-02-02'`)).toEqual(['true']);
+    expect(
+      await lines(
+        db,
+        `select nextval('workflow_events_id_seq') > max(id) from partitions.of('workflow_events') as o, workflow_events where ts < '2025-02-02'`,
+      ),
+    ).toEqual(['true']);
   });
 });
 
@@ -207,21 +218,31 @@ describe('an archived table', () => {
     const db = await monthsOfRuns();
     await db.admin.query(archive());
     await expect(db.admin.query(`select partitions.drop_archive('workflow_runs', '2025-01-01')`)).rejects.toMatchObject({ code: 'WF003' });
-    expect(await lines(db, `select partition, action from partitions.drop_archive('workflow_runs', '2025-01-01', for_good => true)`)).toHaveLength(3);
+    expect(
+      await lines(db, `select partition, action from partitions.drop_archive('workflow_runs', '2025-01-01', for_good => true)`),
+    ).toHaveLength(3);
     expect(await lines(db, `select relname from pg_class where relname ~ '_y2025m01' and relkind = 'r'`)).toEqual([]);
     expect(await lines(db, 'select location from partitions.archives')).toEqual([]);
   });
 
   test('can be of any table that is cut by time', async () => {
-    for (const [key, value] of [['ts timestamptz', "'2026-05-05'"], ['day date', "'2026-05-05'"], ['id2 uuid', "engine.uuid_v7('2026-05-05')"]] as const) {
+    for (const [key, value] of [
+      ['ts timestamptz', "'2026-05-05'"],
+      ['day date', "'2026-05-05'"],
+      ['id2 uuid', "engine.uuid_v7('2026-05-05')"],
+    ] as const) {
       const db = await databaseAt('2026-05-15');
       await manageReadings(db, `on_retire => 'archive', retention => '5 months'`, key);
       await db.admin.query(`select partitions.maintain('readings')`);
       await freezeClock(db, '2026-11-21');
       await db.admin.query(`select partitions.maintain('readings')`);
-      await db.admin.query(`insert into readings (${key.split(' ')[0]}, value, note) values (${value}, 7, e'a "quoted"\\nnote'), (${value}, 8, null)`);
+      await db.admin.query(
+        `insert into readings (${key.split(' ')[0]}, value, note) values (${value}, 7, e'a "quoted"\\nnote'), (${value}, 8, null)`,
+      );
       const before = await lines(db, 'select readings::text from readings order by 1');
-      expect(await lines(db, `select partition, action, done from partitions.retire('readings')`)).toEqual(['readings_y2026m05 archive true']);
+      expect(await lines(db, `select partition, action, done from partitions.retire('readings')`)).toEqual([
+        'readings_y2026m05 archive true',
+      ]);
       await db.admin.query(seal);
       expect(await lines(db, restore('2026-05-20', 'readings'))).toEqual(['readings_y2026m05 restore true -']);
       expect(await lines(db, 'select readings::text from readings order by 1')).toEqual(before);
