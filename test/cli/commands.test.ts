@@ -6,16 +6,19 @@ import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { finishCli, ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 
-test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema'])('flowgres %s --help shows an example', async (command) => {
-  const { code, output } = await finishCli([command, '--help']);
-  expect(code).toBe(0);
-  expect(output).toMatch(/Examples?:\n +.*flowgres /);
-});
+test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'archive', 'restore'])(
+  'flowgres %s --help shows an example',
+  async (command) => {
+    const { code, output } = await finishCli([command, '--help']);
+    expect(code).toBe(0);
+    expect(output).toMatch(/Examples?:\n +.*flowgres /);
+  },
+);
 
 test('flowgres --help lists the commands and examples', async () => {
   const { code, output } = await finishCli(['--help']);
   expect(code).toBe(0);
-  for (const command of ['start', 'migrate', 'roles', 'serve', 'work', 'schema'])
+  for (const command of ['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'archive', 'restore'])
     expect.soft(output).toMatch(new RegExp(`^  ${command} `, 'm'));
   expect(output).toContain('Examples:');
 });

@@ -7,18 +7,18 @@ import { buildDatabase } from './build.ts';
 import { type TestDatabase, openDatabase } from './database.ts';
 
 export interface DurableServer {
-  /** A database with the whole schema; its runs are checked at the end as everywhere. */
+  /** A database with the whole schema; its runs are checked at the end as everywhere, unless the test writes them by hand. */
   db: TestDatabase;
   /** kill -9 of PostgreSQL; its supervisor starts it again. */
   kill(): Promise<void>;
   stop(): Promise<void>;
 }
 
-export async function startDurable(name: string): Promise<DurableServer> {
+export async function startDurable(name: string, options: { unchecked?: boolean } = {}): Promise<DurableServer> {
   const folder = await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`));
   const server = await startEmbedded({ folder, password: 'secret' });
   await buildDatabase(server.url, name);
-  const db = openDatabase(server.url, name, true);
+  const db = openDatabase(server.url, name, !options.unchecked);
   return {
     db,
     kill: async () => {

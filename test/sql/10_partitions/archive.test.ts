@@ -99,7 +99,9 @@ describe('a month of runs', () => {
         select organization_id, engine.uuid_v7('2025-01-15'), 1, '2025-01-15', 'test', '{}' from workflow_runs limit 1`),
     ).rejects.toMatchObject({ code: '23503' });
   });
+});
 
+describe('a month that left', () => {
   test('comes back into tables that have changed meanwhile', async () => {
     const db = await monthsOfRuns();
     await db.admin.query(archive());
