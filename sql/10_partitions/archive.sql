@@ -87,6 +87,7 @@ begin
         to_char(v_partition.upper at time zone 'UTC', 'YYYY-MM-DD')),
       'Name a period that is over.');
   end if;
+  perform partitions.end_hold(p_policy.parent, v_partition.lower, v_partition.upper);
   v_reason := partitions.reason_to_stay(p_policy, v_partition.lower, v_partition.upper);
   v_group := partitions.period_group(p_policy, (
     p_policy.parent, v_partition.name, case when v_reason is null then 'archive' else 'keep' end,
@@ -102,6 +103,21 @@ begin
     from unnest(v_group) as g
   );
 end
+$$;
+
+-- Who names a period that was restored is done with it.
+create or replace function partitions.end_hold(p_parent regclass, p_lower timestamptz, p_upper timestamptz)
+  returns void
+  language sql
+  volatile
+as $$
+  update partitions.archives as a set kept_until = engine.now()
+  from partitions.policies as p
+  where p.parent = a.parent
+    and p_parent in (p.parent, p.retire_with)
+    and a.upper > p_lower
+    and a.upper <= p_upper
+    and a.kept_until > engine.now()
 $$;
 
 create or replace function partitions.require_archived(p_parent regclass, p_at timestamptz)

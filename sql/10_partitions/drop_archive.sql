@@ -94,5 +94,29 @@ $$;
 comment on function partitions.drop_archive(regclass, timestamptz, boolean) is
   'Drops the archived tables of a period, with those that left with it. Refused (CONFLICT) while no file is known to hold the same rows, unless they are to go for good. Example: select * from partitions.drop_archive(''public.workflow_runs'', ''2025-01-01'')';
 
+-- For the doctor: is each archive where it should be, and known by its hash?
+create or replace function partitions.check_archives(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  select p_policy.parent, 'archive', 'critical', format('The archived table %s is gone.', a.location),
+    format('delete from partitions.archives where location = %L', a.location)
+  from partitions.archives as a
+  where a.parent = p_policy.parent
+    and a.kind = 'table'
+    and a.state = 'archived'
+    and to_regclass(a.location) is null
+  union all
+  select p_policy.parent, 'archive', 'warning', format('%s left two days ago and is not sealed.', a.location),
+    'select * from partitions.seal_archives()'
+  from partitions.archives as a
+  where a.parent = p_policy.parent
+    and a.kind = 'table'
+    and a.state = 'archived'
+    and a.sha256 is null
+    and a.archived_at < engine.now() - interval '2 days'
+$$;
+
 grant execute on function partitions.archived_periods(), partitions.drop_archive(regclass, timestamptz, boolean)
   to flowgres_dba;

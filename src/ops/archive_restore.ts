@@ -5,18 +5,11 @@
 import { join, resolve } from 'node:path';
 import pg, { type Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
-import {
-  type ArchiveReporter,
-  DEFAULT_TABLE,
-  asArchivist,
-  enterFile,
-  fieldsOf,
-  performPlan,
-  requireTable,
-  verifyArchive,
-} from './archive.ts';
+import { type ArchiveReporter, DEFAULT_TABLE, enterFile, verifyArchive } from './archive.ts';
+import { fieldsOf } from './archive_export.ts';
 import { loadArchiveFile } from './archive_files.ts';
 import { type ArchiveFile, type Manifest, readManifest } from './archive_manifest.ts';
+import { asArchivist, performPlan, requireTable } from './archive_session.ts';
 
 export interface RestoreOptions {
   /** The folder of one period, with its manifest; without it the period comes from tables. */

@@ -26,12 +26,18 @@ export async function startKiller(serverUrl: string, step: number, kill: (backen
     for (const socket of [client, backend]) {
       sockets.add(socket);
       socket.on('error', () => undefined);
-      socket.on('close', () => (client.destroy(), backend.destroy()));
+      socket.on('close', () => {
+        client.destroy();
+        backend.destroy();
+      });
     }
     const fromBackend = messages(true, (type, body) => {
       if (type === KEY_DATA) pid = body.readInt32BE(0);
     });
-    backend.on('data', (chunk) => (fromBackend(chunk), client.write(chunk)));
+    backend.on('data', (chunk) => {
+      fromBackend(chunk);
+      client.write(chunk);
+    });
     const fromClient = messages(false, (type) => {
       if (STEPS.has(type)) seen += 1;
     });

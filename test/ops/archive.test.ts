@@ -148,7 +148,6 @@ describe('refused, with nothing lost:', () => {
       for (const [file, content] of kept) await writeFile(join(folder, file), content);
       await restoreMonth(db, folder);
       expect(await contentOf(db), what).toEqual(before);
-      await db.admin.query(`update partitions.archives set kept_until = '2020-01-01' where state = 'restored'`);
     }
   }, 60_000);
 
@@ -157,9 +156,7 @@ describe('refused, with nothing lost:', () => {
     const to = await temporaryFolder();
     await archiveMonth(db, { to });
     await restoreMonth(db, join(to, MONTH));
-    await db.admin.query(
-      `delete from workflow_events where ts < '2025-01-15'; update partitions.archives set kept_until = '2020-01-01' where state = 'restored'`,
-    );
+    await db.admin.query(`delete from workflow_events where ts < '2025-01-15'`);
     await expect(archiveMonth(db, { to })).rejects.toMatchObject({ code: 'ARCHIVE_EXISTS' });
     await expect(restoreMonth(db, join(to, MONTH))).rejects.toMatchObject({ code: 'WF003' });
     await archiveMonth(db, { to: await temporaryFolder() });
@@ -179,6 +176,21 @@ describe('refused, with nothing lost:', () => {
     }
     await restoreMonth(db);
     expect((await contentOf(db))[1]).toMatch(/^events 6/);
+  });
+
+  test('a form that cannot hold what the rows are', async () => {
+    const db = await databaseAt('2026-05-15');
+    const maintenance = db.url('flowgres_maintenance');
+    await manageReadings(db);
+    await db.admin.query(`set role flowgres_owner; alter table readings add raw json; select partitions.maintain('readings');
+      insert into readings (ts, raw) values ('2026-05-05', '{"a":  1, "a": 2}'); reset role`);
+    await freezeClock(db, '2026-11-21');
+    await db.admin.query(`select partitions.maintain('readings')`);
+    const options = { table: 'readings', period: '2026-05-01', to: await temporaryFolder(), report: quiet };
+    await expect(archive(maintenance, { ...options, format: 'ndjson' })).rejects.toMatchObject({ code: 'ARCHIVE_FORMAT' });
+    expect(await archive(maintenance, { ...options, format: 'csv' })).toEqual([]);
+    await restore(maintenance, { folder: join(options.to, 'readings_y2026m05'), report: quiet });
+    expect(await lines(db, 'select raw::text from readings')).toEqual(['{"a":  1, "a": 2}']);
   });
 
   test('a second archiver, an unmanaged table, a role without rights', async () => {

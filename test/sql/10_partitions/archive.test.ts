@@ -215,6 +215,19 @@ describe('a restore', () => {
   });
 });
 
+test('the doctor misses an archived table, and one that nobody has sealed', async () => {
+  const db = await monthsOfRuns();
+  const doctor = () => lines(db, `select severity, detail from partitions.doctor() where "check" = 'archive' order by 2`);
+  await db.admin.query(archive());
+  expect(await doctor()).toEqual([]);
+  await freezeClock(db, '2026-02-04');
+  expect(await doctor()).toHaveLength(3);
+  await db.admin.query(seal);
+  expect(await doctor()).toEqual([]);
+  await db.admin.query('drop table partitions.workflow_runs_y2025m01');
+  expect(await doctor()).toEqual(['critical The archived table partitions.workflow_runs_y2025m01 is gone.']);
+});
+
 describe('an archived table', () => {
   test('is dropped only when a file has the same rows, or for good', async () => {
     const db = await monthsOfRuns();
