@@ -2,8 +2,12 @@
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { FlowgresError } from '../errors.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
+
+/** Whoever has just connected is still answered: closing at once would cut off requests that were not read yet. */
+const DRAIN_MS = 300;
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
@@ -28,7 +32,7 @@ export interface HttpServer {
   port: number;
   /** Adds parts while the process boots; until then they answer 503. */
   add(parts: HttpParts): void;
-  /** Takes no new connection, lets requests finish for `graceMs`, then cuts them off. */
+  /** Says that it is not ready, then takes no new connection, lets requests finish for `graceMs`, and cuts them off. */
   close(graceMs?: number): Promise<void>;
 }
 
@@ -60,6 +64,10 @@ export async function startHttp(options: { host: string; port: number }): Promis
     url: `http://${reachable(options.host)}:${port}`,
     add: (more) => void Object.assign(parts, more),
     close: async (graceMs = 3_000) => {
+      if (parts.problems) {
+        parts.problems = async () => ['stopping'];
+        await delay(DRAIN_MS);
+      }
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of upgraded) socket.destroy();
       const cutOff = setTimeout(() => server.closeAllConnections(), graceMs);
