@@ -13,7 +13,10 @@ test('all commands and SQL of the page run, from top to bottom', async () => {
   const before = await contentOf(db);
   const to = await temporaryFolder();
   const environment = { DATABASE_URL: db.adminUrl, FLOWGRES_SECRET: TEST_SECRET };
-  const blocks = [...(await readFile(PAGE, 'utf8')).matchAll(/^```(sh|sql)\n(.*?)^```$/gms)].map(([, kind, text]) => ({ kind, text: text! }));
+  const blocks = [...(await readFile(PAGE, 'utf8')).matchAll(/^```(sh|sql)\n(.*?)^```$/gms)].map(([, kind, text]) => ({
+    kind,
+    text: text!,
+  }));
   expect(blocks.map(({ kind }) => kind)).toEqual(['sh', 'sql', 'sql', 'sql', 'sql', 'sh']);
   const client = await connect(db.adminUrl);
   for (const [index, { kind, text }] of blocks.entries()) {
