@@ -43,7 +43,10 @@ as $$
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
     ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
     ('flowgres-statistics', '40 2 * * *', 'select engine.analyze_tables()'),
+    ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
+    ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
+    ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
     (
       'flowgres-cron-history',
       '0 3 * * *',

@@ -18,7 +18,9 @@ export interface HttpParts {
   graphql?: Handler;
   /** WebSockets of GraphQL subscriptions. */
   upgrade?: UpgradeHandler;
-  /** Everything under `/hooks/`. */
+  /** Everything under `/auth/`. */
+  accounts?: Handler;
+  /** Everything under `/hooks/` and `/resume/`. */
   webhooks?: Handler;
   /** Everything under `/demo/`: the outside world that the example workflows call. */
   demo?: Handler;
@@ -84,14 +86,15 @@ function reachable(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-type Route = 'health' | 'ready' | 'metrics' | 'webhooks' | 'demo' | 'graphql';
+type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'webhooks' | 'demo' | 'graphql';
 
 function routeOf(url: string): Route {
   const path = url.split('?', 1)[0]!;
   if (path === '/healthz') return 'health';
   if (path === '/readyz') return 'ready';
   if (path === '/metrics') return 'metrics';
-  if (path.startsWith('/hooks/')) return 'webhooks';
+  if (path.startsWith('/auth/')) return 'accounts';
+  if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
   return 'graphql';
 }
