@@ -18,6 +18,8 @@ export interface HttpParts {
   graphql?: Handler;
   /** WebSockets of GraphQL subscriptions. */
   upgrade?: UpgradeHandler;
+  /** Everything under `/auth/`. */
+  accounts?: Handler;
   /** Everything under `/hooks/` and `/resume/`. */
   webhooks?: Handler;
   /** Everything under `/demo/`: the outside world that the example workflows call. */
@@ -84,13 +86,14 @@ function reachable(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-type Route = 'health' | 'ready' | 'metrics' | 'webhooks' | 'demo' | 'graphql';
+type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'webhooks' | 'demo' | 'graphql';
 
 function routeOf(url: string): Route {
   const path = url.split('?', 1)[0]!;
   if (path === '/healthz') return 'health';
   if (path === '/readyz') return 'ready';
   if (path === '/metrics') return 'metrics';
+  if (path.startsWith('/auth/')) return 'accounts';
   if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
   return 'graphql';
