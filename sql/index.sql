@@ -7,6 +7,7 @@ set local role flowgres_owner;
 --!include 10_partitions/index.sql
 --!include 20_tenancy/index.sql
 --!include 30_workflows/index.sql
+--!include 35_credentials/index.sql
 --!include 40_runs/index.sql
 --!include 50_engine/index.sql
 --!include 60_triggers/index.sql

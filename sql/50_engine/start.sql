@@ -42,7 +42,9 @@ begin
     'mode', v_run.mode,
     'trigger', p_trigger,
     'input', p_request.input,
-    'vars', '{}'::jsonb
+    'vars', case
+      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
+    end
   );
   v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, array[v_created]);
   v_move.entries := v_created || v_advanced.entries;
