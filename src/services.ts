@@ -1,11 +1,13 @@
 /** What a process runs, wired together: the parts of `flowgres start`, `serve` and `work`. */
 import { Engine, createEnginePool } from './engine/engine.ts';
+import type { ApiConfig } from './config.ts';
 import { createHealth } from './health.ts';
 import { watchPool } from './metrics.ts';
 import { type LoginRole, roleUrl } from './roles.ts';
 import { createDemo } from './server/demo.ts';
-import { createGraphql } from './server/graphql.ts';
+import { type GraphqlOptions, createGraphql } from './server/graphql.ts';
 import type { Handler, HttpServer } from './server/http.ts';
+import { Operations } from './server/operations.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
 import { reportProblem } from './cli/terminal.ts';
@@ -31,6 +33,8 @@ export interface ServiceOptions {
   secret: string;
   /** GraphQL and webhooks. */
   serve: boolean;
+  /** What GraphQL requests may do. */
+  api: ApiConfig;
   /** A worker of that many steps at a time. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
@@ -76,6 +80,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       const graphql = await createGraphql({
         connectionString: as('flowgres_api', options.poolerUrl),
         directConnectionString: as('flowgres_api'),
+        ...(await apiOptions(options.api)),
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade });
@@ -90,6 +95,18 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     await stop();
     throw error;
   }
+}
+
+async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
+  // After a pause a caller may do at once what it could have done in ten seconds.
+  const rate = (perSecond: number) => (perSecond > 0 ? { perSecond, burst: Math.max(1, perSecond * 10) } : null);
+  return {
+    maxCost: api.maxCost,
+    rates: { token: rate(api.rateLimit), anonymous: rate(api.anonymousRateLimit) },
+    corsOrigins: api.corsOrigins,
+    trustedProxies: api.trustedProxies,
+    ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),
+  };
 }
 
 function startWebhooks(connectionString: string): { handle: Handler; stop(): Promise<void> } {

@@ -6,3 +6,5 @@
 --!include 20_tenancy/organizations.sql
 --!include 20_tenancy/tokens.sql
 --!include 20_tenancy/policies.sql
+--!include 20_tenancy/rate_buckets.sql
+--!include 20_tenancy/rate_limit.sql

@@ -19,7 +19,7 @@ async function runProcess(config: Config, parts: Pick<ServiceOptions, 'serve' | 
   try {
     const http = await startHttp(config);
     shutdown.add(() => http.close(0));
-    const services = await startServices({ http, databaseUrl, poolerUrl: config.poolerUrl, secret, ...parts });
+    const services = await startServices({ http, databaseUrl, poolerUrl: config.poolerUrl, secret, api: config.api, ...parts });
     shutdown.add(() => services.stop());
     console.log(`${what} on ${http.url}`);
     await shutdown.requested;

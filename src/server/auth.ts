@@ -1,7 +1,8 @@
 /** Who a request is: the bearer token's hash, checked against the database at most every five seconds. */
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
-import { SafeError } from 'postgraphile/grafast';
+import type { SafeError } from 'postgraphile/grafast';
+import { requestError } from './errors.ts';
 
 const CACHE_MS = 5_000;
 const CACHE_SIZE = 10_000;
@@ -55,9 +56,7 @@ export class Authenticator {
 }
 
 function unauthenticated(message: string): SafeError {
-  return new SafeError(message, {
-    code: 'UNAUTHENTICATED',
+  return requestError(401, 'UNAUTHENTICATED', message, {
     hint: 'Send "Authorization: Bearer <token>" with a token from create_api_token.',
-    statusCode: 401,
   });
 }

@@ -2,18 +2,19 @@
 import './environment.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { useServer } from 'graphql-ws/use/ws';
 import { makeSchema, postgraphile } from 'postgraphile';
-import { makeGraphQLWSConfig } from 'postgraphile/grafserv';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
-import { WebSocketServer } from 'ws';
 import { createPool } from '../database.ts';
 import { Authenticator } from './auth.ts';
 import type { LogError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import { LiveRuns } from './live.ts';
-import { bearerOf, createPreset } from './preset.ts';
+import { Operations } from './operations.ts';
+import { createPreset } from './preset.ts';
+import { type Rate, RateLimiter } from './rate_limit.ts';
+import type { RequestOptions } from './requests.ts';
+import { serveSockets } from './sockets.ts';
 
 export interface GraphqlOptions {
   /** Connection string with the login of flowgres_api. */
@@ -24,6 +25,16 @@ export interface GraphqlOptions {
   maxConnections?: number;
   /** Whether requests without a token may read the schema; by default not when NODE_ENV is production. */
   openIntrospection?: boolean;
+  /** Objects that an answer may have, by the estimate before it is executed; {@link LIMITS.maxCost} when not given. */
+  maxCost?: number;
+  /** Requests of each token, and of each address without one; no limit when not given. */
+  rates?: { token: Rate | null; anonymous: Rate | null };
+  /** Documents that clients may name instead of sending. */
+  operations?: Operations;
+  /** Websites whose pages may call the API; none when not given. */
+  corsOrigins?: readonly string[];
+  /** Our own proxies in front of the server; 0 when not given. */
+  trustedProxies?: number;
   /** Gets what clients are not told; standard error by default. */
   logError?: LogError;
 }
@@ -37,11 +48,6 @@ export interface Graphql {
   release(): Promise<void>;
 }
 
-/** Of the graphql-ws protocol: a client does not try again after this code. */
-const UNAUTHORIZED = 4401;
-const PING_MS = 12_000;
-const CLOSE_MS = 2_000;
-
 export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const parts = createParts(options);
   const instance = postgraphile(parts.preset);
@@ -49,40 +55,13 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const handler = server.createHandler();
   await Promise.all([instance.getSchema(), server.ready()]);
 
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxBodyBytes });
-  const protocol = useServer(
-    {
-      ...makeGraphQLWSConfig(server),
-      async onConnect({ connectionParams, extra }) {
-        try {
-          await parts.authenticator.check(bearerOf(connectionParams));
-          return true;
-        } catch {
-          extra.socket.close(UNAUTHORIZED, 'UNAUTHENTICATED');
-          return false;
-        }
-      },
-    },
-    sockets,
-    PING_MS,
-  );
+  const sockets = serveSockets(server, parts.requests);
 
   return {
     handle: handler,
-    upgrade(request, socket, head) {
-      if (request.url?.split('?', 1)[0] !== '/graphql') {
-        socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
-        return;
-      }
-      sockets.handleUpgrade(request, socket, head, (webSocket) => sockets.emit('connection', webSocket, request));
-    },
+    upgrade: sockets.upgrade,
     async release() {
-      // Clients are told to go; one that does not answer is cut off.
-      const cutOff = setTimeout(() => {
-        for (const webSocket of sockets.clients) webSocket.terminate();
-      }, CLOSE_MS);
-      await protocol.dispose();
-      clearTimeout(cutOff);
+      await sockets.close();
       await parts.live.close();
       await instance.release();
       await parts.pool.end();
@@ -102,16 +81,25 @@ export async function printGraphqlSchema(connectionString: string): Promise<stri
   }
 }
 
-function createParts({ connectionString, directConnectionString, maxConnections, openIntrospection, logError }: GraphqlOptions) {
+function createParts(options: GraphqlOptions) {
+  const { connectionString, directConnectionString, maxConnections } = options;
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
   const live = new LiveRuns(directConnectionString ?? connectionString);
-  const authenticator = new Authenticator(pool);
+  const requests: RequestOptions = {
+    authenticator: new Authenticator(pool),
+    limiter: new RateLimiter(pool),
+    operations: options.operations ?? new Operations(),
+    rates: options.rates ?? { token: null, anonymous: null },
+    corsOrigins: options.corsOrigins ?? [],
+    trustedProxies: options.trustedProxies ?? 0,
+  };
   const preset = createPreset({
     pool,
     live,
-    authenticator,
-    openIntrospection: openIntrospection ?? process.env['NODE_ENV'] !== 'production',
-    logError: logError ?? ((entry) => console.error(JSON.stringify(entry))),
+    requests,
+    maxCost: options.maxCost ?? LIMITS.maxCost,
+    openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
+    logError: options.logError ?? ((entry) => console.error(JSON.stringify(entry))),
   });
-  return { pool, live, authenticator, preset };
+  return { pool, live, requests, preset };
 }

@@ -38,7 +38,9 @@ const node = (name: string, type: string, parameters: unknown = {}, more: object
   parameters,
   ...more,
 });
-const to = (...outputs: string[][]) => ({ main: outputs.map((targets) => targets.map((target) => ({ node: target, type: 'main', index: 0 }))) });
+const to = (...outputs: string[][]) => ({
+  main: outputs.map((targets) => targets.map((target) => ({ node: target, type: 'main', index: 0 }))),
+});
 
 const ORDERS = {
   name: 'Orders',
@@ -54,7 +56,9 @@ const ORDERS = {
       },
     }),
     node('Edit Fields', 'set', {
-      assignments: { assignments: [{ id: '1', name: 'customer', value: '={{ $(\'Order in\').item.json.body["full name"] }}', type: 'string' }] },
+      assignments: {
+        assignments: [{ id: '1', name: 'customer', value: '={{ $(\'Order in\').item.json.body["full name"] }}', type: 'string' }],
+      },
     }),
     node('Tell them', 'httpRequest', {
       method: 'POST',
@@ -80,7 +84,12 @@ describe('import_n8n_workflow', () => {
     expect(problems).toEqual([]);
     expect(name).toBe('Orders');
     expect(definition.nodes).toMatchObject([
-      { id: 'Order_in', type: 'webhookTrigger', properties: { path: '/orders', method: 'POST', respond: 'respondNode' }, position: { x: 240, y: 300 } },
+      {
+        id: 'Order_in',
+        type: 'webhookTrigger',
+        properties: { path: '/orders', method: 'POST', respond: 'respondNode' },
+        position: { x: 240, y: 300 },
+      },
       { id: 'Large_', type: 'if', properties: { when: '$.input.body.total > 100 && $.input.body.country == "DE"' } },
       { id: 'Edit_Fields', type: 'set', properties: { pick: [], assign: { customer: '{{ $.input.body."full name" }}' } } },
       {
@@ -127,7 +136,10 @@ describe('import_n8n_workflow', () => {
     [{ field: 'days', triggerAtHour: 6 }, '0 6 * * *'],
     [{ field: 'weeks', triggerAtHour: 6, triggerAtDay: [1, 3] }, '0 6 * * 1,3'],
   ])('a schedule of %j is the cron expression %s', async (interval, cron) => {
-    const { definition } = await importDocument({ nodes: [node('Clock', 'scheduleTrigger', { rule: { interval: [interval] } })], connections: {} });
+    const { definition } = await importDocument({
+      nodes: [node('Clock', 'scheduleTrigger', { rule: { interval: [interval] } })],
+      connections: {},
+    });
     expect(definition.nodes[0]).toMatchObject({ type: 'scheduleTrigger', properties: { cron } });
   });
 
@@ -141,7 +153,12 @@ describe('import_n8n_workflow', () => {
   });
 
   test('of nonsense inside a document fails with nothing worse than problems', async () => {
-    for (const nodes of [[1, 'x', null], [{ type: 3 }], [{ type: 'a', name: 5, parameters: 'x', position: 'y' }], [{ type: 'n8n-nodes-base.if', name: 'i', parameters: { conditions: 3 } }]]) {
+    for (const nodes of [
+      [1, 'x', null],
+      [{ type: 3 }],
+      [{ type: 'a', name: 5, parameters: 'x', position: 'y' }],
+      [{ type: 'n8n-nodes-base.if', name: 'i', parameters: { conditions: 3 } }],
+    ]) {
       for (const connections of [null, 3, [], { i: 1 }, { i: { main: 'x' } }]) await importDocument({ nodes, connections });
     }
   });

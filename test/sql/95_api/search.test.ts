@@ -20,7 +20,9 @@ beforeAll(async () => {
 });
 
 const search = async (query: string | null, tags: string[] | null = null, archived = false): Promise<string[]> =>
-  (await acme.user.query<{ name: string }>('select name from search_workflows($1, $2, $3)', [query, tags, archived])).rows.map(({ name }) => name);
+  (await acme.user.query<{ name: string }>('select name from search_workflows($1, $2, $3)', [query, tags, archived])).rows.map(
+    ({ name }) => name,
+  );
 
 describe('search_workflows', () => {
   test('finds by words in any case, by all of several tags, and both', async () => {
@@ -56,7 +58,8 @@ describe('search_workflows', () => {
 test('tags are kept once, in order and trimmed, and have limits', async () => {
   const { rows } = await acme.user.query(`select id, tags from create_workflow('T', '{}', null, '{ b ,a,b}')`);
   expect(rows[0]!['tags']).toEqual(['a', 'b']);
-  const save = (tags: unknown) => acme.user.query(`select tags, revision from save_workflow($1, '{}', $2, tags => $3)`, [rows[0]!['id'], 1, tags]);
+  const save = (tags: unknown) =>
+    acme.user.query(`select tags, revision from save_workflow($1, '{}', $2, tags => $3)`, [rows[0]!['id'], 1, tags]);
   await expect(save(Array.from({ length: 21 }, (_, index) => `t${index}`))).rejects.toMatchObject({ code: 'WF001' });
   await expect(save([''])).rejects.toMatchObject({ code: 'WF001' });
   await expect(save([null])).rejects.toMatchObject({ code: 'WF001' });

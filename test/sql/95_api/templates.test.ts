@@ -13,12 +13,14 @@ beforeAll(async () => {
 const definition = chain({ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'noOp', pin: { secret: 1 }, credentials: {} });
 
 async function create(name: string): Promise<string> {
-  const { rows } = await acme.user.query<{ id: string }>(`select id from create_workflow($1, $2, 'Why', '{x}')`, [name, JSON.stringify(definition)]);
+  const { rows } = await acme.user.query<{ id: string }>(`select id from create_workflow($1, $2, 'Why', '{x}')`, [
+    name,
+    JSON.stringify(definition),
+  ]);
   return rows[0]!.id;
 }
 const offer = (id: string, template: string | null) => acme.user.query('select set_template($1, $2)', [id, template]);
-const names = async (organization: TestOrganization) =>
-  (await organization.user.query('select name, own from workflow_templates()')).rows;
+const names = async (organization: TestOrganization) => (await organization.user.query('select name, own from workflow_templates()')).rows;
 
 describe('a template', () => {
   test('of the organization is seen and copied by its members only', async () => {
@@ -46,7 +48,12 @@ describe('a template', () => {
       tags: ['x'],
       created_by: globex.userId,
       published_version: null,
-      definition: { nodes: [{ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'noOp' }] },
+      definition: {
+        nodes: [
+          { id: 'start', type: 'apiTrigger' },
+          { id: 'end', type: 'noOp' },
+        ],
+      },
     });
     expect(rows[0]!['id']).not.toBe(id);
     // Still only a row of its own organization.

@@ -15,14 +15,22 @@ interface TestEvent extends Record<string, unknown> {
   payload: Record<string, unknown>;
 }
 const tryOut = async (definition: Definition, input: unknown = {}, trigger: string | null = null): Promise<TestEvent[]> =>
-  (await acme.user.query<TestEvent>('select * from test_workflow($1, $2, $3)', [JSON.stringify(definition), JSON.stringify(input), trigger])).rows;
+  (
+    await acme.user.query<TestEvent>('select * from test_workflow($1, $2, $3)', [
+      JSON.stringify(definition),
+      JSON.stringify(input),
+      trigger,
+    ])
+  ).rows;
 
 const shape = (template: unknown) => ({ id: 'shape', type: 'transform', properties: { template } });
 
 describe('test_workflow', () => {
   test('gives the events of a run and stores none of them', async () => {
     await acme.user.query(`select set_variable('rate', '2')`);
-    const events = await tryOut(chain({ id: 'start', type: 'apiTrigger' }, shape({ n: '{{ $.prev.n }}', rate: '{{ $.vars.rate }}' })), { n: 7 });
+    const events = await tryOut(chain({ id: 'start', type: 'apiTrigger' }, shape({ n: '{{ $.prev.n }}', rate: '{{ $.vars.rate }}' })), {
+      n: 7,
+    });
     expect(events.map(({ seq, type }) => [seq, type])).toEqual([
       [1, 'run.created'],
       [2, 'step.succeeded'],
@@ -31,7 +39,9 @@ describe('test_workflow', () => {
     ]);
     expect(events[0]!.payload).toMatchObject({ mode: 'manual', input: { n: 7 } });
     expect(events.at(-1)!.payload).toEqual({ output: { n: 7, rate: 2 } });
-    const { rows } = await db.admin.query('select (select count(*)::int from workflow_runs) as runs, (select count(*)::int from workflow_events) as events');
+    const { rows } = await db.admin.query(
+      'select (select count(*)::int from workflow_runs) as runs, (select count(*)::int from workflow_events) as events',
+    );
     expect(rows).toEqual([{ runs: 0, events: 0 }]);
   });
 
@@ -46,7 +56,10 @@ describe('test_workflow', () => {
   test('starts at the trigger that is named', async () => {
     const two: Definition = {
       nodes: [{ id: 'a', type: 'apiTrigger' }, { id: 'b', type: 'manualTrigger' }, shape(1)],
-      connections: [{ source: 'a', target: 'shape' }, { source: 'b', target: 'shape' }],
+      connections: [
+        { source: 'a', target: 'shape' },
+        { source: 'b', target: 'shape' },
+      ],
     };
     expect((await tryOut(two))[0]!.payload['trigger']).toBe('b');
     expect((await tryOut(two, {}, 'a'))[0]!.payload['trigger']).toBe('a');
@@ -58,6 +71,11 @@ describe('test_workflow', () => {
       code: 'WF001',
       detail: expect.stringContaining('problems'),
     });
-    await expect(tryOut(chain({ id: 'start', type: 'apiTrigger' }), Array.from({ length: 300_000 }, () => Math.random()))).rejects.toMatchObject({ code: 'WF010' });
+    await expect(
+      tryOut(
+        chain({ id: 'start', type: 'apiTrigger' }),
+        Array.from({ length: 300_000 }, () => Math.random()),
+      ),
+    ).rejects.toMatchObject({ code: 'WF010' });
   });
 });

@@ -75,7 +75,11 @@ describe('workflow_version_diff', () => {
       { pointer: '/nodes/answer/properties/template/value', kind: 'changed', before: 1, after: 2 },
     ]);
     const { nodes } = answer(2, '/diff');
-    const later = { nodes: [{ id: 'a/b~c', type: 'noOp' }, ...nodes], connections: [{ source: 'hook', target: 'a/b~c' }], settings: { priority: 1 } };
+    const later = {
+      nodes: [{ id: 'a/b~c', type: 'noOp' }, ...nodes],
+      connections: [{ source: 'hook', target: 'a/b~c' }],
+      settings: { priority: 1 },
+    };
     await acme.user.query('select save_workflow($1, $2, 2)', [id, JSON.stringify(later)]);
     expect(await differences(id, 2)).toEqual([
       { pointer: '/connections/hook.main -> answer.main', kind: 'removed', before: { source: 'hook', target: 'answer' }, after: null },
@@ -89,7 +93,10 @@ describe('workflow_version_diff', () => {
   test('compares lists place by place, and tells null from nothing', async () => {
     const id = await versions(1, '/lists');
     const change = async (template: unknown, revision: number) => {
-      const definition = chain({ id: 'hook', type: 'webhookTrigger', properties: { path: '/lists' } }, { id: 'answer', type: 'transform', properties: { template } });
+      const definition = chain(
+        { id: 'hook', type: 'webhookTrigger', properties: { path: '/lists' } },
+        { id: 'answer', type: 'transform', properties: { template } },
+      );
       await acme.user.query('select save_workflow($1, $2, $3)', [id, JSON.stringify(definition), revision]);
       await acme.user.query('select publish_workflow($1)', [id]);
     };
