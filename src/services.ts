@@ -12,6 +12,7 @@ import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
 import { reportProblem } from './cli/terminal.ts';
 import { startCron } from './worker/cron.ts';
+import { type MailOptions, startMail } from './worker/mail.ts';
 import { startWorker } from './worker/start.ts';
 
 export interface WorkOptions {
@@ -21,7 +22,12 @@ export interface WorkOptions {
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
+  /** Where mail goes; without it it stays in the outbox. */
+  mail?: MailOptions | undefined;
 }
+
+/** What GraphQL is told beside the database: who is believed. */
+export type TrustOptions = Pick<GraphqlOptions, 'jwt' | 'proxies'>;
 
 export interface ServiceOptions {
   http: HttpServer;
@@ -31,10 +37,13 @@ export interface ServiceOptions {
   poolerUrl?: string | undefined;
   /** What the roles' passwords derive from. */
   secret: string;
-  /** GraphQL and webhooks. */
+  /** GraphQL, accounts and webhooks. */
   serve: boolean;
   /** What GraphQL requests may do. */
   api: ApiConfig;
+  trust?: TrustOptions;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** A worker of that many steps at a time. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
@@ -75,15 +84,22 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         onProblem: reportProblem,
       });
       stops.push(() => cron.stop());
+      if (work.mail) {
+        const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });
+        stops.push(() => mail.stop());
+      }
     }
     if (serve) {
       const graphql = await createGraphql({
         connectionString: as('flowgres_api', options.poolerUrl),
         directConnectionString: as('flowgres_api'),
+        jwt: options.trust?.jwt,
+        proxies: options.trust?.proxies ?? 0,
+        accessLogSample: options.accessLog,
         ...(await apiOptions(options.api)),
       });
       stops.push(() => graphql.release());
-      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade });
+      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
       const webhooks = startWebhooks(as('flowgres_intake'));
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
@@ -104,7 +120,6 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
     maxCost: api.maxCost,
     rates: { token: rate(api.rateLimit), anonymous: rate(api.anonymousRateLimit) },
     corsOrigins: api.corsOrigins,
-    trustedProxies: api.trustedProxies,
     ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),
   };
 }

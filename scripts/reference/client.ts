@@ -32,7 +32,7 @@ export async function generateClient(): Promise<string> {
     schema: parse(schema),
     documents,
     filename: CLIENT,
-    config: { scalars: SCALARS, strictScalars: true, useTypeImports: true, skipTypename: true, enumsAsTypes: true },
+    config: { scalars: SCALARS, defaultScalarType: 'unknown', useTypeImports: true, skipTypename: true, enumsAsTypes: true },
     plugins: [{ operations: {} }],
     pluginMap: { operations: typescriptOperations },
   });

@@ -41,6 +41,8 @@ create table public.workflows (
   constraint workflows_organization_id_id_key unique (organization_id, id),
   constraint workflows_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint workflows_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete set null (team_id),
   constraint workflows_created_by_fkey
     foreign key (created_by) references public.users (id) on delete set null,
   constraint workflows_name_check check (btrim(name) <> '' and length(name) <= 200),

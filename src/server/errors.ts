@@ -19,17 +19,14 @@ const DatabaseError = z.object({
 });
 type DatabaseError = z.infer<typeof DatabaseError>;
 
-/**
- * A request that is refused before it is executed. The status is for the HTTP answer and not among what is told: it
- * does not stand in the JSON.
- */
+/** A request that is refused before it is executed, with the status of the HTTP answer, which clients read there. */
 export function requestError(
   status: number,
   code: string,
   message: string,
   more: { hint?: string; details?: Record<string, unknown> } = {},
 ): SafeError {
-  return new SafeError(message, Object.defineProperty({ code, ...more }, 'statusCode', { value: status }));
+  return new SafeError(message, { code, ...more, statusCode: status });
 }
 
 const Detail = z.looseObject({ code: z.string() });
@@ -73,7 +70,10 @@ export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError 
     const original = error.originalError;
     const database = DatabaseError.safeParse(original);
     if (database.success) return replaceError(error, ...ofDatabase(database.data, error, logged));
-    if (original instanceof SafeError) return replaceError(error, original.message, { code: 'INVALID_ARGUMENT', ...original.extensions });
+    if (original instanceof SafeError) {
+      const { statusCode: _status, ...extensions } = original.extensions ?? {};
+      return replaceError(error, original.message, { code: 'INVALID_ARGUMENT', ...extensions });
+    }
     if (original && FILTER_ERROR.test(original.message)) {
       return replaceError(error, 'A filter names a value for each condition: none may be null or empty.', { code: 'INVALID_ARGUMENT' });
     }

@@ -1,17 +1,26 @@
 /** The GraphQL endpoint: the database's own tables and functions, served by PostGraphile over HTTP and WebSockets. */
 import './environment.ts';
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { makeSchema, postgraphile } from 'postgraphile';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
 import { createPool } from '../database.ts';
-import { Authenticator } from './auth.ts';
+import { AccessLog } from './access_log.ts';
+import { Accounts } from './accounts.ts';
+import { createAccountRoutes } from './accounts_http.ts';
+import { ApiCalls } from './api_calls.ts';
+import { Authenticator, refuseAmbiguous } from './auth.ts';
+import { clientSettings } from './client.ts';
 import type { LogError } from './errors.ts';
+import { errorReply } from './http_error.ts';
+import { type JwtConfig, JwtVerifier } from './jwt.ts';
 import { LIMITS } from './limits.ts';
 import { LiveRuns } from './live.ts';
 import { Operations } from './operations.ts';
-import { createPreset } from './preset.ts';
+import { Passwords, type ScryptParameters } from './passwords.ts';
+import { createPreset, settingsOf } from './preset.ts';
 import { type Rate, RateLimiter } from './rate_limit.ts';
 import type { RequestOptions } from './requests.ts';
 import { serveSockets } from './sockets.ts';
@@ -33,15 +42,23 @@ export interface GraphqlOptions {
   operations?: Operations;
   /** Websites whose pages may call the API; none when not given. */
   corsOrigins?: readonly string[];
-  /** Our own proxies in front of the server; 0 when not given. */
-  trustedProxies?: number;
+  /** An identity provider whose tokens are accepted beside our own. */
+  jwt?: JwtConfig | undefined;
+  /** Proxies between clients and this process, whose X-Forwarded-For is believed; 0 when not given. */
+  proxies?: number;
+  /** How passwords are hashed; expensively when not given. */
+  scrypt?: ScryptParameters;
   /** Gets what clients are not told; standard error by default. */
   logError?: LogError;
+  /** The part of successful requests that is in the access log, 0 to 1; those that fail always are. 0.1 when not given. */
+  accessLogSample?: number;
 }
 
 export interface Graphql {
   /** Answers `/graphql`, and the Ruru page at `/` with its files; 404 for anything else. */
   handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Answers `/auth/register`, `/auth/login` and `/auth/logout`. */
+  handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Takes over WebSockets at `/graphql`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** Ends subscriptions and connections. */
@@ -58,12 +75,31 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const sockets = serveSockets(server, parts.requests);
 
   return {
-    handle: handler,
+    handle(request, response) {
+      try {
+        refuseAmbiguous(request);
+      } catch (error) {
+        const { status, headers, body } = errorReply(error, () => undefined);
+        response.writeHead(status, headers).end(body);
+        return;
+      }
+      void handler(request, response);
+    },
+    handleAccounts: createAccountRoutes({
+      accounts: parts.accounts,
+      async settingsOf(request) {
+        refuseAmbiguous(request);
+        await parts.authenticator.check(request.headers.authorization);
+        return { ...settingsOf(request.headers.authorization, randomUUID()), ...clientSettings(request, options.proxies ?? 0) };
+      },
+      onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
+    }),
     upgrade: sockets.upgrade,
     async release() {
       await sockets.close();
       await parts.live.close();
       await instance.release();
+      await Promise.all([parts.authenticator.close(), parts.accessLog.close(), parts.apiCalls.close()]);
       await parts.pool.end();
     },
   };
@@ -71,35 +107,44 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
 
 /** The schema as SDL, sorted: what `schema.graphql` holds. */
 export async function printGraphqlSchema(connectionString: string): Promise<string> {
-  const { preset, pool, live } = createParts({ connectionString });
+  const { preset, pool, live, authenticator } = createParts({ connectionString });
   try {
     const { schema } = await makeSchema(preset);
     return `${printSchema(lexicographicSortSchema(schema))}\n`;
   } finally {
     await live.close();
+    await authenticator.close();
     await pool.end();
   }
 }
 
 function createParts(options: GraphqlOptions) {
-  const { connectionString, directConnectionString, maxConnections } = options;
+  const { connectionString, directConnectionString, maxConnections, jwt } = options;
+  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
   const live = new LiveRuns(directConnectionString ?? connectionString);
+  const authenticator = new Authenticator(pool, jwt && new JwtVerifier(jwt));
+  const accounts = new Accounts(pool, new Passwords(options.scrypt));
+  const accessLog = new AccessLog(pool, { sample: options.accessLogSample ?? 0.1, logError });
+  const apiCalls = new ApiCalls(pool);
   const requests: RequestOptions = {
-    authenticator: new Authenticator(pool),
+    authenticator,
+    apiCalls,
     limiter: new RateLimiter(pool),
     operations: options.operations ?? new Operations(),
     rates: options.rates ?? { token: null, anonymous: null },
     corsOrigins: options.corsOrigins ?? [],
-    trustedProxies: options.trustedProxies ?? 0,
+    proxies: options.proxies ?? 0,
   };
   const preset = createPreset({
     pool,
     live,
     requests,
+    accounts,
     maxCost: options.maxCost ?? LIMITS.maxCost,
     openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
-    logError: options.logError ?? ((entry) => console.error(JSON.stringify(entry))),
+    logError,
+    accessLog,
   });
-  return { pool, live, requests, preset };
+  return { pool, live, authenticator, accounts, accessLog, apiCalls, requests, logError, preset };
 }

@@ -6,7 +6,11 @@ import type pg from 'pg';
 import { makePgService } from 'postgraphile/adaptors/pg';
 import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
 import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connection-filter';
+import type { AccessLog } from './access_log.ts';
+import type { Accounts } from './accounts.ts';
+import { accountsPlugin } from './accounts_graphql.ts';
 import { sessionOf } from './auth.ts';
+import { clientSettings } from './client.ts';
 import { costPlugin } from './cost.ts';
 import { documentPlugin } from './documents.ts';
 import { type LogError, errorMask } from './errors.ts';
@@ -22,14 +26,17 @@ export interface PresetOptions {
   pool: pg.Pool;
   live: LiveRuns;
   requests: RequestOptions;
+  accounts: Accounts;
   /** Objects that an answer may have. */
   maxCost: number;
   /** Whether anybody may read the schema, or only requests with a token. */
   openIntrospection: boolean;
   logError: LogError;
+  accessLog: AccessLog;
 }
 
-export function createPreset({ pool, live, requests, maxCost, openIntrospection, logError }: PresetOptions): GraphileConfig.Preset {
+export function createPreset(options: PresetOptions): GraphileConfig.Preset {
+  const { pool, live, requests, accounts, maxCost, openIntrospection, logError, accessLog } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -41,6 +48,8 @@ export function createPreset({ pool, live, requests, maxCost, openIntrospection,
       costPlugin(maxCost),
       runEventsPlugin(live),
       workflowRunsPlugin(live),
+      accountsPlugin(accounts),
+      accessLog.plugin,
       requestPlugin(requests),
     ],
     disablePlugins: [
@@ -75,21 +84,24 @@ export function createPreset({ pool, live, requests, maxCost, openIntrospection,
       ],
     },
     grafast: {
-      context: ({ http, ws, requestId }) => ({
-        pgSettings: settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams), requestId ?? randomUUID()),
+      context: ({ http, node, ws, requestId }) => ({
+        pgSettings: {
+          ...settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams), requestId ?? randomUUID()),
+          ...clientSettings(node?.req ?? ws?.request, requests.proxies),
+        },
       }),
     },
     grafserv: {
       graphqlPath: '/graphql',
       graphiqlPath: '/',
       maxRequestLength: LIMITS.maxBodyBytes,
-      maskError: errorMask(logError),
+      maskError: accessLog.watchErrors(errorMask(logError)),
     },
   };
 }
 
 /** Every setting on every request, so that nothing of one is left for the next. */
-function settingsOf(authorization: string | undefined, requestId: string): Record<string, string> {
+export function settingsOf(authorization: string | undefined, requestId: string): Record<string, string> {
   const session = sessionOf(authorization);
   return {
     role: session === null ? 'flowgres_anonymous' : 'flowgres_user',

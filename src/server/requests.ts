@@ -3,21 +3,23 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import { z } from 'zod';
-import { addressOf } from './address.ts';
+import type { ApiCalls } from './api_calls.ts';
 import { type Authenticator, sessionOf } from './auth.ts';
+import { callerOf } from './client.ts';
 import type { Operations } from './operations.ts';
 import type { Rate, RateLimiter } from './rate_limit.ts';
 
 export interface RequestOptions {
   authenticator: Authenticator;
+  apiCalls: ApiCalls;
   operations: Operations;
   limiter: RateLimiter;
   /** Of each token, and of each address without one; null sets no limit. */
   rates: { token: Rate | null; anonymous: Rate | null };
   /** Websites whose pages may call the API; `*` for all. */
   corsOrigins: readonly string[];
-  /** Our own proxies in front of the server. */
-  trustedProxies: number;
+  /** Proxies between clients and this process. */
+  proxies: number;
 }
 
 declare global {
@@ -50,6 +52,8 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
           const { node } = requestDigest.requestContext;
           const requestId = z.uuid().safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
           requestDigest.requestContext.requestId = requestId;
+          // The access log takes it from there.
+          requestDigest.headers['x-request-id'] = requestId;
           node?.res.setHeader('x-request-id', requestId);
           const isPreflight = node && allowOrigin(node.req, node.res, options.corsOrigins);
           const result = isPreflight ? { type: 'noContent' as const, statusCode: 204 as const, headers: {} } : await next();
@@ -66,12 +70,11 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   };
 }
 
-/** Throws UNAUTHENTICATED or RATE_LIMITED. A wrong token counts as the request of its address. */
+/** Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
 async function admit(options: RequestOptions, authorization: string | undefined, request: IncomingMessage | undefined): Promise<void> {
-  const { authenticator, limiter, rates, trustedProxies } = options;
+  const { authenticator, apiCalls, limiter, rates, proxies } = options;
   const takeAnonymous = async () => {
-    const address = request ? addressOf(request, trustedProxies) : 'unknown';
-    if (rates.anonymous) await limiter.take(`ip:${address}`, rates.anonymous);
+    if (rates.anonymous) await limiter.take(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
   };
   try {
     await authenticator.check(authorization);
@@ -80,8 +83,9 @@ async function admit(options: RequestOptions, authorization: string | undefined,
     throw error;
   }
   const session = sessionOf(authorization);
-  if (session === null) await takeAnonymous();
-  else if (rates.token) await limiter.take(`token:${session}`, rates.token);
+  if (session === null) return takeAnonymous();
+  if (rates.token) await limiter.take(`token:${session}`, rates.token);
+  await apiCalls.admit(session);
 }
 
 /** Whether that was all the request asked for. */
@@ -104,7 +108,10 @@ const Refusal = z.looseObject({
   errors: z.array(
     z.looseObject({
       extensions: z
-        .looseObject({ code: z.string().optional(), details: z.looseObject({ retryAfterMs: z.number().optional() }).optional() })
+        .looseObject({
+          code: z.string().optional(),
+          details: z.looseObject({ retryAfterMs: z.number().optional(), resetAt: z.iso.datetime({ offset: true }).optional() }).optional(),
+        })
         .optional(),
     }),
   ),

@@ -6,8 +6,8 @@ import { type Extra, useServer } from 'graphql-ws/use/ws';
 import { type GrafservBase, makeGraphQLWSConfig } from 'postgraphile/grafserv';
 import { GraphQLError } from 'postgraphile/graphql';
 import { WebSocketServer } from 'ws';
-import { addressOf } from './address.ts';
 import { sessionOf } from './auth.ts';
+import { callerOf } from './client.ts';
 import { LIMITS } from './limits.ts';
 import { type RequestOptions, bearerOf, isAllowedOrigin } from './requests.ts';
 
@@ -24,11 +24,11 @@ export interface Sockets {
   close(): Promise<void>;
 }
 
-export function serveSockets(server: GrafservBase, { authenticator, corsOrigins, trustedProxies }: RequestOptions): Sockets {
+export function serveSockets(server: GrafservBase, { authenticator, corsOrigins, proxies }: RequestOptions): Sockets {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxBodyBytes });
   const counts = new Counts();
-  const callerOf = ({ connectionParams, extra }: Pick<Context<ConnectionInitMessage['payload'], Extra>, 'connectionParams' | 'extra'>) =>
-    sessionOf(bearerOf(connectionParams)) ?? addressOf(extra.request, trustedProxies);
+  const keyOf = ({ connectionParams, extra }: Pick<Context<ConnectionInitMessage['payload'], Extra>, 'connectionParams' | 'extra'>) =>
+    sessionOf(bearerOf(connectionParams)) ?? callerOf(extra.request, proxies);
   const config = makeGraphQLWSConfig(server);
   const protocol = useServer(
     {
@@ -40,12 +40,12 @@ export function serveSockets(server: GrafservBase, { authenticator, corsOrigins,
           context.extra.socket.close(UNAUTHORIZED, 'UNAUTHENTICATED');
           return false;
         }
-        if (counts.add(callerOf(context), LIMITS.maxSockets)) return true;
+        if (counts.add(keyOf(context), LIMITS.maxSockets)) return true;
         context.extra.socket.close(TOO_MANY, 'LIMIT_REACHED');
         return false;
       },
       // Only of those that were let in.
-      onDisconnect: (context) => counts.remove(callerOf(context)),
+      onDisconnect: (context) => counts.remove(keyOf(context)),
       onSubscribe(context, id, payload) {
         if (Object.keys(context.subscriptions).length <= LIMITS.maxSubscriptions) return config.onSubscribe?.(context, id, payload);
         const details = { limit: LIMITS.maxSubscriptions };

@@ -113,7 +113,7 @@ describe('a document', () => {
     expect((await server.query(acme.token, aliases(30))).errors).toBeUndefined();
     expect((await server.query(acme.token, aliases(500))).errors?.[0]?.extensions?.code).toBe('TOO_LARGE');
     const words = (count: number) => `{ currentUser { ${'id '.repeat(count)} } }`;
-    expect((await server.query(acme.token, words(1_000))).errors).toBeUndefined();
+    expect((await server.query(acme.token, words(100))).errors).toBeUndefined();
     expect((await server.query(acme.token, words(5_000))).errors?.[0]?.extensions?.code).toBe('TOO_LARGE');
   });
 
@@ -157,7 +157,7 @@ describe('a statement', () => {
 
   test('is stopped after five seconds', async () => {
     await db.admin.query(`create or replace function api_tokens() returns setof api_token language sql stable begin atomic
-      select null::uuid, pg_sleep(30)::text, null::text, null::text[], null::uuid, now(), now(), now(); end`);
+      select null::uuid, pg_sleep(30)::text, null::text, null::text[], null::uuid, now(), now(), now(), now(); end`);
     const startedAt = performance.now();
     await isStopped(server, '{ apiTokens { nodes { id } } }');
     expect(performance.now() - startedAt).toBeLessThan(8_000);

@@ -4,7 +4,7 @@ import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { addressOf } from '../../src/server/address.ts';
+import { callerOf } from '../../src/server/client.ts';
 import { Operations } from '../../src/server/operations.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
@@ -141,12 +141,12 @@ describe('the rate limit', () => {
     ['10.0.0.9', '198.51.100.7', 0, '10.0.0.9'],
     ['10.0.0.9', 'spoofed, 198.51.100.7', 1, '198.51.100.7'],
     ['10.0.0.9', '1.1.1.1, 198.51.100.7, 10.0.0.8', 2, '198.51.100.7'],
-    ['10.0.0.9', 'nonsense', 1, 'unknown'],
+    ['10.0.0.9', 'nonsense', 1, '10.0.0.9'],
     ['::ffff:198.51.100.7', undefined, 0, '198.51.100.7'],
     ['2001:db8:1:2:3:4:5:6', undefined, 0, '2001:db8:1:2::/64'],
   ])('takes %s with X-Forwarded-For %s behind %i proxies for %s', (remoteAddress, forwarded, proxies, address) => {
     const request = { headers: { 'x-forwarded-for': forwarded }, socket: { remoteAddress } };
-    expect(addressOf(request as unknown as Parameters<typeof addressOf>[0], proxies)).toBe(address);
+    expect(callerOf(request as unknown as Parameters<typeof callerOf>[0], proxies)).toBe(address);
   });
 });
 

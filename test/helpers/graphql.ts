@@ -44,8 +44,15 @@ afterAll(async () => {
 
 export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOptions> = {}): Promise<TestServer> {
   const logged: TestServer['logged'] = [];
-  const graphql = await createGraphql({ connectionString: db.url('flowgres_api'), logError: (entry) => logged.push(entry), ...options });
-  const http = createServer((request, response) => graphql.handle(request, response));
+  const graphql = await createGraphql({
+    connectionString: db.url('flowgres_api'),
+    logError: (entry) => logged.push(entry),
+    scrypt: { ln: 4, r: 1, p: 1 },
+    ...options,
+  });
+  const http = createServer((request, response) =>
+    request.url?.startsWith('/auth/') ? graphql.handleAccounts(request, response) : graphql.handle(request, response),
+  );
   const upgraded = new Set<Duplex>();
   http.on('upgrade', (request, socket, head) => {
     upgraded.add(socket);
