@@ -187,8 +187,22 @@ describe('workflows', () => {
   });
 });
 
-test('members are admitted up to the limit', async () => {
+test('members join up to the limit', async () => {
   await limit('team_members', 2);
+  const join = async (email: string) => {
+    const { rows } = await acme.user.query<{ code: string }>('select code from invite_member($1)', [email]);
+    const { rows: users } = await db.admin.query<{ id: string }>(
+      `insert into users (name, email, email_verified_at) values ('Someone', $1, now()) returning id`,
+      [email],
+    );
+    const client = await connect(db.adminUrl);
+    await client.query('select set_context(null, $1)', [users[0]!.id]);
+    await client.query('select accept_invitation($1)', [rows[0]!.code]).finally(() => client.end());
+  };
+  await join('second@example.com');
+  await expect(join('third@example.com')).rejects.toMatchObject({ code: 'WF006', message: 'The organization may have 2 members.' });
+  expect(await used('team_members')).toBe(2);
+  await db.admin.query(`delete from organization_users where role = 'member'`);
   await db.admin.query(`select private.admit($1, 'team_members')`, [acme.id]);
   await expect(db.admin.query(`select private.admit($1, 'team_members', 2)`, [acme.id])).rejects.toMatchObject({ code: 'WF006' });
 });
