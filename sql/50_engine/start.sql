@@ -46,7 +46,9 @@ begin
     'mode', v_run.mode,
     'trigger', p_trigger,
     'input', p_request.input,
-    'vars', '{}'::jsonb
+    'vars', case
+      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
+    end
   );
   if v_run.parent_run_id is not null then
     v_created.payload := v_created.payload || engine.parent_of(v_run);

@@ -74,7 +74,7 @@ describe('retirement', () => {
     const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
     expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)')).toSorted()).toEqual([
       'alter table public.workflow_events detach partition public.workflow_events_y2025m01 concurrently',
-      "call partitions.delete_stragglers('public.workflow_runs', …)",
+      "call partitions.clear_stragglers('public.workflow_runs', …)",
       "select * from partitions.finish_departures('public.workflow_events')",
       'select * from partitions.retire(NULL, NULL)',
       "select pg_advisory_unlock(partitions.lock_key('private.audit_seals'))",
