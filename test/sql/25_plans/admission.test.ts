@@ -172,6 +172,7 @@ describe('workflows', () => {
     const definition = JSON.stringify(chain({ id: 'start', type: 'apiTrigger' }));
     await expect(acme.user.query('select save_workflow($1, $2, 1)', [second.id, definition])).rejects.toMatchObject({ code: 'WF006' });
     await expect(acme.user.query('select publish_workflow($1)', [second.id])).rejects.toMatchObject({ code: 'WF006' });
+    await expect(acme.user.query('select rollback_workflow($1, 1)', [second.id])).rejects.toMatchObject({ code: 'WF006' });
     const { rows } = await acme.user.query('select name, workflows_is_over_limit(w) as over from workflows as w order by created_at');
     expect(rows).toEqual([
       { name: 'Test', over: false },
