@@ -2,16 +2,25 @@
 -- What the catalog says about a partitioned table.
 
 -- The kind of key that we can cut by; null when we cannot.
+create or replace function partitions.kind_of_type(p_type oid)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_type
+    when 'timestamptz'::regtype then 'timestamptz'
+    when 'date'::regtype then 'date'
+    when 'uuid'::regtype then 'uuidv7'
+  end
+$$;
+
 create or replace function partitions.key_kind(p_parent regclass)
   returns text
   language sql
   stable
 as $$
-  select case a.atttypid
-    when 'timestamptz'::regtype then 'timestamptz'
-    when 'date'::regtype then 'date'
-    when 'uuid'::regtype then 'uuidv7'
-  end
+  select partitions.kind_of_type(a.atttypid)
   from pg_partitioned_table as t
   join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
   where t.partrelid = p_parent

@@ -1,6 +1,7 @@
 -- Partitions: cuts any table by time, ahead of need, and lets old periods leave. Knows nothing of workflows.
 
 --!include 10_partitions/tables.sql
+--!include 10_partitions/conversions.sql
 --!include 10_partitions/periods.sql
 --!include 10_partitions/catalog.sql
 --!include 10_partitions/locks.sql
@@ -13,6 +14,14 @@
 --!include 10_partitions/leave.sql
 --!include 10_partitions/retire.sql
 --!include 10_partitions/retire_concurrently.sql
+--!include 10_partitions/convert_obstacles.sql
+--!include 10_partitions/convert_description.sql
+--!include 10_partitions/convert_span.sql
+--!include 10_partitions/convert_swap.sql
+--!include 10_partitions/convert.sql
+--!include 10_partitions/convert_copy.sql
+--!include 10_partitions/convert_split.sql
+--!include 10_partitions/convert_exchange.sql
 --!include 10_partitions/statistics.sql
 --!include 10_partitions/checks.sql
 --!include 10_partitions/doctor.sql
