@@ -35,6 +35,7 @@ create or replace function partitions.bound_time(p_key_kind text, p_bound text)
   stable
 as $$
   select case
+    when p_key_kind is null then null
     when p_bound = 'MINVALUE' then '-infinity'
     when p_bound = 'MAXVALUE' then 'infinity'
     when p_key_kind = 'uuidv7' then engine.uuid_time(btrim(p_bound, '''')::uuid)
@@ -42,6 +43,7 @@ as $$
   end
 $$;
 
+-- FOR VALUES FROM ('…') TO ('…'), taken apart by position: at 1,200 partitions regular expressions are half the time.
 create or replace function partitions.of(parent regclass)
   returns table (
     partition regclass,
@@ -55,14 +57,17 @@ create or replace function partitions.of(parent regclass)
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
 as $$
-  select c.oid::regclass, c.relname, lower, upper, i.inhdetachpending
+  select c.oid::regclass, c.relname,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), bound.middle + 5), ')')) as upper,
+    i.inhdetachpending
   from partitions.key_kind($1) as kind
   join pg_inherits as i on i.inhparent = $1
   join pg_class as c on c.oid = i.inhrelid
-  cross join lateral pg_get_expr(c.relpartbound, c.oid) as bound
-  cross join lateral regexp_match(bound, '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') as bounds
-  cross join lateral partitions.bound_time(kind, bounds[1]) as lower
-  cross join lateral partitions.bound_time(kind, bounds[2]) as upper
+  cross join lateral (
+    select b.text, position(' TO (' in b.text) as middle
+    from (select pg_get_expr(c.relpartbound, c.oid) offset 0) as b (text)
+  ) as bound
   order by lower, upper
 $$;
 comment on function partitions.of(regclass) is

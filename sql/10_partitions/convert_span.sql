@@ -89,9 +89,9 @@ begin
   )
   into v_span
   from partitions.require_times(p_table, p_key) as r;
-  if upper(v_span) - lower(v_span) > 5000 * partitions.step(p_granularity) then
+  if upper(v_span) - lower(v_span) > 1000 * partitions.step(p_granularity) then
     perform private.raise_error('INVALID_ARGUMENT',
-      format('From %s to %s would be more than 5000 partitions.', lower(v_span), upper(v_span)),
+      format('From %s to %s would be more than 1000 partitions.', lower(v_span), upper(v_span)),
       'Choose a longer granularity, or move the rows of odd times elsewhere first.');
   end if;
   return v_span;

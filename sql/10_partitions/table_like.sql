@@ -74,6 +74,18 @@ as $$
   where c.oid = p_table
 $$;
 
+-- Who else than the owner has rights on it; null for nobody.
+create or replace function partitions.grantees(p_table regclass)
+  returns text[]
+  language sql
+  stable
+as $$
+  select array_agg(distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
+  from partitions.access_lists(p_table) as acl
+  cross join lateral aclexplode(acl.list) as a
+  where a.grantee <> acl.owner
+$$;
+
 -- Default privileges may have opened the new table. It is reached through its parent only: policies are not inherited.
 create or replace function partitions.close_table(p_table regclass)
   returns void
@@ -84,11 +96,7 @@ declare
   v_revoke text;
 begin
   for v_revoke in
-    select distinct format('revoke all on %s from %s', p_table,
-      case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
-    from partitions.access_lists(p_table) as acl
-    cross join lateral aclexplode(acl.list) as a
-    where a.grantee <> acl.owner
+    select format('revoke all on %s from %s', p_table, grantee) from unnest(partitions.grantees(p_table)) as grantee
   loop
     execute v_revoke;
   end loop;
