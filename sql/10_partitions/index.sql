@@ -2,6 +2,7 @@
 
 --!include 10_partitions/tables.sql
 --!include 10_partitions/conversions.sql
+--!include 10_partitions/care_tables.sql
 --!include 10_partitions/periods.sql
 --!include 10_partitions/catalog.sql
 --!include 10_partitions/locks.sql
@@ -23,6 +24,8 @@
 --!include 10_partitions/convert_split.sql
 --!include 10_partitions/convert_exchange.sql
 --!include 10_partitions/statistics.sql
+--!include 10_partitions/care.sql
+--!include 10_partitions/build_index.sql
 --!include 10_partitions/checks.sql
 --!include 10_partitions/doctor.sql
 --!include 10_partitions/policies.sql

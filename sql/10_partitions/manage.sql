@@ -60,7 +60,8 @@ begin
 end
 $$;
 
-create or replace function partitions.require_short_names(p_parent regclass)
+-- Of the table's indexes, and of one more that it may get.
+create or replace function partitions.require_short_names(p_parent regclass, p_index text default null)
   returns void
   language plpgsql
   stable
@@ -77,9 +78,11 @@ begin
     from pg_index as i
     join pg_class as ic on ic.oid = i.indexrelid
     where i.indrelid = c.oid
+    union all
+    select partitions.index_name(c.relname, c.relname || '_y0000m00d00', p_index)
   ) as n (name)
   where c.oid = p_parent
-  order by octet_length(n.name) desc
+  order by octet_length(n.name) desc nulls last
   limit 1;
 
   if octet_length(v_longest) > 63 then

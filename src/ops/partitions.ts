@@ -51,7 +51,8 @@ interface Statement {
   statement: string;
 }
 
-async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+/** A connection of its own that acts as flowgres_owner. */
+export async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = await connect(url);
   try {
     await client.query('set role flowgres_owner');
