@@ -50,6 +50,7 @@ begin
   perform partitions.require_plan(p_granularity, p_premake, p_behind);
   v_span := partitions.span_of_rows(p_table, p_key, p_granularity, p_premake, p_behind);
   perform partitions.require_free_names(p_table, p_granularity, v_span);
+  delete from partitions.conversions as c where not exists (select from pg_class as t where t.oid = c.parent);
   insert into partitions.conversions as c
     (parent, state, key, granularity, premake, behind, retention, extend_primary_key, lower, upper, started_at, changed_at)
   values (p_table, 'checking', p_key, p_granularity, p_premake, p_behind, p_retention, p_extend_primary_key,

@@ -145,6 +145,8 @@ create or replace function partitions.description(p_table regclass)
   returns setof text
   language sql
   stable
+  security definer -- definer because a DBA describes tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.key_statements(p_table)
   union all
@@ -162,3 +164,7 @@ as $$
   union all
   select partitions.comment_statements(p_table)
 $$;
+comment on function partitions.description(regclass) is
+  'Everything of a table but its columns, as statements: keys and indexes, foreign keys, row-level security with its policies, grants, replica identity, triggers, comments. For a table that takes over its name. Example: select partitions.description(''public.workflow_events'')';
+
+grant execute on function partitions.description(regclass) to flowgres_dba;

@@ -33,8 +33,7 @@ as $$
     values
       (format('alter table %s detach partition %s', p_conversion.copy, o.partition)),
       (format('alter table %s attach partition %s %s', p_conversion.parent, o.partition,
-        partitions.values_clause(partitions.key_kind(p_conversion.parent), tstzrange(o.lower, o.upper)))),
-      (format('alter table %s drop constraint %I', o.partition, partitions.bound_check()))
+        partitions.values_clause(partitions.key_kind(p_conversion.parent), tstzrange(o.lower, o.upper))))
   ) as piece (statement)
   union all
   select format('drop table %s', p_conversion.copy)
@@ -72,7 +71,8 @@ begin
 end
 $$;
 
--- Checks the foreign keys of other tables, one at a time; then the old table, whose rows are all in partitions, goes.
+-- What was left out of the exchange because writers waited, one statement at a time: foreign keys of other tables are
+-- checked, and partitions lose the check that spared their reading. Then the old table goes; its rows are all in them.
 create or replace function partitions.finish_conversion(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql
@@ -80,19 +80,23 @@ create or replace function partitions.finish_conversion(p_conversion partitions.
 as $$
 declare
   v_conversion partitions.conversions := p_conversion;
-  v_validate constant text := (
+  v_next constant text := (
     select format('alter table %s validate constraint %I', k.conrelid::regclass, k.conname)
     from pg_constraint as k
     where k.confrelid = p_conversion.parent
       and k.conparentid = 0
       and k.contype = 'f'
       and not k.convalidated
-    order by k.oid
+    union all
+    select format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)
+    from pg_inherits as i
+    join pg_constraint as k on k.conrelid = i.inhrelid and k.conname = partitions.bound_check()
+    where i.inhparent = p_conversion.parent
     limit 1
   );
 begin
-  if v_validate is not null then
-    perform partitions.execute_patiently(v_validate);
+  if v_next is not null then
+    perform partitions.execute_patiently(v_next);
     return v_conversion;
   end if;
   perform partitions.execute_patiently(format('drop table %s', p_conversion.historic));
