@@ -4,7 +4,7 @@ import { createHealth } from './health.ts';
 import { watchPool } from './metrics.ts';
 import { type LoginRole, roleUrl } from './roles.ts';
 import { createDemo } from './server/demo.ts';
-import { createGraphql } from './server/graphql.ts';
+import { type GraphqlOptions, createGraphql } from './server/graphql.ts';
 import type { Handler, HttpServer } from './server/http.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
@@ -12,6 +12,7 @@ import { freezePartitions } from './ops/care.ts';
 import { reportProblem } from './cli/terminal.ts';
 import { startCron } from './worker/cron.ts';
 import { every } from './worker/every.ts';
+import { type MailOptions, startMail } from './worker/mail.ts';
 import { startWorker } from './worker/start.ts';
 
 /** VACUUM is no job of the scheduler: whose jobs it runs do not own the partitions. */
@@ -24,7 +25,12 @@ export interface WorkOptions {
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
+  /** Where mail goes; without it it stays in the outbox. */
+  mail?: MailOptions | undefined;
 }
+
+/** What GraphQL is told beside the database: who is believed. */
+export type TrustOptions = Pick<GraphqlOptions, 'jwt' | 'proxies'>;
 
 export interface ServiceOptions {
   http: HttpServer;
@@ -34,8 +40,11 @@ export interface ServiceOptions {
   poolerUrl?: string | undefined;
   /** What the roles' passwords derive from. */
   secret: string;
-  /** GraphQL and webhooks. */
+  /** GraphQL, accounts and webhooks. */
   serve: boolean;
+  trust?: TrustOptions;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** A worker of that many steps at a time. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
@@ -77,14 +86,21 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       });
       stops.push(() => cron.stop());
       stops.push(startCare(as('flowgres_maintenance')));
+      if (work.mail) {
+        const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });
+        stops.push(() => mail.stop());
+      }
     }
     if (serve) {
       const graphql = await createGraphql({
         connectionString: as('flowgres_api', options.poolerUrl),
         directConnectionString: as('flowgres_api'),
+        jwt: options.trust?.jwt,
+        proxies: options.trust?.proxies ?? 0,
+        accessLogSample: options.accessLog,
       });
       stops.push(() => graphql.release());
-      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade });
+      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
       const webhooks = startWebhooks(as('flowgres_intake'));
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });

@@ -52,7 +52,8 @@ begin
   perform partitions.require_free_names(p_table, p_granularity, v_span);
   delete from partitions.conversions as c where not exists (select from pg_class as t where t.oid = c.parent);
   insert into partitions.conversions as c
-    (parent, state, key, granularity, premake, behind, retention, extend_primary_key, lower, upper, started_at, changed_at)
+    (parent, state, key, granularity, premake, behind, retention, extend_primary_key, lower, upper, started_at,
+     changed_at)
   values (p_table, 'checking', p_key, p_granularity, p_premake, p_behind, p_retention, p_extend_primary_key,
     lower(v_span), upper(v_span), engine.now(), engine.now())
   on conflict on constraint conversions_pkey do update

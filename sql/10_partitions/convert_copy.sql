@@ -73,7 +73,8 @@ as $$
     format('alter table %s add constraint %I check (%s)', qualified, partitions.bound_check(),
       partitions.bound_condition(p_policy.key_kind, p_conversion.key, p_piece)),
     (
-      select string_agg(format('alter table %s add constraint %I %s', qualified, k.conname, pg_get_constraintdef(k.oid)), '; ')
+      select string_agg(format('alter table %s add constraint %I %s', qualified, k.conname,
+        pg_get_constraintdef(k.oid)), '; ')
       from pg_constraint as k
       where k.conrelid = p_policy.parent
         and k.contype = 'f'
@@ -131,15 +132,16 @@ begin
 end
 $$;
 
--- Copies some blocks. A row that was written meanwhile is in the copy already, or will be when its transaction ends; one
--- that is being deleted is waited for, since a copy made after the deletion would bring it back.
+-- Copies some blocks. A row that was written meanwhile is in the copy already, or will be when its transaction ends.
+-- One that is being deleted is waited for: a copy made after the deletion would bring it back.
 create or replace function partitions.copy_statement(p_conversion partitions.conversions, p_until bigint)
   returns text
   language sql
   stable
 as $$
   select format(
-    'insert into %s (%s) select %s from only %s where ctid >= %L and ctid < %L for key share on conflict (%s) do nothing',
+    'insert into %s (%s) select %s from only %s where ctid >= %L and ctid < %L for key share
+     on conflict (%s) do nothing',
     p_conversion.copy, columns, columns, p_conversion.historic,
     format('(%s,0)', p_conversion.copied_blocks), format('(%s,0)', p_until),
     partitions.columns_of_key(p_conversion.copy))

@@ -103,7 +103,7 @@ as $$
   union all
   select partitions.policy_statements(p_table)
   union all
-  select format('grant %s on %s to %s%s', a.privilege_type || coalesce(' (' || quote_ident(acl.attname) || ')', ''), p_table,
+  select format('grant %s%s on %s to %s%s', a.privilege_type, ' (' || quote_ident(acl.attname) || ')', p_table,
     case when a.grantee = 0 then 'public' else a.grantee::regrole::text end,
     case when a.is_grantable then ' with grant option' end)
   from partitions.access_lists(p_table) as acl

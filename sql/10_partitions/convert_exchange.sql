@@ -64,7 +64,8 @@ begin
   perform partitions.execute_patiently(
     format('select pg_advisory_xact_lock(%s)', partitions.lock_key(p_conversion.parent)));
   perform partitions.execute_patiently(format(
-    'select partitions.exchange_now(c) from partitions.conversions as c where c.parent = %L::regclass', p_conversion.parent));
+    'select partitions.exchange_now(c) from partitions.conversions as c where c.parent = %L::regclass',
+    p_conversion.parent));
   v_conversion.copy := null;
   v_conversion.state := 'switched';
   return v_conversion;

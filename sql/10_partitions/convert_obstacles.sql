@@ -18,7 +18,8 @@ as $$
       (c.relpersistence <> 'p', 'is temporary or unlogged', format('alter table %s set logged', c.oid::regclass)),
       (c.reloftype <> 0, 'is a typed table', format('alter table %s not of', c.oid::regclass)),
       (
-        exists (select from pg_inherits as i where not c.relispartition and c.relkind = 'r' and c.oid in (i.inhrelid, i.inhparent)),
+        not c.relispartition and c.relkind = 'r'
+          and exists (select from pg_inherits as i where c.oid in (i.inhrelid, i.inhparent)),
         'inherits, or others inherit from it', 'Only a table on its own can be converted.'
       ),
       (a.attnum is null, format('has no column %s', coalesce(p_key, 'null')), 'Name the column of its time.'),
@@ -26,11 +27,14 @@ as $$
         partitions.kind_of_type(a.atttypid) is null, format('cannot be cut by %I', p_key),
         'Supported are columns of type timestamptz, date or uuid (version 7).'
       ),
-      (a.attgenerated <> '', format('cannot be cut by %I, which is generated', p_key), 'Name a column that is written.'),
+      (
+        a.attgenerated <> '', format('cannot be cut by %I, which is generated', p_key),
+        'Name a column that is written.'
+      ),
       (
         exists (select from pg_attribute as i where i.attrelid = c.oid and i.attidentity <> ''),
         'has an identity column',
-        'Give it a sequence instead: alter table … alter column … drop identity; create sequence … owned by …; set its value and the default.'
+        'Give it a sequence instead, as bigserial does: drop identity, create sequence, set its value and the default.'
       )
   ) as o (applies, problem, hint)
   where c.oid = p_table
@@ -75,7 +79,8 @@ as $$
     ) as a (p_key_number)
     where x.indrelid = p_table
   )
-  select 'has no primary key', 'Without one its rows cannot be followed while they are copied: add one that holds the partition key.'
+  select 'has no primary key',
+    'Without one its rows cannot be followed while they are copied: add one that holds the partition key.'
   where not exists (select from keys where indisprimary)
   union all
   select format('has a primary key without %I', p_key),

@@ -56,7 +56,8 @@ begin
   execute v_query into earliest, latest, v_misfits;
   if v_misfits > 0 then
     perform private.raise_error('INVALID_ARGUMENT',
-      format('%s rows of %s have a %I that is null, infinite, or a UUID of another version.', v_misfits, p_table, p_key),
+      format('%s rows of %s have a %I that is null, infinite, or a UUID of another version.',
+        v_misfits, p_table, p_key),
       'Change or delete them: they have no time.');
   end if;
   if earliest is not null then
@@ -84,11 +85,13 @@ declare
   v_span tstzrange;
 begin
   select tstzrange(
-    least(lower(partitions.period(p_granularity, r.earliest)), lower(partitions.period(p_granularity, v_now, -p_behind))),
-    greatest(upper(partitions.period(p_granularity, r.latest)), upper(partitions.period(p_granularity, v_now, p_premake)))
+    lower(partitions.period(p_granularity, least(r.earliest, lower(first)))),
+    upper(partitions.period(p_granularity, greatest(r.latest, lower(last))))
   )
   into v_span
-  from partitions.require_times(p_table, p_key) as r;
+  from partitions.require_times(p_table, p_key) as r
+  cross join partitions.period(p_granularity, v_now, -p_behind) as first
+  cross join partitions.period(p_granularity, v_now, p_premake) as last;
   if upper(v_span) - lower(v_span) > 1000 * partitions.step(p_granularity) then
     perform private.raise_error('INVALID_ARGUMENT',
       format('From %s to %s would be more than 1000 partitions.', lower(v_span), upper(v_span)),
@@ -114,7 +117,8 @@ begin
     union all
     select partitions.copy_name(c.relname)
     union all
-    select partitions.partition_name(c.relname, p_granularity, piece) from partitions.split(p_granularity, p_span) as piece
+    select partitions.partition_name(c.relname, p_granularity, piece)
+    from partitions.split(p_granularity, p_span) as piece
   ) as taken (name)
   where c.oid = p_table
     and to_regclass(partitions.qualified(p_table, taken.name)) is not null

@@ -163,7 +163,8 @@ begin
     execute v_analyze;
     v_conversion.state := 'equal';
   else
-    raise warning 'The copy of % differs; it is made anew. Was it written with triggers disabled?', p_conversion.historic;
+    raise warning 'The copy of % differs; it is made anew. Was it written with triggers disabled?',
+      p_conversion.historic;
     -- Writers of the old table wait for this: it is short.
     perform partitions.execute_patiently(v_truncate);
     v_conversion.filenode := null;

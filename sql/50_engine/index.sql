@@ -8,6 +8,7 @@
 --!include 50_engine/bounds.sql
 --!include 50_engine/write.sql
 --!include 50_engine/requests.sql
+--!include 50_engine/admit.sql
 --!include 50_engine/start.sql
 --!include 50_engine/load.sql
 --!include 50_engine/move.sql

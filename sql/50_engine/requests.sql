@@ -111,6 +111,24 @@ begin
 end
 $$;
 
+-- A start that was refused may be tried again with the same key. Returns the run that holds it no more.
+create or replace function engine.release_key(p_request engine.start_request)
+  returns uuid
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_request.key is not null then
+    delete from engine.start_keys as k
+    where k.organization_id = p_request.organization_id
+      and k.workflow_id = p_request.workflow_id
+      and k.key = p_request.key
+      and k.run_id = p_request.run_id;
+  end if;
+  return coalesce(p_request.duplicate_of, p_request.run_id);
+end
+$$;
+
 -- The requests of a batch, in the one order in which everybody takes locks, so that batches never wait in a circle.
 create or replace function engine.read_starts(p_requests jsonb, p_now timestamptz)
   returns engine.start_request[]

@@ -13,7 +13,10 @@ as $$
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
     ('flowgres-statistics', '40 2 * * *', 'select partitions.analyze()'),
     ('flowgres-split', '30 * * * *', 'call partitions.split()'),
+    ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
+    ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
+    ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
     (
       'flowgres-cron-history',
       '0 3 * * *',

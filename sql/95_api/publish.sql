@@ -13,6 +13,7 @@ declare
   v_problems jsonb;
   v_version public.workflow_versions;
 begin
+  perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
     perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
   elsif length(message) > 5000 then
@@ -56,7 +57,7 @@ begin
 end
 $$;
 comment on function public.publish_workflow(uuid, text) is
-  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization, or a workflow beyond the plan), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
 
 create or replace function public.unpublish_workflow(id uuid)
   returns public.workflows

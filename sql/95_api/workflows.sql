@@ -62,6 +62,7 @@ declare
 begin
   perform private.require_scope('workflows:write');
   perform private.check_draft(coalesce(name, ''), description, coalesce(definition, 'null'));
+  perform private.admit(v_organization_id, 'workflows');
   insert into public.workflows (organization_id, name, description, definition, created_by)
   values (
     v_organization_id, create_workflow.name, create_workflow.description, create_workflow.definition,
@@ -72,7 +73,7 @@ begin
 end
 $$;
 comment on function public.create_workflow(text, jsonb, text) is
-  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
+  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB), LIMIT_REACHED (workflows). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
 
 create or replace function public.save_workflow(
   id uuid,
@@ -91,6 +92,7 @@ declare
   v_workflow public.workflows := private.lock_workflow(id);
 begin
   perform private.check_draft(name, description, coalesce(definition, 'null'));
+  perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
     perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
   elsif v_workflow.revision is distinct from expected_revision then
@@ -114,7 +116,7 @@ begin
 end
 $$;
 comment on function public.save_workflow(uuid, jsonb, int, text, text) is
-  'Replaces the draft; name and description stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE. Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
+  'Replaces the draft; name and description stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE, LIMIT_REACHED (beyond the plan: read-only). Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
 
 create or replace function public.archive_workflow(id uuid)
   returns public.workflows

@@ -7,7 +7,12 @@ import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import type { GraphQLError } from 'postgraphile/graphql';
 import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
 import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connection-filter';
+import type { AccessLog } from './access_log.ts';
+import type { ApiCalls } from './api_calls.ts';
+import type { Accounts } from './accounts.ts';
+import { accountsPlugin } from './accounts_graphql.ts';
 import { type Authenticator, sessionOf } from './auth.ts';
+import { clientSettings } from './client.ts';
 import { type LogError, errorMask, replaceError } from './errors.ts';
 import { DepthPlugin, LIMITS, PagingPlugin, introspectionErrors } from './limits.ts';
 import type { LiveRuns } from './live.ts';
@@ -19,12 +24,18 @@ export interface PresetOptions {
   pool: pg.Pool;
   live: LiveRuns;
   authenticator: Authenticator;
+  accounts: Accounts;
+  /** Proxies between clients and this process. */
+  proxies: number;
   /** Whether anybody may read the schema, or only requests with a token. */
   openIntrospection: boolean;
   logError: LogError;
+  accessLog: AccessLog;
+  apiCalls: ApiCalls;
 }
 
-export function createPreset({ pool, live, authenticator, openIntrospection, logError }: PresetOptions): GraphileConfig.Preset {
+export function createPreset(options: PresetOptions): GraphileConfig.Preset {
+  const { pool, live, authenticator, accounts, proxies, openIntrospection, logError, accessLog, apiCalls } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -34,7 +45,9 @@ export function createPreset({ pool, live, authenticator, openIntrospection, log
       PagingPlugin,
       DepthPlugin,
       subscriptionsPlugin(live),
-      requestPlugin(authenticator, openIntrospection),
+      accountsPlugin(accounts),
+      accessLog.plugin,
+      requestPlugin(authenticator, apiCalls, openIntrospection),
     ],
     disablePlugins: [
       // A filter through a relation has no bound on what it costs.
@@ -68,19 +81,24 @@ export function createPreset({ pool, live, authenticator, openIntrospection, log
       ],
     },
     grafast: {
-      context: ({ http, ws }) => ({ pgSettings: settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) }),
+      context: ({ http, node, ws }) => ({
+        pgSettings: {
+          ...settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)),
+          ...clientSettings(node?.req ?? ws?.request, proxies),
+        },
+      }),
     },
     grafserv: {
       graphqlPath: '/graphql',
       graphiqlPath: '/',
       maxRequestLength: LIMITS.maxBodyBytes,
-      maskError: errorMask(logError),
+      maskError: accessLog.watchErrors(errorMask(logError)),
     },
   };
 }
 
 /** Every setting on every request, so that nothing of one is left for the next. */
-function settingsOf(authorization: string | undefined): Record<string, string> {
+export function settingsOf(authorization: string | undefined): Record<string, string> {
   const session = sessionOf(authorization);
   return {
     role: session === null ? 'flowgres_anonymous' : 'flowgres_user',
@@ -99,14 +117,17 @@ export function bearerOf(connectionParams: unknown): string | undefined {
 }
 
 /** Checks the token before anything is executed, and gives every refused document a code. */
-function requestPlugin(authenticator: Authenticator, openIntrospection: boolean): GraphileConfig.Plugin {
+function requestPlugin(authenticator: Authenticator, apiCalls: ApiCalls, openIntrospection: boolean): GraphileConfig.Plugin {
   return {
     name: 'FlowgresRequestPlugin',
     version: '1.0.0',
     grafserv: {
       middleware: {
         async processGraphQLRequestBody(next, { request, graphqlWsContext }) {
-          await authenticator.check(request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams));
+          const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
+          await authenticator.check(authorization);
+          const session = sessionOf(authorization);
+          if (session !== null) await apiCalls.admit(session);
           return next();
         },
         setPreset(next, event) {
