@@ -3,6 +3,7 @@
 --!include 10_partitions/tables.sql
 --!include 10_partitions/conversions.sql
 --!include 10_partitions/care_tables.sql
+--!include 10_partitions/archives.sql
 --!include 10_partitions/periods.sql
 --!include 10_partitions/catalog.sql
 --!include 10_partitions/locks.sql
@@ -11,10 +12,19 @@
 --!include 10_partitions/create.sql
 --!include 10_partitions/adapt.sql
 --!include 10_partitions/maintain.sql
+--!include 10_partitions/keep.sql
 --!include 10_partitions/stragglers.sql
 --!include 10_partitions/leave.sql
+--!include 10_partitions/stay.sql
 --!include 10_partitions/retire.sql
 --!include 10_partitions/retire_concurrently.sql
+--!include 10_partitions/contents.sql
+--!include 10_partitions/archive.sql
+--!include 10_partitions/drop_archive.sql
+--!include 10_partitions/restore.sql
+--!include 10_partitions/prepare_archive.sql
+--!include 10_partitions/restore_steps.sql
+--!include 10_partitions/archive_files.sql
 --!include 10_partitions/convert_obstacles.sql
 --!include 10_partitions/convert_description.sql
 --!include 10_partitions/convert_span.sql

@@ -17,3 +17,5 @@
 --!include 20_tenancy/policies.sql
 --!include 20_tenancy/audit.sql
 --!include 20_tenancy/access_log.sql
+--!include 20_tenancy/rate_buckets.sql
+--!include 20_tenancy/rate_limit.sql

@@ -58,6 +58,12 @@ begin
   get diagnostics deleted = row_count;
   thing := 'throttles';
   return next;
+
+  -- Full again by now: a new one would be the same.
+  delete from private.rate_buckets as b where b.filled_at < v_now - interval '1 hour';
+  get diagnostics deleted = row_count;
+  thing := 'rate buckets';
+  return next;
 end
 $$;
 
@@ -98,6 +104,6 @@ begin
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;

@@ -13,6 +13,7 @@ as $$
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
     ('flowgres-statistics', '40 2 * * *', 'select partitions.analyze()'),
     ('flowgres-split', '30 * * * *', 'call partitions.split()'),
+    ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
     ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
     ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
@@ -30,5 +31,6 @@ grant usage on schema engine, partitions to flowgres_maintenance;
 grant execute on function
   engine.maintenance_jobs(),
   partitions.maintain(regclass, boolean),
-  partitions.retire(regclass, interval, boolean)
+  partitions.retire(regclass, interval, boolean),
+  partitions.seal_archives()
   to flowgres_maintenance, flowgres_dba;

@@ -67,7 +67,7 @@ export class AccessLog {
       middleware: {
         // Documents that are refused never come to maskError; here, after the others that may refuse them.
         setPreset: {
-          after: ['FlowgresRequestPlugin'],
+          after: ['FlowgresDocumentPlugin'],
           callback: (next, event) => {
             const previous = event.getExecutionConfig;
             const note = (code: string) => this.#note(code);
@@ -87,7 +87,7 @@ export class AccessLog {
         },
         processGraphQLRequestBody: (next, { body }) => {
           const request = this.#current.getStore();
-          if (request) request.operation = operationName(body.operationName, body.query);
+          if (request) request.operation = operationName(body.operationName ?? body.documentId, body.query);
           return next();
         },
         processRequest: async (next, { requestDigest }) => {
