@@ -25,8 +25,11 @@ create or replace function private.write_audit(p_entry public.audit_log)
 as $$
 begin
   -- When maintenance has stood still for months, that is no reason to refuse the change.
-  if not exists (
-    select from partitions.maintenance as m where m.parent = 'public.audit_log'::regclass and m.covered @> p_entry.at
+  if exists (
+    select
+    from partitions.policies as p
+    left join partitions.maintenance as m on m.parent = p.parent
+    where p.parent = 'public.audit_log'::regclass and (m.covered @> p_entry.at) is not true
   ) then
     perform partitions.create('public.audit_log', p_entry.at);
   end if;

@@ -184,7 +184,8 @@ create type engine.plan_node as (
   credentials jsonb, -- {"auth": "crm"}
   pin jsonb,         -- the output to take in a test run
   retry_jitter boolean, -- false: the delays between attempts are not random
-  success jsonb      -- of a trigger or pure node: its step.succeeded, lacking only the output
+  success jsonb,     -- of a trigger or pure node: its step.succeeded, lacking only the output
+  deferred engine.expression[] -- of a node with child runs: expressions that are evaluated for each of them
 );
 
 create function engine.plan_ids(p_nodes engine.plan_node[])
@@ -204,6 +205,7 @@ create table engine.plans (
   ids text[] not null generated always as (engine.plan_ids(nodes)) stored,
   vars text[] not null default '{}', -- names of the variables that expressions read
   settings jsonb not null,
+  resume_key bytea not null default sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
   constraint plans_pkey primary key (organization_id, workflow_id, version),
   constraint plans_version_fkey
     foreign key (organization_id, workflow_id, version)
@@ -211,6 +213,7 @@ create table engine.plans (
 );
 alter table engine.plans enable row level security;
 comment on table engine.plans is 'What publishing compiles a version to; read once per batch by the engine.';
+comment on column engine.plans.resume_key is 'The secret that the tokens of resume addresses are made with.';
 
 -- What a pure or local node answers.
 create type engine.outcome as (

@@ -20,6 +20,7 @@ declare
   v_advanced engine.advanced;
   v_opened engine.opened_step;
   v_waiting boolean := true;
+  v_error jsonb;
   v_move engine.move;
 begin
   v_run.id := p_request.run_id;
@@ -27,6 +28,9 @@ begin
   v_run.workflow_id := p_request.workflow_id;
   v_run.version := p_plan.version;
   v_run.mode := p_request.mode;
+  v_run.parent_run_id := p_request.parent_run_id;
+  v_run.parent_node := p_request.parent_node;
+  v_run.parent_index := p_request.parent_index;
   v_run.started_by := p_request.started_by;
   v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
   v_run.started_at := p_now;
@@ -46,7 +50,21 @@ begin
       when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
     end
   );
-  v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, array[v_created]);
+  if v_run.parent_run_id is not null then
+    v_created.payload := v_created.payload || engine.parent_of(v_run);
+  end if;
+  if p_request.mode = 'child' then
+    v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
+  end if;
+  if v_error is null then
+    v_advanced := engine.advance(
+      p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
+    );
+  else
+    v_advanced.entries := array[engine.next_entry(
+      v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
+    )];
+  end if;
   v_move.entries := v_created || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
@@ -56,6 +74,17 @@ begin
   v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
   return v_move;
 end
+$$;
+
+-- What run.created says of a child's parent.
+create or replace function engine.parent_of(p_run public.workflow_runs)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('parent', jsonb_strip_nulls(jsonb_build_object(
+    'run', p_run.parent_run_id, 'node', p_run.parent_node, 'index', p_run.parent_index
+  )))
 $$;
 
 -- The response that a webhook waits for, if it was given already.

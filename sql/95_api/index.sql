@@ -22,6 +22,7 @@
 --!include 95_api/n8n_import.sql
 --!include 95_api/test_workflow.sql
 --!include 95_api/runs.sql
+--!include 95_api/waits.sql
 --!include 95_api/run_columns.sql
 --!include 95_api/run_steps.sql
 --!include 95_api/scopes.sql
