@@ -24,7 +24,9 @@ export async function measureRetirement(bench: PartitionBench): Promise<Outcome[
   const timed = (work: () => Promise<unknown>) => written(admin, async () => (await times(1, work))[0]!);
 
   await prepareMonth();
-  const deleted = await timed(() => admin.query(`delete from workflow_events where ts >= $1 and ts < $1::timestamptz + interval '1 month'`, [month]));
+  const deleted = await timed(() =>
+    admin.query(`delete from workflow_events where ts >= $1 and ts < $1::timestamptz + interval '1 month'`, [month]),
+  );
   const vacuumed = await timed(() => admin.query(`vacuum ${name}`));
   await admin.query(`drop table ${name}`);
   await admin.query('truncate workflow_runs cascade');
