@@ -40,12 +40,12 @@ export async function measureRetirement(bench: PartitionBench): Promise<Outcome[
   if (rowCount !== 1) throw new Error(`${name} is still there`);
 
   const count = EVENTS.toLocaleString('en-US');
-  const times_ = (ms: number) => (ms / left.value).toFixed(0);
+  const faster = (ms: number) => (ms / left.value).toFixed(0);
   return [
     { name: `DELETE of ${count} events`, p50: deleted.value, wal: deleted.wal },
     { name: 'VACUUM of their partition', p50: vacuumed.value, wal: vacuumed.wal },
     { name: `retirement of ${count} events and their runs`, p50: left.value, wal: left.wal },
-    `retirement against DELETE: ${times_(deleted.value)} × faster, ${times_(deleted.value + vacuumed.value)} × with its VACUUM (target 20), ` +
+    `retirement against DELETE: ${faster(deleted.value)} × faster, ${faster(deleted.value + vacuumed.value)} × with its VACUUM (target 20), ` +
       `${(deleted.wal / left.wal).toFixed(0)} × less WAL, ${((deleted.wal + vacuumed.wal) / left.wal).toFixed(0)} × with its VACUUM (target 1,000)`,
   ];
 }

@@ -9,6 +9,7 @@ create or replace function partitions.retire_concurrently(
   language plpgsql
   volatile
   set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_parents regclass[];
