@@ -27,7 +27,13 @@ begin
   );
   -- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
   perform pg_advisory_lock(partitions.lock_key(p)) from unnest(v_parents) as p;
-  return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
+  -- After a long pause a partition is due by its own age and with its group: it is to be detached once.
+  return query
+    select s.statement
+    from partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than)
+      with ordinality as s (statement, place)
+    group by s.statement
+    order by min(s.place);
   return query
     select distinct format('select * from partitions.finish_departures(%L)', d.parent)
     from partitions.departures as d
