@@ -3,6 +3,7 @@ import { scryptSync } from 'node:crypto';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { FlowgresError } from './errors.ts';
+import type { JwtConfig } from './server/jwt.ts';
 
 const postgresUrl = z
   .string()
@@ -12,6 +13,9 @@ const postgresUrl = z
   )
   .refine((text) => (URL.parse(text)?.pathname.length ?? 0) > 1, 'must name a database, such as …:5432/flowgres');
 
+const urlOf = (...protocols: string[]) =>
+  z.string().refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ''), `must begin with ${protocols.join('// or ')}//`);
+
 function parseObject(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -20,6 +24,14 @@ function parseObject(text: string): unknown {
   }
 }
 
+const list = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((each) => each.trim())
+    .filter(Boolean),
+);
+const perSecond = z.coerce.number('must be a number').min(0, 'must be 0 or more').max(1_000_000);
+
 const settings = z.object({
   PORT: z.coerce.number('must be a number').int().min(0, 'must be 0 or more').max(65_535, 'must be at most 65535').default(8080),
   HOST: z.string().min(1).default('127.0.0.1'),
@@ -27,7 +39,13 @@ const settings = z.object({
   DATABASE_URL: postgresUrl.optional(),
   FLOWGRES_POOLER_URL: postgresUrl.optional(),
   FLOWGRES_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
-  FLOWGRES_HTTP_ALLOW: z.string().default(''),
+  FLOWGRES_HTTP_ALLOW: list.default([]),
+  FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(10_000),
+  FLOWGRES_RATE_LIMIT: perSecond.default(100),
+  FLOWGRES_ANONYMOUS_RATE_LIMIT: perSecond.default(10),
+  FLOWGRES_CORS_ORIGINS: list.default([]),
+  FLOWGRES_OPERATIONS: z.string().optional(),
+  FLOWGRES_ONLY_OPERATIONS: z.enum(['true', 'false'], 'must be true or false').default('false'),
   FLOWGRES_CRON_USERS: z
     .string()
     .transform(parseObject)
@@ -36,10 +54,33 @@ const settings = z.object({
     )
     .default({}),
   FLOWGRES_CRON_TIMEOUT: z.coerce.number('must be a number').int().min(0).max(2_147_483).default(0),
+  FLOWGRES_PROXIES: z.coerce.number('must be a number').int().min(0).max(10).default(0),
+  FLOWGRES_SMTP_URL: urlOf('smtp:', 'smtps:').optional(),
+  FLOWGRES_MAIL_FROM: z.string().min(3).default('Flowgres <flowgres@localhost>'),
+  FLOWGRES_JWT_SECRET: z.string().min(32, 'must have at least 32 characters').optional(),
+  FLOWGRES_JWT_JWKS_URL: urlOf('https:', 'http:').optional(),
+  FLOWGRES_JWT_ISSUER: z.string().min(1).optional(),
+  FLOWGRES_JWT_AUDIENCE: z.string().min(1).optional(),
+  FLOWGRES_ACCESS_LOG: z.coerce.number('must be a number').min(0, 'must be 0 to 1').max(1, 'must be 0 to 1').default(0.1),
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
 });
 
+/** What GraphQL requests may do. */
+export interface ApiConfig {
+  /** Objects that an answer may have, by the estimate before it is executed. */
+  maxCost: number;
+  /** Requests per second of one token, and of one address without a token; 0 sets no limit. */
+  rateLimit: number;
+  anonymousRateLimit: number;
+  /** Websites whose pages may call the API; `*` for all. */
+  corsOrigins: string[];
+  /** Folder of the documents that clients may name instead of sending, and whether there are no others. */
+  operationsFolder: string | undefined;
+  onlyOperations: boolean;
+}
+
 export interface Config {
+  api: ApiConfig;
   /** HTTP port; 0 takes any free one. */
   port: number;
   host: string;
@@ -51,12 +92,20 @@ export interface Config {
   poolerUrl: string | undefined;
   /** What the passwords of our roles derive from, when it is not the administrator's password. */
   secret: string | undefined;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** Steps that one worker runs at a time. */
   concurrency: number;
   /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
+  /** Proxies between clients and this process, whose X-Forwarded-For is believed. */
+  proxies: number;
+  /** Where mail goes, with a login in it; without one it stays in the outbox. */
+  mail: { smtpUrl: string; from: string } | undefined;
+  /** An identity provider whose tokens are accepted beside our own. */
+  jwt: JwtConfig | undefined;
   /** `host:port` pairs that httpRequest may reach although they are private. */
   httpAllow: string[];
 }
@@ -69,7 +118,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     const [issue] = parsed.error.issues;
     const name = String(issue?.path[0]);
     // Connection strings hold passwords.
-    const given = name === 'FLOWGRES_CRON_USERS' ? '' : `, it is ${JSON.stringify(present[name])}`;
+    const given = /CRON_USERS|SMTP_URL|SECRET/.test(name) ? '' : `, it is ${JSON.stringify(present[name])}`;
     throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}${given}.`);
   }
   const { data } = parsed;
@@ -80,13 +129,34 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     databaseUrl: data.DATABASE_URL,
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
+    accessLog: data.FLOWGRES_ACCESS_LOG,
     concurrency: data.FLOWGRES_CONCURRENCY,
     cronUsers: data.FLOWGRES_CRON_USERS,
     cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
-    httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',')
-      .map((each) => each.trim())
-      .filter(Boolean),
+    proxies: data.FLOWGRES_PROXIES,
+    mail: data.FLOWGRES_SMTP_URL ? { smtpUrl: data.FLOWGRES_SMTP_URL, from: data.FLOWGRES_MAIL_FROM } : undefined,
+    jwt: jwtOf(data),
+    httpAllow: data.FLOWGRES_HTTP_ALLOW,
+    api: {
+      maxCost: data.FLOWGRES_MAX_COST,
+      rateLimit: data.FLOWGRES_RATE_LIMIT,
+      anonymousRateLimit: data.FLOWGRES_ANONYMOUS_RATE_LIMIT,
+      corsOrigins: data.FLOWGRES_CORS_ORIGINS,
+      operationsFolder: data.FLOWGRES_OPERATIONS,
+      onlyOperations: data.FLOWGRES_ONLY_OPERATIONS === 'true',
+    },
   };
+}
+
+/** A key without an issuer and an audience would accept tokens that were made for somebody else. */
+function jwtOf(data: z.infer<typeof settings>): JwtConfig | undefined {
+  const { FLOWGRES_JWT_SECRET: secret, FLOWGRES_JWT_JWKS_URL: jwksUrl } = data;
+  if (!secret && !jwksUrl) return undefined;
+  const { FLOWGRES_JWT_ISSUER: issuer, FLOWGRES_JWT_AUDIENCE: audience } = data;
+  if (issuer && audience) return { secret, jwksUrl, issuer, audience };
+  throw new FlowgresError('INVALID_SETTING', 'FLOWGRES_JWT_ISSUER and FLOWGRES_JWT_AUDIENCE are needed to accept JSON Web Tokens.', {
+    hint: 'Set them to the `iss` and `aud` that the identity provider writes into its tokens.',
+  });
 }
 
 /** The database of the commands that need one given. */

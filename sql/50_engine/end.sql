@@ -1,8 +1,9 @@
 -- kind: code
 -- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
 
-create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
-  returns public.workflow_runs
+-- Each unfinished one of a batch gets the event; answers with those that had not ended before.
+create or replace function engine.end_runs(p_ids uuid[], p_type text, p_payload jsonb)
+  returns setof public.workflow_runs
   language plpgsql
   volatile
   set plan_cache_mode = force_generic_plan
@@ -12,17 +13,34 @@ declare
   v_loaded engine.loaded_run;
   v_last engine.log_entry;
   v_move engine.move;
+  v_moves engine.move[];
 begin
-  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
-  if (v_loaded.run).id is null or (v_loaded.run).finished_at is not null then
-    return v_loaded.run;
+  for v_loaded in select l.* from engine.load_runs(p_ids, v_now) as l loop
+    continue when (v_loaded.run).finished_at is not null;
+    v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
+    v_move.entries := array[v_last];
+    v_move.run := engine.run_after(v_loaded.run, v_last, false);
+    v_move.is_changed := true;
+    v_moves := v_moves || v_move;
+    return next v_move.run;
+  end loop;
+  perform engine.write_moves(v_moves);
+end
+$$;
+
+create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  select r.* into v_run from engine.end_runs(array[p_run_id], p_type, p_payload) as r;
+  if v_run.id is null then
+    select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
   end if;
-  v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
-  v_move.entries := array[v_last];
-  v_move.run := engine.run_after(v_loaded.run, v_last, false);
-  v_move.is_changed := true;
-  perform engine.write_moves(array[v_move]);
-  return v_move.run;
+  return v_run;
 end
 $$;
 

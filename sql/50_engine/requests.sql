@@ -15,7 +15,10 @@ create type engine.start_request as (
   metadata jsonb,
   run_id uuid,
   duplicate_of uuid,
-  error jsonb
+  error jsonb,
+  parent_run_id uuid,
+  parent_node text,
+  parent_index int -- null when the parent does not wait
 );
 
 create or replace function engine.request_error(p_code text, p_message text)
@@ -42,12 +45,15 @@ begin
     v_request.workflow_id := p_request ->> 'workflowId';
     v_request.version := p_request ->> 'version';
     v_request.started_by := p_request ->> 'startedBy';
+    v_request.parent_run_id := p_request #>> '{parent,run}';
+    v_request.parent_index := p_request #>> '{parent,index}';
   exception
     when data_exception then
       v_request.error := engine.request_error('INVALID_ARGUMENT', sqlerrm);
       return v_request;
   end;
   v_request.mode := coalesce(p_request ->> 'mode', 'api');
+  v_request.parent_node := p_request #>> '{parent,node}';
   v_request.trigger := p_request ->> 'trigger';
   v_request.input := coalesce(p_request -> 'input', '{}');
   v_request.key := p_request ->> 'key';
@@ -58,6 +64,7 @@ begin
     when v_request.organization_id is null or v_request.workflow_id is null
       then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
     when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+      and (v_request.mode <> 'child' or v_request.parent_run_id is null)
       then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
     when length(v_request.key) not between 1 and 256
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
@@ -108,6 +115,24 @@ begin
     end if;
   end loop;
   return p_requests;
+end
+$$;
+
+-- A start that was refused may be tried again with the same key. Returns the run that holds it no more.
+create or replace function engine.release_key(p_request engine.start_request)
+  returns uuid
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_request.key is not null then
+    delete from engine.start_keys as k
+    where k.organization_id = p_request.organization_id
+      and k.workflow_id = p_request.workflow_id
+      and k.key = p_request.key
+      and k.run_id = p_request.run_id;
+  end if;
+  return coalesce(p_request.duplicate_of, p_request.run_id);
 end
 $$;
 

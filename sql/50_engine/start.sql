@@ -20,6 +20,7 @@ declare
   v_advanced engine.advanced;
   v_opened engine.opened_step;
   v_waiting boolean := true;
+  v_error jsonb;
   v_move engine.move;
 begin
   v_run.id := p_request.run_id;
@@ -27,6 +28,9 @@ begin
   v_run.workflow_id := p_request.workflow_id;
   v_run.version := p_plan.version;
   v_run.mode := p_request.mode;
+  v_run.parent_run_id := p_request.parent_run_id;
+  v_run.parent_node := p_request.parent_node;
+  v_run.parent_index := p_request.parent_index;
   v_run.started_by := p_request.started_by;
   v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
   v_run.started_at := p_now;
@@ -42,9 +46,25 @@ begin
     'mode', v_run.mode,
     'trigger', p_trigger,
     'input', p_request.input,
-    'vars', '{}'::jsonb
+    'vars', case
+      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
+    end
   );
-  v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, array[v_created]);
+  if v_run.parent_run_id is not null then
+    v_created.payload := v_created.payload || engine.parent_of(v_run);
+  end if;
+  if p_request.mode = 'child' then
+    v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
+  end if;
+  if v_error is null then
+    v_advanced := engine.advance(
+      p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
+    );
+  else
+    v_advanced.entries := array[engine.next_entry(
+      v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
+    )];
+  end if;
   v_move.entries := v_created || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
@@ -54,6 +74,17 @@ begin
   v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
   return v_move;
 end
+$$;
+
+-- What run.created says of a child's parent.
+create or replace function engine.parent_of(p_run public.workflow_runs)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('parent', jsonb_strip_nulls(jsonb_build_object(
+    'run', p_run.parent_run_id, 'node', p_run.parent_node, 'index', p_run.parent_index
+  )))
 $$;
 
 -- The response that a webhook waits for, if it was given already.
@@ -72,6 +103,31 @@ begin
   end loop;
   return null;
 end
+$$;
+
+-- The output of a run that has succeeded already.
+create or replace function engine.output_in(p_entries engine.log_entry[])
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
+begin
+  return case when v_last.type = 'run.succeeded' then v_last.payload -> 'output' end;
+end
+$$;
+
+-- Of a run that was there before, or that this batch starts.
+create or replace function engine.status_of(p_run_id uuid, p_moves engine.move[])
+  returns text
+  language sql
+  stable
+as $$
+  select coalesce(
+    (select r.status from public.workflow_runs as r where r.id = p_run_id),
+    (select (m.run).status from unnest(p_moves) as m where (m.run).id = p_run_id)
+  )
 $$;
 
 create or replace function engine.insert_runs(p_moves engine.move[])
@@ -102,29 +158,28 @@ create or replace function engine.start_runs(p_requests jsonb)
 as $$
 declare
   v_now constant timestamptz := engine.now();
+  v_requests constant engine.start_request[] := engine.read_starts(p_requests, v_now);
   v_request engine.start_request;
   v_plan engine.plans;
   v_nodes engine.plan_node[];
   v_asked int;
   v_trigger text;
+  v_admission private.admission;
+  v_refused uuid;
   v_move engine.move;
   v_moves engine.move[];
 begin
-  foreach v_request in array engine.read_starts(p_requests, v_now) loop
+  foreach v_request in array v_requests loop
     index := v_request.index;
     run_id := v_request.duplicate_of;
-    status := null;
+    duplicate := run_id is not null;
+    status := case when duplicate then engine.status_of(run_id, v_moves) end;
     output := null;
     response := null;
-    error := v_request.error;
-    duplicate := run_id is not null;
+    -- The request before this one may have held the key and been refused: then this one is, too.
+    error := case when run_id = v_refused then error else v_request.error end;
 
-    if duplicate then
-      status := coalesce(
-        (select r.status from public.workflow_runs as r where r.id = v_request.duplicate_of),
-        (select (m.run).status from unnest(v_moves) as m where (m.run).id = v_request.duplicate_of)
-      );
-    elsif error is null then
+    if not duplicate and error is null then
       -- Requests come sorted by workflow: its plan is read once.
       if (v_plan.organization_id, v_plan.workflow_id, v_asked) is distinct from
         (v_request.organization_id, v_request.workflow_id, coalesce(v_request.version, 0))
@@ -135,28 +190,31 @@ begin
       end if;
       v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
       error := engine.start_refusal(v_request, v_plan.version, (v_nodes[array_position(v_plan.ids, v_trigger)]).kind);
+      if error is null and v_admission.organization_id is distinct from v_request.organization_id then
+        v_admission := engine.admit_starts(v_admission, v_request.organization_id, cardinality(v_requests), v_now);
+      end if;
+      error := coalesce(error, engine.admission_error(v_admission));
+      v_admission.admitted := v_admission.admitted - (error is null)::int;
     end if;
 
-    if error is null and not duplicate then
+    if error is not null then
+      v_refused := engine.release_key(v_request);
+      run_id := null;
+      duplicate := false;
+    elsif not duplicate then
       v_move := engine.first_move(v_request, v_plan, v_nodes, v_trigger, v_now);
       v_moves := v_moves || v_move;
       run_id := (v_move.run).id;
       status := (v_move.run).status;
       error := (v_move.run).error;
       response := engine.response_in(v_move.entries);
-      if status = 'success' then
-        output := v_move.entries[cardinality(v_move.entries)].payload -> 'output';
-      end if;
-    elsif error is not null and v_request.key is not null then
-      delete from engine.start_keys as k where k.run_id = v_request.run_id;
+      output := engine.output_in(v_move.entries);
     end if;
     return next;
   end loop;
-
-  if v_moves is not null then
-    perform engine.insert_runs(v_moves);
-    perform engine.write_moves(v_moves);
-  end if;
+  perform engine.give_back(v_admission, v_now);
+  perform engine.insert_runs(v_moves);
+  perform engine.write_moves(v_moves);
 end
 $$;
 

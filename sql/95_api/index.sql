@@ -1,9 +1,29 @@
 -- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
 
+--!include 95_api/types.sql
 --!include 95_api/access.sql
+--!include 95_api/sign_in.sql
+--!include 95_api/passwords.sql
+--!include 95_api/identities.sql
+--!include 95_api/people.sql
+--!include 95_api/organizations.sql
+--!include 95_api/members.sql
+--!include 95_api/invitations.sql
+--!include 95_api/teams.sql
+--!include 95_api/purge.sql
 --!include 95_api/workflows.sql
 --!include 95_api/publish.sql
+--!include 95_api/versions.sql
+--!include 95_api/search.sql
+--!include 95_api/templates.sql
+--!include 95_api/variables.sql
+--!include 95_api/n8n_expressions.sql
+--!include 95_api/n8n_nodes.sql
+--!include 95_api/n8n_import.sql
+--!include 95_api/test_workflow.sql
 --!include 95_api/runs.sql
+--!include 95_api/waits.sql
 --!include 95_api/run_columns.sql
 --!include 95_api/run_steps.sql
 --!include 95_api/scopes.sql
+--!include 95_api/audit.sql

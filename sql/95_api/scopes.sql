@@ -12,6 +12,11 @@ create policy workflow_versions_scope on public.workflow_versions
   as restrictive for select to flowgres_user
   using ((select private.has_scope('workflows:read')));
 
+drop policy if exists variables_scope on public.variables;
+create policy variables_scope on public.variables
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
 drop policy if exists webhooks_scope on public.webhooks;
 create policy webhooks_scope on public.webhooks
   as restrictive for select to flowgres_user
@@ -39,5 +44,20 @@ create policy workflow_run_logs_scope on public.workflow_run_logs
 
 drop policy if exists organization_users_scope on public.organization_users;
 create policy organization_users_scope on public.organization_users
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+
+drop policy if exists teams_scope on public.teams;
+create policy teams_scope on public.teams
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+
+drop policy if exists team_users_scope on public.team_users;
+create policy team_users_scope on public.team_users
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+
+drop policy if exists invitations_scope on public.invitations;
+create policy invitations_scope on public.invitations
   as restrictive for select to flowgres_user
   using ((select private.has_scope('organization:read')));

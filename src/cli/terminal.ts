@@ -21,6 +21,10 @@ export async function progress<T>(label: string, outcome: string | ((result: T) 
   }
 }
 
+/** Said by whoever would deliver them. */
+export const MAILS_STAY =
+  'FLOWGRES_SMTP_URL is not set: e-mails stay in the outbox, where a DBA reads them: select recipient, body from engine.unsent_mails();';
+
 const reported = new Map<string, number>();
 
 /** Tells the operator of trouble that the process survives: one line, not again within half a minute. */
@@ -55,6 +59,8 @@ export function describeError(error: unknown): string {
 }
 
 function describeDatabaseError(error: pg.DatabaseError): string {
+  // Our own functions speak in sentences.
+  if (error.code?.startsWith('WF')) return [error.message, error.hint].filter(Boolean).join(' ');
   const hints: Record<string, string> = {
     '53100': 'The disk of the database server is full: free some space and start again.',
     '53300': 'The server has no connection left: raise its max_connections or stop other clients.',

@@ -1,19 +1,29 @@
 /** The GraphQL endpoint: the database's own tables and functions, served by PostGraphile over HTTP and WebSockets. */
 import './environment.ts';
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { useServer } from 'graphql-ws/use/ws';
 import { makeSchema, postgraphile } from 'postgraphile';
-import { makeGraphQLWSConfig } from 'postgraphile/grafserv';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
-import { WebSocketServer } from 'ws';
 import { createPool } from '../database.ts';
-import { Authenticator } from './auth.ts';
+import { AccessLog } from './access_log.ts';
+import { Accounts } from './accounts.ts';
+import { createAccountRoutes } from './accounts_http.ts';
+import { ApiCalls } from './api_calls.ts';
+import { Authenticator, refuseAmbiguous } from './auth.ts';
+import { clientSettings } from './client.ts';
 import type { LogError } from './errors.ts';
+import { errorReply } from './http_error.ts';
+import { type JwtConfig, JwtVerifier } from './jwt.ts';
 import { LIMITS } from './limits.ts';
 import { LiveRuns } from './live.ts';
-import { bearerOf, createPreset } from './preset.ts';
+import { Operations } from './operations.ts';
+import { Passwords, type ScryptParameters } from './passwords.ts';
+import { createPreset, settingsOf } from './preset.ts';
+import { type Rate, RateLimiter } from './rate_limit.ts';
+import type { RequestOptions } from './requests.ts';
+import { serveSockets } from './sockets.ts';
 
 export interface GraphqlOptions {
   /** Connection string with the login of flowgres_api. */
@@ -24,23 +34,36 @@ export interface GraphqlOptions {
   maxConnections?: number;
   /** Whether requests without a token may read the schema; by default not when NODE_ENV is production. */
   openIntrospection?: boolean;
+  /** Objects that an answer may have, by the estimate before it is executed; {@link LIMITS.maxCost} when not given. */
+  maxCost?: number;
+  /** Requests of each token, and of each address without one; no limit when not given. */
+  rates?: { token: Rate | null; anonymous: Rate | null };
+  /** Documents that clients may name instead of sending. */
+  operations?: Operations;
+  /** Websites whose pages may call the API; none when not given. */
+  corsOrigins?: readonly string[];
+  /** An identity provider whose tokens are accepted beside our own. */
+  jwt?: JwtConfig | undefined;
+  /** Proxies between clients and this process, whose X-Forwarded-For is believed; 0 when not given. */
+  proxies?: number;
+  /** How passwords are hashed; expensively when not given. */
+  scrypt?: ScryptParameters;
   /** Gets what clients are not told; standard error by default. */
   logError?: LogError;
+  /** The part of successful requests that is in the access log, 0 to 1; those that fail always are. 0.1 when not given. */
+  accessLogSample?: number;
 }
 
 export interface Graphql {
   /** Answers `/graphql`, and the Ruru page at `/` with its files; 404 for anything else. */
   handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Answers `/auth/register`, `/auth/login` and `/auth/logout`. */
+  handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Takes over WebSockets at `/graphql`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** Ends subscriptions and connections. */
   release(): Promise<void>;
 }
-
-/** Of the graphql-ws protocol: a client does not try again after this code. */
-const UNAUTHORIZED = 4401;
-const PING_MS = 12_000;
-const CLOSE_MS = 2_000;
 
 export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const parts = createParts(options);
@@ -49,42 +72,34 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const handler = server.createHandler();
   await Promise.all([instance.getSchema(), server.ready()]);
 
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxBodyBytes });
-  const protocol = useServer(
-    {
-      ...makeGraphQLWSConfig(server),
-      async onConnect({ connectionParams, extra }) {
-        try {
-          await parts.authenticator.check(bearerOf(connectionParams));
-          return true;
-        } catch {
-          extra.socket.close(UNAUTHORIZED, 'UNAUTHENTICATED');
-          return false;
-        }
-      },
-    },
-    sockets,
-    PING_MS,
-  );
+  const sockets = serveSockets(server, parts.requests);
 
   return {
-    handle: handler,
-    upgrade(request, socket, head) {
-      if (request.url?.split('?', 1)[0] !== '/graphql') {
-        socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+    handle(request, response) {
+      try {
+        refuseAmbiguous(request);
+      } catch (error) {
+        const { status, headers, body } = errorReply(error, () => undefined);
+        response.writeHead(status, headers).end(body);
         return;
       }
-      sockets.handleUpgrade(request, socket, head, (webSocket) => sockets.emit('connection', webSocket, request));
+      void handler(request, response);
     },
+    handleAccounts: createAccountRoutes({
+      accounts: parts.accounts,
+      async settingsOf(request) {
+        refuseAmbiguous(request);
+        await parts.authenticator.check(request.headers.authorization);
+        return { ...settingsOf(request.headers.authorization, randomUUID()), ...clientSettings(request, options.proxies ?? 0) };
+      },
+      onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
+    }),
+    upgrade: sockets.upgrade,
     async release() {
-      // Clients are told to go; one that does not answer is cut off.
-      const cutOff = setTimeout(() => {
-        for (const webSocket of sockets.clients) webSocket.terminate();
-      }, CLOSE_MS);
-      await protocol.dispose();
-      clearTimeout(cutOff);
+      await sockets.close();
       await parts.live.close();
       await instance.release();
+      await Promise.all([parts.authenticator.close(), parts.accessLog.close(), parts.apiCalls.close()]);
       await parts.pool.end();
     },
   };
@@ -92,26 +107,44 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
 
 /** The schema as SDL, sorted: what `schema.graphql` holds. */
 export async function printGraphqlSchema(connectionString: string): Promise<string> {
-  const { preset, pool, live } = createParts({ connectionString });
+  const { preset, pool, live, authenticator } = createParts({ connectionString });
   try {
     const { schema } = await makeSchema(preset);
     return `${printSchema(lexicographicSortSchema(schema))}\n`;
   } finally {
     await live.close();
+    await authenticator.close();
     await pool.end();
   }
 }
 
-function createParts({ connectionString, directConnectionString, maxConnections, openIntrospection, logError }: GraphqlOptions) {
+function createParts(options: GraphqlOptions) {
+  const { connectionString, directConnectionString, maxConnections, jwt } = options;
+  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
   const live = new LiveRuns(directConnectionString ?? connectionString);
-  const authenticator = new Authenticator(pool);
+  const authenticator = new Authenticator(pool, jwt && new JwtVerifier(jwt));
+  const accounts = new Accounts(pool, new Passwords(options.scrypt));
+  const accessLog = new AccessLog(pool, { sample: options.accessLogSample ?? 0.1, logError });
+  const apiCalls = new ApiCalls(pool);
+  const requests: RequestOptions = {
+    authenticator,
+    apiCalls,
+    limiter: new RateLimiter(pool),
+    operations: options.operations ?? new Operations(),
+    rates: options.rates ?? { token: null, anonymous: null },
+    corsOrigins: options.corsOrigins ?? [],
+    proxies: options.proxies ?? 0,
+  };
   const preset = createPreset({
     pool,
     live,
-    authenticator,
-    openIntrospection: openIntrospection ?? process.env['NODE_ENV'] !== 'production',
-    logError: logError ?? ((entry) => console.error(JSON.stringify(entry))),
+    requests,
+    accounts,
+    maxCost: options.maxCost ?? LIMITS.maxCost,
+    openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
+    logError,
+    accessLog,
   });
-  return { pool, live, authenticator, preset };
+  return { pool, live, authenticator, accounts, accessLog, apiCalls, requests, logError, preset };
 }

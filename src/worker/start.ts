@@ -42,7 +42,11 @@ const HEARTBEATS_BEFORE_RECONCILE = 2;
 /** As many rows as one pass of the reconciler may handle. */
 const RECONCILE_LIMIT = 1_000;
 
-const payloadShape = z.object({ runId: z.string(), node: z.string() });
+/** As many steps as are woken at a time. */
+const WAKE_LIMIT = 1_000;
+
+const stepShape = z.object({ runId: z.string(), node: z.string() });
+const runShape = z.object({ runId: z.string() });
 
 /** Starts a worker. It survives the loss of the database; only the first connection must succeed. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
@@ -112,6 +116,7 @@ class Worker {
         if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
       }),
       everySecond(() => this.#fireSchedules()),
+      everySecond(() => this.#wakeSteps()),
     );
   }
 
@@ -159,7 +164,10 @@ class Worker {
       pgPool: this.#pool,
       events,
       logger: this.#logger(),
-      taskList: { run_step: (payload) => this.#attempts.execute(payloadShape.parse(payload)) },
+      taskList: {
+        run_step: (payload) => this.#attempts.execute(stepShape.parse(payload)),
+        end_children: (payload) => this.#engine.endChildren(runShape.parse(payload).runId),
+      },
       parsedCronItems: [],
       noHandleSignals: true,
       preset: {
@@ -215,6 +223,14 @@ class Worker {
       while ((await this.#engine.fireSchedules()) > 0 && !this.#stopping);
     } catch (error) {
       this.#options.onProblem('Schedules were not fired.', error);
+    }
+  }
+
+  async #wakeSteps(): Promise<void> {
+    try {
+      while ((await this.#engine.wakeSteps()) >= WAKE_LIMIT && !this.#stopping);
+    } catch (error) {
+      this.#options.onProblem('Steps were not woken.', error);
     }
   }
 
