@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, onTestFinished, vi } from 'vitest';
+import { connect as connectTo } from '../../src/database.ts';
 
 const POSTGRES_15 = '/usr/lib/postgresql/15';
 
@@ -66,7 +67,10 @@ async function startServer(folder: string, data: string, settings: Record<string
   const all = { listen_addresses: '127.0.0.1', unix_socket_directories: folder, fsync: 'off', ...settings };
   const flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   await startDaemon(asServerUser(`${POSTGRES_15}/bin/postgres`, ['-D', data, '-p', String(port), ...flags]), port);
-  return `postgres://postgres@127.0.0.1:${port}`;
+  const url = `postgres://postgres@127.0.0.1:${port}`;
+  // It listens before it answers.
+  await vi.waitFor(async () => (await connectTo(`${url}/postgres`)).end(), { timeout: 30_000, interval: 100 });
+  return url;
 }
 
 /** Starts a program that stays, waits until it listens, and ends it with the test. */
