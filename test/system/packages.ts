@@ -2,7 +2,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-<<<<<<< HEAD
 import { describe, onTestFinished } from 'vitest';
 import {
   type Postgres15,
@@ -15,10 +14,6 @@ import {
   serverFolder,
   stopDaemon,
 } from '../helpers/daemons.ts';
-=======
-import { describe, onTestFinished, vi } from 'vitest';
-import { connect as connectTo } from '../../src/database.ts';
->>>>>>> convert
 
 export { freePort, packages };
 
@@ -42,19 +37,8 @@ export async function startStandby15(primary: string): Promise<string> {
   return untilTheTestEnds(await launchStandby15(primary));
 }
 
-<<<<<<< HEAD
 function untilTheTestEnds({ url, stop }: Postgres15): string {
   onTestFinished(stop);
-=======
-async function startServer(folder: string, data: string, settings: Record<string, string>): Promise<string> {
-  const port = await freePort();
-  const all = { listen_addresses: '127.0.0.1', unix_socket_directories: folder, fsync: 'off', ...settings };
-  const flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-  await startDaemon(asServerUser(`${POSTGRES_15}/bin/postgres`, ['-D', data, '-p', String(port), ...flags]), port);
-  const url = `postgres://postgres@127.0.0.1:${port}`;
-  // It listens before it answers.
-  await vi.waitFor(async () => (await connectTo(`${url}/postgres`)).end(), { timeout: 30_000, interval: 100 });
->>>>>>> convert
   return url;
 }
 
