@@ -52,7 +52,10 @@ as $$
       "maxRetries": {"type": "integer", "minimum": 0, "maximum": 99},
       "timeout": {"type": "integer", "minimum": 1, "maximum": 3600000},
       "deadlineMs": {"type": ["integer", "null"], "minimum": 1, "maximum": 157680000000},
-      "errorWorkflow": {"type": "null"},
+      "errorWorkflow": {
+        "type": ["string", "null"],
+        "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+      },
       "timezone": {"type": "string", "maxLength": 64},
       "concurrency": {"type": "null"},
       "priority": {"type": "integer", "minimum": -1000, "maximum": 1000}

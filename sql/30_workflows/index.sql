@@ -28,5 +28,6 @@
 --!include 30_workflows/schedule_problem.sql
 --!include 30_workflows/validate_nodes.sql
 --!include 30_workflows/validate_graph.sql
+--!include 30_workflows/validate_settings.sql
 --!include 30_workflows/validate.sql
 --!include 30_workflows/policies.sql

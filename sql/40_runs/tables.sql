@@ -20,6 +20,7 @@ create table public.workflow_runs (
   finished_at timestamptz,
   error jsonb,
   metadata jsonb,
+  retried_by uuid,
   constraint workflow_runs_pkey primary key (id),
   constraint workflow_runs_organization_id_id_key unique (organization_id, id),
   constraint workflow_runs_version_fkey
@@ -41,6 +42,9 @@ create table public.workflow_runs (
 create index workflow_runs_workflow_idx on public.workflow_runs (organization_id, workflow_id, id);
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
+-- The dead letters.
+create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
+  where status = 'error' and retried_by is null;
 
 comment on table public.workflow_runs is
   'One row per run of a workflow. Partitioned by month of the time in its UUIDv7 id; everything else about a run is in its events.';
@@ -61,6 +65,7 @@ comment on column public.workflow_runs.started_at is 'When the run was created.'
 comment on column public.workflow_runs.finished_at is 'When it reached its final status.';
 comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
 comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
+comment on column public.workflow_runs.retried_by is 'The run that retries this one, if any.';
 
 create table public.workflow_events (
   id bigserial not null,

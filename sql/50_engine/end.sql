@@ -1,8 +1,9 @@
 -- kind: code
 -- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
 
-create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
-  returns public.workflow_runs
+-- p_ids in any order; runs that have ended stay as they are.
+create or replace function engine.end_runs(p_ids uuid[], p_type text, p_payload jsonb)
+  returns setof public.workflow_runs
   language plpgsql
   volatile
   set plan_cache_mode = force_generic_plan
@@ -12,18 +13,38 @@ declare
   v_loaded engine.loaded_run;
   v_last engine.log_entry;
   v_move engine.move;
+  v_moves engine.move[];
 begin
-  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
-  if (v_loaded.run).id is null or (v_loaded.run).finished_at is not null then
-    return v_loaded.run;
-  end if;
-  v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
-  v_move.entries := array[v_last];
-  v_move.run := engine.run_after(v_loaded.run, v_last, false);
-  v_move.is_changed := true;
-  perform engine.write_moves(array[v_move]);
-  return v_move.run;
+  for v_loaded in select l.* from engine.load_runs(p_ids, v_now) as l loop
+    v_move.run := v_loaded.run;
+    if (v_loaded.run).finished_at is null then
+      v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
+      v_move.entries := array[v_last];
+      v_move.run := engine.run_after(v_loaded.run, v_last, false);
+      v_move.is_changed := true;
+      v_moves := v_moves || v_move;
+    end if;
+    return next v_move.run;
+  end loop;
+  perform engine.write_moves(v_moves);
 end
+$$;
+
+create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
+  returns public.workflow_runs
+  language sql
+  volatile
+as $$
+  select r.* from engine.end_runs(array[p_run_id], p_type, p_payload) as r
+$$;
+
+-- Who did something, and why: the payload of an event that somebody caused.
+create or replace function engine.given_by(p_by uuid, p_reason text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
 $$;
 
 -- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
@@ -32,9 +53,15 @@ create or replace function engine.cancel_run(p_run_id uuid, p_by uuid default nu
   language sql
   volatile
 as $$
-  select engine.end_run(
-    p_run_id, 'run.canceled', jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
-  )
+  select engine.end_run(p_run_id, 'run.canceled', engine.given_by(p_by, p_reason))
+$$;
+
+create or replace function engine.blameless_error(p_code text, p_message text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
 $$;
 
 create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message text)
@@ -44,10 +71,7 @@ create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
 as $$
-  select engine.end_run(
-    p_run_id, 'run.failed',
-    jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
-  )
+  select engine.end_run(p_run_id, 'run.failed', engine.blameless_error(p_code, p_message))
 $$;
 
 comment on function engine.fail_run(uuid, text, text) is

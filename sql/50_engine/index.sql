@@ -14,6 +14,11 @@
 --!include 50_engine/begin.sql
 --!include 50_engine/complete.sql
 --!include 50_engine/end.sql
+--!include 50_engine/error_runs.sql
+--!include 50_engine/pause.sql
+--!include 50_engine/reuse.sql
+--!include 50_engine/rerun.sql
+--!include 50_engine/operations.sql
 --!include 50_engine/heartbeat.sql
 --!include 50_engine/reconcile.sql
 --!include 50_engine/live.sql

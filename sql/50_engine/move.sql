@@ -38,7 +38,8 @@ end
 $$;
 
 -- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the caller
--- right away, which saves its branch a job and a transaction; every other one is queued.
+-- right away, which saves its branch a job and a transaction; every other one is queued, and that one too when there is
+-- no worker.
 create or replace function engine.move_on(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
@@ -78,7 +79,8 @@ begin
     if v_step.node is null then
       v_step := engine.new_step(v_run, v_opened, p_now);
     end if;
-    if v_move.task is null and v_opened.state = 'queued' and v_opened.properties is not null
+    if v_move.task is null and p_worker is not null
+      and v_opened.state = 'queued' and v_opened.properties is not null
       and (p_prefer is null or v_opened.node = p_prefer)
     then
       v_step := engine.begun_step(v_step, p_worker, p_now);

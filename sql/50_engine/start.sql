@@ -28,10 +28,11 @@ begin
   v_run.version := p_plan.version;
   v_run.mode := p_request.mode;
   v_run.started_by := p_request.started_by;
-  v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
+  v_run.priority := coalesce(p_request.priority, (p_plan.settings -> 'priority')::smallint, 0);
   v_run.started_at := p_now;
   v_run.deadline_at := p_now + make_interval(secs => (p_plan.settings ->> 'deadlineMs')::double precision / 1000);
   v_run.metadata := p_request.metadata;
+  v_run.retry_of := p_request.retry_of;
 
   v_created.seq := 1;
   v_created.ts := p_now;
@@ -44,8 +45,12 @@ begin
     'input', p_request.input,
     'vars', '{}'::jsonb
   );
-  v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, array[v_created]);
-  v_move.entries := v_created || v_advanced.entries;
+  if p_request.origin is not null then
+    v_created.payload := v_created.payload || p_request.origin;
+  end if;
+  v_move.entries := v_created || p_request.reused;
+  v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, v_move.entries);
+  v_move.entries := v_move.entries || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
     v_move.steps := v_move.steps || engine.new_step(v_run, v_opened, p_now);
@@ -161,6 +166,6 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;

@@ -123,6 +123,7 @@ declare
   v_is_opening boolean := false;
   v_ids uuid[];
   v_changed public.workflow_runs[];
+  v_failed public.workflow_runs[];
 begin
   foreach v_move in array coalesce(p_moves, '{}') loop
     -- A run that ends in its first move never had a step to close.
@@ -137,6 +138,9 @@ begin
       v_changed[cardinality(v_changed)] := v_move.run;
     elsif v_move.is_changed then
       v_changed := v_changed || v_move.run;
+    end if;
+    if (v_move.run).status = 'error' then
+      v_failed := v_failed || v_move.run;
     end if;
   end loop;
   if v_ids is null then
@@ -161,5 +165,8 @@ begin
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
   perform engine.notify(v_ids);
+  if v_failed is not null then
+    perform engine.start_error_runs(v_failed);
+  end if;
 end
 $$;

@@ -4,6 +4,9 @@
 --!include 95_api/workflows.sql
 --!include 95_api/publish.sql
 --!include 95_api/runs.sql
+--!include 95_api/run_commands.sql
+--!include 95_api/run_operations.sql
+--!include 95_api/dead_letters.sql
 --!include 95_api/run_columns.sql
 --!include 95_api/run_steps.sql
 --!include 95_api/scopes.sql
