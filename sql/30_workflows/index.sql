@@ -23,6 +23,7 @@
 --!include 30_workflows/run_pure.sql
 --!include 30_workflows/graph.sql
 --!include 30_workflows/compile_expressions.sql
+--!include 30_workflows/flow_settings.sql
 --!include 30_workflows/compile.sql
 --!include 30_workflows/definition_schema.sql
 --!include 30_workflows/schedule_problem.sql

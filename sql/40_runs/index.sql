@@ -2,6 +2,7 @@
 
 --!include 40_runs/tables.sql
 --!include 40_runs/run_operations.sql
+--!include 40_runs/flow.sql
 --!include 40_runs/unfinished.sql
 --!include 40_runs/partitioning.sql
 --!include 40_runs/event_partitions.sql

@@ -21,6 +21,7 @@ create table public.workflow_runs (
   error jsonb,
   metadata jsonb,
   retried_by uuid,
+  concurrency_key text,
   constraint workflow_runs_pkey primary key (id),
   constraint workflow_runs_organization_id_id_key unique (organization_id, id),
   constraint workflow_runs_version_fkey
@@ -66,6 +67,8 @@ comment on column public.workflow_runs.finished_at is 'When it reached its final
 comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
 comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
 comment on column public.workflow_runs.retried_by is 'The run that retries this one, if any.';
+comment on column public.workflow_runs.concurrency_key is
+  'What the run counts under for settings.concurrency: the value of its key, empty for the whole workflow; null without such a limit.';
 
 create table public.workflow_events (
   id bigserial not null,

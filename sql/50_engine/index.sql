@@ -8,6 +8,9 @@
 --!include 50_engine/bounds.sql
 --!include 50_engine/write.sql
 --!include 50_engine/requests.sql
+--!include 50_engine/flow.sql
+--!include 50_engine/admit.sql
+--!include 50_engine/release.sql
 --!include 50_engine/start.sql
 --!include 50_engine/load.sql
 --!include 50_engine/move.sql
@@ -21,5 +24,6 @@
 --!include 50_engine/operations.sql
 --!include 50_engine/heartbeat.sql
 --!include 50_engine/reconcile.sql
+--!include 50_engine/repair.sql
 --!include 50_engine/live.sql
 --!include 50_engine/verify.sql

@@ -69,7 +69,7 @@ begin
 end
 $$;
 
--- Works off a part of an operation. False: there is nothing more to do, or somebody else is at it.
+-- Works off a part of an operation, and orders the next part. False: nothing is left, or somebody else is at it.
 create or replace function engine.work_operation(p_operation_id uuid, p_limit int default 100)
   returns boolean
   language plpgsql
@@ -105,7 +105,11 @@ begin
     updated_at = engine.now(),
     finished_at = case when cardinality(v_ids) < p_limit then engine.now() end
   where o.id = p_operation_id;
-  return cardinality(v_ids) = p_limit;
+  if cardinality(v_ids) = p_limit then
+    perform engine.operation_job(p_operation_id);
+    return true;
+  end if;
+  return false;
 end
 $$;
 comment on function engine.work_operation(uuid, int) is

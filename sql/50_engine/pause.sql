@@ -61,6 +61,7 @@ begin
   end loop;
   v_move.is_changed := true;
   perform engine.write_moves(array[v_move]);
+  perform engine.wake_held(p_run_id);
   return v_move.run;
 end
 $$;

@@ -19,7 +19,8 @@ create type engine.start_request as (
   priority int,
   origin jsonb,              -- what run.created says beside all this: retryOf, forkOf
   reused engine.log_entry[], -- steps that a retry or fork takes over
-  retry_of uuid
+  retry_of uuid,
+  concurrency_key text
 );
 
 create or replace function engine.request_error(p_code text, p_message text)

@@ -33,6 +33,7 @@ begin
   v_run.deadline_at := p_now + make_interval(secs => (p_plan.settings ->> 'deadlineMs')::double precision / 1000);
   v_run.metadata := p_request.metadata;
   v_run.retry_of := p_request.retry_of;
+  v_run.concurrency_key := p_request.concurrency_key;
 
   v_created.seq := 1;
   v_created.ts := p_now;
@@ -143,6 +144,9 @@ begin
     end if;
 
     if error is null and not duplicate then
+      if v_plan.settings ? 'flow' then
+        v_request := engine.admit_start(v_request, v_plan);
+      end if;
       v_move := engine.first_move(v_request, v_plan, v_nodes, v_trigger, v_now);
       v_moves := v_moves || v_move;
       run_id := (v_move.run).id;

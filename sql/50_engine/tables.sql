@@ -42,7 +42,8 @@ create type engine.folded as (
   states int[],
   ports text[],
   outputs jsonb[],
-  errors jsonb[]
+  errors jsonb[],
+  held boolean            -- created, but not let in yet
 );
 
 -- A step that advance has reached and cannot take itself.

@@ -124,6 +124,7 @@ declare
   v_ids uuid[];
   v_changed public.workflow_runs[];
   v_failed public.workflow_runs[];
+  v_left public.workflow_runs[];
 begin
   foreach v_move in array coalesce(p_moves, '{}') loop
     -- A run that ends in its first move never had a step to close.
@@ -141,6 +142,9 @@ begin
     end if;
     if (v_move.run).status = 'error' then
       v_failed := v_failed || v_move.run;
+    end if;
+    if (v_move.run).concurrency_key is not null and (v_move.run).finished_at is not null then
+      v_left := v_left || v_move.run;
     end if;
   end loop;
   if v_ids is null then
@@ -167,6 +171,9 @@ begin
   perform engine.notify(v_ids);
   if v_failed is not null then
     perform engine.start_error_runs(v_failed);
+  end if;
+  if v_left is not null then
+    perform engine.leave_flow(v_left, v_move.is_changed is null);
   end if;
 end
 $$;

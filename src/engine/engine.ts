@@ -14,8 +14,10 @@ import {
   type AttemptRef,
   type BeginAnswer,
   type CompleteAnswer,
+  type HeldRuns,
   type LogEntry,
   type ReconcileAction,
+  type RepairAction,
   type RunAnswer,
   type StartAnswer,
   type StartRequest,
@@ -27,6 +29,7 @@ import {
   completeAnswer,
   describeRun,
   reconcileAnswer,
+  repairAnswer,
   runAnswer,
   startAnswer,
   webhookRoute,
@@ -190,6 +193,22 @@ export class Engine {
   async reconcile(): Promise<ReconcileAction[]> {
     const { rows } = await this.#ask('reconcile', 'select action, run_id, node from engine.reconcile()', []);
     return rows.map((row) => reconcileAnswer.parse(row));
+  }
+
+  /** Lets held runs of a workflow in, as far as its limits allow. */
+  async releaseRuns({ workflowId, by, key }: HeldRuns): Promise<void> {
+    await this.#ask('release_runs', 'select engine.release_runs($1::uuid, $2, $3)', [workflowId, by, key]);
+  }
+
+  /** Works off the next runs of a command on many. */
+  async workOperation(id: string): Promise<void> {
+    await this.#ask('work_operation', 'select engine.work_operation($1::uuid)', [id]);
+  }
+
+  /** Repairs runs that nothing would move. Resolves to what it found. */
+  async repairRuns(): Promise<RepairAction[]> {
+    const { rows } = await this.#ask('repair_runs', 'select action, run_id from engine.repair_runs()', []);
+    return rows.map((row) => repairAnswer.parse(row));
   }
 
   /** Writes a line to the log of a run. */

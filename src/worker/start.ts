@@ -31,6 +31,7 @@ export interface RunningWorker {
 
 const HEARTBEAT_MS = 2_500;
 const RECONCILE_MS = 10_000;
+const REPAIR_MS = 60_000;
 const POLL_MS = 1_000;
 const RESTART_MS = 1_000;
 const GIVING_UP_MS = 2_000;
@@ -42,7 +43,9 @@ const HEARTBEATS_BEFORE_RECONCILE = 2;
 /** As many rows as one pass of the reconciler may handle. */
 const RECONCILE_LIMIT = 1_000;
 
-const payloadShape = z.object({ runId: z.string(), node: z.string() });
+const stepShape = z.object({ runId: z.string(), node: z.string() });
+const heldShape = z.object({ workflowId: z.string(), by: z.enum(['run', 'concurrency', 'rate']), key: z.string() });
+const operationShape = z.object({ id: z.string() });
 
 /** Starts a worker. It survives the loss of the database; only the first connection must succeed. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
@@ -111,6 +114,7 @@ class Worker {
       every(RECONCILE_MS, async () => {
         if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
       }),
+      every(REPAIR_MS, () => this.#repair()),
       everySecond(() => this.#fireSchedules()),
     );
   }
@@ -159,7 +163,11 @@ class Worker {
       pgPool: this.#pool,
       events,
       logger: this.#logger(),
-      taskList: { run_step: (payload) => this.#attempts.execute(payloadShape.parse(payload)) },
+      taskList: {
+        run_step: (payload) => this.#attempts.execute(stepShape.parse(payload)),
+        release_runs: (payload) => this.#engine.releaseRuns(heldShape.parse(payload)),
+        work_operation: (payload) => this.#engine.workOperation(operationShape.parse(payload).id),
+      },
       parsedCronItems: [],
       noHandleSignals: true,
       preset: {
@@ -206,6 +214,17 @@ class Worker {
       while ((await this.#engine.reconcile()).length >= RECONCILE_LIMIT && !this.#stopping);
     } catch (error) {
       this.#options.onProblem('The reconciler failed.', error);
+    }
+  }
+
+  /** What it finds should never have come to be: somebody ought to know. */
+  async #repair(): Promise<void> {
+    try {
+      for (const { action, run_id } of await this.#engine.repairRuns()) {
+        this.#options.onProblem(`Run ${run_id} was repaired: nothing would have moved it on (${action}).`, undefined);
+      }
+    } catch (error) {
+      this.#options.onProblem('The repair of runs failed.', error);
     }
   }
 
