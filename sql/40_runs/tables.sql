@@ -155,7 +155,9 @@ create table engine.open_steps (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 alter table engine.open_steps enable row level security;
 
-create index open_steps_lease_idx on engine.open_steps (lease_until) where state = 'running';
+create index open_steps_running_idx on engine.open_steps (organization_id, lease_until) where state = 'running';
+create index open_steps_parked_idx on engine.open_steps (organization_id, run_id)
+  where run_at = 'infinity' and state = 'queued';
 create index open_steps_run_at_idx on engine.open_steps (run_at) where state in ('queued', 'waiting');
 
 comment on table engine.open_steps is

@@ -6,6 +6,7 @@
 --!include 50_engine/outcomes.sql
 --!include 50_engine/advance.sql
 --!include 50_engine/bounds.sql
+--!include 50_engine/fair.sql
 --!include 50_engine/write.sql
 --!include 50_engine/requests.sql
 --!include 50_engine/flow.sql

@@ -13,7 +13,7 @@ as $$
     and e.payload ->> 'node' = p_node
 $$;
 
--- Opens again what the log says should be open.
+-- Opens again what the log says should be open: first what waits, for to the engine a wait that is not open is over.
 create or replace function engine.repaired_move(p_loaded engine.loaded_run, p_now timestamptz)
   returns engine.move
   language plpgsql
@@ -24,21 +24,21 @@ declare
   v_folded constant engine.folded := engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log);
   v_opened engine.opened_step;
   v_waiting engine.log_entry;
-  v_move engine.move := engine.move_on(p_loaded, v_plan, null, p_now);
+  v_move engine.move;
 begin
-  for v_place in 1 .. coalesce(cardinality(v_move.steps), 0) loop
-    v_move.steps[v_place].attempt := engine.last_attempt((p_loaded.run).id, v_move.steps[v_place].node);
-  end loop;
-  for v_waiting in
-    select e.* from unnest(p_loaded.log) as e
-    where e.type = 'step.waiting'
-      and v_folded.states[array_position(v_plan.ids, e.payload ->> 'node')] = 3
-  loop
+  foreach v_waiting in array p_loaded.log loop
+    continue when v_waiting.type <> 'step.waiting'
+      or v_folded.states[array_position(v_plan.ids, v_waiting.payload ->> 'node')] <> 3;
     v_opened.node := v_waiting.payload ->> 'node';
     v_opened.state := 'waiting';
     v_opened.until := v_waiting.payload ->> 'until';
-    v_move.steps := v_move.steps || engine.new_step(p_loaded.run, v_opened, p_now);
+    p_loaded.steps := p_loaded.steps || engine.new_step(p_loaded.run, v_opened, p_now);
   end loop;
+  v_move := engine.move_on(p_loaded, v_plan, null, p_now);
+  for v_place in 1 .. coalesce(cardinality(v_move.steps), 0) loop
+    v_move.steps[v_place].attempt := engine.last_attempt((p_loaded.run).id, v_move.steps[v_place].node);
+  end loop;
+  v_move.steps := v_move.steps || p_loaded.steps;
   v_move.is_changed := true;
   return v_move;
 end

@@ -6,11 +6,12 @@ create table engine.workers (
   pool_id text,
   started_at timestamptz not null,
   seen_at timestamptz not null,
+  capacity int,
   constraint workers_pkey primary key (id)
 );
 alter table engine.workers enable row level security;
 comment on table engine.workers is
-  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them.';
+  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them, capacity how many steps they run at once.';
 
 create table engine.listeners (
   id uuid not null,

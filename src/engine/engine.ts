@@ -167,11 +167,11 @@ export class Engine {
   }
 
   /** Tells that this worker lives and what it executes. Resolves to those of the attempts that have become pointless. */
-  async heartbeat(running: AttemptRef[], jobPool: string | null = null): Promise<AttemptRef[]> {
+  async heartbeat(running: AttemptRef[], jobPool: string | null = null, capacity: number | null = null): Promise<AttemptRef[]> {
     const { rows } = await this.#ask(
       'heartbeat',
-      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)',
-      [this.workerId, JSON.stringify(running), jobPool],
+      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3, $4)',
+      [this.workerId, JSON.stringify(running), jobPool, capacity],
       HEARTBEAT_TIMEOUT_MS,
     );
     const pointless = new Set(rows.map((row) => abortAnswer.parse(row)).map(({ run_id, node }) => `${run_id}/${node}`));

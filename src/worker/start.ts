@@ -99,7 +99,7 @@ class Worker {
   async start(): Promise<void> {
     process.on('unhandledRejection', this.#forgotten);
     try {
-      await this.#engine.heartbeat([], this.#jobPool);
+      await this.#engine.heartbeat([], this.#jobPool, this.#options.concurrency);
       this.#runner = this.#takeJobs();
       await this.#runner;
     } catch (error) {
@@ -201,7 +201,7 @@ class Worker {
 
   async #heartbeat(): Promise<void> {
     try {
-      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool));
+      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool, this.#options.concurrency));
       this.#heartbeats += 1;
     } catch (error) {
       this.#heartbeats = 0;
