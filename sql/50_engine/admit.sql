@@ -7,11 +7,12 @@ create or replace function engine.insert_flow_run(p_row engine.flow_runs)
   volatile
 as $$
   insert into engine.flow_runs (
-    run_id, organization_id, workflow_id, version, priority, is_held, held_until, concurrency_key, rate_key, debounce_key
+    run_id, organization_id, workflow_id, version, priority, is_held, held_until,
+    concurrency_key, rate_key, debounce_key
   )
   values (
-    p_row.run_id, p_row.organization_id, p_row.workflow_id, p_row.version, p_row.priority, p_row.is_held,
-    p_row.held_until, p_row.concurrency_key, p_row.rate_key, p_row.debounce_key
+    p_row.run_id, p_row.organization_id, p_row.workflow_id, p_row.version, p_row.priority, p_row.is_held, p_row.held_until,
+    p_row.concurrency_key, p_row.rate_key, p_row.debounce_key
   )
 $$;
 

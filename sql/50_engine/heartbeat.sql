@@ -3,7 +3,12 @@
 
 -- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
 -- ended, or another attempt has taken over.
-create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null, p_capacity int default null)
+create or replace function engine.heartbeat(
+  p_worker uuid,
+  p_running jsonb,
+  p_pool_id text default null,
+  p_capacity int default null
+)
   returns table (
     run_id uuid,
     node text
@@ -101,4 +106,7 @@ comment on function engine.heartbeat(uuid, jsonb, text, int) is
 comment on function engine.release_steps(uuid, jsonb) is
   'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
 
-grant execute on function engine.heartbeat(uuid, jsonb, text, int), engine.release_steps(uuid, jsonb) to flowgres_worker;
+grant execute on function
+  engine.heartbeat(uuid, jsonb, text, int),
+  engine.release_steps(uuid, jsonb)
+  to flowgres_worker;

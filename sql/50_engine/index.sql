@@ -12,6 +12,7 @@
 --!include 50_engine/flow.sql
 --!include 50_engine/admit.sql
 --!include 50_engine/release.sql
+--!include 50_engine/leave.sql
 --!include 50_engine/start.sql
 --!include 50_engine/load.sql
 --!include 50_engine/move.sql

@@ -46,9 +46,6 @@ begin
   end if;
   p_request.run_id := engine.uuid_v7(v_now);
   p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
-  if v_plan.settings ? 'flow' then
-    p_request := engine.admit_start(p_request, v_plan);
-  end if;
   v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
   perform engine.insert_runs(array[v_move]);
   perform engine.write_moves(array[v_move]);

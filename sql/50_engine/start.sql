@@ -22,6 +22,9 @@ declare
   v_waiting boolean := true;
   v_move engine.move;
 begin
+  if p_plan.settings ? 'flow' then
+    p_request := engine.admit_start(p_request, p_plan);
+  end if;
   v_run.id := p_request.run_id;
   v_run.organization_id := p_request.organization_id;
   v_run.workflow_id := p_request.workflow_id;
@@ -144,9 +147,6 @@ begin
     end if;
 
     if error is null and not duplicate then
-      if v_plan.settings ? 'flow' then
-        v_request := engine.admit_start(v_request, v_plan);
-      end if;
       v_move := engine.first_move(v_request, v_plan, v_nodes, v_trigger, v_now);
       v_moves := v_moves || v_move;
       run_id := (v_move.run).id;

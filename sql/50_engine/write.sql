@@ -40,7 +40,12 @@ create or replace function engine.open_steps(p_moves engine.move[])
   language plpgsql
   volatile
 as $$
+declare
+  v_crowded record;
 begin
+  for v_crowded in select * from engine.crowded(p_moves) loop
+    p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, engine.now());
+  end loop;
   insert into engine.open_steps
   select s.*
   from unnest(p_moves) as m
@@ -53,6 +58,14 @@ begin
     worker_id = excluded.worker_id,
     lease_until = excluded.lease_until,
     run_at = excluded.run_at;
+  perform engine.add_jobs(array(
+    select engine.job(s, (m.run).priority)
+    from unnest(p_moves) as m
+    cross join unnest(m.steps) as s
+    where s.state <> 'running'
+      and s.run_at < 'infinity'
+      and (m.run).finished_at is null
+  ));
 end
 $$;
 
@@ -125,7 +138,6 @@ declare
   v_changed public.workflow_runs[];
   v_failed public.workflow_runs[];
   v_left public.workflow_runs[];
-  v_crowded record;
 begin
   foreach v_move in array coalesce(p_moves, '{}') loop
     -- A run that ends in its first move never had a step to close.
@@ -154,18 +166,7 @@ begin
 
   perform engine.insert_events(p_moves);
   if v_is_opening then
-    for v_crowded in select * from engine.crowded(p_moves) loop
-      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, engine.now());
-    end loop;
     perform engine.open_steps(p_moves);
-    perform engine.add_jobs(array(
-      select engine.job(s, (m.run).priority)
-      from unnest(p_moves) as m
-      cross join unnest(m.steps) as s
-      where s.state <> 'running'
-        and s.run_at < 'infinity'
-        and (m.run).finished_at is null
-    ));
   end if;
   if v_is_closing then
     perform engine.close_steps(p_moves);

@@ -65,6 +65,7 @@ export function createPreset({ pool, live, authenticator, openIntrospection, log
         'lessThanOrEqualTo',
         'greaterThan',
         'greaterThanOrEqualTo',
+        'contains',
       ],
     },
     grafast: {

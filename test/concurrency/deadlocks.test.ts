@@ -88,8 +88,7 @@ async function createWorld(): Promise<World> {
   );
   await db.admin.query(`update workflow_runs set deadline_at = now() - interval '1 minute' where id = $1`, [plain[2] ?? plain[1]]);
   await db.admin.query(`update schedules set fires_at = now() - interval '1 second', next_run_at = now() - interval '1 second'`);
-  const operation = async (command: string) =>
-    (await acme.user.query<{ id: string }>(`select id from ${command}($1)`, ['{}'])).rows[0]!.id;
+  const operation = async (command: string) => (await acme.user.query<{ id: string }>(`select id from ${command}($1)`, ['{}'])).rows[0]!.id;
   return {
     runs,
     tasks,
@@ -165,7 +164,10 @@ async function begin(client: Session, [text, ...values]: ReturnType<Call>): Prom
 
 const GATES: Record<string, (world: World) => [string, ...unknown[]]> = {
   'a run is held': ({ runs }) => ['select from workflow_runs where id = $1 for update', runs[Math.floor(runs.length / 2)]],
-  'a step is held': ({ tasks }) => ['select from engine.open_steps where run_id = $1 for update', tasks[Math.floor(tasks.length / 2)]!.runId],
+  'a step is held': ({ tasks }) => [
+    'select from engine.open_steps where run_id = $1 for update',
+    tasks[Math.floor(tasks.length / 2)]!.runId,
+  ],
 };
 
 test.each(Object.keys(GATES).flatMap((held) => Object.keys(CALLS).map((name) => [name, held] as const)))(

@@ -48,13 +48,12 @@ async function latency(organization: TestOrganization, workflow: TestWorkflow): 
 
 test('the 95th percentile of the start latency is at most twice what it is alone', async () => {
   const [noisy, other] = [await createOrganization(db, 'Noisy'), await createOrganization(db, 'Other')];
-  const publish = (organization: TestOrganization) => publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, target.node('one')));
+  const publish = (organization: TestOrganization) =>
+    publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, target.node('one')));
   const [flood, workflow] = [await publish(noisy), await publish(other)];
   await latency(other, workflow);
   const alone = await latency(other, workflow);
-  await engine.startAll(
-    Array.from({ length: STARTS * 20 }, () => ({ organizationId: noisy.id, workflowId: flood.id, input: {} })),
-  );
+  await engine.startAll(Array.from({ length: STARTS * 20 }, () => ({ organizationId: noisy.id, workflowId: flood.id, input: {} })));
   const crowded = await latency(other, workflow);
   const { rows } = await db.admin.query<{ left: number }>(
     `select count(*)::int as left from workflow_runs where organization_id = $1 and finished_at is null`,

@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
-import { Driver } from '../../helpers/driver.ts';
+import { Driver, type Task } from '../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 
 let db: TestDatabase;
@@ -28,7 +28,7 @@ test('an organization runs three quarters of the steps that the workers can run,
   const workflow = await publish(busy);
   const runs = [];
   for (let count = 0; count < 6; count += 1) runs.push(await start(busy, workflow));
-  const tasks = [];
+  const tasks: (Task | null)[] = [];
   for (const runId of runs) tasks.push(await engine.begin(runId, 'a'));
   const begun = tasks.filter((task) => task !== null);
   expect(begun).toHaveLength(3);
@@ -71,7 +71,7 @@ test('a parked step can be paused, resumed and canceled like any other', async (
   const workflow = await publish(busy);
   const runs = [];
   for (let count = 0; count < 5; count += 1) runs.push(await start(busy, workflow));
-  const tasks = [];
+  const tasks: (Task | null)[] = [];
   for (const runId of runs) tasks.push(await engine.begin(runId, 'a'));
   const [first, second] = runs.slice(3);
   await busy.user.query('select pause_run($1), cancel_run($2)', [first, second]);

@@ -99,8 +99,10 @@ describe('a concurrency limit', () => {
     expect(await statuses(answers)).toEqual(['running', 'running', 'waiting', 'success']);
     expect(await status(await start(pure))).toBe('success');
   });
+});
 
-  test('gives a slot back however a run ends, and none to a run that was canceled while it was held', async () => {
+describe('a slot', () => {
+  test('is given back however a run ends, and not given to a run that was canceled while it was held', async () => {
     const workflow = await publish({ concurrency: { limit: 1 } });
     const [first, second, third, fourth] = [await start(workflow), await start(workflow), await start(workflow), await start(workflow)];
     await acme.user.query('select cancel_run($1)', [second.run_id]);
@@ -112,7 +114,7 @@ describe('a concurrency limit', () => {
     expect(await status(fourth)).toBe('running');
   });
 
-  test('passes over a run that is paused, until it is resumed', async () => {
+  test('goes past a run that is paused, until that is resumed', async () => {
     const workflow = await publish({ concurrency: { limit: 1 } });
     const [first, second, third] = [await start(workflow), await start(workflow), await start(workflow)];
     await acme.user.query('select pause_run($1)', [second.run_id]);
@@ -127,7 +129,7 @@ describe('a concurrency limit', () => {
     expect(await status(second)).toBe('success');
   });
 
-  test('holds retries like other starts', async () => {
+  test('is waited for by retries as by other starts', async () => {
     const workflow = await publish({ concurrency: { limit: 1 }, maxRetries: 0 });
     const [first, second] = [await start(workflow), await start(workflow)];
     await engine.fail((await engine.begin(first.run_id, 'a'))!, { code: 'BAD', message: 'bad' });
@@ -141,7 +143,7 @@ describe('a concurrency limit', () => {
     expect(await engine.finish(rows[0]!.id, 'a', 1)).toMatchObject({ status: 'success' });
   });
 
-  test('is repaired when the wake-up of its backlog was lost', async () => {
+  test('is filled by the reconciler when the wake-up of those who wait was lost', async () => {
     const workflow = await publish({ concurrency: { limit: 1 } });
     const [first, second] = [await start(workflow), await start(workflow)];
     await end(first);
@@ -150,7 +152,7 @@ describe('a concurrency limit', () => {
     expect(await status(second)).toBe('running');
   });
 
-  test('of a slot that nobody holds is named and repaired', async () => {
+  test('that nobody holds is named by the monitor and repaired', async () => {
     const workflow = await publish({ concurrency: { limit: 1 } });
     const [first, second] = [await start(workflow), await start(workflow)];
     await db.admin.query(

@@ -93,7 +93,15 @@ describe('a paused run', () => {
     expect(await engine.begin(runId, 'a')).toMatchObject({ attempt: 2 });
   });
 
-  test('keeps a timer: one whose time came in the pause fires on resume, another one at its time', async () => {
+  test('can be canceled', async () => {
+    const runId = await start(chain(trigger, call('a')));
+    await command('pause_run', runId);
+    expect(await command('cancel_run', runId)).toBe('canceled');
+  });
+});
+
+describe('the time of a paused run', () => {
+  test('lets a timer wait: one whose time came in the pause fires on resume, another one at its time', async () => {
     await engine.freeze(new Date('2026-11-21T12:00:00Z'));
     const [late, early] = [await start(chain(trigger, wait)), await start(chain(trigger, wait))];
     for (const runId of [late, early]) expect(await command('pause_run', runId)).toBe('paused');
@@ -113,7 +121,7 @@ describe('a paused run', () => {
     }
   });
 
-  test('is not woken by the reconciler, and what a dead worker leaves goes back to its queue', async () => {
+  test("is none of the reconciler's business", async () => {
     const runId = await start(chain(trigger, call('a')));
     await command('pause_run', runId);
     await db.admin.query(`update engine.open_steps set run_at = now() - interval '5 minutes' where run_id = $1`, [runId]);
@@ -121,19 +129,13 @@ describe('a paused run', () => {
     expect((await db.admin.query('select * from monitor.stuck_runs()')).rows).toEqual([]);
   });
 
-  test('counts towards its deadline', async () => {
+  test('counts towards the deadline', async () => {
     await engine.freeze(new Date('2026-11-21T12:00:00Z'));
     const runId = await start({ ...chain(trigger, call('a')), settings: { deadlineMs: 60_000 } });
     await command('pause_run', runId);
     await engine.freeze(new Date('2026-11-21T12:01:01Z'));
     await engine.reconcile();
     expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'DEADLINE' } });
-  });
-
-  test('can be canceled', async () => {
-    const runId = await start(chain(trigger, call('a')));
-    await command('pause_run', runId);
-    expect(await command('cancel_run', runId)).toBe('canceled');
   });
 });
 

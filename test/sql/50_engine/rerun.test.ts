@@ -264,10 +264,7 @@ describe('a fork', () => {
     await engine.finish(run_id, 'a', { n: 1 });
     const version = await republish(workflow, {
       nodes: [{ id: 'other', type: 'manualTrigger' }, trigger, call('first'), call('a'), reads, call('z')],
-      connections: [
-        ...chain(trigger, call('a'), reads, call('z')).connections,
-        { source: 'other', target: 'first' },
-      ],
+      connections: [...chain(trigger, call('a'), reads, call('z')).connections, { source: 'other', target: 'first' }],
     });
     const run = await fork(run_id, { version });
     expect((await engine.story(run.id)).slice(1)).toEqual(['step.reused start', 'step.reused a', 'step.reused r']);
