@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/system/**'],
+    exclude: ['test/system/**', 'test/chaos/**'],
     globalSetup: ['test/helpers/server.ts'],
     pool: 'forks',
     maxWorkers: 2,

@@ -3,6 +3,7 @@ import { scryptSync } from 'node:crypto';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { FlowgresError } from './errors.ts';
+import type { JwtConfig } from './server/jwt.ts';
 
 const postgresUrl = z
   .string()
@@ -11,6 +12,9 @@ const postgresUrl = z
     'must look like postgres://user:password@host:5432/database',
   )
   .refine((text) => (URL.parse(text)?.pathname.length ?? 0) > 1, 'must name a database, such as …:5432/flowgres');
+
+const urlOf = (...protocols: string[]) =>
+  z.string().refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ''), `must begin with ${protocols.join('// or ')}//`);
 
 function parseObject(text: string): unknown {
   try {
@@ -36,6 +40,13 @@ const settings = z.object({
     )
     .default({}),
   FLOWGRES_CRON_TIMEOUT: z.coerce.number('must be a number').int().min(0).max(2_147_483).default(0),
+  FLOWGRES_PROXIES: z.coerce.number('must be a number').int().min(0).max(10).default(0),
+  FLOWGRES_SMTP_URL: urlOf('smtp:', 'smtps:').optional(),
+  FLOWGRES_MAIL_FROM: z.string().min(3).default('Flowgres <flowgres@localhost>'),
+  FLOWGRES_JWT_SECRET: z.string().min(32, 'must have at least 32 characters').optional(),
+  FLOWGRES_JWT_JWKS_URL: urlOf('https:', 'http:').optional(),
+  FLOWGRES_JWT_ISSUER: z.string().min(1).optional(),
+  FLOWGRES_JWT_AUDIENCE: z.string().min(1).optional(),
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
 });
 
@@ -57,6 +68,12 @@ export interface Config {
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
+  /** Proxies between clients and this process, whose X-Forwarded-For is believed. */
+  proxies: number;
+  /** Where mail goes, with a login in it; without one it stays in the outbox. */
+  mail: { smtpUrl: string; from: string } | undefined;
+  /** An identity provider whose tokens are accepted beside our own. */
+  jwt: JwtConfig | undefined;
   /** `host:port` pairs that httpRequest may reach although they are private. */
   httpAllow: string[];
 }
@@ -69,7 +86,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     const [issue] = parsed.error.issues;
     const name = String(issue?.path[0]);
     // Connection strings hold passwords.
-    const given = name === 'FLOWGRES_CRON_USERS' ? '' : `, it is ${JSON.stringify(present[name])}`;
+    const given = /CRON_USERS|SMTP_URL|SECRET/.test(name) ? '' : `, it is ${JSON.stringify(present[name])}`;
     throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}${given}.`);
   }
   const { data } = parsed;
@@ -83,10 +100,24 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     concurrency: data.FLOWGRES_CONCURRENCY,
     cronUsers: data.FLOWGRES_CRON_USERS,
     cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
+    proxies: data.FLOWGRES_PROXIES,
+    mail: data.FLOWGRES_SMTP_URL ? { smtpUrl: data.FLOWGRES_SMTP_URL, from: data.FLOWGRES_MAIL_FROM } : undefined,
+    jwt: jwtOf(data),
     httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',')
       .map((each) => each.trim())
       .filter(Boolean),
   };
+}
+
+/** A key without an issuer and an audience would accept tokens that were made for somebody else. */
+function jwtOf(data: z.infer<typeof settings>): JwtConfig | undefined {
+  const { FLOWGRES_JWT_SECRET: secret, FLOWGRES_JWT_JWKS_URL: jwksUrl } = data;
+  if (!secret && !jwksUrl) return undefined;
+  const { FLOWGRES_JWT_ISSUER: issuer, FLOWGRES_JWT_AUDIENCE: audience } = data;
+  if (issuer && audience) return { secret, jwksUrl, issuer, audience };
+  throw new FlowgresError('INVALID_SETTING', 'FLOWGRES_JWT_ISSUER and FLOWGRES_JWT_AUDIENCE are needed to accept JSON Web Tokens.', {
+    hint: 'Set them to the `iss` and `aud` that the identity provider writes into its tokens.',
+  });
 }
 
 /** The database of the commands that need one given. */

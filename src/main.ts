@@ -36,6 +36,11 @@ Settings come from the environment; an option overrides its variable.
   FLOWGRES_POOLER_URL   a pgbouncer in transaction mode that GraphQL requests go through
   FLOWGRES_CRON_USERS   users whose cron jobs a worker runs, with connection strings: {"reports": "postgres://reports:…@db/flowgres"}
   FLOWGRES_CRON_TIMEOUT longest time for the command of a cron job, in seconds (default 0: none)
+  FLOWGRES_SMTP_URL     where e-mails go: smtp://user:password@mail.example.com:587; without it they stay in the outbox
+  FLOWGRES_MAIL_FROM    their sender, such as "Acme <flowgres@acme.example>"
+  FLOWGRES_JWT_JWKS_URL, FLOWGRES_JWT_SECRET, FLOWGRES_JWT_ISSUER, FLOWGRES_JWT_AUDIENCE
+                        an identity provider whose tokens are accepted: its keys or its HS256 secret, and what its tokens say
+  FLOWGRES_PROXIES      proxies in front of it, whose X-Forwarded-For is believed (default 0)
   FLOWGRES_HTTP_ALLOW   private addresses that httpRequest may reach, for example crm.internal:443,10.0.0.7:8080
 
 Examples:
@@ -84,6 +89,10 @@ command('work', 'runs the steps of workflows; start as many as needed', [port, h
 command('schema', 'writes the GraphQL schema of a database to a file', [databaseUrl, output])
   .addHelpText('after', '\nExample:\n  flowgres schema --output schema.graphql')
   .action(async (flags: Flags) => (await import('./cli/schema.ts')).exportSchema(configure(flags), flags.output!));
+
+command('hash', 'reads a password from standard input and prints its hash, for the SQL functions that take one', [])
+  .addHelpText('after', '\nExample:\n  flowgres hash < password.txt')
+  .action(async () => (await import('./cli/hash.ts')).hashCommand());
 
 const cron = program.command('cron').description('the scheduler of SQL commands');
 command('handover', 'replaces the scheduler of Flowgres by the extension pg_cron, with all jobs', [databaseUrl, jobs], cron)

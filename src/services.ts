@@ -4,12 +4,13 @@ import { createHealth } from './health.ts';
 import { watchPool } from './metrics.ts';
 import { type LoginRole, roleUrl } from './roles.ts';
 import { createDemo } from './server/demo.ts';
-import { createGraphql } from './server/graphql.ts';
+import { type GraphqlOptions, createGraphql } from './server/graphql.ts';
 import type { Handler, HttpServer } from './server/http.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
 import { reportProblem } from './cli/terminal.ts';
 import { startCron } from './worker/cron.ts';
+import { type MailOptions, startMail } from './worker/mail.ts';
 import { startWorker } from './worker/start.ts';
 
 export interface WorkOptions {
@@ -19,7 +20,12 @@ export interface WorkOptions {
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
+  /** Where mail goes; without it it stays in the outbox. */
+  mail?: MailOptions | undefined;
 }
+
+/** What GraphQL is told beside the database: who is believed. */
+export type TrustOptions = Pick<GraphqlOptions, 'jwt' | 'proxies'>;
 
 export interface ServiceOptions {
   http: HttpServer;
@@ -29,8 +35,9 @@ export interface ServiceOptions {
   poolerUrl?: string | undefined;
   /** What the roles' passwords derive from. */
   secret: string;
-  /** GraphQL and webhooks. */
+  /** GraphQL, accounts and webhooks. */
   serve: boolean;
+  trust?: TrustOptions;
   /** A worker of that many steps at a time. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
@@ -71,14 +78,20 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         onProblem: reportProblem,
       });
       stops.push(() => cron.stop());
+      if (work.mail) {
+        const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });
+        stops.push(() => mail.stop());
+      }
     }
     if (serve) {
       const graphql = await createGraphql({
         connectionString: as('flowgres_api', options.poolerUrl),
         directConnectionString: as('flowgres_api'),
+        jwt: options.trust?.jwt,
+        proxies: options.trust?.proxies ?? 0,
       });
       stops.push(() => graphql.release());
-      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade });
+      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
       const webhooks = startWebhooks(as('flowgres_intake'));
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });

@@ -27,7 +27,8 @@ interface Routine {
   /** Its name alone would be read as something else, as that of current_user. */
   keyword: boolean;
   arguments: string;
-  result: string;
+  /** Null for a procedure, which is called. */
+  result: string | null;
   grants: string;
   comment: string | null;
 }
@@ -125,7 +126,8 @@ function describeRoutines(routines: Routine[]): string {
 function describeRoutine(routine: Routine): string {
   const { text, example } = splitExample(routine.comment);
   const name = routine.keyword && routine.schema === 'public' ? `public.${routine.name}` : qualified(routine);
-  const signature = `${breakUp(`${name}(${plain(routine.arguments)})`)}\nreturns ${breakUp(plain(routine.result))}`;
+  const call = breakUp(`${name}(${plain(routine.arguments)})`);
+  const signature = routine.result === null ? `call ${call}` : `${call}\nreturns ${breakUp(plain(routine.result))}`;
   return paragraphs(fence('sql', signature), text, `Execute: ${routine.grants}.`, example && fence('sql', example));
 }
 

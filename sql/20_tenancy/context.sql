@@ -24,6 +24,7 @@ begin
   from private.api_tokens as t
   where t.token_hash = v_hash
     and t.revoked_at is null
+    and t.suspended_at is null
     and (t.expires_at is null or t.expires_at > engine.now());
   if found then
     return v_context;
@@ -40,7 +41,7 @@ begin
 end
 $$;
 comment on function private.context() is
-  'What the request''s secret stands for; null when it is unknown, expired or revoked.';
+  'What the request''s secret stands for; null when it is unknown, expired or revoked, or of a deleted organization.';
 
 create or replace function public.current_organization_id()
   returns uuid

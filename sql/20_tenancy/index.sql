@@ -2,7 +2,16 @@
 
 --!include 20_tenancy/secrets.sql
 --!include 20_tenancy/tables.sql
+--!include 20_tenancy/team_tables.sql
+--!include 20_tenancy/secret_tables.sql
+--!include 20_tenancy/types.sql
 --!include 20_tenancy/context.sql
+--!include 20_tenancy/roles.sql
 --!include 20_tenancy/organizations.sql
 --!include 20_tenancy/tokens.sql
+--!include 20_tenancy/throttle.sql
+--!include 20_tenancy/outbox.sql
+--!include 20_tenancy/email_codes.sql
+--!include 20_tenancy/sessions.sql
+--!include 20_tenancy/last_used.sql
 --!include 20_tenancy/policies.sql

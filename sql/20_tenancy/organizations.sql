@@ -1,5 +1,31 @@
 -- kind: code
--- Organizations and the people in them.
+-- A new organization, and who a request is.
+
+create or replace function private.raise_slug_taken(p_slug text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'CONFLICT', format('The slug %s is taken.', p_slug), 'Choose another one.', '{"field": "slug"}'
+  );
+end
+$$;
+
+create or replace function private.raise_bad_organization()
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'VALIDATION_FAILED',
+    'An organization needs a name of 1 to 200 characters and a slug that is not reserved.',
+    'A slug has 2 to 63 lower-case letters and digits, with single hyphens between them.'
+  );
+end
+$$;
 
 create or replace function public.create_organization(name text, slug text)
   returns public.organizations
@@ -9,39 +35,18 @@ create or replace function public.create_organization(name text, slug text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_context constant private.context := private.context();
+  v_context constant private.context := private.acting_person();
   v_organization public.organizations;
 begin
-  if v_context.user_id is null then
-    perform private.raise_error(
-      'UNAUTHENTICATED',
-      'Only a person can create an organization.',
-      'Log in; in psql: select set_context(null, user).'
-    );
-  elsif v_context.session_id is null then
-    perform private.raise_error(
-      'FORBIDDEN', 'A token belongs to one organization and cannot create another.', 'Log in.'
-    );
-  end if;
-
   begin
     insert into public.organizations (name, slug)
     values (create_organization.name, create_organization.slug)
     returning * into v_organization;
   exception
     when unique_violation then
-      perform private.raise_error(
-        'CONFLICT',
-        format('The slug %s is taken.', create_organization.slug),
-        'Choose another one.',
-        '{"field": "slug"}'
-      );
+      perform private.raise_slug_taken(create_organization.slug);
     when check_violation or not_null_violation then
-      perform private.raise_error(
-        'VALIDATION_FAILED',
-        'An organization needs a name of 1 to 200 characters and a slug that is not reserved.',
-        'A slug has 2 to 63 lower-case letters and digits, with single hyphens between them.'
-      );
+      perform private.raise_bad_organization();
   end;
 
   insert into public.organization_users (organization_id, user_id, role)
@@ -82,54 +87,6 @@ $$;
 comment on function public.current_user() is
   'The user of the request; null for an anonymous one or an organization''s own token. Example: select name from public.current_user();';
 
-create or replace function private.require_role(p_role text)
-  returns void
-  language plpgsql
-  stable
-as $$
-declare
-  v_roles constant text[] := '{member,admin,owner}';
-  v_context constant private.context := private.context();
-  v_role text;
-begin
-  if v_context.user_id is null then
-    return; -- an organization's own token is bound by its scopes alone, a DBA by nothing
-  end if;
-  select m.role into v_role
-  from public.organization_users as m
-  where m.organization_id = v_context.organization_id and m.user_id = v_context.user_id;
-  if v_role is null or array_position(v_roles, v_role) < array_position(v_roles, p_role) then
-    perform private.raise_error(
-      'FORBIDDEN',
-      format('This needs the role %s in the organization.', p_role),
-      'Ask an owner or admin of the organization.',
-      jsonb_build_object('role', p_role)
-    );
-  end if;
-end
-$$;
-comment on function private.require_role(text) is
-  'Raises FORBIDDEN when the request''s user ranks below the role (member, admin, owner). Call it after acting_organization.';
-
-create or replace function private.visible_organization_ids()
-  returns uuid[]
-  language sql
-  stable
-  security definer -- definer because it looks past the policy of organization_users, and policies call it
-  set search_path = pg_catalog, pg_temp
-as $$
-  select
-    case
-      when c.session_id is not null and c.user_id is not null
-        then array(select m.organization_id from public.organization_users as m where m.user_id = c.user_id)
-      else array[c.organization_id]
-    end
-  from private.context() as c
-$$;
-comment on function private.visible_organization_ids() is
-  'A logged-in person sees the organizations to switch between; a token sees its own one only.';
-
 grant execute on function public.create_organization(text, text) to flowgres_user, flowgres_dba;
 grant execute on function public.current_organization(), public.current_user()
   to flowgres_user, flowgres_anonymous, flowgres_dba;
-grant execute on function private.visible_organization_ids() to flowgres_user;

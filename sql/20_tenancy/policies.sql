@@ -11,16 +11,42 @@ create policy users_flowgres_user_select on public.users
       from public.organization_users as m
       where m.organization_id = (select public.current_organization_id())
     ))
+    or (select private.is_super_admin())
   );
 
 drop policy if exists organizations_flowgres_user_select on public.organizations;
 create policy organizations_flowgres_user_select on public.organizations
   for select to flowgres_user
-  using (id = any ((select private.visible_organization_ids())::uuid[]));
+  using (
+    id = any ((select private.visible_organization_ids())::uuid[])
+    or (select private.is_super_admin())
+  );
 
 drop policy if exists organization_users_flowgres_user_select on public.organization_users;
 create policy organization_users_flowgres_user_select on public.organization_users
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()));
 
-grant select on public.users, public.organizations, public.organization_users to flowgres_user, flowgres_dba;
+drop policy if exists teams_flowgres_user_select on public.teams;
+create policy teams_flowgres_user_select on public.teams
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+drop policy if exists team_users_flowgres_user_select on public.team_users;
+create policy team_users_flowgres_user_select on public.team_users
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+drop policy if exists invitations_flowgres_user_select on public.invitations;
+create policy invitations_flowgres_user_select on public.invitations
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on
+  public.users,
+  public.organizations,
+  public.organization_users,
+  public.teams,
+  public.team_users,
+  public.invitations
+  to flowgres_user, flowgres_dba;

@@ -32,3 +32,16 @@ as $$
 $$;
 comment on function private.hash_secret(text) is
   'How sessions and API tokens are stored. SHA-256 is enough for random secrets; passwords take scrypt.';
+
+-- The last six characters are a checksum of the others: a secret that was cut or mistyped is refused without a query,
+-- and scanners of leaked secrets know it from other text.
+create or replace function private.new_secret(p_prefix text)
+  returns text
+  language sql
+  volatile
+as $$
+  select s.secret || left(translate(encode(private.hash_secret(s.secret), 'base64'), '+/', '-_'), 6)
+  from (select p_prefix || private.random_secret(32)) as s (secret)
+$$;
+comment on function private.new_secret(text) is
+  'The secret of a session (prefix fs_) or an API token (fg_): the prefix, 43 random characters, 6 of checksum.';

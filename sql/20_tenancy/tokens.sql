@@ -23,7 +23,7 @@ create or replace function private.api_token(p_token private.api_tokens)
 as $$
   select
     p_token.id, p_token.name, p_token.prefix, p_token.scopes, p_token.user_id,
-    p_token.created_at, p_token.expires_at, p_token.revoked_at
+    p_token.created_at, p_token.expires_at, p_token.revoked_at, p_token.last_used_at
 $$;
 
 create or replace function public.create_api_token(
@@ -39,7 +39,12 @@ create or replace function public.create_api_token(
 as $$
 declare
   v_organization_id constant uuid := private.acting_organization();
-  v_secret constant text := 'fg_' || private.random_secret(32);
+  v_secret constant text := private.new_secret('fg_');
+  -- Nor does what a token makes outlive it.
+  v_end constant timestamptz := least(
+    create_api_token.expires_at,
+    (select t.expires_at from private.api_tokens as t where t.id = (private.context()).token_id)
+  );
   v_scope text;
   v_token private.api_tokens;
 begin
@@ -55,16 +60,21 @@ begin
     -- A token cannot make a mightier one.
     perform private.require_scope(v_scope);
   end loop;
-  if expires_at <= engine.now() then
+  if v_end <= engine.now() then
     perform private.raise_error(
       'VALIDATION_FAILED', 'The token would have expired already.', 'Give a later expires_at, or none.'
     );
   end if;
 
+  -- Not while the organization is being deleted: its tokens are suspended, and this one would not be.
+  perform from public.organizations as o where o.id = v_organization_id and o.deleted_at is null for share;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  end if;
   insert into private.api_tokens (organization_id, user_id, name, prefix, token_hash, scopes, expires_at)
   values (
     v_organization_id, public.current_user_id(), create_api_token.name, left(v_secret, 9),
-    private.hash_secret(v_secret), create_api_token.scopes, create_api_token.expires_at
+    private.hash_secret(v_secret), create_api_token.scopes, v_end
   )
   returning * into v_token;
   return row(v_secret, private.api_token(v_token));
@@ -77,7 +87,7 @@ exception
 end
 $$;
 comment on function public.create_api_token(text, text[], timestamptz) is
-  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
+  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked, or as long as the token that makes it. It never may more than its maker, now or later: roles are asked at each request, and it ends with the membership. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
 
 create or replace function public.revoke_api_token(id uuid)
   returns public.api_token
@@ -118,11 +128,16 @@ as $$
   select token.*
   from private.api_tokens as t
   cross join lateral private.api_token(t) as token
-  where t.organization_id = public.current_organization_id() and private.has_scope('organization:read')
+  cross join private.context() as c
+  left join public.organization_users as m on m.organization_id = c.organization_id and m.user_id = c.user_id
+  where t.organization_id = c.organization_id
+    and private.has_scope('organization:read')
+    -- Admins see all, members their own.
+    and (c.user_id is null or t.user_id = c.user_id or m.role in ('owner', 'admin'))
   order by t.created_at desc, t.id desc
 $$;
 comment on function public.api_tokens() is
-  'The tokens of the current organization, newest first, without their secrets. Example: select name, prefix, expires_at from api_tokens();';
+  'The tokens of the current organization, newest first, without their secrets: all of them for owners and admins, their own for members. Example: select name, prefix, expires_at from api_tokens();';
 
 grant execute on function
   public.create_api_token(text, text[], timestamptz),

@@ -13,7 +13,7 @@ as $$
       o.id as organization_id,
       string_to_array(btrim(p_path, '/'), '/') as segments
     from public.organizations as o
-    where o.webhook_key = p_organization_key
+    where o.webhook_key = p_organization_key and o.deleted_at is null
   ),
   fitting as materialized (
     select h.*, r.segments as requested

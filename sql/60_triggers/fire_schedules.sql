@@ -89,6 +89,10 @@ begin
     select s.*
     from public.schedules as s
     where s.fires_at <= v_now
+      -- Those of a deleted organization wait for its return, or go with it.
+      and exists (
+        select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null
+      )
     order by s.fires_at
     limit p_limit
     for no key update skip locked

@@ -1,30 +1,16 @@
 -- kind: code
--- What has served its time, a batch at a time: keys of starts, sessions, tokens.
+-- What has served its time, a batch at a time: keys of starts, sessions, tokens, codes, mails, counters.
 
-create or replace function engine.delete_expired(p_limit int default 10000)
+create or replace function private.delete_expired_secrets(p_limit int)
   returns table (thing text, deleted bigint)
   language plpgsql
   volatile
-  security definer -- definer because sessions, tokens and keys are closed to everybody
-  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := engine.now();
   -- So long one still sees that a token has expired, and which.
   v_grace constant interval := '30 days';
 begin
-  delete from engine.start_keys as k
-  where (k.organization_id, k.workflow_id, k.key) in (
-    select e.organization_id, e.workflow_id, e.key
-    from engine.start_keys as e
-    where e.expires_at < v_now
-    order by e.expires_at
-    limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'start keys';
-  return next;
-
   delete from private.sessions as s
   where s.id in (
     select e.id from private.sessions as e where e.expires_at < v_now order by e.expires_at limit p_limit
@@ -40,9 +26,67 @@ begin
   get diagnostics deleted = row_count;
   thing := 'API tokens';
   return next;
+
+  delete from private.email_codes as c
+  where c.id in (
+    select e.id
+    from private.email_codes as e
+    where e.expires_at < v_now - interval '1 day'
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'e-mail codes';
+  return next;
+
+  delete from private.outbox as o
+  where o.id in (
+    select e.id
+    from private.outbox as e
+    where e.created_at < v_now - interval '7 days'
+    order by e.created_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'mails';
+  return next;
+
+  delete from private.throttles as t
+  where t.key in (
+    select e.key from private.throttles as e where e.resets_at < v_now order by e.resets_at limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'throttles';
+  return next;
+end
+$$;
+
+create or replace function engine.delete_expired(p_limit int default 10000)
+  returns table (thing text, deleted bigint)
+  language plpgsql
+  volatile
+  security definer -- definer because sessions, tokens and keys are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+begin
+  delete from engine.start_keys as k
+  where (k.organization_id, k.workflow_id, k.key) in (
+    select e.organization_id, e.workflow_id, e.key
+    from engine.start_keys as e
+    where e.expires_at < v_now
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'start keys';
+  return next;
+
+  return query select * from private.delete_expired_secrets(p_limit);
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, and counters of attempts; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;

@@ -43,6 +43,7 @@ as $$
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
     ('flowgres-statistics', '40 2 * * *', 'select engine.analyze_tables()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
+    ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
     (
       'flowgres-cron-history',
       '0 3 * * *',

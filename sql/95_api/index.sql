@@ -1,6 +1,15 @@
 -- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
 
 --!include 95_api/access.sql
+--!include 95_api/sign_in.sql
+--!include 95_api/passwords.sql
+--!include 95_api/identities.sql
+--!include 95_api/people.sql
+--!include 95_api/organizations.sql
+--!include 95_api/members.sql
+--!include 95_api/invitations.sql
+--!include 95_api/teams.sql
+--!include 95_api/purge.sql
 --!include 95_api/workflows.sql
 --!include 95_api/publish.sql
 --!include 95_api/runs.sql

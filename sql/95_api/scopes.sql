@@ -46,3 +46,18 @@ drop policy if exists organization_users_scope on public.organization_users;
 create policy organization_users_scope on public.organization_users
   as restrictive for select to flowgres_user
   using ((select private.has_scope('organization:read')));
+
+drop policy if exists teams_scope on public.teams;
+create policy teams_scope on public.teams
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+
+drop policy if exists team_users_scope on public.team_users;
+create policy team_users_scope on public.team_users
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+
+drop policy if exists invitations_scope on public.invitations;
+create policy invitations_scope on public.invitations
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));

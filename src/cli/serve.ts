@@ -3,6 +3,7 @@ import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
 import { startHttp } from '../server/http.ts';
 import { type ServiceOptions, startServices } from '../services.ts';
 import { Shutdown } from './shutdown.ts';
+import { MAILS_STAY } from './terminal.ts';
 
 export async function serve(config: Config): Promise<void> {
   await runProcess(config, { serve: true }, 'GraphQL and webhooks');
@@ -19,9 +20,10 @@ async function runProcess(config: Config, parts: Pick<ServiceOptions, 'serve' | 
   try {
     const http = await startHttp(config);
     shutdown.add(() => http.close(0));
-    const services = await startServices({ http, databaseUrl, poolerUrl: config.poolerUrl, secret, ...parts });
+    const services = await startServices({ http, databaseUrl, poolerUrl: config.poolerUrl, secret, trust: config, ...parts });
     shutdown.add(() => services.stop());
     console.log(`${what} on ${http.url}`);
+    if (parts.work && !config.mail) console.log(MAILS_STAY);
     await shutdown.requested;
   } finally {
     await shutdown.run();

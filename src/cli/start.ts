@@ -8,7 +8,7 @@ import { migrate } from '../migrate.ts';
 import { type HttpServer, startHttp } from '../server/http.ts';
 import { startServices } from '../services.ts';
 import { Shutdown } from './shutdown.ts';
-import { progress } from './terminal.ts';
+import { MAILS_STAY, progress } from './terminal.ts';
 import { describeRun } from './timeline.ts';
 
 const DATABASE = 'flowgres';
@@ -37,7 +37,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   await progress('Schema', 'up to date', () => migrate(adminUrl, secret));
   shutdown.check();
   const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
-  const options = { http, databaseUrl: adminUrl, poolerUrl: config.poolerUrl, secret, serve: true, work, demo: true };
+  const options = { http, databaseUrl: adminUrl, poolerUrl: config.poolerUrl, secret, serve: true, trust: config, work, demo: true };
   const services = await progress('Services', 'running', () => startServices(options));
   shutdown.add(() => services.stop());
   shutdown.check();
@@ -50,6 +50,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   console.log(`\n${describeRun('order-intake', run)}\n`);
   await folder.publish(connection(adminUrl, http, demo));
   console.log(guide(adminUrl, http, demo, run));
+  if (!config.mail) console.log(MAILS_STAY);
 }
 
 async function startServer(folder: DataFolder, shutdown: Shutdown): Promise<string> {

@@ -21,6 +21,10 @@ export async function progress<T>(label: string, outcome: string | ((result: T) 
   }
 }
 
+/** Said by whoever would deliver them. */
+export const MAILS_STAY =
+  'FLOWGRES_SMTP_URL is not set: e-mails stay in the outbox, where a DBA reads them: select recipient, body from engine.unsent_mails();';
+
 const reported = new Map<string, number>();
 
 /** Tells the operator of trouble that the process survives: one line, not again within half a minute. */

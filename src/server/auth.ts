@@ -1,34 +1,84 @@
-/** Who a request is: the bearer token's hash, checked against the database at most every five seconds. */
+/** Who a request is: the bearer secret's hash, checked against the database at most every five seconds. */
 import { createHash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import type pg from 'pg';
 import { SafeError } from 'postgraphile/grafast';
+import { FlowgresError } from '../errors.ts';
+import type { JwtVerifier } from './jwt.ts';
 
 const CACHE_MS = 5_000;
 const CACHE_SIZE = 10_000;
+/** The database writes when a secret was used at most once a minute; so often we tell it. */
+const RECORD_MS = 15_000;
 
-/** SHA-256 in hex, as the setting `flowgres.session` wants it; null for a request without a token. */
+/** SHA-256 in hex, as the setting `flowgres.session` wants it; null for a request without a secret. */
 export function sessionOf(authorization: string | undefined): string | null {
+  const secret = secretOf(authorization);
+  return secret === null ? null : sha256(secret).toString('hex');
+}
+
+/** The bearer secret; null for a request without one. One that was cut or mistyped is refused here. */
+function secretOf(authorization: string | undefined): string | null {
   if (authorization === undefined) return null;
-  const token = /^Bearer +(\S{1,256})$/i.exec(authorization)?.[1];
-  if (!token) throw unauthenticated('The Authorization header is not "Bearer <token>".');
-  return createHash('sha256').update(token).digest('hex');
+  const secret = /^Bearer +(\S{1,8192})$/i.exec(authorization)?.[1];
+  if (!secret) throw unauthenticated('The Authorization header is not "Bearer <token>".');
+  if (/^f[gs]_/.test(secret) && checksum(secret.slice(0, -6)) !== secret.slice(-6)) {
+    throw unauthenticated('The token is incomplete or mistyped.');
+  }
+  return secret;
+}
+
+/** As private.new_secret makes it. */
+function checksum(text: string): string {
+  return sha256(text).toString('base64url').slice(0, 6);
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+/** A secret belongs in one header: addresses are kept in logs, and of two secrets one would be ignored in silence. */
+export function refuseAmbiguous(request: IncomingMessage): void {
+  if (/[?&](?:access_token|token|api_key)=/i.test(request.url ?? '')) {
+    throw new FlowgresError('INVALID_ARGUMENT', 'A token does not belong into an address.', {
+      hint: 'Send it as a header: "Authorization: Bearer <token>". Revoke this one: addresses are kept in logs.',
+    });
+  }
+  if ((request.headersDistinct['authorization']?.length ?? 0) > 1) {
+    throw new FlowgresError('INVALID_ARGUMENT', 'The request has several Authorization headers.', { hint: 'Send one.' });
+  }
 }
 
 export class Authenticator {
   readonly #pool: pg.Pool;
+  readonly #jwt: JwtVerifier | undefined;
   readonly #known = new Map<string, { valid: Promise<boolean>; until: number }>();
+  readonly #used = new Set<string>();
+  readonly #recording: NodeJS.Timeout;
 
-  constructor(pool: pg.Pool) {
+  /** @param jwt verifies what an external identity provider issued, where there is one */
+  constructor(pool: pg.Pool, jwt?: JwtVerifier) {
     this.#pool = pool;
+    this.#jwt = jwt;
+    this.#recording = setInterval(() => void this.#record(), RECORD_MS).unref();
   }
 
-  /** Throws UNAUTHENTICATED (HTTP 401) unless the token is valid now; a request without one is anonymous, which is fine. */
+  /** Throws UNAUTHENTICATED (HTTP 401) unless the secret is valid now; a request without one is anonymous, which is fine. */
   async check(authorization: string | undefined): Promise<void> {
-    const session = sessionOf(authorization);
-    if (session !== null && !(await this.#isValid(session))) throw unauthenticated('The token is unknown, expired or revoked.');
+    const secret = secretOf(authorization);
+    if (secret === null) return;
+    const session = sha256(secret).toString('hex');
+    if (!(await this.#isValid(secret, session))) throw unauthenticated('The token is unknown, expired or revoked.');
+    if (this.#used.size < CACHE_SIZE) this.#used.add(session);
   }
 
-  #isValid(session: string): Promise<boolean> {
+  /** Tells the database what was used since the last time, and stops. */
+  async close(): Promise<void> {
+    clearInterval(this.#recording);
+    await this.#record();
+  }
+
+  #isValid(secret: string, session: string): Promise<boolean> {
     const now = Date.now();
     const known = this.#known.get(session);
     if (known && known.until > now) return known.valid;
@@ -38,7 +88,8 @@ export class Authenticator {
       if (this.#known.size < CACHE_SIZE) break;
       this.#known.delete(oldest);
     }
-    const valid = this.#ask(session);
+    // Three parts with points in between are a JSON Web Token; our own secrets have none.
+    const valid = this.#jwt && secret.split('.').length === 3 ? this.#exchange(this.#jwt, secret) : this.#ask(session);
     this.#known.set(session, { valid, until: now + CACHE_MS });
     valid.catch(() => this.#known.delete(session));
     return valid;
@@ -52,12 +103,37 @@ export class Authenticator {
     });
     return rows[0]!.valid;
   }
+
+  /** Makes the token a session, so that the database knows it by its hash like any other secret. */
+  async #exchange(jwt: JwtVerifier, token: string): Promise<boolean> {
+    const { issuer, subject, expiresAt, email, emailVerified, name } = await jwt.verify(token).catch((error: unknown) => {
+      throw error instanceof FlowgresError ? safe(error) : error;
+    });
+    const { rows } = await this.#pool.query<{ valid: boolean }>({
+      text: `select open_identity_session(
+               issuer => $1, subject => $2, token_hash => $3, expires_at => $4, email => $5, email_verified => $6, name => $7
+             ) as valid`,
+      values: [issuer, subject, sha256(token), expiresAt, email, emailVerified, name],
+    });
+    return rows[0]!.valid;
+  }
+
+  /** Beside the requests: none waits for it, and none fails with it. */
+  async #record(): Promise<void> {
+    const used = [...this.#used];
+    this.#used.clear();
+    if (used.length > 0) await this.#pool.query('select engine.record_use($1)', [used]).catch(() => undefined);
+  }
 }
 
 function unauthenticated(message: string): SafeError {
   return new SafeError(message, {
     code: 'UNAUTHENTICATED',
-    hint: 'Send "Authorization: Bearer <token>" with a token from create_api_token.',
+    hint: 'Send "Authorization: Bearer <token>" with a token from create_api_token or login.',
     statusCode: 401,
   });
+}
+
+function safe({ code, message, hint }: FlowgresError): SafeError {
+  return new SafeError(message, { code, ...(hint ? { hint } : {}), statusCode: code === 'UNAVAILABLE' ? 503 : 401 });
 }

@@ -2,8 +2,12 @@
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { FlowgresError } from '../errors.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
+
+/** Whoever has just connected is still answered: closing at once would cut off requests that were not read yet. */
+const DRAIN_MS = 300;
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
@@ -14,6 +18,8 @@ export interface HttpParts {
   graphql?: Handler;
   /** WebSockets of GraphQL subscriptions. */
   upgrade?: UpgradeHandler;
+  /** Everything under `/auth/`. */
+  accounts?: Handler;
   /** Everything under `/hooks/`. */
   webhooks?: Handler;
   /** Everything under `/demo/`: the outside world that the example workflows call. */
@@ -28,7 +34,7 @@ export interface HttpServer {
   port: number;
   /** Adds parts while the process boots; until then they answer 503. */
   add(parts: HttpParts): void;
-  /** Takes no new connection, lets requests finish for `graceMs`, then cuts them off. */
+  /** Says that it is not ready, then takes no new connection, lets requests finish for `graceMs`, and cuts them off. */
   close(graceMs?: number): Promise<void>;
 }
 
@@ -60,6 +66,10 @@ export async function startHttp(options: { host: string; port: number }): Promis
     url: `http://${reachable(options.host)}:${port}`,
     add: (more) => void Object.assign(parts, more),
     close: async (graceMs = 3_000) => {
+      if (parts.problems) {
+        parts.problems = async () => ['stopping'];
+        await delay(DRAIN_MS);
+      }
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of upgraded) socket.destroy();
       const cutOff = setTimeout(() => server.closeAllConnections(), graceMs);
@@ -76,13 +86,14 @@ function reachable(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-type Route = 'health' | 'ready' | 'metrics' | 'webhooks' | 'demo' | 'graphql';
+type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'webhooks' | 'demo' | 'graphql';
 
 function routeOf(url: string): Route {
   const path = url.split('?', 1)[0]!;
   if (path === '/healthz') return 'health';
   if (path === '/readyz') return 'ready';
   if (path === '/metrics') return 'metrics';
+  if (path.startsWith('/auth/')) return 'accounts';
   if (path.startsWith('/hooks/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
   return 'graphql';

@@ -44,7 +44,8 @@ export function errorReply(error: unknown, onProblem: (message: string, error: u
     return jsonReply(500, { error: { code: 'INTERNAL', message: 'Something went wrong here.', id } });
   }
   const { code, message, hint, details } = error;
-  const retryAfter = RETRY_AFTER[code];
+  const waitMs = Number(details?.['retryAfterMs']);
+  const retryAfter = waitMs ? String(Math.ceil(waitMs / 1_000)) : RETRY_AFTER[code];
   return jsonReply(
     status,
     { error: { code, message, ...(hint ? { hint } : {}), ...(details ? { details } : {}) } },

@@ -36,6 +36,27 @@ const TAGS: JSONPgSmartTags = {
         constraint: {
           organization_users_organization_id_fkey: bothWays('organization', 'members'),
           organization_users_user_id_fkey: bothWays('user', 'memberships'),
+          organization_users_invited_by_fkey: oneWay('inviter'),
+        },
+      },
+      'public.teams': {
+        constraint: {
+          teams_organization_id_id_key: hidden,
+          teams_organization_id_fkey: bothWays('organization', 'teams'),
+        },
+      },
+      'public.team_users': {
+        constraint: {
+          team_users_team_fkey: bothWays('team', 'members'),
+          team_users_member_fkey: bothWays('membership', 'teams'),
+          team_users_added_by_fkey: oneWay('adder'),
+        },
+      },
+      'public.invitations': {
+        constraint: {
+          invitations_organization_id_id_key: hidden,
+          invitations_organization_id_fkey: bothWays('organization', 'invitations'),
+          invitations_invited_by_fkey: oneWay('inviter'),
         },
       },
       'public.workflows': {
@@ -89,11 +110,21 @@ const TAGS: JSONPgSmartTags = {
       },
       'public.api_token': { attribute: { id: required, name: required, prefix: required, scopes: required, created_at: required } },
       'public.new_api_token': { attribute: { secret: required, token: required } },
+      'public.session': { attribute: { id: required, kind: required, is_current: required, created_at: required, expires_at: required } },
+      'public.new_invitation': { attribute: { code: required, invitation: required } },
     },
     procedure: {
       // current_organization and current_user say it better.
       'public.current_organization_id': hidden,
       'public.current_user_id': hidden,
+      // Called by accounts_graphql.ts and auth.ts, which hash and verify first.
+      'public.register_user': hidden,
+      'public.begin_login': hidden,
+      'public.login': hidden,
+      'public.reset_password': hidden,
+      'public.change_password': hidden,
+      'public.rehash_password': hidden,
+      'public.open_identity_session': hidden,
     },
   },
 };

@@ -7,7 +7,10 @@ import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import type { GraphQLError } from 'postgraphile/graphql';
 import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
 import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connection-filter';
+import type { Accounts } from './accounts.ts';
+import { accountsPlugin } from './accounts_graphql.ts';
 import { type Authenticator, sessionOf } from './auth.ts';
+import { clientSettings } from './client.ts';
 import { type LogError, errorMask, replaceError } from './errors.ts';
 import { DepthPlugin, LIMITS, PagingPlugin, introspectionErrors } from './limits.ts';
 import type { LiveRuns } from './live.ts';
@@ -19,12 +22,16 @@ export interface PresetOptions {
   pool: pg.Pool;
   live: LiveRuns;
   authenticator: Authenticator;
+  accounts: Accounts;
+  /** Proxies between clients and this process. */
+  proxies: number;
   /** Whether anybody may read the schema, or only requests with a token. */
   openIntrospection: boolean;
   logError: LogError;
 }
 
-export function createPreset({ pool, live, authenticator, openIntrospection, logError }: PresetOptions): GraphileConfig.Preset {
+export function createPreset(options: PresetOptions): GraphileConfig.Preset {
+  const { pool, live, authenticator, accounts, proxies, openIntrospection, logError } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -34,6 +41,7 @@ export function createPreset({ pool, live, authenticator, openIntrospection, log
       PagingPlugin,
       DepthPlugin,
       subscriptionsPlugin(live),
+      accountsPlugin(accounts),
       requestPlugin(authenticator, openIntrospection),
     ],
     disablePlugins: [
@@ -69,7 +77,12 @@ export function createPreset({ pool, live, authenticator, openIntrospection, log
       ],
     },
     grafast: {
-      context: ({ http, ws }) => ({ pgSettings: settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) }),
+      context: ({ http, node, ws }) => ({
+        pgSettings: {
+          ...settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)),
+          ...clientSettings(node?.req ?? ws?.request, proxies),
+        },
+      }),
     },
     grafserv: {
       graphqlPath: '/graphql',
@@ -81,7 +94,7 @@ export function createPreset({ pool, live, authenticator, openIntrospection, log
 }
 
 /** Every setting on every request, so that nothing of one is left for the next. */
-function settingsOf(authorization: string | undefined): Record<string, string> {
+export function settingsOf(authorization: string | undefined): Record<string, string> {
   const session = sessionOf(authorization);
   return {
     role: session === null ? 'flowgres_anonymous' : 'flowgres_user',

@@ -6,7 +6,7 @@ import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { finishCli, ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 
-test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema'])('flowgres %s --help shows an example', async (command) => {
+test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'hash'])('flowgres %s --help shows an example', async (command) => {
   const { code, output } = await finishCli([command, '--help']);
   expect(code).toBe(0);
   expect(output).toMatch(/Examples?:\n +.*flowgres /);
@@ -15,7 +15,7 @@ test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema'])('flowgres %s
 test('flowgres --help lists the commands and examples', async () => {
   const { code, output } = await finishCli(['--help']);
   expect(code).toBe(0);
-  for (const command of ['start', 'migrate', 'roles', 'serve', 'work', 'schema'])
+  for (const command of ['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'hash'])
     expect.soft(output).toMatch(new RegExp(`^  ${command} `, 'm'));
   expect(output).toContain('Examples:');
 });
@@ -48,6 +48,30 @@ test('migrate makes a database that serve and work run on, and schema describes'
   }
   await drop();
 }, 90_000);
+
+test('hash reads a password from standard input, and prints what a DBA registers somebody with', async () => {
+  const hash = async (text: string) => {
+    const cli = runCli(['hash']);
+    cli.child.stdin!.end(text);
+    return { code: await cli.exited, output: cli.output().trim() };
+  };
+  const { admin } = await createTestDatabase();
+  const { code, output } = await hash('correct horse battery\n');
+  expect([code, output]).toEqual([0, expect.stringMatching(/^\$scrypt\$ln=15,r=8,p=3\$/)]);
+  const { rows } = await admin.query(`select register_user('Ada', 'ada@example.com', $1) as answer`, [output]);
+  expect(rows).toEqual([{ answer: true }]);
+  expect(await hash('short\n')).toEqual({ code: 1, output: expect.stringContaining('at least 10 characters') });
+});
+
+test.each([
+  [{ FLOWGRES_JWT_JWKS_URL: 'https://id.example.com/keys' }, 'FLOWGRES_JWT_ISSUER and FLOWGRES_JWT_AUDIENCE are needed'],
+  [{ FLOWGRES_JWT_SECRET: 'too short' }, 'FLOWGRES_JWT_SECRET must have at least 32 characters.'],
+  [{ FLOWGRES_SMTP_URL: 'mail.example.com' }, 'FLOWGRES_SMTP_URL must begin with smtp:// or smtps://.'],
+])('settings that would let the wrong people in, or no mail out, are refused: %o', async (environment, message) => {
+  const { code, output } = await finishCli(['serve'], environment);
+  expect(code).toBe(1);
+  expect(output).toContain(message);
+});
 
 test('start uses the server of DATABASE_URL when there is one', async () => {
   const { name } = await createTestDatabase({ empty: true });

@@ -1,29 +1,31 @@
-/** A server of its own with the durability of production, for tests that kill it. */
+/** A server of its own with the durability of production, set up as an installation is, for tests that kill it. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { withDatabase } from '../../src/database.ts';
 import { startEmbedded } from '../../src/embedded.ts';
-import { buildDatabase } from './build.ts';
+import { migrate } from '../../src/migrate.ts';
+import { TEST_SECRET } from './build.ts';
 import { type TestDatabase, openDatabase } from './database.ts';
 
 export interface DurableServer {
   /** A database with the whole schema; its runs are checked at the end as everywhere. */
   db: TestDatabase;
-  /** kill -9 of PostgreSQL; its supervisor starts it again. */
-  kill(): Promise<void>;
+  /** Sends PostgreSQL a signal: SIGKILL, SIGQUIT for an immediate stop. Its supervisor starts it again. */
+  signal(name: NodeJS.Signals): Promise<void>;
   stop(): Promise<void>;
 }
 
 export async function startDurable(name: string): Promise<DurableServer> {
   const folder = await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`));
   const server = await startEmbedded({ folder, password: 'secret' });
-  await buildDatabase(server.url, name);
+  await migrate(withDatabase(server.url, name), TEST_SECRET);
   const db = openDatabase(server.url, name, true);
   return {
     db,
-    kill: async () => {
+    signal: async (name) => {
       const [pid] = (await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8')).split('\n');
-      process.kill(Number(pid), 'SIGKILL');
+      process.kill(Number(pid), name);
     },
     stop: async () => {
       try {

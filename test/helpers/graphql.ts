@@ -41,8 +41,15 @@ afterAll(async () => {
 
 export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOptions> = {}): Promise<TestServer> {
   const logged: TestServer['logged'] = [];
-  const graphql = await createGraphql({ connectionString: db.url('flowgres_api'), logError: (entry) => logged.push(entry), ...options });
-  const http = createServer((request, response) => graphql.handle(request, response));
+  const graphql = await createGraphql({
+    connectionString: db.url('flowgres_api'),
+    logError: (entry) => logged.push(entry),
+    scrypt: { ln: 4, r: 1, p: 1 },
+    ...options,
+  });
+  const http = createServer((request, response) =>
+    request.url?.startsWith('/auth/') ? graphql.handleAccounts(request, response) : graphql.handle(request, response),
+  );
   http.on('upgrade', (request, socket, head) => graphql.upgrade(request, socket, head));
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
   const address = `127.0.0.1:${(http.address() as AddressInfo).port}`;

@@ -45,7 +45,7 @@ test(`kill -9 of a worker and of PostgreSQL during ${RUNS} runs loses none and d
   const [victim] = [startWorkerProcess(), startWorkerProcess()];
   const faults = [
     { calls: 300, strike: () => void victim.kill('SIGKILL') },
-    { calls: 900, strike: () => server.kill() },
+    { calls: 900, strike: () => server.signal('SIGKILL') },
     { calls: 1_300, strike: () => void startWorkerProcess() },
   ];
   const watch = setInterval(() => {

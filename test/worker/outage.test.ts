@@ -39,7 +39,7 @@ test('when the database is killed in the middle of a step, its result is recorde
   target.answer = ({ response }) => void held.push(() => response.end());
   const { runId } = await start();
   await expect.poll(() => held.length, { timeout: 15_000 }).toBe(1);
-  await server.kill();
+  await server.signal('SIGKILL');
   target.answer = ({ response }) => response.end();
   held[0]?.();
 

@@ -53,9 +53,12 @@ describe('create_organization', () => {
   });
 });
 
-test('two people cannot have one address in two spellings', async () => {
-  await db.admin.query(`insert into users (name, email) values ('Bo', 'Bo@example.com')`);
-  await expect(db.admin.query(`insert into users (name, email) values ('Bo', 'bo@example.com')`)).rejects.toMatchObject({
+test('two people cannot have one verified address in two spellings; unverified it may be written down by anybody', async () => {
+  await db.admin.query(`insert into users (name, email) values ('Mallory', 'bo@example.com'), ('Mallory', 'BO@example.com')`);
+  await db.admin.query(`insert into users (name, email, email_verified_at) values ('Bo', 'Bo@example.com', now())`);
+  await expect(
+    db.admin.query(`insert into users (name, email, email_verified_at) values ('Bo', 'bo@example.com', now())`),
+  ).rejects.toMatchObject({
     constraint: 'users_email_key',
   });
 });

@@ -24,7 +24,7 @@ async function createToken(scopes: string[], organization = acme): Promise<NewTo
 describe('create_api_token', () => {
   test('shows the secret once; afterwards only its beginning is known', async () => {
     const { secret } = await createToken(['runs:read']);
-    expect(secret).toMatch(/^fg_[\w-]{43}$/);
+    expect(secret).toMatch(/^fg_[\w-]{49}$/);
     const { rows } = await acme.user.query('select name, prefix, scopes, revoked_at from api_tokens() limit 1');
     expect(rows).toEqual([{ name: 'CI', prefix: secret.slice(0, 9), scopes: ['runs:read'], revoked_at: null }]);
   });

@@ -1,0 +1,149 @@
+-- kind: state
+-- How people and programs prove who they are. Of every secret there is only a hash, and of every address that is
+-- counted too.
+
+create table private.passwords (
+  user_id uuid not null,
+  hash text not null,
+  changed_at timestamptz not null,
+  constraint passwords_pkey primary key (user_id),
+  constraint passwords_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade,
+  constraint passwords_hash_check
+    check (hash ~ '^\$scrypt\$ln=\d{1,2},r=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$')
+);
+alter table private.passwords enable row level security;
+comment on table private.passwords is
+  'The SHA-256 of what scrypt makes of a password, with scrypt''s parameters and salt: neither this table nor the API''s role is enough to log in.';
+
+create table private.identities (
+  issuer text not null,
+  subject text not null,
+  user_id uuid not null,
+  created_at timestamptz not null,
+  constraint identities_pkey primary key (issuer, subject),
+  constraint identities_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade
+);
+create index identities_user_id_idx on private.identities (user_id);
+alter table private.identities enable row level security;
+comment on table private.identities is 'Which user the subject of an external identity provider is.';
+
+create table private.email_codes (
+  id uuid not null default engine.uuid_v7(),
+  purpose text not null,
+  email text not null,
+  user_id uuid,
+  name text,
+  password_hash text,
+  code_hash bytea not null,
+  created_at timestamptz not null,
+  expires_at timestamptz not null,
+  used_at timestamptz,
+  constraint email_codes_pkey primary key (id),
+  constraint email_codes_code_hash_key unique (code_hash),
+  constraint email_codes_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade,
+  constraint email_codes_purpose_check check (purpose in ('register', 'change', 'reset', 'none')),
+  constraint email_codes_code_hash_check check (length(code_hash) = 32)
+);
+create index email_codes_user_id_idx on private.email_codes (user_id);
+create index email_codes_email_idx on private.email_codes (lower(email), created_at);
+create index email_codes_expires_at_idx on private.email_codes (expires_at);
+alter table private.email_codes enable row level security;
+comment on table private.email_codes is
+  'Codes sent by e-mail. A registration waits here, with name and password, until its address is verified: only then there is a user. Purpose none stands for a mail that could not be sent, so that both take the same time.';
+
+create table private.throttles (
+  key bytea not null,
+  used int not null,
+  resets_at timestamptz not null,
+  constraint throttles_pkey primary key (key)
+);
+create index throttles_resets_at_idx on private.throttles (resets_at);
+alter table private.throttles enable row level security;
+comment on table private.throttles is 'Attempts in a stretch of time, by the SHA-256 of what is counted: an address, a network, both.';
+
+create table private.outbox (
+  id uuid not null default engine.uuid_v7(),
+  recipient text not null,
+  subject text not null,
+  body text,
+  created_at timestamptz not null,
+  run_at timestamptz not null,
+  attempts int not null default 0,
+  error text,
+  sent_at timestamptz,
+  constraint outbox_pkey primary key (id),
+  -- The body has a code in it: it goes with the mail.
+  constraint outbox_body_matches_sent_at_check check (body is null or sent_at is null)
+);
+create index outbox_unsent_idx on private.outbox (run_at) where sent_at is null;
+create index outbox_created_at_idx on private.outbox (created_at);
+alter table private.outbox enable row level security;
+comment on table private.outbox is 'E-mails, written in the transaction that they are about and delivered by the worker.';
+
+create table private.sessions (
+  id uuid not null default engine.uuid_v7(),
+  token_hash bytea not null,
+  user_id uuid,
+  organization_id uuid,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  revoked_at timestamptz,
+  kind text not null default 'context',
+  last_seen_at timestamptz,
+  user_agent text,
+  ip_prefix cidr,
+  constraint sessions_pkey primary key (id),
+  constraint sessions_token_hash_key unique (token_hash),
+  constraint sessions_user_id_fkey
+    foreign key (user_id) references public.users (id) on delete cascade,
+  constraint sessions_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  -- Who leaves an organization stays logged in, outside of it.
+  constraint sessions_member_fkey
+    foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
+    on delete set null (organization_id),
+  constraint sessions_kind_check check (kind in ('login', 'identity', 'context')),
+  constraint sessions_subject_check check (user_id is not null or organization_id is not null),
+  constraint sessions_user_agent_check check (length(user_agent) <= 200),
+  constraint sessions_token_hash_check check (length(token_hash) = 32)
+);
+create index sessions_user_id_idx on private.sessions (user_id);
+create index sessions_organization_id_user_id_idx on private.sessions (organization_id, user_id);
+create index sessions_expires_at_idx on private.sessions (expires_at);
+alter table private.sessions enable row level security;
+
+comment on table private.sessions is
+  'A person who logged in, by password or by an identity provider, or a DBA''s psql session after set_context (then user_id may be null). May do all its user may.';
+comment on column private.sessions.organization_id is 'The active organization; null until one is chosen.';
+
+create table private.api_tokens (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  user_id uuid,
+  name text not null,
+  prefix text not null,
+  token_hash bytea not null,
+  scopes text[] not null,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  last_used_at timestamptz,
+  suspended_at timestamptz,
+  constraint api_tokens_pkey primary key (id),
+  constraint api_tokens_token_hash_key unique (token_hash),
+  constraint api_tokens_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  -- A token dies with the membership of the user who made it.
+  constraint api_tokens_member_fkey
+    foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
+    on delete cascade,
+  constraint api_tokens_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint api_tokens_scopes_check check (cardinality(scopes) > 0),
+  constraint api_tokens_token_hash_check check (length(token_hash) = 32)
+);
+create index api_tokens_organization_id_user_id_idx on private.api_tokens (organization_id, user_id);
+alter table private.api_tokens enable row level security;
+
+comment on table private.api_tokens is 'Secrets for programs, of one organization, limited to scopes; a null user_id is the organization''s own token.';
+comment on column private.api_tokens.prefix is 'The first characters of the secret, to recognize it by.';
+comment on column private.api_tokens.suspended_at is 'Set while its organization is deleted: a join in each request would cost more.';

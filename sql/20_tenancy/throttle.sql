@@ -1,0 +1,68 @@
+-- kind: code
+-- Counts attempts, exactly, also of clients who try at once. Who calls it commits before the attempt is judged, so that
+-- no rollback takes the count back.
+
+create or replace function private.client_prefix()
+  returns cidr
+  language plpgsql
+  stable
+as $$
+declare
+  v_ip inet;
+begin
+  v_ip := nullif(current_setting('flowgres.client_ip', true), '')::inet;
+  return network(set_masklen(v_ip, case family(v_ip) when 4 then 24 else 48 end));
+exception
+  when invalid_text_representation then
+    return null;
+end
+$$;
+comment on function private.client_prefix() is
+  'The network of the client, from the setting flowgres.client_ip that the HTTP server makes; null in psql.';
+
+create or replace function private.throttle_key(p_thing text)
+  returns bytea
+  language sql
+  immutable
+  parallel safe
+as $$
+  select private.hash_secret(lower(p_thing))
+$$;
+
+create or replace function private.throttle(p_thing text, p_limit int, p_window interval)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_throttle private.throttles;
+begin
+  insert into private.throttles as t (key, used, resets_at)
+  values (private.throttle_key(p_thing), 1, v_now + p_window)
+  on conflict (key) do update
+  set
+    used = case when t.resets_at > v_now then t.used + 1 else 1 end,
+    resets_at = case when t.resets_at > v_now then t.resets_at else v_now + p_window end
+  returning t.* into v_throttle;
+  if v_throttle.used > p_limit then
+    perform private.raise_error(
+      'RATE_LIMITED',
+      'Too many attempts.',
+      'Try again later.',
+      jsonb_build_object('retryAfterMs', ceil(extract(epoch from v_throttle.resets_at - v_now) * 1000)::bigint)
+    );
+  end if;
+end
+$$;
+comment on function private.throttle(text, int, interval) is
+  'Counts one attempt; the p_limit + 1st within p_window of the first raises RATE_LIMITED.';
+
+create or replace function private.forgive(p_thing text)
+  returns void
+  language sql
+  volatile
+as $$
+  update private.throttles as t set used = greatest(t.used - 1, 0) where t.key = private.throttle_key(p_thing)
+$$;
+comment on function private.forgive(text) is 'Takes back one attempt, which was no attack.';

@@ -1,0 +1,123 @@
+-- kind: code
+-- People whom an external identity provider vouches for. TypeScript verifies the provider's token; here its subject
+-- becomes a user, and the token itself the secret of a short session, so that nothing else has to know of it.
+
+create or replace function private.identity_user(
+  p_issuer text,
+  p_subject text,
+  p_email text,
+  p_is_verified boolean,
+  p_name text
+)
+  returns uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_user_id uuid := (
+    select i.user_id from private.identities as i where i.issuer = p_issuer and i.subject = p_subject
+  );
+begin
+  if v_user_id is not null then
+    return v_user_id;
+  end if;
+  -- Two first requests at once: one of them makes the user.
+  perform pg_advisory_xact_lock(hashtextextended(format('flowgres identity %L %L', p_issuer, p_subject), 0));
+  select i.user_id into v_user_id
+  from private.identities as i
+  where i.issuer = p_issuer and i.subject = p_subject;
+  if v_user_id is null then
+    -- An address that belongs to an account already does not open it: a DBA may link the two.
+    insert into public.users (name, email, email_verified_at)
+    select
+      coalesce(nullif(btrim(left(p_name, 200)), ''), 'Unnamed'),
+      coalesce(p_email, encode(private.hash_secret(p_issuer || ' ' || p_subject), 'hex') || '@identity.invalid'),
+      case
+        when p_is_verified and not exists (
+          select from public.users as u where lower(u.email) = lower(p_email) and u.email_verified_at is not null
+        ) then engine.now()
+      end
+    returning id into v_user_id;
+    insert into private.identities (issuer, subject, user_id, created_at)
+    values (p_issuer, p_subject, v_user_id, engine.now());
+  end if;
+  return v_user_id;
+end
+$$;
+comment on function private.identity_user(text, text, text, boolean, text) is
+  'The user of an identity, made when it is new.';
+
+create or replace function public.open_identity_session(
+  issuer text,
+  subject text,
+  token_hash bytea,
+  expires_at timestamptz,
+  email text default null,
+  email_verified boolean default false,
+  name text default null
+)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- A token that lives for long is asked for again, so that the provider's keys still count.
+  v_end constant timestamptz := least(expires_at, engine.now() + interval '1 hour');
+  v_session private.sessions;
+begin
+  select s.* into v_session
+  from private.sessions as s
+  where s.token_hash = open_identity_session.token_hash;
+  if not found then
+    perform private.open_session(
+      private.identity_user(issuer, subject, email, coalesce(email_verified, false), name),
+      'identity', token_hash, v_end
+    );
+    return true;
+  end if;
+  update private.sessions as s
+  set expires_at = v_end
+  where s.id = v_session.id and s.revoked_at is null and s.expires_at < v_end;
+  return v_session.revoked_at is null and v_end > engine.now();
+exception
+  -- Of two first requests at once, the other one has opened it.
+  when unique_violation then
+    return true;
+end
+$$;
+comment on function public.open_identity_session(text, text, bytea, timestamptz, text, boolean, text) is
+  'Makes the SHA-256 of a verified token of an identity provider a session, until it expires and for an hour at most; false when that session was revoked. For flowgres_api, which verifies the token, and DBAs. Example: select open_identity_session(''https://id.example.com'', ''4711'', sha256(''eyJ…''), ''2026-12-01 12:00+00'');';
+
+create or replace function public.link_identity(issuer text, subject text, "user" uuid)
+  returns public.users
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user public.users;
+begin
+  select u.* into v_user from public.users as u where u.id = "user" and u.deleted_at is null;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such user.');
+  end if;
+  insert into private.identities as i (issuer, subject, user_id, created_at)
+  values (link_identity.issuer, link_identity.subject, v_user.id, engine.now())
+  on conflict on constraint identities_pkey do update set user_id = excluded.user_id;
+  return v_user;
+exception
+  when not_null_violation then
+    perform private.raise_error('VALIDATION_FAILED', 'An identity has an issuer and a subject.');
+    return null;
+end
+$$;
+comment on function public.link_identity(text, text, uuid) is
+  'For DBAs: from now on the subject of an identity provider is this user. Errors: NOT_FOUND, VALIDATION_FAILED. Example: select link_identity(''https://id.example.com'', ''4711'', id) from users where email = ''ada@example.com'';';
+
+grant execute on function
+  public.open_identity_session(text, text, bytea, timestamptz, text, boolean, text)
+  to flowgres_api, flowgres_dba;
+grant execute on function public.link_identity(text, text, uuid) to flowgres_dba;

@@ -1,0 +1,174 @@
+-- kind: code
+-- Registration and login. Passwords never come here: TypeScript makes a key of them with scrypt, and the database holds
+-- the key's SHA-256. Nothing here tells whether somebody has an account.
+
+create or replace function private.check_password_hash(p_hash text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_hash !~ '^\$scrypt\$ln=\d{1,2},r=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$' then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'This is no hash of a password.', 'Make one: flowgres hash', '{"field": "password"}'
+    );
+  end if;
+end
+$$;
+
+create or replace function public.register_user(name text, email text, password_hash text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_prefix constant cidr := private.client_prefix();
+begin
+  perform private.check_person(coalesce(name, ''), coalesce(email, ''));
+  perform private.check_password_hash(coalesce(password_hash, ''));
+  if v_prefix is not null then
+    perform private.throttle(format('register from %s', v_prefix), 50, interval '1 hour');
+  end if;
+  if exists (
+    select from public.users as u
+    where lower(u.email) = lower(register_user.email) and u.email_verified_at is not null
+  ) then
+    perform private.send_code(
+      'none', register_user.email, null, 'You have an account already',
+      'Somebody, perhaps you, tried to register with this address, which has an account already. If you forgot the '
+      'password, reset it; if it was not you, nothing has to be done.'
+    );
+  else
+    perform private.send_code(
+      'register', register_user.email, null, 'Verify your e-mail address',
+      'Somebody, we hope you, registered with this address. The code is %s and works for a day: '
+      'verify_email(code). If it was not you, nothing has to be done.',
+      register_user.name, password_hash
+    );
+  end if;
+  return true;
+end
+$$;
+comment on function public.register_user(text, text, text) is
+  'Mails a code that makes the account: verify_email. The answer is the same for an address that has one, whose owner is told so. For flowgres_api, which hashes passwords, and DBAs: `flowgres hash` makes the hash. Errors: VALIDATION_FAILED, RATE_LIMITED. Example: select register_user(''Ada'', ''ada@example.com'', ''$scrypt$ln=15,r=8,p=3$…'');';
+
+create or replace function public.verify_email(code text)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_code constant private.email_codes := private.take_code(verify_email.code, '{register,change}');
+  v_user_id uuid := v_code.user_id;
+begin
+  if v_code.purpose = 'change' then
+    update public.users as u
+    set email = v_code.email, email_verified_at = engine.now(), updated_at = engine.now()
+    where u.id = v_user_id;
+  else
+    insert into public.users (name, email, email_verified_at)
+    values (v_code.name, v_code.email, engine.now())
+    returning users.id into v_user_id;
+    insert into private.passwords (user_id, hash, changed_at)
+    values (v_user_id, v_code.password_hash, engine.now());
+  end if;
+  return v_user_id;
+exception
+  when unique_violation then
+    perform private.raise_error(
+      'CONFLICT', 'The address belongs to an account by now.', 'Log in, or reset its password.', '{"field": "email"}'
+    );
+    return null;
+end
+$$;
+comment on function public.verify_email(text) is
+  'Proves an address by the code that was mailed to it, and returns the user''s id. After register_user this makes the account; after change_email it takes the new address. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, CONFLICT. Example: select verify_email(''3q2-7wAAAAAAAAAAAAAAAA'');';
+
+create or replace function private.login_counters(p_email text)
+  returns table (thing text, most int, span interval, is_own boolean)
+  language sql
+  stable
+as $$
+  -- One who guesses from one network stops early, without locking the owner out elsewhere; one who has many networks
+  -- or tries many addresses stops later.
+  select format('login %s from %s', lower(p_email), private.client_prefix()), 10, interval '15 minutes', true
+  union all
+  select format('login %s', lower(p_email)), 100, interval '1 hour', true
+  union all
+  select format('login from %s', private.client_prefix()), 200, interval '15 minutes', false
+  where private.client_prefix() is not null
+$$;
+
+create or replace function public.begin_login(email text default null)
+  returns text
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_email text := begin_login.email;
+  v_context private.context;
+begin
+  if v_email is null then
+    v_context := private.acting_person();
+    v_email := (select u.email from public.users as u where u.id = v_context.user_id);
+  end if;
+  perform private.throttle(c.thing, c.most, c.span) from private.login_counters(v_email) as c;
+  return (
+    select regexp_replace(p.hash, '\$[^$]*$', '')
+    from private.passwords as p
+    join public.users as u on u.id = p.user_id
+    where lower(u.email) = lower(v_email) and u.email_verified_at is not null
+  );
+end
+$$;
+comment on function public.begin_login(text) is
+  'Counts an attempt, before it is known how it ends, and returns the parameters and salt of the account''s password: null when there is none, which the API keeps to itself. Without an address: of the current user. To be committed before login. Errors: RATE_LIMITED (details.retryAfterMs), UNAUTHENTICATED. Example: select begin_login(''ada@example.com'');';
+
+create or replace function public.login(email text, password_key bytea)
+  returns public.new_session
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_secret constant text := private.new_secret('fs_');
+  v_user_id uuid;
+  v_session private.sessions;
+begin
+  select u.id into v_user_id
+  from public.users as u
+  join private.passwords as p on p.user_id = u.id
+  where lower(u.email) = lower(login.email)
+    and u.email_verified_at is not null
+    and split_part(p.hash, '$', 5) = rtrim(encode(sha256(password_key), 'base64'), '=');
+  if v_user_id is null then
+    perform private.raise_error(
+      'UNAUTHENTICATED',
+      'The address or the password is wrong.',
+      'An account begins when its address is verified: see the mail. A password can be reset.'
+    );
+  end if;
+  perform private.forgive(c.thing) from private.login_counters(login.email) as c;
+  v_session := private.open_session(
+    v_user_id, 'login', private.hash_secret(v_secret), engine.now() + interval '30 days'
+  );
+  return row(v_secret, v_session.expires_at, v_user_id, v_session.organization_id);
+end
+$$;
+comment on function public.login(text, bytea) is
+  'Begins a session of 30 days. The key is what scrypt makes of the password with the parameters of begin_login, 32 bytes; for flowgres_api, which does both, and DBAs. Errors: UNAUTHENTICATED. Example: select secret from login(''ada@example.com'', ''\x…'');';
+
+grant execute on function
+  public.register_user(text, text, text),
+  public.begin_login(text),
+  public.login(text, bytea)
+  to flowgres_api, flowgres_dba;
+grant execute on function public.verify_email(text)
+  to flowgres_anonymous, flowgres_user, flowgres_api, flowgres_dba;

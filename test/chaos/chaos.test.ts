@@ -1,0 +1,188 @@
+/**
+ * `npm run chaos`: a small installation under load, and everything that can go wrong going wrong at once.
+ *
+ * CHAOS_PROFILE=soak strikes for 30 minutes instead of four; CHAOS_SEED repeats the seed that a run has printed.
+ */
+import { fileURLToPath } from 'node:url';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { withDatabase } from '../../src/database.ts';
+import { TEST_SECRET } from '../helpers/build.ts';
+import { type DurableServer, startDurable } from '../helpers/durable.ts';
+import { createOrganization, publishWorkflow, type TestOrganization } from '../helpers/factory.ts';
+import { Client, type Hook } from './client.ts';
+import { Dice } from './dice.ts';
+import { FAULTS, type Fault, type World, installFailures } from './faults.ts';
+import { Supervised, freePort } from './processes.ts';
+import { BadNetwork } from './bad_network.ts';
+import { Target } from './target.ts';
+import { verify } from './verify.ts';
+import { EXPECTED_ERRORS, POISONOUS, workflows } from './workflows.ts';
+
+const PROFILES = {
+  ci: { seconds: 200, perSecond: 60, patience: 20, killedWorkers: 30, killedDatabases: 10, runs: 8_000 },
+  soak: { seconds: 1_800, perSecond: 60, patience: 90, killedWorkers: 200, killedDatabases: 80, runs: 70_000 },
+};
+const TENANTS = 20;
+const profile = PROFILES[process.env['CHAOS_PROFILE'] === 'soak' ? 'soak' : 'ci'];
+const seed = Number(process.env['CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const workerScript = fileURLToPath(new URL('worker.ts', import.meta.url));
+
+const target = new Target(new Dice(seed, 'target'));
+const processes: Supervised[] = [];
+const trouble: string[] = [];
+let server: DurableServer;
+let network: BadNetwork;
+let organizations: TestOrganization[];
+let world: World;
+let bases: string[];
+
+beforeAll(async () => {
+  console.log(`chaos: seed ${seed}, ${profile.seconds} s`);
+  server = await startDurable('chaos');
+  await target.start();
+  network = new BadNetwork(Number(new URL(server.db.adminUrl).port));
+  await network.start();
+  await server.db.admin.query(`insert into engine.node_types (name, version, kind, ports, inputs, properties, description)
+    select 'poison', 1, 'effect', ports, inputs, '{"type": "object"}', 'Kills its worker.' from engine.node_types where name = 'log'`);
+  const hooks: Hook[] = [];
+  organizations = [];
+  for (let tenant = 0; tenant < TENANTS; tenant += 1) {
+    const organization = await createOrganization(server.db, `Tenant ${tenant}`);
+    organizations.push(organization);
+    for (const [name, definition] of Object.entries(workflows(target.host))) {
+      await publishWorkflow(organization, definition, name);
+      hooks.push({ path: `/hooks/${organization.webhookKey}/${name}` });
+    }
+  }
+  const poison = await publishWorkflow(organizations[0]!, POISONOUS, 'poison');
+  await installFailures(server.db.admin);
+  server.db.admin.on('error', () => undefined);
+
+  const url = new URL(withDatabase(server.db.adminUrl, 'chaos'));
+  url.port = String(network.port);
+  const run = (name: string, script: string[], port: number) => {
+    const environment = {
+      DATABASE_URL: url.href,
+      FLOWGRES_SECRET: TEST_SECRET,
+      FLOWGRES_HTTP_ALLOW: target.host,
+      FLOWGRES_CONCURRENCY: '16',
+      PORT: String(port),
+    };
+    const started = new Supervised({ name, script, environment, onOutput: (line) => trouble.push(`${name}: ${line}`) });
+    processes.push(started);
+    return started;
+  };
+  const ports = [await freePort(), await freePort()];
+  for (const [place, port] of ports.entries()) run(`api ${place + 1}`, [main, 'serve'], port);
+  const workers = [run('worker 1', [workerScript], 0), run('worker 2', [workerScript], 0)];
+  bases = ports.map((port) => `http://127.0.0.1:${port}`);
+  await vi.waitFor(async () => expect(await Promise.all(bases.map(isReady))).toEqual([true, true]), { timeout: 30_000, interval: 200 });
+
+  const client = new Client('order', bases, hooks, new Dice(seed, 'client'));
+  const startPoison = async () => {
+    await organizations[0]!.user.query('select start_workflow_run($1)', [poison.id]);
+  };
+  world = { server, network, workers, client, hooks, patience: profile.patience, startPoison };
+}, 120_000);
+
+afterAll(async () => {
+  await Promise.all(processes.map((each) => each.stop()));
+  network?.close();
+  target.close();
+  await server?.stop();
+}, 120_000);
+
+async function isReady(base: string): Promise<boolean> {
+  const answer = await fetch(`${base}/readyz`, { signal: AbortSignal.timeout(2_000) }).catch(() => null);
+  return answer?.ok ?? false;
+}
+
+const strikes: Record<string, number> = {};
+
+/** Lets a fault strike again and again; one that does not get through, because another was faster, is not counted. */
+async function strikeUntil(end: AbortSignal, fault: Fault): Promise<void> {
+  const dice = new Dice(seed, fault.id);
+  strikes[fault.id] = 0;
+  for (;;) {
+    await delay(dice.between(...fault.every) * 1_000, undefined, { signal: end }).catch(() => undefined);
+    if (end.aborted) return;
+    await Promise.resolve(fault.strike(world, dice)).then(
+      () => (strikes[fault.id]! += 1),
+      () => undefined,
+    );
+  }
+}
+
+/** Rules that hold at every moment, looked at every ten seconds. */
+async function watchRules(end: AbortSignal): Promise<unknown[]> {
+  const broken: unknown[] = [];
+  while (!end.aborted) {
+    await delay(10_000, undefined, { signal: end }).catch(() => undefined);
+    const answer = await server.db.admin.query('select * from monitor.broken_logs()').catch(() => null);
+    broken.push(...(answer?.rows ?? []));
+    console.log(`  ${world.client.accepted.size} accepted, ${target.calls.length} calls, ${JSON.stringify(strikes)}`);
+  }
+  return broken;
+}
+
+async function unfinished(): Promise<number | undefined> {
+  const answer = await server.db.admin
+    .query<{ count: number }>('select count(*)::int as count from workflow_runs where finished_at is null')
+    .catch(() => null);
+  return answer?.rows[0]?.count;
+}
+
+test(
+  'under every fault at once, no accepted run is lost, none is doubled, and no result is recorded twice',
+  async () => {
+    const { client } = world;
+    const end = AbortSignal.timeout(profile.seconds * 1_000);
+    const faults = FAULTS.map((fault) => strikeUntil(end, fault));
+    const watching = watchRules(end);
+    void client.offer(profile.perSecond);
+    await Promise.all(faults);
+    network.loseAnswers(() => false);
+    await client.stop();
+    expect(await watching).toEqual([]);
+    await expect.poll(unfinished, { timeout: 240_000, interval: 1_000 }).toBe(0);
+
+    const nodes = ['first', 'second', 'left', 'right', 'one', 'two', 'last'];
+    const verdict = await verify(server.db.admin, client.accepted, target.calls, nodes);
+    console.log(
+      `chaos: ${client.offered.size} offered, ${client.accepted.size} accepted, ${verdict.runs} runs, ${verdict.lost.length} lost, ` +
+        `${verdict.doubled.length} doubled, ${target.calls.length} calls, ${client.unanswered} requests made again, ` +
+        `${network.lostAnswers} answers lost; ends: ${JSON.stringify(verdict.statuses)}; strikes: ${JSON.stringify(strikes)}`,
+    );
+    expect(new Set(client.accepted.keys())).toEqual(client.offered);
+    expect(verdict).toMatchObject({ lost: [], doubled: [], invented: [], late: [], broken: [] });
+    expect(Object.keys(verdict.statuses).filter((each) => ![...EXPECTED_ERRORS, 'success'].includes(each))).toEqual([]);
+    expect(verdict.runs).toBeGreaterThanOrEqual(profile.runs);
+    expect(strikes['F1']).toBeGreaterThanOrEqual(profile.killedWorkers);
+    expect(strikes['F3']).toBeGreaterThanOrEqual(profile.killedDatabases);
+    expect(
+      processes.filter(({ surrenders }) => surrenders > 0).map(({ name }) => name),
+      trouble.slice(-20).join(''),
+    ).toEqual([]);
+  },
+  (profile.seconds + 600) * 1_000,
+);
+
+/** F22. The supervisor takes a process out of rotation, then stops it, as every orchestrator does. */
+test('a rolling restart, ten times, fails no request', async () => {
+  const rolling = new Client('rolling', bases, world.hooks, new Dice(seed, 'rolling'));
+  void rolling.offer(profile.perSecond);
+  for (let restart = 0; restart < 10; restart += 1) {
+    const place = restart % bases.length;
+    rolling.rotation = bases.filter((_, index) => index !== place);
+    processes[place]!.signal('SIGTERM');
+    world.workers[place]!.signal('SIGTERM');
+    await expect.poll(() => isReady(bases[place]!), { timeout: 20_000, interval: 100 }).toBe(false);
+    await expect.poll(() => isReady(bases[place]!), { timeout: 20_000, interval: 100 }).toBe(true);
+    rolling.rotation = [...bases];
+  }
+  await rolling.stop();
+  expect(rolling.unanswered).toBe(0);
+  await expect.poll(unfinished, { timeout: 120_000, interval: 500 }).toBe(0);
+}, 300_000);

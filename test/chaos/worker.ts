@@ -1,0 +1,15 @@
+/** A worker as an installation runs it, with a node of its own that kills it. */
+import { z } from 'zod';
+import { work } from '../../src/cli/serve.ts';
+import { readConfig } from '../../src/config.ts';
+import { registerNode } from '../../src/nodes/registry.ts';
+
+registerNode({
+  type: 'poison@1',
+  properties: z.object({}),
+  execute: async () => {
+    process.kill(process.pid, 'SIGKILL');
+    return { output: null };
+  },
+});
+await work(readConfig());

@@ -1,0 +1,75 @@
+/** What runs under chaos: 3 to 6 steps each, with branches, joins, waits and calls to a world that often fails. */
+import type { Definition } from '../helpers/factory.ts';
+
+const RETRY = { maxAttempts: 15, initialMs: 100, maxMs: 1_000 };
+
+/** Codes that a run may end with, as some answers of the world cannot be tried again. */
+export const EXPECTED_ERRORS = ['TOO_LARGE', 'TOO_MANY_REDIRECTS', 'REDIRECT', 'POISON'];
+
+export function workflows(host: string): Record<string, Definition> {
+  const hook = (path: string) => ({
+    id: 'hook',
+    type: 'webhookTrigger',
+    properties: { path, method: 'POST', respond: 'immediately', dedupeHeader: 'idempotency-key' },
+  });
+  const call = (id: string, more = {}) => ({
+    id,
+    type: 'httpRequest',
+    properties: { method: 'POST', url: `http://${host}/${id}`, body: { key: '{{ $.nodes.hook.key }}' } },
+    retry: RETRY,
+    timeoutMs: 2_000,
+    ...more,
+  });
+  const line = (...ids: string[]) => ids.slice(1).map((target, place) => ({ source: ids[place]!, target }));
+  return {
+    branch: {
+      nodes: [
+        hook('/branch'),
+        call('first'),
+        { id: 'even', type: 'if', properties: { when: '$.nodes.hook.number % 2 == 0' } },
+        call('left', { onError: 'continue' }),
+        call('right'),
+        { id: 'joined', type: 'merge', properties: { mode: 'append' } },
+        { id: 'done', type: 'set', properties: { assign: { key: '{{ $.nodes.hook.key }}' } } },
+      ],
+      connections: [
+        ...line('hook', 'first', 'even'),
+        { source: 'even', target: 'left', sourceOutput: 'true' },
+        { source: 'even', target: 'right', sourceOutput: 'false' },
+        ...line('left', 'joined', 'done'),
+        ...line('right', 'joined'),
+      ],
+    },
+    parallel: {
+      nodes: [
+        hook('/parallel'),
+        call('one'),
+        call('two'),
+        { id: 'joined', type: 'merge', properties: { mode: 'append' } },
+        { id: 'nap', type: 'wait', properties: { seconds: '{{ $.nodes.hook.seconds }}' } },
+        call('last'),
+      ],
+      connections: [...line('hook', 'one', 'joined', 'nap', 'last'), ...line('hook', 'two', 'joined')],
+    },
+    steps: {
+      nodes: [
+        hook('/steps'),
+        { id: 'given', type: 'set', properties: { assign: { key: '{{ $.prev.key }}' } } },
+        call('first'),
+        call('second', { onError: 'errorOutput' }),
+        { id: 'fine', type: 'set', properties: { assign: { fine: true } } },
+        { id: 'sorry', type: 'set', properties: { assign: { fine: false } } },
+      ],
+      connections: [...line('hook', 'given', 'first', 'second', 'fine'), { source: 'second', sourceOutput: 'error', target: 'sorry' }],
+    },
+  };
+}
+
+/** Its step kills every worker that takes it. */
+export const POISONOUS: Definition = {
+  nodes: [
+    { id: 'start', type: 'apiTrigger' },
+    { id: 'poison', type: 'poison' },
+  ],
+  connections: [{ source: 'start', target: 'poison' }],
+};
