@@ -10,7 +10,7 @@ create or replace function engine.organization_slots()
   language sql
   stable
 as $$
-  select greatest(1, floor(sum(w.capacity) * 0.75)::int)
+  select ceil(sum(w.capacity) * 0.75)::int
   from engine.workers as w
   where w.seen_at > engine.now() - interval '15 seconds'
     and (select count(*) from (select from public.organizations limit 2) as o) = 2

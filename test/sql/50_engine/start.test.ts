@@ -109,7 +109,10 @@ test('a run stays on the version it was started with', async () => {
 describe('the priority of a run', () => {
   const job = async (runId: string | null) =>
     (await db.admin.query(`select priority from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [runId])).rows;
-  const effect = chain({ id: 'start', type: 'apiTrigger' }, { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' } });
+  const effect = chain(
+    { id: 'start', type: 'apiTrigger' },
+    { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' } },
+  );
 
   test('is that of its workflow, or of the request, and that of its jobs', async () => {
     const workflow = await publishWorkflow(acme, { ...effect, settings: { priority: 7 } });
