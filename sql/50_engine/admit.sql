@@ -11,8 +11,8 @@ as $$
     concurrency_key, rate_key, debounce_key
   )
   values (
-    p_row.run_id, p_row.organization_id, p_row.workflow_id, p_row.version, p_row.priority, p_row.is_held, p_row.held_until,
-    p_row.concurrency_key, p_row.rate_key, p_row.debounce_key
+    p_row.run_id, p_row.organization_id, p_row.workflow_id, p_row.version, p_row.priority, p_row.is_held,
+    p_row.held_until, p_row.concurrency_key, p_row.rate_key, p_row.debounce_key
   )
 $$;
 
@@ -42,8 +42,11 @@ begin
   if p_request.mode in ('manual', 'webhook', 'api') then
     perform engine.lock_flow(v_row.workflow_id);
     v_now := engine.now(); -- starts are counted in the order in which they had the lock
-    perform engine.let_in(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
-    perform engine.let_in(v_row.workflow_id, 'rate', v_row.rate_key, v_now);
+    if v_row.concurrency_key is not null then
+      perform engine.let_in(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
+    else
+      perform engine.let_in(v_row.workflow_id, 'rate', v_row.rate_key, v_now);
+    end if;
     select b.reason, b.until into v_reason, v_until from engine.flow_block(v_row, v_flow, v_now) as b;
   else
     -- Other locks are held by now, so this one is not waited for: a job decides, in a transaction of its own.

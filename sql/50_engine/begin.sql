@@ -63,7 +63,7 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
-  v_slots constant int := engine.organization_slots();
+  v_slots constant int := (select w.share from engine.workers as w where w.id = p_worker);
   v_organization_id uuid;
   v_free int; -- slots that the organization still has
 begin

@@ -165,7 +165,7 @@ begin
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
   perform engine.write_moves(v_moves);
-  if v_left is not null then
+  if v_left is not null and engine.is_any_parked() then
     perform engine.fill_slots(v_left);
   end if;
 

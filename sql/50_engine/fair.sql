@@ -42,6 +42,17 @@ begin
 end
 $$;
 
+create or replace function engine.is_any_parked()
+  returns boolean
+  language plpgsql
+  stable
+  set enable_seqscan = off
+as $$
+begin
+  return exists (select from engine.open_steps as s where s.run_at = 'infinity' and s.state = 'queued');
+end
+$$;
+
 create or replace function engine.parked_step(p_step engine.open_steps)
   returns engine.open_steps
   language plpgsql
@@ -72,8 +83,7 @@ as $$
         from engine.open_steps as s
         where s.organization_id = m.id and s.run_at = 'infinity' and s.state = 'queued'
       ) as has_parked,
-      -- Nobody is asked about the one step of one run.
-      case when m.opened > 1 then engine.organization_slots() end as slots,
+      engine.organization_slots() as slots,
       m.opened
     from (
       select (m.run).organization_id as id, sum(cardinality(m.steps)) as opened

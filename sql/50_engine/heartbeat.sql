@@ -29,6 +29,11 @@ begin
     capacity = coalesce(excluded.capacity, w.capacity),
     pool_id = coalesce(excluded.pool_id, w.pool_id);
 
+  update engine.workers as w
+  set share = engine.organization_slots()
+  where w.id = p_worker
+    and w.share is distinct from engine.organization_slots();
+
   return query
   with running as (
     select (r ->> 'runId')::uuid as run_id, r ->> 'node' as node, (r ->> 'attempt')::int as attempt

@@ -122,6 +122,19 @@ begin
 end
 $$;
 
+-- No later start replaces a run whose debounce is over and that waits for another limit.
+create or replace function engine.end_debounce(p_row engine.flow_runs)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_row.held_until is not null then
+    update engine.flow_runs as f set held_until = null, debounce_key = null where f.run_id = p_row.run_id;
+  end if;
+end
+$$;
+
 -- Lets in what fits, at most 100 runs; answers how many. The caller holds the lock of the flow.
 create or replace function engine.let_in(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
   returns int
@@ -133,6 +146,8 @@ declare
   v_held record;
   v_in uuid[] := '{}';
   v_replaced uuid[] := '{}';
+  v_rates text[] := '{}';
+  v_missed int := 0;
   v_jobs graphile_worker.job_spec[];
 begin
   for v_row in select * from engine.held_rows(p_workflow_id, p_by, p_key, p_now) where p_key is not null loop
@@ -153,15 +168,19 @@ begin
           p_workflow_id, 'run', v_row.run_id::text, p_now + interval '1 second'
         );
       when 'rate' then
-        v_jobs := v_jobs || engine.rate_job(v_row, v_held.at);
-        -- Its debounce is over: from now on it waits for the rate alone.
-        update engine.flow_runs as f set held_until = null, debounce_key = null where f.run_id = v_row.run_id;
+        if v_row.rate_key <> all (v_rates) then
+          v_jobs := v_jobs || engine.rate_job(v_row, v_held.at);
+          v_rates := v_rates || v_row.rate_key;
+        end if;
+        perform engine.end_debounce(v_row);
       when 'concurrency' then
-        update engine.flow_runs as f set held_until = null, debounce_key = null where f.run_id = v_row.run_id;
+        perform engine.end_debounce(v_row);
       else
         null; -- paused: resuming asks again; debounce: its own wake-up is still to come
     end case;
-    exit when v_held.verdict = p_by or cardinality(v_in) >= 100;
+    v_missed := v_missed + (v_held.verdict <> 'in')::int;
+    -- What is behind so many that wait for something else is left to their wake-ups, and to the reconciler.
+    exit when v_held.verdict = p_by or cardinality(v_in) >= 100 or v_missed >= 100;
   end loop;
 
   delete from engine.flow_runs as f

@@ -43,9 +43,12 @@ as $$
 declare
   v_crowded record;
 begin
-  for v_crowded in select * from engine.crowded(p_moves) loop
-    p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, engine.now());
-  end loop;
+  -- Few steps crowd nobody.
+  if cardinality(p_moves) > 8 or engine.is_any_parked() then
+    for v_crowded in select * from engine.crowded(p_moves) loop
+      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, engine.now());
+    end loop;
+  end if;
   insert into engine.open_steps
   select s.*
   from unnest(p_moves) as m

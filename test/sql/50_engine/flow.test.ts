@@ -209,6 +209,24 @@ describe('a rate limit', () => {
     expect(rows).toEqual([{ key: `rate:${workflow.id}/` }]);
   });
 
+  test('goes on holding those whose slot is free', async () => {
+    const workflow = await publish({ rateLimit: { limit: 1, perMs: 60_000 }, concurrency: { limit: 3 } });
+    await at('12:00:00');
+    const runs = [await start(workflow), await start(workflow), await start(workflow), await start(workflow)];
+    expect(await held(runs[3]!)).toEqual({ reason: 'rate', key: '' });
+    await end(runs[0]!);
+    await release('12:00:01');
+    expect(await statuses(runs.slice(1))).toEqual(['waiting', 'waiting', 'waiting']);
+    await release('12:01:00');
+    await release('12:02:00');
+    expect(await statuses(runs.slice(1))).toEqual(['running', 'running', 'waiting']);
+    await end(runs[1]!);
+    await end(runs[2]!);
+    await release('12:03:00');
+    expect(await status(runs[3]!)).toBe('running');
+    await end(runs[3]!);
+  });
+
   test('goes together with a concurrency limit', async () => {
     const workflow = await publish({ rateLimit: { limit: 2, perMs: 60_000 }, concurrency: { limit: 1 } });
     await at('12:00:00');
