@@ -2,12 +2,13 @@
  * Writes the generated parts of the documentation: npm run docs
  *
  * docs/sql.md and the list in docs/scaling.md come from the catalog of a database built from `sql/`, docs/graphql.md
- * from schema.graphql. What stands above the marker of a page is written by hand and stays.
+ * from schema.graphql, and so does examples/client/generated.ts. What stands above the marker of a page is written by hand and stays.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { connect } from '../src/database.ts';
+import { CLIENT, generateClient } from './reference/client.ts';
 import { describeGraphql } from './reference/graphql.ts';
 import { describeKeys } from './reference/scaling.ts';
 import { describeSql } from './reference/sql.ts';
@@ -39,6 +40,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     const pages = await generatePages(client);
     await client.end();
     for (const [name, text] of Object.entries(pages)) await writeFile(page(name), text);
+    await writeFile(CLIENT, await generateClient());
     console.log(
       `Written: ${Object.keys(pages)
         .map((name) => `docs/${name}.md`)

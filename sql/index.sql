@@ -5,8 +5,11 @@ set local role flowgres_owner;
 
 --!include 00_foundation/index.sql
 --!include 10_partitions/index.sql
+--!include 15_audit/index.sql
 --!include 20_tenancy/index.sql
+--!include 25_plans/index.sql
 --!include 30_workflows/index.sql
+--!include 35_credentials/index.sql
 --!include 40_runs/index.sql
 --!include 50_engine/index.sql
 --!include 60_triggers/index.sql

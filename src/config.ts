@@ -24,6 +24,14 @@ function parseObject(text: string): unknown {
   }
 }
 
+const list = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((each) => each.trim())
+    .filter(Boolean),
+);
+const perSecond = z.coerce.number('must be a number').min(0, 'must be 0 or more').max(1_000_000);
+
 const settings = z.object({
   PORT: z.coerce.number('must be a number').int().min(0, 'must be 0 or more').max(65_535, 'must be at most 65535').default(8080),
   HOST: z.string().min(1).default('127.0.0.1'),
@@ -31,7 +39,13 @@ const settings = z.object({
   DATABASE_URL: postgresUrl.optional(),
   FLOWGRES_POOLER_URL: postgresUrl.optional(),
   FLOWGRES_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
-  FLOWGRES_HTTP_ALLOW: z.string().default(''),
+  FLOWGRES_HTTP_ALLOW: list.default([]),
+  FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(10_000),
+  FLOWGRES_RATE_LIMIT: perSecond.default(100),
+  FLOWGRES_ANONYMOUS_RATE_LIMIT: perSecond.default(10),
+  FLOWGRES_CORS_ORIGINS: list.default([]),
+  FLOWGRES_OPERATIONS: z.string().optional(),
+  FLOWGRES_ONLY_OPERATIONS: z.enum(['true', 'false'], 'must be true or false').default('false'),
   FLOWGRES_CRON_USERS: z
     .string()
     .transform(parseObject)
@@ -47,10 +61,26 @@ const settings = z.object({
   FLOWGRES_JWT_JWKS_URL: urlOf('https:', 'http:').optional(),
   FLOWGRES_JWT_ISSUER: z.string().min(1).optional(),
   FLOWGRES_JWT_AUDIENCE: z.string().min(1).optional(),
+  FLOWGRES_ACCESS_LOG: z.coerce.number('must be a number').min(0, 'must be 0 to 1').max(1, 'must be 0 to 1').default(0.1),
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
 });
 
+/** What GraphQL requests may do. */
+export interface ApiConfig {
+  /** Objects that an answer may have, by the estimate before it is executed. */
+  maxCost: number;
+  /** Requests per second of one token, and of one address without a token; 0 sets no limit. */
+  rateLimit: number;
+  anonymousRateLimit: number;
+  /** Websites whose pages may call the API; `*` for all. */
+  corsOrigins: string[];
+  /** Folder of the documents that clients may name instead of sending, and whether there are no others. */
+  operationsFolder: string | undefined;
+  onlyOperations: boolean;
+}
+
 export interface Config {
+  api: ApiConfig;
   /** HTTP port; 0 takes any free one. */
   port: number;
   host: string;
@@ -62,6 +92,8 @@ export interface Config {
   poolerUrl: string | undefined;
   /** What the passwords of our roles derive from, when it is not the administrator's password. */
   secret: string | undefined;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** Steps that one worker runs at a time. */
   concurrency: number;
   /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
@@ -97,15 +129,22 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     databaseUrl: data.DATABASE_URL,
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
+    accessLog: data.FLOWGRES_ACCESS_LOG,
     concurrency: data.FLOWGRES_CONCURRENCY,
     cronUsers: data.FLOWGRES_CRON_USERS,
     cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
     proxies: data.FLOWGRES_PROXIES,
     mail: data.FLOWGRES_SMTP_URL ? { smtpUrl: data.FLOWGRES_SMTP_URL, from: data.FLOWGRES_MAIL_FROM } : undefined,
     jwt: jwtOf(data),
-    httpAllow: data.FLOWGRES_HTTP_ALLOW.split(',')
-      .map((each) => each.trim())
-      .filter(Boolean),
+    httpAllow: data.FLOWGRES_HTTP_ALLOW,
+    api: {
+      maxCost: data.FLOWGRES_MAX_COST,
+      rateLimit: data.FLOWGRES_RATE_LIMIT,
+      anonymousRateLimit: data.FLOWGRES_ANONYMOUS_RATE_LIMIT,
+      corsOrigins: data.FLOWGRES_CORS_ORIGINS,
+      operationsFolder: data.FLOWGRES_OPERATIONS,
+      onlyOperations: data.FLOWGRES_ONLY_OPERATIONS === 'true',
+    },
   };
 }
 

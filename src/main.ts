@@ -2,6 +2,7 @@
 /** The command line: `flowgres --help`. */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import type { ArchiveFlags, RestoreFlags } from './cli/archive.ts';
 import { type Config, readConfig } from './config.ts';
 import { Interrupted } from './cli/shutdown.ts';
 import { describeError } from './cli/terminal.ts';
@@ -12,6 +13,8 @@ const data = new Option('--data <folder>', 'folder of the embedded server (FLOWG
 const databaseUrl = new Option('--database-url <url>', 'PostgreSQL server (DATABASE_URL)');
 const concurrency = new Option('--concurrency <number>', 'steps that run at a time (FLOWGRES_CONCURRENCY, default 100)');
 const output = new Option('-o, --output <file>', 'file to write').default('schema.graphql');
+const period = new Option('--period <time>', 'a month or a day in the period, such as 2025-01');
+const tableName = new Option('--table <name>', 'the table that the others leave with').default('public.workflow_runs');
 const jobs = new Option('--jobs <file>', 'where the jobs are written before anything is changed').default('cron-jobs.json');
 
 interface Flags {
@@ -93,6 +96,48 @@ command('schema', 'writes the GraphQL schema of a database to a file', [database
 command('hash', 'reads a password from standard input and prints its hash, for the SQL functions that take one', [])
   .addHelpText('after', '\nExample:\n  flowgres hash < password.txt')
   .action(async () => (await import('./cli/hash.ts')).hashCommand());
+
+command('archive', 'lets old periods leave the log: into tables of schema partitions, from there into files', [
+  databaseUrl,
+  period,
+  tableName,
+  new Option('--to <folder>', 'write the archived tables to files, read them back, and drop the tables'),
+  new Option('--format <format>', 'of the files: csv, or ndjson (compressed)').choices(['csv', 'ndjson']).default('csv'),
+  new Option('--keep-tables', 'do not drop the tables when the files are written'),
+])
+  .addHelpText(
+    'after',
+    `
+Without --period, what the policies with on_retire = 'archive' let go by its age leaves, and all archived tables are
+written. Interrupted at any point, it goes on when it is run again.
+
+Examples:
+  flowgres archive --period 2025-01                          runs and events of January to tables in schema partitions
+  flowgres archive --period 2025-01 --to /mnt/archive        the same to CSV files with a manifest
+  flowgres archive --to /mnt/archive --format ndjson         what the policies let go, to compressed JSON`,
+  )
+  .action(async (flags: Flags & ArchiveFlags) => (await import('./cli/archive.ts')).archiveCommand(configure(flags), flags));
+
+command('restore', 'brings an archived period back, from its files or from schema partitions', [
+  databaseUrl,
+  period,
+  tableName,
+  new Option('--keep <interval>', 'how long it stays before it may leave again').default('30 days'),
+])
+  .argument('[folder]', 'the folder with the manifest; without it the period comes from tables')
+  .addHelpText(
+    'after',
+    `
+The files are verified before anything is loaded.
+
+Examples:
+  flowgres restore --period 2025-01                          from the tables in schema partitions
+  flowgres restore /mnt/archive/workflow_runs_y2025m01       from files
+  flowgres restore /mnt/archive/workflow_runs_y2025m01 --keep '7 days'`,
+  )
+  .action(async (folder: string | undefined, flags: Flags & RestoreFlags) =>
+    (await import('./cli/archive.ts')).restoreCommand(configure(flags), folder, flags),
+  );
 
 const cron = program.command('cron').description('the scheduler of SQL commands');
 command('handover', 'replaces the scheduler of Flowgres by the extension pg_cron, with all jobs', [databaseUrl, jobs], cron)

@@ -1,11 +1,13 @@
 /** What a process runs, wired together: the parts of `flowgres start`, `serve` and `work`. */
 import { Engine, createEnginePool } from './engine/engine.ts';
+import type { ApiConfig } from './config.ts';
 import { createHealth } from './health.ts';
 import { watchPool } from './metrics.ts';
 import { type LoginRole, roleUrl } from './roles.ts';
 import { createDemo } from './server/demo.ts';
 import { type GraphqlOptions, createGraphql } from './server/graphql.ts';
 import type { Handler, HttpServer } from './server/http.ts';
+import { Operations } from './server/operations.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
 import { reportProblem } from './cli/terminal.ts';
@@ -37,7 +39,11 @@ export interface ServiceOptions {
   secret: string;
   /** GraphQL, accounts and webhooks. */
   serve: boolean;
+  /** What GraphQL requests may do. */
+  api: ApiConfig;
   trust?: TrustOptions;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
   /** A worker of that many steps at a time. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
@@ -89,6 +95,8 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         directConnectionString: as('flowgres_api'),
         jwt: options.trust?.jwt,
         proxies: options.trust?.proxies ?? 0,
+        accessLogSample: options.accessLog,
+        ...(await apiOptions(options.api)),
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
@@ -103,6 +111,17 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     await stop();
     throw error;
   }
+}
+
+async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
+  // After a pause a caller may do at once what it could have done in ten seconds.
+  const rate = (perSecond: number) => (perSecond > 0 ? { perSecond, burst: Math.max(1, perSecond * 10) } : null);
+  return {
+    maxCost: api.maxCost,
+    rates: { token: rate(api.rateLimit), anonymous: rate(api.anonymousRateLimit) },
+    corsOrigins: api.corsOrigins,
+    ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),
+  };
 }
 
 function startWebhooks(connectionString: string): { handle: Handler; stop(): Promise<void> } {

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:39ad5557aa897753c827d57d7bc42e640118d9d2
+--! Hash: sha1:214af6d660b42e74fb59c7c0e3bf02acdfb45f9c
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -158,6 +158,8 @@ as $$
 $$;
 comment on function engine.uuid_time(uuid) is 'The time in a UUIDv7, in whole milliseconds. Meaningless for other versions.';
 
+-- The defaults of tables that a DBA inserts into.
+grant execute on function engine.uuid_v7(timestamptz), engine.now() to flowgres_dba;
 grant execute on function engine.uuid_time(uuid), engine.uuid_floor(timestamptz) to flowgres_user, flowgres_dba;
 --! EndIncluded 00_foundation/uuid.sql
 --! Included 00_foundation/cron_spec.sql
@@ -522,7 +524,7 @@ create table partitions.policies (
   constraint policies_premake_check check (premake between 1 and 2000),
   constraint policies_behind_check check (behind between 0 and 2000),
   constraint policies_retention_check check (retention between interval '1 day' and interval '1000 years'),
-  constraint policies_on_retire_check check (on_retire in ('drop', 'detach')),
+  constraint policies_on_retire_check check (on_retire in ('drop', 'archive', 'detach')),
   constraint policies_retire_with_check check (retire_with <> parent),
   constraint policies_retire_key_check check (retire_key is null or retire_with is not null),
   constraint policies_storage_check check (jsonb_typeof(storage) = 'object'),
@@ -542,11 +544,11 @@ comment on column partitions.policies.behind is 'How many whole periods before t
 comment on column partitions.policies.retention is
   'A partition leaves when its upper bound is older than this. Null: never, or together with the table in retire_with.';
 comment on column partitions.policies.on_retire is
-  'What happens to a partition that leaves: drop deletes it, detach keeps it as a plain table in schema partitions.';
+  'What happens to a partition that leaves: drop deletes it; archive keeps it in schema partitions, from where restore() brings it back; detach keeps it there as a plain table that is nobody''s concern any more.';
 comment on column partitions.policies.retire_with is
   'Partitions of this table leave before the partition of that table with the same period: rows that belong together leave together.';
 comment on column partitions.policies.retire_key is
-  'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it.';
+  'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it, or archived with it.';
 comment on column partitions.policies.guard is
   'Function (from timestamptz, to timestamptz) returning text that is asked before a period leaves: a text is the reason why it must stay. Looked up when needed, so it may belong to a later layer.';
 comment on column partitions.policies.storage is
@@ -602,7 +604,7 @@ comment on column partitions.departures.parent is 'The table that it leaves.';
 comment on column partitions.departures.name is 'Its name.';
 comment on column partitions.departures.lower is 'Its lower bound.';
 comment on column partitions.departures.upper is 'Its upper bound, excluded.';
-comment on column partitions.departures.action is 'What is to happen to it: drop or detach.';
+comment on column partitions.departures.action is 'What is to happen to it: drop, archive or detach.';
 comment on column partitions.departures.since is 'When it was decided.';
 
 create type partitions.action as (
@@ -626,6 +628,54 @@ create type partitions.finding as (
 );
 comment on type partitions.finding is 'One row per thing that the doctor found: info, warning or critical, and the SQL that puts it right.';
 --! EndIncluded 10_partitions/tables.sql
+--! Included 10_partitions/archives.sql
+-- kind: state
+-- What has left and is kept. A row's table or file can come and go; what it holds is known by its hash, so that a table
+-- is dropped only when a file holds the same.
+
+create table partitions.archives (
+  parent regclass not null,
+  lower timestamptz not null,
+  upper timestamptz not null,
+  content text not null default 'partition',
+  kind text not null default 'table',
+  name text not null,
+  location text not null,
+  state text not null default 'archived',
+  row_count bigint,
+  sha256 text,
+  bytes bigint,
+  archived_at timestamptz not null,
+  kept_until timestamptz,
+  constraint archives_pkey primary key (parent, lower, content, kind),
+  constraint archives_bounds_check check (lower < upper),
+  constraint archives_content_check check (content in ('partition', 'late')),
+  constraint archives_kind_check check (kind in ('table', 'csv', 'ndjson')),
+  constraint archives_state_check check (state in ('archived', 'restored')),
+  constraint archives_sealed_check check ((row_count is null) = (sha256 is null)),
+  constraint archives_file_is_sealed_check check (kind = 'table' or sha256 is not null),
+  constraint archives_kept_until_matches_state_check check ((kept_until is not null) = (state = 'restored'))
+);
+alter table partitions.archives enable row level security;
+
+comment on table partitions.archives is
+  'What has left managed tables and is kept: a row for each table in schema partitions, and for each file that flowgres archive has written. Example: select parent, lower, kind, location, row_count from partitions.archives order by lower, parent';
+comment on column partitions.archives.parent is 'The table that the rows have left.';
+comment on column partitions.archives.lower is 'Lower bound of the partition; of late rows, of the period that they belong to.';
+comment on column partitions.archives.upper is 'Upper bound, excluded.';
+comment on column partitions.archives.content is
+  'partition: the rows of the time itself; late: rows of later times that refer to a row of the period, such as the last events of runs that crossed its end.';
+comment on column partitions.archives.kind is 'table: in schema partitions; csv, or ndjson (compressed): a file.';
+comment on column partitions.archives.name is 'The table''s name, in schema partitions or when it was there.';
+comment on column partitions.archives.location is 'The table as partitions.name, or the file as flowgres archive wrote it.';
+comment on column partitions.archives.state is 'archived; or restored: the rows are back in the parent.';
+comment on column partitions.archives.row_count is 'Number of rows; null until seal_archives() has counted them.';
+comment on column partitions.archives.sha256 is
+  'Hash of all rows, the same in a table and in a file: see contents(). Null until seal_archives().';
+comment on column partitions.archives.bytes is 'Size of the file; null for tables.';
+comment on column partitions.archives.archived_at is 'When it left, or was written.';
+comment on column partitions.archives.kept_until is 'Until when a restored period does not leave again.';
+--! EndIncluded 10_partitions/archives.sql
 --! Included 10_partitions/periods.sql
 -- kind: code
 -- The calendar: which period a moment is in, and what its partition is called. UTC, whatever the session's time zone.
@@ -721,8 +771,11 @@ create or replace function partitions.values_clause(p_key_kind text, p_span tstz
   stable
   parallel safe
 as $$
-  select format('for values from (%L) to (%L)',
-    partitions.bound(p_key_kind, lower(p_span)), partitions.bound(p_key_kind, upper(p_span)))
+  select format('for values from (%s) to (%s)',
+    case lower(p_span) when '-infinity' then 'minvalue'
+      else quote_literal(partitions.bound(p_key_kind, lower(p_span))) end,
+    case upper(p_span) when 'infinity' then 'maxvalue'
+      else quote_literal(partitions.bound(p_key_kind, upper(p_span))) end)
 $$;
 
 -- Names have a year of four digits, and a UUIDv7 begins in 1970.
@@ -1493,15 +1546,221 @@ $$;
 
 grant execute on function partitions.maintain(regclass, boolean) to flowgres_dba;
 --! EndIncluded 10_partitions/maintain.sql
---! Included 10_partitions/stragglers.sql
+--! Included 10_partitions/keep.sql
 -- kind: code
--- Rows in partitions that stay and refer to a period that leaves: the last events of runs that crossed its end.
+-- A partition that has left becomes an archive: the same table, moved to schema partitions, nothing copied.
 
--- Deletes at most so many of them and returns how many it was; none are left when it returns 0.
-create or replace function partitions.delete_some_stragglers(
-  p_leader regclass,
+-- As a time of the partition key, whatever its type.
+create or replace function partitions.key_time(p_key_kind text, p_column text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_key_kind
+    when 'uuidv7' then format('engine.uuid_time(%I)', p_column)
+    when 'date' then format('(%I::timestamp at time zone ''UTC'')', p_column)
+    else format('%I', p_column)
+  end
+$$;
+
+-- A CHECK that lets ATTACH skip its scan, once it is validated.
+create or replace function partitions.bounds_check(p_parent regclass, p_lower timestamptz, p_upper timestamptz)
+  returns text
+  language sql
+  stable
+as $$
+  select format('check (%s)', concat_ws(' and ',
+    format('%I is not null', a.attname),
+    case when isfinite(p_lower) then format('%I >= %L', a.attname, partitions.bound(kind, p_lower)) end,
+    case when isfinite(p_upper) then format('%I < %L', a.attname, partitions.bound(kind, p_upper)) end
+  ))
+  from pg_partitioned_table as t
+  join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
+  cross join partitions.key_kind(p_parent) as kind
+  where t.partrelid = p_parent
+$$;
+
+-- Takes a detached table out of the way: nothing else is locked for its sake any more.
+create or replace function partitions.put_away(p_parent regclass, p_name text)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_table constant regclass := partitions.qualified(p_parent, p_name);
+  v_constraint record;
+begin
+  for v_constraint in
+    select n.nspname as schema, k.conname as name
+    from pg_constraint as k
+    join pg_class as c on c.oid = k.conrelid
+    join pg_namespace as n on n.oid = c.relnamespace
+    where k.conrelid = v_table
+      and k.conparentid = 0
+      and (
+        k.contype = 'f'
+        -- A concurrent detach leaves its bounds behind as a CHECK.
+        or k.contype = 'c' and not exists (
+          select from pg_constraint as p where p.conrelid = p_parent and p.contype = 'c' and p.conname = k.conname
+        )
+      )
+  loop
+    execute format('alter table %I.%I drop constraint %I', v_constraint.schema, p_name, v_constraint.name);
+  end loop;
+  perform partitions.move_table(v_table, 'partitions');
+end
+$$;
+
+create or replace function partitions.move_table(p_table regclass, p_schema text)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_statement constant text := format('alter table %s set schema %I', p_table, p_schema);
+begin
+  execute v_statement;
+end
+$$;
+
+create or replace function partitions.keep_archive(
+  p_parent regclass,
+  p_name text,
+  p_lower timestamptz,
+  p_upper timestamptz
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  perform partitions.put_away(p_parent, p_name);
+  perform partitions.bind_archive(p_parent, p_name, p_lower, p_upper);
+  perform partitions.close_table(format('partitions.%I', p_name)::regclass);
+  perform partitions.enter_archive(p_parent, p_lower, p_upper, 'partition', p_name);
+end
+$$;
+
+-- Not validated yet: that reads the table, and here others wait.
+create or replace function partitions.bind_archive(
+  p_parent regclass,
+  p_name text,
+  p_lower timestamptz,
+  p_upper timestamptz
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_statement constant text := format('alter table partitions.%I add constraint archived_bounds_check %s not valid',
+    p_name, partitions.bounds_check(p_parent, p_lower, p_upper));
+begin
+  execute v_statement;
+end
+$$;
+
+create or replace function partitions.enter_archive(
+  p_parent regclass,
   p_lower timestamptz,
   p_upper timestamptz,
+  p_content text,
+  p_name text
+)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into partitions.archives (parent, lower, upper, content, name, location, archived_at)
+  values (p_parent, p_lower, p_upper, p_content, p_name, format('partitions.%I', p_name), engine.now())
+  on conflict on constraint archives_pkey do update
+  set upper = excluded.upper,
+    name = excluded.name,
+    location = excluded.location,
+    state = 'archived',
+    row_count = null,
+    sha256 = null,
+    archived_at = excluded.archived_at,
+    kept_until = null
+$$;
+
+-- The columns of a table, quoted, in the order of their names.
+create or replace function partitions.columns(p_table regclass)
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(quote_ident(a.attname), ', ' order by a.attname)
+  from pg_attribute as a
+  where a.attrelid = p_table
+    and a.attnum > 0
+    and not a.attisdropped
+    and a.attgenerated = ''
+$$;
+
+-- An empty table in schema partitions that is as a partition of the parent would be.
+create or replace function partitions.create_archive(p_parent regclass, p_name text)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_table constant text := partitions.qualified(p_parent, p_name);
+  v_statements constant text := partitions.table_like(partitions.require_policy(p_parent), p_name);
+begin
+  if to_regclass(v_table) is not null or to_regclass(format('partitions.%I', p_name)) is not null then
+    perform private.raise_error('CONFLICT',
+      format('A table %s exists already, in schema partitions or beside %s.', p_name, p_parent),
+      'Rename it or drop it.');
+  end if;
+  execute v_statements;
+  perform partitions.move_table(v_table::regclass, 'partitions');
+end
+$$;
+--! EndIncluded 10_partitions/keep.sql
+--! Included 10_partitions/stragglers.sql
+-- kind: code
+-- Rows in partitions that stay and refer to a period that leaves: the last events of runs that crossed its end. They
+-- are deleted with it, or archived with it.
+
+-- The table for those of one period, made when it is first needed.
+create or replace function partitions.late_table(
+  p_member regclass,
+  p_leader partitions.policies,
+  p_lower timestamptz,
+  p_upper timestamptz
+)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_name text;
+begin
+  -- What it holds has changed, so its seal is broken.
+  update partitions.archives as a set row_count = null, sha256 = null
+  where a.parent = p_member
+    and a.lower = p_lower
+    and a.content = 'late'
+    and a.kind = 'table'
+    and a.state = 'archived'
+  returning a.name into v_name;
+  if not found then
+    select partitions.partition_name(c.relname, p_leader.granularity, tstzrange(p_lower, p_upper)) || '_late'
+    into v_name
+    from pg_class as c
+    where c.oid = p_member;
+    perform partitions.create_archive(p_member, v_name);
+    perform partitions.enter_archive(p_member, p_lower, p_upper, 'late', v_name);
+  end if;
+  return v_name;
+end
+$$;
+
+-- Deletes or moves at most so many and returns how many it was; none are left when it returns 0.
+create or replace function partitions.clear_some_stragglers(
+  p_action partitions.action,
   p_limit int default 10000
 )
   returns bigint
@@ -1510,27 +1769,37 @@ create or replace function partitions.delete_some_stragglers(
 as $$
 declare
   v_leaf record;
-  v_deleted bigint;
+  v_statement text;
+  v_late text;
+  v_cleared bigint;
 begin
   for v_leaf in
-    select n.nspname as schema, o.name, p.retire_key as key,
-      partitions.bound(leader.key_kind, p_lower) as lower, partitions.bound(leader.key_kind, p_upper) as upper
+    select leader, p.parent, partitions.columns(p.parent) as columns,
+      format('from %1$s where ctid = any (array(select ctid from %1$s where %2$I >= %3$L and %2$I < %4$L limit %5$s))',
+        o.partition, p.retire_key, partitions.bound(leader.key_kind, p_action.lower),
+        partitions.bound(leader.key_kind, p_action.upper), p_limit) as rows
     from partitions.policies as leader
     join partitions.policies as p on p.retire_with = leader.parent and p.retire_key is not null
-    join pg_class as c on c.oid = p.parent
-    join pg_namespace as n on n.oid = c.relnamespace
     cross join lateral partitions.of(p.parent) as o
-    where leader.parent = p_leader
+    where leader.parent = p_action.parent
       -- Those up to here leave whole.
-      and o.upper > p_upper
+      and o.upper > p_action.upper
   loop
-    execute format(
-      'delete from %1$I.%2$I where ctid = any (array(
-         select ctid from %1$I.%2$I where %3$I >= %4$L and %3$I < %5$L limit %6$L))',
-      v_leaf.schema, v_leaf.name, v_leaf.key, v_leaf.lower, v_leaf.upper, p_limit);
-    get diagnostics v_deleted = row_count;
-    if v_deleted > 0 then
-      return v_deleted;
+    if p_action.action = 'archive' then
+      v_statement := format('select count(*) %s', v_leaf.rows);
+      execute v_statement into v_cleared;
+      continue when v_cleared = 0;
+      v_late := partitions.late_table(v_leaf.parent, v_leaf.leader, p_action.lower, p_action.upper);
+      v_statement := format(
+        'with late as (delete %s returning %s) insert into partitions.%I (%2$s) select %2$s from late',
+        v_leaf.rows, v_leaf.columns, v_late);
+    else
+      v_statement := format('delete %s', v_leaf.rows);
+    end if;
+    execute v_statement;
+    get diagnostics v_cleared = row_count;
+    if v_cleared > 0 then
+      return v_cleared;
     end if;
   end loop;
   return 0;
@@ -1538,28 +1807,31 @@ end
 $$;
 
 -- The same to the end, in one transaction.
-create or replace function partitions.delete_stragglers(p_action partitions.action)
+create or replace function partitions.clear_stragglers(p_action partitions.action)
   returns void
   language plpgsql
   volatile
 as $$
 begin
-  while partitions.delete_some_stragglers(p_action.parent, p_action.lower, p_action.upper) > 0 loop
+  while partitions.clear_some_stragglers(p_action) > 0 loop
     null;
   end loop;
 end
 $$;
 
 -- The same to the end, in a transaction for each 10,000 rows; so it cannot be called within one.
-create or replace procedure partitions.delete_stragglers(
+create or replace procedure partitions.clear_stragglers(
   parent regclass,
   lower timestamptz,
-  upper timestamptz
+  upper timestamptz,
+  action text
 )
   language plpgsql
 as $$
 begin
-  while partitions.delete_some_stragglers($1, $2, $3) > 0 loop
+  while partitions.clear_some_stragglers(
+    (parent, null, clear_stragglers.action, lower, upper, false, null)::partitions.action
+  ) > 0 loop
     commit;
   end loop;
 end
@@ -1582,13 +1854,11 @@ as $$
       then format('alter table %s detach partition %s', p_action.parent, name)
     end,
     case when p_action.action = 'drop' then format('drop table %s', name) end,
-    case when p_action.action = 'detach' then (
-      select string_agg(format('alter table %s drop constraint %I', name, k.conname), '; ')
-      from pg_constraint as k
-      where k.conrelid = to_regclass(name)
-        and k.contype = 'f'
-    ) end,
-    case when p_action.action = 'detach' then format('alter table %s set schema partitions', name) end
+    case p_action.action
+      when 'detach' then format('select partitions.put_away(%L, %L)', p_action.parent, p_action.partition)
+      when 'archive' then format('select partitions.keep_archive(%L, %L, %L, %L)',
+        p_action.parent, p_action.partition, p_action.lower, p_action.upper)
+    end
   )
   from partitions.qualified(p_action.parent, p_action.partition) as name
 $$;
@@ -1637,17 +1907,20 @@ begin
   end if;
   for v_departure in
     select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_leaving,
+      -- The policy may have changed since it was decided: what it wants archived is not dropped.
+      case when d.action = 'drop' and p.on_retire = 'archive' then 'archive' else d.action end as wish,
       case
         when i.inhdetachpending then format('alter table %s detach partition %s finalize', d.parent, d.partition)
       end as first
     from partitions.departures as d
+    join partitions.policies as p on p.parent = d.parent
     left join pg_class as c on c.oid = d.partition
     left join pg_inherits as i on i.inhrelid = d.partition
     where d.parent = p_parent
     order by d.lower
   loop
     if v_departure.is_leaving then
-      v_action := (p_parent, v_departure.name, v_departure.action, v_departure.lower, v_departure.upper, true, null);
+      v_action := (p_parent, v_departure.name, v_departure.wish, v_departure.lower, v_departure.upper, true, null);
       begin
         perform partitions.execute_patiently(
           concat_ws('; ', v_departure.first, partitions.farewell(v_action, false)));
@@ -1664,6 +1937,75 @@ begin
 end
 $$;
 --! EndIncluded 10_partitions/leave.sql
+--! Included 10_partitions/stay.sql
+-- kind: code
+-- Which partitions may leave, and why the others must stay.
+
+-- Null when the period may leave.
+create or replace function partitions.reason_to_stay(
+  p_policy partitions.policies,
+  p_lower timestamptz,
+  p_upper timestamptz
+)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_guard record;
+  v_reason text;
+begin
+  if not exists (
+    select from partitions.of(p_policy.parent) as o where o.lower >= p_upper and not o.detaching
+  ) then
+    return 'It is the last partition.';
+  end if;
+  select format('It was restored and stays until %s.', to_char(a.kept_until at time zone 'UTC', 'YYYY-MM-DD'))
+  into v_reason
+  from partitions.archives as a
+  where a.parent = p_policy.parent
+    and a.lower = p_lower
+    and a.kept_until > engine.now();
+  if found then
+    return v_reason;
+  elsif p_policy.guard is null then
+    return null;
+  end if;
+  -- The guard runs with the owner's rights, so it must be the owner's.
+  select n.nspname as schema, f.proname as name
+  into v_guard
+  from pg_proc as f
+  join pg_namespace as n on n.oid = f.pronamespace
+  join pg_class as c on c.oid = p_policy.parent and c.relowner = f.proowner
+  where f.oid = to_regprocedure(p_policy.guard || '(timestamptz, timestamptz)');
+  if not found then
+    return format('There is no guard %s(timestamptz, timestamptz) of the table''s owner.', p_policy.guard);
+  end if;
+  execute format('select %I.%I($1, $2)', v_guard.schema, v_guard.name) into v_reason using p_lower, p_upper;
+  return v_reason;
+end
+$$;
+
+-- Partitions whose upper bound is in (p_after, p_before]: what is to happen to them, or `keep` and why.
+create or replace function partitions.leaving(
+  p_policy partitions.policies,
+  p_after timestamptz,
+  p_before timestamptz
+)
+  returns setof partitions.action
+  language sql
+  volatile
+as $$
+  select p_policy.parent, o.name, case when reason is null then p_policy.on_retire else 'keep' end,
+    o.lower, o.upper, false, reason
+  from partitions.of(p_policy.parent) as o
+  cross join lateral partitions.reason_to_stay(p_policy, o.lower, o.upper) as reason
+  where o.upper > p_after
+    and o.upper <= p_before
+    and not o.detaching
+  order by o.lower
+$$;
+--! EndIncluded 10_partitions/stay.sql
 --! Included 10_partitions/retire.sql
 -- kind: code
 -- Lets old periods leave. What leaves is decided by the upper bound in the catalog, never by a name, and the policy's
@@ -1701,7 +2043,7 @@ begin
 end
 $$;
 comment on function partitions.retire(regclass, interval, boolean) is
-  'Lets partitions leave whose upper bound is older than the policy''s retention, or than older_than: they are dropped, or kept detached in schema partitions, as the policy says; partitions of tables that retire with this one leave with them. The last partition always stays, and so does a period that a guard holds back: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
+  'Lets partitions leave whose upper bound is older than the policy''s retention, or than older_than: they are dropped, archived or kept detached in schema partitions, as the policy says; partitions of tables that retire with this one leave with them. The last partition always stays, and so does a period that a guard holds back: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
 
 create or replace function partitions.require_age(p_parent regclass, p_age interval)
   returns void
@@ -1771,71 +2113,15 @@ begin
       v_ready := v_ready || v_action;
     end if;
   end loop;
-  -- All rows are deleted before the first table is locked.
+  -- All rows are deleted or moved before the first table is locked.
   foreach v_action in array v_ready loop
-    perform partitions.delete_stragglers(v_action);
+    perform partitions.clear_stragglers(v_action);
   end loop;
   foreach v_action in array v_ready loop
     return query
       select g.* from unnest(partitions.retire_group(partitions.period_group(p_policy, v_action))) as g;
   end loop;
 end
-$$;
-
--- Null when the period may leave.
-create or replace function partitions.reason_to_stay(
-  p_policy partitions.policies,
-  p_lower timestamptz,
-  p_upper timestamptz
-)
-  returns text
-  language plpgsql
-  volatile
-as $$
-declare
-  v_guard record;
-  v_reason text;
-begin
-  if not exists (
-    select from partitions.of(p_policy.parent) as o where o.lower >= p_upper and not o.detaching
-  ) then
-    return 'It is the last partition.';
-  elsif p_policy.guard is null then
-    return null;
-  end if;
-  -- The guard runs with the owner's rights, so it must be the owner's.
-  select n.nspname as schema, f.proname as name
-  into v_guard
-  from pg_proc as f
-  join pg_namespace as n on n.oid = f.pronamespace
-  join pg_class as c on c.oid = p_policy.parent and c.relowner = f.proowner
-  where f.oid = to_regprocedure(p_policy.guard || '(timestamptz, timestamptz)');
-  if not found then
-    return format('There is no guard %s(timestamptz, timestamptz) of the table''s owner.', p_policy.guard);
-  end if;
-  execute format('select %I.%I($1, $2)', v_guard.schema, v_guard.name) into v_reason using p_lower, p_upper;
-  return v_reason;
-end
-$$;
-
--- Partitions whose upper bound is in (p_after, p_before]: what is to happen to them, or `keep` and why.
-create or replace function partitions.leaving(
-  p_policy partitions.policies,
-  p_after timestamptz,
-  p_before timestamptz
-)
-  returns setof partitions.action
-  language sql
-  volatile
-as $$
-  select p_policy.parent, o.name, case when reason is null then p_policy.on_retire else 'keep' end,
-    o.lower, o.upper, false, reason
-  from partitions.of(p_policy.parent) as o
-  cross join lateral partitions.reason_to_stay(p_policy, o.lower, o.upper) as reason
-  where o.upper > p_after
-    and o.upper <= p_before
-    and not o.detaching
-  order by o.lower
 $$;
 
 -- Is the partition's time still held by a partition of the table that it retires with? Then it leaves with that one,
@@ -1900,6 +2186,12 @@ declare
     join partitions.policies as p on p.parent = d.parent and p.retire_with = p_policy.parent
     where d.upper > p_action.lower
       and d.upper <= p_action.upper
+    union all
+    select format('%s would be dropped, and %s is to be archived: give both the same on_retire.',
+      p_action.partition, g.partition)
+    from unnest(v_group) as g
+    where p_action.action = 'drop'
+      and g.action = 'archive'
     limit 1
   );
 begin
@@ -1940,22 +2232,38 @@ begin
     from partitions.policies as p
     where retire_concurrently.parent is null
       or retire_concurrently.parent in (p.parent, p.retire_with)
-    order by p.parent
   );
-  -- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
-  perform pg_advisory_lock(partitions.lock_key(p)) from unnest(v_parents) as p;
+  perform partitions.take_long_turn(v_parents);
   return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
-  return query
-    select distinct format('select * from partitions.finish_departures(%L)', d.parent)
-    from partitions.departures as d
-    where d.parent = any (v_parents);
-  return next format('select * from partitions.retire(%L, %L)',
-    retire_concurrently.parent, retire_concurrently.older_than);
-  return query select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(v_parents) as p;
+  return query select partitions.last_statements(v_parents, format('select * from partitions.retire(%L, %L)',
+    retire_concurrently.parent, retire_concurrently.older_than));
 end
 $$;
 comment on function partitions.retire_concurrently(regclass, interval) is
   'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and retire() does the rest. If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
+
+-- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
+create or replace function partitions.take_long_turn(p_parents regclass[])
+  returns void
+  language sql
+  volatile
+as $$
+  select pg_advisory_lock(partitions.lock_key(p)) from unnest(p_parents) as p order by p
+$$;
+
+create or replace function partitions.last_statements(p_parents regclass[], p_final text)
+  returns setof text
+  language sql
+  volatile
+as $$
+  select distinct format('select * from partitions.finish_departures(%L)', d.parent)
+  from partitions.departures as d
+  where d.parent = any (p_parents)
+  union all
+  select p_final
+  union all
+  select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(p_parents) as p
+$$;
 
 create or replace function partitions.gentle_statements(p_parent regclass, p_older_than interval)
   returns setof text
@@ -1993,7 +2301,8 @@ declare
   v_partition constant regclass := partitions.qualified(p_action.parent, p_action.partition);
 begin
   if partitions.is_referenced(p_action.parent) then
-    return format('call partitions.delete_stragglers(%L, %L, %L)', p_action.parent, p_action.lower, p_action.upper);
+    return format('call partitions.clear_stragglers(%L, %L, %L, %L)',
+      p_action.parent, p_action.lower, p_action.upper, p_action.action);
   end if;
   insert into partitions.departures (partition, parent, name, lower, upper, action, since)
   values (
@@ -2006,6 +2315,967 @@ begin
 end
 $$;
 --! EndIncluded 10_partitions/retire_concurrently.sql
+--! Included 10_partitions/contents.sql
+-- kind: code
+-- What an archive holds, as a number and a hash: the same wherever and in whatever form the rows are.
+
+-- The hash is a chain: each row's text, in UTF-8, is appended to the hash so far (nothing, at first) and hashed anew.
+create or replace function partitions.contents_of(p_query text, out row_count bigint, out sha256 text)
+  language plpgsql
+  volatile
+  set timezone = 'UTC'
+  set datestyle = 'ISO, YMD'
+  set intervalstyle = 'postgres'
+  set extra_float_digits = 1
+  set bytea_output = 'hex'
+as $$
+declare
+  v_row text;
+  v_hash bytea := '';
+begin
+  row_count := 0;
+  for v_row in execute p_query loop
+    row_count := row_count + 1;
+    v_hash := sha256(v_hash || convert_to(v_row, 'UTF8'));
+  end loop;
+  sha256 := encode(v_hash, 'hex');
+end
+$$;
+
+-- The order of the rows, the same in every database: by the primary key, unless that depends on a collation.
+create or replace function partitions.row_order(p_table regclass)
+  returns text
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select string_agg(quote_ident(a.attname), ', ' order by k.place)
+      from pg_index as i
+      cross join lateral unnest(i.indkey::int[]) with ordinality as k (attnum, place)
+      join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
+      where i.indrelid = p_table
+        and i.indisprimary
+      having bool_and(a.attcollation = 0)
+    ),
+    format('row(%s)::text collate "C"', partitions.columns(p_table))
+  )
+$$;
+
+create or replace function partitions.contents(archive regclass, out row_count bigint, out sha256 text)
+  language sql
+  volatile
+as $$
+  select c.row_count, c.sha256
+  from partitions.contents_of(format('select row(%s)::text from %s order by %s',
+    partitions.columns(archive), archive, partitions.row_order(archive))) as c
+$$;
+comment on function partitions.contents(regclass) is
+  'Number of rows of a table and a SHA-256 of them: for each row, in the order of the primary key, its text with the columns in the order of their names is appended to the hash so far and hashed again. Reads the whole table. Example: select * from partitions.contents(''partitions.workflow_events_y2025m01'')';
+
+create or replace function partitions.seal_archives()
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because the scheduler and DBAs seal archives without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_archive partitions.archives;
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  for v_archive in
+    select a.*
+    from partitions.archives as a
+    where a.kind = 'table'
+      and a.state = 'archived'
+      and a.sha256 is null
+      and to_regclass(a.location) is not null
+    order by a.lower, a.parent::text
+    for update skip locked
+  loop
+    perform partitions.seal_archive(v_archive);
+    return next (
+      v_archive.parent, v_archive.name, 'seal', v_archive.lower, v_archive.upper, true, null
+    )::partitions.action;
+  end loop;
+end
+$$;
+comment on function partitions.seal_archives() is
+  'Reads each table in partitions.archives that has not been read since it left: checks that all rows are within the bounds, so that a restore needs no scan, and notes how many they are and their hash. Nobody waits for it. Example: select * from partitions.seal_archives()';
+
+create or replace function partitions.seal_archive(p_archive partitions.archives)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_archive.content = 'partition' then
+    execute format('alter table partitions.%I validate constraint archived_bounds_check', p_archive.name);
+  end if;
+  update partitions.archives as a
+  set row_count = c.row_count,
+    sha256 = c.sha256
+  from partitions.contents(p_archive.location::regclass) as c
+  where a.parent = p_archive.parent
+    and a.lower = p_archive.lower
+    and a.content = p_archive.content
+    and a.kind = p_archive.kind;
+end
+$$;
+
+grant execute on function partitions.seal_archives() to flowgres_dba;
+--! EndIncluded 10_partitions/contents.sql
+--! Included 10_partitions/archive.sql
+-- kind: code
+-- Archives one period of a table by name of its time, whatever the policy says, together with what leaves with it.
+-- Periods that the policy lets go by their age are archived by retire().
+
+create or replace function partitions.archive(parent regclass, at timestamptz)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because DBAs archive partitions without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(archive.parent);
+  v_turn text;
+  v_group partitions.action[];
+begin
+  select t.detail into v_turn
+  from partitions.take_turn(array(
+    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+  )) as t;
+  if found then
+    perform private.raise_error('CONFLICT', v_turn, 'Try again when it is done.');
+  end if;
+  return query
+    select d.*
+    from partitions.policies as p
+    cross join lateral partitions.finish_departures(p.parent) as d
+    where v_policy.parent in (p.parent, p.retire_with);
+  v_group := partitions.archivable_group(v_policy, archive.at);
+  if v_group <> '{}' then
+    perform partitions.clear_stragglers(v_group[cardinality(v_group)]);
+    return query select g.* from unnest(partitions.retire_group(v_group)) as g;
+  end if;
+end
+$$;
+comment on function partitions.archive(regclass, timestamptz) is
+  'Moves the partition that holds a time to schema partitions, with those of the tables that retire with this one, and the rows of later partitions that belong to it; nothing is copied or lost. If it is archived already, nothing happens; what was not to be had is a row that is not done. Errors: NOT_FOUND (no managed table, no partition), INVALID_ARGUMENT (null, or the period is not over), CONFLICT (it must stay: the message says why; or another session is at it). Example: select * from partitions.archive(''public.workflow_runs'', ''2025-01-01'')';
+
+create or replace function partitions.archive_concurrently(parent regclass, at timestamptz)
+  returns setof text
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(archive_concurrently.parent);
+  v_parents constant regclass[] := array(
+    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+  );
+begin
+  perform partitions.take_long_turn(v_parents);
+  -- What is on its way out already is brought to its end first; archive() does the rest.
+  if not exists (select from partitions.departures as d where d.parent = any (v_parents)) then
+    return query
+      select partitions.gentle_statement(g)
+      from unnest(partitions.archivable_group(v_policy, archive_concurrently.at)) as g;
+  end if;
+  return query select partitions.last_statements(v_parents, format('select * from partitions.archive(%L, %L)',
+    v_policy.parent, archive_concurrently.at));
+end
+$$;
+comment on function partitions.archive_concurrently(regclass, timestamptz) is
+  'What archive() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner; see retire_concurrently(). Errors as of archive(). Example, in psql: set role flowgres_owner; select partitions.archive_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
+
+-- The partition that holds a time and those that leave with it, in the order of leaving; none when they have left.
+create or replace function partitions.archivable_group(p_policy partitions.policies, p_at timestamptz)
+  returns partitions.action[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_partition record;
+  v_group partitions.action[];
+  v_reason text;
+begin
+  perform partitions.require_time(p_policy.key_kind, p_at);
+  select o.* into v_partition
+  from partitions.of(p_policy.parent) as o
+  where p_at >= o.lower
+    and p_at < o.upper;
+  if not found then
+    perform partitions.require_archived(p_policy.parent, p_at);
+    return '{}';
+  elsif v_partition.upper > engine.now() then
+    perform private.raise_error('INVALID_ARGUMENT',
+      format('%s ends on %s and cannot be archived before.', v_partition.name,
+        to_char(v_partition.upper at time zone 'UTC', 'YYYY-MM-DD')),
+      'Name a period that is over.');
+  end if;
+  perform partitions.end_hold(p_policy.parent, v_partition.lower, v_partition.upper);
+  v_reason := partitions.reason_to_stay(p_policy, v_partition.lower, v_partition.upper);
+  v_group := partitions.period_group(p_policy, (
+    p_policy.parent, v_partition.name, case when v_reason is null then 'archive' else 'keep' end,
+    v_partition.lower, v_partition.upper, false, v_reason
+  )::partitions.action);
+  if v_group[1].action = 'keep' then
+    perform private.raise_error('CONFLICT',
+      format('%s cannot be archived: %s', v_partition.name, v_group[1].detail),
+      'See what holds it: select * from partitions.retire(dry_run => true)');
+  end if;
+  return array(
+    select (g.parent, g.partition, 'archive', g.lower, g.upper, false, null)::partitions.action
+    from unnest(v_group) as g
+  );
+end
+$$;
+
+-- Who names a period that was restored is done with it.
+create or replace function partitions.end_hold(p_parent regclass, p_lower timestamptz, p_upper timestamptz)
+  returns void
+  language sql
+  volatile
+as $$
+  update partitions.archives as a set kept_until = engine.now()
+  from partitions.policies as p
+  where p.parent = a.parent
+    and p_parent in (p.parent, p.retire_with)
+    and a.upper > p_lower
+    and a.upper <= p_upper
+    and a.kept_until > engine.now()
+$$;
+
+create or replace function partitions.require_archived(p_parent regclass, p_at timestamptz)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if not exists (
+    select
+    from partitions.archives as a
+    where a.parent = p_parent
+      and a.content = 'partition'
+      and p_at >= a.lower
+      and p_at < a.upper
+  ) then
+    perform private.raise_error('NOT_FOUND',
+      format('%s has neither a partition nor an archive for %s.', p_parent, p_at),
+      format('These are there: select * from partitions.of(%L), and: select * from partitions.archives', p_parent));
+  end if;
+end
+$$;
+
+grant execute on function partitions.archive(regclass, timestamptz) to flowgres_dba;
+--! EndIncluded 10_partitions/archive.sql
+--! Included 10_partitions/drop_archive.sql
+-- kind: code
+-- Which archives belong to a period, and how their tables go: when a file holds the same rows.
+
+-- The tables in schema partitions for the period of a table that holds a time, in the order in which they come back.
+create or replace function partitions.archived_tables(p_parent regclass, p_at timestamptz)
+  returns setof partitions.archives
+  language sql
+  stable
+as $$
+  select a.*
+  from (
+    select a.lower, a.upper
+    from partitions.archives as a
+    where a.parent = p_parent
+      and a.content = 'partition'
+    union all
+    -- Not left yet, or back again, while others of its group are away.
+    select o.lower, o.upper from partitions.of(p_parent) as o
+  ) as period
+  join partitions.archives as a on a.upper > period.lower and a.upper <= period.upper
+  left join partitions.policies as p on p.parent = a.parent
+  where p_at >= period.lower
+    and p_at < period.upper
+    and p_parent in (a.parent, p.retire_with)
+    and a.kind = 'table'
+    and a.state = 'archived'
+  group by a.parent, a.lower, a.content, a.kind
+  order by a.content = 'late', a.parent <> p_parent, a.parent::text, a.lower
+$$;
+
+create or replace function partitions.archived_periods()
+  returns table (parent regclass, name text, lower timestamptz, upper timestamptz)
+  language sql
+  stable
+  security definer -- definer because DBAs look at archives without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+  select a.parent, a.name, a.lower, a.upper
+  from partitions.archives as a
+  left join partitions.policies as p on p.parent = a.parent
+  where a.kind = 'table'
+    and a.state = 'archived'
+    and a.content = 'partition'
+    and not exists (
+      select
+      from partitions.archived_tables(p.retire_with, a.upper - interval '1 microsecond') as t
+      where t.parent = p.retire_with
+    )
+  order by a.lower, a.parent::text
+$$;
+comment on function partitions.archived_periods() is
+  'The periods whose tables stand in schema partitions, each by the table that the others leave with. Example: select * from partitions.archived_periods()';
+
+create or replace function partitions.drop_archive(parent regclass, at timestamptz, for_good boolean default false)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because DBAs drop archives without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tables constant partitions.archives[] := array(
+    select a from partitions.archived_tables(drop_archive.parent, drop_archive.at) as a
+  );
+  v_only text;
+begin
+  select a.location into v_only
+  from unnest(v_tables) as a
+  where not exists (
+    select
+    from partitions.archives as f
+    where f.parent = a.parent
+      and f.lower = a.lower
+      and f.content = a.content
+      and f.kind <> 'table'
+      and f.sha256 = a.sha256
+  )
+  limit 1;
+  if found and drop_archive.for_good is not true then
+    perform private.raise_error('CONFLICT', format('The rows of %s are nowhere else.', v_only),
+      'Write them to a file first: flowgres archive --to <folder>. Or delete them: for_good => true.');
+  end if;
+  perform partitions.execute_patiently(format('drop table if exists partitions.%I', a.name)) from unnest(v_tables) as a;
+  return query
+    delete from partitions.archives as a
+    using unnest(v_tables) as t
+    where a.parent = t.parent
+      and a.lower = t.lower
+      and a.content = t.content
+      and a.kind = t.kind
+    returning a.parent, a.name, 'drop', a.lower, a.upper, true, null;
+end
+$$;
+comment on function partitions.drop_archive(regclass, timestamptz, boolean) is
+  'Drops the archived tables of a period, with those that left with it. Refused (CONFLICT) while no file is known to hold the same rows, unless they are to go for good. Example: select * from partitions.drop_archive(''public.workflow_runs'', ''2025-01-01'')';
+
+-- For the doctor: is each archive where it should be, and known by its hash?
+create or replace function partitions.check_archives(p_policy partitions.policies)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  select p_policy.parent, 'archive', 'critical', format('The archived table %s is gone.', a.location),
+    format('delete from partitions.archives where location = %L', a.location)
+  from partitions.archives as a
+  where a.parent = p_policy.parent
+    and a.kind = 'table'
+    and a.state = 'archived'
+    and to_regclass(a.location) is null
+  union all
+  select p_policy.parent, 'archive', 'warning', format('%s left two days ago and is not sealed.', a.location),
+    'select * from partitions.seal_archives()'
+  from partitions.archives as a
+  where a.parent = p_policy.parent
+    and a.kind = 'table'
+    and a.state = 'archived'
+    and a.sha256 is null
+    and a.archived_at < engine.now() - interval '2 days'
+$$;
+
+grant execute on function partitions.archived_periods(), partitions.drop_archive(regclass, timestamptz, boolean)
+  to flowgres_dba;
+--! EndIncluded 10_partitions/drop_archive.sql
+--! Included 10_partitions/restore.sql
+-- kind: code
+-- Brings an archived period back from schema partitions: the referred table first, late rows last. Each table is made
+-- ready while it still stands apart, so that attaching it is a matter of the catalog.
+
+create or replace function partitions.restore(
+  parent regclass,
+  at timestamptz,
+  keep interval default '30 days'
+)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because DBAs restore partitions without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_statement text;
+begin
+  for v_statement in
+    select s from partitions.restore_concurrently(restore.parent, restore.at, restore.keep) as s
+  loop
+    if starts_with(v_statement, 'select *') then
+      return query execute v_statement;
+    else
+      execute v_statement;
+    end if;
+  end loop;
+end
+$$;
+comment on function partitions.restore(regclass, timestamptz, interval) is
+  'Brings back the archived tables of a period, with those that left with it: checks that they hold what was sealed, attaches them, and returns late rows to where they were. The period stays for the given time before retire() may take it again. If it is back already, nothing happens. Errors: NOT_FOUND (no managed table, no archive; the hint has its files), INVALID_ARGUMENT, CONFLICT (a partition is there for the time, the rows refer to rows that are not there, or the archive was changed). Example: select * from partitions.restore(''public.workflow_runs'', ''2025-01-01'', keep => ''7 days'')';
+
+create or replace function partitions.restore_concurrently(
+  parent regclass,
+  at timestamptz,
+  keep interval default '30 days'
+)
+  returns setof text
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+  set timezone = 'UTC'
+as $$
+declare
+  v_parent constant regclass := restore_concurrently.parent;
+  v_at constant timestamptz := restore_concurrently.at;
+  v_keep constant interval := restore_concurrently.keep;
+  v_tables constant partitions.archives[] := array(select a from partitions.archived_tables(v_parent, v_at) as a);
+  v_archive partitions.archives;
+begin
+  perform partitions.require_time((partitions.require_policy(v_parent)).key_kind, v_at);
+  if v_keep is null or v_keep < interval '1 day' or v_keep > interval '1000 years' then
+    perform private.raise_error('INVALID_ARGUMENT', format('A restored period cannot be kept for %s.', v_keep),
+      'Give an interval between one day and 1000 years.');
+  end if;
+  if v_tables = '{}' then
+    perform partitions.require_restored(v_parent, v_at);
+  end if;
+  perform partitions.require_room(v_tables);
+  foreach v_archive in array v_tables loop
+    return next format('select partitions.prepare_archive(%L, %L, %L)',
+      v_archive.parent, v_archive.lower, v_archive.content);
+    if v_archive.content = 'partition' then
+      return next format('select partitions.link_archive(%L, %L)', v_archive.parent, v_archive.lower);
+      return next format('select partitions.validate_archive(%L, %L)', v_archive.parent, v_archive.lower);
+      return next format('select * from partitions.attach_archive(%L, %L, %L)',
+        v_archive.parent, v_archive.lower, v_keep);
+    else
+      return next format('select * from partitions.return_late(%L, %L, %L)',
+        v_archive.parent, v_archive.lower, v_keep);
+    end if;
+  end loop;
+end
+$$;
+comment on function partitions.restore_concurrently(regclass, timestamptz, interval) is
+  'What restore() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: foreign keys are then checked while others write. If one fails, the next time goes on. Errors as of restore(). Example, in psql: set role flowgres_owner; select partitions.restore_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
+
+create or replace function partitions.require_restored(p_parent regclass, p_at timestamptz)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_file text;
+begin
+  if partitions.find(p_parent, p_at) is not null then
+    return;
+  end if;
+  select a.location into v_file
+  from partitions.archives as a
+  where a.parent = p_parent
+    and a.kind <> 'table'
+    and p_at >= a.lower
+    and p_at < a.upper
+  limit 1;
+  perform private.raise_error('NOT_FOUND',
+    format('There is no archived table of %s for %s.', p_parent, to_char(p_at, 'YYYY-MM-DD')),
+    case
+      when v_file is null then 'These are there: select * from partitions.archives'
+      else format('It is in a file: flowgres restore %s', regexp_replace(v_file, '/[^/]*$', ''))
+    end);
+end
+$$;
+
+-- Nothing is begun that could not be ended: no partition may be where one comes back to, and late rows need partitions.
+create or replace function partitions.require_room(p_tables partitions.archives[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive partitions.archives;
+  v_taken text;
+begin
+  foreach v_archive in array p_tables loop
+    if to_regclass(v_archive.location) is null then
+      perform private.raise_error('NOT_FOUND', format('The archived table %s is gone.', v_archive.location),
+        'Restore it from a file or a backup; else forget it: delete from partitions.archives, as flowgres_owner.');
+    end if;
+    select o.name into v_taken
+    from partitions.of(v_archive.parent) as o
+    where v_archive.content = 'partition'
+      and tstzrange(o.lower, o.upper) && tstzrange(v_archive.lower, v_archive.upper)
+    union all
+    select v_archive.name
+    where to_regclass(partitions.qualified(v_archive.parent, v_archive.name)) is not null
+    limit 1;
+    if found then
+      perform private.raise_error('CONFLICT',
+        format('%s cannot come back: a table %s is there for its time, or has its name.', v_archive.location, v_taken),
+        format('If that one is empty, drop it: drop table %s', partitions.qualified(v_archive.parent, v_taken)));
+    end if;
+    perform partitions.require_late_room(v_archive, p_tables);
+  end loop;
+end
+$$;
+
+create or replace function partitions.require_late_room(p_archive partitions.archives, p_tables partitions.archives[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_covered constant tstzmultirange := partitions.covered(p_archive.parent) + coalesce(
+    (
+      select range_agg(tstzrange(t.lower, t.upper))
+      from unnest(p_tables) as t
+      where t.parent = p_archive.parent
+        and t.content = 'partition'
+    ),
+    '{}'
+  );
+  v_query constant text := (
+    select format('select min(%1$s) from partitions.%2$I where not $1 @> %1$s',
+      partitions.key_time(partitions.key_kind(t.partrelid), a.attname), p_archive.name)
+    from pg_partitioned_table as t
+    join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
+    where t.partrelid = p_archive.parent
+  );
+  v_missing timestamptz;
+begin
+  if p_archive.content = 'partition' then
+    return;
+  end if;
+  execute v_query into v_missing using v_covered;
+  if v_missing is not null then
+    perform private.raise_error('CONFLICT',
+      format('Late rows of the period have no partition of %s to come back to: one is of %s.',
+        p_archive.parent, to_char(v_missing at time zone 'UTC', 'YYYY-MM-DD')),
+      format('Restore that time first; if it was dropped: select partitions.create(%L, %L)',
+        p_archive.parent, v_missing));
+  end if;
+end
+$$;
+
+grant execute on function partitions.restore(regclass, timestamptz, interval) to flowgres_dba;
+--! EndIncluded 10_partitions/restore.sql
+--! Included 10_partitions/prepare_archive.sql
+-- kind: code
+-- Makes an archived table ready to come back: is it what it was, and as the parent's partitions are today?
+
+-- Locked, so that two restores do not meet; null when it is back already.
+create or replace function partitions.take_archive(p_parent regclass, p_lower timestamptz, p_content text)
+  returns partitions.archives
+  language sql
+  volatile
+as $$
+  select a.*
+  from partitions.archives as a
+  where a.parent = p_parent
+    and a.lower = p_lower
+    and a.content = p_content
+    and a.kind = 'table'
+    and a.state = 'archived'
+  for update
+$$;
+
+create or replace function partitions.prepare_archive(p_parent regclass, p_lower timestamptz, p_content text)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, p_content);
+  v_contents record;
+begin
+  if v_archive.sha256 is not null then
+    select c.* into v_contents from partitions.contents(v_archive.location::regclass) as c;
+    if (v_contents.row_count, v_contents.sha256) <> (v_archive.row_count, v_archive.sha256) then
+      perform private.raise_error('CONFLICT',
+        format('%s has changed since it was sealed: it has %s rows instead of %s, or others.',
+          v_archive.location, v_contents.row_count, v_archive.row_count),
+        'Find out who changed it. Set its row_count and sha256 in partitions.archives to null to accept it as it is.');
+    end if;
+  end if;
+  if v_archive.content = 'partition' and partitions.is_outdated(v_archive) then
+    perform partitions.rebuild_archive(v_archive);
+  end if;
+end
+$$;
+
+-- Has the parent got other columns, constraints or indexes since?
+create or replace function partitions.is_outdated(p_archive partitions.archives)
+  returns boolean
+  language sql
+  stable
+as $$
+  with shape as (
+    select t.oid as table, format('column %s %s %s %s', a.attname, format_type(a.atttypid, a.atttypmod),
+      a.attcollation, a.attnotnull) as part
+    from pg_class as t
+    join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+    union all
+    select k.conrelid, format('check %s %s', k.conname, pg_get_constraintdef(k.oid))
+    from pg_constraint as k
+    where k.contype = 'c'
+      and k.conname <> 'archived_bounds_check'
+    union all
+    select x.indrelid, format('index %s', case when x.indrelid = p_archive.parent
+      then partitions.index_name(p.relname, p_archive.name, i.relname) else i.relname end)
+    from pg_index as x
+    join pg_class as i on i.oid = x.indexrelid
+    join pg_class as p on p.oid = p_archive.parent
+  )
+  select exists (
+    select
+    from (select s.part from shape as s where s.table = p_archive.parent) as wanted
+    full join (select s.part from shape as s where s.table = p_archive.location::regclass) as present
+      on present.part = wanted.part
+    where wanted.part is null
+      or present.part is null
+  )
+$$;
+
+-- The same rows in a table of today's shape; new columns get their defaults.
+create or replace function partitions.rebuild_archive(p_archive partitions.archives)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_old constant regclass := p_archive.location;
+  v_columns constant text := partitions.columns(v_old);
+  v_kept text;
+begin
+  select string_agg(quote_ident(a.attname), ', ' order by a.attname) into v_kept
+  from pg_attribute as a
+  where a.attrelid = p_archive.parent
+    and a.attname in (select o.attname from pg_attribute as o where o.attrelid = v_old and o.attnum > 0)
+    and a.attnum > 0
+    and not a.attisdropped
+    and a.attgenerated = '';
+  if v_kept is distinct from v_columns then
+    perform private.raise_error('CONFLICT',
+      format('%s has columns that %s has no more: it has %s.', p_archive.location, p_archive.parent, v_columns),
+      'Drop them from the archived table, or add them to the parent.');
+  end if;
+  perform partitions.copy_archive(p_archive, v_old, v_columns);
+end
+$$;
+
+create or replace function partitions.copy_archive(p_archive partitions.archives, p_old regclass, p_columns text)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_new constant text := partitions.qualified(p_archive.parent, p_archive.name);
+  v_create constant text := partitions.table_like(partitions.require_policy(p_archive.parent), p_archive.name);
+  v_copy constant text := format('insert into %s (%s) select %2$s from %s', v_new, p_columns, p_old);
+begin
+  execute v_create;
+  execute v_copy;
+  execute format('drop table partitions.%I', p_archive.name);
+  perform partitions.move_table(v_new::regclass, 'partitions');
+  perform partitions.bind_archive(p_archive.parent, p_archive.name, p_archive.lower, p_archive.upper);
+  update partitions.archives as a set row_count = null, sha256 = null
+  where a.parent = p_archive.parent
+    and a.lower = p_archive.lower
+    and a.content = p_archive.content
+    and a.kind = 'table';
+end
+$$;
+--! EndIncluded 10_partitions/prepare_archive.sql
+--! Included 10_partitions/restore_steps.sql
+-- kind: code
+-- The steps of a restore. Each can be done again, and finds what an interrupted one has left.
+
+-- The parent's foreign keys, not validated yet: for an instant others wait.
+create or replace function partitions.link_archive(p_parent regclass, p_lower timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_statement text;
+begin
+  for v_statement in
+    select format('alter table partitions.%I add constraint %I %s not valid',
+      v_archive.name, k.conname, pg_get_constraintdef(k.oid))
+    from pg_constraint as k
+    where v_archive.name is not null
+      and k.conrelid = p_parent
+      and k.contype = 'f'
+      and k.conparentid = 0
+      and not exists (
+        select from pg_constraint as o where o.conrelid = v_archive.location::regclass and o.conname = k.conname
+      )
+  loop
+    perform partitions.execute_patiently(v_statement);
+  end loop;
+end
+$$;
+
+-- Reads the table while others write.
+create or replace function partitions.validate_archive(p_parent regclass, p_lower timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_constraint text;
+begin
+  for v_constraint in
+    select k.conname
+    from pg_constraint as k
+    where v_archive.name is not null
+      and k.conrelid = v_archive.location::regclass
+      and k.conparentid = 0
+      and not k.convalidated
+  loop
+    execute format('alter table partitions.%I validate constraint %I', v_archive.name, v_constraint);
+  end loop;
+exception
+  when foreign_key_violation or check_violation then
+    perform private.raise_error('CONFLICT', format('%s cannot come back: %s.', v_archive.location, sqlerrm),
+      'Its rows need others that are not there: restore those first.');
+end
+$$;
+
+create or replace function partitions.leave_archive(p_archive partitions.archives, p_keep interval)
+  returns void
+  language sql
+  volatile
+as $$
+  update partitions.archives as a
+  set state = 'restored',
+    kept_until = engine.now() + p_keep
+  where a.parent = p_archive.parent
+    and a.lower = p_archive.lower
+    and a.content = p_archive.content
+    and a.kind = 'table'
+$$;
+
+create or replace function partitions.attach_archive(p_parent regclass, p_lower timestamptz, p_keep interval)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_table constant text := partitions.qualified(p_parent, v_archive.name);
+begin
+  if v_archive.name is null then
+    return;
+  end if;
+  perform partitions.execute_patiently(concat_ws('; ',
+    format('select partitions.move_table(%L, %L)', v_archive.location, c.relnamespace::regnamespace::name),
+    format('alter table %s attach partition %s %s', p_parent, v_table,
+      partitions.values_clause(partitions.key_kind(p_parent), tstzrange(v_archive.lower, v_archive.upper))),
+    format('alter table %s drop constraint archived_bounds_check', v_table)
+  ))
+  from pg_class as c
+  where c.oid = p_parent;
+  perform partitions.leave_archive(v_archive, p_keep);
+  perform partitions.advance_sequences(p_parent, v_table::regclass);
+  return next (p_parent, v_archive.name, 'restore', v_archive.lower, v_archive.upper, true, null)::partitions.action;
+end
+$$;
+
+create or replace function partitions.return_late(p_parent regclass, p_lower timestamptz, p_keep interval)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'late');
+  v_insert constant text := (
+    select format('insert into %s (%s) select %2$s from %s', p_parent, partitions.columns(late), late)
+    from to_regclass(v_archive.location) as late
+  );
+begin
+  if v_archive.name is null then
+    return;
+  end if;
+  execute v_insert;
+  perform partitions.advance_sequences(p_parent, v_archive.location::regclass);
+  execute format('drop table partitions.%I', v_archive.name);
+  perform partitions.leave_archive(v_archive, p_keep);
+  return next (p_parent, v_archive.name, 'restore', v_archive.lower, v_archive.upper, true, null)::partitions.action;
+exception
+  when unique_violation or foreign_key_violation or undefined_column then
+    perform private.raise_error('CONFLICT', format('%s cannot come back: %s.', v_archive.location, sqlerrm),
+      'Its rows are there already, or need others that are not.');
+end
+$$;
+
+-- Numbers given from now on are above those of the rows that came, also in another database than the one they left.
+create or replace function partitions.advance_sequences(p_parent regclass, p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_sequence record;
+  v_query text;
+  v_highest bigint;
+begin
+  for v_sequence in
+    select d.refobjid::regclass as oid, n.nspname as schema, s.relname as name, a.attname as column
+    from pg_attrdef as e
+    join pg_depend as d
+      on d.classid = 'pg_attrdef'::regclass and d.objid = e.oid and d.refclassid = 'pg_class'::regclass
+    join pg_class as s on s.oid = d.refobjid and s.relkind = 'S'
+    join pg_namespace as n on n.oid = s.relnamespace
+    join pg_attribute as a on a.attrelid = e.adrelid and a.attnum = e.adnum
+    where e.adrelid = p_parent
+  loop
+    v_query := format('select max(%I) from %s', v_sequence.column, p_table);
+    execute v_query into v_highest;
+    if v_highest > coalesce(pg_sequence_last_value(v_sequence.oid), 0) then
+      -- An ALTER keeps others from taking a number in between.
+      execute format('alter sequence %I.%I no cycle', v_sequence.schema, v_sequence.name);
+      perform setval(v_sequence.oid, greatest(v_highest, coalesce(pg_sequence_last_value(v_sequence.oid), 0)));
+    end if;
+  end loop;
+end
+$$;
+--! EndIncluded 10_partitions/restore_steps.sql
+--! Included 10_partitions/archive_files.sql
+-- kind: code
+-- What flowgres archive and flowgres restore do in the database: files are read and written by the client only.
+
+-- An empty table in schema partitions with the given columns, for the rows of a file; null when they are here already.
+create or replace function partitions.open_archive(
+  p_parent regclass,
+  p_lower timestamptz,
+  p_content text,
+  p_name text,
+  p_columns text[],
+  p_sha256 text
+)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive partitions.archives;
+  v_column text;
+begin
+  perform pg_advisory_xact_lock(partitions.lock_key(p_parent));
+  select a.* into v_archive
+  from partitions.archives as a
+  where a.parent = p_parent
+    and a.lower = p_lower
+    and a.content = p_content
+    and a.kind = 'table';
+  if v_archive.sha256 = p_sha256
+    and (v_archive.state = 'archived' or p_content = 'late' or partitions.find(p_parent, p_lower) is not null)
+  then
+    return null;
+  elsif v_archive.state = 'archived' then
+    perform private.raise_error('CONFLICT',
+      format('%s is an archive of the same time with other rows.', v_archive.location),
+      'Restore that one, or drop it: select * from partitions.drop_archive(…)');
+  end if;
+  if p_content = 'partition' and partitions.find(p_parent, p_lower) is not null then
+    perform private.raise_error('CONFLICT',
+      format('%s is there for the time of %s.', partitions.find(p_parent, p_lower), p_name),
+      'If that one is empty, drop it.');
+  end if;
+  foreach v_column in array p_columns loop
+    if not exists (select from pg_attribute as a where a.attrelid = p_parent and a.attname = v_column) then
+      perform private.raise_error('CONFLICT', format('%s has no column %s.', p_parent, v_column),
+        'The file is of another release: add the column for the time of the restore.');
+    end if;
+  end loop;
+  perform partitions.create_archive(p_parent, p_name);
+  for v_column in
+    select a.attname
+    from pg_attribute as a
+    where a.attrelid = format('partitions.%I', p_name)::regclass
+      and a.attnum > 0
+      and not a.attisdropped
+      and a.attname <> all (p_columns)
+  loop
+    execute format('alter table partitions.%I drop column %I', p_name, v_column);
+  end loop;
+  return format('partitions.%I', p_name);
+end
+$$;
+
+-- Enters what was loaded, once it is what the file should hold.
+create or replace function partitions.close_archive(
+  p_parent regclass,
+  p_lower timestamptz,
+  p_upper timestamptz,
+  p_content text,
+  p_name text,
+  p_sha256 text
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive partitions.archives;
+begin
+  if p_content = 'partition' then
+    perform partitions.bind_archive(p_parent, p_name, p_lower, p_upper);
+  end if;
+  perform partitions.enter_archive(p_parent, p_lower, p_upper, p_content, p_name);
+  select a.* into v_archive from partitions.take_archive(p_parent, p_lower, p_content) as a;
+  perform partitions.seal_archive(v_archive);
+  select a.* into v_archive from partitions.take_archive(p_parent, p_lower, p_content) as a;
+  if v_archive.sha256 <> p_sha256 then
+    perform private.raise_error('CONFLICT', format('The rows of %s are not those that were archived.', p_name),
+      'The file was changed, or is of another release of Flowgres.');
+  end if;
+exception
+  when check_violation then
+    perform private.raise_error('CONFLICT', format('Rows of %s are out of its bounds.', p_name),
+      'The manifest was changed.');
+end
+$$;
+
+-- Notes a file that was written and read back.
+create or replace function partitions.enter_file(p_file jsonb)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into partitions.archives
+  select f.*
+  from jsonb_populate_record(null::partitions.archives, p_file || '{"state": "archived"}') as f
+  on conflict on constraint archives_pkey do update
+  set upper = excluded.upper,
+    name = excluded.name,
+    location = excluded.location,
+    row_count = excluded.row_count,
+    sha256 = excluded.sha256,
+    bytes = excluded.bytes,
+    archived_at = excluded.archived_at
+$$;
+--! EndIncluded 10_partitions/archive_files.sql
 --! Included 10_partitions/statistics.sql
 -- kind: code
 -- How large the partitions are.
@@ -2229,11 +3499,12 @@ begin
     return query select f.* from partitions.check_coverage(v_policy) as f;
     return query select f.* from partitions.check_care(v_policy) as f;
     return query select f.* from partitions.check_each(v_policy) as f;
+    return query select f.* from partitions.check_archives(v_policy) as f;
   end loop;
 end
 $$;
 comment on function partitions.doctor(regclass) is
-  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
 
 grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;
 --! EndIncluded 10_partitions/doctor.sql
@@ -2249,13 +3520,459 @@ create policy maintenance_dba on partitions.maintenance for select to flowgres_d
 drop policy if exists departures_dba on partitions.departures;
 create policy departures_dba on partitions.departures for select to flowgres_dba using (true);
 
+drop policy if exists archives_dba on partitions.archives;
+create policy archives_dba on partitions.archives for select to flowgres_dba using (true);
+
 grant select, delete,
   update (granularity, premake, behind, retention, on_retire, storage, adaptive, warn_bytes, critical_bytes)
   on partitions.policies to flowgres_dba;
-grant select on partitions.maintenance, partitions.departures to flowgres_dba;
+grant select on partitions.maintenance, partitions.departures, partitions.archives to flowgres_dba;
 grant usage on type partitions.action, partitions.finding to flowgres_dba, flowgres_monitor;
 --! EndIncluded 10_partitions/policies.sql
 --! EndIncluded 10_partitions/index.sql
+--! Included 15_audit/index.sql
+-- Audit: the log of changes to configuration, its seals, and the log of API requests. Who a request is, the next layer
+-- knows: its trigger writes here.
+
+--! Included 15_audit/tables.sql
+-- kind: state
+-- What was changed by whom, and the seals that show whether somebody has changed that afterwards.
+
+create table public.audit_log (
+  id uuid not null,
+  organization_id uuid,
+  at timestamptz not null,
+  table_name text not null,
+  operation text not null,
+  row_key jsonb,
+  before jsonb,
+  after jsonb,
+  user_id uuid,
+  token_id uuid,
+  session_id uuid,
+  database_role text not null,
+  client_address text,
+  request_id text,
+  constraint audit_log_pkey primary key (id),
+  constraint audit_log_operation_check check (operation in ('insert', 'update', 'delete', 'truncate'))
+) partition by range (id);
+create index audit_log_organization_id_id_idx on public.audit_log (organization_id, id);
+alter table public.audit_log enable row level security;
+
+comment on table public.audit_log is
+  'Every change of configuration: who, when, what, before and after. Append-only, partitioned by month of the time in its UUIDv7 id. Owners and admins read their organization''s rows. Example: select at, table_name, operation, before, after from audit_log order by id desc limit 20;';
+comment on column public.audit_log.id is 'UUIDv7; its time is that of the change.';
+comment on column public.audit_log.organization_id is 'The organization that the row belongs to; null for what belongs to none, such as users and plans.';
+comment on column public.audit_log.at is 'When the statement ran.';
+comment on column public.audit_log.table_name is 'The table with its schema, for example public.workflows.';
+comment on column public.audit_log.operation is 'insert, update, delete or truncate.';
+comment on column public.audit_log.row_key is 'The primary key of the row: {"id": "0190…"}; null for truncate.';
+comment on column public.audit_log.before is
+  'The row before: all columns of a deleted one, the changed ones of an update. Secrets are "***", large documents {"sha256", "bytes"}.';
+comment on column public.audit_log.after is 'The row after: all columns of a new one, the changed ones of an update.';
+comment on column public.audit_log.user_id is 'The user of the request; null for an organization''s own token, and in psql without a context.';
+comment on column public.audit_log.token_id is 'The API token of the request.';
+comment on column public.audit_log.session_id is 'The session of the request: a person who logged in, or a DBA after set_context.';
+comment on column public.audit_log.database_role is 'The role that logged in to the database: flowgres_api for GraphQL, a person''s own for psql.';
+comment on column public.audit_log.client_address is
+  'The address of the client as the server told it (flowgres.client_address), else of the database''s own client.';
+comment on column public.audit_log.request_id is 'The id of the HTTP request, as in the access log.';
+
+-- What is not sealed yet, with the hash that each row had when it was written. Sealing empties this queue, so it needs
+-- no watermark: rows of a transaction that commits late are in it when they become visible, whatever was sealed before.
+create table private.audit_unsealed (
+  id uuid not null,
+  organization_id uuid not null,
+  hash bytea not null,
+  constraint audit_unsealed_pkey primary key (id)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+alter table private.audit_unsealed enable row level security;
+comment on table private.audit_unsealed is 'Rows of the audit log that no seal covers yet. The nil UUID stands for no organization.';
+
+create table private.audit_seals (
+  organization_id uuid not null,
+  number bigint not null,
+  sealed_at timestamptz not null,
+  ids uuid[] not null,
+  hashes bytea[] not null,
+  previous bytea not null,
+  hash bytea not null,
+  constraint audit_seals_pkey primary key (organization_id, number, sealed_at),
+  constraint audit_seals_hashes_check check (cardinality(ids) = cardinality(hashes))
+) partition by range (sealed_at);
+alter table private.audit_seals enable row level security;
+comment on table private.audit_seals is
+  'One chain per organization: each seal names its rows with their hashes, and its own hash covers them and the seal before.';
+
+create table private.audit_heads (
+  organization_id uuid not null,
+  number bigint not null,
+  hash bytea not null,
+  constraint audit_heads_pkey primary key (organization_id)
+);
+alter table private.audit_heads enable row level security;
+comment on table private.audit_heads is 'The newest seal of each organization: where its chain goes on, also when all seals have left with their months.';
+
+create table public.api_access_log (
+  id uuid not null,
+  organization_id uuid,
+  at timestamptz not null,
+  token_id uuid,
+  user_id uuid,
+  operation text,
+  status int not null,
+  error_code text,
+  ms int not null,
+  request_id text,
+  constraint api_access_log_pkey primary key (id)
+) partition by range (id);
+create index api_access_log_organization_id_id_idx on public.api_access_log (organization_id, id);
+alter table public.api_access_log enable row level security;
+
+comment on table public.api_access_log is
+  'GraphQL requests: all that failed and a sample of the others. Partitioned by week, kept 30 days. Owners and admins read their organization''s rows. Example: select at, operation, status, error_code, ms from api_access_log order by id desc limit 20;';
+comment on column public.api_access_log.id is 'UUIDv7; its time is that of the request''s end, to a second.';
+comment on column public.api_access_log.organization_id is 'The organization of the token; null for a request without a valid one.';
+comment on column public.api_access_log.at is 'When the answer was ready.';
+comment on column public.api_access_log.token_id is 'The API token; null for a session and an anonymous request.';
+comment on column public.api_access_log.user_id is 'The user that the token or session stands for.';
+comment on column public.api_access_log.operation is 'The name of the operation in the document; null when it has none.';
+comment on column public.api_access_log.status is 'The HTTP status.';
+comment on column public.api_access_log.error_code is 'extensions.code of the first error; null without one.';
+comment on column public.api_access_log.ms is 'How long it took, in milliseconds.';
+comment on column public.api_access_log.request_id is 'The id of the HTTP request, as in the audit log.';
+--! EndIncluded 15_audit/tables.sql
+--! Included 15_audit/append_only.sql
+-- kind: code
+-- Nobody has the right to change the audit log; these triggers also stop its owner's, and a superuser's, slips.
+
+create or replace function private.refuse_change()
+  returns trigger
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'FORBIDDEN',
+    format('%s of %s: the audit log is append-only.', lower(TG_OP), TG_TABLE_NAME),
+    'Old months leave by partitions.retire().'
+  );
+  return null;
+end
+$$;
+
+-- By row, because that is what partitions inherit: a statement that names a partition is stopped too.
+create or replace trigger _100_append_only
+  before update or delete on public.audit_log
+  for each row execute function private.refuse_change();
+
+create or replace trigger _100_append_only_truncate
+  before truncate on public.audit_log
+  for each statement execute function private.refuse_change();
+--! EndIncluded 15_audit/append_only.sql
+--! Included 15_audit/differences.sql
+-- kind: code
+-- What of a row goes into the log: the columns that differ, without secrets and without large documents.
+
+create or replace function private.audit_digest(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_build_object(
+    'sha256', encode(sha256(convert_to(p_value::text, 'UTF8')), 'hex'),
+    'bytes', octet_length(p_value::text)
+  )
+$$;
+
+-- The columns of p_row that p_other, if it is given, has otherwise. Null when there are none.
+create or replace function private.audit_columns(
+  p_row jsonb,
+  p_other jsonb,
+  p_masked text[],
+  p_digested text[],
+  p_ignored text[]
+)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_object_agg(
+    c.key,
+    case
+      when c.value = 'null' then c.value
+      when c.key = any (p_masked) then '"***"'
+      when c.key = any (p_digested) then private.audit_digest(c.value)
+      else c.value
+    end
+  )
+  from jsonb_each(p_row) as c
+  where c.key <> all (p_ignored)
+    and (p_other is null or c.value is distinct from p_other -> c.key)
+$$;
+comment on function private.audit_columns(jsonb, jsonb, text[], text[], text[]) is
+  'A changed secret is "***" before and after: that it was changed is seen, and nothing else.';
+--! EndIncluded 15_audit/differences.sql
+--! Included 15_audit/write.sql
+-- kind: code
+-- Writes one row of the audit log, in the transaction of the change: there is no change without its row.
+
+-- A list, not the row itself: a column that is added later must not change the hashes of old rows.
+create or replace function private.audit_hash(p_entry public.audit_log)
+  returns bytea
+  language sql
+  immutable
+  parallel safe
+as $$
+  select sha256(convert_to(
+    jsonb_build_array(
+      p_entry.id, p_entry.organization_id, extract(epoch from p_entry.at), p_entry.table_name, p_entry.operation,
+      p_entry.row_key, p_entry.before, p_entry.after, p_entry.user_id, p_entry.token_id, p_entry.session_id,
+      p_entry.database_role, p_entry.client_address, p_entry.request_id
+    )::text,
+    'UTF8'
+  ))
+$$;
+
+create or replace function private.write_audit(p_entry public.audit_log)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  -- When maintenance has stood still for months, that is no reason to refuse the change.
+  if exists (
+    select
+    from partitions.policies as p
+    left join partitions.maintenance as m on m.parent = p.parent
+    where p.parent = 'public.audit_log'::regclass and (m.covered @> p_entry.at) is not true
+  ) then
+    perform partitions.create('public.audit_log', p_entry.at);
+  end if;
+  insert into public.audit_log select p_entry.*;
+  insert into private.audit_unsealed (id, organization_id, hash)
+  values (
+    p_entry.id, coalesce(p_entry.organization_id, '00000000-0000-0000-0000-000000000000'), private.audit_hash(p_entry)
+  );
+end
+$$;
+--! EndIncluded 15_audit/write.sql
+--! Included 15_audit/seal.sql
+-- kind: code
+-- Every minute: what is new in the audit log goes under a seal, one chain per organization. A chain that each statement
+-- went on writing would let the changes of an organization wait for each other.
+
+create or replace function private.seal_hash(p_seal private.audit_seals)
+  returns bytea
+  language sql
+  immutable
+  parallel safe
+as $$
+  select sha256(
+    p_seal.previous || uuid_send(p_seal.organization_id) || int8send(p_seal.number)
+    || convert_to(extract(epoch from p_seal.sealed_at)::text, 'UTF8')
+    || string_agg(uuid_send(entry.id) || entry.hash, ''::bytea order by entry.place)
+  )
+  from unnest(p_seal.ids, p_seal.hashes) with ordinality as entry (id, hash, place)
+$$;
+
+create or replace function private.add_seal(p_seal private.audit_seals)
+  returns private.audit_seals
+  language plpgsql
+  volatile
+as $$
+declare
+  v_seal private.audit_seals := p_seal;
+  v_head private.audit_heads;
+begin
+  select h.* into v_head from private.audit_heads as h where h.organization_id = p_seal.organization_id;
+  v_seal.number := coalesce(v_head.number, 0) + 1;
+  v_seal.previous := coalesce(v_head.hash, '');
+  v_seal.hash := private.seal_hash(v_seal);
+  insert into private.audit_seals select v_seal.*;
+  insert into private.audit_heads (organization_id, number, hash)
+  values (v_seal.organization_id, v_seal.number, v_seal.hash)
+  on conflict (organization_id) do update set number = excluded.number, hash = excluded.hash;
+  return v_seal;
+end
+$$;
+
+create or replace function engine.seal_audit()
+  returns table (organization_id uuid, number bigint, entries int)
+  language plpgsql
+  volatile
+  security definer -- definer because nobody writes the audit log
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_seal private.audit_seals;
+begin
+  -- Two at once would both go on from the same seal.
+  if not pg_try_advisory_xact_lock(hashtextextended('flowgres seal_audit', 0)) then
+    return;
+  end if;
+  perform partitions.create('private.audit_seals', engine.now());
+  for v_seal in
+    with taken as (
+      delete from private.audit_unsealed as u returning u.organization_id, u.id, u.hash
+    ), numbered as (
+      select t.*, row_number() over (partition by t.organization_id order by t.id) - 1 as place from taken as t
+    )
+    select
+      n.organization_id, null, engine.now(), array_agg(n.id order by n.id), array_agg(n.hash order by n.id), null, null
+    from numbered as n
+    -- One statement of a DBA may change a million rows.
+    group by n.organization_id, n.place / 1000
+    order by n.organization_id, n.place / 1000
+  loop
+    v_seal := private.add_seal(v_seal);
+    organization_id := v_seal.organization_id;
+    number := v_seal.number;
+    entries := cardinality(v_seal.ids);
+    return next;
+  end loop;
+end
+$$;
+comment on function engine.seal_audit() is
+  'Seals the rows of the audit log that were committed since the last time: one row per seal, at most 1,000 entries each. Runs every minute. Example: select * from engine.seal_audit();';
+
+create or replace function monitor.audit_heads()
+  returns table (organization_id uuid, number bigint, hash text, unsealed bigint)
+  language sql
+  stable
+  security definer -- definer because it reads the seals of every organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(h.organization_id, u.organization_id), h.number, encode(h.hash, 'hex'), coalesce(u.unsealed, 0)
+  from private.audit_heads as h
+  full join (
+    select q.organization_id, count(*) as unsealed from private.audit_unsealed as q group by q.organization_id
+  ) as u on u.organization_id = h.organization_id
+$$;
+comment on function monitor.audit_heads() is
+  'The newest seal of each organization (the nil UUID: of rows that belong to none), and how many rows wait for the next. Who keeps a hash elsewhere can prove later that nothing before it was replaced. Example: select * from monitor.audit_heads();';
+
+grant execute on function engine.seal_audit() to flowgres_maintenance, flowgres_dba;
+grant execute on function monitor.audit_heads() to flowgres_dba, flowgres_monitor;
+--! EndIncluded 15_audit/seal.sql
+--! Included 15_audit/verify.sql
+-- kind: code
+-- Compares the audit log with its seals, and the seals with each other.
+
+-- Before this time rows and seals have left with their months; what is left of either proves nothing.
+create or replace function private.audit_boundary()
+  returns timestamptz
+  language sql
+  stable
+as $$
+  select min(o.lower) from partitions.of('private.audit_seals') as o
+$$;
+
+create or replace function private.verify_entries(p_organization uuid)
+  returns table (organization_id uuid, seal bigint, entry uuid, problem text)
+  language sql
+  stable
+as $$
+  with known as (
+    select s.organization_id, s.number, sealed.id, sealed.hash
+    from private.audit_seals as s
+    cross join unnest(s.ids, s.hashes) as sealed (id, hash)
+    where p_organization is null or s.organization_id = p_organization
+    union all
+    select u.organization_id, null, u.id, u.hash
+    from private.audit_unsealed as u
+    where p_organization is null or u.organization_id = p_organization
+  ), written as (
+    select a.id, a.organization_id, private.audit_hash(a) as hash
+    from public.audit_log as a
+    where p_organization is null
+      or a.organization_id = p_organization
+      or (a.organization_id is null and p_organization = '00000000-0000-0000-0000-000000000000')
+  )
+  select
+    coalesce(k.organization_id, w.organization_id), k.number, coalesce(k.id, w.id),
+    case
+      when w.id is null then 'the row is missing'
+      when k.id is null then 'the row was inserted without a trace'
+      else 'the row was changed'
+    end
+  from known as k
+  full join written as w on w.id = k.id
+  where k.hash is distinct from w.hash
+    and coalesce(k.id, w.id) >= engine.uuid_floor(private.audit_boundary())
+$$;
+
+create or replace function private.verify_seals(p_organization uuid)
+  returns table (organization_id uuid, seal bigint, entry uuid, problem text)
+  language sql
+  stable
+as $$
+  with seals as (
+    select
+      s.organization_id, s.number, s.previous, s.hash, private.seal_hash(s) as computed,
+      lag(s.number) over chain as number_before, lag(s.hash) over chain as hash_before,
+      row_number() over (partition by s.organization_id order by s.number desc) = 1 as is_newest
+    from private.audit_seals as s
+    where p_organization is null or s.organization_id = p_organization
+    window chain as (partition by s.organization_id order by s.number)
+  ), judged as (
+    select
+      s.organization_id, s.number,
+      case
+        when s.hash is distinct from s.computed then 'the seal was changed'
+        when s.number <> s.number_before + 1 then 'seals before it are missing'
+        when s.previous <> coalesce(s.hash_before, case when s.number = 1 then '' else s.previous end)
+          then 'the seal before it was exchanged'
+      end as problem
+    from seals as s
+    union all
+    -- Without any seal, all have left with their months, or somebody took them: then their rows are found.
+    select h.organization_id, h.number, 'the newest seal is missing or was exchanged'
+    from private.audit_heads as h
+    join seals as s on s.organization_id = h.organization_id and s.is_newest
+    where (s.number, s.hash) is distinct from (h.number, h.hash)
+  )
+  select j.organization_id, j.number, null::uuid, j.problem from judged as j where j.problem is not null
+$$;
+
+create or replace function monitor.verify_audit(organization uuid default null)
+  returns table (organization_id uuid, seal bigint, entry uuid, problem text)
+  language sql
+  stable
+  security definer -- definer because it reads the log and the seals of every organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  select e.* from private.verify_entries(organization) as e
+  union all
+  select s.* from private.verify_seals(organization) as s
+$$;
+comment on function monitor.verify_audit(uuid) is
+  'Compares every row of the audit log with its seal: one row per entry that was changed, is missing or was inserted, and per broken seal; none when the log is whole. Of one organization, or of all; the nil UUID stands for what belongs to none. Reads the whole log: about 10 s per million rows. Example: select * from monitor.verify_audit();';
+
+grant execute on function monitor.verify_audit(uuid) to flowgres_dba, flowgres_monitor;
+--! EndIncluded 15_audit/verify.sql
+--! Included 15_audit/partitioning.sql
+-- kind: state
+-- How the logs are cut. Seals leave with the rows that they seal, after a year; requests after 30 days.
+
+select from partitions.manage('public.audit_log', 'month', premake => 3, retention => '12 months');
+select from partitions.manage('private.audit_seals', 'month', premake => 3, retire_with => 'public.audit_log');
+select from partitions.manage('public.api_access_log', 'week', premake => 4, behind => 1, retention => '30 days');
+
+do $$
+declare
+  v_failure text;
+begin
+  select format('%s: %s', m.partition, m.detail) into v_failure from partitions.maintain() as m where not m.done;
+  if found then
+    perform private.raise_error('CONFLICT', format('Not all partitions could be made: %s', v_failure));
+  end if;
+end
+$$;
+--! EndIncluded 15_audit/partitioning.sql
+--! EndIncluded 15_audit/index.sql
 --! Included 20_tenancy/index.sql
 -- Tenancy: who there is, which organization a request acts for, and what it may see.
 
@@ -2294,11 +4011,23 @@ as $$
 $$;
 comment on function private.hash_secret(text) is
   'How sessions and API tokens are stored. SHA-256 is enough for random secrets; passwords take scrypt.';
+
+-- The last six characters are a checksum of the others: a secret that was cut or mistyped is refused without a query,
+-- and scanners of leaked secrets know it from other text.
+create or replace function private.new_secret(p_prefix text)
+  returns text
+  language sql
+  volatile
+as $$
+  select s.secret || left(translate(encode(private.hash_secret(s.secret), 'base64'), '+/', '-_'), 6)
+  from (select p_prefix || private.random_secret(32)) as s (secret)
+$$;
+comment on function private.new_secret(text) is
+  'The secret of a session (prefix fs_) or an API token (fg_): the prefix, 43 random characters, 6 of checksum.';
 --! EndIncluded 20_tenancy/secrets.sql
 --! Included 20_tenancy/tables.sql
 -- kind: state
--- Users belong to organizations; every other tenant table carries organization_id. The secrets of sessions and tokens
--- exist only as hashes.
+-- Users belong to organizations; every other tenant table carries organization_id.
 
 create table public.users (
   id uuid not null default engine.uuid_v7(),
@@ -2306,19 +4035,27 @@ create table public.users (
   email text not null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  email_verified_at timestamptz,
+  global_role text not null default 'user',
+  deleted_at timestamptz,
   constraint users_pkey primary key (id),
+  constraint users_global_role_check check (global_role in ('user', 'super_admin')),
   constraint users_name_check check (btrim(name) <> '' and length(name) <= 200),
   constraint users_email_check check (email ~ '^[^@\s]+@[^@\s]+$' and length(email) <= 254)
 );
-create unique index users_email_key on public.users (lower(email));
+-- Among the verified only: whoever writes down somebody else's address must not keep him out, nor learn of him.
+create unique index users_email_key on public.users (lower(email)) where email_verified_at is not null;
 alter table public.users enable row level security;
 
 comment on table public.users is 'A person. Visible to the members of the same organization.';
 comment on column public.users.id is 'UUIDv7.';
 comment on column public.users.name is 'Shown to other members, at most 200 characters.';
-comment on column public.users.email is 'Unique whatever its case.';
+comment on column public.users.email is 'Once verified, unique whatever its case.';
 comment on column public.users.created_at is 'When the account was created.';
 comment on column public.users.updated_at is 'When name or email last changed.';
+comment on column public.users.email_verified_at is 'When the address was proved to be theirs; null until then.';
+comment on column public.users.global_role is 'user, or super_admin: runs the installation, sees no tenant''s work.';
+comment on column public.users.deleted_at is 'When the account was deleted; the row stays, without name and address, for what refers to it.';
 
 create table public.organizations (
   id uuid not null default engine.uuid_v7(),
@@ -2327,6 +4064,8 @@ create table public.organizations (
   webhook_key text not null default private.random_secret(16),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  description text,
+  deleted_at timestamptz,
   constraint organizations_pkey primary key (id),
   constraint organizations_slug_key unique (slug),
   constraint organizations_webhook_key_key unique (webhook_key),
@@ -2339,8 +4078,10 @@ create table public.organizations (
       'support', 'system', 'test', 'undefined', 'users', 'webhooks', 'www'
     ])
   ),
+  constraint organizations_description_check check (length(description) <= 5000),
   constraint organizations_webhook_key_check check (webhook_key ~ '^[A-Za-z0-9_-]{22}$')
 );
+create index organizations_deleted_at_idx on public.organizations (deleted_at) where deleted_at is not null;
 alter table public.organizations enable row level security;
 
 comment on table public.organizations is 'A tenant: whatever belongs to an organization is invisible to every other one.';
@@ -2352,20 +4093,27 @@ comment on column public.organizations.webhook_key is
   'The unguessable part of its webhook addresses: /hooks/<webhook key>/<path>.';
 comment on column public.organizations.created_at is 'When it was created.';
 comment on column public.organizations.updated_at is 'When it last changed.';
+comment on column public.organizations.description is 'Free text, at most 5,000 characters.';
+comment on column public.organizations.deleted_at is 'When it was deleted; an owner can restore it for 30 days.';
 
 create table public.organization_users (
   organization_id uuid not null,
   user_id uuid not null,
   role text not null default 'member',
   created_at timestamptz not null default now(),
+  invited_by uuid,
   constraint organization_users_pkey primary key (organization_id, user_id),
   constraint organization_users_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
   constraint organization_users_user_id_fkey
-    foreign key (user_id) references public.users (id) on delete cascade,
+    -- A deleted row must not leave an organization without an owner: delete_user takes care, and keeps the row.
+    foreign key (user_id) references public.users (id) on delete restrict,
+  constraint organization_users_invited_by_fkey
+    foreign key (invited_by) references public.users (id) on delete set null,
   constraint organization_users_role_check check (role in ('owner', 'admin', 'member'))
 );
 create index organization_users_user_id_idx on public.organization_users (user_id);
+create index organization_users_invited_by_idx on public.organization_users (invited_by);
 alter table public.organization_users enable row level security;
 
 comment on table public.organization_users is 'Membership: who belongs to which organization, in which role.';
@@ -2373,6 +4121,205 @@ comment on column public.organization_users.organization_id is 'The organization
 comment on column public.organization_users.user_id is 'The member.';
 comment on column public.organization_users.role is 'owner, admin or member.';
 comment on column public.organization_users.created_at is 'When the user joined.';
+comment on column public.organization_users.invited_by is 'Who invited them; null for the founder.';
+--! EndIncluded 20_tenancy/tables.sql
+--! Included 20_tenancy/team_tables.sql
+-- kind: state
+-- Teams are parts of an organization, invitations the way into one. Who leaves the organization leaves its teams: the
+-- foreign keys see to it.
+
+create table public.teams (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  name text not null,
+  slug text not null,
+  description text,
+  color text not null default '#3b82f6',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint teams_pkey primary key (id),
+  constraint teams_organization_id_id_key unique (organization_id, id),
+  constraint teams_organization_id_slug_key unique (organization_id, slug),
+  constraint teams_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint teams_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint teams_slug_check check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$' and length(slug) <= 63),
+  constraint teams_description_check check (length(description) <= 5000),
+  constraint teams_color_check check (color ~ '^#[0-9a-f]{6}$')
+);
+alter table public.teams enable row level security;
+
+comment on table public.teams is 'A part of an organization, such as a department. Visible to all of its members.';
+comment on column public.teams.id is 'UUIDv7.';
+comment on column public.teams.organization_id is 'The organization that it is part of.';
+comment on column public.teams.name is 'At most 200 characters.';
+comment on column public.teams.slug is 'Short name, unique in the organization: lower-case letters and digits with single hyphens between them.';
+comment on column public.teams.description is 'Free text, at most 5,000 characters.';
+comment on column public.teams.color is 'As #rrggbb in lower case, for editors.';
+comment on column public.teams.created_at is 'When it was created.';
+comment on column public.teams.updated_at is 'When it last changed.';
+
+create table public.team_users (
+  organization_id uuid not null,
+  team_id uuid not null,
+  user_id uuid not null,
+  role text not null default 'member',
+  added_by uuid,
+  created_at timestamptz not null default now(),
+  constraint team_users_pkey primary key (organization_id, team_id, user_id),
+  constraint team_users_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete cascade,
+  constraint team_users_member_fkey
+    foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
+    on delete cascade,
+  constraint team_users_added_by_fkey
+    foreign key (added_by) references public.users (id) on delete set null,
+  constraint team_users_role_check check (role in ('admin', 'member'))
+);
+create index team_users_member_idx on public.team_users (organization_id, user_id);
+create index team_users_added_by_idx on public.team_users (added_by);
+alter table public.team_users enable row level security;
+
+comment on table public.team_users is 'Who is in which team.';
+comment on column public.team_users.organization_id is 'The organization of the team.';
+comment on column public.team_users.team_id is 'The team.';
+comment on column public.team_users.user_id is 'A member of the organization.';
+comment on column public.team_users.role is 'admin (changes the team and who is in it) or member.';
+comment on column public.team_users.added_by is 'Who added them.';
+comment on column public.team_users.created_at is 'When they were added.';
+
+create table public.invitations (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  email text not null,
+  role text not null default 'member',
+  invited_by uuid,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  accepted_at timestamptz,
+  revoked_at timestamptz,
+  constraint invitations_pkey primary key (id),
+  constraint invitations_organization_id_id_key unique (organization_id, id),
+  constraint invitations_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint invitations_invited_by_fkey
+    foreign key (invited_by) references public.users (id) on delete set null,
+  constraint invitations_email_check check (email ~ '^[^@\s]+@[^@\s]+$' and length(email) <= 254),
+  constraint invitations_role_check check (role in ('owner', 'admin', 'member')),
+  constraint invitations_one_end_check check (accepted_at is null or revoked_at is null)
+);
+create unique index invitations_open_key on public.invitations (organization_id, lower(email))
+  where accepted_at is null and revoked_at is null;
+create index invitations_invited_by_idx on public.invitations (invited_by);
+alter table public.invitations enable row level security;
+
+comment on table public.invitations is
+  'Who was asked to join, as what, and what became of it. One address has one open invitation per organization.';
+comment on column public.invitations.id is 'UUIDv7.';
+comment on column public.invitations.organization_id is 'The organization to join.';
+comment on column public.invitations.email is 'The address that the code was sent to; only its owner can accept.';
+comment on column public.invitations.role is 'The role that they get: owner, admin or member.';
+comment on column public.invitations.invited_by is 'Who invited them.';
+comment on column public.invitations.created_at is 'When it was sent.';
+comment on column public.invitations.expires_at is 'When its code ends: after 7 days.';
+comment on column public.invitations.accepted_at is 'When it was accepted.';
+comment on column public.invitations.revoked_at is 'When it was revoked, or replaced by a newer one.';
+
+create table private.invitation_codes (
+  organization_id uuid not null,
+  invitation_id uuid not null,
+  code_hash bytea not null,
+  constraint invitation_codes_pkey primary key (organization_id, invitation_id),
+  constraint invitation_codes_code_hash_key unique (code_hash),
+  constraint invitation_codes_invitation_fkey
+    foreign key (organization_id, invitation_id) references public.invitations (organization_id, id) on delete cascade,
+  constraint invitation_codes_code_hash_check check (length(code_hash) = 32)
+);
+alter table private.invitation_codes enable row level security;
+comment on table private.invitation_codes is 'The SHA-256 of the codes of invitations.';
+--! EndIncluded 20_tenancy/team_tables.sql
+--! Included 20_tenancy/secret_tables.sql
+-- kind: state
+-- How people and programs prove who they are. Of every secret there is only a hash, and of every address that is
+-- counted too.
+
+create table private.passwords (
+  user_id uuid not null,
+  hash text not null,
+  changed_at timestamptz not null,
+  constraint passwords_pkey primary key (user_id),
+  constraint passwords_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade,
+  constraint passwords_hash_check
+    check (hash ~ '^\$scrypt\$ln=\d{1,2},r=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$')
+);
+alter table private.passwords enable row level security;
+comment on table private.passwords is
+  'The SHA-256 of what scrypt makes of a password, with scrypt''s parameters and salt: neither this table nor the API''s role is enough to log in.';
+
+create table private.identities (
+  issuer text not null,
+  subject text not null,
+  user_id uuid not null,
+  created_at timestamptz not null,
+  constraint identities_pkey primary key (issuer, subject),
+  constraint identities_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade
+);
+create index identities_user_id_idx on private.identities (user_id);
+alter table private.identities enable row level security;
+comment on table private.identities is 'Which user the subject of an external identity provider is.';
+
+create table private.email_codes (
+  id uuid not null default engine.uuid_v7(),
+  purpose text not null,
+  email text not null,
+  user_id uuid,
+  name text,
+  password_hash text,
+  code_hash bytea not null,
+  created_at timestamptz not null,
+  expires_at timestamptz not null,
+  used_at timestamptz,
+  constraint email_codes_pkey primary key (id),
+  constraint email_codes_code_hash_key unique (code_hash),
+  constraint email_codes_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade,
+  constraint email_codes_purpose_check check (purpose in ('register', 'change', 'reset', 'none')),
+  constraint email_codes_code_hash_check check (length(code_hash) = 32)
+);
+create index email_codes_user_id_idx on private.email_codes (user_id);
+create index email_codes_email_idx on private.email_codes (lower(email), created_at);
+create index email_codes_expires_at_idx on private.email_codes (expires_at);
+alter table private.email_codes enable row level security;
+comment on table private.email_codes is
+  'Codes sent by e-mail. A registration waits here, with name and password, until its address is verified: only then there is a user. Purpose none stands for a mail that could not be sent, so that both take the same time.';
+
+create table private.throttles (
+  key bytea not null,
+  used int not null,
+  resets_at timestamptz not null,
+  constraint throttles_pkey primary key (key)
+);
+create index throttles_resets_at_idx on private.throttles (resets_at);
+alter table private.throttles enable row level security;
+comment on table private.throttles is 'Attempts in a stretch of time, by the SHA-256 of what is counted: an address, a network, both.';
+
+create table private.outbox (
+  id uuid not null default engine.uuid_v7(),
+  recipient text not null,
+  subject text not null,
+  body text,
+  created_at timestamptz not null,
+  run_at timestamptz not null,
+  attempts int not null default 0,
+  error text,
+  sent_at timestamptz,
+  constraint outbox_pkey primary key (id),
+  -- The body has a code in it: it goes with the mail.
+  constraint outbox_body_matches_sent_at_check check (body is null or sent_at is null)
+);
+create index outbox_unsent_idx on private.outbox (run_at) where sent_at is null;
+create index outbox_created_at_idx on private.outbox (created_at);
+alter table private.outbox enable row level security;
+comment on table private.outbox is 'E-mails, written in the transaction that they are about and delivered by the worker.';
 
 create table private.sessions (
   id uuid not null default engine.uuid_v7(),
@@ -2382,6 +4329,10 @@ create table private.sessions (
   created_at timestamptz not null default now(),
   expires_at timestamptz not null,
   revoked_at timestamptz,
+  kind text not null default 'context',
+  last_seen_at timestamptz,
+  user_agent text,
+  ip_prefix cidr,
   constraint sessions_pkey primary key (id),
   constraint sessions_token_hash_key unique (token_hash),
   constraint sessions_user_id_fkey
@@ -2392,7 +4343,9 @@ create table private.sessions (
   constraint sessions_member_fkey
     foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
     on delete set null (organization_id),
+  constraint sessions_kind_check check (kind in ('login', 'identity', 'context')),
   constraint sessions_subject_check check (user_id is not null or organization_id is not null),
+  constraint sessions_user_agent_check check (length(user_agent) <= 200),
   constraint sessions_token_hash_check check (length(token_hash) = 32)
 );
 create index sessions_user_id_idx on private.sessions (user_id);
@@ -2401,7 +4354,7 @@ create index sessions_expires_at_idx on private.sessions (expires_at);
 alter table private.sessions enable row level security;
 
 comment on table private.sessions is
-  'A person who logged in, or a DBA''s psql session after set_context (then user_id may be null). May do all its user may.';
+  'A person who logged in, by password or by an identity provider, or a DBA''s psql session after set_context (then user_id may be null). May do all its user may.';
 comment on column private.sessions.organization_id is 'The active organization; null until one is chosen.';
 
 create table private.api_tokens (
@@ -2415,6 +4368,8 @@ create table private.api_tokens (
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   revoked_at timestamptz,
+  last_used_at timestamptz,
+  suspended_at timestamptz,
   constraint api_tokens_pkey primary key (id),
   constraint api_tokens_token_hash_key unique (token_hash),
   constraint api_tokens_organization_id_fkey
@@ -2432,6 +4387,11 @@ alter table private.api_tokens enable row level security;
 
 comment on table private.api_tokens is 'Secrets for programs, of one organization, limited to scopes; a null user_id is the organization''s own token.';
 comment on column private.api_tokens.prefix is 'The first characters of the secret, to recognize it by.';
+comment on column private.api_tokens.suspended_at is 'Set while its organization is deleted: a join in each request would cost more.';
+--! EndIncluded 20_tenancy/secret_tables.sql
+--! Included 20_tenancy/types.sql
+-- kind: state
+-- What a request is, and what the functions about secrets answer with.
 
 -- Who a request is: either session_id or scopes is null.
 create type private.context as (
@@ -2442,7 +4402,6 @@ create type private.context as (
   token_id uuid
 );
 
--- What the token functions answer with.
 create type public.api_token as (
   id uuid,
   name text,
@@ -2451,11 +4410,8 @@ create type public.api_token as (
   user_id uuid,
   created_at timestamptz,
   expires_at timestamptz,
-  revoked_at timestamptz
-);
-create type public.new_api_token as (
-  secret text,
-  token public.api_token
+  revoked_at timestamptz,
+  last_used_at timestamptz
 );
 comment on type public.api_token is 'An API token without its secret.';
 comment on column public.api_token.id is 'UUIDv7.';
@@ -2466,11 +4422,60 @@ comment on column public.api_token.user_id is 'The user it acts as; null for the
 comment on column public.api_token.created_at is 'When it was created.';
 comment on column public.api_token.expires_at is 'When it ends by itself; null when it does not.';
 comment on column public.api_token.revoked_at is 'When it was revoked.';
+comment on column public.api_token.last_used_at is 'When a request last came with it, to the minute.';
+
+create type public.new_api_token as (
+  secret text,
+  token public.api_token
+);
 comment on type public.new_api_token is 'A new API token with its secret.';
 comment on column public.new_api_token.secret is 'To be sent as "Authorization: Bearer <secret>". It is never shown again.';
 comment on column public.new_api_token.token is 'The token.';
-grant usage on type public.api_token, public.new_api_token to flowgres_user, flowgres_dba;
---! EndIncluded 20_tenancy/tables.sql
+
+create type public.session as (
+  id uuid,
+  kind text,
+  is_current boolean,
+  created_at timestamptz,
+  expires_at timestamptz,
+  last_seen_at timestamptz,
+  user_agent text,
+  ip_prefix text
+);
+comment on type public.session is 'Where somebody is logged in.';
+comment on column public.session.id is 'UUIDv7.';
+comment on column public.session.kind is 'login (a password), identity (an identity provider) or context (a DBA, in psql).';
+comment on column public.session.is_current is 'Whether it is the one that asks.';
+comment on column public.session.created_at is 'When it began.';
+comment on column public.session.expires_at is 'When it ends by itself.';
+comment on column public.session.last_seen_at is 'When a request last came with it, to the minute.';
+comment on column public.session.user_agent is 'What the client said it is, at most 200 characters.';
+comment on column public.session.ip_prefix is 'The network that it began in: 24 bits of an IPv4 address, 48 of an IPv6 one.';
+
+create type public.new_session as (
+  secret text,
+  expires_at timestamptz,
+  user_id uuid,
+  organization_id uuid
+);
+comment on type public.new_session is 'A session that has just begun, with its secret.';
+comment on column public.new_session.secret is 'To be sent as "Authorization: Bearer <secret>". It is never shown again.';
+comment on column public.new_session.expires_at is 'When the session ends by itself.';
+comment on column public.new_session.user_id is 'Who logged in.';
+comment on column public.new_session.organization_id is 'The active organization: the one that was active last, else the one joined first; null without any.';
+
+create type public.new_invitation as (
+  code text,
+  invitation public.invitations
+);
+comment on type public.new_invitation is 'A new invitation with its code.';
+comment on column public.new_invitation.code is 'For accept_invitation. It was sent to the address, and is never shown again.';
+comment on column public.new_invitation.invitation is 'The invitation.';
+
+grant usage on type
+  public.api_token, public.new_api_token, public.session, public.new_session, public.new_invitation
+  to flowgres_user, flowgres_dba, flowgres_api;
+--! EndIncluded 20_tenancy/types.sql
 --! Included 20_tenancy/context.sql
 -- kind: code
 -- The request context. A request carries one secret: the setting flowgres.session is the hex SHA-256 of a session's or
@@ -2498,6 +4503,7 @@ begin
   from private.api_tokens as t
   where t.token_hash = v_hash
     and t.revoked_at is null
+    and t.suspended_at is null
     and (t.expires_at is null or t.expires_at > engine.now());
   if found then
     return v_context;
@@ -2514,7 +4520,7 @@ begin
 end
 $$;
 comment on function private.context() is
-  'What the request''s secret stands for; null when it is unknown, expired or revoked.';
+  'What the request''s secret stands for; null when it is unknown, expired or revoked, or of a deleted organization.';
 
 create or replace function public.current_organization_id()
   returns uuid
@@ -2654,9 +4660,213 @@ grant execute on function public.current_organization_id(), public.current_user_
 grant execute on function private.has_scope(text) to flowgres_user;
 grant execute on function public.set_context(uuid, uuid) to flowgres_dba;
 --! EndIncluded 20_tenancy/context.sql
+--! Included 20_tenancy/roles.sql
+-- kind: code
+-- Who may do what: roles of members, people and tokens, and the lock that commands on members take.
+
+create or replace function private.acting_person()
+  returns private.context
+  language plpgsql
+  stable
+as $$
+declare
+  v_context constant private.context := private.context();
+begin
+  if v_context.token_id is not null then
+    perform private.raise_error('FORBIDDEN', 'Only a person who is logged in can do this, not a token.', 'Log in.');
+  elsif v_context.user_id is null then
+    perform private.raise_error(
+      'UNAUTHENTICATED',
+      'Only a person who is logged in can do this.',
+      'Log in; in psql: select set_context(null, user).'
+    );
+  end if;
+  return v_context;
+end
+$$;
+comment on function private.acting_person() is
+  'The context of a person who is logged in. Raises UNAUTHENTICATED, and FORBIDDEN for a token.';
+
+create or replace function private.require_role(p_role text)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_roles constant text[] := '{member,admin,owner}';
+  v_context constant private.context := private.context();
+  v_role text;
+begin
+  if v_context.user_id is null and (v_context.token_id is null or p_role <> 'owner') then
+    return; -- an organization's own token is bound by its scopes and owns nothing, a DBA is bound by nothing
+  end if;
+  select m.role into v_role
+  from public.organization_users as m
+  where m.organization_id = v_context.organization_id and m.user_id = v_context.user_id;
+  if v_role is null or array_position(v_roles, v_role) < array_position(v_roles, p_role) then
+    perform private.raise_error(
+      'FORBIDDEN',
+      format('This needs the role %s in the organization.', p_role),
+      'Ask an owner or admin of the organization.',
+      jsonb_build_object('role', p_role)
+    );
+  end if;
+end
+$$;
+comment on function private.require_role(text) is
+  'Raises FORBIDDEN when the request''s user ranks below the role (member, admin, owner). Call it after acting_organization.';
+
+create or replace function private.require_power_over(p_role text)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  perform private.require_role(case p_role when 'owner' then 'owner' else 'admin' end);
+end
+$$;
+comment on function private.require_power_over(text) is
+  'Who may give or take a role: admins, but owner only owners. Raises FORBIDDEN.';
+
+create or replace function private.check_role(p_role text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_role is null or p_role not in ('owner', 'admin', 'member') then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'There is no such role.', 'Roles: owner, admin, member.', '{"field": "role"}'
+    );
+  end if;
+end
+$$;
+
+-- Of two commands on one organization's members the second sees what the first did: two owners who leave at once do not
+-- both see the other one stay. Starting a run does not wait for it.
+create or replace function private.lock_organization(p_id uuid)
+  returns public.organizations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organization public.organizations;
+begin
+  select o.* into v_organization
+  from public.organizations as o
+  where o.id = p_id and o.deleted_at is null
+  for no key update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  end if;
+  return v_organization;
+end
+$$;
+comment on function private.lock_organization(uuid) is
+  'The organization, locked against other changes of it and its members. Raises NOT_FOUND.';
+
+create or replace function private.purge_grace()
+  returns interval
+  language sql
+  immutable
+  parallel safe
+as $$
+  select interval '30 days'
+$$;
+comment on function private.purge_grace() is 'For how long a deleted organization can be restored.';
+
+create or replace function private.require_owner(p_organization_id uuid)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if not exists (
+    select from public.organization_users as m
+    where m.organization_id = p_organization_id and m.role = 'owner'
+  ) then
+    perform private.raise_error(
+      'CONFLICT',
+      'The organization would be left without an owner.',
+      'Make somebody else an owner first: transfer_ownership(to_user), or delete the organization.',
+      '{"reason": "last owner"}'
+    );
+  end if;
+end
+$$;
+comment on function private.require_owner(uuid) is
+  'What must hold at the end of each change of members, under lock_organization. Raises CONFLICT.';
+
+create or replace function private.is_super_admin()
+  returns boolean
+  language sql
+  stable
+  security definer -- definer because policies call it and the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from private.context() as c
+    join public.users as u on u.id = c.user_id
+    where c.session_id is not null and u.global_role = 'super_admin'
+  )
+$$;
+comment on function private.is_super_admin() is 'Whether a super admin asks, logged in: a token never has that power.';
+
+create or replace function private.visible_organization_ids()
+  returns uuid[]
+  language sql
+  stable
+  security definer -- definer because it looks past the policy of organization_users, and policies call it
+  set search_path = pg_catalog, pg_temp
+as $$
+  select
+    case
+      when c.session_id is not null and c.user_id is not null
+        then array(
+          select m.organization_id
+          from public.organization_users as m
+          join public.organizations as o on o.id = m.organization_id
+          where m.user_id = c.user_id and (o.deleted_at is null or m.role = 'owner')
+        )
+      else array[c.organization_id]
+    end
+  from private.context() as c
+$$;
+comment on function private.visible_organization_ids() is
+  'A logged-in person sees the organizations to switch between, an owner also those to restore; a token sees its own one only.';
+
+grant execute on function private.visible_organization_ids(), private.is_super_admin() to flowgres_user;
+--! EndIncluded 20_tenancy/roles.sql
 --! Included 20_tenancy/organizations.sql
 -- kind: code
--- Organizations and the people in them.
+-- A new organization, and who a request is.
+
+create or replace function private.raise_slug_taken(p_slug text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'CONFLICT', format('The slug %s is taken.', p_slug), 'Choose another one.', '{"field": "slug"}'
+  );
+end
+$$;
+
+create or replace function private.raise_bad_organization()
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  perform private.raise_error(
+    'VALIDATION_FAILED',
+    'An organization needs a name of 1 to 200 characters and a slug that is not reserved.',
+    'A slug has 2 to 63 lower-case letters and digits, with single hyphens between them.'
+  );
+end
+$$;
 
 create or replace function public.create_organization(name text, slug text)
   returns public.organizations
@@ -2666,39 +4876,18 @@ create or replace function public.create_organization(name text, slug text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_context constant private.context := private.context();
+  v_context constant private.context := private.acting_person();
   v_organization public.organizations;
 begin
-  if v_context.user_id is null then
-    perform private.raise_error(
-      'UNAUTHENTICATED',
-      'Only a person can create an organization.',
-      'Log in; in psql: select set_context(null, user).'
-    );
-  elsif v_context.session_id is null then
-    perform private.raise_error(
-      'FORBIDDEN', 'A token belongs to one organization and cannot create another.', 'Log in.'
-    );
-  end if;
-
   begin
     insert into public.organizations (name, slug)
     values (create_organization.name, create_organization.slug)
     returning * into v_organization;
   exception
     when unique_violation then
-      perform private.raise_error(
-        'CONFLICT',
-        format('The slug %s is taken.', create_organization.slug),
-        'Choose another one.',
-        '{"field": "slug"}'
-      );
+      perform private.raise_slug_taken(create_organization.slug);
     when check_violation or not_null_violation then
-      perform private.raise_error(
-        'VALIDATION_FAILED',
-        'An organization needs a name of 1 to 200 characters and a slug that is not reserved.',
-        'A slug has 2 to 63 lower-case letters and digits, with single hyphens between them.'
-      );
+      perform private.raise_bad_organization();
   end;
 
   insert into public.organization_users (organization_id, user_id, role)
@@ -2739,57 +4928,9 @@ $$;
 comment on function public.current_user() is
   'The user of the request; null for an anonymous one or an organization''s own token. Example: select name from public.current_user();';
 
-create or replace function private.require_role(p_role text)
-  returns void
-  language plpgsql
-  stable
-as $$
-declare
-  v_roles constant text[] := '{member,admin,owner}';
-  v_context constant private.context := private.context();
-  v_role text;
-begin
-  if v_context.user_id is null then
-    return; -- an organization's own token is bound by its scopes alone, a DBA by nothing
-  end if;
-  select m.role into v_role
-  from public.organization_users as m
-  where m.organization_id = v_context.organization_id and m.user_id = v_context.user_id;
-  if v_role is null or array_position(v_roles, v_role) < array_position(v_roles, p_role) then
-    perform private.raise_error(
-      'FORBIDDEN',
-      format('This needs the role %s in the organization.', p_role),
-      'Ask an owner or admin of the organization.',
-      jsonb_build_object('role', p_role)
-    );
-  end if;
-end
-$$;
-comment on function private.require_role(text) is
-  'Raises FORBIDDEN when the request''s user ranks below the role (member, admin, owner). Call it after acting_organization.';
-
-create or replace function private.visible_organization_ids()
-  returns uuid[]
-  language sql
-  stable
-  security definer -- definer because it looks past the policy of organization_users, and policies call it
-  set search_path = pg_catalog, pg_temp
-as $$
-  select
-    case
-      when c.session_id is not null and c.user_id is not null
-        then array(select m.organization_id from public.organization_users as m where m.user_id = c.user_id)
-      else array[c.organization_id]
-    end
-  from private.context() as c
-$$;
-comment on function private.visible_organization_ids() is
-  'A logged-in person sees the organizations to switch between; a token sees its own one only.';
-
 grant execute on function public.create_organization(text, text) to flowgres_user, flowgres_dba;
 grant execute on function public.current_organization(), public.current_user()
   to flowgres_user, flowgres_anonymous, flowgres_dba;
-grant execute on function private.visible_organization_ids() to flowgres_user;
 --! EndIncluded 20_tenancy/organizations.sql
 --! Included 20_tenancy/tokens.sql
 -- kind: code
@@ -2817,7 +4958,7 @@ create or replace function private.api_token(p_token private.api_tokens)
 as $$
   select
     p_token.id, p_token.name, p_token.prefix, p_token.scopes, p_token.user_id,
-    p_token.created_at, p_token.expires_at, p_token.revoked_at
+    p_token.created_at, p_token.expires_at, p_token.revoked_at, p_token.last_used_at
 $$;
 
 create or replace function public.create_api_token(
@@ -2833,7 +4974,12 @@ create or replace function public.create_api_token(
 as $$
 declare
   v_organization_id constant uuid := private.acting_organization();
-  v_secret constant text := 'fg_' || private.random_secret(32);
+  v_secret constant text := private.new_secret('fg_');
+  -- Nor does what a token makes outlive it.
+  v_end constant timestamptz := least(
+    create_api_token.expires_at,
+    (select t.expires_at from private.api_tokens as t where t.id = (private.context()).token_id)
+  );
   v_scope text;
   v_token private.api_tokens;
 begin
@@ -2849,16 +4995,21 @@ begin
     -- A token cannot make a mightier one.
     perform private.require_scope(v_scope);
   end loop;
-  if expires_at <= engine.now() then
+  if v_end <= engine.now() then
     perform private.raise_error(
       'VALIDATION_FAILED', 'The token would have expired already.', 'Give a later expires_at, or none.'
     );
   end if;
 
+  -- Not while the organization is being deleted: its tokens are suspended, and this one would not be.
+  perform from public.organizations as o where o.id = v_organization_id and o.deleted_at is null for share;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  end if;
   insert into private.api_tokens (organization_id, user_id, name, prefix, token_hash, scopes, expires_at)
   values (
     v_organization_id, public.current_user_id(), create_api_token.name, left(v_secret, 9),
-    private.hash_secret(v_secret), create_api_token.scopes, create_api_token.expires_at
+    private.hash_secret(v_secret), create_api_token.scopes, v_end
   )
   returning * into v_token;
   return row(v_secret, private.api_token(v_token));
@@ -2871,7 +5022,7 @@ exception
 end
 $$;
 comment on function public.create_api_token(text, text[], timestamptz) is
-  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
+  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked, or as long as the token that makes it. It never may more than its maker, now or later: roles are asked at each request, and it ends with the membership. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
 
 create or replace function public.revoke_api_token(id uuid)
   returns public.api_token
@@ -2912,11 +5063,16 @@ as $$
   select token.*
   from private.api_tokens as t
   cross join lateral private.api_token(t) as token
-  where t.organization_id = public.current_organization_id() and private.has_scope('organization:read')
+  cross join private.context() as c
+  left join public.organization_users as m on m.organization_id = c.organization_id and m.user_id = c.user_id
+  where t.organization_id = c.organization_id
+    and private.has_scope('organization:read')
+    -- Admins see all, members their own.
+    and (c.user_id is null or t.user_id = c.user_id or m.role in ('owner', 'admin'))
   order by t.created_at desc, t.id desc
 $$;
 comment on function public.api_tokens() is
-  'The tokens of the current organization, newest first, without their secrets. Example: select name, prefix, expires_at from api_tokens();';
+  'The tokens of the current organization, newest first, without their secrets: all of them for owners and admins, their own for members. Example: select name, prefix, expires_at from api_tokens();';
 
 grant execute on function
   public.create_api_token(text, text[], timestamptz),
@@ -2924,6 +5080,472 @@ grant execute on function
   public.api_tokens()
   to flowgres_user, flowgres_dba;
 --! EndIncluded 20_tenancy/tokens.sql
+--! Included 20_tenancy/throttle.sql
+-- kind: code
+-- Counts attempts, exactly, also of clients who try at once. Who calls it commits before the attempt is judged, so that
+-- no rollback takes the count back.
+
+create or replace function private.client_prefix()
+  returns cidr
+  language plpgsql
+  stable
+as $$
+declare
+  v_ip inet;
+begin
+  v_ip := nullif(current_setting('flowgres.client_ip', true), '')::inet;
+  return network(set_masklen(v_ip, case family(v_ip) when 4 then 24 else 48 end));
+exception
+  when invalid_text_representation then
+    return null;
+end
+$$;
+comment on function private.client_prefix() is
+  'The network of the client, from the setting flowgres.client_ip that the HTTP server makes; null in psql.';
+
+create or replace function private.throttle_key(p_thing text)
+  returns bytea
+  language sql
+  immutable
+  parallel safe
+as $$
+  select private.hash_secret(lower(p_thing))
+$$;
+
+create or replace function private.throttle(p_thing text, p_limit int, p_window interval)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_throttle private.throttles;
+begin
+  insert into private.throttles as t (key, used, resets_at)
+  values (private.throttle_key(p_thing), 1, v_now + p_window)
+  on conflict (key) do update
+  set
+    used = case when t.resets_at > v_now then t.used + 1 else 1 end,
+    resets_at = case when t.resets_at > v_now then t.resets_at else v_now + p_window end
+  returning t.* into v_throttle;
+  if v_throttle.used > p_limit then
+    perform private.raise_error(
+      'RATE_LIMITED',
+      'Too many attempts.',
+      'Try again later.',
+      jsonb_build_object('retryAfterMs', ceil(extract(epoch from v_throttle.resets_at - v_now) * 1000)::bigint)
+    );
+  end if;
+end
+$$;
+comment on function private.throttle(text, int, interval) is
+  'Counts one attempt; the p_limit + 1st within p_window of the first raises RATE_LIMITED.';
+
+create or replace function private.forgive(p_thing text)
+  returns void
+  language sql
+  volatile
+as $$
+  update private.throttles as t set used = greatest(t.used - 1, 0) where t.key = private.throttle_key(p_thing)
+$$;
+comment on function private.forgive(text) is 'Takes back one attempt, which was no attack.';
+--! EndIncluded 20_tenancy/throttle.sql
+--! Included 20_tenancy/outbox.sql
+-- kind: code
+-- E-mails: written in the transaction that they are about, delivered by the worker, at least once.
+
+create or replace function private.send_mail(p_recipient text, p_subject text, p_body text)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into private.outbox (recipient, subject, body, created_at, run_at, sent_at)
+  select
+    coalesce(p_recipient, ''), p_subject, case when p_recipient is not null then p_body end,
+    n, n, case when p_recipient is null then n end
+  from engine.now() as n
+$$;
+comment on function private.send_mail(text, text, text) is
+  'Puts a mail into the outbox. Without a recipient it is written and never sent: an answer takes as long either way.';
+
+create or replace function engine.take_mails(p_limit int default 20)
+  returns table (
+    id uuid,
+    recipient text,
+    subject text,
+    body text
+  )
+  language sql
+  volatile
+  security definer -- definer because the outbox is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  with due as materialized (
+    select o.id
+    from private.outbox as o
+    where o.sent_at is null and o.run_at <= engine.now()
+    order by o.run_at
+    limit p_limit
+    for update skip locked
+  )
+  update private.outbox as o
+  set
+    attempts = o.attempts + 1,
+    -- Also what happens when this worker dies now: half a minute later another one tries.
+    run_at = engine.now() + least(interval '30 seconds' * (2 ^ least(o.attempts, 10)), interval '1 hour')
+  from due
+  where o.id = due.id
+  returning o.id, o.recipient, o.subject, o.body
+$$;
+comment on function engine.take_mails(int) is
+  'Mails that are due, for a worker to deliver: taken for 30 seconds, after each failure for twice as long, at most an hour. Example: select recipient, subject from engine.take_mails();';
+
+create or replace function engine.finish_mail(p_id uuid, p_error text default null)
+  returns boolean
+  language sql
+  volatile
+  security definer -- definer because the outbox is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  with finished as (
+    update private.outbox as o
+    set
+      sent_at = case when p_error is null then engine.now() end,
+      body = case when p_error is not null then o.body end,
+      error = left(p_error, 1000)
+    where o.id = p_id and o.sent_at is null
+    returning 1
+  )
+  select exists (select from finished)
+$$;
+comment on function engine.finish_mail(uuid, text) is
+  'Records that a mail was delivered, and forgets its text, or why it was not. Example: select engine.finish_mail(''0190…'', ''connection refused'');';
+
+create or replace function engine.unsent_mails()
+  returns table (
+    id uuid,
+    recipient text,
+    subject text,
+    body text,
+    created_at timestamptz,
+    attempts int,
+    error text
+  )
+  language sql
+  stable
+  security definer -- definer because the outbox is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  select o.id, o.recipient, o.subject, o.body, o.created_at, o.attempts, o.error
+  from private.outbox as o
+  where o.sent_at is null
+  order by o.created_at desc, o.id desc
+$$;
+comment on function engine.unsent_mails() is
+  'For DBAs: mails that wait, newest first, with the codes in them. All of them wait where FLOWGRES_SMTP_URL is not set. Example: select recipient, body from engine.unsent_mails() limit 1;';
+
+grant execute on function engine.take_mails(int), engine.finish_mail(uuid, text) to flowgres_worker;
+grant execute on function engine.unsent_mails() to flowgres_dba;
+--! EndIncluded 20_tenancy/outbox.sql
+--! Included 20_tenancy/email_codes.sql
+-- kind: code
+-- Codes that prove an address: whoever sends one back has read the mail.
+
+create or replace function private.send_code(
+  p_purpose text,
+  p_email text,
+  p_user_id uuid,
+  p_subject text,
+  p_text text, -- with %s where the code stands
+  p_name text default null,
+  p_password_hash text default null
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_code constant text := private.random_secret(16);
+  v_sent bigint;
+  v_purpose text := p_purpose;
+begin
+  -- Nobody's mailbox is flooded by us: the sixth mail to an address within an hour is not sent, and nobody is told.
+  select count(*) into v_sent
+  from private.email_codes as c
+  where lower(c.email) = lower(p_email) and c.created_at > v_now - interval '1 hour';
+  if v_sent >= 5 then
+    v_purpose := 'none';
+  end if;
+  insert into private.email_codes (
+    purpose, email, user_id, name, password_hash, code_hash, created_at, expires_at
+  )
+  values (
+    v_purpose, p_email, p_user_id, p_name, case when v_purpose = 'register' then p_password_hash end,
+    private.hash_secret(v_code), v_now,
+    v_now + case v_purpose when 'reset' then interval '1 hour' else interval '1 day' end
+  );
+  perform private.send_mail(
+    case when v_purpose <> 'none' or (p_purpose = 'none' and v_sent < 5 and p_text is not null) then p_email end,
+    p_subject, format(p_text, v_code)
+  );
+end
+$$;
+comment on function private.send_code(text, text, uuid, text, text, text, text) is
+  'Mails a code for register, change or reset; for none a text without one. Without a text nothing is sent, which takes as long.';
+
+create or replace function private.take_code(p_code text, p_purposes text[])
+  returns private.email_codes
+  language plpgsql
+  volatile
+as $$
+declare
+  v_code private.email_codes;
+begin
+  select c.* into v_code
+  from private.email_codes as c
+  where c.code_hash = private.hash_secret(p_code) and c.purpose = any (p_purposes)
+  for update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such code.', 'Copy it as it stands in the mail.');
+  elsif v_code.used_at is not null then
+    perform private.raise_error(
+      'ALREADY_USED', 'The code has been used.', null, jsonb_build_object('usedAt', v_code.used_at)
+    );
+  elsif v_code.expires_at <= engine.now() then
+    perform private.raise_error('EXPIRED', 'The code has expired.', 'Ask for a new one.');
+  end if;
+  update private.email_codes as c
+  set used_at = engine.now(), password_hash = null
+  where c.id = v_code.id;
+  return v_code;
+end
+$$;
+comment on function private.take_code(text, text[]) is
+  'What a code is for; from now on it is used. Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
+
+create or replace function private.check_person(p_name text, p_email text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if btrim(p_name) = '' or length(p_name) > 200 then
+    perform private.raise_error('VALIDATION_FAILED', 'A name has 1 to 200 characters.', null, '{"field": "name"}');
+  elsif p_email !~ '^[^@\s]+@[^@\s]+$' or length(p_email) > 254 then
+    perform private.raise_error('VALIDATION_FAILED', 'This is no e-mail address.', null, '{"field": "email"}');
+  end if;
+end
+$$;
+comment on function private.check_person(text, text) is 'Raises VALIDATION_FAILED; nulls pass.';
+--! EndIncluded 20_tenancy/email_codes.sql
+--! Included 20_tenancy/sessions.sql
+-- kind: code
+-- Sessions: where somebody is logged in. One that ends sees nothing from that moment on, and is answered 401 within
+-- five seconds.
+
+create or replace function private.open_session(
+  p_user_id uuid,
+  p_kind text,
+  p_token_hash bytea,
+  p_expires_at timestamptz
+)
+  returns private.sessions
+  language sql
+  volatile
+as $$
+  insert into private.sessions (
+    token_hash, user_id, organization_id, kind, created_at, expires_at, last_seen_at, user_agent, ip_prefix
+  )
+  select
+    p_token_hash, p_user_id,
+    coalesce(
+      (
+        select s.organization_id
+        from private.sessions as s
+        join public.organizations as o on o.id = s.organization_id and o.deleted_at is null
+        where s.user_id = p_user_id
+        order by s.created_at desc, s.id desc
+        limit 1
+      ),
+      (
+        select m.organization_id
+        from public.organization_users as m
+        join public.organizations as o on o.id = m.organization_id and o.deleted_at is null
+        where m.user_id = p_user_id
+        order by m.created_at, m.organization_id
+        limit 1
+      )
+    ),
+    p_kind, n, p_expires_at, n,
+    nullif(left(current_setting('flowgres.user_agent', true), 200), ''), private.client_prefix()
+  from engine.now() as n
+  returning *
+$$;
+comment on function private.open_session(uuid, text, bytea, timestamptz) is
+  'A new session, in the organization that was active last, else the one joined first.';
+
+create or replace function private.session(p_session private.sessions)
+  returns public.session
+  language sql
+  stable
+as $$
+  select
+    p_session.id, p_session.kind, p_session.id = (private.context()).session_id,
+    p_session.created_at, p_session.expires_at, p_session.last_seen_at, p_session.user_agent, p_session.ip_prefix::text
+$$;
+
+create or replace function private.end_sessions(p_user_id uuid, p_except uuid default null)
+  returns int
+  language sql
+  volatile
+as $$
+  with ended as (
+    update private.sessions as s
+    set revoked_at = engine.now()
+    where s.user_id = p_user_id
+      and s.id is distinct from p_except
+      and s.revoked_at is null
+      and s.expires_at > engine.now()
+    returning 1
+  )
+  select count(*)::int from ended
+$$;
+comment on function private.end_sessions(uuid, uuid) is 'Ends a user''s sessions but one, and returns how many.';
+
+create or replace function public.sessions()
+  returns setof public.session
+  language sql
+  stable
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  rows 10
+as $$
+  select session.*
+  from private.sessions as s
+  cross join lateral private.session(s) as session
+  where s.user_id = (private.context()).user_id
+    and (private.context()).session_id is not null
+    and s.revoked_at is null
+    and s.expires_at > engine.now()
+  order by s.created_at desc, s.id desc
+$$;
+comment on function public.sessions() is
+  'Where the current user is logged in, newest first. A token sees none. Example: select kind, last_seen_at, user_agent from sessions();';
+
+create or replace function public.revoke_session(id uuid)
+  returns public.session
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_session private.sessions;
+begin
+  update private.sessions as s
+  set revoked_at = coalesce(s.revoked_at, engine.now())
+  where s.id = revoke_session.id and s.user_id = v_context.user_id
+  returning * into v_session;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such session of yours.');
+  end if;
+  return private.session(v_session);
+end
+$$;
+comment on function public.revoke_session(uuid) is
+  'Logs out somewhere else. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND. Example: select revoke_session(id) from sessions() where not is_current;';
+
+create or replace function public.revoke_other_sessions()
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+begin
+  return private.end_sessions(v_context.user_id, v_context.session_id);
+end
+$$;
+comment on function public.revoke_other_sessions() is
+  'Logs out everywhere else, and returns how many sessions that ended. Errors: UNAUTHENTICATED, FORBIDDEN (an API token). Example: select revoke_other_sessions();';
+
+create or replace function public.logout()
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+begin
+  update private.sessions as s set revoked_at = engine.now() where s.id = v_context.session_id;
+  return true;
+end
+$$;
+comment on function public.logout() is
+  'Ends the session that asks. Errors: UNAUTHENTICATED, FORBIDDEN (an API token: see revoke_api_token). Example: select logout();';
+
+grant execute on function
+  public.sessions(),
+  public.revoke_session(uuid),
+  public.revoke_other_sessions(),
+  public.logout()
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 20_tenancy/sessions.sql
+--! Included 20_tenancy/last_used.sql
+-- kind: code
+-- When a secret was last used. Requests do not write it: the server gathers the hashes it has seen and hands them over
+-- now and then, so a request that only reads stays one, and is none the slower.
+
+create or replace function engine.record_use(p_hashes text[])
+  returns int
+  language sql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  with seen as materialized (
+    select distinct decode(h, 'hex') as token_hash from unnest(p_hashes) as h
+  ),
+  -- Of two servers that saw the same one, one writes.
+  tokens as materialized (
+    select t.id
+    from private.api_tokens as t
+    where t.token_hash in (select s.token_hash from seen as s)
+      and (t.last_used_at is null or t.last_used_at <= engine.now() - interval '1 minute')
+    for no key update skip locked
+  ),
+  sessions as materialized (
+    select e.id
+    from private.sessions as e
+    where e.token_hash in (select s.token_hash from seen as s)
+      and (e.last_seen_at is null or e.last_seen_at <= engine.now() - interval '1 minute')
+    for no key update skip locked
+  ),
+  used_tokens as (
+    update private.api_tokens as t set last_used_at = engine.now()
+    from tokens
+    where t.id = tokens.id
+    returning 1
+  ),
+  used_sessions as (
+    update private.sessions as e set last_seen_at = engine.now()
+    from sessions
+    where e.id = sessions.id
+    returning 1
+  )
+  select ((select count(*) from used_tokens) + (select count(*) from used_sessions))::int
+$$;
+comment on function engine.record_use(text[]) is
+  'Notes that tokens and sessions, by their hashes in hex, were used now; a row at most once a minute. Returns how many rows it wrote. Example: select engine.record_use(array[current_setting(''flowgres.session'')]);';
+
+grant execute on function engine.record_use(text[]) to flowgres_api;
+--! EndIncluded 20_tenancy/last_used.sql
 --! Included 20_tenancy/policies.sql
 -- kind: code
 -- Who sees which row. Every qual is an equality with, or a membership in, something computed once per query.
@@ -2938,27 +5560,1279 @@ create policy users_flowgres_user_select on public.users
       from public.organization_users as m
       where m.organization_id = (select public.current_organization_id())
     ))
+    or (select private.is_super_admin())
   );
 
 drop policy if exists organizations_flowgres_user_select on public.organizations;
 create policy organizations_flowgres_user_select on public.organizations
   for select to flowgres_user
-  using (id = any ((select private.visible_organization_ids())::uuid[]));
+  using (
+    id = any ((select private.visible_organization_ids())::uuid[])
+    or (select private.is_super_admin())
+  );
 
 drop policy if exists organization_users_flowgres_user_select on public.organization_users;
 create policy organization_users_flowgres_user_select on public.organization_users
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()));
 
-grant select on public.users, public.organizations, public.organization_users to flowgres_user, flowgres_dba;
+drop policy if exists teams_flowgres_user_select on public.teams;
+create policy teams_flowgres_user_select on public.teams
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+drop policy if exists team_users_flowgres_user_select on public.team_users;
+create policy team_users_flowgres_user_select on public.team_users
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+drop policy if exists invitations_flowgres_user_select on public.invitations;
+create policy invitations_flowgres_user_select on public.invitations
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on
+  public.users,
+  public.organizations,
+  public.organization_users,
+  public.teams,
+  public.team_users,
+  public.invitations
+  to flowgres_user, flowgres_dba;
 --! EndIncluded 20_tenancy/policies.sql
+--! Included 20_tenancy/audit.sql
+-- kind: code
+-- Who changed what: the one trigger of all tables of configuration. 95_api/audit.sql lists them.
+
+create or replace function private.audit()
+  returns trigger
+  language plpgsql
+  volatile
+  security definer -- definer because nobody writes the audit log
+  set search_path = pg_catalog, pg_temp
+  set timezone = 'UTC'
+as $$
+declare
+  v_old constant jsonb := to_jsonb(OLD);
+  v_new constant jsonb := to_jsonb(NEW);
+  v_row constant jsonb := coalesce(v_new, v_old);
+  v_masked constant text[] := TG_ARGV[1];
+  v_digested constant text[] := TG_ARGV[2];
+  v_ignored constant text[] := TG_ARGV[3];
+  v_context constant private.context := private.context();
+  v_entry public.audit_log;
+begin
+  v_entry.before := private.audit_columns(v_old, v_new, v_masked, v_digested, v_ignored);
+  v_entry.after := private.audit_columns(v_new, v_old, v_masked, v_digested, v_ignored);
+  if TG_OP = 'UPDATE' and v_entry.after is null then
+    return null;
+  end if;
+  v_entry.at := engine.now();
+  v_entry.id := engine.uuid_v7(v_entry.at);
+  v_entry.table_name := format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME);
+  v_entry.operation := lower(TG_OP);
+  v_entry.organization_id := v_row ->> case when TG_RELID = 'public.organizations'::regclass then 'id'
+    else 'organization_id' end;
+  v_entry.row_key := (
+    select jsonb_object_agg(k, v_row -> k) from unnest(TG_ARGV[0]::text[]) as k where v_row is not null
+  );
+  v_entry.user_id := v_context.user_id;
+  v_entry.token_id := v_context.token_id;
+  v_entry.session_id := v_context.session_id;
+  v_entry.database_role := session_user;
+  v_entry.client_address := coalesce(
+    left(nullif(current_setting('flowgres.client_address', true), ''), 100), host(inet_client_addr())
+  );
+  v_entry.request_id := left(nullif(current_setting('flowgres.request_id', true), ''), 100);
+  perform private.write_audit(v_entry);
+  return null;
+end
+$$;
+
+create or replace function private.audit_table(
+  p_table regclass,
+  p_masked text[] default '{}',
+  p_digested text[] default '{}',
+  p_ignored text[] default '{updated_at}'
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_name record;
+  v_key constant text[] := array(
+    select a.attname::text
+    from pg_index as i
+    join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+    where i.indrelid = p_table and i.indisprimary
+    order by array_position(i.indkey::int2[], a.attnum)
+  );
+begin
+  select n.nspname as schema, c.relname as name into v_name
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  where c.oid = p_table;
+  execute format(
+    'create or replace trigger _900_audit after insert or update or delete on %I.%I '
+    'for each row execute function private.audit(%L, %L, %L, %L)',
+    v_name.schema, v_name.name, v_key, p_masked, p_digested, p_ignored
+  );
+  execute format(
+    'create or replace trigger _900_audit_truncate after truncate on %I.%I '
+    'for each statement execute function private.audit(%L, %L, %L, %L)',
+    v_name.schema, v_name.name, v_key, p_masked, p_digested, p_ignored
+  );
+end
+$$;
+comment on function private.audit_table(regclass, text[], text[], text[]) is
+  'Puts a table under audit: values of p_masked are secrets, of p_digested large documents, of which hash and size are kept; an update of p_ignored alone is no change.';
+
+create or replace function private.reads_audit()
+  returns boolean
+  language sql
+  stable
+  security definer -- definer because policies call it and the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  select private.has_scope('organization:read') and (
+    c.user_id is null
+    or exists (
+      select
+      from public.organization_users as m
+      where m.organization_id = c.organization_id and m.user_id = c.user_id and m.role in ('owner', 'admin')
+    )
+  )
+  from private.context() as c
+$$;
+comment on function private.reads_audit() is
+  'Whether the request may read the logs of its organization: an owner or admin, or the organization''s own token, with the scope organization:read.';
+
+drop policy if exists audit_log_flowgres_user_select on public.audit_log;
+create policy audit_log_flowgres_user_select on public.audit_log
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
+drop policy if exists audit_log_flowgres_dba_select on public.audit_log;
+create policy audit_log_flowgres_dba_select on public.audit_log
+  for select to flowgres_dba
+  using (true);
+
+drop policy if exists api_access_log_flowgres_user_select on public.api_access_log;
+create policy api_access_log_flowgres_user_select on public.api_access_log
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
+drop policy if exists api_access_log_flowgres_dba_select on public.api_access_log;
+create policy api_access_log_flowgres_dba_select on public.api_access_log
+  for select to flowgres_dba
+  using (true);
+
+grant select on public.audit_log, public.api_access_log to flowgres_user, flowgres_dba;
+grant execute on function private.reads_audit() to flowgres_user;
+--! EndIncluded 20_tenancy/audit.sql
+--! Included 20_tenancy/access_log.sql
+-- kind: code
+-- The server hands over what it served, a batch at a time and after the answers.
+
+create or replace function engine.log_api_requests(p_requests jsonb)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because nobody writes the access log, and the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count int;
+begin
+  insert into public.api_access_log
+    (id, organization_id, at, token_id, user_id, operation, status, error_code, ms, request_id)
+  select
+    -- Of now: the partition of a time that a server with a wrong clock reports may not be there.
+    engine.uuid_v7(engine.now()), coalesce(t.organization_id, s.organization_id), r.at, t.id,
+    coalesce(t.user_id, s.user_id), left(r.operation, 200), r.status, left(r.error, 100), r.ms, left(r.request_id, 100)
+  from jsonb_to_recordset(p_requests)
+    as r (session text, at timestamptz, operation text, status int, error text, ms int, request_id text)
+  left join private.api_tokens as t on t.token_hash = decode(r.session, 'hex')
+  left join private.sessions as s on s.token_hash = decode(r.session, 'hex');
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function engine.log_api_requests(jsonb) is
+  'Writes a batch of served requests to api_access_log and returns how many: an array of {"session", "at", "operation", "status", "error", "ms", "request_id"}; session is the hash that the request had, from which token and user are found.';
+
+grant execute on function engine.log_api_requests(jsonb) to flowgres_api;
+--! EndIncluded 20_tenancy/access_log.sql
+--! Included 20_tenancy/rate_buckets.sql
+-- kind: state
+-- How many requests each caller may still make. Not logged: after a crash everybody's bucket is full again, and no
+-- request waits for a disk.
+
+create unlogged table private.rate_buckets (
+  key text not null,
+  tokens double precision not null,
+  granted int not null,
+  filled_at timestamptz not null,
+  constraint rate_buckets_pkey primary key (key)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+alter table private.rate_buckets enable row level security;
+
+comment on table private.rate_buckets is
+  'A token bucket per API token, or per address of anonymous requests; granted is what the last call got.';
+--! EndIncluded 20_tenancy/rate_buckets.sql
+--! Included 20_tenancy/rate_limit.sql
+-- kind: code
+-- The rate limit of requests: a token bucket per caller, for all server processes together.
+
+create or replace function engine.take_tokens(
+  p_key text,
+  p_wanted int,
+  p_per_second double precision,
+  p_burst double precision,
+  out granted int,
+  out retry_after_ms int
+)
+  language plpgsql
+  volatile
+  security definer -- definer because the buckets are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_tokens double precision;
+begin
+  insert into private.rate_buckets as b (key, tokens, granted, filled_at)
+  values (p_key, p_burst - least(p_wanted, floor(p_burst)), least(p_wanted, floor(p_burst)), v_now)
+  on conflict (key) do update
+  set (tokens, granted, filled_at) = (
+    select f.tokens - least(p_wanted, floor(f.tokens)), least(p_wanted, floor(f.tokens)), greatest(b.filled_at, v_now)
+    from (
+      select least(
+        p_burst, b.tokens + p_per_second * greatest(0, extract(epoch from v_now - b.filled_at)::double precision)
+      ) as tokens
+    ) as f
+  )
+  returning b.granted, b.tokens into granted, v_tokens;
+  retry_after_ms := case when granted = 0 then ceil((1 - v_tokens) / p_per_second * 1000) end;
+end
+$$;
+comment on function engine.take_tokens(text, int, double precision, double precision) is
+  'Takes up to p_wanted tokens of a bucket that holds p_burst and gains p_per_second: how many there were and, when none, in how many milliseconds there is one. Example: select * from engine.take_tokens(''ip:192.0.2.1'', 1, 10, 100);';
+
+grant execute on function engine.take_tokens(text, int, double precision, double precision) to flowgres_api;
+--! EndIncluded 20_tenancy/rate_limit.sql
 --! EndIncluded 20_tenancy/index.sql
+--! Included 25_plans/index.sql
+-- Plans: what an organization may use, what it has used, and the one place where it is refused more.
+
+--! Included 25_plans/tables.sql
+-- kind: state
+-- Plans with their limits, which organization is on which, and how much it has used.
+
+create table public.plans (
+  id uuid not null default engine.uuid_v7(),
+  slug text not null,
+  name text not null,
+  description text,
+  price_cents bigint,
+  currency text not null default 'EUR',
+  billing_interval text not null default 'month',
+  interval_count int not null default 1,
+  trial_days int not null default 0,
+  features jsonb not null default '{}',
+  is_public boolean not null default true,
+  is_default boolean not null default false,
+  sort_order int not null default 0,
+  created_at timestamptz not null default now(),
+  constraint plans_pkey primary key (id),
+  constraint plans_slug_key unique (slug),
+  constraint plans_slug_check check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
+  constraint plans_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint plans_price_cents_check check (price_cents >= 0),
+  constraint plans_currency_check check (currency ~ '^[A-Z]{3}$'),
+  constraint plans_billing_interval_check check (billing_interval in ('day', 'week', 'month', 'year')),
+  constraint plans_interval_count_check check (interval_count > 0),
+  constraint plans_trial_days_check check (trial_days between 0 and 365),
+  constraint plans_features_check check (jsonb_typeof(features) = 'object')
+);
+create unique index plans_is_default_key on public.plans (is_default) where is_default;
+alter table public.plans enable row level security;
+
+comment on table public.plans is
+  'What can be subscribed to. A price never changes: a new price is a new plan, so that who has the old one keeps it. Example: select slug, name, price_cents, currency from plans order by sort_order;';
+comment on column public.plans.id is 'UUIDv7.';
+comment on column public.plans.slug is 'Its short name, for example pro.';
+comment on column public.plans.name is 'At most 200 characters.';
+comment on column public.plans.description is 'Whom it is for.';
+comment on column public.plans.price_cents is 'Price of one billing interval, in hundredths of the currency; null: by agreement.';
+comment on column public.plans.currency is 'ISO 4217, for example EUR.';
+comment on column public.plans.billing_interval is 'day, week, month or year.';
+comment on column public.plans.interval_count is 'How many of them one price pays for.';
+comment on column public.plans.trial_days is 'How many days it can be tried without paying; 0: not.';
+comment on column public.plans.features is 'What else it has, for pricing pages: nothing here is enforced.';
+comment on column public.plans.is_public is 'Whether customers see it and may choose it.';
+comment on column public.plans.is_default is 'The one plan of organizations that have no subscription.';
+comment on column public.plans.sort_order is 'Lower stands first on a pricing page.';
+comment on column public.plans.created_at is 'When it was created.';
+
+create table public.plan_limits (
+  plan_id uuid not null,
+  metric text not null,
+  value bigint,
+  constraint plan_limits_pkey primary key (plan_id, metric),
+  constraint plan_limits_plan_id_fkey foreign key (plan_id) references public.plans (id) on delete cascade,
+  constraint plan_limits_metric_check check (
+    metric in ('workflows', 'executions_per_month', 'team_members', 'credentials', 'storage_gb', 'api_calls_per_hour')
+  ),
+  constraint plan_limits_value_check check (value >= 0)
+);
+alter table public.plan_limits enable row level security;
+
+comment on table public.plan_limits is 'How much of each metric a plan allows.';
+comment on column public.plan_limits.plan_id is 'The plan.';
+comment on column public.plan_limits.metric is
+  'workflows, executions_per_month, team_members, credentials, storage_gb or api_calls_per_hour.';
+comment on column public.plan_limits.value is 'The most of it; null, or no row: unlimited.';
+
+create table public.organization_limits (
+  organization_id uuid not null,
+  metric text not null,
+  value bigint not null,
+  constraint organization_limits_pkey primary key (organization_id, metric),
+  constraint organization_limits_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint organization_limits_metric_check check (
+    metric in ('workflows', 'executions_per_month', 'team_members', 'credentials', 'storage_gb', 'api_calls_per_hour')
+  ),
+  constraint organization_limits_value_check check (value >= 0)
+);
+alter table public.organization_limits enable row level security;
+
+comment on table public.organization_limits is 'Limits that an organization has set for itself; the lower one of these and the plan''s counts.';
+comment on column public.organization_limits.organization_id is 'The organization.';
+comment on column public.organization_limits.metric is 'As in plan_limits.';
+comment on column public.organization_limits.value is 'The most of it.';
+
+create table public.subscriptions (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  plan_id uuid not null,
+  status text not null,
+  provider text not null default 'manual',
+  provider_id text,
+  started_at timestamptz not null,
+  trial_ends_at timestamptz,
+  grace_ends_at timestamptz,
+  ended_at timestamptz,
+  constraint subscriptions_pkey primary key (id),
+  constraint subscriptions_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint subscriptions_plan_id_fkey foreign key (plan_id) references public.plans (id) on delete restrict,
+  constraint subscriptions_status_check check (status in ('trialing', 'active', 'past_due', 'canceled', 'expired')),
+  constraint subscriptions_ended_at_matches_status_check
+    check ((ended_at is not null) = (status in ('canceled', 'expired'))),
+  constraint subscriptions_trial_ends_at_check check (status <> 'trialing' or trial_ends_at is not null),
+  constraint subscriptions_grace_ends_at_check check ((status = 'past_due') = (grace_ends_at is not null))
+);
+create unique index subscriptions_current_key on public.subscriptions (organization_id) where ended_at is null;
+create index subscriptions_organization_id_idx on public.subscriptions (organization_id, id);
+create index subscriptions_plan_id_idx on public.subscriptions (plan_id);
+alter table public.subscriptions enable row level security;
+
+comment on table public.subscriptions is
+  'Which plan an organization is or was on; at most one has not ended. Without any it has the default plan. Example: select status, trial_ends_at from subscriptions where ended_at is null;';
+comment on column public.subscriptions.id is 'UUIDv7.';
+comment on column public.subscriptions.organization_id is 'The organization.';
+comment on column public.subscriptions.plan_id is 'The plan.';
+comment on column public.subscriptions.status is 'trialing, active, past_due; or ended: canceled, expired.';
+comment on column public.subscriptions.provider is 'Who collects the money: manual, or a provider''s name.';
+comment on column public.subscriptions.provider_id is 'The provider''s id of it.';
+comment on column public.subscriptions.started_at is 'When it began.';
+comment on column public.subscriptions.trial_ends_at is 'When its trial ends, or ended.';
+comment on column public.subscriptions.grace_ends_at is 'Past due: until when everything stays as it was.';
+comment on column public.subscriptions.ended_at is 'When it ended; null: it is the current one.';
+
+-- Small and updated all the time: room for new versions of a row on its own page.
+create table private.usage_counters (
+  organization_id uuid not null,
+  metric text not null,
+  period_start timestamptz not null,
+  used bigint not null,
+  constraint usage_counters_pkey primary key (organization_id, metric, period_start),
+  constraint usage_counters_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade
+) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index usage_counters_period_start_idx on private.usage_counters (period_start);
+alter table private.usage_counters enable row level security;
+comment on table private.usage_counters is
+  'Where limits are enforced: what was used of a metric in a period, of organizations that have a limit. The row of a level, such as workflows, has the period -infinity and is only a lock.';
+
+-- How much of what was asked for may be used.
+create type private.admission as (
+  organization_id uuid,
+  metric text,
+  "limit" bigint,
+  used bigint,
+  period_start timestamptz,
+  admitted bigint
+);
+--! EndIncluded 25_plans/tables.sql
+--! Included 25_plans/metrics.sql
+-- kind: code
+-- What can be limited. Two kinds: levels, such as workflows, are counted when one is to be added, so that their number
+-- cannot drift from what is there; flows, such as executions of a month, have a counter for each period, which begins
+-- with what was counted when the organization got a limit. Who has none costs nothing.
+
+create or replace function private.metrics()
+  returns table (metric text, label text, period text, counter text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  -- A counter is the name of a function (organization uuid, span tstzrange) returning bigint, of whichever layer knows
+  -- the things; a level has no use for the span.
+  values
+    ('workflows', 'workflows', null, 'private.count_workflows'),
+    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions'),
+    ('team_members', 'members', null, 'private.count_members'),
+    ('credentials', 'credentials', null, 'private.count_credentials'),
+    ('storage_gb', 'GB of storage', null, 'private.count_storage_gb'),
+    ('api_calls_per_hour', 'API calls an hour', 'hour', null)
+$$;
+
+-- The calendar of UTC, whatever the session's time zone; a level has no period.
+create or replace function private.metric_period(p_period text, p_at timestamptz)
+  returns tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_period is null then tstzrange('-infinity', null)
+    else tstzrange(
+      date_trunc(p_period, p_at, 'UTC'),
+      (date_trunc(p_period, p_at at time zone 'UTC') + ('1 ' || p_period)::interval) at time zone 'UTC'
+    )
+  end
+$$;
+
+-- Null where nothing counts such things.
+create or replace function private.count_used(p_counter text, p_organization_id uuid, p_span tstzrange)
+  returns bigint
+  language plpgsql
+  stable
+as $$
+declare
+  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange)');
+  v_name record;
+  v_count bigint;
+begin
+  if v_counter is null then
+    return null;
+  end if;
+  select n.nspname as schema, p.proname as name into v_name
+  from pg_proc as p
+  join pg_namespace as n on n.oid = p.pronamespace
+  where p.oid = v_counter;
+  execute format('select %I.%I($1, $2)', v_name.schema, v_name.name) into v_count using p_organization_id, p_span;
+  return v_count;
+end
+$$;
+--! EndIncluded 25_plans/metrics.sql
+--! Included 25_plans/limits.sql
+-- kind: code
+-- Which limit applies: that of the current subscription's plan, or of the default plan, or a lower one of its own.
+
+create or replace function private.limit_of(p_organization_id uuid, p_metric text)
+  returns bigint
+  language plpgsql
+  stable
+as $$
+begin
+  -- Every start of a run asks this. In PL/pgSQL, and as one query, it takes a quarter of the time.
+  return least( -- of those that are not null
+    (
+      select l.value
+      from public.plan_limits as l
+      where l.metric = p_metric
+        and l.plan_id = coalesce(
+          (
+            select s.plan_id
+            from public.subscriptions as s
+            where s.organization_id = p_organization_id and s.ended_at is null
+          ),
+          (select p.id from public.plans as p where p.is_default)
+        )
+    ),
+    (
+      select l.value
+      from public.organization_limits as l
+      where l.organization_id = p_organization_id and l.metric = p_metric
+    )
+  );
+end
+$$;
+comment on function private.limit_of(uuid, text) is 'The limit that applies to an organization now; null: unlimited.';
+
+create or replace function private.limit_error(p_admission private.admission)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'code', 'LIMIT_REACHED',
+    'message', format('The organization may have %s %s.', p_admission.limit, m.label),
+    'hint', case
+      when m.period is null then 'Delete or archive what is not needed, or change to a larger plan.'
+      else 'Wait until resetAt, or change to a larger plan.'
+    end,
+    'details', jsonb_build_object(
+      'metric', p_admission.metric,
+      'limit', p_admission.limit,
+      'used', p_admission.used,
+      'resetAt', upper(private.metric_period(m.period, p_admission.period_start))
+    )
+  )
+  from private.metrics() as m
+  where m.metric = p_admission.metric
+$$;
+comment on function private.limit_error(private.admission) is
+  'How a refusal is told: {"code", "message", "hint", "details"}.';
+
+-- The counter where a limit is enforced, else what there is.
+create or replace function private.used_of(p_organization_id uuid, p_metric text, p_span tstzrange)
+  returns bigint
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select c.used
+      from private.usage_counters as c
+      where c.organization_id = p_organization_id
+        and c.metric = p_metric
+        and m.period is not null
+        and c.period_start = lower(p_span)
+        and (m.counter is null or private.limit_of(p_organization_id, p_metric) is not null)
+    ),
+    private.count_used(m.counter, p_organization_id, p_span)
+  )
+  from private.metrics() as m
+  where m.metric = p_metric
+$$;
+--! EndIncluded 25_plans/limits.sql
+--! Included 25_plans/admit.sql
+-- kind: code
+-- Admission: counts and compares in one statement, so that any number of clients at once stay within the limit.
+-- Lock order: a counter's row stands for its organization, so it is locked before workflows and runs.
+
+create or replace function private.admit_flow(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_start timestamptz
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+declare
+  v_admission private.admission :=
+    (p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric), null, p_start, p_amount);
+begin
+  if v_admission.limit is null then
+    return v_admission;
+  end if;
+  update private.usage_counters as c
+  set used = c.used + p_amount
+  where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
+    and c.used + p_amount <= v_admission.limit;
+  if found then
+    return v_admission;
+  end if;
+
+  -- It is the first of the period, or there is not room for all: then for as many as there is.
+  perform private.begin_counter(p_organization_id, p_metric, p_start);
+  select c.used into v_admission.used
+  from private.usage_counters as c
+  where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
+  for no key update;
+  v_admission.admitted := least(greatest(v_admission.limit - v_admission.used, 0), p_amount);
+  if v_admission.admitted > 0 then
+    v_admission.used := v_admission.used + v_admission.admitted;
+    update private.usage_counters as c
+    set used = c.used + v_admission.admitted
+    where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start;
+  end if;
+  return v_admission;
+end
+$$;
+
+create or replace function private.begin_counter(p_organization_id uuid, p_metric text, p_start timestamptz)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into private.usage_counters (organization_id, metric, period_start, used)
+  select
+    p_organization_id, p_metric, p_start,
+    coalesce(private.count_used(m.counter, p_organization_id, private.metric_period(m.period, p_start)), 0)
+  from private.metrics() as m
+  where m.metric = p_metric
+    and not exists (
+      select
+      from private.usage_counters as c
+      where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
+    )
+  on conflict on constraint usage_counters_pkey do nothing
+$$;
+
+-- The row is the lock under which the organization's things are counted; the number in it is for nobody.
+create or replace function private.admit_level(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_counter text
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+declare
+  v_admission private.admission :=
+    (p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric), null, null, p_amount);
+begin
+  if v_admission.limit is null then
+    return v_admission;
+  end if;
+  insert into private.usage_counters as c (organization_id, metric, period_start, used)
+  values (p_organization_id, p_metric, '-infinity', 0)
+  on conflict on constraint usage_counters_pkey do update set used = c.used;
+  -- A statement of its own: it sees what was committed while this one waited.
+  v_admission.used := private.count_used(p_counter, p_organization_id, null);
+  v_admission.admitted := least(greatest(v_admission.limit - coalesce(v_admission.used, 0), 0), p_amount);
+  return v_admission;
+end
+$$;
+
+create or replace function private.admit_some(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_at timestamptz default engine.now()
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+declare
+  v_metric record;
+begin
+  select m.* into strict v_metric from private.metrics() as m where m.metric = p_metric;
+  if v_metric.period is null then
+    return private.admit_level(p_organization_id, p_metric, p_amount, v_metric.counter);
+  end if;
+  return private.admit_flow(
+    p_organization_id, p_metric, p_amount, lower(private.metric_period(v_metric.period, p_at))
+  );
+end
+$$;
+comment on function private.admit_some(uuid, text, bigint, timestamptz) is
+  'Admits as many as the limit has room for, and says how many (admitted); counts them. For batches that refuse one by one.';
+
+create or replace function private.admit(p_organization_id uuid, p_metric text, p_amount bigint default 1)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_admission constant private.admission := private.admit_some(p_organization_id, p_metric, p_amount);
+  v_error jsonb;
+begin
+  if v_admission.admitted < p_amount then
+    v_error := private.limit_error(v_admission);
+    perform private.raise_error(
+      v_error ->> 'code', v_error ->> 'message', v_error ->> 'hint', v_error -> 'details'
+    );
+  end if;
+end
+$$;
+comment on function private.admit(uuid, text, bigint) is
+  'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
+
+create or replace function private.release(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_at timestamptz default engine.now()
+)
+  returns void
+  language sql
+  volatile
+as $$
+  update private.usage_counters as c
+  set used = c.used - p_amount
+  from private.metrics() as m
+  where m.metric = p_metric
+    and m.period is not null
+    and c.organization_id = p_organization_id
+    and c.metric = p_metric
+    and c.period_start = lower(private.metric_period(m.period, p_at))
+$$;
+comment on function private.release(uuid, text, bigint, timestamptz) is
+  'Gives back what was admitted and not used, in the period of p_at. A level needs none: it is counted anew each time.';
+
+-- After a change of limits: what was used without one was not counted.
+create or replace function private.recount(p_organization_id uuid)
+  returns void
+  language sql
+  volatile
+as $$
+  delete from private.usage_counters as c
+  using private.metrics() as m
+  where c.organization_id = p_organization_id
+    and m.metric = c.metric
+    and m.period is not null
+    and m.counter is not null
+$$;
+--! EndIncluded 25_plans/admit.sql
+--! Included 25_plans/team_members.sql
+-- kind: code
+-- The members of an organization, as its plan counts them. Commands that add one ask private.admit first.
+
+create or replace function private.count_members(p_organization_id uuid, p_span tstzrange default null)
+  returns bigint
+  language sql
+  stable
+as $$
+  select count(*) from public.organization_users as m where m.organization_id = p_organization_id
+$$;
+--! EndIncluded 25_plans/team_members.sql
+--! Included 25_plans/subscriptions.sql
+-- kind: code
+-- A subscription moves from state to state as this table allows, whoever moves it: people, the clock, a provider.
+
+create or replace function private.subscription_transitions()
+  returns table ("from" text, "to" text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('trialing', 'active'),
+    ('trialing', 'canceled'),
+    ('trialing', 'expired'),
+    ('active', 'past_due'),
+    ('active', 'canceled'),
+    ('past_due', 'active'),
+    ('past_due', 'canceled'),
+    ('past_due', 'expired')
+$$;
+comment on function private.subscription_transitions() is
+  'canceled and expired are ends: who comes back gets a new subscription.';
+
+create or replace function private.move_subscription(p_id uuid, p_status text)
+  returns public.subscriptions
+  language plpgsql
+  volatile
+as $$
+declare
+  -- How long everything stays as it was when a payment is missing.
+  v_grace constant interval := '14 days';
+  v_now constant timestamptz := engine.now();
+  v_subscription public.subscriptions;
+begin
+  select s.* into v_subscription from public.subscriptions as s where s.id = p_id for no key update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such subscription.');
+  elsif v_subscription.status = p_status then
+    return v_subscription;
+  elsif not exists (
+    select from private.subscription_transitions() as t where t.from = v_subscription.status and t.to = p_status
+  ) then
+    perform private.raise_error(
+      'CONFLICT',
+      format('A subscription that is %s cannot become %s.', v_subscription.status, p_status),
+      'private.subscription_transitions() lists what can follow.',
+      jsonb_build_object('status', v_subscription.status)
+    );
+  end if;
+  update public.subscriptions as s
+  set
+    status = p_status,
+    ended_at = case when p_status in ('canceled', 'expired') then v_now end,
+    grace_ends_at = case when p_status = 'past_due' then v_now + v_grace end
+  where s.id = p_id
+  returning * into v_subscription;
+  return v_subscription;
+end
+$$;
+comment on function private.move_subscription(uuid, text) is
+  'Moves a subscription on; to the state that it is in, nothing happens. Raises NOT_FOUND, CONFLICT.';
+
+create or replace function public.set_subscription_status(organization uuid, status text)
+  returns public.subscriptions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return private.move_subscription(
+    (select s.id from public.subscriptions as s where s.organization_id = organization and s.ended_at is null),
+    set_subscription_status.status
+  );
+end
+$$;
+comment on function public.set_subscription_status(uuid, text) is
+  'For DBAs: moves the current subscription to active (paid), past_due (a payment is missing: 14 days of grace), canceled or expired. Errors: NOT_FOUND, CONFLICT (not from its state). Example: select * from set_subscription_status(''0190…'', ''past_due'');';
+
+create or replace function engine.advance_subscriptions()
+  returns table (organization_id uuid, status text)
+  language sql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+  select moved.organization_id, moved.status
+  from public.subscriptions as s
+  cross join lateral private.move_subscription(s.id, 'expired') as moved
+  where s.ended_at is null
+    and (
+      (s.status = 'trialing' and s.trial_ends_at <= engine.now())
+      or (s.status = 'past_due' and s.grace_ends_at <= engine.now())
+    )
+$$;
+comment on function engine.advance_subscriptions() is
+  'Ends trials and days of grace that are over; such an organization has the default plan again. Runs every hour. Example: select * from engine.advance_subscriptions();';
+
+grant execute on function public.set_subscription_status(uuid, text) to flowgres_dba;
+grant execute on function engine.advance_subscriptions() to flowgres_maintenance, flowgres_dba;
+--! EndIncluded 25_plans/subscriptions.sql
+--! Included 25_plans/entitlements.sql
+-- kind: code
+-- What applies to an organization now, and how much of it is used.
+
+create or replace function private.plan_of(p_organization_id uuid)
+  returns uuid
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select s.plan_id
+      from public.subscriptions as s
+      where s.organization_id = p_organization_id and s.ended_at is null
+    ),
+    (select p.id from public.plans as p where p.is_default)
+  )
+$$;
+
+create or replace function private.entitlements(p_organization_id uuid)
+  returns table (
+    metric text,
+    plan_limit bigint,
+    own_limit bigint,
+    "limit" bigint,
+    used bigint,
+    period_start timestamptz,
+    resets_at timestamptz
+  )
+  language sql
+  stable
+as $$
+  select
+    m.metric,
+    p.value,
+    o.value,
+    least(p.value, o.value),
+    private.used_of(p_organization_id, m.metric, span),
+    case when m.period is not null then lower(span) end,
+    upper(span)
+  from private.metrics() as m
+  cross join lateral private.metric_period(m.period, engine.now()) as span
+  left join public.plan_limits as p on p.plan_id = private.plan_of(p_organization_id) and p.metric = m.metric
+  left join public.organization_limits as o on o.organization_id = p_organization_id and o.metric = m.metric
+  where p_organization_id is not null
+$$;
+
+create or replace function private.current_entitlements()
+  returns table (
+    metric text,
+    plan_limit bigint,
+    own_limit bigint,
+    "limit" bigint,
+    used bigint,
+    period_start timestamptz,
+    resets_at timestamptz
+  )
+  language sql
+  stable
+  security definer -- definer because counters are closed to everybody; it asks for the request's organization only
+  set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from private.entitlements(public.current_organization_id()) as e
+  where private.has_scope('organization:read')
+$$;
+
+create or replace view public.entitlements with (security_invoker = true) as
+select
+  e.metric, e.plan_limit, e.own_limit, e.limit, e.used, coalesce(e.used > e.limit, false) as is_over,
+  e.period_start, e.resets_at
+from private.current_entitlements() as e;
+
+comment on view public.entitlements is
+  'What the current organization may use, one row per metric, and how much of it is used. Example: select metric, used, "limit", resets_at from entitlements;';
+comment on column public.entitlements.metric is 'As in plan_limits.';
+comment on column public.entitlements.plan_limit is 'What its plan allows; null: unlimited.';
+comment on column public.entitlements.own_limit is 'What it has limited itself to; null: it has not.';
+comment on column public.entitlements."limit" is 'What applies: the lower one; null: unlimited.';
+comment on column public.entitlements.used is 'How much is used, of this period if there is one; null where it is not counted.';
+comment on column public.entitlements.is_over is 'Whether more is used than the limit, as after a change to a smaller plan: then nothing can be added.';
+comment on column public.entitlements.period_start is 'When the current period began (UTC); null for what has none.';
+comment on column public.entitlements.resets_at is 'When the next one begins.';
+
+create or replace function public.usage(organization uuid default null, period date default null)
+  returns table (
+    metric text,
+    used bigint,
+    "limit" bigint,
+    period_start timestamptz,
+    resets_at timestamptz
+  )
+  language plpgsql
+  stable
+  security definer -- definer because counters are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  rows 6
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization(organization);
+  v_at constant timestamptz := usage.period::timestamp at time zone 'UTC';
+begin
+  perform private.require_scope('organization:read');
+  if v_at is null then
+    return query
+      select e.metric, e.used, e.limit, e.period_start, e.resets_at from private.entitlements(v_organization_id) as e;
+    return;
+  end if;
+  return query
+    select
+      m.metric, private.count_used(m.counter, v_organization_id, month), null::bigint, lower(month), upper(month)
+    from private.metrics() as m
+    cross join lateral private.metric_period(m.period, v_at) as month
+    where m.period = 'month';
+end
+$$;
+comment on function public.usage(uuid, date) is
+  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
+
+grant select on public.entitlements to flowgres_user;
+grant execute on function private.current_entitlements() to flowgres_user;
+grant execute on function public.usage(uuid, date) to flowgres_user, flowgres_dba;
+--! EndIncluded 25_plans/entitlements.sql
+--! Included 25_plans/change_plan.sql
+-- kind: code
+-- Changing the plan, and limits of one's own. Nothing is deleted by it: what is over the new limit can only be read.
+
+-- A customer chooses what costs nothing, or tries what can be tried, once. What has to be paid for is changed by who
+-- sees the payment: a DBA, or the billing.
+create or replace function private.require_choosable(p_plan public.plans, p_organization_id uuid)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if private.is_dba() then
+    return;
+  end if;
+  perform private.require_role('owner');
+  if p_plan.is_default or (p_plan.is_public and p_plan.price_cents = 0) then
+    return;
+  elsif not p_plan.is_public or p_plan.trial_days = 0 or exists (
+    select from public.subscriptions as s
+    where s.organization_id = p_organization_id and s.trial_ends_at is not null
+  ) then
+    perform private.raise_error(
+      'FORBIDDEN', format('The plan %s begins with a payment.', p_plan.slug), 'Ask the operator of this installation.'
+    );
+  end if;
+end
+$$;
+
+create or replace function private.save_subscription(p_organization_id uuid, p_plan public.plans, p_is_trial boolean)
+  returns public.subscriptions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_subscription public.subscriptions;
+begin
+  select s.* into v_subscription
+  from public.subscriptions as s
+  where s.organization_id = p_organization_id and s.ended_at is null
+  for no key update;
+  if p_plan.is_default then
+    return case when found then private.move_subscription(v_subscription.id, 'canceled') end;
+  elsif v_subscription.id is null then
+    insert into public.subscriptions (organization_id, plan_id, status, started_at, trial_ends_at)
+    values (
+      p_organization_id, p_plan.id, case when p_is_trial then 'trialing' else 'active' end, v_now,
+      case when p_is_trial then v_now + make_interval(days => p_plan.trial_days) end
+    )
+    returning * into v_subscription;
+    return v_subscription;
+  end if;
+  update public.subscriptions as s
+  set plan_id = p_plan.id
+  where s.id = v_subscription.id
+  returning * into v_subscription;
+  if v_subscription.status <> 'active' and not p_is_trial then
+    v_subscription := private.move_subscription(v_subscription.id, 'active');
+  end if;
+  return v_subscription;
+end
+$$;
+
+create or replace function public.change_plan(plan text, organization uuid default null)
+  returns public.subscriptions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization(organization);
+  v_plan public.plans;
+begin
+  perform private.require_scope('organization:write');
+  select p.* into v_plan from public.plans as p where p.slug = change_plan.plan;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such plan.', 'plans lists those that can be chosen.');
+  end if;
+  -- One change at a time; runs can still be inserted.
+  perform from public.organizations as o where o.id = v_organization_id for no key update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  end if;
+  perform private.require_choosable(v_plan, v_organization_id);
+  perform private.recount(v_organization_id);
+  return private.save_subscription(
+    v_organization_id, v_plan, not private.is_dba() and v_plan.price_cents is distinct from 0
+  );
+end
+$$;
+comment on function public.change_plan(text, uuid) is
+  'Puts the organization on a plan, at once: counters go on, limits are the new plan''s, what is over them stays and can only be read. The default plan ends the subscription. An owner may choose what is free, and try, once, what has trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
+
+create or replace function public.set_organization_limit(metric text, value bigint)
+  returns public.organization_limits
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_limit public.organization_limits;
+begin
+  perform private.require_scope('organization:write');
+  perform private.require_role('owner');
+  if not exists (select from private.metrics() as m where m.metric = set_organization_limit.metric) then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'There is no such metric.',
+      'Metrics: ' || (select string_agg(m.metric, ', ') from private.metrics() as m) || '.'
+    );
+  elsif value < 0 then
+    perform private.raise_error('INVALID_ARGUMENT', 'A limit is 0 or more; null takes it away.');
+  end if;
+  perform private.recount(v_organization_id);
+  if value is null then
+    delete from public.organization_limits as l
+    where l.organization_id = v_organization_id and l.metric = set_organization_limit.metric
+    returning * into v_limit;
+    return v_limit;
+  end if;
+  insert into public.organization_limits as l (organization_id, metric, value)
+  values (v_organization_id, set_organization_limit.metric, set_organization_limit.value)
+  on conflict on constraint organization_limits_pkey do update set value = excluded.value
+  returning * into v_limit;
+  return v_limit;
+end
+$$;
+comment on function public.set_organization_limit(text, bigint) is
+  'Limits the organization to less than its plan allows; null takes that away. A higher one changes nothing. For owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select * from set_organization_limit(''executions_per_month'', 500);';
+
+grant execute on function public.change_plan(text, uuid), public.set_organization_limit(text, bigint)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 25_plans/change_plan.sql
+--! Included 25_plans/api_calls.sql
+-- kind: code
+-- The server counts API calls itself and tells once a second, of all its organizations at once.
+
+create or replace function engine.count_api_calls(p_calls jsonb)
+  returns table (session text, organization_id uuid, used bigint, "limit" bigint, resets_at timestamptz)
+  language plpgsql
+  volatile
+  security definer -- definer because counters and the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  -- Losing the last second of counts in a crash is no harm.
+  set synchronous_commit = off
+as $$
+declare
+  v_period constant tstzrange := private.metric_period('hour', engine.now());
+begin
+  insert into private.usage_counters as c (organization_id, metric, period_start, used)
+  select s.organization_id, 'api_calls_per_hour', lower(v_period), sum(s.count)
+  from private.api_call_sessions(p_calls) as s
+  where s.count > 0
+  group by s.organization_id
+  order by s.organization_id
+  on conflict on constraint usage_counters_pkey do update set used = c.used + excluded.used;
+  return query
+    select
+      s.session, s.organization_id,
+      coalesce(private.used_of(s.organization_id, 'api_calls_per_hour', v_period), 0),
+      private.limit_of(s.organization_id, 'api_calls_per_hour'), upper(v_period)
+    from private.api_call_sessions(p_calls) as s;
+end
+$$;
+comment on function engine.count_api_calls(jsonb) is
+  'Adds to the API calls of this hour, [{"session", "count"}], and answers what each session''s organization has used and may use. A session without an organization is left out.';
+
+create or replace function private.api_call_sessions(p_calls jsonb)
+  returns table (session text, organization_id uuid, count bigint)
+  language sql
+  stable
+as $$
+  select r.session, coalesce(t.organization_id, s.organization_id), r.count
+  from jsonb_to_recordset(p_calls) as r (session text, count bigint)
+  left join private.api_tokens as t on t.token_hash = decode(r.session, 'hex')
+  left join private.sessions as s on s.token_hash = decode(r.session, 'hex')
+  where coalesce(t.organization_id, s.organization_id) is not null
+$$;
+
+grant execute on function engine.count_api_calls(jsonb) to flowgres_api;
+--! EndIncluded 25_plans/api_calls.sql
+--! Included 25_plans/seeds.sql
+-- kind: code
+-- The plans of a new installation; what somebody has changed of them stays. Who runs Flowgres for themselves is limited
+-- by nothing: the default plan is self-hosted. A service for customers makes another one the default.
+
+insert into public.plans
+  (slug, name, description, price_cents, trial_days, is_public, is_default, sort_order)
+values
+  ('self-hosted', 'Self-hosted', 'Your own installation, without limits.', 0, 0, false, true, 0),
+  ('free', 'Free', 'To try things out.', 0, 0, true, false, 10),
+  ('pro', 'Pro', 'For teams.', 4900, 14, true, false, 20),
+  ('enterprise', 'Enterprise', 'Without limits, by agreement.', null, 0, true, false, 30)
+on conflict do nothing;
+
+insert into public.plan_limits (plan_id, metric, value)
+select p.id, l.metric, l.value
+from (
+  values
+    ('free', 'workflows', 5),
+    ('free', 'executions_per_month', 1000),
+    ('free', 'team_members', 2),
+    ('free', 'credentials', 5),
+    ('free', 'storage_gb', 1),
+    ('free', 'api_calls_per_hour', 100),
+    ('pro', 'workflows', 100),
+    ('pro', 'executions_per_month', 10000),
+    ('pro', 'team_members', 10),
+    ('pro', 'credentials', 50),
+    ('pro', 'storage_gb', 5),
+    ('pro', 'api_calls_per_hour', 1000)
+) as l (slug, metric, value)
+join public.plans as p on p.slug = l.slug
+on conflict do nothing;
+--! EndIncluded 25_plans/seeds.sql
+--! Included 25_plans/policies.sql
+-- kind: code
+-- Everybody sees what is on offer, an organization its own subscriptions and limits. DBAs keep the plans; a price has
+-- no grant, because it never changes.
+
+drop policy if exists plans_public_select on public.plans;
+create policy plans_public_select on public.plans
+  for select to flowgres_user, flowgres_anonymous
+  using (is_public);
+drop policy if exists plans_flowgres_user_select on public.plans;
+create policy plans_flowgres_user_select on public.plans
+  for select to flowgres_user
+  using (
+    id = any (array(
+      select s.plan_id
+      from public.subscriptions as s
+      where s.organization_id = (select public.current_organization_id())
+    ))
+  );
+drop policy if exists plans_flowgres_dba on public.plans;
+create policy plans_flowgres_dba on public.plans to flowgres_dba using (true);
+
+drop policy if exists plan_limits_select on public.plan_limits;
+create policy plan_limits_select on public.plan_limits
+  for select to flowgres_user, flowgres_anonymous
+  using (plan_id = any (array(select p.id from public.plans as p)));
+drop policy if exists plan_limits_flowgres_dba on public.plan_limits;
+create policy plan_limits_flowgres_dba on public.plan_limits to flowgres_dba using (true);
+
+drop policy if exists organization_limits_flowgres_user_select on public.organization_limits;
+create policy organization_limits_flowgres_user_select on public.organization_limits
+  for select to flowgres_user
+  using (
+    organization_id = (select public.current_organization_id())
+    and (select private.has_scope('organization:read'))
+  );
+drop policy if exists organization_limits_flowgres_dba on public.organization_limits;
+create policy organization_limits_flowgres_dba on public.organization_limits to flowgres_dba using (true);
+
+drop policy if exists subscriptions_flowgres_user_select on public.subscriptions;
+create policy subscriptions_flowgres_user_select on public.subscriptions
+  for select to flowgres_user
+  using (
+    organization_id = (select public.current_organization_id())
+    and (select private.has_scope('organization:read'))
+  );
+drop policy if exists subscriptions_flowgres_dba on public.subscriptions;
+create policy subscriptions_flowgres_dba on public.subscriptions for select to flowgres_dba using (true);
+
+grant select on public.plans, public.plan_limits to flowgres_user, flowgres_anonymous, flowgres_dba;
+grant select on public.organization_limits, public.subscriptions to flowgres_user, flowgres_dba;
+grant
+  insert, delete, update (name, description, trial_days, features, is_public, is_default, sort_order)
+  on public.plans to flowgres_dba;
+grant insert, update, delete on public.plan_limits, public.organization_limits to flowgres_dba;
+--! EndIncluded 25_plans/policies.sql
+--! EndIncluded 25_plans/index.sql
 --! Included 30_workflows/index.sql
 -- Workflows: drafts, published versions, node types, expressions, validation, and the plan that the engine runs.
 
 --! Included 30_workflows/tables.sql
 -- kind: state
 -- Workflows: a draft that people edit, and immutable published versions, each with the plan that the engine runs.
+
+-- Tags with their organization in front: one index serves every tenant, and a look-up reads the rows of one only. No
+-- operator of arrays is leakproof, so under row-level security none reaches an index; search_workflows does it instead.
+create function private.tag_keys(p_organization_id uuid, p_tags text[])
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array(select p_organization_id::text || ' ' || t.tag from unnest(p_tags) as t (tag))
+$$;
+
+create function private.are_tags(p_tags text[])
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select cardinality(p_tags) <= 20 and coalesce(bool_and(t.tag is not null and length(t.tag) between 1 and 50), true)
+  from unnest(p_tags) as t (tag)
+$$;
 
 create table public.workflows (
   id uuid not null default engine.uuid_v7(),
@@ -2972,19 +6846,32 @@ create table public.workflows (
   created_by uuid,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  tags text[] not null default '{}',
+  template text,
+  team_id uuid,
   constraint workflows_pkey primary key (id),
   constraint workflows_organization_id_id_key unique (organization_id, id),
   constraint workflows_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint workflows_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete set null (team_id),
   constraint workflows_created_by_fkey
     foreign key (created_by) references public.users (id) on delete set null,
   constraint workflows_name_check check (btrim(name) <> '' and length(name) <= 200),
   constraint workflows_description_check check (length(description) <= 5000),
   constraint workflows_definition_check check (jsonb_typeof(definition) = 'object'),
-  constraint workflows_revision_check check (revision > 0)
+  constraint workflows_revision_check check (revision > 0),
+  constraint workflows_tags_check check (private.are_tags(tags)),
+  constraint workflows_template_check check (template in ('organization', 'public'))
 );
-create index workflows_organization_id_created_at_idx on public.workflows (organization_id, created_at, id);
+-- For the orders that lists are read in; backward too.
+create index workflows_created_at_idx on public.workflows (organization_id, created_at, id);
+create index workflows_name_idx on public.workflows (organization_id, name, id);
+create index workflows_team_idx on public.workflows (organization_id, team_id, id);
 create index workflows_created_by_idx on public.workflows (created_by);
+create index workflows_tags_idx on public.workflows
+  using gin (private.tag_keys(organization_id, tags)) with (fastupdate = off);
+create index workflows_template_idx on public.workflows (template, organization_id) where template is not null;
 
 comment on table public.workflows is 'A workflow and its draft. What runs is its published version.';
 comment on column public.workflows.id is 'UUIDv7.';
@@ -2998,6 +6885,10 @@ comment on column public.workflows.archived_at is 'When it was archived; an arch
 comment on column public.workflows.created_by is 'The user who created it.';
 comment on column public.workflows.created_at is 'When it was created.';
 comment on column public.workflows.updated_at is 'When the draft or the publication last changed.';
+comment on column public.workflows.tags is 'Sorted, at most 20 of at most 50 characters; search_workflows finds by them.';
+comment on column public.workflows.template is
+  'Who may copy it: organization (its own members) or public (everybody); null when it is no template.';
+comment on column public.workflows.team_id is 'The team that looks after it.';
 
 create table public.workflow_versions (
   organization_id uuid not null,
@@ -3105,7 +6996,8 @@ create type engine.plan_node as (
   credentials jsonb, -- {"auth": "crm"}
   pin jsonb,         -- the output to take in a test run
   retry_jitter boolean, -- false: the delays between attempts are not random
-  success jsonb      -- of a trigger or pure node: its step.succeeded, lacking only the output
+  success jsonb,     -- of a trigger or pure node: its step.succeeded, lacking only the output
+  deferred engine.expression[] -- of a node with child runs: expressions that are evaluated for each of them
 );
 
 create function engine.plan_ids(p_nodes engine.plan_node[])
@@ -3125,6 +7017,7 @@ create table engine.plans (
   ids text[] not null generated always as (engine.plan_ids(nodes)) stored,
   vars text[] not null default '{}', -- names of the variables that expressions read
   settings jsonb not null,
+  resume_key bytea not null default sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
   constraint plans_pkey primary key (organization_id, workflow_id, version),
   constraint plans_version_fkey
     foreign key (organization_id, workflow_id, version)
@@ -3132,6 +7025,7 @@ create table engine.plans (
 );
 alter table engine.plans enable row level security;
 comment on table engine.plans is 'What publishing compiles a version to; read once per batch by the engine.';
+comment on column engine.plans.resume_key is 'The secret that the tokens of resume addresses are made with.';
 
 -- What a pure or local node answers.
 create type engine.outcome as (
@@ -5247,6 +9141,12 @@ values
   ('apiTrigger', 1, 'trigger', 'Starts a run by a call of the API.', '{main}', '{}',
     '{"type": "object", "additionalProperties": false}'),
 
+  ('subworkflowTrigger', 1, 'trigger', 'Starts a run for another workflow''s executeWorkflow, forEach or repeat.',
+    '{main}', '{}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {"input": {"type": "object"}}
+  }'),
+
   ('webhookTrigger', 1, 'trigger', 'Starts a run by an HTTP request.', '{main}', '{}', '{
     "type": "object", "additionalProperties": false, "required": ["path"],
     "properties": {
@@ -5352,13 +9252,81 @@ values
     }
   }'),
 
-  ('wait', 1, 'wait', 'Waits for a number of seconds, or until a time.', '{main}', '{main}', '{
+  ('wait', 1, 'wait', 'Waits for a time, a signal, a request or an approval.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "seconds": {"type": "number", "minimum": 0, "maximum": 157680000},
-      "until": {"type": "string"}
+      "until": {"type": ["string", "number"]},
+      "timezone": {"type": "string", "maxLength": 64},
+      "signal": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,200}$"},
+      "webhook": {
+        "type": "object", "format": "static", "additionalProperties": false,
+        "properties": {
+          "method": {
+            "anyOf": [
+              {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "format": "static"},
+              {
+                "type": "array", "minItems": 1, "format": "static",
+                "items": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "format": "static"}
+              }
+            ]
+          }
+        }
+      },
+      "approval": {
+        "type": "object", "format": "static", "additionalProperties": false,
+        "properties": {
+          "role": {"enum": ["owner", "admin", "member"]},
+          "users": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "minLength": 1}}
+        }
+      },
+      "timeoutSeconds": {"type": "number", "minimum": 0, "maximum": 157680000}
     },
-    "anyOf": [{"required": ["seconds"]}, {"required": ["until"]}]
+    "anyOf": [
+      {"required": ["seconds"]}, {"required": ["until"]}, {"required": ["signal"]}, {"required": ["webhook"]},
+      {"required": ["approval"]}
+    ]
+  }'),
+
+  ('executeWorkflow', 1, 'wait', 'Runs another workflow and waits for its result.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["workflow"],
+    "properties": {
+      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
+      "input": {"default": "{{ $.prev }}"},
+      "wait": {"type": "boolean"}
+    }
+  }'),
+
+  ('forEach', 1, 'wait', 'Runs another workflow for each item of a list.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["workflow"],
+    "properties": {
+      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
+      "items": {"type": "array", "default": "{{ $.prev }}"},
+      "input": {"deferred": true},
+      "concurrency": {"type": "integer", "minimum": 1, "maximum": 100, "format": "static"},
+      "continue": {"type": "boolean", "format": "static"},
+      "maxItems": {"type": "integer", "minimum": 1, "maximum": 10000, "format": "static"}
+    }
+  }'),
+
+  ('repeat', 1, 'wait', 'Runs another workflow again and again, until a condition holds.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["workflow", "until"],
+    "properties": {
+      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
+      "input": {"default": "{{ $.prev }}"},
+      "until": {"type": ["string", "boolean"], "format": "predicate", "deferred": true},
+      "maxIterations": {"type": "integer", "minimum": 1, "maximum": 10000, "format": "static"}
+    }
+  }'),
+
+  ('random', 1, 'local', 'Draws a UUID, a token or a number.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "kind": {"enum": ["uuid", "token", "number"], "format": "static"},
+      "bytes": {"type": "integer", "minimum": 16, "maximum": 32, "format": "static"},
+      "min": {"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991},
+      "max": {"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991}
+    }
   }'),
 
   ('httpRequest', 1, 'effect', 'Makes an HTTP request.', '{main}', '{main}', '{
@@ -5417,13 +9385,31 @@ as $$
   ) as p
 $$;
 
+-- What can come of a wait, and what becomes of it when nothing comes.
+create or replace function engine.wait_ports(p_properties jsonb)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_properties ? 'approval' then '{approved,rejected,timeout}'::text[]
+    when p_properties ?| '{signal,webhook}' then '{main,timeout}'::text[]
+    else '{main}'::text[]
+  end
+$$;
+
 create or replace function engine.node_ports(p_type engine.node_types, p_properties jsonb, p_on_error text)
   returns text[]
   language sql
   immutable
   parallel safe
 as $$
-  select case p_type.name when 'switch' then engine.switch_ports(p_properties) else p_type.ports end
+  select case p_type.name
+      when 'switch' then engine.switch_ports(p_properties)
+      when 'wait' then engine.wait_ports(p_properties)
+      else p_type.ports
+    end
     || case when p_on_error = 'errorOutput' and p_type.kind <> 'trigger' then '{error}'::text[] else '{}' end
 $$;
 
@@ -5731,7 +9717,7 @@ create or replace function engine.registration_problem(p_function regprocedure, 
   stable
 as $$
   select case
-    when p_kind is distinct from 'pure' then 'A registered node is pure.'
+    when p_kind is null or p_kind not in ('pure', 'local') then 'A registered node is pure or local.'
     when f.prokind <> 'f' or f.proretset or oidvectortypes(f.proargtypes) <> 'jsonb, jsonb, jsonb'
       then 'The function takes (properties jsonb, prev jsonb, inputs jsonb).'
     when f.prorettype <> 'jsonb'::regtype
@@ -5741,7 +9727,7 @@ as $$
       then 'The function belongs to flowgres_sql and is security definer.'
     when not exists (select from unnest(f.proconfig) as c where starts_with(c, 'search_path='))
       then 'The function sets search_path.'
-    when f.provolatile <> 'i' then 'The function of a pure node is immutable.'
+    when p_kind = 'pure' and f.provolatile <> 'i' then 'The function of a pure node is immutable.'
   end
   from pg_catalog.pg_proc as f
   where f.oid = p_function
@@ -5771,6 +9757,8 @@ begin
     v_problem := format('%s is a built-in node type.', register_node.name);
   elsif register_node.function is null then
     v_problem := 'A function is needed.';
+  elsif register_node.kind = 'local' and register_node.inputs <> '{main}' then
+    v_problem := 'A local node has the input main only.';
   end if;
   if v_problem is not null then
     perform private.raise_error(
@@ -5814,6 +9802,28 @@ create or replace function engine.run_registered(
   immutable
 as $$
 declare
+  v_function constant regprocedure := to_regprocedure(p_function);
+begin
+  if v_function is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  end if;
+  return engine.call_registered(v_function, p_properties, p_prev, p_inputs);
+end
+$$;
+
+create or replace function engine.call_registered(
+  p_function regprocedure,
+  p_properties jsonb,
+  p_prev jsonb,
+  p_inputs jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  volatile
+as $$
+declare
   v_outcome engine.outcome;
   v_schema text;
   v_name text;
@@ -5823,12 +9833,8 @@ begin
   into v_schema, v_name, v_returns
   from pg_catalog.pg_proc as f
   join pg_catalog.pg_namespace as n on n.oid = f.pronamespace
-  where f.oid = to_regprocedure(p_function);
-  if v_name is null then
-    perform private.raise_error(
-      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
-    );
-  elsif v_returns = 'jsonb'::regtype then
+  where f.oid = p_function;
+  if v_returns = 'jsonb'::regtype then
     execute format('select ''main'', %I.%I($1, $2, $3)', v_schema, v_name)
     into v_outcome
     using p_properties, p_prev, p_inputs;
@@ -6142,6 +10148,28 @@ begin
 end
 $$;
 
+-- Sets those expressions apart that are evaluated for each child run, with $.item and $.index.
+create or replace function engine.defer_expressions(p_plan engine.plan_node, p_schema jsonb)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_plan engine.plan_node := p_plan;
+  v_expression engine.expression;
+begin
+  v_plan.expressions := null;
+  foreach v_expression in array coalesce(p_plan.expressions, '{}') loop
+    if p_schema #> array['properties', v_expression.place[1], 'deferred'] = 'true' then
+      v_plan.deferred := v_plan.deferred || v_expression;
+    else
+      v_plan.expressions := v_plan.expressions || v_expression;
+    end if;
+  end loop;
+  return v_plan;
+end
+$$;
+
 -- One node of the plan; p_ids are all of them in the order of the plan.
 create or replace function engine.compile_node(
   p_definition jsonb,
@@ -6157,9 +10185,10 @@ as $$
 declare
   v_type constant engine.node_types := engine.node_type(p_node ->> 'type');
   v_sources text[];
-  v_fed constant boolean := jsonb_path_exists(
-    p_definition, '$.connections[*] ? (@.source == $id && @.sourceOutput == "error")',
-    jsonb_build_object('id', p_node -> 'id')
+  v_fed constant text[] := array(
+    select c.connection ->> 'sourceOutput'
+    from jsonb_array_elements(p_definition -> 'connections') as c (connection)
+    where c.connection -> 'source' = p_node -> 'id'
   );
 begin
   node.id := p_node ->> 'id';
@@ -6175,14 +10204,21 @@ begin
   node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
   node.credentials := p_node -> 'credentials';
   node.pin := p_node -> 'pin';
-  node := engine.compile_attempts(p_node, p_settings, node, v_fed);
+  node := engine.compile_attempts(p_node, p_settings, node, coalesce('error' = any (v_fed), false));
   node.ports := engine.node_ports(v_type, p_node -> 'properties', node.on_error);
+  if v_type.name = 'wait' and coalesce('timeout' = any (v_fed), false) is false then
+    node.ports := array_remove(node.ports, 'timeout'); -- it leads nowhere: what comes too late is a failure
+  end if;
 
   node.properties := engine.default_properties(v_type.properties) || coalesce(p_node -> 'properties', '{}');
+  if v_type.name = 'wait' then
+    node.properties := jsonb_build_object('timezone', p_settings -> 'timezone') || node.properties;
+  end if;
   if v_type.kind <> 'trigger' then
     select c.properties, c.expressions, c.variables, c.sources
     into node.properties, node.expressions, variables, v_sources
     from engine.compile_properties(node.properties, v_type.properties, node.is_strict, p_ids) as c;
+    node := engine.defer_expressions(node, v_type.properties);
   end if;
   node.uses_inputs := cardinality(v_type.inputs) > 1 or v_type.function is not null
     or coalesce('inputs' = any (v_sources), false);
@@ -6564,7 +10600,13 @@ as $$
       when p_properties ? 'template' and p_properties ? 'path' then 'template and path exclude each other'
     end
     when 'wait' then case
-      when p_properties ? 'seconds' and p_properties ? 'until' then 'seconds and until exclude each other'
+      when (
+        select count(*) from jsonb_object_keys(p_properties) as k (key)
+        where k.key in ('seconds', 'until', 'signal', 'webhook', 'approval')
+      ) > 1 then 'seconds, until, signal, webhook and approval exclude each other'
+      when p_properties ? 'timezone' and not p_properties ? 'until' then 'timezone is of until, which is missing'
+      when p_properties ? 'timeoutSeconds' and p_properties ?| '{seconds,until}'
+        then 'a wait for a time has no timeoutSeconds'
     end
     when 'scheduleTrigger' then engine.schedule_problem(p_properties)
   end
@@ -6877,6 +10919,77 @@ comment on function public.validate_workflow(jsonb) is
 
 grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;
 --! EndIncluded 30_workflows/validate.sql
+--! Included 30_workflows/over_limit.sql
+-- kind: code
+-- Workflows beyond what the plan allows, as after a change to a smaller one: the oldest stay as they are, the others
+-- are read-only until the plan has room. What they have published keeps running.
+
+create or replace function private.count_workflows(p_organization_id uuid, p_span tstzrange default null)
+  returns bigint
+  language sql
+  stable
+as $$
+  select count(*) from public.workflows as w where w.organization_id = p_organization_id and w.archived_at is null
+$$;
+
+create or replace function private.is_over_limit(p_workflow public.workflows)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+declare
+  v_limit constant bigint := private.limit_of(p_workflow.organization_id, 'workflows');
+begin
+  if v_limit is null or p_workflow.archived_at is not null then
+    return false;
+  end if;
+  return v_limit <= (
+    select count(*)
+    from (
+      select
+      from public.workflows as w
+      where w.organization_id = p_workflow.organization_id
+        and (w.created_at, w.id) < (p_workflow.created_at, p_workflow.id)
+        and w.archived_at is null
+      limit v_limit
+    ) as older
+  );
+end
+$$;
+
+create or replace function private.require_within_limit(p_workflow public.workflows)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_limit constant bigint := private.limit_of(p_workflow.organization_id, 'workflows');
+begin
+  if private.is_over_limit(p_workflow) then
+    perform private.raise_error(
+      'LIMIT_REACHED',
+      format('The workflow is beyond the %s that the organization may have; it is read-only.', v_limit),
+      'Archive others, or change to a larger plan.',
+      jsonb_build_object('metric', 'workflows', 'limit', v_limit, 'resetAt', null)
+    );
+  end if;
+end
+$$;
+
+create or replace function public.workflows_is_over_limit(workflow public.workflows)
+  returns boolean
+  language sql
+  stable
+  security definer -- definer because plans are closed; it compares within the request's organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  select workflow.organization_id = public.current_organization_id() and private.is_over_limit(workflow)
+$$;
+comment on function public.workflows_is_over_limit(public.workflows) is
+  'Whether the plan has no room for it: then it is read-only, and what it has published keeps running. Example: select w.name from workflows as w where workflows_is_over_limit(w);';
+
+grant execute on function public.workflows_is_over_limit(public.workflows) to flowgres_user, flowgres_dba;
+--! EndIncluded 30_workflows/over_limit.sql
 --! Included 30_workflows/policies.sql
 -- kind: code
 -- Who sees what: members of an organization see its workflows. Writing is for functions.
@@ -6896,6 +11009,72 @@ create policy workflow_versions_user_select on public.workflow_versions
 grant select on public.workflow_versions to flowgres_user;
 --! EndIncluded 30_workflows/policies.sql
 --! EndIncluded 30_workflows/index.sql
+--! Included 35_credentials/index.sql
+-- Credentials, variables, data tables: what workflows use and do not contain.
+
+--! Included 35_credentials/variables.sql
+-- kind: state
+-- Variables of an organization: values that its workflows share, read by expressions as $.vars.<name>. Not for secrets.
+
+create table public.variables (
+  organization_id uuid not null,
+  name text not null,
+  value jsonb not null,
+  updated_by uuid,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint variables_pkey primary key (organization_id, name),
+  constraint variables_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint variables_updated_by_fkey
+    foreign key (updated_by) references public.users (id) on delete set null,
+  constraint variables_name_check check (name ~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$')
+);
+create index variables_updated_by_idx on public.variables (updated_by);
+alter table public.variables enable row level security;
+
+comment on table public.variables is
+  'Values that the workflows of an organization share: {{ $.vars.<name> }}. A run keeps those that it had at its start. Not for secrets.';
+comment on column public.variables.organization_id is 'The organization that owns it.';
+comment on column public.variables.name is 'A letter or underscore, then letters, digits and underscores; at most 64 characters.';
+comment on column public.variables.value is 'Any JSON, at most 64 KiB.';
+comment on column public.variables.updated_by is 'The user who set it last.';
+comment on column public.variables.created_at is 'When it was created.';
+comment on column public.variables.updated_at is 'When it was set last.';
+--! EndIncluded 35_credentials/variables.sql
+--! Included 35_credentials/variables_of.sql
+-- kind: code
+-- What a run gets of the variables when it starts.
+
+create or replace function engine.variables_of(p_organization_id uuid, p_names text[])
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+begin
+  return coalesce(
+    (
+      select jsonb_object_agg(v.name, v.value)
+      from public.variables as v
+      where v.organization_id = p_organization_id
+        and v.name = any (p_names)
+    ),
+    '{}'
+  );
+end
+$$;
+--! EndIncluded 35_credentials/variables_of.sql
+--! Included 35_credentials/policies.sql
+-- kind: code
+-- Who sees what: members of an organization see its variables. Writing is for functions.
+
+drop policy if exists variables_user_select on public.variables;
+create policy variables_user_select on public.variables
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+grant select on public.variables to flowgres_user;
+--! EndIncluded 35_credentials/policies.sql
+--! EndIncluded 35_credentials/index.sql
 --! Included 40_runs/index.sql
 -- Runs, their events and logs: the tables, how they are cut by time, and the event functions that people call.
 
@@ -6941,8 +11120,13 @@ create table public.workflow_runs (
 ) partition by range (id);
 
 create index workflow_runs_workflow_idx on public.workflow_runs (organization_id, workflow_id, id);
+-- The children of a step, found by what became of them.
+create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, parent_node, status)
+  where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
+create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
+  where deadline_at is not null and finished_at is null;
 
 comment on table public.workflow_runs is
   'One row per run of a workflow. Partitioned by month of the time in its UUIDv7 id; everything else about a run is in its events.';
@@ -6954,7 +11138,8 @@ comment on column public.workflow_runs.mode is 'What started it: manual, webhook
 comment on column public.workflow_runs.status is 'running, waiting, paused; or final: success, error, canceled.';
 comment on column public.workflow_runs.parent_run_id is 'The run whose step started this one, if any.';
 comment on column public.workflow_runs.parent_node is 'The node of the parent run that started this one.';
-comment on column public.workflow_runs.parent_index is 'The position of this run''s item in the parent''s forEach or repeat.';
+comment on column public.workflow_runs.parent_index is
+  'The position of this run among the children of its parent''s step, from 0; null when the parent does not wait for it.';
 comment on column public.workflow_runs.retry_of is 'The run that this one retries.';
 comment on column public.workflow_runs.started_by is 'The user who started it; null for webhooks and schedules.';
 comment on column public.workflow_runs.priority is 'Lower runs earlier, as in graphile-worker; 0 by default.';
@@ -7034,10 +11219,9 @@ create table engine.open_steps (
   worker_id uuid,
   lease_until timestamptz,
   run_at timestamptz,
-  token_hash bytea,
-  done int,
-  failed int,
   next_index int,
+  error jsonb,
+  wake_at timestamptz,
   constraint open_steps_pkey primary key (run_id, node),
   constraint open_steps_run_fkey
     foreign key (organization_id, run_id)
@@ -7050,10 +11234,18 @@ create table engine.open_steps (
 alter table engine.open_steps enable row level security;
 
 create index open_steps_lease_idx on engine.open_steps (lease_until) where state = 'running';
-create index open_steps_run_at_idx on engine.open_steps (run_at) where state in ('queued', 'waiting');
+create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at is not null;
 
 comment on table engine.open_steps is
   'The working set: one row per step that is queued, running or waiting; deleted when the step ends. attempt is the fencing token.';
+comment on column engine.open_steps.run_at is
+  'When it may go on without being asked; null for one that waits for something else than a time.';
+comment on column engine.open_steps.next_index is
+  'Of a step with child runs: how many it has started; null before the first one.';
+comment on column engine.open_steps.error is
+  'Why a step with child runs starts no further one; it fails when those that run have ended.';
+comment on column engine.open_steps.wake_at is
+  'When it gets a job, if it has none yet, or another one, in case that one was lost; null while it needs none.';
 
 create table engine.start_keys (
   organization_id uuid not null,
@@ -7417,7 +11609,9 @@ create type engine.opened_step as (
   place int,        -- of the node in the plan
   properties jsonb, -- with the results of its expressions; null: the budget ran out here, go on in another transaction
   prev jsonb,
-  until timestamptz -- of a timer
+  run_at timestamptz, -- of one that waits: when it goes on without being asked
+  inputs jsonb,       -- where expressions are left for child runs: what else they can see
+  outputs jsonb[]
 );
 
 create type engine.advanced as (
@@ -7453,7 +11647,11 @@ create or replace function engine.trigger_for(p_nodes engine.plan_node[], p_mode
   immutable
 as $$
 declare
-  c_wanted constant text := case p_mode when 'retry' then 'manual' else p_mode end || 'Trigger@';
+  c_wanted constant text := case p_mode
+    when 'retry' then 'manual'
+    when 'child' then 'subworkflow'
+    else p_mode
+  end || 'Trigger@';
   v_node engine.plan_node;
   v_first text;
 begin
@@ -7466,37 +11664,6 @@ begin
     end if;
   end loop;
   return v_first;
-end
-$$;
-
--- When a timer fires: `until` is a time, `seconds` counts from when the wait was reached.
-create or replace function engine.wait_until(p_properties jsonb, p_at timestamptz)
-  returns timestamptz
-  language plpgsql
-  stable
-  set timezone = 'UTC'
-as $$
-declare
-  v_until timestamptz;
-begin
-  begin
-    v_until := coalesce(
-      (p_properties ->> 'until')::timestamptz,
-      p_at + make_interval(secs => (p_properties ->> 'seconds')::double precision)
-    );
-  exception
-    when data_exception then
-      perform private.raise_error(
-        'INVALID_ARGUMENT',
-        'A wait needs `until`, a time such as 2026-11-21T12:00:00Z, or `seconds`, a number.'
-      );
-  end;
-  if v_until is null or v_until > p_at + interval '5 years' then
-    perform private.raise_error(
-      'INVALID_ARGUMENT', 'A wait ends at a time within the next five years.'
-    );
-  end if;
-  return v_until;
 end
 $$;
 
@@ -7553,17 +11720,52 @@ as $$
 $$;
 
 -- What expressions see as $.run.
-create or replace function engine.run_context(p_run_id uuid, p_created jsonb, p_created_at timestamptz)
+create or replace function engine.run_context(
+  p_run_id uuid,
+  p_created jsonb,
+  p_created_at timestamptz,
+  p_nodes engine.plan_node[],
+  p_resume_key bytea
+)
   returns jsonb
-  language sql
+  language plpgsql
   stable
 as $$
-  select jsonb_build_object(
+declare
+  v_node engine.plan_node;
+  v_resume jsonb := '{}';
+begin
+  foreach v_node in array p_nodes loop
+    if v_node.kind = 'wait' and v_node.properties ? 'webhook' then
+      v_resume := v_resume || jsonb_build_object(
+        v_node.id, '/resume/' || engine.resume_token(p_resume_key, p_run_id, v_node.id)
+      );
+    end if;
+  end loop;
+  return jsonb_build_object(
     'id', p_run_id,
     'mode', p_created -> 'mode',
     'startedAt', engine.iso_time(p_created_at),
-    'workflow', p_created -> 'workflowId'
-  )
+    'workflow', p_created -> 'workflowId',
+    'resume', v_resume
+  );
+end
+$$;
+
+-- What is known to whoever was told: 24 bytes of a MAC over run and node, behind the id of the run. The key is hashed
+-- around a hash, so that no token can be lengthened to another.
+create or replace function engine.resume_token(p_key bytea, p_run_id uuid, p_node text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select rtrim(translate(encode(
+    uuid_send(p_run_id) || substring(sha256(
+      p_key || sha256(p_key || uuid_send(p_run_id) || convert_to(p_node, 'UTF8'))
+    ) for 24),
+    'base64'
+  ), '+/', '-_'), '=')
 $$;
 
 -- The row of a run as its last event leaves it. p_waiting: every open step waits for something outside.
@@ -7618,7 +11820,7 @@ begin
   v_step.attempt := 0;
   v_step.failures := 0;
   v_step.deaths := 0;
-  v_step.run_at := coalesce(p_opened.until, p_now);
+  v_step.run_at := case p_opened.state when 'queued' then p_now else p_opened.run_at end;
   return v_step;
 end
 $$;
@@ -7812,6 +12014,215 @@ begin
 end
 $$;
 --! EndIncluded 50_engine/outcomes.sql
+--! Included 50_engine/waiting.sql
+-- kind: code
+-- What a node waits for: the event that says so, from its properties and the log alone.
+
+-- How a step waits: for a time, a signal, a webhook or an approval; for child runs: run, forEach or repeat.
+create or replace function engine.wait_kind(p_node engine.plan_node, p_properties jsonb)
+  returns text
+  language sql
+  immutable
+as $$
+  select case split_part(p_node.type, '@', 1)
+    when 'executeWorkflow' then 'run'
+    when 'forEach' then 'forEach'
+    when 'repeat' then 'repeat'
+    else case
+      when p_properties ? 'signal' then 'signal'
+      when p_properties ? 'webhook' then 'webhook'
+      when p_properties ? 'approval' then 'approval'
+      else 'time'
+    end
+  end
+$$;
+
+-- When the waiting ends by itself: at the time `until`, after `seconds`, or after `timeoutSeconds`. An address that
+-- can be called from anywhere is open for a week if nothing else is said.
+create or replace function engine.wait_until(p_kind text, p_properties jsonb, p_at timestamptz)
+  returns timestamptz
+  language plpgsql
+  stable
+as $$
+declare
+  v_until timestamptz;
+begin
+  if p_kind = 'time' and p_properties ? 'until' then
+    v_until := engine.parse_instant(p_properties -> 'until', coalesce(p_properties ->> 'timezone', 'UTC'));
+  else
+    begin
+      v_until := p_at + make_interval(secs => coalesce(
+        p_properties ->> case p_kind when 'time' then 'seconds' else 'timeoutSeconds' end,
+        case p_kind when 'webhook' then '604800' end
+      )::double precision);
+    exception
+      when data_exception then
+        v_until := null;
+    end;
+    if v_until is null and p_kind <> 'time' and coalesce(p_properties -> 'timeoutSeconds', 'null') = 'null' then
+      return null;
+    end if;
+  end if;
+  if v_until is null then
+    perform private.raise_error(
+      'INVALID_ARGUMENT',
+      'A wait needs a time such as 2026-11-21T12:00:00Z, with a time zone that exists, or a number of seconds.'
+    );
+  elsif v_until > p_at + interval '5 years' then
+    perform private.raise_error('INVALID_ARGUMENT', 'A wait ends within the next five years.');
+  end if;
+  return v_until;
+end
+$$;
+
+-- How many items a forEach goes through.
+create or replace function engine.item_count(p_properties jsonb)
+  returns int
+  language plpgsql
+  stable
+as $$
+declare
+  v_most constant int := coalesce((p_properties ->> 'maxItems')::int, 1000);
+  v_count int;
+begin
+  if jsonb_typeof(p_properties -> 'items') is distinct from 'array' then
+    perform engine.node_failed('NOT_A_LIST', format(
+      'items is not a list: %s', left((p_properties -> 'items')::text, 100)
+    ));
+  end if;
+  v_count := jsonb_array_length(p_properties -> 'items');
+  if v_count > v_most then
+    perform engine.node_failed('TOO_MANY_ITEMS', format('There are %s items, but at most %s.', v_count, v_most));
+  end if;
+  return v_count;
+end
+$$;
+
+-- The payload of step.waiting.
+create or replace function engine.waiting_payload(
+  p_node engine.plan_node,
+  p_properties jsonb,
+  p_at timestamptz
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_kind constant text := engine.wait_kind(p_node, p_properties);
+  v_payload jsonb := jsonb_build_object('node', p_node.id, 'kind', v_kind);
+  v_name text;
+  v_until timestamptz;
+begin
+  if v_kind in ('run', 'forEach', 'repeat', 'signal') then
+    v_name := p_properties ->> case v_kind when 'signal' then 'signal' else 'workflow' end;
+    if v_name is null or v_name = '' or (v_kind = 'signal' and v_name !~ engine.signal_pattern()) then
+      perform private.raise_error('INVALID_ARGUMENT', case v_kind
+        when 'signal' then 'The name of a signal has 1 to 200 letters, digits, "_", "." and "-".'
+        else 'workflow is the name or the id of a workflow.'
+      end);
+    end if;
+    v_payload := v_payload || jsonb_build_object('name', v_name);
+  end if;
+  if v_kind = 'forEach' then
+    v_payload := v_payload || jsonb_build_object('count', engine.item_count(p_properties));
+  elsif v_kind in ('time', 'signal', 'webhook', 'approval') then
+    v_until := engine.wait_until(v_kind, p_properties, p_at);
+    if v_until is not null then
+      v_payload := v_payload || jsonb_build_object('until', engine.iso_time(v_until));
+    end if;
+  end if;
+  return v_payload;
+end
+$$;
+
+-- When a waiting step goes on without being asked: one with child runs starts them at once.
+create or replace function engine.wait_run_at(p_payload jsonb, p_at timestamptz)
+  returns timestamptz
+  language sql
+  stable
+as $$
+  select case
+    when p_payload ->> 'kind' in ('run', 'forEach', 'repeat') then p_at
+    else (p_payload ->> 'until')::timestamptz
+  end
+$$;
+
+-- Names with a colon are the engine's own: the call of a resume address is a signal, too.
+create or replace function engine.signal_pattern()
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '^[A-Za-z0-9_.-]{1,200}$'
+$$;
+
+create or replace function engine.resume_signal(p_node text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 'resume:' || p_node
+$$;
+
+-- The place of a node in the plan and, by place, whether it is that node or one before it.
+create or replace function engine.nodes_before(p_nodes engine.plan_node[], p_place int)
+  returns boolean[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_needed boolean[] := array_fill(false, array[cardinality(p_nodes)]);
+  v_source int;
+begin
+  v_needed[p_place] := true;
+  for v_place in reverse p_place .. 1 loop
+    if v_needed[v_place] then
+      foreach v_source in array (p_nodes[v_place]).sources loop
+        v_needed[v_source] := true;
+      end loop;
+    end if;
+  end loop;
+  return v_needed;
+end
+$$;
+
+-- A waiting step as it was when it was reached. What it received is not kept anywhere: all of it had settled, so the
+-- log gives the same again.
+create or replace function engine.reached(
+  p_plan engine.plans,
+  p_run_id uuid,
+  p_log engine.log_entry[],
+  p_node text
+)
+  returns engine.opened_step
+  language plpgsql
+  stable
+as $$
+declare
+  v_needed constant boolean[] := engine.nodes_before(p_plan.nodes, array_position(p_plan.ids, p_node));
+  v_others text[] := '{}';
+  v_log engine.log_entry[] := '{}';
+  v_entry engine.log_entry;
+  v_advanced engine.advanced;
+begin
+  for v_place in 1 .. cardinality(p_plan.ids) loop
+    if not v_needed[v_place] then
+      v_others := v_others || p_plan.ids[v_place];
+    end if;
+  end loop;
+  foreach v_entry in array p_log loop
+    if v_entry.type <> 'step.waiting' or v_entry.payload ->> 'node' <> p_node then
+      v_log := v_log || v_entry;
+    end if;
+  end loop;
+  v_advanced := engine.advance(p_plan.nodes, p_plan.ids, p_run_id, v_log, v_others, null, p_plan.resume_key);
+  return v_advanced.opened[1];
+end
+$$;
+--! EndIncluded 50_engine/waiting.sql
 --! Included 50_engine/advance.sql
 -- kind: code
 -- The heart of the engine. From a plan and the log of a run it computes the events that come next. It reads no table
@@ -7819,16 +12230,15 @@ $$;
 
 -- long because handing the arrays of a run, or the row of a node, to another function for each node makes a node cost
 -- half as much again.
--- p_open: steps that are open already; p_due: waiting steps whose time has come, at p_now.
+-- p_open: steps that are open already; p_resume_key: what the tokens of resume addresses are made with.
 create or replace function engine.advance(
   p_nodes engine.plan_node[],
   p_ids text[],
   p_run_id uuid,
   p_log engine.log_entry[],
   p_open text[] default '{}',
-  p_due text[] default '{}',
-  p_now timestamptz default null,
-  p_budget int default 200
+  p_budget int default 200,
+  p_resume_key bytea default null
 )
   returns engine.advanced
   language plpgsql
@@ -7847,7 +12257,9 @@ declare
   v_trigger constant text := v_created ->> 'trigger';
   v_run jsonb;
   v_responded boolean := v_fold.responded;
-  v_at timestamptz := v_fold.at;
+  -- A child run sees what it was started with as $.item, and its place as $.index.
+  v_index constant int := (v_created #>> '{parent,index}')::int;
+  v_item constant jsonb := case when v_index is not null then v_input end;
   v_seq int := v_fold.seq;
   v_ts timestamptz := v_fold.ts;
   -- Without a budget, as in a replay, there is no hurry either.
@@ -7864,7 +12276,7 @@ declare
   v_properties jsonb;
   v_outcome engine.outcome;
   v_payload jsonb;
-  v_until timestamptz;
+  v_run_at timestamptz;
   v_started timestamptz;
   v_open boolean := false;
   v_detail text;
@@ -7905,7 +12317,7 @@ begin
 
         v_outcome := null;
         if not v_settled or v_node.id = any (p_open)
-          or (v_states[v_place] = 3 and v_node.id <> all (p_due))
+          or v_states[v_place] = 3
         then
           v_open := true;
 
@@ -7922,23 +12334,12 @@ begin
             return v_result;
           end if;
 
-        elsif v_states[v_place] = 3 then -- a timer fired: news from outside, at its own time
-          v_outcome.port := v_node.ports[1];
-          v_outcome.output := v_prev;
-          v_seq := v_seq + 1;
-          v_ts := greatest(p_now, v_ts + interval '1 microsecond');
-          v_at := v_ts;
-          v_entries := v_entries || row(v_seq, v_ts, 'step.succeeded', jsonb_build_object(
-            'node', v_node.id, 'attempt', 1, 'port', v_outcome.port, 'output', v_prev,
-            'ms', 0
-          ))::engine.log_entry;
-
         else
           v_started := clock_timestamp();
           if v_taken >= p_budget or v_started > v_stop_at then
             v_result.entries := v_entries;
             v_result.opened := v_opened
-              || row(v_node.id, 'queued', v_place, null, null, null)::engine.opened_step;
+              || row(v_node.id, 'queued', v_place, null, null, null, null, null)::engine.opened_step;
             return v_result;
           end if;
           v_taken := v_taken + 1;
@@ -7950,11 +12351,11 @@ begin
           end if;
           if v_node.expressions is not null and not v_node.disabled then
             if v_node.uses_run and v_run is null then
-              v_run := engine.run_context(p_run_id, v_created, v_fold.created_at);
+              v_run := engine.run_context(p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key);
             end if;
             v_properties := engine.resolve(
               v_properties, v_node.expressions, v_node.is_strict, v_input, v_prev, v_inputs, v_outputs, v_run, v_vars,
-              null, null
+              v_item, v_index
             );
           end if;
 
@@ -8004,20 +12405,22 @@ begin
             end if;
           else
             v_open := true;
-            v_until := null;
+            v_run_at := null;
             if v_node.kind = 'wait' then
-              v_until := engine.wait_until(v_properties, v_at);
-              v_entries := v_entries || row(
-                v_seq, v_ts, 'step.waiting',
-                jsonb_build_object('node', v_node.id, 'kind', 'time', 'until', engine.iso_time(v_until))
-              )::engine.log_entry;
+              v_payload := engine.waiting_payload(v_node, v_properties, v_fold.at);
+              v_run_at := engine.wait_run_at(v_payload, v_fold.at);
+              v_entries := v_entries || row(v_seq, v_ts, 'step.waiting', v_payload)::engine.log_entry;
+            elsif pg_column_size(v_properties) > 1048576 then
+              perform private.raise_error('TOO_LARGE', format('The input of %s is larger than 1 MiB.', v_node.id));
             else
               v_seq := v_seq - 1; -- a queued step has no event until a worker begins it
               v_ts := v_ts - interval '1 microsecond';
             end if;
             v_opened := v_opened || row(
               v_node.id, case v_node.kind when 'wait' then 'waiting' else 'queued' end, v_place, v_properties,
-              v_prev, v_until
+              v_prev, v_run_at,
+              case when v_node.deferred is not null then v_inputs end,
+              case when v_node.deferred is not null then v_outputs end
             )::engine.opened_step;
           end if;
         end if;
@@ -8127,30 +12530,61 @@ begin
 end
 $$;
 
+-- Answers with the runs that ended while child runs of theirs may still go on.
 create or replace function engine.close_steps(p_moves engine.move[])
-  returns void
+  returns uuid[]
   language plpgsql
   volatile
   set enable_seqscan = off -- for look-ups by key, however many steps sleep
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
+declare
+  v_parents uuid[];
 begin
-  delete from engine.open_steps as s
-  using unnest(p_moves) as m
-  where s.run_id = (m.run).id
-    and (s.node = any (m.closed) or (m.run).finished_at is not null);
+  with closed as (
+    delete from engine.open_steps as s
+    using unnest(p_moves) as m
+    where s.run_id = (m.run).id
+      and (s.node = any (m.closed) or (m.run).finished_at is not null)
+    returning s.run_id, s.next_index, s.node = any (m.closed) as is_done
+  )
+  select array_agg(distinct c.run_id) into v_parents
+  from closed as c
+  where c.next_index is not null
+    and c.is_done is not true;
+  return v_parents;
 end
 $$;
 
-create or replace function engine.open_steps(p_moves engine.move[])
+-- When a step gets another job, or its first one. What must happen later has none until then, so that those that
+-- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost.
+create or replace function engine.wake_at(p_step engine.open_steps, p_now timestamptz)
+  returns timestamptz
+  language sql
+  immutable
+as $$
+  select case
+    when p_step.state = 'running' then null
+    when p_step.run_at > p_now then p_step.run_at
+    when p_step.run_at is not null then p_now + interval '1 minute'
+    when p_step.next_index is not null then p_now + interval '1 hour'
+  end
+$$;
+
+create or replace function engine.open_steps(p_moves engine.move[], p_now timestamptz)
   returns void
   language plpgsql
   volatile
 as $$
 begin
-  insert into engine.open_steps
-  select s.*
+  insert into engine.open_steps (
+    organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
+    wake_at
+  )
+  select
+    s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.deaths, s.worker_id, s.lease_until, s.run_at,
+    s.next_index, s.error, engine.wake_at(s, p_now)
   from unnest(p_moves) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
@@ -8160,7 +12594,10 @@ begin
     failures = excluded.failures,
     worker_id = excluded.worker_id,
     lease_until = excluded.lease_until,
-    run_at = excluded.run_at;
+    run_at = excluded.run_at,
+    next_index = excluded.next_index,
+    error = excluded.error,
+    wake_at = excluded.wake_at;
 end
 $$;
 
@@ -8196,12 +12633,43 @@ as $$
     'run_step',
     json_build_object('runId', p_step.run_id, 'node', p_step.node),
     null,
-    p_step.run_at,
+    null,
     null,
     p_key || p_step.run_id || '/' || p_step.node,
     p_priority::smallint,
     null
   )::graphile_worker.job_spec
+$$;
+
+-- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
+-- those that will not wait for them any more.
+create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
+  returns graphile_worker.job_spec[]
+  language sql
+  stable
+as $$
+  select array(
+    select row(
+      'run_step',
+      json_build_object('runId', (m.run).parent_run_id, 'node', (m.run).parent_node),
+      null, null, null,
+      'child:' || (m.run).parent_run_id || '/' || (m.run).parent_node,
+      min((m.run).priority),
+      null
+    )::graphile_worker.job_spec
+    from unnest(p_moves) as m
+    where m.is_changed
+      and (m.run).finished_at is not null
+      and (m.run).parent_index is not null
+    group by (m.run).parent_run_id, (m.run).parent_node
+    order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
+  ) || array(
+    select row(
+      'end_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
+    )::graphile_worker.job_spec
+    from unnest(p_parents) as p (id)
+    order by p.id
+  )
 $$;
 
 create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
@@ -8226,9 +12694,12 @@ create or replace function engine.write_moves(p_moves engine.move[])
   volatile
 as $$
 declare
+  v_now constant timestamptz := engine.now();
   v_move engine.move;
   v_is_closing boolean := false;
   v_is_opening boolean := false;
+  v_is_child boolean := false;
+  v_parents uuid[];
   v_ids uuid[];
   v_changed public.workflow_runs[];
 begin
@@ -8237,6 +12708,7 @@ begin
     v_is_closing := v_is_closing or v_move.closed is not null
       or (v_move.is_changed and (v_move.run).finished_at is not null);
     v_is_opening := v_is_opening or v_move.steps is not null;
+    v_is_child := v_is_child or (v_move.run).parent_index is not null;
     if v_ids[cardinality(v_ids)] is distinct from (v_move.run).id then
       v_ids := v_ids || (v_move.run).id;
     end if;
@@ -8253,17 +12725,21 @@ begin
 
   perform engine.insert_events(p_moves);
   if v_is_opening then
-    perform engine.open_steps(p_moves);
+    perform engine.open_steps(p_moves, v_now);
     perform engine.add_jobs(array(
       select engine.job(s, (m.run).priority)
       from unnest(p_moves) as m
       cross join unnest(m.steps) as s
       where s.state <> 'running'
+        and s.run_at <= v_now
         and (m.run).finished_at is null
     ));
   end if;
   if v_is_closing then
-    perform engine.close_steps(p_moves);
+    v_parents := engine.close_steps(p_moves);
+  end if;
+  if v_is_child or v_parents is not null then
+    perform engine.add_jobs(engine.family_jobs(p_moves, v_parents));
   end if;
   if v_changed is not null then
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
@@ -8290,7 +12766,10 @@ create type engine.start_request as (
   metadata jsonb,
   run_id uuid,
   duplicate_of uuid,
-  error jsonb
+  error jsonb,
+  parent_run_id uuid,
+  parent_node text,
+  parent_index int -- null when the parent does not wait
 );
 
 create or replace function engine.request_error(p_code text, p_message text)
@@ -8317,12 +12796,15 @@ begin
     v_request.workflow_id := p_request ->> 'workflowId';
     v_request.version := p_request ->> 'version';
     v_request.started_by := p_request ->> 'startedBy';
+    v_request.parent_run_id := p_request #>> '{parent,run}';
+    v_request.parent_index := p_request #>> '{parent,index}';
   exception
     when data_exception then
       v_request.error := engine.request_error('INVALID_ARGUMENT', sqlerrm);
       return v_request;
   end;
   v_request.mode := coalesce(p_request ->> 'mode', 'api');
+  v_request.parent_node := p_request #>> '{parent,node}';
   v_request.trigger := p_request ->> 'trigger';
   v_request.input := coalesce(p_request -> 'input', '{}');
   v_request.key := p_request ->> 'key';
@@ -8333,6 +12815,7 @@ begin
     when v_request.organization_id is null or v_request.workflow_id is null
       then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
     when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+      and (v_request.mode <> 'child' or v_request.parent_run_id is null)
       then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
     when length(v_request.key) not between 1 and 256
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
@@ -8383,6 +12866,24 @@ begin
     end if;
   end loop;
   return p_requests;
+end
+$$;
+
+-- A start that was refused may be tried again with the same key. Returns the run that holds it no more.
+create or replace function engine.release_key(p_request engine.start_request)
+  returns uuid
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_request.key is not null then
+    delete from engine.start_keys as k
+    where k.organization_id = p_request.organization_id
+      and k.workflow_id = p_request.workflow_id
+      and k.key = p_request.key
+      and k.run_id = p_request.run_id;
+  end if;
+  return coalesce(p_request.duplicate_of, p_request.run_id);
 end
 $$;
 
@@ -8459,6 +12960,67 @@ begin
 end
 $$;
 --! EndIncluded 50_engine/requests.sql
+--! Included 50_engine/admit.sql
+-- kind: code
+-- Executions are counted once per batch and organization, when the first of its requests is about to start: as many as
+-- the batch may start. What it does not, goes back in the same transaction.
+
+create or replace function engine.give_back(p_admission private.admission, p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_admission.admitted > 0 and p_admission.limit is not null then
+    perform private.release(p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now);
+  end if;
+end
+$$;
+
+-- p_before: of the organization that came before this one.
+create or replace function engine.admit_starts(
+  p_before private.admission,
+  p_organization_id uuid,
+  p_wanted int,
+  p_now timestamptz
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+begin
+  perform engine.give_back(p_before, p_now);
+  return private.admit_flow(
+    p_organization_id, 'executions_per_month', p_wanted, date_trunc('month', p_now, 'UTC')
+  );
+end
+$$;
+
+-- Null while there is one left.
+create or replace function engine.admission_error(p_admission private.admission)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+begin
+  return case when p_admission.admitted <= 0 then private.limit_error(p_admission) end;
+end
+$$;
+
+create or replace function engine.count_executions(p_organization_id uuid, p_span tstzrange)
+  returns bigint
+  language sql
+  stable
+as $$
+  select count(*)
+  from public.workflow_runs as r
+  where r.organization_id = p_organization_id
+    and r.id >= engine.uuid_floor(lower(p_span))
+    and r.id < engine.uuid_floor(upper(p_span))
+$$;
+comment on function engine.count_executions(uuid, tstzrange) is
+  'How many runs of an organization began in a span of time: what executions_per_month counts.';
+--! EndIncluded 50_engine/admit.sql
 --! Included 50_engine/start.sql
 -- kind: code
 -- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
@@ -8482,6 +13044,7 @@ declare
   v_advanced engine.advanced;
   v_opened engine.opened_step;
   v_waiting boolean := true;
+  v_error jsonb;
   v_move engine.move;
 begin
   v_run.id := p_request.run_id;
@@ -8489,6 +13052,9 @@ begin
   v_run.workflow_id := p_request.workflow_id;
   v_run.version := p_plan.version;
   v_run.mode := p_request.mode;
+  v_run.parent_run_id := p_request.parent_run_id;
+  v_run.parent_node := p_request.parent_node;
+  v_run.parent_index := p_request.parent_index;
   v_run.started_by := p_request.started_by;
   v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
   v_run.started_at := p_now;
@@ -8504,9 +13070,25 @@ begin
     'mode', v_run.mode,
     'trigger', p_trigger,
     'input', p_request.input,
-    'vars', '{}'::jsonb
+    'vars', case
+      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
+    end
   );
-  v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, array[v_created]);
+  if v_run.parent_run_id is not null then
+    v_created.payload := v_created.payload || engine.parent_of(v_run);
+  end if;
+  if p_request.mode = 'child' then
+    v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
+  end if;
+  if v_error is null then
+    v_advanced := engine.advance(
+      p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
+    );
+  else
+    v_advanced.entries := array[engine.next_entry(
+      v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
+    )];
+  end if;
   v_move.entries := v_created || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
@@ -8516,6 +13098,17 @@ begin
   v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
   return v_move;
 end
+$$;
+
+-- What run.created says of a child's parent.
+create or replace function engine.parent_of(p_run public.workflow_runs)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('parent', jsonb_strip_nulls(jsonb_build_object(
+    'run', p_run.parent_run_id, 'node', p_run.parent_node, 'index', p_run.parent_index
+  )))
 $$;
 
 -- The response that a webhook waits for, if it was given already.
@@ -8534,6 +13127,31 @@ begin
   end loop;
   return null;
 end
+$$;
+
+-- The output of a run that has succeeded already.
+create or replace function engine.output_in(p_entries engine.log_entry[])
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
+begin
+  return case when v_last.type = 'run.succeeded' then v_last.payload -> 'output' end;
+end
+$$;
+
+-- Of a run that was there before, or that this batch starts.
+create or replace function engine.status_of(p_run_id uuid, p_moves engine.move[])
+  returns text
+  language sql
+  stable
+as $$
+  select coalesce(
+    (select r.status from public.workflow_runs as r where r.id = p_run_id),
+    (select (m.run).status from unnest(p_moves) as m where (m.run).id = p_run_id)
+  )
 $$;
 
 create or replace function engine.insert_runs(p_moves engine.move[])
@@ -8564,29 +13182,28 @@ create or replace function engine.start_runs(p_requests jsonb)
 as $$
 declare
   v_now constant timestamptz := engine.now();
+  v_requests constant engine.start_request[] := engine.read_starts(p_requests, v_now);
   v_request engine.start_request;
   v_plan engine.plans;
   v_nodes engine.plan_node[];
   v_asked int;
   v_trigger text;
+  v_admission private.admission;
+  v_refused uuid;
   v_move engine.move;
   v_moves engine.move[];
 begin
-  foreach v_request in array engine.read_starts(p_requests, v_now) loop
+  foreach v_request in array v_requests loop
     index := v_request.index;
     run_id := v_request.duplicate_of;
-    status := null;
+    duplicate := run_id is not null;
+    status := case when duplicate then engine.status_of(run_id, v_moves) end;
     output := null;
     response := null;
-    error := v_request.error;
-    duplicate := run_id is not null;
+    -- The request before this one may have held the key and been refused: then this one is, too.
+    error := case when run_id = v_refused then error else v_request.error end;
 
-    if duplicate then
-      status := coalesce(
-        (select r.status from public.workflow_runs as r where r.id = v_request.duplicate_of),
-        (select (m.run).status from unnest(v_moves) as m where (m.run).id = v_request.duplicate_of)
-      );
-    elsif error is null then
+    if not duplicate and error is null then
       -- Requests come sorted by workflow: its plan is read once.
       if (v_plan.organization_id, v_plan.workflow_id, v_asked) is distinct from
         (v_request.organization_id, v_request.workflow_id, coalesce(v_request.version, 0))
@@ -8597,28 +13214,31 @@ begin
       end if;
       v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
       error := engine.start_refusal(v_request, v_plan.version, (v_nodes[array_position(v_plan.ids, v_trigger)]).kind);
+      if error is null and v_admission.organization_id is distinct from v_request.organization_id then
+        v_admission := engine.admit_starts(v_admission, v_request.organization_id, cardinality(v_requests), v_now);
+      end if;
+      error := coalesce(error, engine.admission_error(v_admission));
+      v_admission.admitted := v_admission.admitted - (error is null)::int;
     end if;
 
-    if error is null and not duplicate then
+    if error is not null then
+      v_refused := engine.release_key(v_request);
+      run_id := null;
+      duplicate := false;
+    elsif not duplicate then
       v_move := engine.first_move(v_request, v_plan, v_nodes, v_trigger, v_now);
       v_moves := v_moves || v_move;
       run_id := (v_move.run).id;
       status := (v_move.run).status;
       error := (v_move.run).error;
       response := engine.response_in(v_move.entries);
-      if status = 'success' then
-        output := v_move.entries[cardinality(v_move.entries)].payload -> 'output';
-      end if;
-    elsif error is not null and v_request.key is not null then
-      delete from engine.start_keys as k where k.run_id = v_request.run_id;
+      output := engine.output_in(v_move.entries);
     end if;
     return next;
   end loop;
-
-  if v_moves is not null then
-    perform engine.insert_runs(v_moves);
-    perform engine.write_moves(v_moves);
-  end if;
+  perform engine.give_back(v_admission, v_now);
+  perform engine.insert_runs(v_moves);
+  perform engine.write_moves(v_moves);
 end
 $$;
 
@@ -8726,7 +13346,7 @@ declare
   v_step engine.open_steps;
   v_steps engine.open_steps[] := '{}';
 begin
-  foreach v_step in array p_steps loop
+  foreach v_step in array coalesce(p_steps, '{}') loop
     if v_step.node <> p_node then
       v_steps := v_steps || v_step;
     end if;
@@ -8757,6 +13377,169 @@ begin
 end
 $$;
 --! EndIncluded 50_engine/load.sql
+--! Included 50_engine/signals.sql
+-- kind: code
+-- Signals: news that somebody sends to a run, by name. One that comes before its wait is kept for it.
+
+create type engine.signal as (
+  node text,    -- the wait that it is for; null while there is none
+  name text,
+  payload jsonb
+);
+
+-- The signals of a log that no wait has taken yet, in the order of their coming, and for each name in turn the oldest
+-- wait that takes one now.
+create or replace function engine.kept_signals(p_log engine.log_entry[])
+  returns engine.signal[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_entry engine.log_entry;
+  v_nodes text[] := '{}'; -- that wait …
+  v_names text[] := '{}'; -- … for these
+  v_place int;
+  v_signal engine.signal;
+  v_kept engine.signal[] := '{}';
+begin
+  foreach v_entry in array p_log loop
+    v_place := array_position(v_nodes, v_entry.payload ->> 'node');
+    if v_entry.type = 'run.signaled' then
+      v_kept := v_kept || row(null, v_entry.payload ->> 'name', v_entry.payload -> 'payload')::engine.signal;
+    elsif v_entry.type = 'step.waiting' and v_entry.payload ->> 'kind' in ('signal', 'webhook') then
+      v_nodes := v_nodes || (v_entry.payload ->> 'node');
+      v_names := v_names || coalesce(v_entry.payload ->> 'name', engine.resume_signal(v_entry.payload ->> 'node'));
+    elsif v_place is not null then
+      -- A wait that timed out has taken none.
+      if v_entry.type = 'step.succeeded' and v_entry.payload ->> 'port' <> 'timeout' then
+        v_kept := engine.without_signal(v_kept, v_names[v_place]);
+      end if;
+      v_nodes := v_nodes[: v_place - 1] || v_nodes[v_place + 1 :];
+      v_names := v_names[: v_place - 1] || v_names[v_place + 1 :];
+    end if;
+  end loop;
+
+  for v_index in 1 .. cardinality(v_kept) loop
+    v_signal := v_kept[v_index];
+    v_place := array_position(v_names, v_signal.name);
+    if v_place is not null then
+      v_signal.node := v_nodes[v_place];
+      v_kept[v_index] := v_signal;
+      v_names[v_place] := null;
+    end if;
+  end loop;
+  return v_kept;
+end
+$$;
+
+-- Without the oldest of that name.
+create or replace function engine.without_signal(p_signals engine.signal[], p_name text)
+  returns engine.signal[]
+  language plpgsql
+  immutable
+as $$
+begin
+  for v_index in 1 .. cardinality(p_signals) loop
+    if (p_signals[v_index]).name = p_name then
+      return p_signals[: v_index - 1] || p_signals[v_index + 1 :];
+    end if;
+  end loop;
+  return p_signals;
+end
+$$;
+
+-- The oldest kept signal that a step is waiting for; its node is null when there is none.
+create or replace function engine.next_signal(p_log engine.log_entry[])
+  returns engine.signal
+  language plpgsql
+  immutable
+as $$
+declare
+  v_signal engine.signal;
+begin
+  foreach v_signal in array engine.kept_signals(p_log) loop
+    if v_signal.node is not null then
+      return v_signal;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- Records a signal in the log of a loaded run, which moves on if a step was waiting for it.
+create or replace function engine.take_signal(
+  p_loaded engine.loaded_run,
+  p_name text,
+  p_payload jsonb,
+  p_by uuid,
+  p_now timestamptz
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_entry constant engine.log_entry := engine.next_entry(
+    p_loaded.log[cardinality(p_loaded.log)], p_now, 'run.signaled',
+    jsonb_build_object('name', p_name, 'payload', coalesce(p_payload, 'null'), 'by', p_by)
+  );
+  v_move engine.move;
+begin
+  p_loaded.log := p_loaded.log || v_entry;
+  v_move.run := p_loaded.run;
+  if (p_loaded.run).status <> 'paused' then
+    v_move := engine.move_on(p_loaded, engine.plan_of(p_loaded.run), null, p_now);
+  end if;
+  v_move.entries := v_entry || v_move.entries;
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;
+
+create or replace function engine.signal_run(p_run_id uuid, p_name text, p_payload jsonb, p_by uuid default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+begin
+  if p_name is null or p_name !~ engine.signal_pattern() then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'The name of a signal has 1 to 200 letters, digits, "_", "." and "-".'
+    );
+  elsif pg_column_size(p_payload) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'The payload of a signal is at most 1 MiB.');
+  end if;
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  perform engine.refuse_finished(v_loaded.run);
+  if cardinality(engine.kept_signals(v_loaded.log)) >= 100 then
+    perform private.raise_error(
+      'LIMIT_REACHED', 'The run keeps 100 signals that it has not waited for yet.', null, '{"limit": 100}'
+    );
+  end if;
+  return engine.take_signal(v_loaded, p_name, p_payload, p_by, v_now);
+end
+$$;
+
+create or replace function engine.refuse_finished(p_run public.workflow_runs)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_run.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such run.');
+  elsif p_run.finished_at is not null then
+    perform private.raise_error(
+      'RUN_FINISHED', 'The run has ended.', null, jsonb_build_object('status', p_run.status)
+    );
+  end if;
+end
+$$;
+--! EndIncluded 50_engine/signals.sql
 --! Included 50_engine/move.sql
 -- kind: code
 -- Moves a run on: what beginning and completing a step have in common.
@@ -8797,15 +13580,63 @@ begin
 end
 $$;
 
--- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the caller
--- right away, which saves its branch a job and a transaction; every other one is queued.
+-- The end of the wait that a signal is for.
+create or replace function engine.signal_entry(
+  p_signal engine.signal,
+  p_node engine.plan_node,
+  p_last engine.log_entry,
+  p_now timestamptz
+)
+  returns engine.log_entry
+  language sql
+  stable
+as $$
+  select engine.next_entry(p_last, p_now, 'step.succeeded', jsonb_build_object(
+    'node', p_node.id, 'attempt', 1, 'port', p_node.ports[1], 'output', p_signal.payload, 'ms', 0
+  ))
+$$;
+
+create or replace function engine.ended_by_signal(p_move engine.move, p_node text, p_entry engine.log_entry)
+  returns engine.move
+  language plpgsql
+  immutable
+as $$
+begin
+  p_move.entries := p_move.entries || p_entry;
+  p_move.closed := p_move.closed || p_node;
+  p_move.steps := engine.without_step(p_move.steps, p_node);
+  return p_move;
+end
+$$;
+
+-- A step that advance has reached: as it was if it is open already, else new.
+create or replace function engine.step_for(
+  p_loaded engine.loaded_run,
+  p_opened engine.opened_step,
+  p_now timestamptz
+)
+  returns engine.open_steps
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step constant engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
+begin
+  if v_step.node is null then
+    return engine.new_step(p_loaded.run, p_opened, p_now);
+  end if;
+  return v_step;
+end
+$$;
+
+-- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
+-- worker right away, which saves its branch a job and a transaction; every other one is queued.
 create or replace function engine.move_on(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
   p_worker uuid,
   p_now timestamptz,
-  p_prefer text default null,
-  p_due text default null
+  p_prefer text default null
 )
   returns engine.move
   language plpgsql
@@ -8814,46 +13645,84 @@ as $$
 declare
   v_nodes constant engine.plan_node[] := p_plan.nodes;
   v_run constant public.workflow_runs := p_loaded.run;
-  v_others text[] := '{}';
-  v_waiting boolean := true;
+  v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
+  v_open text[] := '{}';
+  v_all_wait boolean := true;
+  v_some_wait boolean := false;
   v_step engine.open_steps;
   v_advanced engine.advanced;
   v_opened engine.opened_step;
-  v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
+  v_signal engine.signal;
   v_move engine.move;
 begin
+  if v_last.seq > 9500 then
+    return engine.too_many_events(v_run, v_last, p_now);
+  end if;
   foreach v_step in array p_loaded.steps loop
-    if v_step.node is distinct from p_prefer and v_step.node is distinct from p_due then
-      v_others := v_others || v_step.node;
-      v_waiting := v_waiting and v_step.state = 'waiting';
+    if v_step.node is distinct from p_prefer then
+      v_open := v_open || v_step.node;
+      v_all_wait := v_all_wait and v_step.state = 'waiting';
+      v_some_wait := v_some_wait or v_step.state = 'waiting';
     end if;
   end loop;
 
-  v_advanced := engine.advance(v_nodes, p_plan.ids, v_run.id, p_loaded.log, v_others, array[p_due], p_now);
-  v_move.entries := coalesce(v_advanced.entries, '{}');
-  v_last := coalesce(v_move.entries[cardinality(v_move.entries)], v_last);
+  -- Once, and again for each signal that a step turns out to have been waiting for.
+  loop
+    v_advanced := engine.advance(
+      v_nodes, p_plan.ids, v_run.id, p_loaded.log || v_move.entries, v_open, p_resume_key => p_plan.resume_key
+    );
+    v_move.entries := v_move.entries || v_advanced.entries;
+    v_last := coalesce(v_move.entries[cardinality(v_move.entries)], v_last);
 
-  foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
-    v_step := engine.step_of(p_loaded.steps, v_opened.node);
-    if v_step.node is null then
-      v_step := engine.new_step(v_run, v_opened, p_now);
-    end if;
-    if v_move.task is null and v_opened.state = 'queued' and v_opened.properties is not null
-      and (p_prefer is null or v_opened.node = p_prefer)
-    then
-      v_step := engine.begun_step(v_step, p_worker, p_now);
-      v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
-      v_last := engine.next_entry(v_last, p_now, 'step.started', jsonb_build_object(
-        'node', v_opened.node, 'attempt', v_step.attempt, 'input', v_opened.properties
-      ));
-      v_move.entries := v_move.entries || v_last;
-    end if;
-    v_waiting := v_waiting and v_step.state = 'waiting';
-    v_move.steps := v_move.steps || v_step;
+    foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+      v_step := engine.step_for(p_loaded, v_opened, p_now);
+      if v_move.task is null and v_opened.state = 'queued' and v_opened.properties is not null
+        and p_worker is not null and (p_prefer is null or v_opened.node = p_prefer)
+      then
+        v_step := engine.begun_step(v_step, p_worker, p_now);
+        v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
+        v_last := engine.next_entry(v_last, p_now, 'step.started', jsonb_build_object(
+          'node', v_opened.node, 'attempt', v_step.attempt, 'input', v_opened.properties
+        ));
+        v_move.entries := v_move.entries || v_last;
+      end if;
+      v_open := v_open || v_opened.node;
+      v_all_wait := v_all_wait and v_step.state = 'waiting';
+      v_some_wait := v_some_wait or v_step.state = 'waiting';
+      v_move.steps := v_move.steps || v_step;
+    end loop;
+
+    v_signal := case when v_some_wait then engine.next_signal(p_loaded.log || v_move.entries) end;
+    exit when v_signal.node is null;
+    v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_plan.ids, v_signal.node)], v_last, p_now);
+    v_move := engine.ended_by_signal(v_move, v_signal.node, v_last);
   end loop;
 
-  v_move.run := engine.run_after(v_run, v_last, v_waiting);
+  v_move.run := engine.run_after(v_run, v_last, v_all_wait);
   v_move.is_changed := (v_move.run).status <> v_run.status;
+  return v_move;
+end
+$$;
+
+-- A log that has no end is ended, before its 10,000th event.
+create or replace function engine.too_many_events(
+  p_run public.workflow_runs,
+  p_last engine.log_entry,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  stable
+as $$
+declare
+  v_move engine.move;
+begin
+  p_last := engine.next_entry(p_last, p_now, 'run.failed', jsonb_build_object('error', jsonb_build_object(
+    'code', 'TOO_MANY_EVENTS', 'message', 'A run has at most 10,000 events.', 'retryable', false
+  )));
+  v_move.entries := array[p_last];
+  v_move.run := engine.run_after(p_run, p_last, false);
+  v_move.is_changed := true;
   return v_move;
 end
 $$;
@@ -8871,10 +13740,11 @@ as $$
   select p_run.finished_at is null
     and p_run.status <> 'paused'
     and p_step.state in ('queued', 'waiting')
-    and p_step.run_at <= p_now
+    -- One with child runs is woken when they end.
+    and (p_step.run_at <= p_now or p_step.next_index is not null)
 $$;
 
--- What comes of the job of a step that is due: it is begun, its timer fires, or the engine goes on where it had paused.
+-- What comes of the job of a step that is due: it is begun, its wait ends, or the engine goes on where it had paused.
 create or replace function engine.take_job(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
@@ -8887,12 +13757,12 @@ create or replace function engine.take_job(
   volatile
 as $$
 declare
-  v_move engine.move := engine.move_on(
-    p_loaded, p_plan, p_worker, p_now,
-    case p_step.state when 'queued' then p_step.node end,
-    case p_step.state when 'waiting' then p_step.node end
-  );
+  v_move engine.move;
 begin
+  if p_step.state = 'waiting' then
+    return engine.take_wait(p_loaded, p_plan, p_step, p_worker, p_now);
+  end if;
+  v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now, p_step.node);
   if (engine.step_of(v_move.steps, p_step.node)).node is null then
     v_move.closed := array[p_step.node];
   end if;
@@ -9144,12 +14014,863 @@ comment on function engine.complete_steps(jsonb, uuid) is
 
 grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/complete.sql
+--! Included 50_engine/wait.sql
+-- kind: code
+-- Ends waits: their time has come, or somebody has decided.
+
+-- How a wait that nobody answered ends: at its port `timeout` if that leads anywhere, else it has failed.
+create or replace function engine.timeout_result(p_node engine.plan_node, p_prev jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case
+    when 'timeout' = any (p_node.ports) then jsonb_build_object('ok', true, 'port', 'timeout', 'output', p_prev)
+    else jsonb_build_object('ok', false, 'error', jsonb_build_object(
+      'code', 'WAIT_TIMEOUT', 'message', 'Nothing came before the time was up.', 'retryable', false
+    ))
+  end
+$$;
+
+-- What comes of the job of a step that waits.
+create or replace function engine.take_wait(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_reached constant engine.opened_step := engine.reached(p_plan, p_step.run_id, p_loaded.log, p_step.node);
+  v_node constant engine.plan_node := p_plan.nodes[v_reached.place];
+  v_kind constant text := engine.wait_kind(v_node, v_reached.properties);
+begin
+  p_step.attempt := 1;
+  if v_kind in ('run', 'forEach', 'repeat') then
+    return engine.take_children(p_loaded, p_plan, p_step, v_reached, p_worker, p_now);
+  end if;
+  return engine.take_result(
+    p_loaded, p_plan, p_step,
+    case v_kind
+      when 'time' then jsonb_build_object('ok', true, 'output', v_reached.prev)
+      else engine.timeout_result(v_node, v_reached.prev)
+    end,
+    p_worker, p_now
+  );
+end
+$$;
+
+-- How a step ended, for whoever comes too late; null while it has not.
+create or replace function engine.first_outcome(p_log engine.log_entry[], p_node text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_entry engine.log_entry;
+begin
+  foreach v_entry in array p_log loop
+    if v_entry.type in ('step.succeeded', 'step.failed') and v_entry.payload ->> 'node' = p_node then
+      return v_entry.payload - 'ms' || jsonb_build_object('at', engine.iso_time(v_entry.ts));
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- Refuses what comes after a wait has ended. p_outcome: how it ended, null when it has not.
+create or replace function engine.refuse_late(p_outcome jsonb)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_outcome ->> 'port' = 'timeout' or p_outcome #>> '{error,code}' = 'WAIT_TIMEOUT' then
+    perform private.raise_error('EXPIRED', 'The time for this is up.', null, jsonb_build_object('first', p_outcome));
+  elsif p_outcome is not null then
+    perform private.raise_error(
+      'ALREADY_USED', 'This was done before; the details say how.', null, jsonb_build_object('first', p_outcome)
+    );
+  end if;
+end
+$$;
+--! EndIncluded 50_engine/wait.sql
+--! Included 50_engine/approve.sql
+-- kind: code
+-- Approvals: a person decides which way a run goes on, once.
+
+-- Whether a user may decide: as a member of that role or a higher one, or by name. With names alone nobody else may;
+-- with neither, admins and owners may.
+create or replace function engine.may_approve(p_organization_id uuid, p_user_id uuid, p_approval jsonb)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (
+    select
+    from public.organization_users as m
+    join public.users as u on u.id = m.user_id
+    where m.organization_id = p_organization_id
+      and m.user_id = p_user_id
+      and (
+        array_position('{member,admin,owner}', m.role) >= array_position(
+          '{member,admin,owner}',
+          coalesce(p_approval ->> 'role', case when not p_approval ? 'users' then 'admin' end)
+        )
+        or exists (
+          select
+          from jsonb_path_query(p_approval, 'lax $.users[*]') as n (name)
+          where lower(n.name #>> '{}') in (lower(u.email), u.id::text)
+        )
+      )
+  )
+$$;
+
+-- p_by: the user who decides; null for a DBA, who may.
+create or replace function engine.approve_step(
+  p_run_id uuid,
+  p_node text,
+  p_approved boolean,
+  p_comment text,
+  p_by uuid
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_plan engine.plans;
+  v_step engine.open_steps;
+  v_reached engine.opened_step;
+  v_move engine.move;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  v_plan := engine.plan_of(v_loaded.run);
+  if not coalesce(
+    (v_plan.nodes[array_position(v_plan.ids, p_node)]).properties ? 'approval'
+      and (v_plan.nodes[array_position(v_plan.ids, p_node)]).type like 'wait@%',
+    false
+  ) then
+    perform private.raise_error('NOT_FOUND', format('The run has no approval %L.', p_node));
+  end if;
+  perform engine.refuse_late(engine.first_outcome(v_loaded.log, p_node));
+  perform engine.refuse_finished(v_loaded.run);
+  v_step := engine.step_of(v_loaded.steps, p_node);
+  if v_step.node is null then
+    perform private.raise_error('CONFLICT', 'The run has not come to this approval.');
+  elsif v_step.run_at <= v_now then
+    perform private.raise_error('EXPIRED', 'The time for this is up.');
+  end if;
+  v_reached := engine.reached(v_plan, p_run_id, v_loaded.log, p_node);
+  if p_by is not null
+    and not engine.may_approve((v_loaded.run).organization_id, p_by, v_reached.properties -> 'approval')
+  then
+    perform private.raise_error('FORBIDDEN', 'This approval is not yours to give.', null, jsonb_build_object(
+      'approval', v_reached.properties -> 'approval'
+    ));
+  end if;
+
+  v_step.attempt := 1;
+  v_move := engine.take_result(v_loaded, v_plan, v_step, jsonb_build_object(
+    'ok', true,
+    'port', case when p_approved then 'approved' else 'rejected' end,
+    'output', jsonb_build_object(
+      'approved', p_approved, 'by', p_by, 'comment', left(p_comment, 10000), 'at', engine.iso_time(v_now)
+    )
+  ), null, v_now);
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;
+--! EndIncluded 50_engine/approve.sql
+--! Included 50_engine/resume.sql
+-- kind: code
+-- Resume addresses: whoever was told one may call it once, and a run that waits for that goes on with the request. A
+-- token is not stored: it is made anew from the key of the version.
+
+-- The run that a token is of; null when it cannot be one.
+create or replace function engine.run_of_token(p_token text)
+  returns uuid
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_token !~ '^[A-Za-z0-9_-]{54}$' then
+    return null;
+  end if;
+  return encode(substring(decode(translate(p_token, '-_', '+/') || '==', 'base64') for 16), 'hex')::uuid;
+end
+$$;
+
+-- The node of the plan that a token is for.
+create or replace function engine.node_of_token(p_plan engine.plans, p_run_id uuid, p_token text)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_node engine.plan_node;
+begin
+  foreach v_node in array coalesce(p_plan.nodes, '{}') loop
+    if v_node.kind = 'wait' and v_node.properties ? 'webhook'
+      and engine.resume_token(p_plan.resume_key, p_run_id, v_node.id) = p_token
+    then
+      return v_node;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- A call that comes before the run waits for it is kept. p_request: {"method", "query", "headers", "body"}.
+create or replace function engine.resume_run(p_token text, p_request jsonb)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer -- definer because the intake reads no table
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_run_id constant uuid := engine.run_of_token(p_token);
+  v_run public.workflow_runs;
+  v_loaded engine.loaded_run;
+  v_node engine.plan_node;
+  v_methods jsonb;
+  v_used jsonb;
+begin
+  if v_run_id is not null then
+    select r.* into v_run from public.workflow_runs as r where r.id = v_run_id;
+    v_node := engine.node_of_token(engine.plan_of(v_run), v_run_id, p_token);
+  end if;
+  if v_node.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is nothing to resume here.');
+  end if;
+  v_methods := jsonb_path_query_array(coalesce(v_node.properties #> '{webhook,method}', '"POST"'), 'lax $[*]');
+  if not v_methods ? (p_request ->> 'method') then
+    perform private.raise_error('INVALID_ARGUMENT', format('This address takes %s.', array_to_string(
+      array(select jsonb_array_elements_text(v_methods)), ', '
+    )), null, jsonb_build_object('methods', v_methods));
+  elsif pg_column_size(p_request) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'The request is larger than 1 MiB.');
+  end if;
+
+  select l.* into v_loaded from engine.load_runs(array[v_run_id], v_now) as l;
+  select jsonb_build_object('at', engine.iso_time(l.ts)) into v_used
+  from unnest(v_loaded.log) as l
+  where l.type = 'run.signaled'
+    and l.payload ->> 'name' = engine.resume_signal(v_node.id);
+  perform engine.refuse_late(coalesce(v_used, engine.first_outcome(v_loaded.log, v_node.id)));
+  if (v_loaded.run).finished_at is not null
+    or (engine.step_of(v_loaded.steps, v_node.id)).run_at <= v_now
+  then
+    perform private.raise_error('EXPIRED', 'The time for this is up.');
+  end if;
+  perform engine.take_signal(v_loaded, engine.resume_signal(v_node.id), p_request, null, v_now);
+  return v_run_id;
+end
+$$;
+
+comment on function engine.resume_run(text, jsonb) is
+  'For the intake: a request to /resume/<token>, once; the run that waits for it goes on with {"method", "query", "headers", "body"}. Answers with the run. Errors: NOT_FOUND, INVALID_ARGUMENT (another method), TOO_LARGE, ALREADY_USED (details.first says when), EXPIRED. Example: select engine.resume_run(''AZ…'', ''{"method": "POST", "body": {}}'');';
+
+grant execute on function engine.resume_run(text, jsonb) to flowgres_intake;
+--! EndIncluded 50_engine/resume.sql
+--! Included 50_engine/family.sql
+-- kind: code
+-- What became of the child runs of a step, read from their rows and logs without a lock.
+
+create type engine.family as (
+  unfinished int,
+  is_failed boolean
+);
+
+-- How the children of a step that were started so far stand. p_run_id bounds the partitions: children are younger.
+create or replace function engine.family_of(p_run_id uuid, p_node text)
+  returns engine.family
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_first constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
+  v_last constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
+  v_family engine.family;
+begin
+  select
+    count(*) filter (where r.finished_at is null),
+    coalesce(bool_or(r.finished_at is not null), false)
+  into v_family
+  from public.workflow_runs as r
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.parent_index is not null
+    and r.status = any ('{waiting,running,paused,error,canceled}')
+    and r.id between v_first and v_last;
+  return v_family;
+end
+$$;
+
+-- What children that have ended leave to their parent, by their place: {"output"} or {"error"}.
+create or replace function engine.child_results(p_run_id uuid, p_node text, p_index int default null)
+  returns table (index int, result jsonb)
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_first constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
+  v_last constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
+begin
+  return query
+  select
+    r.parent_index,
+    case r.status
+      when 'success' then jsonb_build_object('output', e.payload -> 'output')
+      else jsonb_build_object('error', engine.child_error(r))
+    end
+  from public.workflow_runs as r
+  left join public.workflow_events as e
+    on e.run_id = r.id
+    and e.ts = r.finished_at
+    and e.type = 'run.succeeded'
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.parent_index is not null
+    and (p_index is null or r.parent_index = p_index)
+    and r.finished_at is not null
+    and r.id between v_first and v_last;
+end
+$$;
+
+-- The error of a child as that of its parent's step.
+create or replace function engine.child_error(p_child public.workflow_runs)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'code', coalesce(p_child.error -> 'code', '"CANCELED"'),
+    'message', coalesce(p_child.error -> 'message', '"The child run was canceled."'),
+    'retryable', false,
+    'details', jsonb_strip_nulls(jsonb_build_object('run', p_child.id, 'node', p_child.error -> 'node'))
+  )
+$$;
+--! EndIncluded 50_engine/family.sql
+--! Included 50_engine/children.sql
+-- kind: code
+-- Child runs: a step starts runs of another workflow and goes on when they have ended. Parent and child are in one
+-- transaction only when the child starts. Its end is news for the parent, which comes as a job: that locks the parent
+-- alone, counts what became of the children, and hands out more or ends the step.
+
+-- What one turn of a step with children came to.
+create type engine.turn as (
+  result jsonb,   -- of the step, as a worker would report it; null: it goes on
+  next_index int,
+  error jsonb,    -- why no further child is started
+  again boolean   -- more can be handed out at once, in another transaction
+);
+
+-- The workflow that a node names, by its id or its name; null when there is none.
+create or replace function engine.workflow_named(p_organization_id uuid, p_name text)
+  returns uuid
+  language sql
+  stable
+as $$
+  select w.id
+  from public.workflows as w
+  where w.organization_id = p_organization_id
+    and p_name in (w.id::text, w.name)
+  order by w.id::text = p_name desc, w.archived_at is null desc, w.published_version is not null desc, w.id
+  limit 1
+$$;
+
+-- How many runs stand above one.
+create or replace function engine.depth_of(p_run public.workflow_runs)
+  returns int
+  language plpgsql
+  stable
+as $$
+declare
+  v_parent_id uuid := p_run.parent_run_id;
+  v_depth int := 0;
+begin
+  while v_parent_id is not null and v_depth < 10 loop
+    v_depth := v_depth + 1;
+    select r.parent_run_id into v_parent_id from public.workflow_runs as r where r.id = v_parent_id;
+  end loop;
+  return v_depth;
+end
+$$;
+
+-- The properties of a node with the results of those expressions that are left for its child runs.
+create or replace function engine.resolve_for_child(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_reached engine.opened_step,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant engine.plan_node := p_plan.nodes[p_reached.place];
+  v_created constant engine.log_entry := p_loaded.log[1];
+begin
+  return engine.resolve(
+    p_reached.properties - 'items', v_node.deferred, v_node.is_strict, v_created.payload -> 'input', p_reached.prev,
+    p_reached.inputs, p_reached.outputs,
+    engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_plan.nodes, p_plan.resume_key),
+    v_created.payload -> 'vars', p_item, p_index
+  );
+end
+$$;
+
+-- What the schema of a trigger has against the input of a child; null when it has nothing.
+create or replace function engine.input_error(p_trigger engine.plan_node, p_input jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'code', 'VALIDATION_FAILED',
+    'message', format('The input%s %s.', ' ' || nullif(p.pointer, ''), p.message),
+    'retryable', false
+  )
+  from engine.schema_problems(p_input, coalesce(p_trigger.properties -> 'input', '{}')) as p
+  limit 1
+$$;
+
+-- Starts the children from p_from on, one for each input. p_waits: whether the parent waits for them. An answer with
+-- an error and no run is a refusal: no such workflow, none published, a limit.
+create or replace function engine.start_children(
+  p_run public.workflow_runs,
+  p_reached engine.opened_step,
+  p_inputs jsonb[],
+  p_from int,
+  p_waits boolean default true
+)
+  returns table (
+    run_id uuid,
+    status text,
+    output jsonb,
+    error jsonb
+  )
+  language plpgsql
+  volatile
+as $$
+declare
+  v_workflow_id constant uuid := engine.workflow_named(
+    p_run.organization_id, p_reached.properties ->> 'workflow'
+  );
+begin
+  if v_workflow_id is null then
+    error := engine.request_error('NOT_FOUND', format(
+      'There is no workflow %s.', p_reached.properties ->> 'workflow'
+    ));
+  elsif p_from = 0 and engine.depth_of(p_run) >= 10 then
+    error := engine.request_error('TOO_DEEP', 'Child runs are at most 10 levels deep.');
+  end if;
+  if error is not null then
+    return next;
+    return;
+  end if;
+  return query
+  select s.run_id, s.status, s.output, s.error
+  from engine.start_runs((
+    select jsonb_agg(jsonb_build_object(
+      'organizationId', p_run.organization_id,
+      'workflowId', v_workflow_id,
+      'mode', 'child',
+      'input', i.input,
+      'startedBy', p_run.started_by,
+      'parent', jsonb_build_object(
+        'run', p_run.id, 'node', p_reached.node,
+        'index', case when p_waits then p_from + i.place - 1 end
+      )
+    ) order by i.place)
+    from unnest(p_inputs) with ordinality as i (input, place)
+  )) as s
+  order by s.index;
+end
+$$;
+
+-- What comes of the job of a step with child runs: its first one, or one that the end of a child has sent.
+create or replace function engine.take_children(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_reached engine.opened_step,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_type constant text := (p_plan.nodes[p_reached.place]).type;
+  v_turn engine.turn;
+  v_move engine.move;
+begin
+  case
+    when v_type like 'repeat@%' then
+      v_turn := engine.take_repeat(p_loaded, p_plan, p_step, p_reached);
+    when p_reached.properties -> 'wait' = 'false' then
+      v_turn := engine.take_independent(p_loaded.run, p_reached);
+    else
+      v_turn := engine.take_for_each(p_loaded, p_plan, p_step, p_reached);
+  end case;
+  if v_turn.result is not null then
+    return engine.take_result(p_loaded, p_plan, p_step, v_turn.result, p_worker, p_now);
+  end if;
+  p_step.next_index := v_turn.next_index;
+  p_step.error := v_turn.error;
+  p_step.run_at := case when v_turn.again then p_now end;
+  v_move.run := p_loaded.run;
+  v_move.steps := array[p_step];
+  return v_move;
+end
+$$;
+--! EndIncluded 50_engine/children.sql
+--! Included 50_engine/for_each.sql
+-- kind: code
+-- executeWorkflow and forEach: one child run, or one for each item, so many at a time.
+
+-- What the children from p_from on get: the result of the property `input`, whose expressions see $.item and $.index,
+-- else the item.
+create or replace function engine.child_inputs(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_reached engine.opened_step,
+  p_from int,
+  p_count int
+)
+  returns jsonb[]
+  language plpgsql
+  stable
+as $$
+declare
+  v_is_deferred constant boolean := (p_plan.nodes[p_reached.place]).deferred is not null;
+  v_item jsonb;
+  v_inputs jsonb[];
+begin
+  for v_index in p_from .. p_from + p_count - 1 loop
+    v_item := p_reached.properties -> 'items' -> v_index;
+    v_inputs := v_inputs || case
+      when v_is_deferred
+        then engine.resolve_for_child(p_loaded, p_plan, p_reached, v_item, v_index) -> 'input'
+      else coalesce(p_reached.properties -> 'input', v_item)
+    end;
+  end loop;
+  return v_inputs;
+end
+$$;
+
+-- One turn: hands out what may run now, at most 100 children in a transaction.
+create or replace function engine.take_for_each(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_reached engine.opened_step
+)
+  returns engine.turn
+  language plpgsql
+  volatile
+as $$
+declare
+  v_items constant jsonb := p_reached.properties -> 'items';
+  v_count constant int := case when v_items is null then 1 else jsonb_array_length(v_items) end;
+  v_width constant int := coalesce((p_reached.properties ->> 'concurrency')::int, 10);
+  v_goes_on constant boolean := coalesce(p_reached.properties -> 'continue' = 'true', false);
+  v_family engine.family := row(0, false);
+  v_left int := 100;
+  v_number int;
+  v_inputs jsonb[];
+  v_detail text;
+  v_child record;
+  v_turn engine.turn;
+begin
+  v_turn.next_index := coalesce(p_step.next_index, 0);
+  v_turn.error := p_step.error;
+  if v_turn.next_index > 0 then
+    v_family := engine.family_of(p_step.run_id, p_step.node);
+  end if;
+
+  while v_turn.error is null and v_turn.next_index < v_count and v_family.unfinished < v_width
+    and (v_goes_on or not v_family.is_failed)
+  loop
+    v_number := least(v_width - v_family.unfinished, v_count - v_turn.next_index, v_left);
+    if v_number = 0 then
+      v_turn.again := true;
+      return v_turn;
+    end if;
+    begin
+      v_inputs := engine.child_inputs(p_loaded, p_plan, p_reached, v_turn.next_index, v_number);
+    exception
+      when others then
+        get stacked diagnostics v_detail = pg_exception_detail;
+        v_turn.error := engine.error_of(sqlstate, sqlerrm, v_detail);
+        exit;
+    end;
+    for v_child in
+      select c.* from engine.start_children(p_loaded.run, p_reached, v_inputs, v_turn.next_index) as c
+    loop
+      if v_child.run_id is null then
+        v_turn.error := v_child.error;
+      elsif v_child.status in ('error', 'canceled') then
+        v_family.is_failed := true;
+      elsif v_child.status <> 'success' then
+        v_family.unfinished := v_family.unfinished + 1;
+      end if;
+    end loop;
+    v_turn.next_index := v_turn.next_index + v_number;
+    v_left := v_left - v_number;
+  end loop;
+
+  -- Those that run may end, whatever became of the others.
+  if v_family.unfinished = 0 then
+    v_turn.result := engine.family_result(p_step, v_turn.error, v_items is not null, v_goes_on);
+  end if;
+  return v_turn;
+end
+$$;
+
+-- What a step leaves behind whose children have ended: their outputs in the order of the items.
+create or replace function engine.family_result(
+  p_step engine.open_steps,
+  p_error jsonb,
+  p_is_list boolean,
+  p_goes_on boolean
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_error jsonb := p_error;
+  v_outputs jsonb;
+begin
+  if v_error is null then
+    select
+      coalesce(jsonb_agg(coalesce(c.result -> 'output', c.result) order by c.index), '[]'),
+      (array_agg(c.result -> 'error' order by c.index) filter (where c.result ? 'error' and not p_goes_on))[1]
+    into v_outputs, v_error
+    from engine.child_results(p_step.run_id, p_step.node) as c;
+  end if;
+  if v_error is not null then
+    return jsonb_build_object('ok', false, 'error', v_error || '{"retryable": false}');
+  end if;
+  return jsonb_build_object('ok', true, 'output', case when p_is_list then v_outputs else v_outputs -> 0 end);
+end
+$$;
+
+-- A child that nobody waits for: the step has ended when it has started.
+create or replace function engine.take_independent(p_run public.workflow_runs, p_reached engine.opened_step)
+  returns engine.turn
+  language plpgsql
+  volatile
+as $$
+declare
+  v_child record;
+  v_turn engine.turn;
+begin
+  select c.* into v_child
+  from engine.start_children(p_run, p_reached, array[p_reached.properties -> 'input'], 0, false) as c;
+  v_turn.result := case
+    when v_child.run_id is null
+      then jsonb_build_object('ok', false, 'error', v_child.error || '{"retryable": false}')
+    else jsonb_build_object('ok', true, 'output', jsonb_build_object('runId', v_child.run_id))
+  end;
+  return v_turn;
+end
+$$;
+--! EndIncluded 50_engine/for_each.sql
+--! Included 50_engine/repeat.sql
+-- kind: code
+-- repeat: child runs one after the other. Each gets what the one before it gave, until a condition holds.
+
+-- Whether the last child was the last one.
+create or replace function engine.is_repeated_enough(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_reached engine.opened_step,
+  p_output jsonb,
+  p_index int
+)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+begin
+  return engine.resolve_for_child(p_loaded, p_plan, p_reached, p_output, p_index) -> 'until' = 'true';
+end
+$$;
+
+-- One turn: at most 100 children in a transaction.
+create or replace function engine.take_repeat(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_reached engine.opened_step
+)
+  returns engine.turn
+  language plpgsql
+  volatile
+as $$
+declare
+  v_most constant int := coalesce((p_reached.properties ->> 'maxIterations')::int, 100);
+  v_first constant int := coalesce(p_step.next_index, 0);
+  v_input jsonb := p_reached.properties -> 'input';
+  v_last jsonb;
+  v_error jsonb;
+  v_detail text;
+  v_child record;
+  v_turn engine.turn;
+begin
+  v_turn.next_index := v_first;
+  loop
+    if v_turn.next_index > 0 then
+      select c.result into v_last
+      from engine.child_results(p_step.run_id, p_step.node, v_turn.next_index - 1) as c;
+      exit when not found; -- it still runs
+      v_input := v_last -> 'output';
+      v_error := v_last -> 'error';
+      exit when v_error is not null;
+      begin
+        if engine.is_repeated_enough(p_loaded, p_plan, p_reached, v_input, v_turn.next_index - 1) then
+          v_turn.result := jsonb_build_object('ok', true, 'output', v_input);
+          exit;
+        end if;
+      exception
+        when others then
+          get stacked diagnostics v_detail = pg_exception_detail;
+          v_error := engine.error_of(sqlstate, sqlerrm, v_detail);
+      end;
+      exit when v_error is not null;
+    end if;
+    if v_turn.next_index = v_most then
+      v_error := engine.request_error('TOO_MANY_ITERATIONS', format('%s runs were not enough.', v_most));
+      exit;
+    elsif v_turn.next_index = v_first + 100 then
+      v_turn.again := true;
+      exit;
+    end if;
+    select c.* into v_child
+    from engine.start_children(p_loaded.run, p_reached, array[v_input], v_turn.next_index) as c;
+    v_error := case when v_child.run_id is null then v_child.error end;
+    exit when v_error is not null;
+    v_turn.next_index := v_turn.next_index + 1;
+  end loop;
+  if v_error is not null then
+    v_turn.result := jsonb_build_object('ok', false, 'error', v_error || '{"retryable": false}');
+  end if;
+  return v_turn;
+end
+$$;
+--! EndIncluded 50_engine/repeat.sql
+--! Included 50_engine/local.sql
+-- kind: code
+-- Local nodes: SQL that reads, writes or is random. A worker runs it once, in a transaction of its own under the
+-- step's time limit, and reports what it gave like any other result; a replay takes that from the log.
+
+create or replace function engine.run_random(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+as $$
+declare
+  v_low constant numeric := coalesce((p_properties ->> 'min')::numeric, 0);
+  v_high constant numeric := coalesce((p_properties ->> 'max')::numeric, 2147483647);
+begin
+  if v_low > v_high then
+    perform engine.node_failed('INVALID_ARGUMENT', 'min is greater than max');
+  end if;
+  return jsonb_build_object('value', case coalesce(p_properties ->> 'kind', 'uuid')
+    when 'token' then to_jsonb(private.random_secret(coalesce((p_properties ->> 'bytes')::int, 32)))
+    when 'number' then to_jsonb(engine.random_integer(v_low::bigint, v_high::bigint))
+    else to_jsonb(gen_random_uuid())
+  end);
+end
+$$;
+
+-- From the operating system's source, each number as likely as any other.
+create or replace function engine.random_integer(p_low bigint, p_high bigint)
+  returns bigint
+  language plpgsql
+  volatile
+as $$
+declare
+  c_range constant numeric := 72057594037927936; -- 2^56
+  v_size constant numeric := p_high::numeric - p_low + 1;
+  v_drawn numeric;
+begin
+  loop
+    v_drawn := ('x0' || encode(substring(uuid_send(gen_random_uuid()) from 10 for 7), 'hex'))::varbit::bit(60)::bigint;
+    exit when v_drawn < c_range - mod(c_range, v_size);
+  end loop;
+  return p_low + mod(v_drawn, v_size);
+end
+$$;
+
+-- p_task: as begin_steps gave it. What a function raises is the step's failure, and what it wrote is undone; the time
+-- limit of the statement is not caught here.
+create or replace function engine.run_local(p_task jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+  security definer -- definer because functions of nodes may be called by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_type constant engine.node_types := engine.node_type(p_task ->> 'type');
+  v_prev constant jsonb := coalesce(p_task -> 'input', 'null');
+  v_outcome engine.outcome;
+  v_detail text;
+begin
+  if v_type.kind is distinct from 'local' then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is no local node.', p_task ->> 'type'));
+  end if;
+  begin
+    if v_type.function is null then
+      v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
+    else
+      v_outcome := engine.call_registered(
+        v_type.function, p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
+      );
+    end if;
+  exception
+    when others then
+      get stacked diagnostics v_detail = pg_exception_detail;
+      return jsonb_build_object('error', engine.error_of(sqlstate, sqlerrm, v_detail));
+  end;
+  return jsonb_strip_nulls(jsonb_build_object('port', v_outcome.port))
+    || jsonb_build_object('output', coalesce(v_outcome.output, 'null'));
+end
+$$;
+
+comment on function engine.run_local(jsonb) is
+  'For workers: runs the SQL of a local step, {"type", "properties", "input"}, in the caller''s transaction; answers with {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
+
+grant execute on function engine.run_local(jsonb) to flowgres_worker;
+--! EndIncluded 50_engine/local.sql
 --! Included 50_engine/end.sql
 -- kind: code
 -- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
 
-create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
-  returns public.workflow_runs
+-- Each unfinished one of a batch gets the event; answers with those that had not ended before.
+create or replace function engine.end_runs(p_ids uuid[], p_type text, p_payload jsonb)
+  returns setof public.workflow_runs
   language plpgsql
   volatile
   set plan_cache_mode = force_generic_plan
@@ -9159,17 +14880,34 @@ declare
   v_loaded engine.loaded_run;
   v_last engine.log_entry;
   v_move engine.move;
+  v_moves engine.move[];
 begin
-  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
-  if (v_loaded.run).id is null or (v_loaded.run).finished_at is not null then
-    return v_loaded.run;
+  for v_loaded in select l.* from engine.load_runs(p_ids, v_now) as l loop
+    continue when (v_loaded.run).finished_at is not null;
+    v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
+    v_move.entries := array[v_last];
+    v_move.run := engine.run_after(v_loaded.run, v_last, false);
+    v_move.is_changed := true;
+    v_moves := v_moves || v_move;
+    return next v_move.run;
+  end loop;
+  perform engine.write_moves(v_moves);
+end
+$$;
+
+create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  select r.* into v_run from engine.end_runs(array[p_run_id], p_type, p_payload) as r;
+  if v_run.id is null then
+    select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
   end if;
-  v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
-  v_move.entries := array[v_last];
-  v_move.run := engine.run_after(v_loaded.run, v_last, false);
-  v_move.is_changed := true;
-  perform engine.write_moves(array[v_move]);
-  return v_move.run;
+  return v_run;
 end
 $$;
 
@@ -9202,6 +14940,49 @@ comment on function engine.fail_run(uuid, text, text) is
 
 grant execute on function engine.fail_run(uuid, text, text) to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/end.sql
+--! Included 50_engine/orphans.sql
+-- kind: code
+-- Children of runs that have ended: nobody waits for them any more, so they are canceled, and so are theirs.
+
+-- One step of it: at most 100 children, in a transaction that does not touch their parent. Those of them with children
+-- of their own get a job like the one that this was called by.
+create or replace function engine.end_children(p_run_id uuid)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because runs, events, steps and jobs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_first constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
+  v_last constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
+  v_ids uuid[];
+begin
+  if not exists (select from public.workflow_runs as r where r.id = p_run_id and r.finished_at is not null) then
+    return 0;
+  end if;
+  v_ids := array(
+    select r.id
+    from public.workflow_runs as r
+    where r.parent_run_id = p_run_id
+      and r.parent_index is not null
+      and r.finished_at is null
+      and r.id between v_first and v_last
+    limit 100
+  );
+  perform engine.end_runs(v_ids, 'run.canceled', '{"reason": "The run that waited for it has ended."}');
+  if cardinality(v_ids) = 100 then
+    perform engine.add_jobs(engine.family_jobs('{}', array[p_run_id]));
+  end if;
+  return cardinality(v_ids);
+end
+$$;
+
+comment on function engine.end_children(uuid) is
+  'For workers: cancels at most 100 children of a run that has ended, and sees to the rest; answers how many. Children that the run did not wait for go on. Example: select engine.end_children(''0190…'');';
+
+grant execute on function engine.end_children(uuid) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/orphans.sql
 --! Included 50_engine/heartbeat.sql
 -- kind: code
 -- What a worker tells: that it lives, and at its end what it leaves.
@@ -9218,6 +14999,9 @@ create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_po
   security definer -- definer because engine.open_steps and engine.workers are closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -9269,6 +15053,9 @@ create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
   security definer -- definer because engine.open_steps is closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -9288,7 +15075,9 @@ begin
   ),
   released as (
     update engine.open_steps as s
-    set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
+    set
+      state = 'queued', worker_id = null, lease_until = null, run_at = v_now,
+      wake_at = v_now + interval '1 minute'
     from held as h
     where s.run_id = h.run_id
       and s.node = h.node
@@ -9324,6 +15113,9 @@ create or replace function engine.reconcile()
   security definer -- definer because engine.open_steps and the queue are closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -9343,7 +15135,7 @@ begin
   return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
   return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
   return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
-  return query select 'wake', w.run_id, w.node from engine.wake_overdue_steps(v_now) as w;
+  return query select 'wake', w.run_id, w.node from engine.wake_steps() as w;
 end
 $$;
 
@@ -9356,22 +15148,21 @@ as $$
 declare
   v_steps engine.open_steps[];
 begin
-  with expired as (
-    select s.run_id, s.node
-    from engine.open_steps as s
-    where s.state = 'running'
-      and s.lease_until < p_now
-      and s.deaths < 4
-    order by s.lease_until
-    limit 1000
-    for update skip locked
-  ),
-  requeued as (
+  with requeued as (
     update engine.open_steps as s
-    set state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now
-    from expired as e
-    where s.run_id = e.run_id
-      and s.node = e.node
+    set
+      state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now,
+      wake_at = p_now + interval '1 minute'
+    where s.ctid = any (array(
+      select e.ctid
+      from engine.open_steps as e
+      where e.state = 'running'
+        and e.lease_until < p_now
+        and e.deaths < 4
+      order by e.lease_until
+      limit 1000
+      for update skip locked
+    ))
     returning s.*
   )
   select array_agg(r) into v_steps from requeued as r;
@@ -9407,7 +15198,7 @@ begin
           'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
         )
       )),
-      v_step.worker_id
+      null
     ) as c;
     if v_outcome = 'recorded' then
       return next v_step;
@@ -9416,37 +15207,44 @@ begin
 end
 $$;
 
--- Steps that should have been taken a minute ago: their job was lost, or the queue is long; another wake-up does no
--- harm.
-create or replace function engine.wake_overdue_steps(p_now timestamptz)
-  returns setof engine.open_steps
+-- Gives a job to the steps whose time has come, and another one to those that nothing has taken for a minute: their
+-- job was lost, or the queue is long; another wake-up does no harm. Steps that sleep are not looked at.
+create or replace function engine.wake_steps()
+  returns table (
+    run_id uuid,
+    node text
+  )
   language plpgsql
   volatile
+  security definer -- definer because engine.open_steps and the queue are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
+  v_now constant timestamptz := engine.now();
   v_steps engine.open_steps[];
 begin
-  with overdue as (
-    select s.run_id, s.node
-    from engine.open_steps as s
-    where s.state in ('queued', 'waiting')
-      and s.run_at < p_now - interval '60 seconds'
-    order by s.run_at
-    limit 1000
-    for update skip locked
-  ),
-  woken as (
+  with woken as (
     update engine.open_steps as s
-    set run_at = p_now
-    from overdue as o
-    where s.run_id = o.run_id
-      and s.node = o.node
+    set wake_at = v_now + case when s.run_at is null then interval '1 hour' else interval '1 minute' end
+    -- By their place in the table: whatever the planner believes, it reads no other row.
+    where s.ctid = any (array(
+      select d.ctid
+      from engine.open_steps as d
+      where d.wake_at <= v_now
+      order by d.wake_at
+      limit 1000
+      for update skip locked
+    ))
     returning s.*
   )
   select array_agg(w) into v_steps from woken as w;
   -- With a key: while such a wake-up waits in the queue, another one replaces it.
-  perform engine.add_jobs(array(select engine.job(s, 0, 'overdue:') from unnest(v_steps) as s));
-  return query select s.* from unnest(v_steps) as s;
+  perform engine.add_jobs(array(select engine.job(s, 0, 'due:') from unnest(v_steps) as s));
+  return query select s.run_id, s.node from unnest(v_steps) as s;
 end
 $$;
 
@@ -9461,7 +15259,7 @@ begin
   for v_run_id in
     select r.id
     from public.workflow_runs as r
-    where r.status in ('waiting', 'running', 'paused')
+    where r.finished_at is null
       and r.deadline_at < p_now
     order by r.organization_id, r.workflow_id, r.id
     limit 1000
@@ -9472,10 +15270,12 @@ begin
 end
 $$;
 
+comment on function engine.wake_steps() is
+  'For workers, every second: gives a job to each step whose time has come, at most 1,000; any number of workers may call it at once. Example: select * from engine.wake_steps();';
 comment on function engine.reconcile() is
   'Moves on what nobody holds any more: jobs and steps of dead workers, runs past their deadline, steps that nothing has taken for a minute. Workers call it every 10 seconds; any number may at once. One row per action. Example: select * from engine.reconcile();';
 
-grant execute on function engine.reconcile() to flowgres_worker, flowgres_dba;
+grant execute on function engine.reconcile(), engine.wake_steps() to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/reconcile.sql
 --! Included 50_engine/live.sql
 -- kind: code
@@ -9648,7 +15448,9 @@ begin
   end if;
   p_replay.open := array_remove(p_replay.open, v_node);
   if p_replay.paused is not true then
-    v_advanced := engine.advance(p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, '{}', null, null);
+    v_advanced := engine.advance(
+      p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, null, p_plan.resume_key
+    );
     p_replay.expected := v_advanced.entries;
     foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
       p_replay.open := p_replay.open || v_opened.node;
@@ -9700,9 +15502,6 @@ begin
     computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
     problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
     if engine.is_fed(v_entry, v_replay.open) then
-      if cardinality(v_replay.expected) > 0 then
-        problem := 'a computed event is missing before this one';
-      end if;
       v_replay := engine.feed(v_replay, v_entry, v_plan, p_run_id);
     else
       problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));
@@ -9954,7 +15753,7 @@ as $$
       o.id as organization_id,
       string_to_array(btrim(p_path, '/'), '/') as segments
     from public.organizations as o
-    where o.webhook_key = p_organization_key
+    where o.webhook_key = p_organization_key and o.deleted_at is null
   ),
   fitting as materialized (
     select h.*, r.segments as requested
@@ -10352,6 +16151,10 @@ begin
     select s.*
     from public.schedules as s
     where s.fires_at <= v_now
+      -- Those of a deleted organization wait for its return, or go with it.
+      and exists (
+        select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null
+      )
     order by s.fires_at
     limit p_limit
     for no key update skip locked
@@ -10386,32 +16189,18 @@ grant execute on function engine.fire_schedules(int) to flowgres_worker, flowgre
 
 --! Included 70_cron/expired.sql
 -- kind: code
--- What has served its time, a batch at a time: keys of starts, sessions, tokens.
+-- What has served its time, a batch at a time: keys of starts, sessions, tokens, codes, mails, counters.
 
-create or replace function engine.delete_expired(p_limit int default 10000)
+create or replace function private.delete_expired_secrets(p_limit int)
   returns table (thing text, deleted bigint)
   language plpgsql
   volatile
-  security definer -- definer because sessions, tokens and keys are closed to everybody
-  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := engine.now();
   -- So long one still sees that a token has expired, and which.
   v_grace constant interval := '30 days';
 begin
-  delete from engine.start_keys as k
-  where (k.organization_id, k.workflow_id, k.key) in (
-    select e.organization_id, e.workflow_id, e.key
-    from engine.start_keys as e
-    where e.expires_at < v_now
-    order by e.expires_at
-    limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'start keys';
-  return next;
-
   delete from private.sessions as s
   where s.id in (
     select e.id from private.sessions as e where e.expires_at < v_now order by e.expires_at limit p_limit
@@ -10427,10 +16216,85 @@ begin
   get diagnostics deleted = row_count;
   thing := 'API tokens';
   return next;
+
+  delete from private.email_codes as c
+  where c.id in (
+    select e.id
+    from private.email_codes as e
+    where e.expires_at < v_now - interval '1 day'
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'e-mail codes';
+  return next;
+
+  delete from private.outbox as o
+  where o.id in (
+    select e.id
+    from private.outbox as e
+    where e.created_at < v_now - interval '7 days'
+    order by e.created_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'mails';
+  return next;
+
+  delete from private.throttles as t
+  where t.key in (
+    select e.key from private.throttles as e where e.resets_at < v_now order by e.resets_at limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'throttles';
+  return next;
+
+  -- Full again by now: a new one would be the same.
+  delete from private.rate_buckets as b where b.filled_at < v_now - interval '1 hour';
+  get diagnostics deleted = row_count;
+  thing := 'rate buckets';
+  return next;
+end
+$$;
+
+create or replace function engine.delete_expired(p_limit int default 10000)
+  returns table (thing text, deleted bigint)
+  language plpgsql
+  volatile
+  security definer -- definer because sessions, tokens and keys are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+begin
+  delete from engine.start_keys as k
+  where (k.organization_id, k.workflow_id, k.key) in (
+    select e.organization_id, e.workflow_id, e.key
+    from engine.start_keys as e
+    where e.expires_at < v_now
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'start keys';
+  return next;
+
+  delete from private.usage_counters as c
+  where (c.organization_id, c.metric, c.period_start) in (
+    select e.organization_id, e.metric, e.period_start
+    from private.usage_counters as e
+    where e.period_start > '-infinity' and e.period_start < v_now - interval '2 months'
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'usage counters';
+  return next;
+
+  return query select * from private.delete_expired_secrets(p_limit);
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, and API tokens that expired or were revoked 30 days ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;
 --! EndIncluded 70_cron/expired.sql
@@ -10478,8 +16342,12 @@ as $$
   values
     ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
+    ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
     ('flowgres-statistics', '40 2 * * *', 'select engine.analyze_tables()'),
+    ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
+    ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
+    ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
     (
       'flowgres-cron-history',
       '0 3 * * *',
@@ -10494,7 +16362,8 @@ grant execute on function
   engine.analyze_tables(),
   engine.maintenance_jobs(),
   partitions.maintain(regclass, boolean),
-  partitions.retire(regclass, interval, boolean)
+  partitions.retire(regclass, interval, boolean),
+  partitions.seal_archives()
   to flowgres_maintenance, flowgres_dba;
 --! EndIncluded 70_cron/maintenance.sql
 
@@ -11364,6 +17233,13 @@ as $$
   join public.workflow_runs as r on r.id = s.run_id
   where r.finished_at is not null
   union all
+  select 'a child ends soon after the parent that waits for it', c.id, jsonb_build_object('parent', p.id)
+  from public.workflow_runs as c
+  join public.workflow_runs as p on p.id = c.parent_run_id
+  where c.finished_at is null
+    and c.parent_index is not null
+    and p.finished_at < engine.now() - interval '2 minutes'
+  union all
   select 'nothing waits for longer than two minutes after its time', s.run_id, to_jsonb(s)
   from engine.open_steps as s
   where coalesce(s.lease_until, s.run_at) < engine.now() - interval '2 minutes'
@@ -11464,6 +17340,62 @@ grant execute on function monitor.queue() to flowgres_monitor, flowgres_dba;
 --! Included 95_api/index.sql
 -- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
 
+--! Included 95_api/types.sql
+-- kind: state
+-- What commands of this layer answer with that is no row of a table.
+
+create type public.workflow_difference as (
+  pointer text,
+  kind text,
+  before jsonb,
+  after jsonb
+);
+comment on type public.workflow_difference is 'A place at which two definitions of a workflow differ.';
+comment on column public.workflow_difference.pointer is
+  'The place: nodes by their id, connections by what they connect, such as /nodes/price/properties/assign/net or /connections/a.true -> b.main.';
+comment on column public.workflow_difference.kind is 'added, removed or changed.';
+comment on column public.workflow_difference.before is 'What was there; null when it was added.';
+comment on column public.workflow_difference.after is 'What is there now; null when it was removed.';
+
+create type public.workflow_template as (
+  id uuid,
+  name text,
+  description text,
+  tags text[],
+  definition jsonb,
+  own boolean
+);
+comment on type public.workflow_template is 'A workflow that may be copied: copy_template(id).';
+comment on column public.workflow_template.id is 'The workflow that it is.';
+comment on column public.workflow_template.name is 'Its name.';
+comment on column public.workflow_template.description is 'Its description.';
+comment on column public.workflow_template.tags is 'Its tags.';
+comment on column public.workflow_template.definition is 'What a copy begins with: the published version, without credentials and pinned outputs.';
+comment on column public.workflow_template.own is 'Whether it belongs to the organization of the request.';
+
+create type public.workflow_import as (
+  workflow_id uuid,
+  problems jsonb
+);
+comment on type public.workflow_import is 'A workflow made of a document of another product.';
+comment on column public.workflow_import.workflow_id is 'The new draft.';
+comment on column public.workflow_import.problems is
+  'What could not be taken over, a list of {"pointer": into the document, "message"}; the parts concerned are there as disabled noOp nodes or as the text they were.';
+
+create type public.workflow_test_event as (
+  seq int,
+  type text,
+  payload jsonb
+);
+comment on type public.workflow_test_event is 'An event that a run would have, in a test that nothing is stored of.';
+comment on column public.workflow_test_event.seq is '1, 2, 3 … in the order in which they would happen.';
+comment on column public.workflow_test_event.type is 'As in the log of a run, for example step.succeeded.';
+comment on column public.workflow_test_event.payload is 'The facts of the event; its keys depend on the type.';
+
+grant usage on type
+  public.workflow_difference, public.workflow_template, public.workflow_import, public.workflow_test_event
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/types.sql
 --! Included 95_api/access.sql
 -- kind: code
 -- The question that every command asks first.
@@ -11489,6 +17421,1390 @@ $$;
 comment on function private.require_access(uuid, text, text) is
   'Whether the request may touch something of that organization (null: it was not found). Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
 --! EndIncluded 95_api/access.sql
+--! Included 95_api/sign_in.sql
+-- kind: code
+-- Registration and login. Passwords never come here: TypeScript makes a key of them with scrypt, and the database holds
+-- the key's SHA-256. Nothing here tells whether somebody has an account.
+
+create or replace function private.check_password_hash(p_hash text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_hash !~ '^\$scrypt\$ln=\d{1,2},r=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$' then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'This is no hash of a password.', 'Make one: flowgres hash', '{"field": "password"}'
+    );
+  end if;
+end
+$$;
+
+create or replace function public.register_user(name text, email text, password_hash text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_prefix constant cidr := private.client_prefix();
+begin
+  perform private.check_person(coalesce(name, ''), coalesce(email, ''));
+  perform private.check_password_hash(coalesce(password_hash, ''));
+  if v_prefix is not null then
+    perform private.throttle(format('register from %s', v_prefix), 50, interval '1 hour');
+  end if;
+  if exists (
+    select from public.users as u
+    where lower(u.email) = lower(register_user.email) and u.email_verified_at is not null
+  ) then
+    perform private.send_code(
+      'none', register_user.email, null, 'You have an account already',
+      'Somebody, perhaps you, tried to register with this address, which has an account already. If you forgot the '
+      'password, reset it; if it was not you, nothing has to be done.'
+    );
+  else
+    perform private.send_code(
+      'register', register_user.email, null, 'Verify your e-mail address',
+      'Somebody, we hope you, registered with this address. The code is %s and works for a day: '
+      'verify_email(code). If it was not you, nothing has to be done.',
+      register_user.name, password_hash
+    );
+  end if;
+  return true;
+end
+$$;
+comment on function public.register_user(text, text, text) is
+  'Mails a code that makes the account: verify_email. The answer is the same for an address that has one, whose owner is told so. For flowgres_api, which hashes passwords, and DBAs: `flowgres hash` makes the hash. Errors: VALIDATION_FAILED, RATE_LIMITED. Example: select register_user(''Ada'', ''ada@example.com'', ''$scrypt$ln=15,r=8,p=3$…'');';
+
+create or replace function public.verify_email(code text)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_code constant private.email_codes := private.take_code(verify_email.code, '{register,change}');
+  v_user_id uuid := v_code.user_id;
+begin
+  if v_code.purpose = 'change' then
+    update public.users as u
+    set email = v_code.email, email_verified_at = engine.now(), updated_at = engine.now()
+    where u.id = v_user_id;
+  else
+    insert into public.users (name, email, email_verified_at)
+    values (v_code.name, v_code.email, engine.now())
+    returning users.id into v_user_id;
+    insert into private.passwords (user_id, hash, changed_at)
+    values (v_user_id, v_code.password_hash, engine.now());
+  end if;
+  return v_user_id;
+exception
+  when unique_violation then
+    perform private.raise_error(
+      'CONFLICT', 'The address belongs to an account by now.', 'Log in, or reset its password.', '{"field": "email"}'
+    );
+    return null;
+end
+$$;
+comment on function public.verify_email(text) is
+  'Proves an address by the code that was mailed to it, and returns the user''s id. After register_user this makes the account; after change_email it takes the new address. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, CONFLICT. Example: select verify_email(''3q2-7wAAAAAAAAAAAAAAAA'');';
+
+create or replace function private.login_counters(p_email text)
+  returns table (thing text, most int, span interval, is_own boolean)
+  language sql
+  stable
+as $$
+  -- One who guesses from one network stops early, without locking the owner out elsewhere; one who has many networks
+  -- or tries many addresses stops later.
+  select format('login %s from %s', lower(p_email), private.client_prefix()), 10, interval '15 minutes', true
+  union all
+  select format('login %s', lower(p_email)), 100, interval '1 hour', true
+  union all
+  select format('login from %s', private.client_prefix()), 200, interval '15 minutes', false
+  where private.client_prefix() is not null
+$$;
+
+create or replace function public.begin_login(email text default null)
+  returns text
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_email text := begin_login.email;
+  v_context private.context;
+begin
+  if v_email is null then
+    v_context := private.acting_person();
+    v_email := (select u.email from public.users as u where u.id = v_context.user_id);
+  end if;
+  perform private.throttle(c.thing, c.most, c.span) from private.login_counters(v_email) as c;
+  return (
+    select regexp_replace(p.hash, '\$[^$]*$', '')
+    from private.passwords as p
+    join public.users as u on u.id = p.user_id
+    where lower(u.email) = lower(v_email) and u.email_verified_at is not null
+  );
+end
+$$;
+comment on function public.begin_login(text) is
+  'Counts an attempt, before it is known how it ends, and returns the parameters and salt of the account''s password: null when there is none, which the API keeps to itself. Without an address: of the current user. To be committed before login. Errors: RATE_LIMITED (details.retryAfterMs), UNAUTHENTICATED. Example: select begin_login(''ada@example.com'');';
+
+create or replace function public.login(email text, password_key bytea)
+  returns public.new_session
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_secret constant text := private.new_secret('fs_');
+  v_user_id uuid;
+  v_session private.sessions;
+begin
+  select u.id into v_user_id
+  from public.users as u
+  join private.passwords as p on p.user_id = u.id
+  where lower(u.email) = lower(login.email)
+    and u.email_verified_at is not null
+    and split_part(p.hash, '$', 5) = rtrim(encode(sha256(password_key), 'base64'), '=');
+  if v_user_id is null then
+    perform private.raise_error(
+      'UNAUTHENTICATED',
+      'The address or the password is wrong.',
+      'An account begins when its address is verified: see the mail. A password can be reset.'
+    );
+  end if;
+  perform private.forgive(c.thing) from private.login_counters(login.email) as c;
+  v_session := private.open_session(
+    v_user_id, 'login', private.hash_secret(v_secret), engine.now() + interval '30 days'
+  );
+  return row(v_secret, v_session.expires_at, v_user_id, v_session.organization_id);
+end
+$$;
+comment on function public.login(text, bytea) is
+  'Begins a session of 30 days. The key is what scrypt makes of the password with the parameters of begin_login, 32 bytes; for flowgres_api, which does both, and DBAs. Errors: UNAUTHENTICATED. Example: select secret from login(''ada@example.com'', ''\x…'');';
+
+grant execute on function
+  public.register_user(text, text, text),
+  public.begin_login(text),
+  public.login(text, bytea)
+  to flowgres_api, flowgres_dba;
+grant execute on function public.verify_email(text)
+  to flowgres_anonymous, flowgres_user, flowgres_api, flowgres_dba;
+--! EndIncluded 95_api/sign_in.sql
+--! Included 95_api/passwords.sql
+-- kind: code
+-- New passwords, by a code from a mail or by the old password.
+
+create or replace function public.request_password_reset(email text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_prefix constant cidr := private.client_prefix();
+  v_user public.users;
+begin
+  perform private.check_person(null, coalesce(email, ''));
+  if v_prefix is not null then
+    perform private.throttle(format('reset from %s', v_prefix), 50, interval '1 hour');
+  end if;
+  select u.* into v_user
+  from public.users as u
+  where lower(u.email) = lower(request_password_reset.email) and u.email_verified_at is not null;
+  perform private.send_code(
+    case when v_user.id is null then 'none' else 'reset' end,
+    coalesce(v_user.email, request_password_reset.email), v_user.id, 'Reset your password',
+    case
+      when v_user.id is not null then
+        'Somebody, we hope you, wants a new password for this address. The code is %s and works for an hour: '
+        'reset_password. If it was not you, nothing has to be done.'
+    end
+  );
+  return true;
+end
+$$;
+comment on function public.request_password_reset(text) is
+  'Mails a code for reset_password. The answer is the same for an address without an account, which gets no mail. Errors: RATE_LIMITED. Example: select request_password_reset(''ada@example.com'');';
+
+create or replace function public.reset_password(code text, password_hash text)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_code private.email_codes;
+begin
+  perform private.check_password_hash(coalesce(password_hash, ''));
+  v_code := private.take_code(reset_password.code, '{reset}');
+  insert into private.passwords (user_id, hash, changed_at)
+  values (v_code.user_id, password_hash, engine.now())
+  on conflict (user_id) do update set hash = excluded.hash, changed_at = excluded.changed_at;
+  -- Other codes that lie in the same mailbox, and whoever is logged in, end with the old password.
+  update private.email_codes as c
+  set used_at = engine.now()
+  where c.user_id = v_code.user_id and c.used_at is null;
+  perform private.end_sessions(v_code.user_id);
+  delete from private.throttles as t
+  using private.login_counters(v_code.email) as c
+  where c.is_own and t.key = private.throttle_key(c.thing);
+  return v_code.user_id;
+end
+$$;
+comment on function public.reset_password(text, text) is
+  'Sets a new password by the code of request_password_reset, ends all sessions, and returns the user''s id. For flowgres_api, which hashes passwords, and DBAs. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, VALIDATION_FAILED. Example: select reset_password(''3q2-7wAAAAAAAAAAAAAAAA'', ''$scrypt$ln=15,r=8,p=3$…'');';
+
+create or replace function private.replace_password(p_user_id uuid, p_key bytea, p_hash text)
+  returns boolean
+  language sql
+  volatile
+as $$
+  with replaced as (
+    update private.passwords as p
+    set hash = p_hash, changed_at = engine.now()
+    where p.user_id = p_user_id
+      and split_part(p.hash, '$', 5) = rtrim(encode(sha256(p_key), 'base64'), '=')
+    returning 1
+  )
+  select exists (select from replaced)
+$$;
+
+create or replace function public.change_password(current_key bytea, password_hash text)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_email constant text := (select u.email from public.users as u where u.id = v_context.user_id);
+begin
+  perform private.check_password_hash(coalesce(password_hash, ''));
+  if not private.replace_password(v_context.user_id, current_key, password_hash) then
+    perform private.raise_error(
+      'FORBIDDEN', 'The current password is wrong.', 'It can be reset.', '{"field": "currentPassword"}'
+    );
+  end if;
+  perform private.forgive(c.thing) from private.login_counters(v_email) as c;
+  return private.end_sessions(v_context.user_id, v_context.session_id);
+end
+$$;
+comment on function public.change_password(bytea, text) is
+  'Sets a new password by the key of the old one, logs out everywhere else, and returns how many sessions that ended. For flowgres_api, which makes both, and DBAs. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED. Example: select change_password(''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
+
+-- Of the same password with newer parameters, so nothing ends.
+create or replace function public.rehash_password(email text, password_key bytea, password_hash text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.check_password_hash(coalesce(password_hash, ''));
+  return private.replace_password(
+    (
+      select u.id from public.users as u
+      where lower(u.email) = lower(rehash_password.email) and u.email_verified_at is not null
+    ),
+    password_key, password_hash
+  );
+end
+$$;
+comment on function public.rehash_password(text, bytea, text) is
+  'Stores the same password under newer parameters of scrypt, after a login with the old ones; whether the key was right. For flowgres_api and DBAs. Example: select rehash_password(''ada@example.com'', ''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
+
+grant execute on function public.request_password_reset(text)
+  to flowgres_anonymous, flowgres_user, flowgres_api, flowgres_dba;
+grant execute on function
+  public.reset_password(text, text),
+  public.change_password(bytea, text),
+  public.rehash_password(text, bytea, text)
+  to flowgres_api, flowgres_dba;
+--! EndIncluded 95_api/passwords.sql
+--! Included 95_api/identities.sql
+-- kind: code
+-- People whom an external identity provider vouches for. TypeScript verifies the provider's token; here its subject
+-- becomes a user, and the token itself the secret of a short session, so that nothing else has to know of it.
+
+create or replace function private.identity_user(
+  p_issuer text,
+  p_subject text,
+  p_email text,
+  p_is_verified boolean,
+  p_name text
+)
+  returns uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_user_id uuid := (
+    select i.user_id from private.identities as i where i.issuer = p_issuer and i.subject = p_subject
+  );
+begin
+  if v_user_id is not null then
+    return v_user_id;
+  end if;
+  -- Two first requests at once: one of them makes the user.
+  perform pg_advisory_xact_lock(hashtextextended(format('flowgres identity %L %L', p_issuer, p_subject), 0));
+  select i.user_id into v_user_id
+  from private.identities as i
+  where i.issuer = p_issuer and i.subject = p_subject;
+  if v_user_id is null then
+    -- An address that belongs to an account already does not open it: a DBA may link the two.
+    insert into public.users (name, email, email_verified_at)
+    select
+      coalesce(nullif(btrim(left(p_name, 200)), ''), 'Unnamed'),
+      coalesce(p_email, encode(private.hash_secret(p_issuer || ' ' || p_subject), 'hex') || '@identity.invalid'),
+      case
+        when p_is_verified and not exists (
+          select from public.users as u where lower(u.email) = lower(p_email) and u.email_verified_at is not null
+        ) then engine.now()
+      end
+    returning id into v_user_id;
+    insert into private.identities (issuer, subject, user_id, created_at)
+    values (p_issuer, p_subject, v_user_id, engine.now());
+  end if;
+  return v_user_id;
+end
+$$;
+comment on function private.identity_user(text, text, text, boolean, text) is
+  'The user of an identity, made when it is new.';
+
+create or replace function public.open_identity_session(
+  issuer text,
+  subject text,
+  token_hash bytea,
+  expires_at timestamptz,
+  email text default null,
+  email_verified boolean default false,
+  name text default null
+)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- A token that lives for long is asked for again, so that the provider's keys still count.
+  v_end constant timestamptz := least(expires_at, engine.now() + interval '1 hour');
+  v_session private.sessions;
+begin
+  select s.* into v_session
+  from private.sessions as s
+  where s.token_hash = open_identity_session.token_hash;
+  if not found then
+    perform private.open_session(
+      private.identity_user(issuer, subject, email, coalesce(email_verified, false), name),
+      'identity', token_hash, v_end
+    );
+    return true;
+  end if;
+  update private.sessions as s
+  set expires_at = v_end
+  where s.id = v_session.id and s.revoked_at is null and s.expires_at < v_end;
+  return v_session.revoked_at is null and v_end > engine.now();
+exception
+  -- Of two first requests at once, the other one has opened it.
+  when unique_violation then
+    return true;
+end
+$$;
+comment on function public.open_identity_session(text, text, bytea, timestamptz, text, boolean, text) is
+  'Makes the SHA-256 of a verified token of an identity provider a session, until it expires and for an hour at most; false when that session was revoked. For flowgres_api, which verifies the token, and DBAs. Example: select open_identity_session(''https://id.example.com'', ''4711'', sha256(''eyJ…''), ''2026-12-01 12:00+00'');';
+
+create or replace function public.link_identity(issuer text, subject text, "user" uuid)
+  returns public.users
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user public.users;
+begin
+  select u.* into v_user from public.users as u where u.id = "user" and u.deleted_at is null;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such user.');
+  end if;
+  insert into private.identities as i (issuer, subject, user_id, created_at)
+  values (link_identity.issuer, link_identity.subject, v_user.id, engine.now())
+  on conflict on constraint identities_pkey do update set user_id = excluded.user_id;
+  return v_user;
+exception
+  when not_null_violation then
+    perform private.raise_error('VALIDATION_FAILED', 'An identity has an issuer and a subject.');
+    return null;
+end
+$$;
+comment on function public.link_identity(text, text, uuid) is
+  'For DBAs: from now on the subject of an identity provider is this user. Errors: NOT_FOUND, VALIDATION_FAILED. Example: select link_identity(''https://id.example.com'', ''4711'', id) from users where email = ''ada@example.com'';';
+
+grant execute on function
+  public.open_identity_session(text, text, bytea, timestamptz, text, boolean, text)
+  to flowgres_api, flowgres_dba;
+grant execute on function public.link_identity(text, text, uuid) to flowgres_dba;
+--! EndIncluded 95_api/identities.sql
+--! Included 95_api/people.sql
+-- kind: code
+-- People: their own profile, and the end of an account. What somebody made for an organization is the organization's:
+-- the row of a deleted user stays, without a name, for all that refers to it.
+
+create or replace function public.update_profile(name text)
+  returns public.users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_user public.users;
+begin
+  perform private.check_person(coalesce(name, ''), null);
+  update public.users as u
+  set name = update_profile.name, updated_at = engine.now()
+  where u.id = v_context.user_id
+  returning u.* into v_user;
+  return v_user;
+end
+$$;
+comment on function public.update_profile(text) is
+  'Changes the name of the current user. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), VALIDATION_FAILED. Example: select update_profile(''Ada Lovelace'');';
+
+create or replace function public.change_email(email text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+begin
+  perform private.check_person(null, coalesce(email, ''));
+  perform private.send_code(
+    'change', change_email.email, v_context.user_id, 'Verify your e-mail address',
+    'Somebody, we hope you, wants to use this address. The code is %s and works for a day: verify_email(code). '
+    'If it was not you, nothing has to be done.'
+  );
+  return true;
+end
+$$;
+comment on function public.change_email(text) is
+  'Mails a code to a new address; verify_email takes it over. Until then the old one counts. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), VALIDATION_FAILED. Example: select change_email(''ada@example.org'');';
+
+create or replace function private.end_memberships(p_user_id uuid)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organizations constant uuid[] := array(
+    select o.id
+    from public.organizations as o
+    join public.organization_users as m on m.organization_id = o.id
+    where m.user_id = p_user_id
+    order by o.id
+    for no key update of o
+  );
+begin
+  delete from public.organization_users as m where m.user_id = p_user_id;
+  perform private.require_owner(o.id)
+  from public.organizations as o
+  where o.id = any (v_organizations) and o.deleted_at is null;
+end
+$$;
+comment on function private.end_memberships(uuid) is
+  'Leaves every organization. Raises CONFLICT when one would have no owner left.';
+
+create or replace function public.delete_user(id uuid, confirm_email text)
+  returns public.users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context private.context;
+  v_user public.users;
+begin
+  if not private.is_dba() and not private.is_super_admin() then
+    v_context := private.acting_person();
+    if id is distinct from v_context.user_id then
+      perform private.raise_error('NOT_FOUND', 'There is no such user that you could delete.');
+    end if;
+  end if;
+  select u.* into v_user from public.users as u where u.id = delete_user.id and u.deleted_at is null;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such user.');
+  elsif lower(v_user.email) is distinct from lower(confirm_email) then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'This is not the address of the user.', null, '{"field": "confirmEmail"}'
+    );
+  end if;
+  perform private.end_memberships(v_user.id);
+  delete from private.sessions as s where s.user_id = v_user.id;
+  delete from private.identities as i where i.user_id = v_user.id;
+  delete from private.passwords as p where p.user_id = v_user.id;
+  delete from private.email_codes as c where c.user_id = v_user.id or lower(c.email) = lower(v_user.email);
+  update public.users as u
+  set
+    name = 'Deleted user',
+    email = format('%s@deleted.invalid', u.id),
+    email_verified_at = null,
+    global_role = 'user',
+    deleted_at = engine.now(),
+    updated_at = engine.now()
+  where u.id = v_user.id
+  returning u.* into v_user;
+  return v_user;
+end
+$$;
+comment on function public.delete_user(uuid, text) is
+  'Deletes an account: name, address, password, sessions, tokens and memberships go; workflows and runs stay with their organizations. The address confirms who is meant. Oneself, super admins, DBAs. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND, VALIDATION_FAILED, CONFLICT (the last owner of an organization). Example: select delete_user(u.id, u.email) from public.current_user() as u;';
+
+create or replace function public.set_global_role("user" uuid, role text)
+  returns public.users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user public.users;
+begin
+  if not private.is_dba() and not private.is_super_admin() then
+    perform private.raise_error('FORBIDDEN', 'Only a super admin or a DBA can do this.');
+  end if;
+  update public.users as u
+  set global_role = role, updated_at = engine.now()
+  where u.id = "user" and u.deleted_at is null
+  returning u.* into v_user;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such user.');
+  end if;
+  return v_user;
+exception
+  when check_violation or not_null_violation then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'There is no such role.', 'Roles: user, super_admin.', '{"field": "role"}'
+    );
+    return null;
+end
+$$;
+comment on function public.set_global_role(uuid, text) is
+  'Makes somebody a super_admin, who sees all organizations and people, deletes and restores them, and sees nobody''s workflows and runs; or a user again. DBAs and super admins. Errors: FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select set_global_role(id, ''super_admin'') from users where email = ''ada@example.com'';';
+
+grant execute on function
+  public.update_profile(text),
+  public.change_email(text),
+  public.delete_user(uuid, text),
+  public.set_global_role(uuid, text)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/people.sql
+--! Included 95_api/organizations.sql
+-- kind: code
+-- Changing, leaving to another and deleting an organization. A deleted one answers nobody; for 30 days its owners can
+-- have it back, then purge.sql takes it.
+
+create or replace function public.update_organization(
+  name text default null,
+  slug text default null,
+  description text default null
+)
+  returns public.organizations
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization public.organizations;
+begin
+  perform private.acting_organization();
+  perform private.require_scope('organization:write');
+  v_organization := private.lock_organization(public.current_organization_id());
+  perform private.require_role('admin');
+  update public.organizations as o
+  set
+    name = coalesce(update_organization.name, o.name),
+    slug = coalesce(update_organization.slug, o.slug),
+    description = coalesce(update_organization.description, o.description),
+    updated_at = engine.now()
+  where o.id = v_organization.id
+  returning o.* into v_organization;
+  return v_organization;
+exception
+  when unique_violation then
+    perform private.raise_slug_taken(slug);
+    return null;
+  when check_violation then
+    perform private.raise_bad_organization();
+    return null;
+end
+$$;
+comment on function public.update_organization(text, text, text) is
+  'Changes name, slug or description of the current organization; null leaves one as it is. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, CONFLICT (the slug is taken), VALIDATION_FAILED. Example: select * from update_organization(slug => ''acme-eu'');';
+
+-- An owner of it, whatever organization the session is in; a super admin; a DBA.
+create or replace function private.require_ownership(p_organization_id uuid)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_context private.context;
+  v_role text;
+begin
+  if private.is_dba() then
+    return;
+  end if;
+  v_context := private.acting_person();
+  select m.role into v_role
+  from public.organization_users as m
+  where m.organization_id = p_organization_id and m.user_id = v_context.user_id;
+  if v_role = 'owner' or private.is_super_admin() then
+    return;
+  elsif v_role is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  end if;
+  perform private.raise_error(
+    'FORBIDDEN', 'This needs the role owner in the organization.', 'Ask an owner.', '{"role": "owner"}'
+  );
+end
+$$;
+comment on function private.require_ownership(uuid) is 'Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
+create or replace function public.delete_organization(id uuid, confirm_slug text)
+  returns public.organizations
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization public.organizations;
+begin
+  perform private.require_ownership(id);
+  v_organization := private.lock_organization(id);
+  perform private.require_ownership(id);
+  if v_organization.slug is distinct from confirm_slug then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'This is not the slug of the organization.', null, '{"field": "confirmSlug"}'
+    );
+  end if;
+  update public.organizations as o
+  set deleted_at = engine.now(), updated_at = engine.now()
+  where o.id = v_organization.id
+  returning o.* into v_organization;
+  update private.sessions as s
+  set organization_id = null
+  where s.organization_id = v_organization.id and s.user_id is not null;
+  update private.api_tokens as t set suspended_at = engine.now() where t.organization_id = v_organization.id;
+  return v_organization;
+end
+$$;
+comment on function public.delete_organization(uuid, text) is
+  'Deletes an organization: at once it has no webhooks, schedules, tokens and members at work; runs that are under way may end. For 30 days restore_organization brings it back, then everything of it goes for good. Owners who are logged in, super admins, DBAs. The slug confirms which one is meant. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select delete_organization(id, ''acme'') from organizations where slug = ''acme'';';
+
+create or replace function public.restore_organization(id uuid)
+  returns public.organizations
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization public.organizations;
+begin
+  perform private.require_ownership(id);
+  update public.organizations as o
+  set deleted_at = null, updated_at = engine.now()
+  where o.id = restore_organization.id and o.deleted_at > engine.now() - private.purge_grace()
+  returning o.* into v_organization;
+  if found then
+    update private.api_tokens as t set suspended_at = null where t.organization_id = v_organization.id;
+    return v_organization;
+  end if;
+  select o.* into v_organization
+  from public.organizations as o
+  where o.id = restore_organization.id;
+  if v_organization.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  elsif v_organization.deleted_at is not null then
+    perform private.raise_error('EXPIRED', 'The organization was deleted too long ago.');
+  end if;
+  return v_organization;
+end
+$$;
+comment on function public.restore_organization(id uuid) is
+  'Brings a deleted organization back, with everything in it. One that is not deleted stays as it is. Owners who are logged in, super admins, DBAs. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, EXPIRED (after 30 days). Example: select restore_organization(''0190…'');';
+
+create or replace function public.switch_organization(id uuid)
+  returns public.organizations
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_organization public.organizations;
+begin
+  select o.* into v_organization
+  from public.organizations as o
+  join public.organization_users as m on m.organization_id = o.id and m.user_id = v_context.user_id
+  where o.id = switch_organization.id and o.deleted_at is null
+  -- Not while it is deleted, or its member leaves.
+  for share of o, m;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization of yours.');
+  end if;
+  update private.sessions as s
+  set organization_id = v_organization.id
+  where s.id = v_context.session_id;
+  return v_organization;
+end
+$$;
+comment on function public.switch_organization(uuid) is
+  'Makes another organization the active one of this session; the next login begins in it. A token is of one organization for good. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND. Example: select slug from switch_organization(''0190…'');';
+
+grant execute on function
+  public.update_organization(text, text, text),
+  public.delete_organization(uuid, text),
+  public.restore_organization(uuid),
+  public.switch_organization(uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/organizations.sql
+--! Included 95_api/members.sql
+-- kind: code
+-- Members and their roles. Each command locks the organization first, and at its end there is an owner.
+
+create or replace function private.lock_member(p_user_id uuid)
+  returns public.organization_users
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_member public.organization_users;
+begin
+  perform private.require_scope('organization:write');
+  perform private.lock_organization(v_organization_id);
+  select m.* into v_member
+  from public.organization_users as m
+  where m.organization_id = v_organization_id and m.user_id = p_user_id;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such member in this organization.');
+  end if;
+  return v_member;
+end
+$$;
+comment on function private.lock_member(uuid) is
+  'A member of the current organization, under its lock. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
+create or replace function public.set_member_role("user" uuid, role text)
+  returns public.organization_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_member public.organization_users := private.lock_member("user");
+begin
+  perform private.check_role(role);
+  perform private.require_power_over(v_member.role);
+  perform private.require_power_over(role);
+  update public.organization_users as m
+  set role = set_member_role.role
+  where m.organization_id = v_member.organization_id and m.user_id = v_member.user_id
+  returning m.* into v_member;
+  perform private.require_owner(v_member.organization_id);
+  return v_member;
+end
+$$;
+comment on function public.set_member_role(uuid, text) is
+  'Makes a member owner, admin or member, at once also for tokens. Admins; only owners make and unmake owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, CONFLICT (the last owner). Example: select set_member_role(''0190…'', ''admin'');';
+
+create or replace function private.end_membership(p_member public.organization_users)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  -- Teams and tokens go with it, sessions are left without an organization: the foreign keys see to it.
+  delete from public.organization_users as m
+  where m.organization_id = p_member.organization_id and m.user_id = p_member.user_id;
+  perform private.require_owner(p_member.organization_id);
+end
+$$;
+
+create or replace function public.remove_member("user" uuid)
+  returns public.organization_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_member constant public.organization_users := private.lock_member("user");
+begin
+  perform private.require_power_over(v_member.role);
+  perform private.end_membership(v_member);
+  return v_member;
+end
+$$;
+comment on function public.remove_member(uuid) is
+  'Removes somebody from the organization, its teams and its active sessions, and revokes his tokens; what he made stays. Admins; only owners remove owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (the last owner). Example: select remove_member(''0190…'');';
+
+create or replace function public.leave_organization()
+  returns public.organization_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_member constant public.organization_users := private.lock_member(v_context.user_id);
+begin
+  perform private.end_membership(v_member);
+  return v_member;
+end
+$$;
+comment on function public.leave_organization() is
+  'Leaves the active organization. The last owner cannot. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), CONFLICT. Example: select leave_organization();';
+
+create or replace function public.transfer_ownership(to_user uuid)
+  returns public.organization_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_member public.organization_users := private.lock_member(to_user);
+begin
+  perform private.require_role('owner');
+  update public.organization_users as m
+  set role = 'admin'
+  where m.organization_id = v_member.organization_id and m.user_id = v_context.user_id;
+  update public.organization_users as m
+  set role = 'owner'
+  where m.organization_id = v_member.organization_id and m.user_id = to_user
+  returning m.* into v_member;
+  return v_member;
+end
+$$;
+comment on function public.transfer_ownership(uuid) is
+  'Makes a member an owner in the place of the caller, who stays as an admin. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select transfer_ownership(''0190…'');';
+
+grant execute on function
+  public.set_member_role(uuid, text),
+  public.remove_member(uuid),
+  public.leave_organization(),
+  public.transfer_ownership(uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/members.sql
+--! Included 95_api/invitations.sql
+-- kind: code
+-- The way into an organization: a code that is shown once, ends after a week, works once, and only for whoever owns the
+-- address that it was sent to.
+
+create or replace function public.invite_member(email text, role text default 'member')
+  returns public.new_invitation
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_code constant text := private.random_secret(16);
+  v_now constant timestamptz := engine.now();
+  v_organization public.organizations;
+  v_invitation public.invitations;
+begin
+  perform private.require_scope('organization:write');
+  perform private.check_role(role);
+  perform private.check_person(null, coalesce(email, ''));
+  v_organization := private.lock_organization(v_organization_id);
+  perform private.require_power_over(role);
+  -- Our mails go to people who did not ask for them.
+  perform private.throttle(format('invite to %s', v_organization_id), 200, interval '1 hour');
+  if exists (
+    select
+    from public.organization_users as m
+    join public.users as u on u.id = m.user_id
+    where m.organization_id = v_organization_id and lower(u.email) = lower(invite_member.email)
+  ) then
+    perform private.raise_error('CONFLICT', 'This person is a member already.', null, '{"field": "email"}');
+  end if;
+  update public.invitations as i
+  set revoked_at = v_now
+  where i.organization_id = v_organization_id
+    and lower(i.email) = lower(invite_member.email)
+    and i.accepted_at is null
+    and i.revoked_at is null;
+  insert into public.invitations (organization_id, email, role, invited_by, created_at, expires_at)
+  values (
+    v_organization_id, invite_member.email, invite_member.role, public.current_user_id(), v_now,
+    v_now + interval '7 days'
+  )
+  returning * into v_invitation;
+  insert into private.invitation_codes (organization_id, invitation_id, code_hash)
+  values (v_organization_id, v_invitation.id, private.hash_secret(v_code));
+  perform private.send_mail(
+    email,
+    format('You are invited to %s', v_organization.name),
+    format(
+      'You are invited to join %s as %s. Log in with this address, or register it, and accept: '
+      'accept_invitation(code). The code is %s and works for a week.',
+      v_organization.name, role, v_code
+    )
+  );
+  return row(v_code, v_invitation);
+end
+$$;
+comment on function public.invite_member(text, text) is
+  'Invites somebody by e-mail to become owner, admin or member (by default), and returns the code, once; it is mailed as well. An open invitation of the same address is replaced. Admins; only owners invite owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (a member already), RATE_LIMITED (more than 200 an hour). Example: select code from invite_member(''bo@example.com'', ''admin'');';
+
+create or replace function public.revoke_invitation(id uuid)
+  returns public.invitations
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_invitation public.invitations;
+begin
+  perform private.require_scope('organization:write');
+  perform private.lock_organization(v_organization_id);
+  perform private.require_role('admin');
+  update public.invitations as i
+  set revoked_at = coalesce(i.revoked_at, engine.now())
+  where i.id = revoke_invitation.id and i.organization_id = v_organization_id and i.accepted_at is null
+  returning * into v_invitation;
+  if not found then
+    if exists (
+      select from public.invitations as i
+      where i.id = revoke_invitation.id and i.organization_id = v_organization_id
+    ) then
+      perform private.raise_error('ALREADY_USED', 'The invitation was accepted.', 'Remove the member: remove_member.');
+    end if;
+    perform private.raise_error('NOT_FOUND', 'There is no such invitation in this organization.');
+  end if;
+  return v_invitation;
+end
+$$;
+comment on function public.revoke_invitation(uuid) is
+  'Takes an invitation back. Repeating it changes nothing. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, ALREADY_USED (it was accepted). Example: select revoke_invitation(''0190…'');';
+
+-- Locks the organization, then reads: of two who accept at once the second sees that it has been used.
+create or replace function private.lock_invitation(p_code text)
+  returns public.invitations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_invitation public.invitations;
+begin
+  perform private.lock_organization(c.organization_id)
+  from private.invitation_codes as c
+  where c.code_hash = private.hash_secret(p_code);
+  select i.* into v_invitation
+  from private.invitation_codes as c
+  join public.invitations as i on i.organization_id = c.organization_id and i.id = c.invitation_id
+  where c.code_hash = private.hash_secret(p_code);
+  if v_invitation.id is null or v_invitation.revoked_at is not null then
+    perform private.raise_error('NOT_FOUND', 'There is no such invitation.', 'Ask for a new one.');
+  elsif v_invitation.accepted_at is not null then
+    perform private.raise_error(
+      'ALREADY_USED', 'The invitation was accepted.', null,
+      jsonb_build_object('acceptedAt', v_invitation.accepted_at)
+    );
+  elsif v_invitation.expires_at <= engine.now() then
+    perform private.raise_error('EXPIRED', 'The invitation has expired.', 'Ask for a new one.');
+  end if;
+  return v_invitation;
+end
+$$;
+comment on function private.lock_invitation(text) is 'Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
+
+create or replace function public.accept_invitation(code text)
+  returns public.organization_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_invitation constant public.invitations := private.lock_invitation(code);
+  v_member public.organization_users;
+begin
+  if not exists (
+    select from public.users as u
+    where u.id = v_context.user_id
+      and lower(u.email) = lower(v_invitation.email)
+      and u.email_verified_at is not null
+  ) then
+    perform private.raise_error(
+      'FORBIDDEN',
+      'The invitation is for another address, or yours is not verified.',
+      'Log in with the address that it was sent to.'
+    );
+  end if;
+  insert into public.organization_users (organization_id, user_id, role, invited_by)
+  values (v_invitation.organization_id, v_context.user_id, v_invitation.role, v_invitation.invited_by)
+  on conflict (organization_id, user_id) do update set role = organization_users.role
+  returning * into v_member;
+  update public.invitations as i
+  set accepted_at = engine.now()
+  where i.id = v_invitation.id;
+  update private.sessions as s
+  set organization_id = v_member.organization_id
+  where s.id = v_context.session_id and s.organization_id is null;
+  return v_member;
+end
+$$;
+comment on function public.accept_invitation(text) is
+  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED. Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
+
+grant execute on function
+  public.invite_member(text, text),
+  public.revoke_invitation(uuid),
+  public.accept_invitation(text)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/invitations.sql
+--! Included 95_api/teams.sql
+-- kind: code
+-- Teams: made by admins of the organization, changed by them and by the team's own admins.
+
+create or replace function private.raise_bad_team(p_sqlstate text, p_slug text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_sqlstate = '23505' then
+    perform private.raise_slug_taken(p_slug);
+  end if;
+  perform private.raise_error(
+    'VALIDATION_FAILED',
+    'A team needs a name of 1 to 200 characters, a slug of 2 to 63 lower-case letters, digits and single hyphens, '
+    'and a color such as #3b82f6.'
+  );
+end
+$$;
+
+create or replace function public.create_team(
+  name text,
+  slug text,
+  description text default null,
+  color text default '#3b82f6'
+)
+  returns public.teams
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_team public.teams;
+begin
+  perform private.require_scope('organization:write');
+  perform private.require_role('admin');
+  insert into public.teams (organization_id, name, slug, description, color)
+  values (
+    v_organization_id, create_team.name, create_team.slug, create_team.description, lower(create_team.color)
+  )
+  returning * into v_team;
+  return v_team;
+exception
+  when unique_violation or check_violation or not_null_violation then
+    perform private.raise_bad_team(sqlstate, slug);
+    return null;
+end
+$$;
+comment on function public.create_team(text, text, text, text) is
+  'Creates a team in the current organization. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select id from create_team(''Sales'', ''sales'');';
+
+create or replace function private.lock_team(p_id uuid, p_self uuid default null)
+  returns public.teams
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_user_id constant uuid := public.current_user_id();
+  v_team public.teams;
+begin
+  perform private.require_scope('organization:write');
+  select t.* into v_team
+  from public.teams as t
+  where t.id = p_id and t.organization_id = v_organization_id
+  for no key update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+  end if;
+  if p_self is distinct from v_user_id and not exists (
+    select from public.team_users as m
+    where m.organization_id = v_organization_id
+      and m.team_id = p_id
+      and m.user_id = v_user_id
+      and m.role = 'admin'
+  ) then
+    perform private.require_role('admin');
+  end if;
+  return v_team;
+end
+$$;
+comment on function private.lock_team(uuid, uuid) is
+  'A team that the request may change, locked; p_self may always take himself out. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
+create or replace function public.update_team(
+  id uuid,
+  name text default null,
+  slug text default null,
+  description text default null,
+  color text default null
+)
+  returns public.teams
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team public.teams := private.lock_team(id);
+begin
+  update public.teams as t
+  set
+    name = coalesce(update_team.name, t.name),
+    slug = coalesce(update_team.slug, t.slug),
+    description = coalesce(update_team.description, t.description),
+    color = coalesce(lower(update_team.color), t.color),
+    updated_at = engine.now()
+  where t.id = v_team.id
+  returning t.* into v_team;
+  return v_team;
+exception
+  when unique_violation or check_violation then
+    perform private.raise_bad_team(sqlstate, slug);
+    return null;
+end
+$$;
+comment on function public.update_team(uuid, text, text, text, text) is
+  'Changes a team; null leaves a thing as it is. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select update_team(''0190…'', color => ''#ff8800'');';
+
+create or replace function public.delete_team(id uuid)
+  returns public.teams
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team constant public.teams := private.lock_team(id);
+begin
+  perform private.require_role('admin');
+  delete from public.teams as t where t.id = v_team.id;
+  return v_team;
+end
+$$;
+comment on function public.delete_team(uuid) is
+  'Deletes a team; its members and what they made stay in the organization. Admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select delete_team(''0190…'');';
+
+create or replace function public.add_team_member(team uuid, "user" uuid, role text default 'member')
+  returns public.team_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team constant public.teams := private.lock_team(team);
+  v_member public.team_users;
+begin
+  insert into public.team_users (organization_id, team_id, user_id, role, added_by)
+  values (v_team.organization_id, v_team.id, "user", add_team_member.role, public.current_user_id())
+  on conflict (organization_id, team_id, user_id) do update set role = excluded.role
+  returning * into v_member;
+  return v_member;
+exception
+  when foreign_key_violation or not_null_violation then
+    perform private.raise_error('NOT_FOUND', 'There is no such member in this organization.', 'Invite them first.');
+    return null;
+  when check_violation then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'There is no such role.', 'Roles in a team: admin, member.', '{"field": "role"}'
+    );
+    return null;
+end
+$$;
+comment on function public.add_team_member(uuid, uuid, text) is
+  'Adds a member of the organization to a team, as admin or member (by default); again with another role changes it. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
+
+create or replace function public.remove_team_member(team uuid, "user" uuid)
+  returns public.team_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team constant public.teams := private.lock_team(team, "user");
+  v_member public.team_users;
+begin
+  delete from public.team_users as m
+  where m.organization_id = v_team.organization_id and m.team_id = v_team.id and m.user_id = "user"
+  returning * into v_member;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such member in this team.');
+  end if;
+  return v_member;
+end
+$$;
+comment on function public.remove_team_member(uuid, uuid) is
+  'Takes somebody out of a team. Admins of the organization or the team, and everybody himself. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select remove_team_member(team => ''0190…'', "user" => ''0190…'');';
+
+grant execute on function
+  public.create_team(text, text, text, text),
+  public.update_team(uuid, text, text, text, text),
+  public.delete_team(uuid),
+  public.add_team_member(uuid, uuid, text),
+  public.remove_team_member(uuid, uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/teams.sql
+--! Included 95_api/purge.sql
+-- kind: code
+-- What remains of organizations that were deleted 30 days ago leaves in batches, a transaction each: a tenant with a
+-- million runs makes no long transaction and no burst that others feel.
+
+-- One batch of one partition's runs, events first: from their own partitions, by the index on the run, so that the
+-- foreign key of a run finds nothing more to delete.
+create or replace function private.purge_runs(p_organization_id uuid, p_limit int)
+  returns bigint
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan -- the foreign key's checks take half the time
+as $$
+declare
+  v_runs uuid[];
+  v_leaf record;
+begin
+  v_runs := array(
+    select r.id from public.workflow_runs as r where r.organization_id = p_organization_id order by r.id limit p_limit
+  );
+  if v_runs = '{}' then
+    return 0;
+  end if;
+  for v_leaf in
+    select n.nspname as schema, o.name
+    from partitions.of('public.workflow_events') as o
+    join pg_class as c on c.oid = 'public.workflow_events'::regclass
+    join pg_namespace as n on n.oid = c.relnamespace
+    -- A run's first event carries the time in its id.
+    where o.upper > engine.uuid_time(v_runs[1]) - interval '1 day'
+  loop
+    execute format('delete from %I.%I where run_id = any ($1)', v_leaf.schema, v_leaf.name) using v_runs;
+  end loop;
+  delete from public.workflow_run_logs as l
+  where l.organization_id = p_organization_id and l.run_id = any (v_runs);
+  delete from public.workflow_runs as r
+  where r.id = any (v_runs);
+  return cardinality(v_runs);
+end
+$$;
+comment on function private.purge_runs(uuid, int) is 'Deletes the oldest runs of an organization, with events, logs and steps.';
+
+create or replace function engine.purge_some(p_limit int default 1000)
+  returns table (
+    organization_id uuid,
+    thing text,
+    deleted bigint
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because it deletes rows of every tenant's tables
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select o.id into organization_id
+  from public.organizations as o
+  where o.deleted_at <= engine.now() - private.purge_grace()
+  order by o.deleted_at
+  limit 1
+  for no key update skip locked;
+  if not found then
+    return;
+  end if;
+  thing := 'runs';
+  deleted := private.purge_runs(organization_id, p_limit);
+  if deleted = 0 then
+    thing := 'start keys';
+    delete from engine.start_keys as k
+    where (k.organization_id, k.workflow_id, k.key) in (
+      select e.organization_id, e.workflow_id, e.key
+      from engine.start_keys as e
+      where e.organization_id = purge_some.organization_id
+      limit p_limit
+    );
+    get diagnostics deleted = row_count;
+  end if;
+  if deleted = 0 then
+    thing := 'workflows';
+    delete from public.workflows as w
+    where w.id in (
+      select e.id from public.workflows as e where e.organization_id = purge_some.organization_id limit 100
+    );
+    get diagnostics deleted = row_count;
+  end if;
+  if deleted = 0 then
+    thing := 'organization';
+    delete from public.organizations as o where o.id = purge_some.organization_id;
+    get diagnostics deleted = row_count;
+  end if;
+  return next;
+end
+$$;
+comment on function engine.purge_some(int) is
+  'Deletes one batch of an organization that was deleted 30 days ago, in the end itself, and says what; no row when none is left. Example: select * from engine.purge_some();';
+
+create or replace procedure engine.purge_organizations()
+  language plpgsql
+as $$
+begin
+  while exists (select from engine.purge_some()) loop
+    commit;
+  end loop;
+end
+$$;
+comment on procedure engine.purge_organizations() is
+  'Deletes for good what was deleted 30 days ago, in a transaction for each 1,000 runs; so it cannot be called within one. Example: call engine.purge_organizations();';
+
+grant execute on function engine.purge_some(int) to flowgres_maintenance, flowgres_dba;
+grant execute on procedure engine.purge_organizations() to flowgres_maintenance, flowgres_dba;
+--! EndIncluded 95_api/purge.sql
 --! Included 95_api/workflows.sql
 -- kind: code
 -- Drafts. Every change locks the workflow first; publishing is in publish.sql.
@@ -11537,10 +18853,29 @@ $$;
 comment on function private.check_draft(text, text, jsonb) is
   'What even a draft must keep to; nulls pass. Raises VALIDATION_FAILED, TOO_LARGE.';
 
+-- Each tag once, in order, without the space around it.
+create or replace function private.clean_tags(p_tags text[])
+  returns text[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_tags constant text[] := array(select distinct btrim(t.tag) from unnest(p_tags) as t (tag) order by 1);
+begin
+  if not private.are_tags(v_tags) then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A workflow has at most 20 tags, each of 1 to 50 characters.', null, '{"field": "tags"}'
+    );
+  end if;
+  return v_tags;
+end
+$$;
+
 create or replace function public.create_workflow(
   name text,
   definition jsonb,
-  description text default null
+  description text default null,
+  tags text[] default null
 )
   returns public.workflows
   language plpgsql
@@ -11554,24 +18889,26 @@ declare
 begin
   perform private.require_scope('workflows:write');
   perform private.check_draft(coalesce(name, ''), description, coalesce(definition, 'null'));
-  insert into public.workflows (organization_id, name, description, definition, created_by)
+  perform private.admit(v_organization_id, 'workflows');
+  insert into public.workflows (organization_id, name, description, definition, created_by, tags)
   values (
     v_organization_id, create_workflow.name, create_workflow.description, create_workflow.definition,
-    public.current_user_id()
+    public.current_user_id(), private.clean_tags(create_workflow.tags)
   )
   returning * into v_workflow;
   return v_workflow;
 end
 $$;
-comment on function public.create_workflow(text, jsonb, text) is
-  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
+comment on function public.create_workflow(text, jsonb, text, text[]) is
+  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. tags: at most 20 of at most 50 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB), LIMIT_REACHED (workflows). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
 
 create or replace function public.save_workflow(
   id uuid,
   definition jsonb,
   expected_revision int,
   name text default null,
-  description text default null
+  description text default null,
+  tags text[] default null
 )
   returns public.workflows
   language plpgsql
@@ -11583,6 +18920,7 @@ declare
   v_workflow public.workflows := private.lock_workflow(id);
 begin
   perform private.check_draft(name, description, coalesce(definition, 'null'));
+  perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
     perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
   elsif v_workflow.revision is distinct from expected_revision then
@@ -11598,6 +18936,7 @@ begin
     definition = save_workflow.definition,
     name = coalesce(save_workflow.name, w.name),
     description = coalesce(save_workflow.description, w.description),
+    tags = case when save_workflow.tags is null then w.tags else private.clean_tags(save_workflow.tags) end,
     revision = w.revision + 1,
     updated_at = now()
   where w.id = v_workflow.id
@@ -11605,8 +18944,8 @@ begin
   return v_workflow;
 end
 $$;
-comment on function public.save_workflow(uuid, jsonb, int, text, text) is
-  'Replaces the draft; name and description stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE. Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
+comment on function public.save_workflow(uuid, jsonb, int, text, text, text[]) is
+  'Replaces the draft; name, description and tags stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE, LIMIT_REACHED (beyond the plan: read-only). Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
 
 create or replace function public.archive_workflow(id uuid)
   returns public.workflows
@@ -11632,9 +18971,34 @@ $$;
 comment on function public.archive_workflow(uuid) is
   'Unpublishes a workflow for good; its versions and runs stay readable, unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select archived_at from archive_workflow(''0190…'');';
 
+create or replace function public.assign_workflow(id uuid, team uuid)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  update public.workflows as w
+  set team_id = assign_workflow.team, updated_at = now()
+  where w.id = v_workflow.id
+  returning * into v_workflow;
+  return v_workflow;
+exception
+  when foreign_key_violation then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+    return null;
+end
+$$;
+comment on function public.assign_workflow(uuid, uuid) is
+  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
+
 grant execute on function
-  public.create_workflow(text, jsonb, text),
-  public.save_workflow(uuid, jsonb, int, text, text),
+  public.assign_workflow(uuid, uuid),
+  public.create_workflow(text, jsonb, text, text[]),
+  public.save_workflow(uuid, jsonb, int, text, text, text[]),
   public.archive_workflow(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/workflows.sql
@@ -11642,27 +19006,14 @@ grant execute on function
 -- kind: code
 -- Publishing makes a draft the version that new runs use: validated, compiled to a plan, reachable by its webhooks.
 
-create or replace function public.publish_workflow(id uuid, message text default null)
-  returns public.workflow_versions
+create or replace function private.require_valid(p_definition jsonb)
+  returns void
   language plpgsql
-  volatile
-  security definer -- definer because only commands write tables
-  set search_path = pg_catalog, pg_temp
+  stable
 as $$
 declare
-  v_workflow constant public.workflows := private.lock_workflow(id);
-  v_problems jsonb;
-  v_version public.workflow_versions;
+  v_problems constant jsonb := (select jsonb_agg(to_jsonb(p)) from public.validate_workflow(p_definition) as p);
 begin
-  if v_workflow.archived_at is not null then
-    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
-  elsif length(message) > 5000 then
-    perform private.raise_error(
-      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
-    );
-  end if;
-
-  select jsonb_agg(to_jsonb(p)) into v_problems from public.validate_workflow(v_workflow.definition) as p;
   if v_problems is not null then
     perform private.raise_error(
       'VALIDATION_FAILED',
@@ -11674,7 +19025,31 @@ begin
       jsonb_build_object('problems', v_problems)
     );
   end if;
+end
+$$;
+comment on function private.require_valid(jsonb) is 'Raises VALIDATION_FAILED with every problem of a definition.';
 
+create or replace function public.publish_workflow(id uuid, message text default null)
+  returns public.workflow_versions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow constant public.workflows := private.lock_workflow(id);
+  v_version public.workflow_versions;
+begin
+  perform private.require_within_limit(v_workflow);
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  elsif length(message) > 5000 then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
+    );
+  end if;
+
+  perform private.require_valid(v_workflow.definition);
   insert into public.workflow_versions (organization_id, workflow_id, version, definition, message, published_by)
   select
     v_workflow.organization_id, v_workflow.id, coalesce(max(v.version), 0) + 1, v_workflow.definition,
@@ -11697,7 +19072,7 @@ begin
 end
 $$;
 comment on function public.publish_workflow(uuid, text) is
-  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization, or a workflow beyond the plan), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
 
 create or replace function public.unpublish_workflow(id uuid)
   returns public.workflows
@@ -11726,6 +19101,986 @@ comment on function public.unpublish_workflow(uuid) is
 grant execute on function public.publish_workflow(uuid, text), public.unpublish_workflow(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/publish.sql
+--! Included 95_api/versions.sql
+-- kind: code
+-- Between the versions of a workflow: back to an older one, and what differs.
+
+create or replace function public.rollback_workflow(id uuid, version int)
+  returns public.workflow_versions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow constant public.workflows := private.lock_workflow(id);
+  v_version public.workflow_versions;
+begin
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  end if;
+  select v.* into v_version
+  from public.workflow_versions as v
+  where v.organization_id = v_workflow.organization_id
+    and v.workflow_id = v_workflow.id
+    and v.version = rollback_workflow.version;
+  if v_version.version is null then
+    perform private.raise_error('NOT_FOUND', 'The workflow has no such version.');
+  end if;
+  if v_workflow.published_version is distinct from v_version.version then
+    update public.workflows as w
+    set published_version = v_version.version, updated_at = now()
+    where w.id = v_workflow.id;
+    perform engine.register_webhooks(v_version.organization_id, v_version.workflow_id, v_version.version);
+    perform engine.register_schedules(v_version.organization_id, v_version.workflow_id, v_version.version);
+  end if;
+  return v_version;
+end
+$$;
+comment on function public.rollback_workflow(uuid, int) is
+  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now). Example: select version from rollback_workflow(''0190…'', 2);';
+
+-- A definition in which places have names: nodes by their id, connections by what they connect. What moved in a list
+-- is no difference then, and what was inserted is one.
+create or replace function private.named_places(p_definition jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select (p_definition - 'nodes' - 'connections')
+    || jsonb_build_object(
+      'nodes', (
+        select jsonb_object_agg(coalesce(n.node ->> 'id', '#' || n.place), n.node - 'id')
+        from jsonb_path_query(p_definition, 'lax $.nodes[*] ? (@.type() == "object")')
+          with ordinality as n (node, place)
+      ),
+      'connections', (
+        select jsonb_object_agg(
+          format(
+            '%s.%s -> %s.%s',
+            c.connection ->> 'source', coalesce(c.connection ->> 'sourceOutput', 'main'),
+            c.connection ->> 'target', coalesce(c.connection ->> 'targetInput', 'main')
+          ),
+          c.connection
+        )
+        from jsonb_path_query(p_definition, 'lax $.connections[*] ? (@.type() == "object")') as c (connection)
+      )
+    )
+$$;
+
+create or replace function private.members_of(p_value jsonb)
+  returns table (key text, value jsonb)
+  language sql
+  immutable
+as $$
+  select m.key, m.value from jsonb_each(case jsonb_typeof(p_value) when 'object' then p_value end) as m
+  union all
+  select (m.place - 1)::text, m.value
+  from jsonb_array_elements(case jsonb_typeof(p_value) when 'array' then p_value end)
+    with ordinality as m (value, place)
+$$;
+
+-- Containers of the same kind are entered; what differs otherwise is a difference itself.
+create or replace function private.differences(p_before jsonb, p_after jsonb)
+  returns table (pointer text, before jsonb, after jsonb)
+  language sql
+  immutable
+as $$
+  with recursive pair as (
+    select '' as pointer, p_before as before, p_after as after
+    union all
+    select p.pointer || '/' || replace(replace(m.key, '~', '~0'), '/', '~1'), m.before, m.after
+    from pair as p
+    cross join lateral (
+      select coalesce(b.key, a.key) as key, b.value as before, a.value as after
+      from private.members_of(p.before) as b
+      full join private.members_of(p.after) as a on a.key = b.key
+    ) as m
+    where m.before is distinct from m.after
+      and p.before <> p.after
+      and jsonb_typeof(p.before) = jsonb_typeof(p.after)
+  )
+  select p.pointer, p.before, p.after
+  from pair as p
+  where p.before is distinct from p.after
+    and not coalesce(
+      jsonb_typeof(p.before) = jsonb_typeof(p.after) and jsonb_typeof(p.before) in ('object', 'array'), false
+    )
+$$;
+
+create or replace function public.workflow_version_diff(workflow uuid, from_version int, to_version int default null)
+  returns setof public.workflow_difference
+  language plpgsql
+  stable
+  security definer -- definer because a DBA asks too, who is not under the policies
+  set search_path = pg_catalog, pg_temp
+  rows 20
+as $$
+declare
+  v_workflow public.workflows;
+  v_from jsonb;
+  v_to jsonb;
+begin
+  select w.* into v_workflow from public.workflows as w where w.id = workflow_version_diff.workflow;
+  perform private.require_access(v_workflow.organization_id, 'workflows:read', 'workflow');
+  select v.definition into v_from
+  from public.workflow_versions as v
+  where (v.organization_id, v.workflow_id, v.version) = (v_workflow.organization_id, v_workflow.id, from_version);
+  if to_version is null then
+    v_to := v_workflow.definition;
+  else
+    select v.definition into v_to
+    from public.workflow_versions as v
+    where (v.organization_id, v.workflow_id, v.version) = (v_workflow.organization_id, v_workflow.id, to_version);
+  end if;
+  if v_from is null or v_to is null then
+    perform private.raise_error('NOT_FOUND', 'The workflow has no such version.');
+  end if;
+  return query
+  select
+    d.pointer, case when d.before is null then 'added' when d.after is null then 'removed' else 'changed' end,
+    d.before, d.after
+  from private.differences(private.named_places(v_from), private.named_places(v_to)) as d
+  order by d.pointer collate "C";
+end
+$$;
+comment on function public.workflow_version_diff(uuid, int, int) is
+  'What differs between two versions, or between a version and the draft when to_version is not given; no row when nothing does. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or a version). Example: select pointer, kind, before, after from workflow_version_diff(''0190…'', 1, 2);';
+
+grant execute on function
+  public.rollback_workflow(uuid, int),
+  public.workflow_version_diff(uuid, int, int)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/versions.sql
+--! Included 95_api/search.sql
+-- kind: code
+-- Finding workflows by words and tags. As user, no condition on a list or a text part reaches an index: their operators
+-- are not leakproof, so row-level security has to come first. Here the organization is a condition like any other.
+
+create or replace function public.search_workflows(
+  query text default null,
+  tags text[] default null,
+  archived boolean default false
+)
+  returns setof public.workflows
+  language plpgsql
+  stable
+  security definer -- definer because of what stands above; the organization is the request's own
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan -- a condition that was not given is none
+  rows 50
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_tags constant text[] := private.tag_keys(v_organization_id, private.clean_tags(search_workflows.tags));
+  v_pattern constant text := '%' || regexp_replace(btrim(query), '([\\%_])', '\\\1', 'g') || '%';
+begin
+  perform private.require_scope('workflows:read');
+  if length(query) > 200 then
+    perform private.raise_error('INVALID_ARGUMENT', 'A search has at most 200 characters.');
+  end if;
+  return query
+  select w.*
+  from public.workflows as w
+  where w.organization_id = v_organization_id
+    and (cardinality(v_tags) = 0 or private.tag_keys(w.organization_id, w.tags) @> v_tags)
+    and (v_pattern is null or w.name ilike v_pattern or w.description ilike v_pattern)
+    and (w.archived_at is not null) = coalesce(archived, false)
+  order by w.created_at desc, w.id desc;
+end
+$$;
+comment on function public.search_workflows(text, text[], boolean) is
+  'The workflows of the organization whose name or description contains the text, in any case, and that have all of the tags; archived ones instead of the others if asked for. Newest first. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT (a text above 200 characters), VALIDATION_FAILED (impossible tags). Example: select name from search_workflows(''invoice'', ''{finance}'');';
+
+grant execute on function public.search_workflows(text, text[], boolean) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/search.sql
+--! Included 95_api/templates.sql
+-- kind: code
+-- Templates are workflows that may be copied: by their own organization, or by everybody. A copy is a new draft that
+-- has nothing to do with its template any more.
+
+-- What is copied: never what belongs to the organization, its credentials and the data that was pinned for tests.
+create or replace function private.template_definition(p_workflow public.workflows)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_set(d.definition, '{nodes}', coalesce(
+    (
+      select jsonb_agg(
+        case jsonb_typeof(n.node) when 'object' then n.node - 'credentials' - 'pin' else n.node end order by n.place
+      )
+      from jsonb_path_query(d.definition, 'lax $.nodes[*]') with ordinality as n (node, place)
+    ),
+    '[]'
+  ))
+  from (
+    select coalesce(
+      (
+        select v.definition
+        from public.workflow_versions as v
+        where v.organization_id = p_workflow.organization_id
+          and v.workflow_id = p_workflow.id
+          and v.version = p_workflow.published_version
+      ),
+      p_workflow.definition
+    ) as definition
+  ) as d
+$$;
+
+create or replace function public.set_template(id uuid, template text)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  if template not in ('organization', 'public') then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A template is for the organization, or public.', null, '{"field": "template"}'
+    );
+  elsif template = 'public' and not private.is_dba() then
+    perform private.raise_error('FORBIDDEN', 'Only a DBA makes a template public.');
+  end if;
+  update public.workflows as w
+  set template = set_template.template, updated_at = now()
+  where w.id = v_workflow.id
+  returning * into v_workflow;
+  return v_workflow;
+end
+$$;
+comment on function public.set_template(uuid, text) is
+  'Makes a workflow a template: organization, for its members, or public, for everybody (a DBA without a context only); null makes it none again. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select template from set_template(''0190…'', ''organization'');';
+
+create or replace function public.workflow_templates()
+  returns setof public.workflow_template
+  language plpgsql
+  stable
+  security definer -- definer because public templates are other organizations' rows
+  set search_path = pg_catalog, pg_temp
+  rows 50
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+begin
+  perform private.require_scope('workflows:read');
+  return query
+  select
+    w.id, w.name, w.description, w.tags, private.template_definition(w), w.organization_id = v_organization_id
+  from public.workflows as w
+  where (w.template = 'public' or w.template = 'organization' and w.organization_id = v_organization_id)
+    and w.archived_at is null
+  order by w.organization_id = v_organization_id desc, w.name, w.id;
+end
+$$;
+comment on function public.workflow_templates() is
+  'The templates that the organization may copy: its own ones first, then the public ones, by name. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN. Example: select id, name from workflow_templates() where ''finance'' = any (tags);';
+
+create or replace function public.copy_template(id uuid, name text default null)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because a public template is another organization's row
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_template public.workflows;
+begin
+  perform private.require_scope('workflows:write');
+  select w.* into v_template
+  from public.workflows as w
+  where w.id = copy_template.id
+    and (w.template = 'public' or w.template = 'organization' and w.organization_id = v_organization_id)
+    and w.archived_at is null;
+  if v_template.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such template.', 'Query workflow_templates() lists them.');
+  end if;
+  return public.create_workflow(
+    coalesce(copy_template.name, v_template.name),
+    private.template_definition(v_template),
+    v_template.description,
+    v_template.tags
+  );
+end
+$$;
+comment on function public.copy_template(uuid, text) is
+  'A new workflow of the organization with the template''s definition, description and tags; under another name if given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select id from copy_template(''0190…'', ''Our invoices'');';
+
+create or replace function public.export_workflow(id uuid)
+  returns jsonb
+  language plpgsql
+  stable
+  security definer -- definer because a DBA asks too, who is not under the policies
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows;
+begin
+  select w.* into v_workflow from public.workflows as w where w.id = export_workflow.id;
+  perform private.require_access(v_workflow.organization_id, 'workflows:read', 'workflow');
+  return jsonb_build_object(
+    'name', v_workflow.name,
+    'description', v_workflow.description,
+    'tags', to_jsonb(v_workflow.tags),
+    'definition', v_workflow.definition
+  );
+end
+$$;
+comment on function public.export_workflow(uuid) is
+  'The draft as a document, {"name", "description", "tags", "definition"}: the arguments of create_workflow. Credentials are in it by name only. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select export_workflow(''0190…'');';
+
+grant execute on function
+  public.set_template(uuid, text),
+  public.workflow_templates(),
+  public.copy_template(uuid, text),
+  public.export_workflow(uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/templates.sql
+--! Included 95_api/variables.sql
+-- kind: code
+-- Variables are set and deleted one by one; a run keeps those that it had at its start.
+
+create or replace function public.set_variable(name text, value jsonb)
+  returns public.variables
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_variable public.variables;
+begin
+  perform private.require_scope('workflows:write');
+  if coalesce(name, '') !~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$' then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      'A name begins with a letter or an underscore and has up to 64 letters, digits and underscores.',
+      null,
+      '{"field": "name"}'
+    );
+  elsif octet_length(value::text) > 65536 then
+    perform private.raise_error('TOO_LARGE', 'A variable is at most 64 KiB.', null, '{"limit": 65536}');
+  end if;
+  insert into public.variables as v (organization_id, name, value, updated_by)
+  values (v_organization_id, set_variable.name, coalesce(set_variable.value, 'null'), public.current_user_id())
+  on conflict on constraint variables_pkey do update
+  set value = excluded.value, updated_by = excluded.updated_by, updated_at = now()
+  returning * into v_variable;
+  return v_variable;
+end
+$$;
+comment on function public.set_variable(text, jsonb) is
+  'Creates or replaces a variable, which expressions read as $.vars.<name>; runs that have started keep the value they had. Not for secrets: every member sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED (the name), TOO_LARGE (above 64 KiB). Example: select value from set_variable(''tax_rate'', ''0.19'');';
+
+create or replace function public.delete_variable(name text)
+  returns public.variables
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_variable public.variables;
+begin
+  perform private.require_scope('workflows:write');
+  delete from public.variables as v
+  where v.organization_id = v_organization_id and v.name = delete_variable.name
+  returning * into v_variable;
+  if v_variable.name is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such variable in this organization.');
+  end if;
+  return v_variable;
+end
+$$;
+comment on function public.delete_variable(text) is
+  'Deletes a variable and returns it; expressions that read it give null from the next run on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select name from delete_variable(''tax_rate'');';
+
+grant execute on function public.set_variable(text, jsonb), public.delete_variable(text)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/variables.sql
+--! Included 95_api/n8n_expressions.sql
+-- kind: code
+-- n8n's expressions are JavaScript; those that only take a value from somewhere become paths.
+-- p_places: the path of each node by its name in n8n; p_prev: the path of $json.
+
+-- `$json.order.total` as `$.prev.order.total`; null for what is more than a path.
+create or replace function private.n8n_path(p_expression text, p_places jsonb, p_prev text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_expression constant text := btrim(p_expression);
+  v_found text[];
+  v_start text;
+begin
+  v_found := regexp_match(v_expression, '^\$node\["([^"]+)"\]\.json(.*)$');
+  if v_found is null then
+    v_found := regexp_match(v_expression, '^\$\([''"]([^''"]+)[''"]\)\.(?:item|first\(\)|last\(\))\.json(.*)$');
+  end if;
+  if v_found is not null then
+    v_start := p_places ->> v_found[1];
+  else
+    v_found := regexp_match(v_expression, '^(\$json|\$vars|\$execution\.id|\$workflow\.id)(.*)$');
+    v_start := case v_found[1]
+      when '$json' then p_prev
+      when '$vars' then '$.vars'
+      when '$execution.id' then '$.run.id'
+      when '$workflow.id' then '$.run.workflow'
+    end;
+  end if;
+  if v_start is null or v_found[2] !~ '^(\.[A-Za-z_]\w*|\["[^"\\]+"\]|\[''[^''"\\]+''\]|\[\d+\])*$' then
+    return null;
+  end if;
+  return v_start || regexp_replace(v_found[2], '\[[''"]([^''"]+)[''"]\]', '."\1"', 'g');
+end
+$$;
+
+-- A text of n8n, an expression when it begins with `=`, as one of ours; null when it cannot be one.
+create or replace function private.n8n_expression(p_text text, p_places jsonb, p_prev text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_part text;
+  v_path text;
+  v_result text := '';
+begin
+  if p_text !~ '^=' then
+    return replace(p_text, '{{', '\{{');
+  end if;
+  for v_part in
+    select p.part[1] from regexp_matches(substr(p_text, 2), '(\{\{.*?\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
+  loop
+    if v_part ~ '^\{\{' then
+      v_path := private.n8n_path(substr(v_part, 3, length(v_part) - 4), p_places, p_prev);
+      v_part := '{{ ' || v_path || ' }}';
+    end if;
+    v_result := v_result || v_part;
+  end loop;
+  return v_result;
+end
+$$;
+
+-- The same for any value; what cannot be an expression stays the text it was.
+create or replace function private.n8n_value(p_value jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case jsonb_typeof(p_value)
+    when 'string' then to_jsonb(
+      coalesce(
+        private.n8n_expression(p_value #>> '{}', p_places, p_prev), replace(p_value #>> '{}', '{{', '\{{')
+      )
+    )
+    else p_value
+  end
+$$;
+
+-- [{"name", "value"}, …], also as "key" or "displayName" have it, as an object.
+create or replace function private.n8n_pairs(p_pairs jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_object_agg(p.pair ->> 'name', private.n8n_value(p.pair -> 'value', p_places, p_prev)), '{}')
+  from jsonb_path_query(p_pairs, 'lax $[*] ? (@.name.type() == "string" && exists (@.value))') as p (pair)
+$$;
+
+-- One side of a condition: a path, or a literal.
+create or replace function private.n8n_operand(p_value jsonb, p_type text, p_places jsonb, p_prev text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text constant text := p_value #>> '{}';
+  v_inner constant text := (regexp_match(v_text, '^=\s*\{\{([^{}]*)\}\}\s*$'))[1];
+begin
+  return case
+    when v_inner is not null then private.n8n_path(v_inner, p_places, p_prev)
+    when v_text ~ '^=' then null
+    when p_type in ('number', 'boolean') and v_text ~ '^(-?\d+(\.\d+)?|true|false)$' then v_text
+    else p_value::text
+  end;
+end
+$$;
+
+create or replace function private.n8n_condition(p_left text, p_operation text, p_right text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when p_operation in ('equals', 'equal') then format('%s == %s', p_left, p_right)
+    when p_operation in ('notEquals', 'notEqual') then format('%s != %s', p_left, p_right)
+    when p_operation in ('gt', 'larger', 'after') then format('%s > %s', p_left, p_right)
+    when p_operation in ('lt', 'smaller', 'before') then format('%s < %s', p_left, p_right)
+    when p_operation in ('gte', 'largerEqual') then format('%s >= %s', p_left, p_right)
+    when p_operation in ('lte', 'smallerEqual') then format('%s <= %s', p_left, p_right)
+    when p_operation = 'startsWith' and p_right ~ '^"' then format('%s starts with %s', p_left, p_right)
+    when p_operation = 'contains' and p_right ~ '^"' then format('%s like_regex %s flag "q"', p_left, p_right)
+    when p_operation = 'true' then format('%s == true', p_left)
+    when p_operation = 'false' then format('%s == false', p_left)
+    when p_operation in ('exists', 'notEmpty', 'isNotEmpty') then format('exists (%s ? (@ != null && @ != ""))', p_left)
+    when p_operation in ('notExists', 'empty', 'isEmpty') then format('!exists (%s ? (@ != null && @ != ""))', p_left)
+  end
+$$;
+--! EndIncluded 95_api/n8n_expressions.sql
+--! Included 95_api/n8n_nodes.sql
+-- kind: code
+-- What becomes of n8n's nodes. Each function gives the properties of ours, or null when it cannot.
+
+-- A list of conditions (since version 2 of n8n's `if`), or one by type (before).
+create or replace function private.n8n_if(p_parameters jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_conditions constant jsonb := p_parameters -> 'conditions';
+  v_any constant boolean :=
+    coalesce(v_conditions ->> 'combinator', '') = 'or' or coalesce(p_parameters ->> 'combineOperation', '') = 'any';
+  v_condition record;
+  v_text text;
+  v_texts text[];
+begin
+  for v_condition in
+    select
+      c.item -> 'leftValue' as before, c.item #>> '{operator,operation}' as operation,
+      c.item -> 'rightValue' as after, c.item #>> '{operator,type}' as type
+    from jsonb_path_query(v_conditions, 'lax $.conditions[*]') as c (item)
+    union all
+    select
+      c.item -> 'value1',
+      coalesce(c.item ->> 'operation', case t.key when 'number' then 'smaller' else 'equal' end),
+      c.item -> 'value2', t.key
+    from jsonb_each(case jsonb_typeof(v_conditions) when 'object' then v_conditions end) as t
+    cross join jsonb_path_query(t.value, 'lax $[*]') as c (item)
+    where t.key in ('string', 'number', 'boolean')
+  loop
+    v_text := private.n8n_condition(
+      private.n8n_operand(v_condition.before, v_condition.type, p_places, p_prev),
+      v_condition.operation,
+      coalesce(private.n8n_operand(v_condition.after, v_condition.type, p_places, p_prev), 'null')
+    );
+    if v_text is null then
+      return null;
+    end if;
+    v_texts := v_texts || v_text;
+  end loop;
+  return jsonb_build_object('when', array_to_string(v_texts, case when v_any then ' || ' else ' && ' end));
+end
+$$;
+
+create or replace function private.n8n_set(p_parameters jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select
+    case
+      when coalesce((p_parameters -> 'includeOtherFields')::boolean, p_parameters ? 'values') then '{}'
+      else '{"pick": []}'::jsonb
+    end
+    || jsonb_build_object('assign', case
+      when p_parameters ? 'values' then (
+        select coalesce(
+          jsonb_object_agg(v.item ->> 'name', private.n8n_value(v.item -> 'value', p_places, p_prev)), '{}'
+        )
+        from jsonb_path_query(p_parameters, 'lax $.values.*[*] ? (@.name.type() == "string")') as v (item)
+      )
+      else private.n8n_pairs(p_parameters #> '{assignments,assignments}', p_places, p_prev)
+    end)
+  where coalesce(p_parameters ->> 'mode', 'manual') = 'manual'
+$$;
+
+create or replace function private.n8n_http_request(p_parameters jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'method', upper(coalesce(p_parameters ->> 'method', p_parameters ->> 'requestMethod', 'GET')),
+    'url', private.n8n_value(p_parameters -> 'url', p_places, p_prev),
+    'query', case when p_parameters ? 'queryParameters' then
+      private.n8n_pairs(p_parameters #> '{queryParameters,parameters}', p_places, p_prev)
+    end,
+    'headers', case when p_parameters ? 'headerParameters' then
+      private.n8n_pairs(p_parameters #> '{headerParameters,parameters}', p_places, p_prev)
+    end,
+    'body', case
+      when p_parameters ->> 'specifyBody' = 'json' then private.n8n_value(p_parameters -> 'jsonBody', p_places, p_prev)
+      when p_parameters ? 'bodyParameters' then
+        private.n8n_pairs(p_parameters #> '{bodyParameters,parameters}', p_places, p_prev)
+    end,
+    'bodyType', case
+      when p_parameters ->> 'specifyBody' = 'json' then 'raw'
+      when p_parameters ->> 'contentType' = 'form-urlencoded' then 'form'
+    end
+  ))
+  where p_parameters ? 'url'
+$$;
+
+create or replace function private.n8n_merge(p_parameters jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case
+    when coalesce(p_parameters ->> 'mode', 'append') = 'append' then '{"mode": "append"}'
+    when p_parameters ->> 'mode' = 'chooseBranch' then '{"mode": "choose"}'
+    when coalesce(p_parameters ->> 'combineBy', p_parameters ->> 'combinationMode')
+      in ('combineByPosition', 'mergeByPosition')
+      then '{"mode": "position"}'
+    when p_parameters ->> 'fieldsToMatchString' ~ '^[^,]+$'
+      then jsonb_build_object('mode', 'fields', 'by', p_parameters -> 'fieldsToMatchString')
+  end::jsonb
+$$;
+
+-- The first interval of a schedule.
+create or replace function private.n8n_schedule(p_parameters jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_interval constant jsonb := coalesce(p_parameters #> '{rule,interval,0}', '{}');
+  v_minute constant text := coalesce(v_interval ->> 'triggerAtMinute', '0');
+  v_hour constant text := coalesce(v_interval ->> 'triggerAtHour', '0');
+  v_every text;
+begin
+  v_every := case coalesce(v_interval ->> 'field', 'days')
+    when 'cronExpression' then v_interval ->> 'expression'
+    when 'minutes' then format('*/%s * * * *', coalesce(v_interval ->> 'minutesInterval', '5'))
+    when 'hours' then format('%s */%s * * *', v_minute, coalesce(v_interval ->> 'hoursInterval', '1'))
+    when 'days' then format('%s %s */%s * *', v_minute, v_hour, coalesce(v_interval ->> 'daysInterval', '1'))
+    when 'weeks' then format(
+      '%s %s * * %s', v_minute, v_hour,
+      coalesce(
+        (
+          select string_agg(d.day #>> '{}', ',')
+          from jsonb_path_query(v_interval, 'lax $.triggerAtDay[*]') as d (day)
+        ),
+        '0'
+      )
+    )
+  end;
+  return case when v_every is not null then jsonb_build_object('cron', replace(v_every, '*/1 ', '* ')) end;
+end
+$$;
+
+create or replace function private.n8n_node(
+  p_type text,
+  p_parameters jsonb,
+  p_places jsonb,
+  p_prev text,
+  out type text,
+  out properties jsonb
+)
+  language plpgsql
+  immutable
+as $$
+begin
+  type := case p_type
+    when 'webhook' then 'webhookTrigger'
+    when 'start' then 'manualTrigger'
+    else p_type
+  end;
+  properties := case p_type
+    when 'manualTrigger' then '{}'
+    when 'start' then '{}'
+    when 'noOp' then '{}'
+    when 'webhook' then jsonb_build_object(
+      'path', '/' || btrim(coalesce(p_parameters ->> 'path', ''), '/'),
+      'method', upper(coalesce(p_parameters ->> 'httpMethod', 'GET')),
+      'respond', case p_parameters ->> 'responseMode'
+        when 'lastNode' then 'lastNode' when 'responseNode' then 'respondNode' else 'immediately'
+      end
+    )
+    when 'scheduleTrigger' then private.n8n_schedule(p_parameters)
+    when 'if' then private.n8n_if(p_parameters, p_places, p_prev)
+    when 'set' then private.n8n_set(p_parameters, p_places, p_prev)
+    when 'httpRequest' then private.n8n_http_request(p_parameters, p_places, p_prev)
+    when 'merge' then private.n8n_merge(p_parameters)
+    when 'respondToWebhook' then jsonb_strip_nulls(jsonb_build_object(
+      'status', p_parameters #> '{options,responseCode}',
+      'body', case when p_parameters ->> 'respondWith' in ('json', 'text') then
+        private.n8n_value(p_parameters -> 'responseBody', p_places, p_prev)
+      end
+    ))
+  end;
+  if properties is null then
+    type := null;
+  end if;
+end
+$$;
+--! EndIncluded 95_api/n8n_nodes.sql
+--! Included 95_api/n8n_import.sql
+-- kind: code
+-- Takes over a workflow of n8n, as its editor exports it.
+
+-- The nodes with the ids that they get here, and what $json is to each: the body of a webhook has its own path there.
+create or replace function private.n8n_named(p_document jsonb)
+  returns table (place int, node jsonb, id text, path text, prev text)
+  language sql
+  stable
+as $$
+  with named as (
+    select
+      (n.place - 1)::int as place,
+      n.node,
+      coalesce(nullif(left(
+        regexp_replace(regexp_replace(n.node ->> 'name', '[^A-Za-z0-9_]+', '_', 'g'), '^(\d)|^_+', '_\1'), 56
+      ), ''), 'node') as id,
+      n.node ->> 'type' = 'n8n-nodes-base.webhook' as is_webhook
+    from jsonb_path_query(p_document, 'lax $.nodes[*] ? (@.type.type() == "string")')
+      with ordinality as n (node, place)
+    where n.node ->> 'type' <> 'n8n-nodes-base.stickyNote'
+  ),
+  told_apart as (
+    select
+      n.*,
+      case row_number() over (partition by lower(n.id) order by n.place)
+        when 1 then n.id
+        else n.id || '_' || n.place
+      end as unique_id
+    from named as n
+  )
+  select
+    n.place, n.node, n.unique_id,
+    case when n.is_webhook then '$.input' else '$.nodes.' || n.unique_id end,
+    case
+      when exists (
+        select
+        from told_apart as s
+        where s.is_webhook
+          and jsonb_path_exists(
+            p_document -> 'connections' -> (s.node ->> 'name'), 'lax $.main[*][*] ? (@.node == $name)',
+            jsonb_build_object('name', n.node -> 'name')
+          )
+      ) then '$.input'
+      else '$.prev'
+    end
+  from told_apart as n
+$$;
+
+-- One node as ours; one that there is nothing like becomes a disabled noOp, so that the graph stays whole.
+create or replace function private.n8n_definition_node(p_node jsonb, p_id text, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'id', p_id,
+    'type', coalesce(m.type, 'noOp'),
+    'name', left(p_node ->> 'name', 200),
+    'position', case when jsonb_path_exists(p_node, 'lax $.position[1] ? (@.type() == "number")') then
+      jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
+    end,
+    'disabled', case when m.type is null or p_node -> 'disabled' = 'true' then true end,
+    'onError', case
+      when p_node ->> 'onError' = 'continueErrorOutput' then 'errorOutput'
+      when p_node ->> 'onError' = 'continueRegularOutput' or p_node -> 'continueOnFail' = 'true' then 'continue'
+    end,
+    'retry', case when m.type = 'httpRequest' and p_node -> 'retryOnFail' = 'true' then
+      jsonb_build_object('maxAttempts', coalesce(p_node -> 'maxTries', '3'))
+    end
+  )) || jsonb_build_object('properties', coalesce(m.properties, '{}'))
+  from private.n8n_node(
+    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
+  ) as m
+$$;
+
+create or replace function private.n8n_connections(p_document jsonb, p_ids jsonb, p_types jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_agg(distinct jsonb_build_object(
+    'source', p_ids -> s.key,
+    'sourceOutput', case
+      when p_types ->> s.key = 'if' then case o.place when 1 then 'true' else 'false' end
+      when o.place > 1 then 'error'
+      else 'main'
+    end,
+    'target', p_ids -> (t.target ->> 'node'),
+    'targetInput', case
+      when p_types ->> (t.target ->> 'node') = 'merge' and t.target -> 'index' <> '0' then 'second'
+      else 'main'
+    end
+  )), '[]')
+  from jsonb_each(case jsonb_typeof(p_document -> 'connections') when 'object' then p_document -> 'connections' end)
+    as s
+  cross join jsonb_path_query(s.value, 'lax $.main[*]') with ordinality as o (targets, place)
+  cross join jsonb_path_query(o.targets, 'lax $[*] ? (@.node.type() == "string")') as t (target)
+  where p_ids ? s.key and p_ids ? (t.target ->> 'node')
+$$;
+
+-- What was lost on the way: unknown nodes, expressions that are programs, secrets.
+create or replace function private.n8n_problems(p_place int, p_node jsonb, p_places jsonb, p_prev text)
+  returns table (pointer text, message text)
+  language plpgsql
+  stable
+as $$
+begin
+  pointer := format('/nodes/%s', p_place);
+  if (private.n8n_node(
+    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
+  )).type is null then
+    message := format(
+      '%s is not known here, or not as it is used; a disabled noOp stands for it', p_node ->> 'type'
+    );
+    return next;
+    return;
+  end if;
+  return query
+  select
+    format('/nodes/%s/parameters', p_place),
+    format('%s is more than a path; write it anew', left(t.value #>> '{}', 200))
+  from jsonb_path_query(p_node, 'strict $.parameters.** ? (@.type() == "string" && @ starts with "=")', '{}', true)
+    as t (value)
+  where private.n8n_expression(t.value #>> '{}', p_places, p_prev) is null;
+  if p_node ? 'credentials' or p_node #>> '{parameters,authentication}' <> 'none' then
+    pointer := format('/nodes/%s/credentials', p_place);
+    message := 'credentials are not taken over; choose one here';
+    return next;
+  end if;
+end
+$$;
+
+-- The definition, and what was lost.
+create or replace function private.n8n_definition(p_document jsonb, out definition jsonb, out problems jsonb)
+  language plpgsql
+  stable
+as $$
+declare
+  v_ids jsonb;
+  v_places jsonb;
+  v_types jsonb;
+begin
+  select
+    coalesce(jsonb_object_agg(n.node ->> 'name', n.id), '{}'),
+    coalesce(jsonb_object_agg(n.node ->> 'name', n.path), '{}'),
+    coalesce(jsonb_object_agg(n.node ->> 'name', regexp_replace(n.node ->> 'type', '^n8n-nodes-base\.', '')), '{}')
+  into v_ids, v_places, v_types
+  from private.n8n_named(p_document) as n
+  where n.node ->> 'name' is not null;
+
+  select
+    jsonb_build_object(
+      'nodes', coalesce(
+        jsonb_agg(private.n8n_definition_node(n.node, n.id, v_places, n.prev) order by n.place), '[]'
+      ),
+      'connections', private.n8n_connections(p_document, v_ids, v_types)
+    ),
+    coalesce(
+      jsonb_path_query_array(jsonb_agg(p.problems order by n.place) filter (where p.problems is not null), '$[*][*]'),
+      '[]'
+    )
+  into definition, problems
+  from private.n8n_named(p_document) as n
+  cross join lateral (
+    select jsonb_agg(to_jsonb(q)) as problems
+    from private.n8n_problems(n.place, n.node, v_places, n.prev) as q
+  ) as p;
+end
+$$;
+
+create or replace function public.import_n8n_workflow(doc jsonb, name text default null)
+  returns public.workflow_import
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_result record;
+  v_import public.workflow_import;
+begin
+  perform private.require_scope('workflows:write');
+  if coalesce(jsonb_typeof(doc -> 'nodes'), '') <> 'array' or jsonb_array_length(doc -> 'nodes') > 500 then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      'This is no workflow of n8n with at most 500 nodes.',
+      'Export it with "Download" in the editor.',
+      '{"field": "doc"}'
+    );
+  elsif octet_length(doc::text) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'A document is at most 1 MiB.', null, '{"limit": 1048576}');
+  end if;
+  v_result := private.n8n_definition(doc);
+  select w.id into v_import.workflow_id
+  from public.create_workflow(
+    left(coalesce(import_n8n_workflow.name, nullif(btrim(doc ->> 'name'), ''), 'n8n'), 200), v_result.definition
+  ) as w;
+  v_import.problems := v_result.problems;
+  return v_import;
+end
+$$;
+comment on function public.import_n8n_workflow(jsonb, text) is
+  'Makes a draft of a workflow that n8n''s editor has exported. Taken over are manualTrigger, webhook, scheduleTrigger, if, set, httpRequest, merge, noOp and respondToWebhook, how they are connected, and expressions that take a value by a path; problems lists what is not. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+
+grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/n8n_import.sql
+--! Included 95_api/test_workflow.sql
+-- kind: code
+-- Trying a definition out: the engine moves a run that is never written.
+
+create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null)
+  returns setof public.workflow_test_event
+  language plpgsql
+  stable
+  security definer -- definer because the engine's functions are nobody else's
+  set search_path = pg_catalog, pg_temp
+  rows 20
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_request engine.start_request;
+  v_plan engine.plans;
+  v_compiled record;
+  v_trigger text;
+  v_move engine.move;
+begin
+  perform private.require_scope('workflows:write');
+  perform private.require_valid(definition);
+  if pg_column_size(input) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
+  end if;
+  select c.* into v_compiled from engine.compile_plan(definition) as c;
+  v_plan.organization_id := v_organization_id;
+  v_plan.version := 0;
+  v_plan.nodes := v_compiled.nodes;
+  v_plan.ids := engine.plan_ids(v_compiled.nodes);
+  v_plan.vars := v_compiled.vars;
+  v_plan.settings := v_compiled.settings;
+  v_trigger := coalesce("trigger", engine.trigger_for(v_plan.nodes, 'manual'));
+  if (v_plan.nodes[array_position(v_plan.ids, v_trigger)]).kind is distinct from 'trigger' then
+    perform private.raise_error('NOT_FOUND', format('The definition has no trigger %L.', v_trigger));
+  end if;
+
+  v_request.organization_id := v_organization_id;
+  v_request.mode := 'manual';
+  v_request.input := coalesce(input, '{}');
+  v_request.run_id := engine.uuid_v7(engine.now());
+  v_move := engine.first_move(v_request, v_plan, v_plan.nodes, v_trigger, engine.now());
+  return query select e.seq, e.type, e.payload from unnest(v_move.entries) as e order by e.seq;
+end
+$$;
+comment on function public.test_workflow(jsonb, jsonb, text) is
+  'The events that a run of this definition would have; nothing is stored and nothing outside is touched. Pinned nodes give their pin. A step that needs a worker, a signal or time, and everything after it, is left out. trigger: the node that starts it, by default a manualTrigger or the first. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED with all problems in details, NOT_FOUND (the trigger), TOO_LARGE (an input above 1 MiB). Example: select seq, type, payload from test_workflow(''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'', ''{"total": 120}'');';
+
+grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/test_workflow.sql
 --! Included 95_api/runs.sql
 -- kind: code
 -- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
@@ -11820,6 +20175,58 @@ grant execute on function
   public.verify_run(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/runs.sql
+--! Included 95_api/waits.sql
+-- kind: code
+-- Commands for runs that wait.
+
+create or replace function public.signal_run(run uuid, name text, payload jsonb default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id uuid;
+begin
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = signal_run.run;
+  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  return engine.signal_run(run, name, payload, public.current_user_id());
+end
+$$;
+comment on function public.signal_run(uuid, text, jsonb) is
+  'Sends a signal to an unfinished run. The oldest wait for that name goes on with the payload as its output; when there is none, the signal is kept for the next one, first in, first out, 100 at most. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, RUN_FINISHED, LIMIT_REACHED, INVALID_ARGUMENT (the name), TOO_LARGE (a payload above 1 MiB). Example: select status from signal_run(''0190…'', ''paid'', ''{"amount": 120}'');';
+
+create or replace function public.approve_step(
+  run uuid,
+  node text,
+  approved boolean default true,
+  comment text default null
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id uuid;
+  v_user_id constant uuid := public.current_user_id();
+begin
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = approve_step.run;
+  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  if v_user_id is null and not private.is_dba() then
+    perform private.raise_error('FORBIDDEN', 'Only a person can approve.', 'Use the token or the session of a user.');
+  end if;
+  return engine.approve_step(run, node, coalesce(approved, false), comment, v_user_id);
+end
+$$;
+comment on function public.approve_step(uuid, text, boolean, text) is
+  'Decides a wait for an approval: the run goes on at the port approved, or with approved => false at rejected. Only those may whom the node names, and only once. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (not reached yet), ALREADY_USED (details.first is the first decision), EXPIRED, RUN_FINISHED. Example: select status from approve_step(''0190…'', ''check'', false, ''too expensive'');';
+
+grant execute on function public.signal_run(uuid, text, jsonb), public.approve_step(uuid, text, boolean, text)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/waits.sql
 --! Included 95_api/run_columns.sql
 -- kind: code
 -- What a run shows beside its columns, read from its log. Nothing of a run happened before the time in its id, so with
@@ -12026,6 +20433,11 @@ create policy workflow_versions_scope on public.workflow_versions
   as restrictive for select to flowgres_user
   using ((select private.has_scope('workflows:read')));
 
+drop policy if exists variables_scope on public.variables;
+create policy variables_scope on public.variables
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
 drop policy if exists webhooks_scope on public.webhooks;
 create policy webhooks_scope on public.webhooks
   as restrictive for select to flowgres_user
@@ -12055,7 +20467,40 @@ drop policy if exists organization_users_scope on public.organization_users;
 create policy organization_users_scope on public.organization_users
   as restrictive for select to flowgres_user
   using ((select private.has_scope('organization:read')));
+
+drop policy if exists teams_scope on public.teams;
+create policy teams_scope on public.teams
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+
+drop policy if exists team_users_scope on public.team_users;
+create policy team_users_scope on public.team_users
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
+
+drop policy if exists invitations_scope on public.invitations;
+create policy invitations_scope on public.invitations
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));
 --! EndIncluded 95_api/scopes.sql
+--! Included 95_api/audit.sql
+-- kind: code
+-- The tables under audit: configuration, never runs. What follows from a publication (webhooks, schedules, plans of the
+-- engine) is not here, its version is.
+
+select private.audit_table('public.users');
+select private.audit_table('public.organizations', p_masked => '{webhook_key}');
+select private.audit_table('public.organization_users');
+select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_ignored => '{updated_at,last_used_at}');
+select private.audit_table('public.workflows', p_digested => '{definition}');
+select private.audit_table('public.workflow_versions', p_digested => '{definition}');
+select private.audit_table('public.plans');
+select private.audit_table('public.plan_limits');
+select private.audit_table('public.organization_limits');
+select private.audit_table('public.subscriptions');
+select private.audit_table('engine.node_types', p_digested => '{properties}');
+select private.audit_table('partitions.policies');
+--! EndIncluded 95_api/audit.sql
 --! EndIncluded 95_api/index.sql
 
 reset role;

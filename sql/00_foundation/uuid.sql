@@ -46,4 +46,6 @@ as $$
 $$;
 comment on function engine.uuid_time(uuid) is 'The time in a UUIDv7, in whole milliseconds. Meaningless for other versions.';
 
+-- The defaults of tables that a DBA inserts into.
+grant execute on function engine.uuid_v7(timestamptz), engine.now() to flowgres_dba;
 grant execute on function engine.uuid_time(uuid), engine.uuid_floor(timestamptz) to flowgres_user, flowgres_dba;

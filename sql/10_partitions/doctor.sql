@@ -31,10 +31,11 @@ begin
     return query select f.* from partitions.check_coverage(v_policy) as f;
     return query select f.* from partitions.check_care(v_policy) as f;
     return query select f.* from partitions.check_each(v_policy) as f;
+    return query select f.* from partitions.check_archives(v_policy) as f;
   end loop;
 end
 $$;
 comment on function partitions.doctor(regclass) is
-  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
 
 grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;

@@ -1,6 +1,7 @@
 -- Partitions: cuts any table by time, ahead of need, and lets old periods leave. Knows nothing of workflows.
 
 --!include 10_partitions/tables.sql
+--!include 10_partitions/archives.sql
 --!include 10_partitions/periods.sql
 --!include 10_partitions/catalog.sql
 --!include 10_partitions/locks.sql
@@ -9,10 +10,19 @@
 --!include 10_partitions/create.sql
 --!include 10_partitions/adapt.sql
 --!include 10_partitions/maintain.sql
+--!include 10_partitions/keep.sql
 --!include 10_partitions/stragglers.sql
 --!include 10_partitions/leave.sql
+--!include 10_partitions/stay.sql
 --!include 10_partitions/retire.sql
 --!include 10_partitions/retire_concurrently.sql
+--!include 10_partitions/contents.sql
+--!include 10_partitions/archive.sql
+--!include 10_partitions/drop_archive.sql
+--!include 10_partitions/restore.sql
+--!include 10_partitions/prepare_archive.sql
+--!include 10_partitions/restore_steps.sql
+--!include 10_partitions/archive_files.sql
 --!include 10_partitions/statistics.sql
 --!include 10_partitions/checks.sql
 --!include 10_partitions/doctor.sql

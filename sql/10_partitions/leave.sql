@@ -14,13 +14,11 @@ as $$
       then format('alter table %s detach partition %s', p_action.parent, name)
     end,
     case when p_action.action = 'drop' then format('drop table %s', name) end,
-    case when p_action.action = 'detach' then (
-      select string_agg(format('alter table %s drop constraint %I', name, k.conname), '; ')
-      from pg_constraint as k
-      where k.conrelid = to_regclass(name)
-        and k.contype = 'f'
-    ) end,
-    case when p_action.action = 'detach' then format('alter table %s set schema partitions', name) end
+    case p_action.action
+      when 'detach' then format('select partitions.put_away(%L, %L)', p_action.parent, p_action.partition)
+      when 'archive' then format('select partitions.keep_archive(%L, %L, %L, %L)',
+        p_action.parent, p_action.partition, p_action.lower, p_action.upper)
+    end
   )
   from partitions.qualified(p_action.parent, p_action.partition) as name
 $$;
@@ -69,17 +67,20 @@ begin
   end if;
   for v_departure in
     select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_leaving,
+      -- The policy may have changed since it was decided: what it wants archived is not dropped.
+      case when d.action = 'drop' and p.on_retire = 'archive' then 'archive' else d.action end as wish,
       case
         when i.inhdetachpending then format('alter table %s detach partition %s finalize', d.parent, d.partition)
       end as first
     from partitions.departures as d
+    join partitions.policies as p on p.parent = d.parent
     left join pg_class as c on c.oid = d.partition
     left join pg_inherits as i on i.inhrelid = d.partition
     where d.parent = p_parent
     order by d.lower
   loop
     if v_departure.is_leaving then
-      v_action := (p_parent, v_departure.name, v_departure.action, v_departure.lower, v_departure.upper, true, null);
+      v_action := (p_parent, v_departure.name, v_departure.wish, v_departure.lower, v_departure.upper, true, null);
       begin
         perform partitions.execute_patiently(
           concat_ws('; ', v_departure.first, partitions.farewell(v_action, false)));

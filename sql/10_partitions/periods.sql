@@ -92,8 +92,11 @@ create or replace function partitions.values_clause(p_key_kind text, p_span tstz
   stable
   parallel safe
 as $$
-  select format('for values from (%L) to (%L)',
-    partitions.bound(p_key_kind, lower(p_span)), partitions.bound(p_key_kind, upper(p_span)))
+  select format('for values from (%s) to (%s)',
+    case lower(p_span) when '-infinity' then 'minvalue'
+      else quote_literal(partitions.bound(p_key_kind, lower(p_span))) end,
+    case upper(p_span) when 'infinity' then 'maxvalue'
+      else quote_literal(partitions.bound(p_key_kind, upper(p_span))) end)
 $$;
 
 -- Names have a year of four digits, and a UUIDv7 begins in 1970.

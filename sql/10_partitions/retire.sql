@@ -34,7 +34,7 @@ begin
 end
 $$;
 comment on function partitions.retire(regclass, interval, boolean) is
-  'Lets partitions leave whose upper bound is older than the policy''s retention, or than older_than: they are dropped, or kept detached in schema partitions, as the policy says; partitions of tables that retire with this one leave with them. The last partition always stays, and so does a period that a guard holds back: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
+  'Lets partitions leave whose upper bound is older than the policy''s retention, or than older_than: they are dropped, archived or kept detached in schema partitions, as the policy says; partitions of tables that retire with this one leave with them. The last partition always stays, and so does a period that a guard holds back: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
 
 create or replace function partitions.require_age(p_parent regclass, p_age interval)
   returns void
@@ -104,71 +104,15 @@ begin
       v_ready := v_ready || v_action;
     end if;
   end loop;
-  -- All rows are deleted before the first table is locked.
+  -- All rows are deleted or moved before the first table is locked.
   foreach v_action in array v_ready loop
-    perform partitions.delete_stragglers(v_action);
+    perform partitions.clear_stragglers(v_action);
   end loop;
   foreach v_action in array v_ready loop
     return query
       select g.* from unnest(partitions.retire_group(partitions.period_group(p_policy, v_action))) as g;
   end loop;
 end
-$$;
-
--- Null when the period may leave.
-create or replace function partitions.reason_to_stay(
-  p_policy partitions.policies,
-  p_lower timestamptz,
-  p_upper timestamptz
-)
-  returns text
-  language plpgsql
-  volatile
-as $$
-declare
-  v_guard record;
-  v_reason text;
-begin
-  if not exists (
-    select from partitions.of(p_policy.parent) as o where o.lower >= p_upper and not o.detaching
-  ) then
-    return 'It is the last partition.';
-  elsif p_policy.guard is null then
-    return null;
-  end if;
-  -- The guard runs with the owner's rights, so it must be the owner's.
-  select n.nspname as schema, f.proname as name
-  into v_guard
-  from pg_proc as f
-  join pg_namespace as n on n.oid = f.pronamespace
-  join pg_class as c on c.oid = p_policy.parent and c.relowner = f.proowner
-  where f.oid = to_regprocedure(p_policy.guard || '(timestamptz, timestamptz)');
-  if not found then
-    return format('There is no guard %s(timestamptz, timestamptz) of the table''s owner.', p_policy.guard);
-  end if;
-  execute format('select %I.%I($1, $2)', v_guard.schema, v_guard.name) into v_reason using p_lower, p_upper;
-  return v_reason;
-end
-$$;
-
--- Partitions whose upper bound is in (p_after, p_before]: what is to happen to them, or `keep` and why.
-create or replace function partitions.leaving(
-  p_policy partitions.policies,
-  p_after timestamptz,
-  p_before timestamptz
-)
-  returns setof partitions.action
-  language sql
-  volatile
-as $$
-  select p_policy.parent, o.name, case when reason is null then p_policy.on_retire else 'keep' end,
-    o.lower, o.upper, false, reason
-  from partitions.of(p_policy.parent) as o
-  cross join lateral partitions.reason_to_stay(p_policy, o.lower, o.upper) as reason
-  where o.upper > p_after
-    and o.upper <= p_before
-    and not o.detaching
-  order by o.lower
 $$;
 
 -- Is the partition's time still held by a partition of the table that it retires with? Then it leaves with that one,
@@ -233,6 +177,12 @@ declare
     join partitions.policies as p on p.parent = d.parent and p.retire_with = p_policy.parent
     where d.upper > p_action.lower
       and d.upper <= p_action.upper
+    union all
+    select format('%s would be dropped, and %s is to be archived: give both the same on_retire.',
+      p_action.partition, g.partition)
+    from unnest(v_group) as g
+    where p_action.action = 'drop'
+      and g.action = 'archive'
     limit 1
   );
 begin

@@ -22,22 +22,38 @@ begin
     from partitions.policies as p
     where retire_concurrently.parent is null
       or retire_concurrently.parent in (p.parent, p.retire_with)
-    order by p.parent
   );
-  -- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
-  perform pg_advisory_lock(partitions.lock_key(p)) from unnest(v_parents) as p;
+  perform partitions.take_long_turn(v_parents);
   return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
-  return query
-    select distinct format('select * from partitions.finish_departures(%L)', d.parent)
-    from partitions.departures as d
-    where d.parent = any (v_parents);
-  return next format('select * from partitions.retire(%L, %L)',
-    retire_concurrently.parent, retire_concurrently.older_than);
-  return query select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(v_parents) as p;
+  return query select partitions.last_statements(v_parents, format('select * from partitions.retire(%L, %L)',
+    retire_concurrently.parent, retire_concurrently.older_than));
 end
 $$;
 comment on function partitions.retire_concurrently(regclass, interval) is
   'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and retire() does the rest. If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
+
+-- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
+create or replace function partitions.take_long_turn(p_parents regclass[])
+  returns void
+  language sql
+  volatile
+as $$
+  select pg_advisory_lock(partitions.lock_key(p)) from unnest(p_parents) as p order by p
+$$;
+
+create or replace function partitions.last_statements(p_parents regclass[], p_final text)
+  returns setof text
+  language sql
+  volatile
+as $$
+  select distinct format('select * from partitions.finish_departures(%L)', d.parent)
+  from partitions.departures as d
+  where d.parent = any (p_parents)
+  union all
+  select p_final
+  union all
+  select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(p_parents) as p
+$$;
 
 create or replace function partitions.gentle_statements(p_parent regclass, p_older_than interval)
   returns setof text
@@ -75,7 +91,8 @@ declare
   v_partition constant regclass := partitions.qualified(p_action.parent, p_action.partition);
 begin
   if partitions.is_referenced(p_action.parent) then
-    return format('call partitions.delete_stragglers(%L, %L, %L)', p_action.parent, p_action.lower, p_action.upper);
+    return format('call partitions.clear_stragglers(%L, %L, %L, %L)',
+      p_action.parent, p_action.lower, p_action.upper, p_action.action);
   end if;
   insert into partitions.departures (partition, parent, name, lower, upper, action, since)
   values (

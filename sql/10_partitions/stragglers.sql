@@ -1,11 +1,44 @@
 -- kind: code
--- Rows in partitions that stay and refer to a period that leaves: the last events of runs that crossed its end.
+-- Rows in partitions that stay and refer to a period that leaves: the last events of runs that crossed its end. They
+-- are deleted with it, or archived with it.
 
--- Deletes at most so many of them and returns how many it was; none are left when it returns 0.
-create or replace function partitions.delete_some_stragglers(
-  p_leader regclass,
+-- The table for those of one period, made when it is first needed.
+create or replace function partitions.late_table(
+  p_member regclass,
+  p_leader partitions.policies,
   p_lower timestamptz,
-  p_upper timestamptz,
+  p_upper timestamptz
+)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_name text;
+begin
+  -- What it holds has changed, so its seal is broken.
+  update partitions.archives as a set row_count = null, sha256 = null
+  where a.parent = p_member
+    and a.lower = p_lower
+    and a.content = 'late'
+    and a.kind = 'table'
+    and a.state = 'archived'
+  returning a.name into v_name;
+  if not found then
+    select partitions.partition_name(c.relname, p_leader.granularity, tstzrange(p_lower, p_upper)) || '_late'
+    into v_name
+    from pg_class as c
+    where c.oid = p_member;
+    perform partitions.create_archive(p_member, v_name);
+    perform partitions.enter_archive(p_member, p_lower, p_upper, 'late', v_name);
+  end if;
+  return v_name;
+end
+$$;
+
+-- Deletes or moves at most so many and returns how many it was; none are left when it returns 0.
+create or replace function partitions.clear_some_stragglers(
+  p_action partitions.action,
   p_limit int default 10000
 )
   returns bigint
@@ -14,27 +47,37 @@ create or replace function partitions.delete_some_stragglers(
 as $$
 declare
   v_leaf record;
-  v_deleted bigint;
+  v_statement text;
+  v_late text;
+  v_cleared bigint;
 begin
   for v_leaf in
-    select n.nspname as schema, o.name, p.retire_key as key,
-      partitions.bound(leader.key_kind, p_lower) as lower, partitions.bound(leader.key_kind, p_upper) as upper
+    select leader, p.parent, partitions.columns(p.parent) as columns,
+      format('from %1$s where ctid = any (array(select ctid from %1$s where %2$I >= %3$L and %2$I < %4$L limit %5$s))',
+        o.partition, p.retire_key, partitions.bound(leader.key_kind, p_action.lower),
+        partitions.bound(leader.key_kind, p_action.upper), p_limit) as rows
     from partitions.policies as leader
     join partitions.policies as p on p.retire_with = leader.parent and p.retire_key is not null
-    join pg_class as c on c.oid = p.parent
-    join pg_namespace as n on n.oid = c.relnamespace
     cross join lateral partitions.of(p.parent) as o
-    where leader.parent = p_leader
+    where leader.parent = p_action.parent
       -- Those up to here leave whole.
-      and o.upper > p_upper
+      and o.upper > p_action.upper
   loop
-    execute format(
-      'delete from %1$I.%2$I where ctid = any (array(
-         select ctid from %1$I.%2$I where %3$I >= %4$L and %3$I < %5$L limit %6$L))',
-      v_leaf.schema, v_leaf.name, v_leaf.key, v_leaf.lower, v_leaf.upper, p_limit);
-    get diagnostics v_deleted = row_count;
-    if v_deleted > 0 then
-      return v_deleted;
+    if p_action.action = 'archive' then
+      v_statement := format('select count(*) %s', v_leaf.rows);
+      execute v_statement into v_cleared;
+      continue when v_cleared = 0;
+      v_late := partitions.late_table(v_leaf.parent, v_leaf.leader, p_action.lower, p_action.upper);
+      v_statement := format(
+        'with late as (delete %s returning %s) insert into partitions.%I (%2$s) select %2$s from late',
+        v_leaf.rows, v_leaf.columns, v_late);
+    else
+      v_statement := format('delete %s', v_leaf.rows);
+    end if;
+    execute v_statement;
+    get diagnostics v_cleared = row_count;
+    if v_cleared > 0 then
+      return v_cleared;
     end if;
   end loop;
   return 0;
@@ -42,28 +85,31 @@ end
 $$;
 
 -- The same to the end, in one transaction.
-create or replace function partitions.delete_stragglers(p_action partitions.action)
+create or replace function partitions.clear_stragglers(p_action partitions.action)
   returns void
   language plpgsql
   volatile
 as $$
 begin
-  while partitions.delete_some_stragglers(p_action.parent, p_action.lower, p_action.upper) > 0 loop
+  while partitions.clear_some_stragglers(p_action) > 0 loop
     null;
   end loop;
 end
 $$;
 
 -- The same to the end, in a transaction for each 10,000 rows; so it cannot be called within one.
-create or replace procedure partitions.delete_stragglers(
+create or replace procedure partitions.clear_stragglers(
   parent regclass,
   lower timestamptz,
-  upper timestamptz
+  upper timestamptz,
+  action text
 )
   language plpgsql
 as $$
 begin
-  while partitions.delete_some_stragglers($1, $2, $3) > 0 loop
+  while partitions.clear_some_stragglers(
+    (parent, null, clear_stragglers.action, lower, upper, false, null)::partitions.action
+  ) > 0 loop
     commit;
   end loop;
 end

@@ -25,7 +25,7 @@ create table partitions.policies (
   constraint policies_premake_check check (premake between 1 and 2000),
   constraint policies_behind_check check (behind between 0 and 2000),
   constraint policies_retention_check check (retention between interval '1 day' and interval '1000 years'),
-  constraint policies_on_retire_check check (on_retire in ('drop', 'detach')),
+  constraint policies_on_retire_check check (on_retire in ('drop', 'archive', 'detach')),
   constraint policies_retire_with_check check (retire_with <> parent),
   constraint policies_retire_key_check check (retire_key is null or retire_with is not null),
   constraint policies_storage_check check (jsonb_typeof(storage) = 'object'),
@@ -45,11 +45,11 @@ comment on column partitions.policies.behind is 'How many whole periods before t
 comment on column partitions.policies.retention is
   'A partition leaves when its upper bound is older than this. Null: never, or together with the table in retire_with.';
 comment on column partitions.policies.on_retire is
-  'What happens to a partition that leaves: drop deletes it, detach keeps it as a plain table in schema partitions.';
+  'What happens to a partition that leaves: drop deletes it; archive keeps it in schema partitions, from where restore() brings it back; detach keeps it there as a plain table that is nobody''s concern any more.';
 comment on column partitions.policies.retire_with is
   'Partitions of this table leave before the partition of that table with the same period: rows that belong together leave together.';
 comment on column partitions.policies.retire_key is
-  'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it.';
+  'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it, or archived with it.';
 comment on column partitions.policies.guard is
   'Function (from timestamptz, to timestamptz) returning text that is asked before a period leaves: a text is the reason why it must stay. Looked up when needed, so it may belong to a later layer.';
 comment on column partitions.policies.storage is
@@ -105,7 +105,7 @@ comment on column partitions.departures.parent is 'The table that it leaves.';
 comment on column partitions.departures.name is 'Its name.';
 comment on column partitions.departures.lower is 'Its lower bound.';
 comment on column partitions.departures.upper is 'Its upper bound, excluded.';
-comment on column partitions.departures.action is 'What is to happen to it: drop or detach.';
+comment on column partitions.departures.action is 'What is to happen to it: drop, archive or detach.';
 comment on column partitions.departures.since is 'When it was decided.';
 
 create type partitions.action as (

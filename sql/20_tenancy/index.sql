@@ -15,3 +15,7 @@
 --!include 20_tenancy/sessions.sql
 --!include 20_tenancy/last_used.sql
 --!include 20_tenancy/policies.sql
+--!include 20_tenancy/audit.sql
+--!include 20_tenancy/access_log.sql
+--!include 20_tenancy/rate_buckets.sql
+--!include 20_tenancy/rate_limit.sql

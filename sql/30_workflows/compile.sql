@@ -49,6 +49,28 @@ begin
 end
 $$;
 
+-- Sets those expressions apart that are evaluated for each child run, with $.item and $.index.
+create or replace function engine.defer_expressions(p_plan engine.plan_node, p_schema jsonb)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_plan engine.plan_node := p_plan;
+  v_expression engine.expression;
+begin
+  v_plan.expressions := null;
+  foreach v_expression in array coalesce(p_plan.expressions, '{}') loop
+    if p_schema #> array['properties', v_expression.place[1], 'deferred'] = 'true' then
+      v_plan.deferred := v_plan.deferred || v_expression;
+    else
+      v_plan.expressions := v_plan.expressions || v_expression;
+    end if;
+  end loop;
+  return v_plan;
+end
+$$;
+
 -- One node of the plan; p_ids are all of them in the order of the plan.
 create or replace function engine.compile_node(
   p_definition jsonb,
@@ -64,9 +86,10 @@ as $$
 declare
   v_type constant engine.node_types := engine.node_type(p_node ->> 'type');
   v_sources text[];
-  v_fed constant boolean := jsonb_path_exists(
-    p_definition, '$.connections[*] ? (@.source == $id && @.sourceOutput == "error")',
-    jsonb_build_object('id', p_node -> 'id')
+  v_fed constant text[] := array(
+    select c.connection ->> 'sourceOutput'
+    from jsonb_array_elements(p_definition -> 'connections') as c (connection)
+    where c.connection -> 'source' = p_node -> 'id'
   );
 begin
   node.id := p_node ->> 'id';
@@ -82,14 +105,21 @@ begin
   node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
   node.credentials := p_node -> 'credentials';
   node.pin := p_node -> 'pin';
-  node := engine.compile_attempts(p_node, p_settings, node, v_fed);
+  node := engine.compile_attempts(p_node, p_settings, node, coalesce('error' = any (v_fed), false));
   node.ports := engine.node_ports(v_type, p_node -> 'properties', node.on_error);
+  if v_type.name = 'wait' and coalesce('timeout' = any (v_fed), false) is false then
+    node.ports := array_remove(node.ports, 'timeout'); -- it leads nowhere: what comes too late is a failure
+  end if;
 
   node.properties := engine.default_properties(v_type.properties) || coalesce(p_node -> 'properties', '{}');
+  if v_type.name = 'wait' then
+    node.properties := jsonb_build_object('timezone', p_settings -> 'timezone') || node.properties;
+  end if;
   if v_type.kind <> 'trigger' then
     select c.properties, c.expressions, c.variables, c.sources
     into node.properties, node.expressions, variables, v_sources
     from engine.compile_properties(node.properties, v_type.properties, node.is_strict, p_ids) as c;
+    node := engine.defer_expressions(node, v_type.properties);
   end if;
   node.uses_inputs := cardinality(v_type.inputs) > 1 or v_type.function is not null
     or coalesce('inputs' = any (v_sources), false);

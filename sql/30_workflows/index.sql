@@ -31,4 +31,5 @@
 --!include 30_workflows/validate_graph.sql
 --!include 30_workflows/validate_settings.sql
 --!include 30_workflows/validate.sql
+--!include 30_workflows/over_limit.sql
 --!include 30_workflows/policies.sql

@@ -15,6 +15,12 @@ values
   ('apiTrigger', 1, 'trigger', 'Starts a run by a call of the API.', '{main}', '{}',
     '{"type": "object", "additionalProperties": false}'),
 
+  ('subworkflowTrigger', 1, 'trigger', 'Starts a run for another workflow''s executeWorkflow, forEach or repeat.',
+    '{main}', '{}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {"input": {"type": "object"}}
+  }'),
+
   ('webhookTrigger', 1, 'trigger', 'Starts a run by an HTTP request.', '{main}', '{}', '{
     "type": "object", "additionalProperties": false, "required": ["path"],
     "properties": {
@@ -120,13 +126,81 @@ values
     }
   }'),
 
-  ('wait', 1, 'wait', 'Waits for a number of seconds, or until a time.', '{main}', '{main}', '{
+  ('wait', 1, 'wait', 'Waits for a time, a signal, a request or an approval.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "seconds": {"type": "number", "minimum": 0, "maximum": 157680000},
-      "until": {"type": "string"}
+      "until": {"type": ["string", "number"]},
+      "timezone": {"type": "string", "maxLength": 64},
+      "signal": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,200}$"},
+      "webhook": {
+        "type": "object", "format": "static", "additionalProperties": false,
+        "properties": {
+          "method": {
+            "anyOf": [
+              {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "format": "static"},
+              {
+                "type": "array", "minItems": 1, "format": "static",
+                "items": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "format": "static"}
+              }
+            ]
+          }
+        }
+      },
+      "approval": {
+        "type": "object", "format": "static", "additionalProperties": false,
+        "properties": {
+          "role": {"enum": ["owner", "admin", "member"]},
+          "users": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "minLength": 1}}
+        }
+      },
+      "timeoutSeconds": {"type": "number", "minimum": 0, "maximum": 157680000}
     },
-    "anyOf": [{"required": ["seconds"]}, {"required": ["until"]}]
+    "anyOf": [
+      {"required": ["seconds"]}, {"required": ["until"]}, {"required": ["signal"]}, {"required": ["webhook"]},
+      {"required": ["approval"]}
+    ]
+  }'),
+
+  ('executeWorkflow', 1, 'wait', 'Runs another workflow and waits for its result.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["workflow"],
+    "properties": {
+      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
+      "input": {"default": "{{ $.prev }}"},
+      "wait": {"type": "boolean"}
+    }
+  }'),
+
+  ('forEach', 1, 'wait', 'Runs another workflow for each item of a list.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["workflow"],
+    "properties": {
+      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
+      "items": {"type": "array", "default": "{{ $.prev }}"},
+      "input": {"deferred": true},
+      "concurrency": {"type": "integer", "minimum": 1, "maximum": 100, "format": "static"},
+      "continue": {"type": "boolean", "format": "static"},
+      "maxItems": {"type": "integer", "minimum": 1, "maximum": 10000, "format": "static"}
+    }
+  }'),
+
+  ('repeat', 1, 'wait', 'Runs another workflow again and again, until a condition holds.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["workflow", "until"],
+    "properties": {
+      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
+      "input": {"default": "{{ $.prev }}"},
+      "until": {"type": ["string", "boolean"], "format": "predicate", "deferred": true},
+      "maxIterations": {"type": "integer", "minimum": 1, "maximum": 10000, "format": "static"}
+    }
+  }'),
+
+  ('random', 1, 'local', 'Draws a UUID, a token or a number.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false,
+    "properties": {
+      "kind": {"enum": ["uuid", "token", "number"], "format": "static"},
+      "bytes": {"type": "integer", "minimum": 16, "maximum": 32, "format": "static"},
+      "min": {"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991},
+      "max": {"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991}
+    }
   }'),
 
   ('httpRequest', 1, 'effect', 'Makes an HTTP request.', '{main}', '{main}', '{

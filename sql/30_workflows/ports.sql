@@ -23,13 +23,31 @@ as $$
   ) as p
 $$;
 
+-- What can come of a wait, and what becomes of it when nothing comes.
+create or replace function engine.wait_ports(p_properties jsonb)
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_properties ? 'approval' then '{approved,rejected,timeout}'::text[]
+    when p_properties ?| '{signal,webhook}' then '{main,timeout}'::text[]
+    else '{main}'::text[]
+  end
+$$;
+
 create or replace function engine.node_ports(p_type engine.node_types, p_properties jsonb, p_on_error text)
   returns text[]
   language sql
   immutable
   parallel safe
 as $$
-  select case p_type.name when 'switch' then engine.switch_ports(p_properties) else p_type.ports end
+  select case p_type.name
+      when 'switch' then engine.switch_ports(p_properties)
+      when 'wait' then engine.wait_ports(p_properties)
+      else p_type.ports
+    end
     || case when p_on_error = 'errorOutput' and p_type.kind <> 'trigger' then '{error}'::text[] else '{}' end
 $$;
 

@@ -10,7 +10,7 @@ create or replace function engine.registration_problem(p_function regprocedure, 
   stable
 as $$
   select case
-    when p_kind is distinct from 'pure' then 'A registered node is pure.'
+    when p_kind is null or p_kind not in ('pure', 'local') then 'A registered node is pure or local.'
     when f.prokind <> 'f' or f.proretset or oidvectortypes(f.proargtypes) <> 'jsonb, jsonb, jsonb'
       then 'The function takes (properties jsonb, prev jsonb, inputs jsonb).'
     when f.prorettype <> 'jsonb'::regtype
@@ -20,7 +20,7 @@ as $$
       then 'The function belongs to flowgres_sql and is security definer.'
     when not exists (select from unnest(f.proconfig) as c where starts_with(c, 'search_path='))
       then 'The function sets search_path.'
-    when f.provolatile <> 'i' then 'The function of a pure node is immutable.'
+    when p_kind = 'pure' and f.provolatile <> 'i' then 'The function of a pure node is immutable.'
   end
   from pg_catalog.pg_proc as f
   where f.oid = p_function
@@ -50,6 +50,8 @@ begin
     v_problem := format('%s is a built-in node type.', register_node.name);
   elsif register_node.function is null then
     v_problem := 'A function is needed.';
+  elsif register_node.kind = 'local' and register_node.inputs <> '{main}' then
+    v_problem := 'A local node has the input main only.';
   end if;
   if v_problem is not null then
     perform private.raise_error(
@@ -93,6 +95,28 @@ create or replace function engine.run_registered(
   immutable
 as $$
 declare
+  v_function constant regprocedure := to_regprocedure(p_function);
+begin
+  if v_function is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  end if;
+  return engine.call_registered(v_function, p_properties, p_prev, p_inputs);
+end
+$$;
+
+create or replace function engine.call_registered(
+  p_function regprocedure,
+  p_properties jsonb,
+  p_prev jsonb,
+  p_inputs jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  volatile
+as $$
+declare
   v_outcome engine.outcome;
   v_schema text;
   v_name text;
@@ -102,12 +126,8 @@ begin
   into v_schema, v_name, v_returns
   from pg_catalog.pg_proc as f
   join pg_catalog.pg_namespace as n on n.oid = f.pronamespace
-  where f.oid = to_regprocedure(p_function);
-  if v_name is null then
-    perform private.raise_error(
-      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
-    );
-  elsif v_returns = 'jsonb'::regtype then
+  where f.oid = p_function;
+  if v_returns = 'jsonb'::regtype then
     execute format('select ''main'', %I.%I($1, $2, $3)', v_schema, v_name)
     into v_outcome
     using p_properties, p_prev, p_inputs;

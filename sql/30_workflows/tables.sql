@@ -1,6 +1,27 @@
 -- kind: state
 -- Workflows: a draft that people edit, and immutable published versions, each with the plan that the engine runs.
 
+-- Tags with their organization in front: one index serves every tenant, and a look-up reads the rows of one only. No
+-- operator of arrays is leakproof, so under row-level security none reaches an index; search_workflows does it instead.
+create function private.tag_keys(p_organization_id uuid, p_tags text[])
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array(select p_organization_id::text || ' ' || t.tag from unnest(p_tags) as t (tag))
+$$;
+
+create function private.are_tags(p_tags text[])
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select cardinality(p_tags) <= 20 and coalesce(bool_and(t.tag is not null and length(t.tag) between 1 and 50), true)
+  from unnest(p_tags) as t (tag)
+$$;
+
 create table public.workflows (
   id uuid not null default engine.uuid_v7(),
   organization_id uuid not null,
@@ -13,19 +34,32 @@ create table public.workflows (
   created_by uuid,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  tags text[] not null default '{}',
+  template text,
+  team_id uuid,
   constraint workflows_pkey primary key (id),
   constraint workflows_organization_id_id_key unique (organization_id, id),
   constraint workflows_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint workflows_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete set null (team_id),
   constraint workflows_created_by_fkey
     foreign key (created_by) references public.users (id) on delete set null,
   constraint workflows_name_check check (btrim(name) <> '' and length(name) <= 200),
   constraint workflows_description_check check (length(description) <= 5000),
   constraint workflows_definition_check check (jsonb_typeof(definition) = 'object'),
-  constraint workflows_revision_check check (revision > 0)
+  constraint workflows_revision_check check (revision > 0),
+  constraint workflows_tags_check check (private.are_tags(tags)),
+  constraint workflows_template_check check (template in ('organization', 'public'))
 );
-create index workflows_organization_id_created_at_idx on public.workflows (organization_id, created_at, id);
+-- For the orders that lists are read in; backward too.
+create index workflows_created_at_idx on public.workflows (organization_id, created_at, id);
+create index workflows_name_idx on public.workflows (organization_id, name, id);
+create index workflows_team_idx on public.workflows (organization_id, team_id, id);
 create index workflows_created_by_idx on public.workflows (created_by);
+create index workflows_tags_idx on public.workflows
+  using gin (private.tag_keys(organization_id, tags)) with (fastupdate = off);
+create index workflows_template_idx on public.workflows (template, organization_id) where template is not null;
 
 comment on table public.workflows is 'A workflow and its draft. What runs is its published version.';
 comment on column public.workflows.id is 'UUIDv7.';
@@ -39,6 +73,10 @@ comment on column public.workflows.archived_at is 'When it was archived; an arch
 comment on column public.workflows.created_by is 'The user who created it.';
 comment on column public.workflows.created_at is 'When it was created.';
 comment on column public.workflows.updated_at is 'When the draft or the publication last changed.';
+comment on column public.workflows.tags is 'Sorted, at most 20 of at most 50 characters; search_workflows finds by them.';
+comment on column public.workflows.template is
+  'Who may copy it: organization (its own members) or public (everybody); null when it is no template.';
+comment on column public.workflows.team_id is 'The team that looks after it.';
 
 create table public.workflow_versions (
   organization_id uuid not null,
@@ -146,7 +184,8 @@ create type engine.plan_node as (
   credentials jsonb, -- {"auth": "crm"}
   pin jsonb,         -- the output to take in a test run
   retry_jitter boolean, -- false: the delays between attempts are not random
-  success jsonb      -- of a trigger or pure node: its step.succeeded, lacking only the output
+  success jsonb,     -- of a trigger or pure node: its step.succeeded, lacking only the output
+  deferred engine.expression[] -- of a node with child runs: expressions that are evaluated for each of them
 );
 
 create function engine.plan_ids(p_nodes engine.plan_node[])
@@ -166,6 +205,7 @@ create table engine.plans (
   ids text[] not null generated always as (engine.plan_ids(nodes)) stored,
   vars text[] not null default '{}', -- names of the variables that expressions read
   settings jsonb not null,
+  resume_key bytea not null default sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
   constraint plans_pkey primary key (organization_id, workflow_id, version),
   constraint plans_version_fkey
     foreign key (organization_id, workflow_id, version)
@@ -173,6 +213,7 @@ create table engine.plans (
 );
 alter table engine.plans enable row level security;
 comment on table engine.plans is 'What publishing compiles a version to; read once per batch by the engine.';
+comment on column engine.plans.resume_key is 'The secret that the tokens of resume addresses are made with.';
 
 -- What a pure or local node answers.
 create type engine.outcome as (

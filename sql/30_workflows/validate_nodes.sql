@@ -176,7 +176,13 @@ as $$
       when p_properties ? 'template' and p_properties ? 'path' then 'template and path exclude each other'
     end
     when 'wait' then case
-      when p_properties ? 'seconds' and p_properties ? 'until' then 'seconds and until exclude each other'
+      when (
+        select count(*) from jsonb_object_keys(p_properties) as k (key)
+        where k.key in ('seconds', 'until', 'signal', 'webhook', 'approval')
+      ) > 1 then 'seconds, until, signal, webhook and approval exclude each other'
+      when p_properties ? 'timezone' and not p_properties ? 'until' then 'timezone is of until, which is missing'
+      when p_properties ? 'timeoutSeconds' and p_properties ?| '{seconds,until}'
+        then 'a wait for a time has no timeoutSeconds'
     end
     when 'scheduleTrigger' then engine.schedule_problem(p_properties)
   end

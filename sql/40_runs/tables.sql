@@ -41,11 +41,16 @@ create table public.workflow_runs (
 ) partition by range (id);
 
 create index workflow_runs_workflow_idx on public.workflow_runs (organization_id, workflow_id, id);
+-- The children of a step, found by what became of them.
+create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, parent_node, status)
+  where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
 -- The dead letters.
 create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
   where status = 'error' and retried_by is null;
+create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
+  where deadline_at is not null and finished_at is null;
 
 comment on table public.workflow_runs is
   'One row per run of a workflow. Partitioned by month of the time in its UUIDv7 id; everything else about a run is in its events.';
@@ -57,7 +62,8 @@ comment on column public.workflow_runs.mode is 'What started it: manual, webhook
 comment on column public.workflow_runs.status is 'running, waiting, paused; or final: success, error, canceled.';
 comment on column public.workflow_runs.parent_run_id is 'The run whose step started this one, if any.';
 comment on column public.workflow_runs.parent_node is 'The node of the parent run that started this one.';
-comment on column public.workflow_runs.parent_index is 'The position of this run''s item in the parent''s forEach or repeat.';
+comment on column public.workflow_runs.parent_index is
+  'The position of this run among the children of its parent''s step, from 0; null when the parent does not wait for it.';
 comment on column public.workflow_runs.retry_of is 'The run that this one retries.';
 comment on column public.workflow_runs.started_by is 'The user who started it; null for webhooks and schedules.';
 comment on column public.workflow_runs.priority is 'Lower runs earlier, as in graphile-worker; 0 by default.';
@@ -140,10 +146,9 @@ create table engine.open_steps (
   worker_id uuid,
   lease_until timestamptz,
   run_at timestamptz,
-  token_hash bytea,
-  done int,
-  failed int,
   next_index int,
+  error jsonb,
+  wake_at timestamptz,
   constraint open_steps_pkey primary key (run_id, node),
   constraint open_steps_run_fkey
     foreign key (organization_id, run_id)
@@ -158,10 +163,18 @@ alter table engine.open_steps enable row level security;
 create index open_steps_running_idx on engine.open_steps (organization_id, lease_until) where state = 'running';
 create index open_steps_parked_idx on engine.open_steps (organization_id, run_id)
   where run_at = 'infinity' and state = 'queued';
-create index open_steps_run_at_idx on engine.open_steps (run_at) where state in ('queued', 'waiting');
+create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at is not null;
 
 comment on table engine.open_steps is
   'The working set: one row per step that is queued, running or waiting; deleted when the step ends. attempt is the fencing token.';
+comment on column engine.open_steps.run_at is
+  'When it may go on without being asked; null for one that waits for something else than a time.';
+comment on column engine.open_steps.next_index is
+  'Of a step with child runs: how many it has started; null before the first one.';
+comment on column engine.open_steps.error is
+  'Why a step with child runs starts no further one; it fails when those that run have ended.';
+comment on column engine.open_steps.wake_at is
+  'When it gets a job, if it has none yet, or another one, in case that one was lost; null while it needs none.';
 
 create table engine.start_keys (
   organization_id uuid not null,

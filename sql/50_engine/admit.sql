@@ -1,84 +1,59 @@
 -- kind: code
--- Lets starts in, or holds them. The runs of a held start are created and durable like any other: they wait.
+-- Executions are counted once per batch and organization, when the first of its requests is about to start: as many as
+-- the batch may start. What it does not, goes back in the same transaction.
 
-create or replace function engine.insert_flow_run(p_row engine.flow_runs)
+create or replace function engine.give_back(p_admission private.admission, p_now timestamptz)
   returns void
-  language sql
-  volatile
-as $$
-  insert into engine.flow_runs (
-    run_id, organization_id, workflow_id, version, priority, is_held, held_until,
-    concurrency_key, rate_key, debounce_key
-  )
-  values (
-    p_row.run_id, p_row.organization_id, p_row.workflow_id, p_row.version, p_row.priority, p_row.is_held,
-    p_row.held_until, p_row.concurrency_key, p_row.rate_key, p_row.debounce_key
-  )
-$$;
-
--- What this start finds free, others may have been waiting for: they are let in first.
-create or replace function engine.admit_start(p_request engine.start_request, p_plan engine.plans)
-  returns engine.start_request
   language plpgsql
   volatile
 as $$
-declare
-  v_flow constant jsonb := p_plan.settings -> 'flow';
-  v_row engine.flow_runs;
-  v_reason text;
-  v_until timestamptz;
-  v_now timestamptz := engine.now();
 begin
-  v_row.run_id := p_request.run_id;
-  v_row.organization_id := p_request.organization_id;
-  v_row.workflow_id := p_request.workflow_id;
-  v_row.version := p_plan.version;
-  v_row.priority := coalesce(p_request.priority, (p_plan.settings -> 'priority')::int, 0);
-  v_row.concurrency_key := engine.flow_key(v_flow -> 'concurrency', p_request.input);
-  v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_request.input);
-  v_row.debounce_key := engine.flow_key(v_flow -> 'debounce', p_request.input);
-  v_row.held_until := v_now + make_interval(secs => (v_flow -> 'debounce' -> 'ms')::double precision / 1000);
-
-  if p_request.mode in ('manual', 'webhook', 'api') then
-    perform engine.lock_flow(v_row.workflow_id);
-    v_now := engine.now(); -- starts are counted in the order in which they had the lock
-    if v_row.concurrency_key is not null then
-      perform engine.let_in(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
-    else
-      perform engine.let_in(v_row.workflow_id, 'rate', v_row.rate_key, v_now);
-    end if;
-    select b.reason, b.until into v_reason, v_until from engine.flow_block(v_row, v_flow, v_now) as b;
-  else
-    -- Other locks are held by now, so this one is not waited for: a job decides, in a transaction of its own.
-    v_reason := case
-      when v_flow ? 'debounce' then 'debounce' when v_flow ? 'concurrency' then 'concurrency' else 'rate'
-    end;
-    v_until := coalesce(v_row.held_until, v_now);
+  if p_admission.admitted > 0 and p_admission.limit is not null then
+    perform private.release(p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now);
   end if;
-
-  v_row.is_held := v_reason is not null;
-  p_request.concurrency_key := v_row.concurrency_key;
-  if v_row.is_held then
-    p_request.origin := coalesce(p_request.origin, '{}') || jsonb_build_object('held', jsonb_build_object(
-      'reason', v_reason,
-      'key', case v_reason
-        when 'debounce' then v_row.debounce_key when 'rate' then v_row.rate_key else v_row.concurrency_key
-      end
-    ));
-    perform engine.insert_flow_run(v_row);
-    if v_reason = 'rate' and v_until > v_now then
-      perform engine.add_jobs(array[engine.rate_job(v_row, v_until)]);
-    elsif v_until is not null then
-      perform engine.add_jobs(array[
-        engine.release_job(v_row.workflow_id, 'run', v_row.run_id::text, v_until)
-      ]);
-    end if;
-  else
-    perform engine.count_start(v_row, v_flow, v_now);
-    if v_row.concurrency_key is not null then
-      perform engine.insert_flow_run(v_row);
-    end if;
-  end if;
-  return p_request;
 end
 $$;
+
+-- p_before: of the organization that came before this one.
+create or replace function engine.admit_starts(
+  p_before private.admission,
+  p_organization_id uuid,
+  p_wanted int,
+  p_now timestamptz
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+begin
+  perform engine.give_back(p_before, p_now);
+  return private.admit_flow(
+    p_organization_id, 'executions_per_month', p_wanted, date_trunc('month', p_now, 'UTC')
+  );
+end
+$$;
+
+-- Null while there is one left.
+create or replace function engine.admission_error(p_admission private.admission)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+begin
+  return case when p_admission.admitted <= 0 then private.limit_error(p_admission) end;
+end
+$$;
+
+create or replace function engine.count_executions(p_organization_id uuid, p_span tstzrange)
+  returns bigint
+  language sql
+  stable
+as $$
+  select count(*)
+  from public.workflow_runs as r
+  where r.organization_id = p_organization_id
+    and r.id >= engine.uuid_floor(lower(p_span))
+    and r.id < engine.uuid_floor(upper(p_span))
+$$;
+comment on function engine.count_executions(uuid, tstzrange) is
+  'How many runs of an organization began in a span of time: what executions_per_month counts.';

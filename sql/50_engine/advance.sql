@@ -4,16 +4,15 @@
 
 -- long because handing the arrays of a run, or the row of a node, to another function for each node makes a node cost
 -- half as much again.
--- p_open: steps that are open already; p_due: waiting steps whose time has come, at p_now.
+-- p_open: steps that are open already; p_resume_key: what the tokens of resume addresses are made with.
 create or replace function engine.advance(
   p_nodes engine.plan_node[],
   p_ids text[],
   p_run_id uuid,
   p_log engine.log_entry[],
   p_open text[] default '{}',
-  p_due text[] default '{}',
-  p_now timestamptz default null,
-  p_budget int default 200
+  p_budget int default 200,
+  p_resume_key bytea default null
 )
   returns engine.advanced
   language plpgsql
@@ -32,7 +31,9 @@ declare
   v_trigger constant text := v_created ->> 'trigger';
   v_run jsonb;
   v_responded boolean := v_fold.responded;
-  v_at timestamptz := v_fold.at;
+  -- A child run sees what it was started with as $.item, and its place as $.index.
+  v_index constant int := (v_created #>> '{parent,index}')::int;
+  v_item constant jsonb := case when v_index is not null then v_input end;
   v_seq int := v_fold.seq;
   v_ts timestamptz := v_fold.ts;
   -- Without a budget, as in a replay, there is no hurry either.
@@ -49,7 +50,7 @@ declare
   v_properties jsonb;
   v_outcome engine.outcome;
   v_payload jsonb;
-  v_until timestamptz;
+  v_run_at timestamptz;
   v_started timestamptz;
   v_open boolean := false;
   v_detail text;
@@ -90,7 +91,7 @@ begin
 
         v_outcome := null;
         if not v_settled or v_node.id = any (p_open)
-          or (v_states[v_place] = 3 and v_node.id <> all (p_due))
+          or v_states[v_place] = 3
         then
           v_open := true;
 
@@ -107,23 +108,12 @@ begin
             return v_result;
           end if;
 
-        elsif v_states[v_place] = 3 then -- a timer fired: news from outside, at its own time
-          v_outcome.port := v_node.ports[1];
-          v_outcome.output := v_prev;
-          v_seq := v_seq + 1;
-          v_ts := greatest(p_now, v_ts + interval '1 microsecond');
-          v_at := v_ts;
-          v_entries := v_entries || row(v_seq, v_ts, 'step.succeeded', jsonb_build_object(
-            'node', v_node.id, 'attempt', 1, 'port', v_outcome.port, 'output', v_prev,
-            'ms', 0
-          ))::engine.log_entry;
-
         else
           v_started := clock_timestamp();
           if v_taken >= p_budget or v_started > v_stop_at then
             v_result.entries := v_entries;
             v_result.opened := v_opened
-              || row(v_node.id, 'queued', v_place, null, null, null)::engine.opened_step;
+              || row(v_node.id, 'queued', v_place, null, null, null, null, null)::engine.opened_step;
             return v_result;
           end if;
           v_taken := v_taken + 1;
@@ -135,11 +125,11 @@ begin
           end if;
           if v_node.expressions is not null and not v_node.disabled then
             if v_node.uses_run and v_run is null then
-              v_run := engine.run_context(p_run_id, v_created, v_fold.created_at);
+              v_run := engine.run_context(p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key);
             end if;
             v_properties := engine.resolve(
               v_properties, v_node.expressions, v_node.is_strict, v_input, v_prev, v_inputs, v_outputs, v_run, v_vars,
-              null, null
+              v_item, v_index
             );
           end if;
 
@@ -189,20 +179,22 @@ begin
             end if;
           else
             v_open := true;
-            v_until := null;
+            v_run_at := null;
             if v_node.kind = 'wait' then
-              v_until := engine.wait_until(v_properties, v_at);
-              v_entries := v_entries || row(
-                v_seq, v_ts, 'step.waiting',
-                jsonb_build_object('node', v_node.id, 'kind', 'time', 'until', engine.iso_time(v_until))
-              )::engine.log_entry;
+              v_payload := engine.waiting_payload(v_node, v_properties, v_fold.at);
+              v_run_at := engine.wait_run_at(v_payload, v_fold.at);
+              v_entries := v_entries || row(v_seq, v_ts, 'step.waiting', v_payload)::engine.log_entry;
+            elsif pg_column_size(v_properties) > 1048576 then
+              perform private.raise_error('TOO_LARGE', format('The input of %s is larger than 1 MiB.', v_node.id));
             else
               v_seq := v_seq - 1; -- a queued step has no event until a worker begins it
               v_ts := v_ts - interval '1 microsecond';
             end if;
             v_opened := v_opened || row(
               v_node.id, case v_node.kind when 'wait' then 'waiting' else 'queued' end, v_place, v_properties,
-              v_prev, v_until
+              v_prev, v_run_at,
+              case when v_node.deferred is not null then v_inputs end,
+              case when v_node.deferred is not null then v_outputs end
             )::engine.opened_step;
           end if;
         end if;

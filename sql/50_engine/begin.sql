@@ -10,10 +10,11 @@ as $$
   select p_run.finished_at is null
     and p_run.status <> 'paused'
     and p_step.state in ('queued', 'waiting')
-    and p_step.run_at <= p_now
+    -- One with child runs is woken when they end.
+    and (p_step.run_at <= p_now or p_step.next_index is not null)
 $$;
 
--- What comes of the job of a step that is due: it is begun, its timer fires, or the engine goes on where it had paused.
+-- What comes of the job of a step that is due: it is begun, its wait ends, or the engine goes on where it had paused.
 create or replace function engine.take_job(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
@@ -26,12 +27,12 @@ create or replace function engine.take_job(
   volatile
 as $$
 declare
-  v_move engine.move := engine.move_on(
-    p_loaded, p_plan, p_worker, p_now,
-    case p_step.state when 'queued' then p_step.node end,
-    case p_step.state when 'waiting' then p_step.node end
-  );
+  v_move engine.move;
 begin
+  if p_step.state = 'waiting' then
+    return engine.take_wait(p_loaded, p_plan, p_step, p_worker, p_now);
+  end if;
+  v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now, p_step.node);
   if (engine.step_of(v_move.steps, p_step.node)).node is null then
     v_move.closed := array[p_step.node];
   end if;

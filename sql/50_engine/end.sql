@@ -1,7 +1,7 @@
 -- kind: code
 -- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
 
--- p_ids in any order; runs that have ended stay as they are.
+-- Each unfinished one of a batch gets the event; answers with those that had not ended before.
 create or replace function engine.end_runs(p_ids uuid[], p_type text, p_payload jsonb)
   returns setof public.workflow_runs
   language plpgsql
@@ -16,14 +16,12 @@ declare
   v_moves engine.move[];
 begin
   for v_loaded in select l.* from engine.load_runs(p_ids, v_now) as l loop
-    v_move.run := v_loaded.run;
-    if (v_loaded.run).finished_at is null then
-      v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
-      v_move.entries := array[v_last];
-      v_move.run := engine.run_after(v_loaded.run, v_last, false);
-      v_move.is_changed := true;
-      v_moves := v_moves || v_move;
-    end if;
+    continue when (v_loaded.run).finished_at is not null;
+    v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
+    v_move.entries := array[v_last];
+    v_move.run := engine.run_after(v_loaded.run, v_last, false);
+    v_move.is_changed := true;
+    v_moves := v_moves || v_move;
     return next v_move.run;
   end loop;
   perform engine.write_moves(v_moves);
@@ -32,10 +30,18 @@ $$;
 
 create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
   returns public.workflow_runs
-  language sql
+  language plpgsql
   volatile
 as $$
-  select r.* from engine.end_runs(array[p_run_id], p_type, p_payload) as r
+declare
+  v_run public.workflow_runs;
+begin
+  select r.* into v_run from engine.end_runs(array[p_run_id], p_type, p_payload) as r;
+  if v_run.id is null then
+    select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
+  end if;
+  return v_run;
+end
 $$;
 
 -- Who did something, and why: the payload of an event that somebody caused.

@@ -145,7 +145,7 @@ begin
   ),
   unparked as (
     update engine.open_steps as s
-    set run_at = engine.now()
+    set run_at = engine.now(), wake_at = engine.now() + interval '1 minute'
     from parked as p
     where s.run_id = p.run_id
       and s.node = p.node

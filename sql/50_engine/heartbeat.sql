@@ -18,6 +18,9 @@ create or replace function engine.heartbeat(
   security definer -- definer because engine.open_steps and engine.workers are closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -75,6 +78,9 @@ create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
   security definer -- definer because engine.open_steps is closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -94,7 +100,9 @@ begin
   ),
   released as (
     update engine.open_steps as s
-    set state = 'queued', worker_id = null, lease_until = null, run_at = v_now
+    set
+      state = 'queued', worker_id = null, lease_until = null, run_at = v_now,
+      wake_at = v_now + interval '1 minute'
     from held as h
     where s.run_id = h.run_id
       and s.node = h.node

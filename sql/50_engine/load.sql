@@ -96,7 +96,7 @@ declare
   v_step engine.open_steps;
   v_steps engine.open_steps[] := '{}';
 begin
-  foreach v_step in array p_steps loop
+  foreach v_step in array coalesce(p_steps, '{}') loop
     if v_step.node <> p_node then
       v_steps := v_steps || v_step;
     end if;

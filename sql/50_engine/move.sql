@@ -37,16 +37,63 @@ begin
 end
 $$;
 
--- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the caller
--- right away, which saves its branch a job and a transaction; every other one is queued, and that one too when there is
--- no worker.
+-- The end of the wait that a signal is for.
+create or replace function engine.signal_entry(
+  p_signal engine.signal,
+  p_node engine.plan_node,
+  p_last engine.log_entry,
+  p_now timestamptz
+)
+  returns engine.log_entry
+  language sql
+  stable
+as $$
+  select engine.next_entry(p_last, p_now, 'step.succeeded', jsonb_build_object(
+    'node', p_node.id, 'attempt', 1, 'port', p_node.ports[1], 'output', p_signal.payload, 'ms', 0
+  ))
+$$;
+
+create or replace function engine.ended_by_signal(p_move engine.move, p_node text, p_entry engine.log_entry)
+  returns engine.move
+  language plpgsql
+  immutable
+as $$
+begin
+  p_move.entries := p_move.entries || p_entry;
+  p_move.closed := p_move.closed || p_node;
+  p_move.steps := engine.without_step(p_move.steps, p_node);
+  return p_move;
+end
+$$;
+
+-- A step that advance has reached: as it was if it is open already, else new.
+create or replace function engine.step_for(
+  p_loaded engine.loaded_run,
+  p_opened engine.opened_step,
+  p_now timestamptz
+)
+  returns engine.open_steps
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step constant engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
+begin
+  if v_step.node is null then
+    return engine.new_step(p_loaded.run, p_opened, p_now);
+  end if;
+  return v_step;
+end
+$$;
+
+-- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
+-- worker right away, which saves its branch a job and a transaction; every other one is queued.
 create or replace function engine.move_on(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
   p_worker uuid,
   p_now timestamptz,
-  p_prefer text default null,
-  p_due text default null
+  p_prefer text default null
 )
   returns engine.move
   language plpgsql
@@ -55,47 +102,84 @@ as $$
 declare
   v_nodes constant engine.plan_node[] := p_plan.nodes;
   v_run constant public.workflow_runs := p_loaded.run;
-  v_others text[] := '{}';
-  v_waiting boolean := true;
+  v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
+  v_open text[] := '{}';
+  v_all_wait boolean := true;
+  v_some_wait boolean := false;
   v_step engine.open_steps;
   v_advanced engine.advanced;
   v_opened engine.opened_step;
-  v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
+  v_signal engine.signal;
   v_move engine.move;
 begin
+  if v_last.seq > 9500 then
+    return engine.too_many_events(v_run, v_last, p_now);
+  end if;
   foreach v_step in array p_loaded.steps loop
-    if v_step.node is distinct from p_prefer and v_step.node is distinct from p_due then
-      v_others := v_others || v_step.node;
-      v_waiting := v_waiting and v_step.state = 'waiting';
+    if v_step.node is distinct from p_prefer then
+      v_open := v_open || v_step.node;
+      v_all_wait := v_all_wait and v_step.state = 'waiting';
+      v_some_wait := v_some_wait or v_step.state = 'waiting';
     end if;
   end loop;
 
-  v_advanced := engine.advance(v_nodes, p_plan.ids, v_run.id, p_loaded.log, v_others, array[p_due], p_now);
-  v_move.entries := coalesce(v_advanced.entries, '{}');
-  v_last := coalesce(v_move.entries[cardinality(v_move.entries)], v_last);
+  -- Once, and again for each signal that a step turns out to have been waiting for.
+  loop
+    v_advanced := engine.advance(
+      v_nodes, p_plan.ids, v_run.id, p_loaded.log || v_move.entries, v_open, p_resume_key => p_plan.resume_key
+    );
+    v_move.entries := v_move.entries || v_advanced.entries;
+    v_last := coalesce(v_move.entries[cardinality(v_move.entries)], v_last);
 
-  foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
-    v_step := engine.step_of(p_loaded.steps, v_opened.node);
-    if v_step.node is null then
-      v_step := engine.new_step(v_run, v_opened, p_now);
-    end if;
-    if v_move.task is null and p_worker is not null
-      and v_opened.state = 'queued' and v_opened.properties is not null
-      and (p_prefer is null or v_opened.node = p_prefer)
-    then
-      v_step := engine.begun_step(v_step, p_worker, p_now);
-      v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
-      v_last := engine.next_entry(v_last, p_now, 'step.started', jsonb_build_object(
-        'node', v_opened.node, 'attempt', v_step.attempt, 'input', v_opened.properties
-      ));
-      v_move.entries := v_move.entries || v_last;
-    end if;
-    v_waiting := v_waiting and v_step.state = 'waiting';
-    v_move.steps := v_move.steps || v_step;
+    foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+      v_step := engine.step_for(p_loaded, v_opened, p_now);
+      if v_move.task is null and v_opened.state = 'queued' and v_opened.properties is not null
+        and p_worker is not null and (p_prefer is null or v_opened.node = p_prefer)
+      then
+        v_step := engine.begun_step(v_step, p_worker, p_now);
+        v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
+        v_last := engine.next_entry(v_last, p_now, 'step.started', jsonb_build_object(
+          'node', v_opened.node, 'attempt', v_step.attempt, 'input', v_opened.properties
+        ));
+        v_move.entries := v_move.entries || v_last;
+      end if;
+      v_open := v_open || v_opened.node;
+      v_all_wait := v_all_wait and v_step.state = 'waiting';
+      v_some_wait := v_some_wait or v_step.state = 'waiting';
+      v_move.steps := v_move.steps || v_step;
+    end loop;
+
+    v_signal := case when v_some_wait then engine.next_signal(p_loaded.log || v_move.entries) end;
+    exit when v_signal.node is null;
+    v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_plan.ids, v_signal.node)], v_last, p_now);
+    v_move := engine.ended_by_signal(v_move, v_signal.node, v_last);
   end loop;
 
-  v_move.run := engine.run_after(v_run, v_last, v_waiting);
+  v_move.run := engine.run_after(v_run, v_last, v_all_wait);
   v_move.is_changed := (v_move.run).status <> v_run.status;
+  return v_move;
+end
+$$;
+
+-- A log that has no end is ended, before its 10,000th event.
+create or replace function engine.too_many_events(
+  p_run public.workflow_runs,
+  p_last engine.log_entry,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  stable
+as $$
+declare
+  v_move engine.move;
+begin
+  p_last := engine.next_entry(p_last, p_now, 'run.failed', jsonb_build_object('error', jsonb_build_object(
+    'code', 'TOO_MANY_EVENTS', 'message', 'A run has at most 10,000 events.', 'retryable', false
+  )));
+  v_move.entries := array[p_last];
+  v_move.run := engine.run_after(p_run, p_last, false);
+  v_move.is_changed := true;
   return v_move;
 end
 $$;

@@ -36,7 +36,7 @@ begin
     and (r.error ->> 'code' = v_filter ->> 'errorCode' or not v_filter ? 'errorCode')
     and (r.metadata @> (v_filter -> 'metadata') or not v_filter ? 'metadata')
     -- What retry_run would refuse, or has done.
-    and (p_operation.command <> 'retry' or (r.retried_by is null and r.parent_node is null))
+    and (p_operation.command <> 'retry' or (r.retried_by is null and r.parent_index is null))
   order by r.id
   limit p_limit;
 end

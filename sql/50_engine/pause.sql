@@ -25,6 +25,7 @@ begin
   v_move.run := engine.run_after(v_loaded.run, v_last, false);
   v_move.is_changed := true;
   perform engine.write_moves(array[v_move]);
+  update engine.open_steps as s set wake_at = null where s.run_id = p_run_id;
   return v_move.run;
 end
 $$;
@@ -53,9 +54,9 @@ begin
   -- No worker: nobody waits here for a step to do, so each one that is ready gets a job.
   v_move := engine.move_on(v_loaded, engine.plan_of(v_loaded.run), null, v_now);
   v_move.entries := v_resumed || v_move.entries;
-  -- Whose time came in the pause has lost its job to it.
+  -- Whose time came in the pause has lost its job to it; the others are woken at their time again.
   foreach v_step in array v_loaded.steps loop
-    if v_step.state <> 'running' and v_step.run_at <= v_now then
+    if v_step.state <> 'running' and v_step.node <> all (coalesce(v_move.closed, '{}')) then
       v_move.steps := v_move.steps || v_step;
     end if;
   end loop;

@@ -8,7 +8,11 @@ create or replace function engine.trigger_for(p_nodes engine.plan_node[], p_mode
   immutable
 as $$
 declare
-  c_wanted constant text := case p_mode when 'retry' then 'manual' else p_mode end || 'Trigger@';
+  c_wanted constant text := case p_mode
+    when 'retry' then 'manual'
+    when 'child' then 'subworkflow'
+    else p_mode
+  end || 'Trigger@';
   v_node engine.plan_node;
   v_first text;
 begin
@@ -21,37 +25,6 @@ begin
     end if;
   end loop;
   return v_first;
-end
-$$;
-
--- When a timer fires: `until` is a time, `seconds` counts from when the wait was reached.
-create or replace function engine.wait_until(p_properties jsonb, p_at timestamptz)
-  returns timestamptz
-  language plpgsql
-  stable
-  set timezone = 'UTC'
-as $$
-declare
-  v_until timestamptz;
-begin
-  begin
-    v_until := coalesce(
-      (p_properties ->> 'until')::timestamptz,
-      p_at + make_interval(secs => (p_properties ->> 'seconds')::double precision)
-    );
-  exception
-    when data_exception then
-      perform private.raise_error(
-        'INVALID_ARGUMENT',
-        'A wait needs `until`, a time such as 2026-11-21T12:00:00Z, or `seconds`, a number.'
-      );
-  end;
-  if v_until is null or v_until > p_at + interval '5 years' then
-    perform private.raise_error(
-      'INVALID_ARGUMENT', 'A wait ends at a time within the next five years.'
-    );
-  end if;
-  return v_until;
 end
 $$;
 
@@ -138,17 +111,52 @@ as $$
 $$;
 
 -- What expressions see as $.run.
-create or replace function engine.run_context(p_run_id uuid, p_created jsonb, p_created_at timestamptz)
+create or replace function engine.run_context(
+  p_run_id uuid,
+  p_created jsonb,
+  p_created_at timestamptz,
+  p_nodes engine.plan_node[],
+  p_resume_key bytea
+)
   returns jsonb
-  language sql
+  language plpgsql
   stable
 as $$
-  select jsonb_build_object(
+declare
+  v_node engine.plan_node;
+  v_resume jsonb := '{}';
+begin
+  foreach v_node in array p_nodes loop
+    if v_node.kind = 'wait' and v_node.properties ? 'webhook' then
+      v_resume := v_resume || jsonb_build_object(
+        v_node.id, '/resume/' || engine.resume_token(p_resume_key, p_run_id, v_node.id)
+      );
+    end if;
+  end loop;
+  return jsonb_build_object(
     'id', p_run_id,
     'mode', p_created -> 'mode',
     'startedAt', engine.iso_time(p_created_at),
-    'workflow', p_created -> 'workflowId'
-  )
+    'workflow', p_created -> 'workflowId',
+    'resume', v_resume
+  );
+end
+$$;
+
+-- What is known to whoever was told: 24 bytes of a MAC over run and node, behind the id of the run. The key is hashed
+-- around a hash, so that no token can be lengthened to another.
+create or replace function engine.resume_token(p_key bytea, p_run_id uuid, p_node text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select rtrim(translate(encode(
+    uuid_send(p_run_id) || substring(sha256(
+      p_key || sha256(p_key || uuid_send(p_run_id) || convert_to(p_node, 'UTF8'))
+    ) for 24),
+    'base64'
+  ), '+/', '-_'), '=')
 $$;
 
 -- The row of a run as its last event leaves it. p_waiting: every open step waits for something outside.
@@ -205,7 +213,7 @@ begin
   v_step.attempt := 0;
   v_step.failures := 0;
   v_step.deaths := 0;
-  v_step.run_at := coalesce(p_opened.until, p_now);
+  v_step.run_at := case p_opened.state when 'queued' then p_now else p_opened.run_at end;
   return v_step;
 end
 $$;

@@ -14,6 +14,9 @@ create or replace function engine.reconcile()
   security definer -- definer because engine.open_steps and the queue are closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -34,7 +37,7 @@ begin
   return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
   return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
   perform engine.unpark_overdue_steps();
-  return query select 'wake', w.run_id, w.node from engine.wake_overdue_steps(v_now) as w;
+  return query select 'wake', w.run_id, w.node from engine.wake_steps() as w;
   return query select 'release', l.run_id, null::text from engine.let_overdue_in(v_now) as l;
   return query select 'operation', null::uuid, o.id::text from engine.wake_operations(v_now) as o (id);
 end
@@ -49,22 +52,21 @@ as $$
 declare
   v_steps engine.open_steps[];
 begin
-  with expired as (
-    select s.run_id, s.node
-    from engine.open_steps as s
-    where s.state = 'running'
-      and s.lease_until < p_now
-      and s.deaths < 4
-    order by s.lease_until
-    limit 1000
-    for update skip locked
-  ),
-  requeued as (
+  with requeued as (
     update engine.open_steps as s
-    set state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now
-    from expired as e
-    where s.run_id = e.run_id
-      and s.node = e.node
+    set
+      state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now,
+      wake_at = p_now + interval '1 minute'
+    where s.ctid = any (array(
+      select e.ctid
+      from engine.open_steps as e
+      where e.state = 'running'
+        and e.lease_until < p_now
+        and e.deaths < 4
+      order by e.lease_until
+      limit 1000
+      for update skip locked
+    ))
     returning s.*
   )
   select array_agg(r) into v_steps from requeued as r;
@@ -109,38 +111,44 @@ begin
 end
 $$;
 
--- Steps that should have been taken a minute ago: their job was lost, or the queue is long; another wake-up does no
--- harm.
-create or replace function engine.wake_overdue_steps(p_now timestamptz)
-  returns setof engine.open_steps
+-- Gives a job to the steps whose time has come, and another one to those that nothing has taken for a minute: their
+-- job was lost, or the queue is long; another wake-up does no harm. Steps that sleep are not looked at.
+create or replace function engine.wake_steps()
+  returns table (
+    run_id uuid,
+    node text
+  )
   language plpgsql
   volatile
+  security definer -- definer because engine.open_steps and the queue are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
+  v_now constant timestamptz := engine.now();
   v_steps engine.open_steps[];
 begin
-  with overdue as (
-    select s.run_id, s.node
-    from engine.open_steps as s
-    where s.state in ('queued', 'waiting')
-      and s.run_at < p_now - interval '60 seconds'
-      and (select r.status from public.workflow_runs as r where r.id = s.run_id) <> 'paused'
-    order by s.run_at
-    limit 1000
-    for update skip locked
-  ),
-  woken as (
+  with woken as (
     update engine.open_steps as s
-    set run_at = p_now
-    from overdue as o
-    where s.run_id = o.run_id
-      and s.node = o.node
+    set wake_at = v_now + case when s.run_at is null then interval '1 hour' else interval '1 minute' end
+    -- By their place in the table: whatever the planner believes, it reads no other row.
+    where s.ctid = any (array(
+      select d.ctid
+      from engine.open_steps as d
+      where d.wake_at <= v_now
+      order by d.wake_at
+      limit 1000
+      for update skip locked
+    ))
     returning s.*
   )
   select array_agg(w) into v_steps from woken as w;
   -- With a key: while such a wake-up waits in the queue, another one replaces it.
-  perform engine.add_jobs(array(select engine.job(s, 0, 'overdue:') from unnest(v_steps) as s));
-  return query select s.* from unnest(v_steps) as s;
+  perform engine.add_jobs(array(select engine.job(s, 0, 'due:') from unnest(v_steps) as s));
+  return query select s.run_id, s.node from unnest(v_steps) as s;
 end
 $$;
 
@@ -153,7 +161,7 @@ declare
   v_ids uuid[] := array(
     select r.id
     from public.workflow_runs as r
-    where r.status in ('waiting', 'running', 'paused')
+    where r.finished_at is null
       and r.deadline_at < p_now
     limit 1000
     for no key update skip locked
@@ -194,7 +202,9 @@ begin
 end
 $$;
 
+comment on function engine.wake_steps() is
+  'For workers, every second: gives a job to each step whose time has come, at most 1,000; any number of workers may call it at once. Example: select * from engine.wake_steps();';
 comment on function engine.reconcile() is
   'Moves on what nobody holds any more: jobs and steps of dead workers, runs past their deadline, steps that nothing has taken for a minute. Workers call it every 10 seconds; any number may at once. One row per action. Example: select * from engine.reconcile();';
 
-grant execute on function engine.reconcile() to flowgres_worker, flowgres_dba;
+grant execute on function engine.reconcile(), engine.wake_steps() to flowgres_worker, flowgres_dba;

@@ -13,6 +13,19 @@ as $$
     and e.payload ->> 'node' = p_node
 $$;
 
+-- How many children a step has started already; null: none.
+create or replace function engine.started_children(p_run_id uuid, p_node text)
+  returns int
+  language sql
+  stable
+as $$
+  select max(r.parent_index) + 1
+  from public.workflow_runs as r
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.id >= engine.uuid_floor(engine.uuid_time(p_run_id))
+$$;
+
 -- Opens again what the log says should be open: first what waits, for to the engine a wait that is not open is over.
 create or replace function engine.repaired_move(p_loaded engine.loaded_run, p_now timestamptz)
   returns engine.move
@@ -24,6 +37,7 @@ declare
   v_folded constant engine.folded := engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log);
   v_opened engine.opened_step;
   v_waiting engine.log_entry;
+  v_step engine.open_steps;
   v_move engine.move;
 begin
   foreach v_waiting in array p_loaded.log loop
@@ -31,8 +45,10 @@ begin
       or v_folded.states[array_position(v_plan.ids, v_waiting.payload ->> 'node')] <> 3;
     v_opened.node := v_waiting.payload ->> 'node';
     v_opened.state := 'waiting';
-    v_opened.until := v_waiting.payload ->> 'until';
-    p_loaded.steps := p_loaded.steps || engine.new_step(p_loaded.run, v_opened, p_now);
+    v_opened.run_at := engine.wait_run_at(v_waiting.payload, p_now);
+    v_step := engine.new_step(p_loaded.run, v_opened, p_now);
+    v_step.next_index := engine.started_children((p_loaded.run).id, v_opened.node);
+    p_loaded.steps := p_loaded.steps || v_step;
   end loop;
   v_move := engine.move_on(p_loaded, v_plan, null, p_now);
   for v_place in 1 .. coalesce(cardinality(v_move.steps), 0) loop

@@ -20,7 +20,10 @@ create type engine.start_request as (
   origin jsonb,              -- what run.created says beside all this: retryOf, forkOf
   reused engine.log_entry[], -- steps that a retry or fork takes over
   retry_of uuid,
-  concurrency_key text
+  concurrency_key text,
+  parent_run_id uuid,
+  parent_node text,
+  parent_index int -- null when the parent does not wait
 );
 
 create or replace function engine.request_error(p_code text, p_message text)
@@ -48,12 +51,15 @@ begin
     v_request.version := p_request ->> 'version';
     v_request.priority := p_request ->> 'priority';
     v_request.started_by := p_request ->> 'startedBy';
+    v_request.parent_run_id := p_request #>> '{parent,run}';
+    v_request.parent_index := p_request #>> '{parent,index}';
   exception
     when data_exception then
       v_request.error := engine.request_error('INVALID_ARGUMENT', sqlerrm);
       return v_request;
   end;
   v_request.mode := coalesce(p_request ->> 'mode', 'api');
+  v_request.parent_node := p_request #>> '{parent,node}';
   v_request.trigger := p_request ->> 'trigger';
   v_request.input := coalesce(p_request -> 'input', '{}');
   v_request.key := p_request ->> 'key';
@@ -64,6 +70,7 @@ begin
     when v_request.organization_id is null or v_request.workflow_id is null
       then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
     when v_request.mode not in ('manual', 'webhook', 'api', 'schedule', 'error')
+      and (v_request.mode <> 'child' or v_request.parent_run_id is null)
       then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api, schedule or error.')
     when v_request.priority not between -1000 and 1000
       then engine.request_error('INVALID_ARGUMENT', 'The priority of a run is a number from -1000 to 1000.')
@@ -116,6 +123,24 @@ begin
     end if;
   end loop;
   return p_requests;
+end
+$$;
+
+-- A start that was refused may be tried again with the same key. Returns the run that holds it no more.
+create or replace function engine.release_key(p_request engine.start_request)
+  returns uuid
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_request.key is not null then
+    delete from engine.start_keys as k
+    where k.organization_id = p_request.organization_id
+      and k.workflow_id = p_request.workflow_id
+      and k.key = p_request.key
+      and k.run_id = p_request.run_id;
+  end if;
+  return coalesce(p_request.duplicate_of, p_request.run_id);
 end
 $$;
 

@@ -34,8 +34,14 @@ begin
   elsif p_request.error is null and pg_column_size(p_request.input) > 1048576 then
     p_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
   end if;
+  p_request.error := coalesce(
+    p_request.error, engine.admission_error(engine.admit_starts(null, p_request.organization_id, 1, v_now))
+  );
   if p_request.error is not null then
-    perform private.raise_error(p_request.error ->> 'code', p_request.error ->> 'message');
+    perform private.raise_error(
+      p_request.error ->> 'code', p_request.error ->> 'message', p_request.error ->> 'hint',
+      coalesce(p_request.error -> 'details', '{}')
+    );
   end if;
 
   v_reused := engine.reusable_nodes(v_old_plan, v_plan, v_folded, p_from);
@@ -97,7 +103,7 @@ begin
       'CONFLICT', format('The run is %s; what has failed or was canceled can be retried.', v_run.status),
       'fork_run begins at any node of any run.', jsonb_build_object('status', v_run.status)
     );
-  elsif v_run.parent_node is not null then
+  elsif v_run.parent_index is not null then
     perform private.raise_error(
       'CONFLICT', 'Another run has started this one and knows how it ended.', 'Retry that one.',
       jsonb_build_object('parentRunId', v_run.parent_run_id)

@@ -2,69 +2,6 @@
 -- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
 -- transaction commits, and costs no worker a round trip.
 
--- A run from its first event to where it needs somebody else, or its end.
-create or replace function engine.first_move(
-  p_request engine.start_request,
-  p_plan engine.plans,
-  p_nodes engine.plan_node[],
-  p_trigger text,
-  p_now timestamptz
-)
-  returns engine.move
-  language plpgsql
-  volatile
-as $$
-declare
-  v_run public.workflow_runs;
-  v_created engine.log_entry;
-  v_advanced engine.advanced;
-  v_opened engine.opened_step;
-  v_waiting boolean := true;
-  v_move engine.move;
-begin
-  if p_plan.settings ? 'flow' then
-    p_request := engine.admit_start(p_request, p_plan);
-  end if;
-  v_run.id := p_request.run_id;
-  v_run.organization_id := p_request.organization_id;
-  v_run.workflow_id := p_request.workflow_id;
-  v_run.version := p_plan.version;
-  v_run.mode := p_request.mode;
-  v_run.started_by := p_request.started_by;
-  v_run.priority := coalesce(p_request.priority, (p_plan.settings -> 'priority')::smallint, 0);
-  v_run.started_at := p_now;
-  v_run.deadline_at := p_now + make_interval(secs => (p_plan.settings ->> 'deadlineMs')::double precision / 1000);
-  v_run.metadata := p_request.metadata;
-  v_run.retry_of := p_request.retry_of;
-  v_run.concurrency_key := p_request.concurrency_key;
-
-  v_created.seq := 1;
-  v_created.ts := p_now;
-  v_created.type := 'run.created';
-  v_created.payload := jsonb_build_object(
-    'workflowId', v_run.workflow_id,
-    'version', v_run.version,
-    'mode', v_run.mode,
-    'trigger', p_trigger,
-    'input', p_request.input,
-    'vars', '{}'::jsonb
-  );
-  if p_request.origin is not null then
-    v_created.payload := v_created.payload || p_request.origin;
-  end if;
-  v_move.entries := v_created || p_request.reused;
-  v_advanced := engine.advance(p_nodes, p_plan.ids, v_run.id, v_move.entries);
-  v_move.entries := v_move.entries || v_advanced.entries;
-
-  foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
-    v_move.steps := v_move.steps || engine.new_step(v_run, v_opened, p_now);
-    v_waiting := v_waiting and v_opened.state = 'waiting';
-  end loop;
-  v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
-  return v_move;
-end
-$$;
-
 -- The response that a webhook waits for, if it was given already.
 create or replace function engine.response_in(p_entries engine.log_entry[])
   returns jsonb
@@ -81,6 +18,31 @@ begin
   end loop;
   return null;
 end
+$$;
+
+-- The output of a run that has succeeded already.
+create or replace function engine.output_in(p_entries engine.log_entry[])
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
+begin
+  return case when v_last.type = 'run.succeeded' then v_last.payload -> 'output' end;
+end
+$$;
+
+-- Of a run that was there before, or that this batch starts.
+create or replace function engine.status_of(p_run_id uuid, p_moves engine.move[])
+  returns text
+  language sql
+  stable
+as $$
+  select coalesce(
+    (select r.status from public.workflow_runs as r where r.id = p_run_id),
+    (select (m.run).status from unnest(p_moves) as m where (m.run).id = p_run_id)
+  )
 $$;
 
 create or replace function engine.insert_runs(p_moves engine.move[])
@@ -111,29 +73,28 @@ create or replace function engine.start_runs(p_requests jsonb)
 as $$
 declare
   v_now constant timestamptz := engine.now();
+  v_requests constant engine.start_request[] := engine.read_starts(p_requests, v_now);
   v_request engine.start_request;
   v_plan engine.plans;
   v_nodes engine.plan_node[];
   v_asked int;
   v_trigger text;
+  v_admission private.admission;
+  v_refused uuid;
   v_move engine.move;
   v_moves engine.move[];
 begin
-  foreach v_request in array engine.read_starts(p_requests, v_now) loop
+  foreach v_request in array v_requests loop
     index := v_request.index;
     run_id := v_request.duplicate_of;
-    status := null;
+    duplicate := run_id is not null;
+    status := case when duplicate then engine.status_of(run_id, v_moves) end;
     output := null;
     response := null;
-    error := v_request.error;
-    duplicate := run_id is not null;
+    -- The request before this one may have held the key and been refused: then this one is, too.
+    error := case when run_id = v_refused then error else v_request.error end;
 
-    if duplicate then
-      status := coalesce(
-        (select r.status from public.workflow_runs as r where r.id = v_request.duplicate_of),
-        (select (m.run).status from unnest(v_moves) as m where (m.run).id = v_request.duplicate_of)
-      );
-    elsif error is null then
+    if not duplicate and error is null then
       -- Requests come sorted by workflow: its plan is read once.
       if (v_plan.organization_id, v_plan.workflow_id, v_asked) is distinct from
         (v_request.organization_id, v_request.workflow_id, coalesce(v_request.version, 0))
@@ -144,28 +105,31 @@ begin
       end if;
       v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
       error := engine.start_refusal(v_request, v_plan.version, (v_nodes[array_position(v_plan.ids, v_trigger)]).kind);
+      if error is null and v_admission.organization_id is distinct from v_request.organization_id then
+        v_admission := engine.admit_starts(v_admission, v_request.organization_id, cardinality(v_requests), v_now);
+      end if;
+      error := coalesce(error, engine.admission_error(v_admission));
+      v_admission.admitted := v_admission.admitted - (error is null)::int;
     end if;
 
-    if error is null and not duplicate then
+    if error is not null then
+      v_refused := engine.release_key(v_request);
+      run_id := null;
+      duplicate := false;
+    elsif not duplicate then
       v_move := engine.first_move(v_request, v_plan, v_nodes, v_trigger, v_now);
       v_moves := v_moves || v_move;
       run_id := (v_move.run).id;
       status := (v_move.run).status;
       error := (v_move.run).error;
       response := engine.response_in(v_move.entries);
-      if status = 'success' then
-        output := v_move.entries[cardinality(v_move.entries)].payload -> 'output';
-      end if;
-    elsif error is not null and v_request.key is not null then
-      delete from engine.start_keys as k where k.run_id = v_request.run_id;
+      output := engine.output_in(v_move.entries);
     end if;
     return next;
   end loop;
-
-  if v_moves is not null then
-    perform engine.insert_runs(v_moves);
-    perform engine.write_moves(v_moves);
-  end if;
+  perform engine.give_back(v_admission, v_now);
+  perform engine.insert_runs(v_moves);
+  perform engine.write_moves(v_moves);
 end
 $$;
 

@@ -55,7 +55,9 @@ create type engine.opened_step as (
   place int,        -- of the node in the plan
   properties jsonb, -- with the results of its expressions; null: the budget ran out here, go on in another transaction
   prev jsonb,
-  until timestamptz -- of a timer
+  run_at timestamptz, -- of one that waits: when it goes on without being asked
+  inputs jsonb,       -- where expressions are left for child runs: what else they can see
+  outputs jsonb[]
 );
 
 create type engine.advanced as (

@@ -19,23 +19,49 @@ begin
 end
 $$;
 
+-- Answers with the runs that ended while child runs of theirs may still go on.
 create or replace function engine.close_steps(p_moves engine.move[])
-  returns void
+  returns uuid[]
   language plpgsql
   volatile
   set enable_seqscan = off -- for look-ups by key, however many steps sleep
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
+declare
+  v_parents uuid[];
 begin
-  delete from engine.open_steps as s
-  using unnest(p_moves) as m
-  where s.run_id = (m.run).id
-    and (s.node = any (m.closed) or (m.run).finished_at is not null);
+  with closed as (
+    delete from engine.open_steps as s
+    using unnest(p_moves) as m
+    where s.run_id = (m.run).id
+      and (s.node = any (m.closed) or (m.run).finished_at is not null)
+    returning s.run_id, s.next_index, s.node = any (m.closed) as is_done
+  )
+  select array_agg(distinct c.run_id) into v_parents
+  from closed as c
+  where c.next_index is not null
+    and c.is_done is not true;
+  return v_parents;
 end
 $$;
 
-create or replace function engine.open_steps(p_moves engine.move[])
+-- When a step gets another job, or its first one. What must happen later has none until then, so that those that
+-- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost.
+create or replace function engine.wake_at(p_step engine.open_steps, p_now timestamptz)
+  returns timestamptz
+  language sql
+  immutable
+as $$
+  select case
+    when p_step.state = 'running' then null
+    when p_step.run_at > p_now then p_step.run_at
+    when p_step.run_at is not null then p_now + interval '1 minute'
+    when p_step.next_index is not null then p_now + interval '1 hour'
+  end
+$$;
+
+create or replace function engine.open_steps(p_moves engine.move[], p_now timestamptz)
   returns void
   language plpgsql
   volatile
@@ -46,11 +72,16 @@ begin
   -- Few steps crowd nobody.
   if cardinality(p_moves) > 8 or engine.is_any_parked() then
     for v_crowded in select * from engine.crowded(p_moves) loop
-      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, engine.now());
+      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, p_now);
     end loop;
   end if;
-  insert into engine.open_steps
-  select s.*
+  insert into engine.open_steps (
+    organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
+    wake_at
+  )
+  select
+    s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.deaths, s.worker_id, s.lease_until, s.run_at,
+    s.next_index, s.error, engine.wake_at(s, p_now)
   from unnest(p_moves) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
@@ -60,13 +91,16 @@ begin
     failures = excluded.failures,
     worker_id = excluded.worker_id,
     lease_until = excluded.lease_until,
-    run_at = excluded.run_at;
+    run_at = excluded.run_at,
+    next_index = excluded.next_index,
+    error = excluded.error,
+    wake_at = excluded.wake_at;
   perform engine.add_jobs(array(
     select engine.job(s, (m.run).priority)
     from unnest(p_moves) as m
     cross join unnest(m.steps) as s
     where s.state <> 'running'
-      and s.run_at < 'infinity'
+      and s.run_at <= p_now
       and (m.run).finished_at is null
   ));
 end
@@ -94,49 +128,18 @@ begin
 end
 $$;
 
--- A job is a wake-up and nothing else: losing or doubling one does no harm.
-create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
-  returns graphile_worker.job_spec
-  language sql
-  stable
-as $$
-  select row(
-    'run_step',
-    json_build_object('runId', p_step.run_id, 'node', p_step.node),
-    null,
-    p_step.run_at,
-    null,
-    p_key || p_step.run_id || '/' || p_step.node,
-    p_priority::smallint,
-    null
-  )::graphile_worker.job_spec
-$$;
-
-create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
-  returns void
-  language plpgsql
-  volatile
-  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
-  set enable_seqscan = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-as $$
-begin
-  if cardinality(p_jobs) > 0 then
-    perform graphile_worker.add_jobs(p_jobs);
-  end if;
-end
-$$;
-
 create or replace function engine.write_moves(p_moves engine.move[])
   returns void
   language plpgsql
   volatile
 as $$
 declare
+  v_now constant timestamptz := engine.now();
   v_move engine.move;
   v_is_closing boolean := false;
   v_is_opening boolean := false;
+  v_is_child boolean := false;
+  v_parents uuid[];
   v_ids uuid[];
   v_changed public.workflow_runs[];
   v_failed public.workflow_runs[];
@@ -147,6 +150,7 @@ begin
     v_is_closing := v_is_closing or v_move.closed is not null
       or (v_move.is_changed and (v_move.run).finished_at is not null);
     v_is_opening := v_is_opening or v_move.steps is not null;
+    v_is_child := v_is_child or (v_move.run).parent_index is not null;
     if v_ids[cardinality(v_ids)] is distinct from (v_move.run).id then
       v_ids := v_ids || (v_move.run).id;
     end if;
@@ -169,10 +173,13 @@ begin
 
   perform engine.insert_events(p_moves);
   if v_is_opening then
-    perform engine.open_steps(p_moves);
+    perform engine.open_steps(p_moves, v_now);
   end if;
   if v_is_closing then
-    perform engine.close_steps(p_moves);
+    v_parents := engine.close_steps(p_moves);
+  end if;
+  if v_is_child or v_parents is not null then
+    perform engine.add_jobs(engine.family_jobs(p_moves, v_parents));
   end if;
   if v_changed is not null then
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));

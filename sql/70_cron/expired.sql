@@ -58,6 +58,12 @@ begin
   get diagnostics deleted = row_count;
   thing := 'throttles';
   return next;
+
+  -- Full again by now: a new one would be the same.
+  delete from private.rate_buckets as b where b.filled_at < v_now - interval '1 hour';
+  get diagnostics deleted = row_count;
+  thing := 'rate buckets';
+  return next;
 end
 $$;
 
@@ -83,10 +89,21 @@ begin
   thing := 'start keys';
   return next;
 
+  delete from private.usage_counters as c
+  where (c.organization_id, c.metric, c.period_start) in (
+    select e.organization_id, e.metric, e.period_start
+    from private.usage_counters as e
+    where e.period_start > '-infinity' and e.period_start < v_now - interval '2 months'
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'usage counters';
+  return next;
+
   return query select * from private.delete_expired_secrets(p_limit);
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, and counters of attempts; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;

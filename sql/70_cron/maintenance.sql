@@ -41,7 +41,10 @@ as $$
   values
     ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
+    ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
     ('flowgres-statistics', '40 2 * * *', 'select engine.analyze_tables()'),
+    ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
+    ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
     ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
     (
@@ -58,5 +61,6 @@ grant execute on function
   engine.analyze_tables(),
   engine.maintenance_jobs(),
   partitions.maintain(regclass, boolean),
-  partitions.retire(regclass, interval, boolean)
+  partitions.retire(regclass, interval, boolean),
+  partitions.seal_archives()
   to flowgres_maintenance, flowgres_dba;

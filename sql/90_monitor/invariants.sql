@@ -96,6 +96,13 @@ as $$
   join public.workflow_runs as r on r.id = s.run_id
   where r.finished_at is not null
   union all
+  select 'a child ends soon after the parent that waits for it', c.id, jsonb_build_object('parent', p.id)
+  from public.workflow_runs as c
+  join public.workflow_runs as p on p.id = c.parent_run_id
+  where c.finished_at is null
+    and c.parent_index is not null
+    and p.finished_at < engine.now() - interval '2 minutes'
+  union all
   select 'nothing waits for longer than two minutes after its time', s.run_id, to_jsonb(s)
   from engine.open_steps as s
   where coalesce(s.lease_until, s.run_at) < engine.now() - interval '2 minutes'

@@ -11,7 +11,7 @@ as $$
   from public.workflow_runs as r
   where r.status = 'error'
     and r.retried_by is null
-    and r.parent_node is null
+    and r.parent_index is null
     and (workflow is null or r.workflow_id = workflow)
   order by r.id desc
 $$;

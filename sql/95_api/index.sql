@@ -1,5 +1,6 @@
 -- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
 
+--!include 95_api/types.sql
 --!include 95_api/access.sql
 --!include 95_api/sign_in.sql
 --!include 95_api/passwords.sql
@@ -12,10 +13,20 @@
 --!include 95_api/purge.sql
 --!include 95_api/workflows.sql
 --!include 95_api/publish.sql
+--!include 95_api/versions.sql
+--!include 95_api/search.sql
+--!include 95_api/templates.sql
+--!include 95_api/variables.sql
+--!include 95_api/n8n_expressions.sql
+--!include 95_api/n8n_nodes.sql
+--!include 95_api/n8n_import.sql
+--!include 95_api/test_workflow.sql
 --!include 95_api/runs.sql
 --!include 95_api/run_commands.sql
 --!include 95_api/run_operations.sql
 --!include 95_api/dead_letters.sql
+--!include 95_api/waits.sql
 --!include 95_api/run_columns.sql
 --!include 95_api/run_steps.sql
 --!include 95_api/scopes.sql
+--!include 95_api/audit.sql

@@ -1,27 +1,14 @@
 -- kind: code
 -- Publishing makes a draft the version that new runs use: validated, compiled to a plan, reachable by its webhooks.
 
-create or replace function public.publish_workflow(id uuid, message text default null)
-  returns public.workflow_versions
+create or replace function private.require_valid(p_definition jsonb)
+  returns void
   language plpgsql
-  volatile
-  security definer -- definer because only commands write tables
-  set search_path = pg_catalog, pg_temp
+  stable
 as $$
 declare
-  v_workflow constant public.workflows := private.lock_workflow(id);
-  v_problems jsonb;
-  v_version public.workflow_versions;
+  v_problems constant jsonb := (select jsonb_agg(to_jsonb(p)) from public.validate_workflow(p_definition) as p);
 begin
-  if v_workflow.archived_at is not null then
-    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
-  elsif length(message) > 5000 then
-    perform private.raise_error(
-      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
-    );
-  end if;
-
-  select jsonb_agg(to_jsonb(p)) into v_problems from public.validate_workflow(v_workflow.definition) as p;
   if v_problems is not null then
     perform private.raise_error(
       'VALIDATION_FAILED',
@@ -33,7 +20,31 @@ begin
       jsonb_build_object('problems', v_problems)
     );
   end if;
+end
+$$;
+comment on function private.require_valid(jsonb) is 'Raises VALIDATION_FAILED with every problem of a definition.';
 
+create or replace function public.publish_workflow(id uuid, message text default null)
+  returns public.workflow_versions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow constant public.workflows := private.lock_workflow(id);
+  v_version public.workflow_versions;
+begin
+  perform private.require_within_limit(v_workflow);
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  elsif length(message) > 5000 then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
+    );
+  end if;
+
+  perform private.require_valid(v_workflow.definition);
   insert into public.workflow_versions (organization_id, workflow_id, version, definition, message, published_by)
   select
     v_workflow.organization_id, v_workflow.id, coalesce(max(v.version), 0) + 1, v_workflow.definition,
@@ -56,7 +67,7 @@ begin
 end
 $$;
 comment on function public.publish_workflow(uuid, text) is
-  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization, or a workflow beyond the plan), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
 
 create or replace function public.unpublish_workflow(id uuid)
   returns public.workflows

@@ -12,6 +12,11 @@ create policy workflow_versions_scope on public.workflow_versions
   as restrictive for select to flowgres_user
   using ((select private.has_scope('workflows:read')));
 
+drop policy if exists variables_scope on public.variables;
+create policy variables_scope on public.variables
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
 drop policy if exists webhooks_scope on public.webhooks;
 create policy webhooks_scope on public.webhooks
   as restrictive for select to flowgres_user

@@ -45,10 +45,29 @@ $$;
 comment on function private.check_draft(text, text, jsonb) is
   'What even a draft must keep to; nulls pass. Raises VALIDATION_FAILED, TOO_LARGE.';
 
+-- Each tag once, in order, without the space around it.
+create or replace function private.clean_tags(p_tags text[])
+  returns text[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_tags constant text[] := array(select distinct btrim(t.tag) from unnest(p_tags) as t (tag) order by 1);
+begin
+  if not private.are_tags(v_tags) then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A workflow has at most 20 tags, each of 1 to 50 characters.', null, '{"field": "tags"}'
+    );
+  end if;
+  return v_tags;
+end
+$$;
+
 create or replace function public.create_workflow(
   name text,
   definition jsonb,
-  description text default null
+  description text default null,
+  tags text[] default null
 )
   returns public.workflows
   language plpgsql
@@ -62,24 +81,26 @@ declare
 begin
   perform private.require_scope('workflows:write');
   perform private.check_draft(coalesce(name, ''), description, coalesce(definition, 'null'));
-  insert into public.workflows (organization_id, name, description, definition, created_by)
+  perform private.admit(v_organization_id, 'workflows');
+  insert into public.workflows (organization_id, name, description, definition, created_by, tags)
   values (
     v_organization_id, create_workflow.name, create_workflow.description, create_workflow.definition,
-    public.current_user_id()
+    public.current_user_id(), private.clean_tags(create_workflow.tags)
   )
   returning * into v_workflow;
   return v_workflow;
 end
 $$;
-comment on function public.create_workflow(text, jsonb, text) is
-  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
+comment on function public.create_workflow(text, jsonb, text, text[]) is
+  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. tags: at most 20 of at most 50 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB), LIMIT_REACHED (workflows). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
 
 create or replace function public.save_workflow(
   id uuid,
   definition jsonb,
   expected_revision int,
   name text default null,
-  description text default null
+  description text default null,
+  tags text[] default null
 )
   returns public.workflows
   language plpgsql
@@ -91,6 +112,7 @@ declare
   v_workflow public.workflows := private.lock_workflow(id);
 begin
   perform private.check_draft(name, description, coalesce(definition, 'null'));
+  perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
     perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
   elsif v_workflow.revision is distinct from expected_revision then
@@ -106,6 +128,7 @@ begin
     definition = save_workflow.definition,
     name = coalesce(save_workflow.name, w.name),
     description = coalesce(save_workflow.description, w.description),
+    tags = case when save_workflow.tags is null then w.tags else private.clean_tags(save_workflow.tags) end,
     revision = w.revision + 1,
     updated_at = now()
   where w.id = v_workflow.id
@@ -113,8 +136,8 @@ begin
   return v_workflow;
 end
 $$;
-comment on function public.save_workflow(uuid, jsonb, int, text, text) is
-  'Replaces the draft; name and description stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE. Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
+comment on function public.save_workflow(uuid, jsonb, int, text, text, text[]) is
+  'Replaces the draft; name, description and tags stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE, LIMIT_REACHED (beyond the plan: read-only). Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
 
 create or replace function public.archive_workflow(id uuid)
   returns public.workflows
@@ -140,8 +163,33 @@ $$;
 comment on function public.archive_workflow(uuid) is
   'Unpublishes a workflow for good; its versions and runs stay readable, unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select archived_at from archive_workflow(''0190…'');';
 
+create or replace function public.assign_workflow(id uuid, team uuid)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  update public.workflows as w
+  set team_id = assign_workflow.team, updated_at = now()
+  where w.id = v_workflow.id
+  returning * into v_workflow;
+  return v_workflow;
+exception
+  when foreign_key_violation then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+    return null;
+end
+$$;
+comment on function public.assign_workflow(uuid, uuid) is
+  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
+
 grant execute on function
-  public.create_workflow(text, jsonb, text),
-  public.save_workflow(uuid, jsonb, int, text, text),
+  public.assign_workflow(uuid, uuid),
+  public.create_workflow(text, jsonb, text, text[]),
+  public.save_workflow(uuid, jsonb, int, text, text, text[]),
   public.archive_workflow(uuid)
   to flowgres_user, flowgres_dba;

@@ -20,7 +20,8 @@ async function runProcess(config: Config, parts: Pick<ServiceOptions, 'serve' | 
   try {
     const http = await startHttp(config);
     shutdown.add(() => http.close(0));
-    const services = await startServices({ http, databaseUrl, poolerUrl: config.poolerUrl, secret, trust: config, ...parts });
+    const { poolerUrl, accessLog, api } = config;
+    const services = await startServices({ http, databaseUrl, poolerUrl, secret, trust: config, accessLog, api, ...parts });
     shutdown.add(() => services.stop());
     console.log(`${what} on ${http.url}`);
     if (parts.work && !config.mail) console.log(MAILS_STAY);

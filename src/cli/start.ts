@@ -37,7 +37,8 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   await progress('Schema', 'up to date', () => migrate(adminUrl, secret));
   shutdown.check();
   const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
-  const options = { http, databaseUrl: adminUrl, poolerUrl: config.poolerUrl, secret, serve: true, trust: config, work, demo: true };
+  const { poolerUrl, accessLog, api } = config;
+  const options = { http, databaseUrl: adminUrl, poolerUrl, secret, serve: true, trust: config, accessLog, api, work, demo: true };
   const services = await progress('Services', 'running', () => startServices(options));
   shutdown.add(() => services.stop());
   shutdown.check();

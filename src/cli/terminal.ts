@@ -59,6 +59,8 @@ export function describeError(error: unknown): string {
 }
 
 function describeDatabaseError(error: pg.DatabaseError): string {
+  // Our own functions speak in sentences.
+  if (error.code?.startsWith('WF')) return [error.message, error.hint].filter(Boolean).join(' ');
   const hints: Record<string, string> = {
     '53100': 'The disk of the database server is full: free some space and start again.',
     '53300': 'The server has no connection left: raise its max_connections or stop other clients.',

@@ -23,6 +23,7 @@ import {
   type StartRequest,
   type StepRef,
   type StepResult,
+  type StepTask,
   type WebhookRoute,
   abortAnswer,
   beginAnswer,
@@ -34,7 +35,8 @@ import {
   startAnswer,
   webhookRoute,
 } from './types.ts';
-import { encodeJson, encodeStorableJson, parseJson } from './json.ts';
+import { type JsonText, encodeJson, encodeStorableJson, parseJson } from './json.ts';
+import { type LocalOutcome, runLocal } from './local.ts';
 
 export type * from './types.ts';
 
@@ -209,6 +211,28 @@ export class Engine {
   async repairRuns(): Promise<RepairAction[]> {
     const { rows } = await this.#ask('repair_runs', 'select action, run_id from engine.repair_runs()', []);
     return rows.map((row) => repairAnswer.parse(row));
+  }
+
+  /** Gives jobs to the steps whose time has come. Resolves to how many. */
+  async wakeSteps(): Promise<number> {
+    const { rows } = await this.#ask('wake_steps', 'select count(*)::int as woken from engine.wake_steps()', []);
+    return Number(rows[0]?.['woken']);
+  }
+
+  /** Cancels children of a run that has ended; the rest of them gets a job. */
+  async endChildren(runId: string): Promise<void> {
+    await this.#ask('end_children', 'select engine.end_children($1::uuid)', [runId]);
+  }
+
+  /** Runs the SQL of a local step, in a transaction of its own. */
+  runLocal(task: StepTask): Promise<LocalOutcome> {
+    return runLocal(this.#pool, task);
+  }
+
+  /** A request to `/resume/<token>`. Resolves to the run. */
+  async resumeRun(token: string, request: JsonText): Promise<string> {
+    const { rows } = await this.#ask('resume_run', 'select engine.resume_run($1, $2::jsonb) as run', [token, request.text]);
+    return String(rows[0]?.['run']);
   }
 
   /** Writes a line to the log of a run. */

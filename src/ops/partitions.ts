@@ -6,7 +6,7 @@ import type { Client } from 'pg';
 import { z } from 'zod';
 import { connect } from '../database.ts';
 
-const action = z.object({
+export const action = z.object({
   parent: z.string().nullable(),
   partition: z.string().nullable(),
   /** For example `create`, `drop`, `detach`, `keep`. */
@@ -51,7 +51,8 @@ interface Statement {
   statement: string;
 }
 
-async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+/** Works as the owner of everything, on a connection of flowgres_maintenance. */
+export async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = await connect(url);
   try {
     await client.query('set role flowgres_owner');

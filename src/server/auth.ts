@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type pg from 'pg';
-import { SafeError } from 'postgraphile/grafast';
+import type { SafeError } from 'postgraphile/grafast';
 import { FlowgresError } from '../errors.ts';
+import { requestError } from './errors.ts';
 import type { JwtVerifier } from './jwt.ts';
 
 const CACHE_MS = 5_000;
@@ -127,13 +128,11 @@ export class Authenticator {
 }
 
 function unauthenticated(message: string): SafeError {
-  return new SafeError(message, {
-    code: 'UNAUTHENTICATED',
+  return requestError(401, 'UNAUTHENTICATED', message, {
     hint: 'Send "Authorization: Bearer <token>" with a token from create_api_token or login.',
-    statusCode: 401,
   });
 }
 
 function safe({ code, message, hint }: FlowgresError): SafeError {
-  return new SafeError(message, { code, ...(hint ? { hint } : {}), statusCode: code === 'UNAVAILABLE' ? 503 : 401 });
+  return requestError(code === 'UNAVAILABLE' ? 503 : 401, code, message, hint ? { hint } : {});
 }

@@ -15,6 +15,12 @@ export function clientIp(request: IncomingMessage, proxies: number): string {
   return normalize(address) ?? normalize(request.socket.remoteAddress) ?? '';
 }
 
+/** Whose limits a request without a token counts for: of an IPv6 address the network, for its owner has 2^64 of them. */
+export function callerOf(request: IncomingMessage, proxies: number): string {
+  const address = clientIp(request, proxies);
+  return address.includes(':') ? `${address.split(':').slice(0, 4).join(':')}::/64` : address;
+}
+
 /** `::ffff:192.0.2.1` is 192.0.2.1. */
 function normalize(address: string | undefined): string | undefined {
   if (!address || !ipaddr.isValid(address)) return undefined;

@@ -19,6 +19,16 @@ const DatabaseError = z.object({
 });
 type DatabaseError = z.infer<typeof DatabaseError>;
 
+/** A request that is refused before it is executed, with the status of the HTTP answer, which clients read there. */
+export function requestError(
+  status: number,
+  code: string,
+  message: string,
+  more: { hint?: string; details?: Record<string, unknown> } = {},
+): SafeError {
+  return new SafeError(message, { code, ...more, statusCode: status });
+}
+
 const Detail = z.looseObject({ code: z.string() });
 
 const INTERNAL = 'Something went wrong here.';
@@ -33,6 +43,15 @@ const KNOWN: Record<string, { code: string; message: string; hint?: string }> = 
   '22P02': { code: 'INVALID_ARGUMENT', message: 'A value does not have the form that its type requires.' },
   '22004': { code: 'INVALID_ARGUMENT', message: 'A required value is null.' },
   '22P05': { code: 'INVALID_ARGUMENT', message: 'A text has a character that PostgreSQL cannot store, such as \\u0000.' },
+};
+
+/** The filter plugin has no type of its own for the one mistake that the schema does not exclude. */
+const FILTER_ERROR = /^(?:Null literals|Empty objects) are forbidden in filter argument input/;
+
+/** Every other error of that class; it is logged, for it may be a mistake of ours. */
+const KNOWN_CLASSES: Record<string, { code: string; message: string }> = {
+  '22': { code: 'INVALID_ARGUMENT', message: 'A value is impossible, or out of the range of its type.' },
+  '54': { code: 'TOO_LARGE', message: 'A value is too large, or nested too deeply.' },
 };
 
 export type LogError = (entry: { errorId: string; message: string; [key: string]: unknown }) => void;
@@ -51,7 +70,13 @@ export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError 
     const original = error.originalError;
     const database = DatabaseError.safeParse(original);
     if (database.success) return replaceError(error, ...ofDatabase(database.data, error, logged));
-    if (original instanceof SafeError) return replaceError(error, original.message, { ...original.extensions });
+    if (original instanceof SafeError) {
+      const { statusCode: _status, ...extensions } = original.extensions ?? {};
+      return replaceError(error, original.message, { code: 'INVALID_ARGUMENT', ...extensions });
+    }
+    if (original && FILTER_ERROR.test(original.message)) {
+      return replaceError(error, 'A filter names a value for each condition: none may be null or empty.', { code: 'INVALID_ARGUMENT' });
+    }
     if (isRequestError(error)) return replaceError(error, error.message, { code: 'INVALID_ARGUMENT', ...error.extensions });
     const errorId = logged({ message: String(original ?? error), path: error.path, stack: original?.stack });
     return replaceError(error, INTERNAL, { code: 'INTERNAL', errorId });
@@ -66,7 +91,7 @@ function ofDatabase(raised: DatabaseError, error: GraphQLError, logged: Logged):
   // Without DETAIL: it may hold the row.
   const { code: sqlstate, message, where, constraint } = raised;
   const errorId = logged({ message, sqlstate, where, constraint, path: error.path });
-  const { message: told, ...known } = KNOWN[sqlstate] ?? { code: 'INTERNAL', message: INTERNAL };
+  const { message: told, ...known } = KNOWN[sqlstate] ?? KNOWN_CLASSES[sqlstate.slice(0, 2)] ?? { code: 'INTERNAL', message: INTERNAL };
   return [told, { ...known, errorId }];
 }
 

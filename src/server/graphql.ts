@@ -1,16 +1,16 @@
 /** The GraphQL endpoint: the database's own tables and functions, served by PostGraphile over HTTP and WebSockets. */
 import './environment.ts';
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { useServer } from 'graphql-ws/use/ws';
 import { makeSchema, postgraphile } from 'postgraphile';
-import { makeGraphQLWSConfig } from 'postgraphile/grafserv';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
-import { WebSocketServer } from 'ws';
 import { createPool } from '../database.ts';
+import { AccessLog } from './access_log.ts';
 import { Accounts } from './accounts.ts';
 import { createAccountRoutes } from './accounts_http.ts';
+import { ApiCalls } from './api_calls.ts';
 import { Authenticator, refuseAmbiguous } from './auth.ts';
 import { clientSettings } from './client.ts';
 import type { LogError } from './errors.ts';
@@ -18,8 +18,12 @@ import { errorReply } from './http_error.ts';
 import { type JwtConfig, JwtVerifier } from './jwt.ts';
 import { LIMITS } from './limits.ts';
 import { LiveRuns } from './live.ts';
+import { Operations } from './operations.ts';
 import { Passwords, type ScryptParameters } from './passwords.ts';
-import { bearerOf, createPreset, settingsOf } from './preset.ts';
+import { createPreset, settingsOf } from './preset.ts';
+import { type Rate, RateLimiter } from './rate_limit.ts';
+import type { RequestOptions } from './requests.ts';
+import { serveSockets } from './sockets.ts';
 
 export interface GraphqlOptions {
   /** Connection string with the login of flowgres_api. */
@@ -30,6 +34,14 @@ export interface GraphqlOptions {
   maxConnections?: number;
   /** Whether requests without a token may read the schema; by default not when NODE_ENV is production. */
   openIntrospection?: boolean;
+  /** Objects that an answer may have, by the estimate before it is executed; {@link LIMITS.maxCost} when not given. */
+  maxCost?: number;
+  /** Requests of each token, and of each address without one; no limit when not given. */
+  rates?: { token: Rate | null; anonymous: Rate | null };
+  /** Documents that clients may name instead of sending. */
+  operations?: Operations;
+  /** Websites whose pages may call the API; none when not given. */
+  corsOrigins?: readonly string[];
   /** An identity provider whose tokens are accepted beside our own. */
   jwt?: JwtConfig | undefined;
   /** Proxies between clients and this process, whose X-Forwarded-For is believed; 0 when not given. */
@@ -38,6 +50,8 @@ export interface GraphqlOptions {
   scrypt?: ScryptParameters;
   /** Gets what clients are not told; standard error by default. */
   logError?: LogError;
+  /** The part of successful requests that is in the access log, 0 to 1; those that fail always are. 0.1 when not given. */
+  accessLogSample?: number;
 }
 
 export interface Graphql {
@@ -51,11 +65,6 @@ export interface Graphql {
   release(): Promise<void>;
 }
 
-/** Of the graphql-ws protocol: a client does not try again after this code. */
-const UNAUTHORIZED = 4401;
-const PING_MS = 12_000;
-const CLOSE_MS = 2_000;
-
 export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const parts = createParts(options);
   const instance = postgraphile(parts.preset);
@@ -63,23 +72,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const handler = server.createHandler();
   await Promise.all([instance.getSchema(), server.ready()]);
 
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxBodyBytes });
-  const protocol = useServer(
-    {
-      ...makeGraphQLWSConfig(server),
-      async onConnect({ connectionParams, extra }) {
-        try {
-          await parts.authenticator.check(bearerOf(connectionParams));
-          return true;
-        } catch {
-          extra.socket.close(UNAUTHORIZED, 'UNAUTHENTICATED');
-          return false;
-        }
-      },
-    },
-    sockets,
-    PING_MS,
-  );
+  const sockets = serveSockets(server, parts.requests);
 
   return {
     handle(request, response) {
@@ -97,27 +90,16 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       async settingsOf(request) {
         refuseAmbiguous(request);
         await parts.authenticator.check(request.headers.authorization);
-        return { ...settingsOf(request.headers.authorization), ...clientSettings(request, options.proxies ?? 0) };
+        return { ...settingsOf(request.headers.authorization, randomUUID()), ...clientSettings(request, options.proxies ?? 0) };
       },
       onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
     }),
-    upgrade(request, socket, head) {
-      if (request.url?.split('?', 1)[0] !== '/graphql') {
-        socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
-        return;
-      }
-      sockets.handleUpgrade(request, socket, head, (webSocket) => sockets.emit('connection', webSocket, request));
-    },
+    upgrade: sockets.upgrade,
     async release() {
-      // Clients are told to go; one that does not answer is cut off.
-      const cutOff = setTimeout(() => {
-        for (const webSocket of sockets.clients) webSocket.terminate();
-      }, CLOSE_MS);
-      await protocol.dispose();
-      clearTimeout(cutOff);
+      await sockets.close();
       await parts.live.close();
       await instance.release();
-      await parts.authenticator.close();
+      await Promise.all([parts.authenticator.close(), parts.accessLog.close(), parts.apiCalls.close()]);
       await parts.pool.end();
     },
   };
@@ -137,20 +119,32 @@ export async function printGraphqlSchema(connectionString: string): Promise<stri
 }
 
 function createParts(options: GraphqlOptions) {
-  const { connectionString, directConnectionString, maxConnections, openIntrospection, jwt, proxies, scrypt } = options;
+  const { connectionString, directConnectionString, maxConnections, jwt } = options;
+  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
   const live = new LiveRuns(directConnectionString ?? connectionString);
   const authenticator = new Authenticator(pool, jwt && new JwtVerifier(jwt));
-  const accounts = new Accounts(pool, new Passwords(scrypt));
-  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
+  const accounts = new Accounts(pool, new Passwords(options.scrypt));
+  const accessLog = new AccessLog(pool, { sample: options.accessLogSample ?? 0.1, logError });
+  const apiCalls = new ApiCalls(pool);
+  const requests: RequestOptions = {
+    authenticator,
+    apiCalls,
+    limiter: new RateLimiter(pool),
+    operations: options.operations ?? new Operations(),
+    rates: options.rates ?? { token: null, anonymous: null },
+    corsOrigins: options.corsOrigins ?? [],
+    proxies: options.proxies ?? 0,
+  };
   const preset = createPreset({
     pool,
     live,
-    authenticator,
+    requests,
     accounts,
-    proxies: proxies ?? 0,
-    openIntrospection: openIntrospection ?? process.env['NODE_ENV'] !== 'production',
+    maxCost: options.maxCost ?? LIMITS.maxCost,
+    openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
     logError,
+    accessLog,
   });
-  return { pool, live, authenticator, accounts, logError, preset };
+  return { pool, live, authenticator, accounts, accessLog, apiCalls, requests, logError, preset };
 }

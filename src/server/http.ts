@@ -20,7 +20,7 @@ export interface HttpParts {
   upgrade?: UpgradeHandler;
   /** Everything under `/auth/`. */
   accounts?: Handler;
-  /** Everything under `/hooks/`. */
+  /** Everything under `/hooks/` and `/resume/`. */
   webhooks?: Handler;
   /** Everything under `/demo/`: the outside world that the example workflows call. */
   demo?: Handler;
@@ -94,7 +94,7 @@ function routeOf(url: string): Route {
   if (path === '/readyz') return 'ready';
   if (path === '/metrics') return 'metrics';
   if (path.startsWith('/auth/')) return 'accounts';
-  if (path.startsWith('/hooks/')) return 'webhooks';
+  if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
   return 'graphql';
 }

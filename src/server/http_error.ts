@@ -19,6 +19,7 @@ const STATUS: Record<string, number> = {
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   CONFLICT: 409,
+  ALREADY_USED: 409,
   NOT_PUBLISHED: 410,
   EXPIRED: 410,
   TOO_LARGE: 413,
@@ -29,6 +30,12 @@ const STATUS: Record<string, number> = {
 };
 /** What may work in a moment says when. */
 const RETRY_AFTER: Record<string, string> = { LIMIT_REACHED: '1', UNAVAILABLE: '1' };
+
+/** In seconds: as long as the error says, or until the limit's next period. */
+function retryAfterOf({ code, details }: FlowgresError): string | undefined {
+  const waitMs = Number(details?.['retryAfterMs'] ?? Date.parse(String(details?.['resetAt'])) - Date.now());
+  return Number.isNaN(waitMs) ? RETRY_AFTER[code] : String(Math.max(1, Math.ceil(waitMs / 1_000)));
+}
 
 /** A JSON answer. */
 export function jsonReply(status: number, body: unknown, headers: Record<string, string> = {}): Reply {
@@ -44,8 +51,7 @@ export function errorReply(error: unknown, onProblem: (message: string, error: u
     return jsonReply(500, { error: { code: 'INTERNAL', message: 'Something went wrong here.', id } });
   }
   const { code, message, hint, details } = error;
-  const waitMs = Number(details?.['retryAfterMs']);
-  const retryAfter = waitMs ? String(Math.ceil(waitMs / 1_000)) : RETRY_AFTER[code];
+  const retryAfter = retryAfterOf(error);
   return jsonReply(
     status,
     { error: { code, message, ...(hint ? { hint } : {}), ...(details ? { details } : {}) } },

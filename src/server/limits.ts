@@ -1,7 +1,5 @@
-/** What one request may ask for: depth, page sizes, and the schema itself. Time is limited by statement_timeout. */
-import { depthLimit } from '@graphile/depth-limit';
+/** What one request may ask for, and the sizes of pages. Time is limited by statement_timeout. */
 import { SafeError, type Step, lambda } from 'postgraphile/grafast';
-import { type DocumentNode, type GraphQLError, type GraphQLSchema, NoSchemaIntrospectionCustomRule, validate } from 'postgraphile/graphql';
 
 export const LIMITS = {
   /** Rows of a page when the query does not say. */
@@ -10,8 +8,16 @@ export const LIMITS = {
   /** Skipping rows costs as much as reading them; cursors do not. */
   maxOffset: 10_000,
   maxDepth: 12,
+  maxAliases: 30,
+  maxTokens: 5_000,
+  /** Objects that an answer may have. */
+  maxCost: 10_000,
   maxBodyBytes: 256 * 1024,
   statementTimeout: '5s',
+  /** WebSockets of one token, or of one address without a token. */
+  maxSockets: 20,
+  /** Operations that one WebSocket may have at a time. */
+  maxSubscriptions: 100,
 } as const;
 
 type PageArgument = 'first' | 'last' | 'offset';
@@ -88,31 +94,4 @@ function checkedOffset(asked: number | null | undefined): number | null {
     });
   }
   return asked;
-}
-
-/** Refuses documents nested deeper than {@link LIMITS.maxDepth}, before they are planned. */
-export const DepthPlugin: GraphileConfig.Plugin = {
-  name: 'FlowgresDepthPlugin',
-  version: '1.0.0',
-  grafserv: {
-    middleware: {
-      setPreset(next, event) {
-        event.validationRules.push(
-          depthLimit({
-            maxDepth: LIMITS.maxDepth,
-            revealDetails: true,
-            // What clients such as Ruru ask to learn the schema.
-            maxIntrospectionDepth: 14,
-            maxDepthByFieldCoordinates: { '__Type.ofType': 9 },
-          }),
-        );
-        return next();
-      },
-    },
-  },
-};
-
-/** The errors of a document that asks for the schema; none for any other. */
-export function introspectionErrors(schema: GraphQLSchema, document: DocumentNode): readonly GraphQLError[] {
-  return validate(schema, document, [NoSchemaIntrospectionCustomRule]);
 }

@@ -21,9 +21,12 @@ export const NamingPlugin: GraphileConfig.Plugin = {
 const hidden = { tags: { behavior: '-*' } };
 const searchable = { tags: { behavior: '+attribute:filterBy +attribute:orderBy' } };
 const filterable = { tags: { behavior: '+attribute:filterBy -attribute:orderBy' } };
+const hiddenFromFilters = { tags: { behavior: '-attribute:filterBy -attribute:orderBy' } };
 const required = { tags: { notNull: true as const } };
 /** Only through its run: the whole table is never the question, and no index would answer it. */
 const throughRun = '-query:resource:list -query:resource:connection -query:resource:single';
+/** Counting them reads them all; pageInfo.hasNextPage says whether there are more. */
+const uncounted = { behavior: '-totalCount' };
 const oneWay = (fieldName: string) => ({ tags: { fieldName, backwardBehavior: '-*' } });
 const bothWays = (fieldName: string, foreignFieldName: string) => ({ tags: { fieldName, foreignFieldName } });
 
@@ -60,10 +63,18 @@ const TAGS: JSONPgSmartTags = {
         },
       },
       'public.workflows': {
-        attribute: { name: searchable, archived_at: filterable, published_version: filterable },
+        attribute: {
+          name: searchable,
+          archived_at: filterable,
+          published_version: filterable,
+          team_id: filterable,
+          template: filterable,
+          tags: hiddenFromFilters,
+        },
         constraint: {
           workflows_organization_id_id_key: hidden,
           workflows_created_by_fkey: oneWay('creator'),
+          workflows_team_fkey: bothWays('team', 'workflows'),
           workflows_published_version_fkey: oneWay('published'),
         },
       },
@@ -88,8 +99,13 @@ const TAGS: JSONPgSmartTags = {
         },
         constraint: { schedules_version_fkey: oneWay('workflowVersion') },
       },
+      'public.variables': {
+        attribute: { name: searchable },
+        constraint: { variables_updated_by_fkey: oneWay('updater') },
+      },
       'public.workflow_runs': {
         tags: {
+          ...uncounted,
           foreignKey:
             '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName runs',
         },
@@ -104,10 +120,27 @@ const TAGS: JSONPgSmartTags = {
         constraint: { workflow_events_run_fkey: oneWay('run') },
       },
       'public.workflow_run_logs': { tags: { behavior: throughRun } },
+      'public.workflow_difference': { attribute: { pointer: required, kind: required } },
+      'public.workflow_template': { attribute: { id: required, name: required, tags: required, definition: required, own: required } },
+      'public.workflow_import': { attribute: { workflow_id: required, problems: required } },
+      'public.workflow_test_event': { attribute: { seq: required, type: required, payload: required } },
       'public.workflow_run_steps': {
         tags: { behavior: throughRun },
         attribute: { run_id: required, node: required, status: required, started_at: required },
       },
+      'public.audit_log': { attribute: { id: searchable } },
+      'public.api_access_log': { attribute: { id: searchable } },
+      // Subscription is GraphQL's own word.
+      'public.subscriptions': {
+        tags: { name: 'plan_subscriptions' },
+        constraint: {
+          subscriptions_organization_id_fkey: oneWay('organization'),
+          subscriptions_plan_id_fkey: oneWay('plan'),
+        },
+      },
+      'public.plan_limits': { constraint: { plan_limits_plan_id_fkey: bothWays('plan', 'limits') } },
+      'public.organization_limits': { constraint: { organization_limits_organization_id_fkey: oneWay('organization') } },
+      'public.entitlements': { attribute: { metric: required, is_over: required } },
       'public.api_token': { attribute: { id: required, name: required, prefix: required, scopes: required, created_at: required } },
       'public.new_api_token': { attribute: { secret: required, token: required } },
       'public.session': { attribute: { id: required, kind: required, is_current: required, created_at: required, expires_at: required } },

@@ -1,37 +1,42 @@
 /** What PostGraphile is told: which plugins, which limits, who a request is. */
 import './environment.ts';
+import { randomUUID } from 'node:crypto';
 import { PgSimplifyInflectionPreset } from '@graphile/simplify-inflection';
 import type pg from 'pg';
 import { makePgService } from 'postgraphile/adaptors/pg';
-import { normalizeConnectionParams } from 'postgraphile/grafserv';
-import type { GraphQLError } from 'postgraphile/graphql';
 import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
 import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connection-filter';
+import type { AccessLog } from './access_log.ts';
 import type { Accounts } from './accounts.ts';
 import { accountsPlugin } from './accounts_graphql.ts';
-import { type Authenticator, sessionOf } from './auth.ts';
+import { sessionOf } from './auth.ts';
 import { clientSettings } from './client.ts';
-import { type LogError, errorMask, replaceError } from './errors.ts';
-import { DepthPlugin, LIMITS, PagingPlugin, introspectionErrors } from './limits.ts';
+import { costPlugin } from './cost.ts';
+import { documentPlugin } from './documents.ts';
+import { type LogError, errorMask } from './errors.ts';
+import { LIMITS, PagingPlugin } from './limits.ts';
 import type { LiveRuns } from './live.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
-import { subscriptionsPlugin } from './subscriptions.ts';
+import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
+import { runEventsPlugin } from './run_events.ts';
+import { workflowRunsPlugin } from './workflow_runs.ts';
 
 export interface PresetOptions {
   /** Logs in as flowgres_api. */
   pool: pg.Pool;
   live: LiveRuns;
-  authenticator: Authenticator;
+  requests: RequestOptions;
   accounts: Accounts;
-  /** Proxies between clients and this process. */
-  proxies: number;
+  /** Objects that an answer may have. */
+  maxCost: number;
   /** Whether anybody may read the schema, or only requests with a token. */
   openIntrospection: boolean;
   logError: LogError;
+  accessLog: AccessLog;
 }
 
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, live, authenticator, accounts, proxies, openIntrospection, logError } = options;
+  const { pool, live, requests, accounts, maxCost, openIntrospection, logError, accessLog } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -39,10 +44,13 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       UnsearchablePlugin,
       TagsPlugin,
       PagingPlugin,
-      DepthPlugin,
-      subscriptionsPlugin(live),
+      documentPlugin(openIntrospection),
+      costPlugin(maxCost),
+      runEventsPlugin(live),
+      workflowRunsPlugin(live),
       accountsPlugin(accounts),
-      requestPlugin(authenticator, openIntrospection),
+      accessLog.plugin,
+      requestPlugin(requests),
     ],
     disablePlugins: [
       // A filter through a relation has no bound on what it costs.
@@ -77,10 +85,10 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       ],
     },
     grafast: {
-      context: ({ http, node, ws }) => ({
+      context: ({ http, node, ws, requestId }) => ({
         pgSettings: {
-          ...settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)),
-          ...clientSettings(node?.req ?? ws?.request, proxies),
+          ...settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams), requestId ?? randomUUID()),
+          ...clientSettings(node?.req ?? ws?.request, requests.proxies),
         },
       }),
     },
@@ -88,64 +96,21 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       graphqlPath: '/graphql',
       graphiqlPath: '/',
       maxRequestLength: LIMITS.maxBodyBytes,
-      maskError: errorMask(logError),
+      maskError: accessLog.watchErrors(errorMask(logError)),
     },
   };
 }
 
 /** Every setting on every request, so that nothing of one is left for the next. */
-export function settingsOf(authorization: string | undefined): Record<string, string> {
+export function settingsOf(authorization: string | undefined, requestId: string): Record<string, string> {
   const session = sessionOf(authorization);
   return {
     role: session === null ? 'flowgres_anonymous' : 'flowgres_user',
     'flowgres.session': session ?? '',
+    'flowgres.request_id': requestId,
     statement_timeout: LIMITS.statementTimeout,
     lock_timeout: '2s',
     idle_in_transaction_session_timeout: '10s',
     timezone: 'UTC',
   };
-}
-
-/** A WebSocket sends its token in `connectionParams`: `{ authorization: "Bearer …" }`. */
-export function bearerOf(connectionParams: unknown): string | undefined {
-  const value = normalizeConnectionParams(connectionParams as Record<string, unknown>)?.['authorization'];
-  return Array.isArray(value) ? value[0] : value;
-}
-
-/** Checks the token before anything is executed, and gives every refused document a code. */
-function requestPlugin(authenticator: Authenticator, openIntrospection: boolean): GraphileConfig.Plugin {
-  return {
-    name: 'FlowgresRequestPlugin',
-    version: '1.0.0',
-    grafserv: {
-      middleware: {
-        async processGraphQLRequestBody(next, { request, graphqlWsContext }) {
-          await authenticator.check(request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams));
-          return next();
-        },
-        setPreset(next, event) {
-          const previous = event.getExecutionConfig;
-          event.getExecutionConfig = async function (request) {
-            const config = await previous.call(this, request);
-            const anonymous = (request.http?.getHeader('authorization') ?? bearerOf(request.ws?.connectionParams)) === undefined;
-            return {
-              ...config,
-              // After the cache of validated documents, which all requests share.
-              parseAndValidate(query) {
-                const result = config.parseAndValidate(query);
-                if (result.errors) return { errors: result.errors.map(withCode) };
-                const closed = anonymous && !openIntrospection ? introspectionErrors(config.schema, result.document) : [];
-                return closed.length > 0 ? { errors: closed.map(withCode) } : result;
-              },
-            };
-          };
-          return next();
-        },
-      },
-    },
-  };
-}
-
-function withCode(error: GraphQLError): GraphQLError {
-  return replaceError(error, error.message, { code: 'INVALID_ARGUMENT', ...error.extensions });
 }

@@ -60,6 +60,12 @@ export function describeRequest(request: IncomingMessage, address: WebhookAddres
   return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(parseBody(body, request.headers['content-type']))}}`);
 }
 
+/** A request to an address without a path of its own: `{method, query, headers, body}`. */
+export function describeCall(request: IncomingMessage, query: string, body: Buffer): JsonText {
+  const head = JSON.stringify({ method: request.method, query: parseFields(query), headers: describeHeaders(request.headers) });
+  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(parseBody(body, request.headers['content-type']))}}`);
+}
+
 /** What must be equal for two deliveries with the same key to be the same; senders change headers between attempts. */
 export function fingerprint(request: IncomingMessage, address: WebhookAddress, body: Buffer): string {
   return createHash('sha256').update(`${request.method} ${address.path}?${address.query}\n`).update(body).digest('hex');

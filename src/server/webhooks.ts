@@ -1,10 +1,14 @@
-/** The webhook intake: `/hooks/<organization key>/<path>` starts runs, and answers as their triggers say. */
+/**
+ * The webhook intake: `/hooks/<organization key>/<path>` starts runs, and answers as their triggers say;
+ * `/resume/<token>` lets one go on.
+ */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { Engine, RunAnswer, StartAnswer } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import { runsStarted } from '../metrics.ts';
 import { type Reply, errorReply } from './http_error.ts';
+import { resume } from './resume.ts';
 import { type RunNews, RunWaiters } from './run_waiters.ts';
 import { accepted, replyFor } from './webhook_answer.ts';
 import { type WebhookAddress, describeRequest, fingerprint, parseAddress, readBody } from './webhook_request.ts';
@@ -45,7 +49,7 @@ const triggerProperties = z.object({
   dedupeHeader: z.string().optional(),
 });
 
-/** Makes the handler of everything under `/hooks/`. */
+/** Makes the handler of everything under `/hooks/` and `/resume/`. */
 export function createWebhookHandler(options: WebhookOptions): WebhookHandler {
   const intake = new Intake(options);
   const handler = (request: IncomingMessage, response: ServerResponse) => intake.handle(request, response);
@@ -81,6 +85,7 @@ class Intake {
   }
 
   async #answer(request: IncomingMessage, gone: AbortSignal): Promise<Reply> {
+    if (request.url?.startsWith('/resume/')) return resume(this.#engine, request, this.#maxBodySize);
     const address = parseAddress(request.url ?? '');
     if (!address) throw notFound();
     const trigger = await this.#trigger(address, request.method ?? '');

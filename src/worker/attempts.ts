@@ -126,6 +126,7 @@ export class Attempts {
   }
 
   #executeNode(task: StepTask, signal: AbortSignal): ReturnType<typeof executeNode> {
+    if (task.kind === 'local') return this.#executeLocal(task);
     const { organizationId, runId, node } = task;
     return executeNode(task.type, {
       properties: task.properties,
@@ -136,6 +137,13 @@ export class Attempts {
       config: this.#config,
       log: (level, message, context) => this.#engine.appendLog({ organizationId, runId, node, level, message, context }),
     });
+  }
+
+  async #executeLocal(task: StepTask): ReturnType<typeof executeNode> {
+    const outcome = await this.#patiently(() => this.#engine.runLocal(task));
+    if (!('error' in outcome)) return outcome;
+    const { code, message, ...rest } = outcome.error;
+    throw new NodeError(code, message, rest);
   }
 
   /** A request that the database cannot digest ends the run, so that no worker tries again. */

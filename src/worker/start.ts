@@ -43,7 +43,11 @@ const HEARTBEATS_BEFORE_RECONCILE = 2;
 /** As many rows as one pass of the reconciler may handle. */
 const RECONCILE_LIMIT = 1_000;
 
+/** As many steps as are woken at a time. */
+const WAKE_LIMIT = 1_000;
+
 const stepShape = z.object({ runId: z.string(), node: z.string() });
+const runShape = z.object({ runId: z.string() });
 const heldShape = z.object({ workflowId: z.string(), by: z.enum(['run', 'concurrency', 'rate']), key: z.string() });
 const operationShape = z.object({ id: z.string() });
 
@@ -116,6 +120,7 @@ class Worker {
       }),
       every(REPAIR_MS, () => this.#repair()),
       everySecond(() => this.#fireSchedules()),
+      everySecond(() => this.#wakeSteps()),
     );
   }
 
@@ -167,6 +172,7 @@ class Worker {
         run_step: (payload) => this.#attempts.execute(stepShape.parse(payload)),
         release_runs: (payload) => this.#engine.releaseRuns(heldShape.parse(payload)),
         work_operation: (payload) => this.#engine.workOperation(operationShape.parse(payload).id),
+        end_children: (payload) => this.#engine.endChildren(runShape.parse(payload).runId),
       },
       parsedCronItems: [],
       noHandleSignals: true,
@@ -234,6 +240,14 @@ class Worker {
       while ((await this.#engine.fireSchedules()) > 0 && !this.#stopping);
     } catch (error) {
       this.#options.onProblem('Schedules were not fired.', error);
+    }
+  }
+
+  async #wakeSteps(): Promise<void> {
+    try {
+      while ((await this.#engine.wakeSteps()) >= WAKE_LIMIT && !this.#stopping);
+    } catch (error) {
+      this.#options.onProblem('Steps were not woken.', error);
     }
   }
 

@@ -85,6 +85,38 @@ describe('a document', () => {
     expect((await closed).code).toBe(1009);
   });
 
+  test('is refused when its answer could have too many objects, with what it would cost', async () => {
+    const refusal = async (query: string, variables = {}) => (await server.query(acme.token, query, variables)).errors?.[0]?.extensions;
+    expect(await refusal('{ workflows(first: 200) { nodes { versions(first: 200) { nodes { version } } } } }')).toMatchObject({
+      code: 'TOO_LARGE',
+      // 1 connection, 200 workflows, for each 1 connection and 200 versions.
+      details: { cost: 1 + 200 + 200 + 200 * 200, limit: 10_000 },
+    });
+    const paged = 'query ($n: Int = 200) { workflows(first: $n) { nodes { versions(first: $n) { nodes { version } } } } }';
+    expect((await refusal(paged))?.code).toBe('TOO_LARGE');
+    expect(await refusal(paged, { n: 10 })).toBeUndefined();
+    const edges = '{ workflows(first: 5) { edges { node { runs { nodes { events(first: 50) { nodes { seq } } } } } } } }';
+    expect((await refusal(edges))?.code).toBe('TOO_LARGE');
+    const client = server.subscribe(acme.token);
+    const failed = await Promise.resolve(client.iterate({ query: paged }).next()).catch((errors: unknown) => errors);
+    expect(JSON.stringify(failed)).toContain('TOO_LARGE');
+  });
+
+  test('is refused when fragments make a small one large', async () => {
+    const spread = Array.from({ length: 9 }, (_, index) => `fragment f${index} on Workflow { ${`...f${index + 1} `.repeat(9)} }`).join(' ');
+    const { errors } = await server.query(acme.token, `{ workflows { nodes { ...f0 } } } ${spread} fragment f9 on Workflow { id }`);
+    expect(errors?.[0]?.extensions).toMatchObject({ code: 'TOO_LARGE', details: { cost: null } });
+  });
+
+  test('has at most 30 aliases and 5,000 tokens', async () => {
+    const aliases = (count: number) => `{ ${Array.from({ length: count }, (_, index) => `a${index}: currentUser { id }`).join(' ')} }`;
+    expect((await server.query(acme.token, aliases(30))).errors).toBeUndefined();
+    expect((await server.query(acme.token, aliases(500))).errors?.[0]?.extensions?.code).toBe('TOO_LARGE');
+    const words = (count: number) => `{ currentUser { ${'id '.repeat(count)} } }`;
+    expect((await server.query(acme.token, words(100))).errors).toBeUndefined();
+    expect((await server.query(acme.token, words(5_000))).errors?.[0]?.extensions?.code).toBe('TOO_LARGE');
+  });
+
   test('is not batched', async () => {
     const response = await fetch(server.url, {
       method: 'POST',

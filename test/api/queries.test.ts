@@ -136,11 +136,10 @@ describe('lists', () => {
       const { workflow: found } = await server.data(
         acme.token,
         `query ($id: UUID!, $after: Cursor) {
-          workflow(id: $id) { runs(first: 2, after: $after, orderBy: PRIMARY_KEY_DESC) { nodes { id } totalCount pageInfo { hasNextPage endCursor } } }
+          workflow(id: $id) { runs(first: 2, after: $after, orderBy: PRIMARY_KEY_DESC) { nodes { id } pageInfo { hasNextPage endCursor } } }
         }`,
         { id: workflow, after },
       );
-      expect(found.runs.totalCount).toBe(5);
       read.push(...found.runs.nodes.map(({ id }: { id: string }) => id));
       ({ hasNextPage: more, endCursor: after } = found.runs.pageInfo);
     }

@@ -6,7 +6,9 @@ import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { finishCli, ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 
-test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'hash'])('flowgres %s --help shows an example', async (command) => {
+const COMMANDS = ['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'hash', 'archive', 'restore'];
+
+test.each(COMMANDS)('flowgres %s --help shows an example', async (command) => {
   const { code, output } = await finishCli([command, '--help']);
   expect(code).toBe(0);
   expect(output).toMatch(/Examples?:\n +.*flowgres /);
@@ -15,8 +17,7 @@ test.each(['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'hash'])('flo
 test('flowgres --help lists the commands and examples', async () => {
   const { code, output } = await finishCli(['--help']);
   expect(code).toBe(0);
-  for (const command of ['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'hash'])
-    expect.soft(output).toMatch(new RegExp(`^  ${command} `, 'm'));
+  for (const command of COMMANDS) expect.soft(output).toMatch(new RegExp(`^  ${command} `, 'm'));
   expect(output).toContain('Examples:');
 });
 

@@ -15,7 +15,7 @@ type Session = pg.Client & { processID?: number | null };
 let db: TestDatabase;
 let acme: TestOrganization;
 let engine: Driver;
-let workflows: { limited: TestWorkflow; plain: TestWorkflow; timed: TestWorkflow };
+let workflows: { limited: TestWorkflow; plain: TestWorkflow; timed: TestWorkflow; parent: TestWorkflow };
 let first: Session;
 let second: Session;
 let gate: pg.Client;
@@ -40,8 +40,17 @@ beforeAll(async () => {
       ...chain(trigger, call('a'), call('b')),
       settings: { errorWorkflow: alarm.id, deadlineMs: 86_400_000 },
     }),
+    parent: { id: '', version: 0 },
     timed: await publishWorkflow(acme, chain({ id: 'start', type: 'scheduleTrigger', properties: { every: { n: 1, unit: 'hours' } } })),
   };
+  workflows.parent = await publishWorkflow(
+    acme,
+    chain(trigger, {
+      id: 'a',
+      type: 'forEach',
+      properties: { workflow: workflows.limited.id, items: [1, 2, 3], input: '{{ $.item }}' },
+    }),
+  );
   [first, second, gate] = [await connect(db.adminUrl), await connect(db.adminUrl), await connect(db.adminUrl)];
   for (const client of [first, second]) await client.query(`set deadlock_timeout = '100ms'`);
 });
@@ -67,6 +76,7 @@ async function createWorld(): Promise<World> {
   const started = await engine.startAll([
     ...[1, 2, 3, 4].map(() => request(workflows.limited)),
     ...[1, 2, 3, 4].map(() => request(workflows.plain)),
+    ...[1, 2].map(() => request(workflows.parent)),
   ]);
   const begun = started.filter(({ status }) => status === 'running').map(({ run_id }) => run_id!);
   const { rows } = await db
@@ -119,6 +129,9 @@ const CALLS: Record<string, Call> = {
   heartbeat: ({ tasks }) => ['select from engine.heartbeat($1, $2)', engine.worker, json(tasks)],
   release_steps: ({ tasks }) => ['select engine.release_steps($1, $2)', engine.worker, json(tasks)],
   reconcile: () => ['select from engine.reconcile()'],
+  wake_steps: () => ['select from engine.wake_steps()'],
+  end_children: ({ failed }) => ['select engine.end_children($1)', failed[0]],
+  signal_run: ({ runs }) => [`select engine.signal_run($1, 'news', '1')`, runs[0]],
   repair_runs: () => ['select from engine.repair_runs()'],
   fire_schedules: () => ['select engine.fire_schedules()'],
   release_runs: () => [`select engine.release_runs($1, 'concurrency', '')`, workflows.limited.id],

@@ -85,6 +85,22 @@ export class Driver {
     return (await this.db.pool('flowgres_worker').query('select * from engine.reconcile()')).rows;
   }
 
+  /** What workers do every second: gives jobs to the steps whose time has come. */
+  async wake(): Promise<{ run_id: string; node: string }[]> {
+    return (await this.db.pool('flowgres_worker').query('select * from engine.wake_steps()')).rows;
+  }
+
+  /** The wake-ups in the queue that are about a run, `node` or `end_children`. */
+  async jobs(runId: string | null): Promise<string[]> {
+    const { rows } = await this.db.admin.query<{ node: string }>(
+      `select coalesce(j.payload ->> 'node', t.identifier) as node
+       from graphile_worker._private_jobs as j join graphile_worker._private_tasks as t on t.id = j.task_id
+       where j.payload ->> 'runId' = $1 order by 1`,
+      [runId],
+    );
+    return rows.map(({ node }) => node);
+  }
+
   async run(runId: string | null): Promise<{ status: string; error: { code: string } | null; finished_at: Date | null }> {
     return (await this.db.admin.query('select * from workflow_runs where id = $1', [runId])).rows[0];
   }

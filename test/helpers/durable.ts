@@ -9,18 +9,18 @@ import { TEST_SECRET } from './build.ts';
 import { type TestDatabase, openDatabase } from './database.ts';
 
 export interface DurableServer {
-  /** A database with the whole schema; its runs are checked at the end as everywhere. */
+  /** A database with the whole schema; its runs are checked at the end as everywhere, unless the test writes them by hand. */
   db: TestDatabase;
   /** Sends PostgreSQL a signal: SIGKILL, SIGQUIT for an immediate stop. Its supervisor starts it again. */
   signal(name: NodeJS.Signals): Promise<void>;
   stop(): Promise<void>;
 }
 
-export async function startDurable(name: string): Promise<DurableServer> {
+export async function startDurable(name: string, options: { unchecked?: boolean } = {}): Promise<DurableServer> {
   const folder = await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`));
   const server = await startEmbedded({ folder, password: 'secret' });
   await migrate(withDatabase(server.url, name), TEST_SECRET);
-  const db = openDatabase(server.url, name, true);
+  const db = openDatabase(server.url, name, !options.unchecked);
   return {
     db,
     signal: async (name) => {

@@ -1,6 +1,7 @@
 /** A GraphQL server on a free port, and clients of it as users have them: HTTP, and the graphql-ws client. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type Client, createClient } from 'graphql-ws';
 import { afterAll } from 'vitest';
 import { WebSocket } from 'ws';
@@ -31,6 +32,8 @@ export interface TestServer {
   data(token: string | null, query: string, variables?: Record<string, unknown>): Promise<any>;
   /** A graphql-ws client that does not reconnect by itself. */
   subscribe(token: string | null): Client;
+  /** Cuts every WebSocket, as a network does. */
+  cut(): void;
   close(): Promise<void>;
 }
 
@@ -50,7 +53,11 @@ export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOpt
   const http = createServer((request, response) =>
     request.url?.startsWith('/auth/') ? graphql.handleAccounts(request, response) : graphql.handle(request, response),
   );
-  http.on('upgrade', (request, socket, head) => graphql.upgrade(request, socket, head));
+  const upgraded = new Set<Duplex>();
+  http.on('upgrade', (request, socket, head) => {
+    upgraded.add(socket);
+    graphql.upgrade(request, socket, head);
+  });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
   const address = `127.0.0.1:${(http.address() as AddressInfo).port}`;
   const url = `http://${address}/graphql`;
@@ -83,6 +90,10 @@ export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOpt
       });
       clients.add(client);
       return client;
+    },
+    cut() {
+      for (const socket of upgraded) socket.destroy();
+      upgraded.clear();
     },
     async close() {
       if (!open.delete(server)) return;

@@ -14,7 +14,7 @@ async function afterAYear(): Promise<TestDatabase> {
   const { addRun } = await createLog(db);
   await addRun('2025-01-31 23:00+00', ['2025-01-31 23:00+00', '2025-02-01 01:00+00', '2025-03-01 00:00+00']);
   await addRun('2025-02-10');
-  await db.admin.query(`delete from partitions.policies where parent = 'workflow_run_logs'::regclass`);
+  await db.admin.query(`delete from partitions.policies where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
   await freezeClock(db, '2026-02-01');
   await db.admin.query('select partitions.maintain()');
   return db;
@@ -74,9 +74,11 @@ describe('retirement', () => {
     const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
     expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)')).toSorted()).toEqual([
       'alter table public.workflow_events detach partition public.workflow_events_y2025m01 concurrently',
-      "call partitions.delete_stragglers('public.workflow_runs', …)",
+      "call partitions.clear_stragglers('public.workflow_runs', …)",
       "select * from partitions.finish_departures('public.workflow_events')",
       'select * from partitions.retire(NULL, NULL)',
+      "select pg_advisory_unlock(partitions.lock_key('private.audit_seals'))",
+      "select pg_advisory_unlock(partitions.lock_key('public.audit_log'))",
       "select pg_advisory_unlock(partitions.lock_key('public.workflow_events'))",
       "select pg_advisory_unlock(partitions.lock_key('public.workflow_runs'))",
     ]);

@@ -86,6 +86,15 @@ test.each<[string, Parameters<typeof create>[1], string]>([
   });
 });
 
+test('a local function need not be immutable; it has one input', async () => {
+  await create('draw', { attributes: 'volatile security definer set search_path = pg_catalog', body: 'select to_jsonb(random())' });
+  await register('draw', `, kind => 'local'`);
+  const node = { id: 'n', type: 'draw' };
+  expect(await runNode(db, node)).toMatchObject({ port: null });
+  await expect(register('draw', `, kind => 'local', inputs => '{main,second}'`)).rejects.toMatchObject({ code: 'WF009' });
+  await expect(register('draw', `, kind => 'effect'`)).rejects.toMatchObject({ code: 'WF009' });
+});
+
 test('built-in types cannot be replaced, and a function is needed', async () => {
   await create('own_set');
   await expect(db.admin.query(`select engine.register_node('set', 'custom.own_set'::regproc)`)).rejects.toMatchObject({ code: 'WF009' });

@@ -12,7 +12,7 @@ async function yearOfRuns(status = 'success') {
   await log.addRun('2025-01-31 23:00+00', ['2025-01-31 23:00+00', '2025-02-01 01:00+00', '2025-03-01 00:00+00']);
   await log.addRun('2025-02-10', ['2025-02-10'], status);
   await log.addRun('2025-03-10');
-  await db.admin.query(`delete from partitions.policies where parent = 'workflow_run_logs'::regclass`);
+  await db.admin.query(`delete from partitions.policies where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
   return { db, ...log };
 }
 

@@ -106,6 +106,13 @@ describe('a result', () => {
   });
 });
 
+test('a step whose input is above 1 MiB fails before it begins', async () => {
+  const big = { id: 'a', type: 'httpRequest', properties: { url: 'https://example.com', body: Array(6).fill('{{ $.prev.x }}') } };
+  const workflow = await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }, big));
+  const answer = await engine.start(acme, workflow, { x: 'y'.repeat(200_000) });
+  expect(answer).toMatchObject({ status: 'error', error: { code: 'TOO_LARGE', node: 'a' } });
+});
+
 describe('a failure that may pass', () => {
   test('is retried after initialMs · 2^(k−1), halved at random at most', async () => {
     const runId = await startCalls(call('a', { retry: { maxAttempts: 3, initialMs: 1000, maxMs: 300_000 } }));

@@ -124,7 +124,7 @@ test('a step whose job was lost gets another one, and never more than one of tho
   const runId = await startCall();
   await db.admin.query(`delete from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [runId]);
   for (let pass = 1; pass <= 3; pass += 1) {
-    await db.admin.query(`update engine.open_steps set run_at = now() - interval '2 minutes' where run_id = $1`, [runId]);
+    await db.admin.query(`update engine.open_steps set wake_at = now() - interval '1 second' where run_id = $1`, [runId]);
     expect(await engine.reconcile()).toContainEqual({ action: 'wake', run_id: runId, node: 'a' });
   }
   expect(await jobs(runId)).toBe(1);
@@ -135,50 +135,6 @@ test('a run past its deadline ends with DEADLINE', async () => {
   await engine.freeze(new Date(Date.now() + 61_000));
   expect(await engine.reconcile()).toContainEqual({ action: 'deadline', run_id: runId, node: null });
   expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'DEADLINE' } });
-});
-
-describe('a wait', () => {
-  const startWait = async (properties: Record<string, unknown>) => {
-    const workflow = await publishWorkflow(acme, chain(trigger, { id: 'pause', type: 'wait', properties }, { id: 'end', type: 'noOp' }));
-    return engine.start(acme, workflow, { kept: true });
-  };
-
-  test('is reached in the start: the run waits, with a job at its time', async () => {
-    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
-    const { run_id, status } = await startWait({ seconds: 3600 });
-    expect(status).toBe('waiting');
-    expect((await engine.log(run_id)).at(-1)).toMatchObject({
-      type: 'step.waiting',
-      payload: { node: 'pause', kind: 'time', until: '2026-11-21T13:00:00.000000Z' },
-    });
-    const { rows } = await db.admin.query(`select run_at from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [run_id]);
-    expect(rows).toEqual([{ run_at: new Date('2026-11-21T13:00:00Z') }]);
-    await engine.freeze(null);
-    await acme.user.query('select cancel_run($1)', [run_id]);
-  });
-
-  test('fires at the first moment that is not before its time, and passes its input on', async () => {
-    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
-    const { run_id } = await startWait({ until: '2026-11-21T12:30:00Z' });
-    await engine.freeze(new Date('2026-11-21T12:29:59.999Z'));
-    expect(await engine.begin(run_id, 'pause')).toBeNull();
-    expect((await engine.run(run_id)).status).toBe('waiting');
-    await engine.freeze(new Date('2026-11-21T12:30:00Z'));
-    await engine.begin(run_id, 'pause');
-    expect(await engine.run(run_id)).toMatchObject({ status: 'success', finished_at: expect.any(Date) });
-    expect(await engine.output(run_id)).toEqual({ kept: true });
-  });
-
-  test('for a time that has passed fires at once', async () => {
-    const { run_id } = await startWait({ until: '2020-01-01T00:00:00Z' });
-    await engine.begin(run_id, 'pause');
-    expect((await engine.run(run_id)).status).toBe('success');
-  });
-
-  test('for what is not a time fails the step', async () => {
-    const answer = await startWait({ until: '{{ $.prev.kept }}' });
-    expect(answer).toMatchObject({ status: 'error', error: { code: 'INVALID_ARGUMENT', node: 'pause' } });
-  });
 });
 
 describe('cancel', () => {
@@ -194,4 +150,24 @@ describe('cancel', () => {
     expect(await engine.log(runId)).toEqual(before);
     expect(await engine.openSteps(runId)).toEqual([]);
   });
+});
+
+test('a run stops with TOO_MANY_EVENTS before its 10,000th event', async () => {
+  // Its log is written by hand, so it does not replay.
+  const db = await createTestDatabase({ unchecked: true });
+  const acme = await createOrganization(db);
+  const engine = new Driver(db);
+  const call = { id: 'a', type: 'httpRequest', properties: { url: 'https://example.com' } };
+  const { run_id: runId } = await engine.start(acme, await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }, call)));
+  await db.admin.query(
+    `insert into workflow_events (organization_id, run_id, seq, ts, type, payload)
+     select e.organization_id, e.run_id, e.seq + n, e.ts + n * interval '1 microsecond', 'run.resumed', '{}'
+     from workflow_events as e cross join generate_series(1, 9600) as n where e.run_id = $1 and e.seq = 2`,
+    [runId],
+  );
+  await engine.begin(runId, 'a');
+  expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'TOO_MANY_EVENTS' } });
+  const log = await engine.log(runId);
+  expect(log.length).toBeLessThanOrEqual(10_000);
+  expect(log.at(-1)).toMatchObject({ type: 'run.failed' });
 });

@@ -124,7 +124,9 @@ test('a step that waits for its next attempt is queued, and one that has failed 
 test('a run that another one has started is no dead letter, and is not retried by itself', async () => {
   const run = await start(effect);
   await engine.fail((await engine.begin(run.id, 'tell'))!, { code: 'BAD', message: 'bad' });
-  await db.admin.query(`update workflow_runs set parent_run_id = gen_random_uuid(), parent_node = 'each' where id = $1`, [run.id]);
+  await db.admin.query(`update workflow_runs set parent_run_id = gen_random_uuid(), parent_node = 'each', parent_index = 0 where id = $1`, [
+    run.id,
+  ]);
   await expect(acme.user.query('select retry_run($1)', [run.id])).rejects.toMatchObject({ code: 'WF003' });
   expect((await acme.user.query('select from dead_letters() where id = $1', [run.id])).rows).toEqual([]);
 });

@@ -174,3 +174,26 @@ test('a DBA without a context acts for the organization that owns the workflow',
   await expect(db.admin.query(`select create_workflow('W', '{}')`)).rejects.toMatchObject({ code: 'WF004' });
   await expect(db.admin.query(`select publish_workflow('01900000-0000-7000-8000-000000000000')`)).rejects.toMatchObject({ code: 'WF002' });
 });
+
+describe('assign_workflow', () => {
+  test('gives a workflow to a team of the organization, and to no other', async () => {
+    const globex = await createOrganization(db, 'Globex');
+    const team = async (organization: TestOrganization) =>
+      (
+        await db.admin.query<{ id: string }>(
+          `insert into teams (organization_id, name, slug) values ($1, 'Team', 'team-one') returning id`,
+          [organization.id],
+        )
+      ).rows[0]!.id;
+    const { id } = await create();
+    const assign = (to: string | null) => acme.user.query('select team_id from assign_workflow($1, $2)', [id, to]);
+    const own = await team(acme);
+    expect((await assign(own)).rows).toEqual([{ team_id: own }]);
+    await expect(assign(await team(globex))).rejects.toMatchObject({ code: 'WF002' });
+    await db.admin.query('delete from teams where id = $1', [own]);
+    expect((await acme.user.query('select team_id, organization_id from workflows where id = $1', [id])).rows).toEqual([
+      { team_id: null, organization_id: acme.id },
+    ]);
+    expect((await assign(null)).rows).toEqual([{ team_id: null }]);
+  });
+});

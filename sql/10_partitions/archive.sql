@@ -1,0 +1,144 @@
+-- kind: code
+-- Archives one period of a table by name of its time, whatever the policy says, together with what leaves with it.
+-- Periods that the policy lets go by their age are archived by retire().
+
+create or replace function partitions.archive(parent regclass, at timestamptz)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because DBAs archive partitions without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(archive.parent);
+  v_turn text;
+  v_group partitions.action[];
+begin
+  select t.detail into v_turn
+  from partitions.take_turn(array(
+    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+  )) as t;
+  if found then
+    perform private.raise_error('CONFLICT', v_turn, 'Try again when it is done.');
+  end if;
+  return query
+    select d.*
+    from partitions.policies as p
+    cross join lateral partitions.finish_departures(p.parent) as d
+    where v_policy.parent in (p.parent, p.retire_with);
+  v_group := partitions.archivable_group(v_policy, archive.at);
+  if v_group <> '{}' then
+    perform partitions.clear_stragglers(v_group[cardinality(v_group)]);
+    return query select g.* from unnest(partitions.retire_group(v_group)) as g;
+  end if;
+end
+$$;
+comment on function partitions.archive(regclass, timestamptz) is
+  'Moves the partition that holds a time to schema partitions, with those of the tables that retire with this one, and the rows of later partitions that belong to it; nothing is copied or lost. If it is archived already, nothing happens; what was not to be had is a row that is not done. Errors: NOT_FOUND (no managed table, no partition), INVALID_ARGUMENT (null, or the period is not over), CONFLICT (it must stay: the message says why; or another session is at it). Example: select * from partitions.archive(''public.workflow_runs'', ''2025-01-01'')';
+
+create or replace function partitions.archive_concurrently(parent regclass, at timestamptz)
+  returns setof text
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(archive_concurrently.parent);
+  v_parents constant regclass[] := array(
+    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+  );
+begin
+  perform partitions.take_long_turn(v_parents);
+  -- What is on its way out already is brought to its end first; archive() does the rest.
+  if not exists (select from partitions.departures as d where d.parent = any (v_parents)) then
+    return query
+      select partitions.gentle_statement(g)
+      from unnest(partitions.archivable_group(v_policy, archive_concurrently.at)) as g;
+  end if;
+  return query select partitions.last_statements(v_parents, format('select * from partitions.archive(%L, %L)',
+    v_policy.parent, archive_concurrently.at));
+end
+$$;
+comment on function partitions.archive_concurrently(regclass, timestamptz) is
+  'What archive() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner; see retire_concurrently(). Errors as of archive(). Example, in psql: set role flowgres_owner; select partitions.archive_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
+
+-- The partition that holds a time and those that leave with it, in the order of leaving; none when they have left.
+create or replace function partitions.archivable_group(p_policy partitions.policies, p_at timestamptz)
+  returns partitions.action[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_partition record;
+  v_group partitions.action[];
+  v_reason text;
+begin
+  perform partitions.require_time(p_policy.key_kind, p_at);
+  select o.* into v_partition
+  from partitions.of(p_policy.parent) as o
+  where p_at >= o.lower
+    and p_at < o.upper;
+  if not found then
+    perform partitions.require_archived(p_policy.parent, p_at);
+    return '{}';
+  elsif v_partition.upper > engine.now() then
+    perform private.raise_error('INVALID_ARGUMENT',
+      format('%s ends on %s and cannot be archived before.', v_partition.name,
+        to_char(v_partition.upper at time zone 'UTC', 'YYYY-MM-DD')),
+      'Name a period that is over.');
+  end if;
+  perform partitions.end_hold(p_policy.parent, v_partition.lower, v_partition.upper);
+  v_reason := partitions.reason_to_stay(p_policy, v_partition.lower, v_partition.upper);
+  v_group := partitions.period_group(p_policy, (
+    p_policy.parent, v_partition.name, case when v_reason is null then 'archive' else 'keep' end,
+    v_partition.lower, v_partition.upper, false, v_reason
+  )::partitions.action);
+  if v_group[1].action = 'keep' then
+    perform private.raise_error('CONFLICT',
+      format('%s cannot be archived: %s', v_partition.name, v_group[1].detail),
+      'See what holds it: select * from partitions.retire(dry_run => true)');
+  end if;
+  return array(
+    select (g.parent, g.partition, 'archive', g.lower, g.upper, false, null)::partitions.action
+    from unnest(v_group) as g
+  );
+end
+$$;
+
+-- Who names a period that was restored is done with it.
+create or replace function partitions.end_hold(p_parent regclass, p_lower timestamptz, p_upper timestamptz)
+  returns void
+  language sql
+  volatile
+as $$
+  update partitions.archives as a set kept_until = engine.now()
+  from partitions.policies as p
+  where p.parent = a.parent
+    and p_parent in (p.parent, p.retire_with)
+    and a.upper > p_lower
+    and a.upper <= p_upper
+    and a.kept_until > engine.now()
+$$;
+
+create or replace function partitions.require_archived(p_parent regclass, p_at timestamptz)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if not exists (
+    select
+    from partitions.archives as a
+    where a.parent = p_parent
+      and a.content = 'partition'
+      and p_at >= a.lower
+      and p_at < a.upper
+  ) then
+    perform private.raise_error('NOT_FOUND',
+      format('%s has neither a partition nor an archive for %s.', p_parent, p_at),
+      format('These are there: select * from partitions.of(%L), and: select * from partitions.archives', p_parent));
+  end if;
+end
+$$;
+
+grant execute on function partitions.archive(regclass, timestamptz) to flowgres_dba;

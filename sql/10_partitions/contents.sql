@@ -1,0 +1,111 @@
+-- kind: code
+-- What an archive holds, as a number and a hash: the same wherever and in whatever form the rows are.
+
+-- The hash is a chain: each row's text, in UTF-8, is appended to the hash so far (nothing, at first) and hashed anew.
+create or replace function partitions.contents_of(p_query text, out row_count bigint, out sha256 text)
+  language plpgsql
+  volatile
+  set timezone = 'UTC'
+  set datestyle = 'ISO, YMD'
+  set intervalstyle = 'postgres'
+  set extra_float_digits = 1
+  set bytea_output = 'hex'
+as $$
+declare
+  v_row text;
+  v_hash bytea := '';
+begin
+  row_count := 0;
+  for v_row in execute p_query loop
+    row_count := row_count + 1;
+    v_hash := sha256(v_hash || convert_to(v_row, 'UTF8'));
+  end loop;
+  sha256 := encode(v_hash, 'hex');
+end
+$$;
+
+-- The order of the rows, the same in every database: by the primary key, unless that depends on a collation.
+create or replace function partitions.row_order(p_table regclass)
+  returns text
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select string_agg(quote_ident(a.attname), ', ' order by k.place)
+      from pg_index as i
+      cross join lateral unnest(i.indkey::int[]) with ordinality as k (attnum, place)
+      join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
+      where i.indrelid = p_table
+        and i.indisprimary
+      having bool_and(a.attcollation = 0)
+    ),
+    format('row(%s)::text collate "C"', partitions.columns(p_table))
+  )
+$$;
+
+create or replace function partitions.contents(archive regclass, out row_count bigint, out sha256 text)
+  language sql
+  volatile
+as $$
+  select c.row_count, c.sha256
+  from partitions.contents_of(format('select row(%s)::text from %s order by %s',
+    partitions.columns(archive), archive, partitions.row_order(archive))) as c
+$$;
+comment on function partitions.contents(regclass) is
+  'Number of rows of a table and a SHA-256 of them: for each row, in the order of the primary key, its text with the columns in the order of their names is appended to the hash so far and hashed again. Reads the whole table. Example: select * from partitions.contents(''partitions.workflow_events_y2025m01'')';
+
+create or replace function partitions.seal_archives()
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because the scheduler and DBAs seal archives without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_archive partitions.archives;
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  for v_archive in
+    select a.*
+    from partitions.archives as a
+    where a.kind = 'table'
+      and a.state = 'archived'
+      and a.sha256 is null
+      and to_regclass(a.location) is not null
+    order by a.lower, a.parent::text
+    for update skip locked
+  loop
+    perform partitions.seal_archive(v_archive);
+    return next (
+      v_archive.parent, v_archive.name, 'seal', v_archive.lower, v_archive.upper, true, null
+    )::partitions.action;
+  end loop;
+end
+$$;
+comment on function partitions.seal_archives() is
+  'Reads each table in partitions.archives that has not been read since it left: checks that all rows are within the bounds, so that a restore needs no scan, and notes how many they are and their hash. Nobody waits for it. Example: select * from partitions.seal_archives()';
+
+create or replace function partitions.seal_archive(p_archive partitions.archives)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_archive.content = 'partition' then
+    execute format('alter table partitions.%I validate constraint archived_bounds_check', p_archive.name);
+  end if;
+  update partitions.archives as a
+  set row_count = c.row_count,
+    sha256 = c.sha256
+  from partitions.contents(p_archive.location::regclass) as c
+  where a.parent = p_archive.parent
+    and a.lower = p_archive.lower
+    and a.content = p_archive.content
+    and a.kind = p_archive.kind;
+end
+$$;
+
+grant execute on function partitions.seal_archives() to flowgres_dba;

@@ -1,0 +1,155 @@
+-- kind: code
+-- The steps of a restore. Each can be done again, and finds what an interrupted one has left.
+
+-- The parent's foreign keys, not validated yet: for an instant others wait.
+create or replace function partitions.link_archive(p_parent regclass, p_lower timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_statement text;
+begin
+  for v_statement in
+    select format('alter table partitions.%I add constraint %I %s not valid',
+      v_archive.name, k.conname, pg_get_constraintdef(k.oid))
+    from pg_constraint as k
+    where v_archive.name is not null
+      and k.conrelid = p_parent
+      and k.contype = 'f'
+      and k.conparentid = 0
+      and not exists (
+        select from pg_constraint as o where o.conrelid = v_archive.location::regclass and o.conname = k.conname
+      )
+  loop
+    perform partitions.execute_patiently(v_statement);
+  end loop;
+end
+$$;
+
+-- Reads the table while others write.
+create or replace function partitions.validate_archive(p_parent regclass, p_lower timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_constraint text;
+begin
+  for v_constraint in
+    select k.conname
+    from pg_constraint as k
+    where v_archive.name is not null
+      and k.conrelid = v_archive.location::regclass
+      and k.conparentid = 0
+      and not k.convalidated
+  loop
+    execute format('alter table partitions.%I validate constraint %I', v_archive.name, v_constraint);
+  end loop;
+exception
+  when foreign_key_violation or check_violation then
+    perform private.raise_error('CONFLICT', format('%s cannot come back: %s.', v_archive.location, sqlerrm),
+      'Its rows need others that are not there: restore those first.');
+end
+$$;
+
+create or replace function partitions.leave_archive(p_archive partitions.archives, p_keep interval)
+  returns void
+  language sql
+  volatile
+as $$
+  update partitions.archives as a
+  set state = 'restored',
+    kept_until = engine.now() + p_keep
+  where a.parent = p_archive.parent
+    and a.lower = p_archive.lower
+    and a.content = p_archive.content
+    and a.kind = 'table'
+$$;
+
+create or replace function partitions.attach_archive(p_parent regclass, p_lower timestamptz, p_keep interval)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_table constant text := partitions.qualified(p_parent, v_archive.name);
+begin
+  if v_archive.name is null then
+    return;
+  end if;
+  perform partitions.execute_patiently(concat_ws('; ',
+    format('select partitions.move_table(%L, %L)', v_archive.location, c.relnamespace::regnamespace::name),
+    format('alter table %s attach partition %s %s', p_parent, v_table,
+      partitions.values_clause(partitions.key_kind(p_parent), tstzrange(v_archive.lower, v_archive.upper))),
+    format('alter table %s drop constraint archived_bounds_check', v_table)
+  ))
+  from pg_class as c
+  where c.oid = p_parent;
+  perform partitions.leave_archive(v_archive, p_keep);
+  perform partitions.advance_sequences(p_parent, v_table::regclass);
+  return next (p_parent, v_archive.name, 'restore', v_archive.lower, v_archive.upper, true, null)::partitions.action;
+end
+$$;
+
+create or replace function partitions.return_late(p_parent regclass, p_lower timestamptz, p_keep interval)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+as $$
+declare
+  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'late');
+  v_insert constant text := (
+    select format('insert into %s (%s) select %2$s from %s', p_parent, partitions.columns(late), late)
+    from to_regclass(v_archive.location) as late
+  );
+begin
+  if v_archive.name is null then
+    return;
+  end if;
+  execute v_insert;
+  perform partitions.advance_sequences(p_parent, v_archive.location::regclass);
+  execute format('drop table partitions.%I', v_archive.name);
+  perform partitions.leave_archive(v_archive, p_keep);
+  return next (p_parent, v_archive.name, 'restore', v_archive.lower, v_archive.upper, true, null)::partitions.action;
+exception
+  when unique_violation or foreign_key_violation or undefined_column then
+    perform private.raise_error('CONFLICT', format('%s cannot come back: %s.', v_archive.location, sqlerrm),
+      'Its rows are there already, or need others that are not.');
+end
+$$;
+
+-- Numbers given from now on are above those of the rows that came, also in another database than the one they left.
+create or replace function partitions.advance_sequences(p_parent regclass, p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_sequence record;
+  v_query text;
+  v_highest bigint;
+begin
+  for v_sequence in
+    select d.refobjid::regclass as oid, n.nspname as schema, s.relname as name, a.attname as column
+    from pg_attrdef as e
+    join pg_depend as d
+      on d.classid = 'pg_attrdef'::regclass and d.objid = e.oid and d.refclassid = 'pg_class'::regclass
+    join pg_class as s on s.oid = d.refobjid and s.relkind = 'S'
+    join pg_namespace as n on n.oid = s.relnamespace
+    join pg_attribute as a on a.attrelid = e.adrelid and a.attnum = e.adnum
+    where e.adrelid = p_parent
+  loop
+    v_query := format('select max(%I) from %s', v_sequence.column, p_table);
+    execute v_query into v_highest;
+    if v_highest > coalesce(pg_sequence_last_value(v_sequence.oid), 0) then
+      -- An ALTER keeps others from taking a number in between.
+      execute format('alter sequence %I.%I no cycle', v_sequence.schema, v_sequence.name);
+      perform setval(v_sequence.oid, greatest(v_highest, coalesce(pg_sequence_last_value(v_sequence.oid), 0)));
+    end if;
+  end loop;
+end
+$$;

@@ -1,0 +1,43 @@
+-- kind: code
+-- What of a row goes into the log: the columns that differ, without secrets and without large documents.
+
+create or replace function private.audit_digest(p_value jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_build_object(
+    'sha256', encode(sha256(convert_to(p_value::text, 'UTF8')), 'hex'),
+    'bytes', octet_length(p_value::text)
+  )
+$$;
+
+-- The columns of p_row that p_other, if it is given, has otherwise. Null when there are none.
+create or replace function private.audit_columns(
+  p_row jsonb,
+  p_other jsonb,
+  p_masked text[],
+  p_digested text[],
+  p_ignored text[]
+)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_object_agg(
+    c.key,
+    case
+      when c.value = 'null' then c.value
+      when c.key = any (p_masked) then '"***"'
+      when c.key = any (p_digested) then private.audit_digest(c.value)
+      else c.value
+    end
+  )
+  from jsonb_each(p_row) as c
+  where c.key <> all (p_ignored)
+    and (p_other is null or c.value is distinct from p_other -> c.key)
+$$;
+comment on function private.audit_columns(jsonb, jsonb, text[], text[], text[]) is
+  'A changed secret is "***" before and after: that it was changed is seen, and nothing else.';

@@ -1,0 +1,13 @@
+-- Plans: what an organization may use, what it has used, and the one place where it is refused more.
+
+--!include 25_plans/tables.sql
+--!include 25_plans/metrics.sql
+--!include 25_plans/limits.sql
+--!include 25_plans/admit.sql
+--!include 25_plans/team_members.sql
+--!include 25_plans/subscriptions.sql
+--!include 25_plans/entitlements.sql
+--!include 25_plans/change_plan.sql
+--!include 25_plans/api_calls.sql
+--!include 25_plans/seeds.sql
+--!include 25_plans/policies.sql

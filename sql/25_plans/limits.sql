@@ -1,0 +1,80 @@
+-- kind: code
+-- Which limit applies: that of the current subscription's plan, or of the default plan, or a lower one of its own.
+
+create or replace function private.limit_of(p_organization_id uuid, p_metric text)
+  returns bigint
+  language plpgsql
+  stable
+as $$
+begin
+  -- Every start of a run asks this. In PL/pgSQL, and as one query, it takes a quarter of the time.
+  return least( -- of those that are not null
+    (
+      select l.value
+      from public.plan_limits as l
+      where l.metric = p_metric
+        and l.plan_id = coalesce(
+          (
+            select s.plan_id
+            from public.subscriptions as s
+            where s.organization_id = p_organization_id and s.ended_at is null
+          ),
+          (select p.id from public.plans as p where p.is_default)
+        )
+    ),
+    (
+      select l.value
+      from public.organization_limits as l
+      where l.organization_id = p_organization_id and l.metric = p_metric
+    )
+  );
+end
+$$;
+comment on function private.limit_of(uuid, text) is 'The limit that applies to an organization now; null: unlimited.';
+
+create or replace function private.limit_error(p_admission private.admission)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'code', 'LIMIT_REACHED',
+    'message', format('The organization may have %s %s.', p_admission.limit, m.label),
+    'hint', case
+      when m.period is null then 'Delete or archive what is not needed, or change to a larger plan.'
+      else 'Wait until resetAt, or change to a larger plan.'
+    end,
+    'details', jsonb_build_object(
+      'metric', p_admission.metric,
+      'limit', p_admission.limit,
+      'used', p_admission.used,
+      'resetAt', upper(private.metric_period(m.period, p_admission.period_start))
+    )
+  )
+  from private.metrics() as m
+  where m.metric = p_admission.metric
+$$;
+comment on function private.limit_error(private.admission) is
+  'How a refusal is told: {"code", "message", "hint", "details"}.';
+
+-- The counter where a limit is enforced, else what there is.
+create or replace function private.used_of(p_organization_id uuid, p_metric text, p_span tstzrange)
+  returns bigint
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select c.used
+      from private.usage_counters as c
+      where c.organization_id = p_organization_id
+        and c.metric = p_metric
+        and m.period is not null
+        and c.period_start = lower(p_span)
+        and (m.counter is null or private.limit_of(p_organization_id, p_metric) is not null)
+    ),
+    private.count_used(m.counter, p_organization_id, p_span)
+  )
+  from private.metrics() as m
+  where m.metric = p_metric
+$$;

@@ -1,0 +1,60 @@
+-- kind: code
+-- What can be limited. Two kinds: levels, such as workflows, are counted when one is to be added, so that their number
+-- cannot drift from what is there; flows, such as executions of a month, have a counter for each period, which begins
+-- with what was counted when the organization got a limit. Who has none costs nothing.
+
+create or replace function private.metrics()
+  returns table (metric text, label text, period text, counter text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  -- A counter is the name of a function (organization uuid, span tstzrange) returning bigint, of whichever layer knows
+  -- the things; a level has no use for the span.
+  values
+    ('workflows', 'workflows', null, 'private.count_workflows'),
+    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions'),
+    ('team_members', 'members', null, 'private.count_members'),
+    ('credentials', 'credentials', null, 'private.count_credentials'),
+    ('storage_gb', 'GB of storage', null, 'private.count_storage_gb'),
+    ('api_calls_per_hour', 'API calls an hour', 'hour', null)
+$$;
+
+-- The calendar of UTC, whatever the session's time zone; a level has no period.
+create or replace function private.metric_period(p_period text, p_at timestamptz)
+  returns tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_period is null then tstzrange('-infinity', null)
+    else tstzrange(
+      date_trunc(p_period, p_at, 'UTC'),
+      (date_trunc(p_period, p_at at time zone 'UTC') + ('1 ' || p_period)::interval) at time zone 'UTC'
+    )
+  end
+$$;
+
+-- Null where nothing counts such things.
+create or replace function private.count_used(p_counter text, p_organization_id uuid, p_span tstzrange)
+  returns bigint
+  language plpgsql
+  stable
+as $$
+declare
+  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange)');
+  v_name record;
+  v_count bigint;
+begin
+  if v_counter is null then
+    return null;
+  end if;
+  select n.nspname as schema, p.proname as name into v_name
+  from pg_proc as p
+  join pg_namespace as n on n.oid = p.pronamespace
+  where p.oid = v_counter;
+  execute format('select %I.%I($1, $2)', v_name.schema, v_name.name) into v_count using p_organization_id, p_span;
+  return v_count;
+end
+$$;

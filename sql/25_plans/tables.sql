@@ -1,0 +1,150 @@
+-- kind: state
+-- Plans with their limits, which organization is on which, and how much it has used.
+
+create table public.plans (
+  id uuid not null default engine.uuid_v7(),
+  slug text not null,
+  name text not null,
+  description text,
+  price_cents bigint,
+  currency text not null default 'EUR',
+  billing_interval text not null default 'month',
+  interval_count int not null default 1,
+  trial_days int not null default 0,
+  features jsonb not null default '{}',
+  is_public boolean not null default true,
+  is_default boolean not null default false,
+  sort_order int not null default 0,
+  created_at timestamptz not null default now(),
+  constraint plans_pkey primary key (id),
+  constraint plans_slug_key unique (slug),
+  constraint plans_slug_check check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
+  constraint plans_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint plans_price_cents_check check (price_cents >= 0),
+  constraint plans_currency_check check (currency ~ '^[A-Z]{3}$'),
+  constraint plans_billing_interval_check check (billing_interval in ('day', 'week', 'month', 'year')),
+  constraint plans_interval_count_check check (interval_count > 0),
+  constraint plans_trial_days_check check (trial_days between 0 and 365),
+  constraint plans_features_check check (jsonb_typeof(features) = 'object')
+);
+create unique index plans_is_default_key on public.plans (is_default) where is_default;
+alter table public.plans enable row level security;
+
+comment on table public.plans is
+  'What can be subscribed to. A price never changes: a new price is a new plan, so that who has the old one keeps it. Example: select slug, name, price_cents, currency from plans order by sort_order;';
+comment on column public.plans.id is 'UUIDv7.';
+comment on column public.plans.slug is 'Its short name, for example pro.';
+comment on column public.plans.name is 'At most 200 characters.';
+comment on column public.plans.description is 'Whom it is for.';
+comment on column public.plans.price_cents is 'Price of one billing interval, in hundredths of the currency; null: by agreement.';
+comment on column public.plans.currency is 'ISO 4217, for example EUR.';
+comment on column public.plans.billing_interval is 'day, week, month or year.';
+comment on column public.plans.interval_count is 'How many of them one price pays for.';
+comment on column public.plans.trial_days is 'How many days it can be tried without paying; 0: not.';
+comment on column public.plans.features is 'What else it has, for pricing pages: nothing here is enforced.';
+comment on column public.plans.is_public is 'Whether customers see it and may choose it.';
+comment on column public.plans.is_default is 'The one plan of organizations that have no subscription.';
+comment on column public.plans.sort_order is 'Lower stands first on a pricing page.';
+comment on column public.plans.created_at is 'When it was created.';
+
+create table public.plan_limits (
+  plan_id uuid not null,
+  metric text not null,
+  value bigint,
+  constraint plan_limits_pkey primary key (plan_id, metric),
+  constraint plan_limits_plan_id_fkey foreign key (plan_id) references public.plans (id) on delete cascade,
+  constraint plan_limits_metric_check check (
+    metric in ('workflows', 'executions_per_month', 'team_members', 'credentials', 'storage_gb', 'api_calls_per_hour')
+  ),
+  constraint plan_limits_value_check check (value >= 0)
+);
+alter table public.plan_limits enable row level security;
+
+comment on table public.plan_limits is 'How much of each metric a plan allows.';
+comment on column public.plan_limits.plan_id is 'The plan.';
+comment on column public.plan_limits.metric is
+  'workflows, executions_per_month, team_members, credentials, storage_gb or api_calls_per_hour.';
+comment on column public.plan_limits.value is 'The most of it; null, or no row: unlimited.';
+
+create table public.organization_limits (
+  organization_id uuid not null,
+  metric text not null,
+  value bigint not null,
+  constraint organization_limits_pkey primary key (organization_id, metric),
+  constraint organization_limits_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint organization_limits_metric_check check (
+    metric in ('workflows', 'executions_per_month', 'team_members', 'credentials', 'storage_gb', 'api_calls_per_hour')
+  ),
+  constraint organization_limits_value_check check (value >= 0)
+);
+alter table public.organization_limits enable row level security;
+
+comment on table public.organization_limits is 'Limits that an organization has set for itself; the lower one of these and the plan''s counts.';
+comment on column public.organization_limits.organization_id is 'The organization.';
+comment on column public.organization_limits.metric is 'As in plan_limits.';
+comment on column public.organization_limits.value is 'The most of it.';
+
+create table public.subscriptions (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  plan_id uuid not null,
+  status text not null,
+  provider text not null default 'manual',
+  provider_id text,
+  started_at timestamptz not null,
+  trial_ends_at timestamptz,
+  grace_ends_at timestamptz,
+  ended_at timestamptz,
+  constraint subscriptions_pkey primary key (id),
+  constraint subscriptions_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint subscriptions_plan_id_fkey foreign key (plan_id) references public.plans (id) on delete restrict,
+  constraint subscriptions_status_check check (status in ('trialing', 'active', 'past_due', 'canceled', 'expired')),
+  constraint subscriptions_ended_at_matches_status_check
+    check ((ended_at is not null) = (status in ('canceled', 'expired'))),
+  constraint subscriptions_trial_ends_at_check check (status <> 'trialing' or trial_ends_at is not null),
+  constraint subscriptions_grace_ends_at_check check ((status = 'past_due') = (grace_ends_at is not null))
+);
+create unique index subscriptions_current_key on public.subscriptions (organization_id) where ended_at is null;
+create index subscriptions_organization_id_idx on public.subscriptions (organization_id, id);
+create index subscriptions_plan_id_idx on public.subscriptions (plan_id);
+alter table public.subscriptions enable row level security;
+
+comment on table public.subscriptions is
+  'Which plan an organization is or was on; at most one has not ended. Without any it has the default plan. Example: select status, trial_ends_at from subscriptions where ended_at is null;';
+comment on column public.subscriptions.id is 'UUIDv7.';
+comment on column public.subscriptions.organization_id is 'The organization.';
+comment on column public.subscriptions.plan_id is 'The plan.';
+comment on column public.subscriptions.status is 'trialing, active, past_due; or ended: canceled, expired.';
+comment on column public.subscriptions.provider is 'Who collects the money: manual, or a provider''s name.';
+comment on column public.subscriptions.provider_id is 'The provider''s id of it.';
+comment on column public.subscriptions.started_at is 'When it began.';
+comment on column public.subscriptions.trial_ends_at is 'When its trial ends, or ended.';
+comment on column public.subscriptions.grace_ends_at is 'Past due: until when everything stays as it was.';
+comment on column public.subscriptions.ended_at is 'When it ended; null: it is the current one.';
+
+-- Small and updated all the time: room for new versions of a row on its own page.
+create table private.usage_counters (
+  organization_id uuid not null,
+  metric text not null,
+  period_start timestamptz not null,
+  used bigint not null,
+  constraint usage_counters_pkey primary key (organization_id, metric, period_start),
+  constraint usage_counters_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade
+) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index usage_counters_period_start_idx on private.usage_counters (period_start);
+alter table private.usage_counters enable row level security;
+comment on table private.usage_counters is
+  'Where limits are enforced: what was used of a metric in a period, of organizations that have a limit. The row of a level, such as workflows, has the period -infinity and is only a lock.';
+
+-- How much of what was asked for may be used.
+create type private.admission as (
+  organization_id uuid,
+  metric text,
+  "limit" bigint,
+  used bigint,
+  period_start timestamptz,
+  admitted bigint
+);

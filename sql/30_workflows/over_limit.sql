@@ -1,0 +1,69 @@
+-- kind: code
+-- Workflows beyond what the plan allows, as after a change to a smaller one: the oldest stay as they are, the others
+-- are read-only until the plan has room. What they have published keeps running.
+
+create or replace function private.count_workflows(p_organization_id uuid, p_span tstzrange default null)
+  returns bigint
+  language sql
+  stable
+as $$
+  select count(*) from public.workflows as w where w.organization_id = p_organization_id and w.archived_at is null
+$$;
+
+create or replace function private.is_over_limit(p_workflow public.workflows)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+declare
+  v_limit constant bigint := private.limit_of(p_workflow.organization_id, 'workflows');
+begin
+  if v_limit is null or p_workflow.archived_at is not null then
+    return false;
+  end if;
+  return v_limit <= (
+    select count(*)
+    from (
+      select
+      from public.workflows as w
+      where w.organization_id = p_workflow.organization_id
+        and (w.created_at, w.id) < (p_workflow.created_at, p_workflow.id)
+        and w.archived_at is null
+      limit v_limit
+    ) as older
+  );
+end
+$$;
+
+create or replace function private.require_within_limit(p_workflow public.workflows)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_limit constant bigint := private.limit_of(p_workflow.organization_id, 'workflows');
+begin
+  if private.is_over_limit(p_workflow) then
+    perform private.raise_error(
+      'LIMIT_REACHED',
+      format('The workflow is beyond the %s that the organization may have; it is read-only.', v_limit),
+      'Archive others, or change to a larger plan.',
+      jsonb_build_object('metric', 'workflows', 'limit', v_limit, 'resetAt', null)
+    );
+  end if;
+end
+$$;
+
+create or replace function public.workflows_is_over_limit(workflow public.workflows)
+  returns boolean
+  language sql
+  stable
+  security definer -- definer because plans are closed; it compares within the request's organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  select workflow.organization_id = public.current_organization_id() and private.is_over_limit(workflow)
+$$;
+comment on function public.workflows_is_over_limit(public.workflows) is
+  'Whether the plan has no room for it: then it is read-only, and what it has published keeps running. Example: select w.name from workflows as w where workflows_is_over_limit(w);';
+
+grant execute on function public.workflows_is_over_limit(public.workflows) to flowgres_user, flowgres_dba;

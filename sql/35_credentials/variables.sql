@@ -1,0 +1,28 @@
+-- kind: state
+-- Variables of an organization: values that its workflows share, read by expressions as $.vars.<name>. Not for secrets.
+
+create table public.variables (
+  organization_id uuid not null,
+  name text not null,
+  value jsonb not null,
+  updated_by uuid,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint variables_pkey primary key (organization_id, name),
+  constraint variables_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint variables_updated_by_fkey
+    foreign key (updated_by) references public.users (id) on delete set null,
+  constraint variables_name_check check (name ~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$')
+);
+create index variables_updated_by_idx on public.variables (updated_by);
+alter table public.variables enable row level security;
+
+comment on table public.variables is
+  'Values that the workflows of an organization share: {{ $.vars.<name> }}. A run keeps those that it had at its start. Not for secrets.';
+comment on column public.variables.organization_id is 'The organization that owns it.';
+comment on column public.variables.name is 'A letter or underscore, then letters, digits and underscores; at most 64 characters.';
+comment on column public.variables.value is 'Any JSON, at most 64 KiB.';
+comment on column public.variables.updated_by is 'The user who set it last.';
+comment on column public.variables.created_at is 'When it was created.';
+comment on column public.variables.updated_at is 'When it was set last.';

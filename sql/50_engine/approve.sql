@@ -1,0 +1,89 @@
+-- kind: code
+-- Approvals: a person decides which way a run goes on, once.
+
+-- Whether a user may decide: as a member of that role or a higher one, or by name. With names alone nobody else may;
+-- with neither, admins and owners may.
+create or replace function engine.may_approve(p_organization_id uuid, p_user_id uuid, p_approval jsonb)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (
+    select
+    from public.organization_users as m
+    join public.users as u on u.id = m.user_id
+    where m.organization_id = p_organization_id
+      and m.user_id = p_user_id
+      and (
+        array_position('{member,admin,owner}', m.role) >= array_position(
+          '{member,admin,owner}',
+          coalesce(p_approval ->> 'role', case when not p_approval ? 'users' then 'admin' end)
+        )
+        or exists (
+          select
+          from jsonb_path_query(p_approval, 'lax $.users[*]') as n (name)
+          where lower(n.name #>> '{}') in (lower(u.email), u.id::text)
+        )
+      )
+  )
+$$;
+
+-- p_by: the user who decides; null for a DBA, who may.
+create or replace function engine.approve_step(
+  p_run_id uuid,
+  p_node text,
+  p_approved boolean,
+  p_comment text,
+  p_by uuid
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_plan engine.plans;
+  v_step engine.open_steps;
+  v_reached engine.opened_step;
+  v_move engine.move;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  v_plan := engine.plan_of(v_loaded.run);
+  if not coalesce(
+    (v_plan.nodes[array_position(v_plan.ids, p_node)]).properties ? 'approval'
+      and (v_plan.nodes[array_position(v_plan.ids, p_node)]).type like 'wait@%',
+    false
+  ) then
+    perform private.raise_error('NOT_FOUND', format('The run has no approval %L.', p_node));
+  end if;
+  perform engine.refuse_late(engine.first_outcome(v_loaded.log, p_node));
+  perform engine.refuse_finished(v_loaded.run);
+  v_step := engine.step_of(v_loaded.steps, p_node);
+  if v_step.node is null then
+    perform private.raise_error('CONFLICT', 'The run has not come to this approval.');
+  elsif v_step.run_at <= v_now then
+    perform private.raise_error('EXPIRED', 'The time for this is up.');
+  end if;
+  v_reached := engine.reached(v_plan, p_run_id, v_loaded.log, p_node);
+  if p_by is not null
+    and not engine.may_approve((v_loaded.run).organization_id, p_by, v_reached.properties -> 'approval')
+  then
+    perform private.raise_error('FORBIDDEN', 'This approval is not yours to give.', null, jsonb_build_object(
+      'approval', v_reached.properties -> 'approval'
+    ));
+  end if;
+
+  v_step.attempt := 1;
+  v_move := engine.take_result(v_loaded, v_plan, v_step, jsonb_build_object(
+    'ok', true,
+    'port', case when p_approved then 'approved' else 'rejected' end,
+    'output', jsonb_build_object(
+      'approved', p_approved, 'by', p_by, 'comment', left(p_comment, 10000), 'at', engine.iso_time(v_now)
+    )
+  ), null, v_now);
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;

@@ -1,0 +1,176 @@
+-- kind: code
+-- Child runs: a step starts runs of another workflow and goes on when they have ended. Parent and child are in one
+-- transaction only when the child starts. Its end is news for the parent, which comes as a job: that locks the parent
+-- alone, counts what became of the children, and hands out more or ends the step.
+
+-- What one turn of a step with children came to.
+create type engine.turn as (
+  result jsonb,   -- of the step, as a worker would report it; null: it goes on
+  next_index int,
+  error jsonb,    -- why no further child is started
+  again boolean   -- more can be handed out at once, in another transaction
+);
+
+-- The workflow that a node names, by its id or its name; null when there is none.
+create or replace function engine.workflow_named(p_organization_id uuid, p_name text)
+  returns uuid
+  language sql
+  stable
+as $$
+  select w.id
+  from public.workflows as w
+  where w.organization_id = p_organization_id
+    and p_name in (w.id::text, w.name)
+  order by w.id::text = p_name desc, w.archived_at is null desc, w.published_version is not null desc, w.id
+  limit 1
+$$;
+
+-- How many runs stand above one.
+create or replace function engine.depth_of(p_run public.workflow_runs)
+  returns int
+  language plpgsql
+  stable
+as $$
+declare
+  v_parent_id uuid := p_run.parent_run_id;
+  v_depth int := 0;
+begin
+  while v_parent_id is not null and v_depth < 10 loop
+    v_depth := v_depth + 1;
+    select r.parent_run_id into v_parent_id from public.workflow_runs as r where r.id = v_parent_id;
+  end loop;
+  return v_depth;
+end
+$$;
+
+-- The properties of a node with the results of those expressions that are left for its child runs.
+create or replace function engine.resolve_for_child(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_reached engine.opened_step,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant engine.plan_node := p_plan.nodes[p_reached.place];
+  v_created constant engine.log_entry := p_loaded.log[1];
+begin
+  return engine.resolve(
+    p_reached.properties - 'items', v_node.deferred, v_node.is_strict, v_created.payload -> 'input', p_reached.prev,
+    p_reached.inputs, p_reached.outputs,
+    engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_plan.nodes, p_plan.resume_key),
+    v_created.payload -> 'vars', p_item, p_index
+  );
+end
+$$;
+
+-- What the schema of a trigger has against the input of a child; null when it has nothing.
+create or replace function engine.input_error(p_trigger engine.plan_node, p_input jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'code', 'VALIDATION_FAILED',
+    'message', format('The input%s %s.', ' ' || nullif(p.pointer, ''), p.message),
+    'retryable', false
+  )
+  from engine.schema_problems(p_input, coalesce(p_trigger.properties -> 'input', '{}')) as p
+  limit 1
+$$;
+
+-- Starts the children from p_from on, one for each input. p_waits: whether the parent waits for them. An answer with
+-- an error and no run is a refusal: no such workflow, none published, a limit.
+create or replace function engine.start_children(
+  p_run public.workflow_runs,
+  p_reached engine.opened_step,
+  p_inputs jsonb[],
+  p_from int,
+  p_waits boolean default true
+)
+  returns table (
+    run_id uuid,
+    status text,
+    output jsonb,
+    error jsonb
+  )
+  language plpgsql
+  volatile
+as $$
+declare
+  v_workflow_id constant uuid := engine.workflow_named(
+    p_run.organization_id, p_reached.properties ->> 'workflow'
+  );
+begin
+  if v_workflow_id is null then
+    error := engine.request_error('NOT_FOUND', format(
+      'There is no workflow %s.', p_reached.properties ->> 'workflow'
+    ));
+  elsif p_from = 0 and engine.depth_of(p_run) >= 10 then
+    error := engine.request_error('TOO_DEEP', 'Child runs are at most 10 levels deep.');
+  end if;
+  if error is not null then
+    return next;
+    return;
+  end if;
+  return query
+  select s.run_id, s.status, s.output, s.error
+  from engine.start_runs((
+    select jsonb_agg(jsonb_build_object(
+      'organizationId', p_run.organization_id,
+      'workflowId', v_workflow_id,
+      'mode', 'child',
+      'input', i.input,
+      'startedBy', p_run.started_by,
+      'parent', jsonb_build_object(
+        'run', p_run.id, 'node', p_reached.node,
+        'index', case when p_waits then p_from + i.place - 1 end
+      )
+    ) order by i.place)
+    from unnest(p_inputs) with ordinality as i (input, place)
+  )) as s
+  order by s.index;
+end
+$$;
+
+-- What comes of the job of a step with child runs: its first one, or one that the end of a child has sent.
+create or replace function engine.take_children(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_reached engine.opened_step,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_type constant text := (p_plan.nodes[p_reached.place]).type;
+  v_turn engine.turn;
+  v_move engine.move;
+begin
+  case
+    when v_type like 'repeat@%' then
+      v_turn := engine.take_repeat(p_loaded, p_plan, p_step, p_reached);
+    when p_reached.properties -> 'wait' = 'false' then
+      v_turn := engine.take_independent(p_loaded.run, p_reached);
+    else
+      v_turn := engine.take_for_each(p_loaded, p_plan, p_step, p_reached);
+  end case;
+  if v_turn.result is not null then
+    return engine.take_result(p_loaded, p_plan, p_step, v_turn.result, p_worker, p_now);
+  end if;
+  p_step.next_index := v_turn.next_index;
+  p_step.error := v_turn.error;
+  p_step.run_at := case when v_turn.again then p_now end;
+  v_move.run := p_loaded.run;
+  v_move.steps := array[p_step];
+  return v_move;
+end
+$$;

@@ -1,0 +1,79 @@
+-- kind: code
+-- What became of the child runs of a step, read from their rows and logs without a lock.
+
+create type engine.family as (
+  unfinished int,
+  is_failed boolean
+);
+
+-- How the children of a step that were started so far stand. p_run_id bounds the partitions: children are younger.
+create or replace function engine.family_of(p_run_id uuid, p_node text)
+  returns engine.family
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_first constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
+  v_last constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
+  v_family engine.family;
+begin
+  select
+    count(*) filter (where r.finished_at is null),
+    coalesce(bool_or(r.finished_at is not null), false)
+  into v_family
+  from public.workflow_runs as r
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.parent_index is not null
+    and r.status = any ('{waiting,running,paused,error,canceled}')
+    and r.id between v_first and v_last;
+  return v_family;
+end
+$$;
+
+-- What children that have ended leave to their parent, by their place: {"output"} or {"error"}.
+create or replace function engine.child_results(p_run_id uuid, p_node text, p_index int default null)
+  returns table (index int, result jsonb)
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_first constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
+  v_last constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
+begin
+  return query
+  select
+    r.parent_index,
+    case r.status
+      when 'success' then jsonb_build_object('output', e.payload -> 'output')
+      else jsonb_build_object('error', engine.child_error(r))
+    end
+  from public.workflow_runs as r
+  left join public.workflow_events as e
+    on e.run_id = r.id
+    and e.ts = r.finished_at
+    and e.type = 'run.succeeded'
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.parent_index is not null
+    and (p_index is null or r.parent_index = p_index)
+    and r.finished_at is not null
+    and r.id between v_first and v_last;
+end
+$$;
+
+-- The error of a child as that of its parent's step.
+create or replace function engine.child_error(p_child public.workflow_runs)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'code', coalesce(p_child.error -> 'code', '"CANCELED"'),
+    'message', coalesce(p_child.error -> 'message', '"The child run was canceled."'),
+    'retryable', false,
+    'details', jsonb_strip_nulls(jsonb_build_object('run', p_child.id, 'node', p_child.error -> 'node'))
+  )
+$$;

@@ -1,0 +1,151 @@
+-- kind: code
+-- executeWorkflow and forEach: one child run, or one for each item, so many at a time.
+
+-- What the children from p_from on get: the result of the property `input`, whose expressions see $.item and $.index,
+-- else the item.
+create or replace function engine.child_inputs(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_reached engine.opened_step,
+  p_from int,
+  p_count int
+)
+  returns jsonb[]
+  language plpgsql
+  stable
+as $$
+declare
+  v_is_deferred constant boolean := (p_plan.nodes[p_reached.place]).deferred is not null;
+  v_item jsonb;
+  v_inputs jsonb[];
+begin
+  for v_index in p_from .. p_from + p_count - 1 loop
+    v_item := p_reached.properties -> 'items' -> v_index;
+    v_inputs := v_inputs || case
+      when v_is_deferred
+        then engine.resolve_for_child(p_loaded, p_plan, p_reached, v_item, v_index) -> 'input'
+      else coalesce(p_reached.properties -> 'input', v_item)
+    end;
+  end loop;
+  return v_inputs;
+end
+$$;
+
+-- One turn: hands out what may run now, at most 100 children in a transaction.
+create or replace function engine.take_for_each(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_reached engine.opened_step
+)
+  returns engine.turn
+  language plpgsql
+  volatile
+as $$
+declare
+  v_items constant jsonb := p_reached.properties -> 'items';
+  v_count constant int := case when v_items is null then 1 else jsonb_array_length(v_items) end;
+  v_width constant int := coalesce((p_reached.properties ->> 'concurrency')::int, 10);
+  v_goes_on constant boolean := coalesce(p_reached.properties -> 'continue' = 'true', false);
+  v_family engine.family := row(0, false);
+  v_left int := 100;
+  v_number int;
+  v_inputs jsonb[];
+  v_detail text;
+  v_child record;
+  v_turn engine.turn;
+begin
+  v_turn.next_index := coalesce(p_step.next_index, 0);
+  v_turn.error := p_step.error;
+  if v_turn.next_index > 0 then
+    v_family := engine.family_of(p_step.run_id, p_step.node);
+  end if;
+
+  while v_turn.error is null and v_turn.next_index < v_count and v_family.unfinished < v_width
+    and (v_goes_on or not v_family.is_failed)
+  loop
+    v_number := least(v_width - v_family.unfinished, v_count - v_turn.next_index, v_left);
+    if v_number = 0 then
+      v_turn.again := true;
+      return v_turn;
+    end if;
+    begin
+      v_inputs := engine.child_inputs(p_loaded, p_plan, p_reached, v_turn.next_index, v_number);
+    exception
+      when others then
+        get stacked diagnostics v_detail = pg_exception_detail;
+        v_turn.error := engine.error_of(sqlstate, sqlerrm, v_detail);
+        exit;
+    end;
+    for v_child in
+      select c.* from engine.start_children(p_loaded.run, p_reached, v_inputs, v_turn.next_index) as c
+    loop
+      if v_child.run_id is null then
+        v_turn.error := v_child.error;
+      elsif v_child.status in ('error', 'canceled') then
+        v_family.is_failed := true;
+      elsif v_child.status <> 'success' then
+        v_family.unfinished := v_family.unfinished + 1;
+      end if;
+    end loop;
+    v_turn.next_index := v_turn.next_index + v_number;
+    v_left := v_left - v_number;
+  end loop;
+
+  -- Those that run may end, whatever became of the others.
+  if v_family.unfinished = 0 then
+    v_turn.result := engine.family_result(p_step, v_turn.error, v_items is not null, v_goes_on);
+  end if;
+  return v_turn;
+end
+$$;
+
+-- What a step leaves behind whose children have ended: their outputs in the order of the items.
+create or replace function engine.family_result(
+  p_step engine.open_steps,
+  p_error jsonb,
+  p_is_list boolean,
+  p_goes_on boolean
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_error jsonb := p_error;
+  v_outputs jsonb;
+begin
+  if v_error is null then
+    select
+      coalesce(jsonb_agg(coalesce(c.result -> 'output', c.result) order by c.index), '[]'),
+      (array_agg(c.result -> 'error' order by c.index) filter (where c.result ? 'error' and not p_goes_on))[1]
+    into v_outputs, v_error
+    from engine.child_results(p_step.run_id, p_step.node) as c;
+  end if;
+  if v_error is not null then
+    return jsonb_build_object('ok', false, 'error', v_error || '{"retryable": false}');
+  end if;
+  return jsonb_build_object('ok', true, 'output', case when p_is_list then v_outputs else v_outputs -> 0 end);
+end
+$$;
+
+-- A child that nobody waits for: the step has ended when it has started.
+create or replace function engine.take_independent(p_run public.workflow_runs, p_reached engine.opened_step)
+  returns engine.turn
+  language plpgsql
+  volatile
+as $$
+declare
+  v_child record;
+  v_turn engine.turn;
+begin
+  select c.* into v_child
+  from engine.start_children(p_run, p_reached, array[p_reached.properties -> 'input'], 0, false) as c;
+  v_turn.result := case
+    when v_child.run_id is null
+      then jsonb_build_object('ok', false, 'error', v_child.error || '{"retryable": false}')
+    else jsonb_build_object('ok', true, 'output', jsonb_build_object('runId', v_child.run_id))
+  end;
+  return v_turn;
+end
+$$;

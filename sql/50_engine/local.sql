@@ -1,0 +1,83 @@
+-- kind: code
+-- Local nodes: SQL that reads, writes or is random. A worker runs it once, in a transaction of its own under the
+-- step's time limit, and reports what it gave like any other result; a replay takes that from the log.
+
+create or replace function engine.run_random(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+as $$
+declare
+  v_low constant numeric := coalesce((p_properties ->> 'min')::numeric, 0);
+  v_high constant numeric := coalesce((p_properties ->> 'max')::numeric, 2147483647);
+begin
+  if v_low > v_high then
+    perform engine.node_failed('INVALID_ARGUMENT', 'min is greater than max');
+  end if;
+  return jsonb_build_object('value', case coalesce(p_properties ->> 'kind', 'uuid')
+    when 'token' then to_jsonb(private.random_secret(coalesce((p_properties ->> 'bytes')::int, 32)))
+    when 'number' then to_jsonb(engine.random_integer(v_low::bigint, v_high::bigint))
+    else to_jsonb(gen_random_uuid())
+  end);
+end
+$$;
+
+-- From the operating system's source, each number as likely as any other.
+create or replace function engine.random_integer(p_low bigint, p_high bigint)
+  returns bigint
+  language plpgsql
+  volatile
+as $$
+declare
+  c_range constant numeric := 72057594037927936; -- 2^56
+  v_size constant numeric := p_high::numeric - p_low + 1;
+  v_drawn numeric;
+begin
+  loop
+    v_drawn := ('x0' || encode(substring(uuid_send(gen_random_uuid()) from 10 for 7), 'hex'))::varbit::bit(60)::bigint;
+    exit when v_drawn < c_range - mod(c_range, v_size);
+  end loop;
+  return p_low + mod(v_drawn, v_size);
+end
+$$;
+
+-- p_task: as begin_steps gave it. What a function raises is the step's failure, and what it wrote is undone; the time
+-- limit of the statement is not caught here.
+create or replace function engine.run_local(p_task jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+  security definer -- definer because functions of nodes may be called by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_type constant engine.node_types := engine.node_type(p_task ->> 'type');
+  v_prev constant jsonb := coalesce(p_task -> 'input', 'null');
+  v_outcome engine.outcome;
+  v_detail text;
+begin
+  if v_type.kind is distinct from 'local' then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is no local node.', p_task ->> 'type'));
+  end if;
+  begin
+    if v_type.function is null then
+      v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
+    else
+      v_outcome := engine.call_registered(
+        v_type.function, p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
+      );
+    end if;
+  exception
+    when others then
+      get stacked diagnostics v_detail = pg_exception_detail;
+      return jsonb_build_object('error', engine.error_of(sqlstate, sqlerrm, v_detail));
+  end;
+  return jsonb_strip_nulls(jsonb_build_object('port', v_outcome.port))
+    || jsonb_build_object('output', coalesce(v_outcome.output, 'null'));
+end
+$$;
+
+comment on function engine.run_local(jsonb) is
+  'For workers: runs the SQL of a local step, {"type", "properties", "input"}, in the caller''s transaction; answers with {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
+
+grant execute on function engine.run_local(jsonb) to flowgres_worker;

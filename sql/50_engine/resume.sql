@@ -1,0 +1,92 @@
+-- kind: code
+-- Resume addresses: whoever was told one may call it once, and a run that waits for that goes on with the request. A
+-- token is not stored: it is made anew from the key of the version.
+
+-- The run that a token is of; null when it cannot be one.
+create or replace function engine.run_of_token(p_token text)
+  returns uuid
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_token !~ '^[A-Za-z0-9_-]{54}$' then
+    return null;
+  end if;
+  return encode(substring(decode(translate(p_token, '-_', '+/') || '==', 'base64') for 16), 'hex')::uuid;
+end
+$$;
+
+-- The node of the plan that a token is for.
+create or replace function engine.node_of_token(p_plan engine.plans, p_run_id uuid, p_token text)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_node engine.plan_node;
+begin
+  foreach v_node in array coalesce(p_plan.nodes, '{}') loop
+    if v_node.kind = 'wait' and v_node.properties ? 'webhook'
+      and engine.resume_token(p_plan.resume_key, p_run_id, v_node.id) = p_token
+    then
+      return v_node;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- A call that comes before the run waits for it is kept. p_request: {"method", "query", "headers", "body"}.
+create or replace function engine.resume_run(p_token text, p_request jsonb)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer -- definer because the intake reads no table
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_run_id constant uuid := engine.run_of_token(p_token);
+  v_run public.workflow_runs;
+  v_loaded engine.loaded_run;
+  v_node engine.plan_node;
+  v_methods jsonb;
+  v_used jsonb;
+begin
+  if v_run_id is not null then
+    select r.* into v_run from public.workflow_runs as r where r.id = v_run_id;
+    v_node := engine.node_of_token(engine.plan_of(v_run), v_run_id, p_token);
+  end if;
+  if v_node.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is nothing to resume here.');
+  end if;
+  v_methods := jsonb_path_query_array(coalesce(v_node.properties #> '{webhook,method}', '"POST"'), 'lax $[*]');
+  if not v_methods ? (p_request ->> 'method') then
+    perform private.raise_error('INVALID_ARGUMENT', format('This address takes %s.', array_to_string(
+      array(select jsonb_array_elements_text(v_methods)), ', '
+    )), null, jsonb_build_object('methods', v_methods));
+  elsif pg_column_size(p_request) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'The request is larger than 1 MiB.');
+  end if;
+
+  select l.* into v_loaded from engine.load_runs(array[v_run_id], v_now) as l;
+  select jsonb_build_object('at', engine.iso_time(l.ts)) into v_used
+  from unnest(v_loaded.log) as l
+  where l.type = 'run.signaled'
+    and l.payload ->> 'name' = engine.resume_signal(v_node.id);
+  perform engine.refuse_late(coalesce(v_used, engine.first_outcome(v_loaded.log, v_node.id)));
+  if (v_loaded.run).finished_at is not null
+    or (engine.step_of(v_loaded.steps, v_node.id)).run_at <= v_now
+  then
+    perform private.raise_error('EXPIRED', 'The time for this is up.');
+  end if;
+  perform engine.take_signal(v_loaded, engine.resume_signal(v_node.id), p_request, null, v_now);
+  return v_run_id;
+end
+$$;
+
+comment on function engine.resume_run(text, jsonb) is
+  'For the intake: a request to /resume/<token>, once; the run that waits for it goes on with {"method", "query", "headers", "body"}. Answers with the run. Errors: NOT_FOUND, INVALID_ARGUMENT (another method), TOO_LARGE, ALREADY_USED (details.first says when), EXPIRED. Example: select engine.resume_run(''AZ…'', ''{"method": "POST", "body": {}}'');';
+
+grant execute on function engine.resume_run(text, jsonb) to flowgres_intake;

@@ -1,0 +1,161 @@
+-- kind: code
+-- Signals: news that somebody sends to a run, by name. One that comes before its wait is kept for it.
+
+create type engine.signal as (
+  node text,    -- the wait that it is for; null while there is none
+  name text,
+  payload jsonb
+);
+
+-- The signals of a log that no wait has taken yet, in the order of their coming, and for each name in turn the oldest
+-- wait that takes one now.
+create or replace function engine.kept_signals(p_log engine.log_entry[])
+  returns engine.signal[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_entry engine.log_entry;
+  v_nodes text[] := '{}'; -- that wait …
+  v_names text[] := '{}'; -- … for these
+  v_place int;
+  v_signal engine.signal;
+  v_kept engine.signal[] := '{}';
+begin
+  foreach v_entry in array p_log loop
+    v_place := array_position(v_nodes, v_entry.payload ->> 'node');
+    if v_entry.type = 'run.signaled' then
+      v_kept := v_kept || row(null, v_entry.payload ->> 'name', v_entry.payload -> 'payload')::engine.signal;
+    elsif v_entry.type = 'step.waiting' and v_entry.payload ->> 'kind' in ('signal', 'webhook') then
+      v_nodes := v_nodes || (v_entry.payload ->> 'node');
+      v_names := v_names || coalesce(v_entry.payload ->> 'name', engine.resume_signal(v_entry.payload ->> 'node'));
+    elsif v_place is not null then
+      -- A wait that timed out has taken none.
+      if v_entry.type = 'step.succeeded' and v_entry.payload ->> 'port' <> 'timeout' then
+        v_kept := engine.without_signal(v_kept, v_names[v_place]);
+      end if;
+      v_nodes := v_nodes[: v_place - 1] || v_nodes[v_place + 1 :];
+      v_names := v_names[: v_place - 1] || v_names[v_place + 1 :];
+    end if;
+  end loop;
+
+  for v_index in 1 .. cardinality(v_kept) loop
+    v_signal := v_kept[v_index];
+    v_place := array_position(v_names, v_signal.name);
+    if v_place is not null then
+      v_signal.node := v_nodes[v_place];
+      v_kept[v_index] := v_signal;
+      v_names[v_place] := null;
+    end if;
+  end loop;
+  return v_kept;
+end
+$$;
+
+-- Without the oldest of that name.
+create or replace function engine.without_signal(p_signals engine.signal[], p_name text)
+  returns engine.signal[]
+  language plpgsql
+  immutable
+as $$
+begin
+  for v_index in 1 .. cardinality(p_signals) loop
+    if (p_signals[v_index]).name = p_name then
+      return p_signals[: v_index - 1] || p_signals[v_index + 1 :];
+    end if;
+  end loop;
+  return p_signals;
+end
+$$;
+
+-- The oldest kept signal that a step is waiting for; its node is null when there is none.
+create or replace function engine.next_signal(p_log engine.log_entry[])
+  returns engine.signal
+  language plpgsql
+  immutable
+as $$
+declare
+  v_signal engine.signal;
+begin
+  foreach v_signal in array engine.kept_signals(p_log) loop
+    if v_signal.node is not null then
+      return v_signal;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- Records a signal in the log of a loaded run, which moves on if a step was waiting for it.
+create or replace function engine.take_signal(
+  p_loaded engine.loaded_run,
+  p_name text,
+  p_payload jsonb,
+  p_by uuid,
+  p_now timestamptz
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_entry constant engine.log_entry := engine.next_entry(
+    p_loaded.log[cardinality(p_loaded.log)], p_now, 'run.signaled',
+    jsonb_build_object('name', p_name, 'payload', coalesce(p_payload, 'null'), 'by', p_by)
+  );
+  v_move engine.move;
+begin
+  p_loaded.log := p_loaded.log || v_entry;
+  v_move.run := p_loaded.run;
+  if (p_loaded.run).status <> 'paused' then
+    v_move := engine.move_on(p_loaded, engine.plan_of(p_loaded.run), null, p_now);
+  end if;
+  v_move.entries := v_entry || v_move.entries;
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;
+
+create or replace function engine.signal_run(p_run_id uuid, p_name text, p_payload jsonb, p_by uuid default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+begin
+  if p_name is null or p_name !~ engine.signal_pattern() then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'The name of a signal has 1 to 200 letters, digits, "_", "." and "-".'
+    );
+  elsif pg_column_size(p_payload) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'The payload of a signal is at most 1 MiB.');
+  end if;
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  perform engine.refuse_finished(v_loaded.run);
+  if cardinality(engine.kept_signals(v_loaded.log)) >= 100 then
+    perform private.raise_error(
+      'LIMIT_REACHED', 'The run keeps 100 signals that it has not waited for yet.', null, '{"limit": 100}'
+    );
+  end if;
+  return engine.take_signal(v_loaded, p_name, p_payload, p_by, v_now);
+end
+$$;
+
+create or replace function engine.refuse_finished(p_run public.workflow_runs)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_run.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such run.');
+  elsif p_run.finished_at is not null then
+    perform private.raise_error(
+      'RUN_FINISHED', 'The run has ended.', null, jsonb_build_object('status', p_run.status)
+    );
+  end if;
+end
+$$;

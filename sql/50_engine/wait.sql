@@ -1,0 +1,83 @@
+-- kind: code
+-- Ends waits: their time has come, or somebody has decided.
+
+-- How a wait that nobody answered ends: at its port `timeout` if that leads anywhere, else it has failed.
+create or replace function engine.timeout_result(p_node engine.plan_node, p_prev jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case
+    when 'timeout' = any (p_node.ports) then jsonb_build_object('ok', true, 'port', 'timeout', 'output', p_prev)
+    else jsonb_build_object('ok', false, 'error', jsonb_build_object(
+      'code', 'WAIT_TIMEOUT', 'message', 'Nothing came before the time was up.', 'retryable', false
+    ))
+  end
+$$;
+
+-- What comes of the job of a step that waits.
+create or replace function engine.take_wait(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_reached constant engine.opened_step := engine.reached(p_plan, p_step.run_id, p_loaded.log, p_step.node);
+  v_node constant engine.plan_node := p_plan.nodes[v_reached.place];
+  v_kind constant text := engine.wait_kind(v_node, v_reached.properties);
+begin
+  p_step.attempt := 1;
+  if v_kind in ('run', 'forEach', 'repeat') then
+    return engine.take_children(p_loaded, p_plan, p_step, v_reached, p_worker, p_now);
+  end if;
+  return engine.take_result(
+    p_loaded, p_plan, p_step,
+    case v_kind
+      when 'time' then jsonb_build_object('ok', true, 'output', v_reached.prev)
+      else engine.timeout_result(v_node, v_reached.prev)
+    end,
+    p_worker, p_now
+  );
+end
+$$;
+
+-- How a step ended, for whoever comes too late; null while it has not.
+create or replace function engine.first_outcome(p_log engine.log_entry[], p_node text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_entry engine.log_entry;
+begin
+  foreach v_entry in array p_log loop
+    if v_entry.type in ('step.succeeded', 'step.failed') and v_entry.payload ->> 'node' = p_node then
+      return v_entry.payload - 'ms' || jsonb_build_object('at', engine.iso_time(v_entry.ts));
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- Refuses what comes after a wait has ended. p_outcome: how it ended, null when it has not.
+create or replace function engine.refuse_late(p_outcome jsonb)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_outcome ->> 'port' = 'timeout' or p_outcome #>> '{error,code}' = 'WAIT_TIMEOUT' then
+    perform private.raise_error('EXPIRED', 'The time for this is up.', null, jsonb_build_object('first', p_outcome));
+  elsif p_outcome is not null then
+    perform private.raise_error(
+      'ALREADY_USED', 'This was done before; the details say how.', null, jsonb_build_object('first', p_outcome)
+    );
+  end if;
+end
+$$;

@@ -1,0 +1,207 @@
+-- kind: code
+-- What a node waits for: the event that says so, from its properties and the log alone.
+
+-- How a step waits: for a time, a signal, a webhook or an approval; for child runs: run, forEach or repeat.
+create or replace function engine.wait_kind(p_node engine.plan_node, p_properties jsonb)
+  returns text
+  language sql
+  immutable
+as $$
+  select case split_part(p_node.type, '@', 1)
+    when 'executeWorkflow' then 'run'
+    when 'forEach' then 'forEach'
+    when 'repeat' then 'repeat'
+    else case
+      when p_properties ? 'signal' then 'signal'
+      when p_properties ? 'webhook' then 'webhook'
+      when p_properties ? 'approval' then 'approval'
+      else 'time'
+    end
+  end
+$$;
+
+-- When the waiting ends by itself: at the time `until`, after `seconds`, or after `timeoutSeconds`. An address that
+-- can be called from anywhere is open for a week if nothing else is said.
+create or replace function engine.wait_until(p_kind text, p_properties jsonb, p_at timestamptz)
+  returns timestamptz
+  language plpgsql
+  stable
+as $$
+declare
+  v_until timestamptz;
+begin
+  if p_kind = 'time' and p_properties ? 'until' then
+    v_until := engine.parse_instant(p_properties -> 'until', coalesce(p_properties ->> 'timezone', 'UTC'));
+  else
+    begin
+      v_until := p_at + make_interval(secs => coalesce(
+        p_properties ->> case p_kind when 'time' then 'seconds' else 'timeoutSeconds' end,
+        case p_kind when 'webhook' then '604800' end
+      )::double precision);
+    exception
+      when data_exception then
+        v_until := null;
+    end;
+    if v_until is null and p_kind <> 'time' and coalesce(p_properties -> 'timeoutSeconds', 'null') = 'null' then
+      return null;
+    end if;
+  end if;
+  if v_until is null then
+    perform private.raise_error(
+      'INVALID_ARGUMENT',
+      'A wait needs a time such as 2026-11-21T12:00:00Z, with a time zone that exists, or a number of seconds.'
+    );
+  elsif v_until > p_at + interval '5 years' then
+    perform private.raise_error('INVALID_ARGUMENT', 'A wait ends within the next five years.');
+  end if;
+  return v_until;
+end
+$$;
+
+-- How many items a forEach goes through.
+create or replace function engine.item_count(p_properties jsonb)
+  returns int
+  language plpgsql
+  stable
+as $$
+declare
+  v_most constant int := coalesce((p_properties ->> 'maxItems')::int, 1000);
+  v_count int;
+begin
+  if jsonb_typeof(p_properties -> 'items') is distinct from 'array' then
+    perform engine.node_failed('NOT_A_LIST', format(
+      'items is not a list: %s', left((p_properties -> 'items')::text, 100)
+    ));
+  end if;
+  v_count := jsonb_array_length(p_properties -> 'items');
+  if v_count > v_most then
+    perform engine.node_failed('TOO_MANY_ITEMS', format('There are %s items, but at most %s.', v_count, v_most));
+  end if;
+  return v_count;
+end
+$$;
+
+-- The payload of step.waiting.
+create or replace function engine.waiting_payload(
+  p_node engine.plan_node,
+  p_properties jsonb,
+  p_at timestamptz
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_kind constant text := engine.wait_kind(p_node, p_properties);
+  v_payload jsonb := jsonb_build_object('node', p_node.id, 'kind', v_kind);
+  v_name text;
+  v_until timestamptz;
+begin
+  if v_kind in ('run', 'forEach', 'repeat', 'signal') then
+    v_name := p_properties ->> case v_kind when 'signal' then 'signal' else 'workflow' end;
+    if v_name is null or v_name = '' or (v_kind = 'signal' and v_name !~ engine.signal_pattern()) then
+      perform private.raise_error('INVALID_ARGUMENT', case v_kind
+        when 'signal' then 'The name of a signal has 1 to 200 letters, digits, "_", "." and "-".'
+        else 'workflow is the name or the id of a workflow.'
+      end);
+    end if;
+    v_payload := v_payload || jsonb_build_object('name', v_name);
+  end if;
+  if v_kind = 'forEach' then
+    v_payload := v_payload || jsonb_build_object('count', engine.item_count(p_properties));
+  elsif v_kind in ('time', 'signal', 'webhook', 'approval') then
+    v_until := engine.wait_until(v_kind, p_properties, p_at);
+    if v_until is not null then
+      v_payload := v_payload || jsonb_build_object('until', engine.iso_time(v_until));
+    end if;
+  end if;
+  return v_payload;
+end
+$$;
+
+-- When a waiting step goes on without being asked: one with child runs starts them at once.
+create or replace function engine.wait_run_at(p_payload jsonb, p_at timestamptz)
+  returns timestamptz
+  language sql
+  stable
+as $$
+  select case
+    when p_payload ->> 'kind' in ('run', 'forEach', 'repeat') then p_at
+    else (p_payload ->> 'until')::timestamptz
+  end
+$$;
+
+-- Names with a colon are the engine's own: the call of a resume address is a signal, too.
+create or replace function engine.signal_pattern()
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '^[A-Za-z0-9_.-]{1,200}$'
+$$;
+
+create or replace function engine.resume_signal(p_node text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 'resume:' || p_node
+$$;
+
+-- The place of a node in the plan and, by place, whether it is that node or one before it.
+create or replace function engine.nodes_before(p_nodes engine.plan_node[], p_place int)
+  returns boolean[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_needed boolean[] := array_fill(false, array[cardinality(p_nodes)]);
+  v_source int;
+begin
+  v_needed[p_place] := true;
+  for v_place in reverse p_place .. 1 loop
+    if v_needed[v_place] then
+      foreach v_source in array (p_nodes[v_place]).sources loop
+        v_needed[v_source] := true;
+      end loop;
+    end if;
+  end loop;
+  return v_needed;
+end
+$$;
+
+-- A waiting step as it was when it was reached. What it received is not kept anywhere: all of it had settled, so the
+-- log gives the same again.
+create or replace function engine.reached(
+  p_plan engine.plans,
+  p_run_id uuid,
+  p_log engine.log_entry[],
+  p_node text
+)
+  returns engine.opened_step
+  language plpgsql
+  stable
+as $$
+declare
+  v_needed constant boolean[] := engine.nodes_before(p_plan.nodes, array_position(p_plan.ids, p_node));
+  v_others text[] := '{}';
+  v_log engine.log_entry[] := '{}';
+  v_entry engine.log_entry;
+  v_advanced engine.advanced;
+begin
+  for v_place in 1 .. cardinality(p_plan.ids) loop
+    if not v_needed[v_place] then
+      v_others := v_others || p_plan.ids[v_place];
+    end if;
+  end loop;
+  foreach v_entry in array p_log loop
+    if v_entry.type <> 'step.waiting' or v_entry.payload ->> 'node' <> p_node then
+      v_log := v_log || v_entry;
+    end if;
+  end loop;
+  v_advanced := engine.advance(p_plan.nodes, p_plan.ids, p_run_id, v_log, v_others, null, p_plan.resume_key);
+  return v_advanced.opened[1];
+end
+$$;

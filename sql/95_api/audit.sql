@@ -1,0 +1,16 @@
+-- kind: code
+-- The tables under audit: configuration, never runs. What follows from a publication (webhooks, schedules, plans of the
+-- engine) is not here, its version is.
+
+select private.audit_table('public.users');
+select private.audit_table('public.organizations', p_masked => '{webhook_key}');
+select private.audit_table('public.organization_users');
+select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_ignored => '{updated_at,last_used_at}');
+select private.audit_table('public.workflows', p_digested => '{definition}');
+select private.audit_table('public.workflow_versions', p_digested => '{definition}');
+select private.audit_table('public.plans');
+select private.audit_table('public.plan_limits');
+select private.audit_table('public.organization_limits');
+select private.audit_table('public.subscriptions');
+select private.audit_table('engine.node_types', p_digested => '{properties}');
+select private.audit_table('partitions.policies');

@@ -1,0 +1,40 @@
+-- kind: code
+-- Finding workflows by words and tags. As user, no condition on a list or a text part reaches an index: their operators
+-- are not leakproof, so row-level security has to come first. Here the organization is a condition like any other.
+
+create or replace function public.search_workflows(
+  query text default null,
+  tags text[] default null,
+  archived boolean default false
+)
+  returns setof public.workflows
+  language plpgsql
+  stable
+  security definer -- definer because of what stands above; the organization is the request's own
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan -- a condition that was not given is none
+  rows 50
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_tags constant text[] := private.tag_keys(v_organization_id, private.clean_tags(search_workflows.tags));
+  v_pattern constant text := '%' || regexp_replace(btrim(query), '([\\%_])', '\\\1', 'g') || '%';
+begin
+  perform private.require_scope('workflows:read');
+  if length(query) > 200 then
+    perform private.raise_error('INVALID_ARGUMENT', 'A search has at most 200 characters.');
+  end if;
+  return query
+  select w.*
+  from public.workflows as w
+  where w.organization_id = v_organization_id
+    and (cardinality(v_tags) = 0 or private.tag_keys(w.organization_id, w.tags) @> v_tags)
+    and (v_pattern is null or w.name ilike v_pattern or w.description ilike v_pattern)
+    and (w.archived_at is not null) = coalesce(archived, false)
+  order by w.created_at desc, w.id desc;
+end
+$$;
+comment on function public.search_workflows(text, text[], boolean) is
+  'The workflows of the organization whose name or description contains the text, in any case, and that have all of the tags; archived ones instead of the others if asked for. Newest first. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT (a text above 200 characters), VALIDATION_FAILED (impossible tags). Example: select name from search_workflows(''invoice'', ''{finance}'');';
+
+grant execute on function public.search_workflows(text, text[], boolean) to flowgres_user, flowgres_dba;

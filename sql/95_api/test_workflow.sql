@@ -1,0 +1,48 @@
+-- kind: code
+-- Trying a definition out: the engine moves a run that is never written.
+
+create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null)
+  returns setof public.workflow_test_event
+  language plpgsql
+  stable
+  security definer -- definer because the engine's functions are nobody else's
+  set search_path = pg_catalog, pg_temp
+  rows 20
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_request engine.start_request;
+  v_plan engine.plans;
+  v_compiled record;
+  v_trigger text;
+  v_move engine.move;
+begin
+  perform private.require_scope('workflows:write');
+  perform private.require_valid(definition);
+  if pg_column_size(input) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
+  end if;
+  select c.* into v_compiled from engine.compile_plan(definition) as c;
+  v_plan.organization_id := v_organization_id;
+  v_plan.version := 0;
+  v_plan.nodes := v_compiled.nodes;
+  v_plan.ids := engine.plan_ids(v_compiled.nodes);
+  v_plan.vars := v_compiled.vars;
+  v_plan.settings := v_compiled.settings;
+  v_trigger := coalesce("trigger", engine.trigger_for(v_plan.nodes, 'manual'));
+  if (v_plan.nodes[array_position(v_plan.ids, v_trigger)]).kind is distinct from 'trigger' then
+    perform private.raise_error('NOT_FOUND', format('The definition has no trigger %L.', v_trigger));
+  end if;
+
+  v_request.organization_id := v_organization_id;
+  v_request.mode := 'manual';
+  v_request.input := coalesce(input, '{}');
+  v_request.run_id := engine.uuid_v7(engine.now());
+  v_move := engine.first_move(v_request, v_plan, v_plan.nodes, v_trigger, engine.now());
+  return query select e.seq, e.type, e.payload from unnest(v_move.entries) as e order by e.seq;
+end
+$$;
+comment on function public.test_workflow(jsonb, jsonb, text) is
+  'The events that a run of this definition would have; nothing is stored and nothing outside is touched. Pinned nodes give their pin. A step that needs a worker, a signal or time, and everything after it, is left out. trigger: the node that starts it, by default a manualTrigger or the first. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED with all problems in details, NOT_FOUND (the trigger), TOO_LARGE (an input above 1 MiB). Example: select seq, type, payload from test_workflow(''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'', ''{"total": 120}'');';
+
+grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_user, flowgres_dba;

@@ -1,0 +1,74 @@
+/** `flowgres archive` and `flowgres restore`. */
+import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+import { FlowgresError } from '../errors.ts';
+import { archive } from '../ops/archive.ts';
+import type { ArchiveFormat } from '../ops/archive_manifest.ts';
+import { restore } from '../ops/archive_restore.ts';
+import { roleUrl } from '../roles.ts';
+import { ProgressBars } from './progress_bar.ts';
+import { table } from './terminal.ts';
+
+export interface ArchiveFlags {
+  period?: string;
+  table?: string;
+  to?: string;
+  format?: ArchiveFormat;
+  keepTables?: boolean;
+}
+
+export interface RestoreFlags {
+  period?: string;
+  table?: string;
+  keep?: string;
+}
+
+export async function archiveCommand(config: Config, { period, ...flags }: ArchiveFlags): Promise<void> {
+  const url = maintenanceUrl(config);
+  const stayed = await withBars((report) =>
+    archive(url, { ...flags, ...(period === undefined ? {} : { period: parsePeriod(period) }), report }),
+  );
+  if (stayed.length === 0) return;
+  console.log('\nWhat stays:');
+  console.log(
+    table(
+      ['partition', 'why'],
+      stayed.map(({ partition, parent, detail }) => [partition ?? parent ?? '', detail ?? '']),
+    ),
+  );
+  // A period that must stay is no failure; one that could not leave is.
+  if (stayed.some(({ action }) => action !== 'keep')) process.exitCode = 1;
+}
+
+export async function restoreCommand(config: Config, folder: string | undefined, { period, ...flags }: RestoreFlags): Promise<void> {
+  const url = maintenanceUrl(config);
+  const options = {
+    ...flags,
+    ...(folder === undefined ? {} : { folder }),
+    ...(period === undefined ? {} : { period: parsePeriod(period) }),
+  };
+  await withBars((report) => restore(url, { ...options, report }));
+}
+
+function maintenanceUrl(config: Config): string {
+  const url = requireDatabaseUrl(config);
+  return roleUrl(url, roleSecret(config, url), 'flowgres_maintenance');
+}
+
+async function withBars<T>(work: (bars: ProgressBars) => Promise<T>): Promise<T> {
+  const bars = new ProgressBars();
+  try {
+    return await work(bars);
+  } finally {
+    bars.end();
+  }
+}
+
+/** A month, a day or a moment, in UTC where it does not say otherwise. */
+function parsePeriod(text: string): string {
+  const day = /^\d{4}-\d{2}$/.test(text) ? `${text}-01` : text;
+  if (/^\d{4}-\d{2}-\d{2}/.test(day) && !Number.isNaN(Date.parse(day))) return day;
+  throw new FlowgresError(
+    'INVALID_SETTING',
+    `--period must be a month or a day, such as 2025-01 or 2025-01-31, it is ${JSON.stringify(text)}.`,
+  );
+}

@@ -1,0 +1,109 @@
+/**
+ * The limit api_calls_per_hour. Calls are counted in the process and told to the database once a second, so no call
+ * costs a transaction: exact for one process; with several, an organization may be over by what the others let through
+ * within that second.
+ */
+import type pg from 'pg';
+import { SafeError } from 'postgraphile/grafast';
+import { z } from 'zod';
+
+const Answer = z.object({
+  session: z.string(),
+  organization_id: z.string(),
+  used: z.number(),
+  limit: z.number().nullable(),
+  resets_at: z.date(),
+});
+
+interface Usage {
+  used: number;
+  limit: number | null;
+  resetsAt: Date;
+}
+
+const FLUSH_MS = 1_000;
+/** What is known of an organization holds this long, also where nothing is called: its plan may change. */
+const FRESH_MS = 5_000;
+const MAX_SESSIONS = 10_000;
+
+export class ApiCalls {
+  readonly #pool: pg.Pool;
+  /** The organization of each session; null: it has none. */
+  readonly #sessions = new Map<string, { organization: string | null; until: number }>();
+  readonly #usages = new Map<string, Usage>();
+  /** Calls that the database does not know of, by session; 0 asks only. */
+  #untold = new Map<string, number>();
+  /** One question at a time: each answer knows of all calls before it. */
+  #asking: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(pool: pg.Pool) {
+    this.#pool = pool;
+  }
+
+  /** Counts a call of a session. Throws LIMIT_REACHED (HTTP 429) when the hour's calls are used up. */
+  async admit(session: string): Promise<void> {
+    if ((this.#sessions.get(session)?.until ?? 0) <= Date.now()) {
+      this.#count(session, 0);
+      await this.#ask();
+    }
+    const usage = this.#usages.get(this.#sessions.get(session)?.organization ?? '');
+    if (!usage) return;
+    if (usage.limit !== null && usage.used >= usage.limit) throw limitReached(usage.limit, usage.resetsAt);
+    usage.used += 1;
+    this.#count(session, 1);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      // What cannot be told is forgotten: without a database no call was answered either.
+      this.#ask().catch(() => undefined);
+    }, FLUSH_MS).unref();
+  }
+
+  /** Tells the database what is left. */
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#ask().catch(() => undefined);
+  }
+
+  #count(session: string, calls: number): void {
+    this.#untold.set(session, (this.#untold.get(session) ?? 0) + calls);
+  }
+
+  #ask(): Promise<void> {
+    const asked = this.#asking.then(() => this.#tell());
+    this.#asking = asked.catch(() => undefined);
+    return asked;
+  }
+
+  async #tell(): Promise<void> {
+    const told = this.#untold;
+    if (!told.size) return;
+    this.#untold = new Map();
+    const { rows } = await this.#pool.query({
+      name: 'count_api_calls',
+      text: 'select session, organization_id, used, "limit", resets_at from engine.count_api_calls($1::jsonb)',
+      values: [JSON.stringify([...told].map(([session, count]) => ({ session, count })))],
+    });
+    if (this.#sessions.size > MAX_SESSIONS) this.#sessions.clear();
+    const until = Date.now() + FRESH_MS;
+    for (const session of told.keys()) this.#sessions.set(session, { organization: null, until });
+    for (const answer of rows.map((row) => Answer.parse(row))) {
+      this.#sessions.set(answer.session, { organization: answer.organization_id, until });
+      this.#usages.set(answer.organization_id, { used: answer.used, limit: answer.limit, resetsAt: answer.resets_at });
+    }
+    // What was let through meanwhile comes on top.
+    for (const [session, calls] of this.#untold) {
+      const usage = this.#usages.get(this.#sessions.get(session)?.organization ?? '');
+      if (usage) usage.used += calls;
+    }
+  }
+}
+
+function limitReached(limit: number, resetsAt: Date): SafeError {
+  return new SafeError(`The organization's plan allows ${limit} API calls an hour.`, {
+    code: 'LIMIT_REACHED',
+    hint: 'Wait until details.resetAt, or change to a larger plan.',
+    details: { metric: 'api_calls_per_hour', limit, resetAt: resetsAt.toISOString() },
+    statusCode: 429,
+  });
+}

@@ -1,0 +1,144 @@
+/** What happens to every request before and after it is executed: who asks, how often, under which id, from where. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { normalizeConnectionParams } from 'postgraphile/grafserv';
+import { z } from 'zod';
+import type { ApiCalls } from './api_calls.ts';
+import { type Authenticator, sessionOf } from './auth.ts';
+import { callerOf } from './client.ts';
+import type { Operations } from './operations.ts';
+import type { Rate, RateLimiter } from './rate_limit.ts';
+
+export interface RequestOptions {
+  authenticator: Authenticator;
+  apiCalls: ApiCalls;
+  operations: Operations;
+  limiter: RateLimiter;
+  /** Of each token, and of each address without one; null sets no limit. */
+  rates: { token: Rate | null; anonymous: Rate | null };
+  /** Websites whose pages may call the API; `*` for all. */
+  corsOrigins: readonly string[];
+  /** Proxies between clients and this process. */
+  proxies: number;
+}
+
+declare global {
+  namespace Grafast {
+    interface RequestContext {
+      /** Of the HTTP request: a client's own x-request-id when that is a UUID. */
+      requestId: string;
+    }
+  }
+}
+
+/** A WebSocket sends its token in `connectionParams`: `{ authorization: "Bearer …" }`. */
+export function bearerOf(connectionParams: unknown): string | undefined {
+  const value = normalizeConnectionParams(connectionParams as Record<string, unknown>)?.['authorization'];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** Whether a page from there may call the API. */
+export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]): boolean {
+  return corsOrigins.includes('*') || corsOrigins.includes(origin);
+}
+
+export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
+  return {
+    name: 'FlowgresRequestPlugin',
+    version: '1.0.0',
+    grafserv: {
+      middleware: {
+        async processRequest(next, { requestDigest }) {
+          const { node } = requestDigest.requestContext;
+          const requestId = z.uuid().safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
+          requestDigest.requestContext.requestId = requestId;
+          // The access log takes it from there.
+          requestDigest.headers['x-request-id'] = requestId;
+          node?.res.setHeader('x-request-id', requestId);
+          const isPreflight = node && allowOrigin(node.req, node.res, options.corsOrigins);
+          const result = isPreflight ? { type: 'noContent' as const, statusCode: 204 as const, headers: {} } : await next();
+          return result?.type === 'buffer' && result.statusCode >= 400 ? describeRefusal(result, node?.res) : result;
+        },
+        async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
+          const incoming = request?.requestContext.node?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage })?.request;
+          await admit(options, request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams), incoming);
+          options.operations.apply(body);
+          return next();
+        },
+      },
+    },
+  };
+}
+
+/** Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
+async function admit(options: RequestOptions, authorization: string | undefined, request: IncomingMessage | undefined): Promise<void> {
+  const { authenticator, apiCalls, limiter, rates, proxies } = options;
+  const takeAnonymous = async () => {
+    if (rates.anonymous) await limiter.take(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
+  };
+  try {
+    await authenticator.check(authorization);
+  } catch (error) {
+    await takeAnonymous();
+    throw error;
+  }
+  const session = sessionOf(authorization);
+  if (session === null) return takeAnonymous();
+  if (rates.token) await limiter.take(`token:${session}`, rates.token);
+  await apiCalls.admit(session);
+}
+
+/** Whether that was all the request asked for. */
+function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOrigins: readonly string[]): boolean {
+  const { origin } = request.headers;
+  if (corsOrigins.length > 0) response.setHeader('vary', 'origin');
+  if (origin === undefined || !isAllowedOrigin(origin, corsOrigins)) return false;
+  response.setHeader('access-control-allow-origin', origin);
+  response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
+  if (request.method !== 'OPTIONS') return false;
+  response.setHeader('access-control-allow-methods', 'POST');
+  response.setHeader('access-control-allow-headers', 'authorization, content-type, x-request-id');
+  response.setHeader('access-control-max-age', '600');
+  return true;
+}
+
+const CODES: Record<number, string> = { 405: 'METHOD_NOT_ALLOWED', 413: 'TOO_LARGE', 415: 'UNSUPPORTED_MEDIA_TYPE' };
+
+const Refusal = z.looseObject({
+  errors: z.array(
+    z.looseObject({
+      extensions: z
+        .looseObject({
+          code: z.string().optional(),
+          details: z.looseObject({ retryAfterMs: z.number().optional(), resetAt: z.iso.datetime({ offset: true }).optional() }).optional(),
+        })
+        .optional(),
+    }),
+  ),
+});
+
+/** Grafserv's own refusals get a code as all errors have, and none of them the status inside the JSON. */
+function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers: Record<string, string> }>(
+  result: R,
+  response: ServerResponse | undefined,
+): R {
+  const parsed = Refusal.safeParse(parseJson(result.buffer));
+  if (!parsed.success) return result;
+  const { errors } = parsed.data;
+  for (const error of errors) {
+    const { statusCode: _status, ...extensions } = error.extensions ?? {};
+    error.extensions = { code: CODES[result.statusCode] ?? 'INVALID_ARGUMENT', ...extensions };
+    const retryAfterMs = extensions.details?.retryAfterMs;
+    if (retryAfterMs !== undefined) response?.setHeader('retry-after', Math.ceil(retryAfterMs / 1_000));
+  }
+  const buffer = Buffer.from(JSON.stringify({ ...parsed.data, errors }));
+  return { ...result, buffer, headers: { ...result.headers, 'content-length': String(buffer.length) } };
+}
+
+function parseJson(buffer: Buffer): unknown {
+  try {
+    return JSON.parse(buffer.toString());
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,102 @@
+/** The subscription `workflowRunEvents`: the log of a run as it grows, gapless by `seq`. */
+import { type Step, context, lambda } from 'postgraphile/grafast';
+import { extendSchema, gql } from 'postgraphile/utils';
+import { z } from 'zod';
+import { type Followed, type RequestContext, follow } from './follow.ts';
+import type { LiveRuns } from './live.ts';
+
+const BATCH = 100;
+
+const Row = z.object({
+  finished: z.boolean(),
+  id: z.string().nullable(),
+  ts: z.string().nullable(),
+  seq: z.coerce.number().nullable(),
+  terminal: z.boolean().nullable(),
+});
+
+/** Where an event is; the subscription's fields read it under the subscriber's own rights. */
+interface EventKey {
+  id: string;
+  ts: string;
+}
+
+/** One statement, so that the run's state and its events are of one moment. */
+const NEXT_EVENTS = `
+  select
+    r.finished_at is not null as finished,
+    e.id::text,
+    e.ts::text,
+    e.seq,
+    e.type in ('run.succeeded', 'run.failed', 'run.canceled') as terminal
+  from public.workflow_runs as r
+  left join lateral (
+    select l.* from public.workflow_runs_events(r) as l where l.seq > $2 order by l.seq limit ${BATCH}
+  ) as e on true
+  where r.id = $1
+  order by e.seq`;
+
+export function runEventsPlugin(live: LiveRuns): GraphileConfig.Plugin {
+  return extendSchema((build) => {
+    const events = build.input.pgRegistry.pgResources['workflow_events'];
+    if (!events) throw new Error('public.workflow_events is not exposed to this role');
+    return {
+      typeDefs: gql`
+        extend type Subscription {
+          """
+          The events of a run: first those after the given seq (0: all of them), then each one as it happens, once and in
+          order, until the run has ended. After a lost connection subscribe again with the last seq that you have. Errors:
+          NOT_FOUND, UNAUTHENTICATED.
+          """
+          workflowRunEvents(
+            "The run, by its id."
+            runId: UUID!
+            "The last seq that you have: 0 when not given."
+            after: Int
+          ): WorkflowEvent
+        }
+      `,
+      objects: {
+        Subscription: {
+          plans: {
+            workflowRunEvents: {
+              subscribePlan(_$root: Step, args: { getRaw(name: string): Step }) {
+                return lambda([context(), args.getRaw('runId'), args.getRaw('after')], ([request, runId, after]) =>
+                  follow(live, eventsOf(request as unknown as RequestContext, String(runId), Number(after ?? 0))),
+                );
+              },
+              plan($event: Step<EventKey>) {
+                return events.get({ id: lambda($event, (event) => event.id, true), ts: lambda($event, (event) => event.ts, true) });
+              },
+            },
+          },
+        },
+      },
+    };
+  });
+}
+
+function eventsOf(request: RequestContext, runId: string, after: number): Followed<EventKey> {
+  let seq = after;
+  return {
+    thing: 'run',
+    concerns: (news) => news === 'many' || news.includes(runId),
+    async read() {
+      const { rows } = await request.withPgClient(request.pgSettings, (client) =>
+        client.query({ text: NEXT_EVENTS, values: [runId, seq] }),
+      );
+      const items: EventKey[] = [];
+      let done = false;
+      for (const row of z.array(Row).parse(rows)) {
+        if (row.id === null || row.ts === null || row.seq === null) {
+          done = row.finished;
+          continue;
+        }
+        items.push({ id: row.id, ts: row.ts });
+        seq = row.seq;
+        done = row.terminal === true;
+      }
+      return rows.length === 0 ? null : { items, done, full: items.length === BATCH };
+    },
+  };
+}

@@ -1,0 +1,42 @@
+/** The workflows in examples/ that wait, as the demo has them. */
+import { readFile } from 'node:fs/promises';
+import { beforeAll, expect, test } from 'vitest';
+import { createTestDatabase } from '../helpers/database.ts';
+import { Driver } from '../helpers/driver.ts';
+import { type TestOrganization, type TestWorkflow, createOrganization, publishWorkflow } from '../helpers/factory.ts';
+
+const db = await createTestDatabase();
+const engine = new Driver(db);
+let acme: TestOrganization;
+beforeAll(async () => {
+  acme = await createOrganization(db);
+});
+
+async function publishExample(name: string): Promise<TestWorkflow> {
+  const text = await readFile(new URL(`../../examples/${name}.json`, import.meta.url), 'utf8');
+  return publishWorkflow(acme, JSON.parse(text), name);
+}
+
+test('expense-approval pays a small amount at once, and asks about a large one', async () => {
+  const workflow = await publishExample('expense-approval');
+  const small = await engine.start(acme, workflow, { what: 'tea', amount: 12 });
+  await engine.finish(small.run_id, 'pay', 1);
+  const large = await engine.start(acme, workflow, { what: 'a chair', amount: 400 });
+  expect(large.status).toBe('waiting');
+  await acme.user.query(`select approve_step($1, 'check', false, 'again?')`, [large.run_id]);
+  const task = await engine.begin(large.run_id, 'refuse');
+  expect(task!.properties).toMatchObject({ message: 'Not paid: a chair' });
+  await engine.complete(task!, 1);
+  for (const { run_id } of [small, large]) expect((await engine.run(run_id)).status).toBe('success');
+});
+
+test('invoice adds up its lines, each priced by price-line', async () => {
+  await publishExample('price-line');
+  const lines = [
+    { count: 2, price: 10 },
+    { count: 1, price: 2.5 },
+  ];
+  const { run_id } = await engine.start(acme, await publishExample('invoice'), { lines });
+  await engine.begin(run_id, 'lines');
+  expect(await engine.output(run_id)).toEqual({ lines: [20, 2.5], total: 22.5 });
+});
