@@ -29,7 +29,7 @@ begin
     select
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
-    where p.parent = 'public.audit_log'::regclass and (m.covered @> p_entry.at) is not true
+    where p.parent = 'public.audit_log'::regclass and (m.idle @> p_entry.at) is not true
   ) then
     perform partitions.create('public.audit_log', p_entry.at);
   end if;
