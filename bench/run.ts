@@ -9,6 +9,7 @@ import pg from 'pg';
 import { LIMITS, type Limits, measureLimits } from './limits.ts';
 import { type Outcome, TABLE_HEAD, tableRow } from './measure.ts';
 import { measureEffects } from './effects.ts';
+import { measureGraphql } from './graphql.ts';
 import { measurePartitions } from './partitions/measure.ts';
 import { measurePure } from './pure.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
@@ -18,6 +19,7 @@ const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]>> = {
   pure: measurePure,
   effects: measureEffects,
   webhooks: measureWebhooks,
+  graphql: measureGraphql,
   partitions: measurePartitions,
 };
 

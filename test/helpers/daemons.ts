@@ -44,14 +44,22 @@ export interface Postgres15 {
 }
 
 /** A PostgreSQL 15 server of its own, in a temporary folder; not durable unless the settings say so. */
-export async function launchPostgres15(settings: Record<string, string> = {}): Promise<Postgres15> {
+export function launchPostgres15(settings: Record<string, string> = {}): Promise<Postgres15> {
+  return launchServer('initdb', ['-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8'], settings);
+}
+
+/** A standby of such a server, which follows it. */
+export function launchStandby15(primary: string): Promise<Postgres15> {
+  return launchServer('pg_basebackup', ['-d', primary, '-R', '-c', 'fast'], {});
+}
+
+/** Has `program` fill a data folder, and runs the server of it. */
+async function launchServer(program: string, args: string[], settings: Record<string, string>): Promise<Postgres15> {
   const folder = serverFolder();
   const data = join(folder, 'data');
   const remove = () => rmSync(folder, { recursive: true, force: true });
   try {
-    execFileSync(
-      ...asServerUser(`${POSTGRES_15}/bin/initdb`, ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8']),
-    );
+    execFileSync(...asServerUser(`${POSTGRES_15}/bin/${program}`, ['-D', data, ...args]));
     const port = await freePort();
     const all = { listen_addresses: '127.0.0.1', unix_socket_directories: folder, fsync: 'off', ...settings };
     const flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);

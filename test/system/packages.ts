@@ -3,7 +3,17 @@ import type { ChildProcess } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, onTestFinished } from 'vitest';
-import { asServerUser, freePort, launchDaemon, launchPostgres15, packages, serverFolder, stopDaemon } from '../helpers/daemons.ts';
+import {
+  type Postgres15,
+  asServerUser,
+  freePort,
+  launchDaemon,
+  launchPostgres15,
+  launchStandby15,
+  packages,
+  serverFolder,
+  stopDaemon,
+} from '../helpers/daemons.ts';
 
 export { freePort, packages };
 
@@ -19,7 +29,15 @@ export function suite(name: string, needs: (keyof typeof packages)[], body: () =
 
 /** A PostgreSQL 15 server of the test's own; returns its administrator's connection string, without a database. */
 export async function startPostgres15(settings: Record<string, string> = {}): Promise<string> {
-  const { url, stop } = await launchPostgres15(settings);
+  return untilTheTestEnds(await launchPostgres15(settings));
+}
+
+/** A standby of such a server, which follows it. */
+export async function startStandby15(primary: string): Promise<string> {
+  return untilTheTestEnds(await launchStandby15(primary));
+}
+
+function untilTheTestEnds({ url, stop }: Postgres15): string {
   onTestFinished(stop);
   return url;
 }
