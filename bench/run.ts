@@ -9,6 +9,7 @@ import pg from 'pg';
 import { LIMITS, type Limits, measureLimits } from './limits.ts';
 import { type Result, TABLE_HEAD, tableRow } from './measure.ts';
 import { measureEffects } from './effects.ts';
+import { measureGraphql } from './graphql.ts';
 import { measurePure } from './pure.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
 import { measureWebhooks } from './webhooks.ts';
@@ -17,6 +18,7 @@ const CASES: Record<string, (server: BenchServer) => Promise<Result[]>> = {
   pure: measurePure,
   effects: measureEffects,
   webhooks: measureWebhooks,
+  graphql: measureGraphql,
 };
 
 const wanted = process.argv.slice(2);

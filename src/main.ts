@@ -93,6 +93,34 @@ command('schema', 'writes the GraphQL schema of a database to a file', [database
   .addHelpText('after', '\nExample:\n  flowgres schema --output schema.graphql')
   .action(async (flags: Flags) => (await import('./cli/schema.ts')).exportSchema(configure(flags), flags.output!));
 
+const verify = program.command('verify').description('checks of an installation');
+command('partitions', 'checks that the event log is partitioned and works; leaves nothing behind', [databaseUrl, data], verify)
+  .addHelpText(
+    'after',
+    '\nNeeds an administrator. Exits with 1 if any check fails.\n\nExamples:\n  flowgres verify partitions\n  flowgres verify partitions --database-url postgres://postgres:secret@db/flowgres',
+  )
+  .action(async (flags: Flags) => (await import('./cli/partitions.ts')).verifyCommand(configure(flags)));
+
+const partitions = program.command('partitions').description('care of partitioned tables');
+command('freeze', 'freezes the partitions that nobody writes any more, each once', [databaseUrl], partitions)
+  .addHelpText(
+    'after',
+    '\nWorkers do it too, once an hour.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres partitions freeze',
+  )
+  .action(async (flags: Flags) => (await import('./cli/partitions.ts')).freezeCommand(configure(flags)));
+command('index', 'builds an index on a partitioned table while it is written', [databaseUrl], partitions)
+  .argument('<table>', 'the partitioned table, such as public.workflow_events')
+  .argument('<name>', 'name of the index')
+  .argument('<definition>', "what follows the table's name in CREATE INDEX")
+  .option('--unique', 'a unique index')
+  .addHelpText(
+    'after',
+    "\nInterrupted, run it again: it goes on with what is missing.\n\nExample:\n  flowgres partitions index public.workflow_events workflow_events_seq_idx '(run_id, seq)'",
+  )
+  .action(async (table: string, name: string, definition: string, flags: Flags & { unique?: boolean }) =>
+    (await import('./cli/partitions.ts')).indexCommand(configure(flags), { table, name, definition, unique: flags.unique ?? false }),
+  );
+
 command('hash', 'reads a password from standard input and prints its hash, for the SQL functions that take one', [])
   .addHelpText('after', '\nExample:\n  flowgres hash < password.txt')
   .action(async () => (await import('./cli/hash.ts')).hashCommand());

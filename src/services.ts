@@ -10,10 +10,15 @@ import type { Handler, HttpServer } from './server/http.ts';
 import { Operations } from './server/operations.ts';
 import { LiveRuns } from './server/live.ts';
 import { createWebhookHandler } from './server/webhooks.ts';
+import { freezePartitions } from './ops/care.ts';
 import { reportProblem } from './cli/terminal.ts';
 import { startCron } from './worker/cron.ts';
+import { every } from './worker/every.ts';
 import { type MailOptions, startMail } from './worker/mail.ts';
 import { startWorker } from './worker/start.ts';
+
+/** VACUUM is no job of the scheduler: whose jobs it runs do not own the partitions. */
+const CARE_MS = 3_600_000;
 
 export interface WorkOptions {
   concurrency: number;
@@ -84,6 +89,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         onProblem: reportProblem,
       });
       stops.push(() => cron.stop());
+      stops.push(startCare(as('flowgres_maintenance')));
       if (work.mail) {
         const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });
         stops.push(() => mail.stop());
@@ -135,4 +141,22 @@ function startWebhooks(connectionString: string): { handle: Handler; stop(): Pro
     await pool.end();
   };
   return { handle, stop };
+}
+
+/** Freezes closed partitions once an hour, in whichever worker comes first. */
+function startCare(maintenanceUrl: string): () => Promise<void> {
+  const stopped = new AbortController();
+  const timer = every(CARE_MS, async () => {
+    try {
+      for (const { statement, error } of await freezePartitions(maintenanceUrl, { signal: stopped.signal })) {
+        if (error) reportProblem(`${statement}:`, error);
+      }
+    } catch (error) {
+      if (!stopped.signal.aborted) reportProblem('Partitions were not frozen.', error);
+    }
+  });
+  return async () => {
+    timer.stop();
+    stopped.abort();
+  };
 }

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:806858fbb451822de3f793a965e2aa9e9539ce5f
+--! Hash: sha1:214af6d660b42e74fb59c7c0e3bf02acdfb45f9c
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -5762,6 +5762,64 @@ comment on function engine.log_api_requests(jsonb) is
 
 grant execute on function engine.log_api_requests(jsonb) to flowgres_api;
 --! EndIncluded 20_tenancy/access_log.sql
+--! Included 20_tenancy/rate_buckets.sql
+-- kind: state
+-- How many requests each caller may still make. Not logged: after a crash everybody's bucket is full again, and no
+-- request waits for a disk.
+
+create unlogged table private.rate_buckets (
+  key text not null,
+  tokens double precision not null,
+  granted int not null,
+  filled_at timestamptz not null,
+  constraint rate_buckets_pkey primary key (key)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+alter table private.rate_buckets enable row level security;
+
+comment on table private.rate_buckets is
+  'A token bucket per API token, or per address of anonymous requests; granted is what the last call got.';
+--! EndIncluded 20_tenancy/rate_buckets.sql
+--! Included 20_tenancy/rate_limit.sql
+-- kind: code
+-- The rate limit of requests: a token bucket per caller, for all server processes together.
+
+create or replace function engine.take_tokens(
+  p_key text,
+  p_wanted int,
+  p_per_second double precision,
+  p_burst double precision,
+  out granted int,
+  out retry_after_ms int
+)
+  language plpgsql
+  volatile
+  security definer -- definer because the buckets are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_tokens double precision;
+begin
+  insert into private.rate_buckets as b (key, tokens, granted, filled_at)
+  values (p_key, p_burst - least(p_wanted, floor(p_burst)), least(p_wanted, floor(p_burst)), v_now)
+  on conflict (key) do update
+  set (tokens, granted, filled_at) = (
+    select f.tokens - least(p_wanted, floor(f.tokens)), least(p_wanted, floor(f.tokens)), greatest(b.filled_at, v_now)
+    from (
+      select least(
+        p_burst, b.tokens + p_per_second * greatest(0, extract(epoch from v_now - b.filled_at)::double precision)
+      ) as tokens
+    ) as f
+  )
+  returning b.granted, b.tokens into granted, v_tokens;
+  retry_after_ms := case when granted = 0 then ceil((1 - v_tokens) / p_per_second * 1000) end;
+end
+$$;
+comment on function engine.take_tokens(text, int, double precision, double precision) is
+  'Takes up to p_wanted tokens of a bucket that holds p_burst and gains p_per_second: how many there were and, when none, in how many milliseconds there is one. Example: select * from engine.take_tokens(''ip:192.0.2.1'', 1, 10, 100);';
+
+grant execute on function engine.take_tokens(text, int, double precision, double precision) to flowgres_api;
+--! EndIncluded 20_tenancy/rate_limit.sql
 --! EndIncluded 20_tenancy/index.sql
 --! Included 25_plans/index.sql
 -- Plans: what an organization may use, what it has used, and the one place where it is refused more.
@@ -6755,6 +6813,27 @@ grant insert, update, delete on public.plan_limits, public.organization_limits t
 -- kind: state
 -- Workflows: a draft that people edit, and immutable published versions, each with the plan that the engine runs.
 
+-- Tags with their organization in front: one index serves every tenant, and a look-up reads the rows of one only. No
+-- operator of arrays is leakproof, so under row-level security none reaches an index; search_workflows does it instead.
+create function private.tag_keys(p_organization_id uuid, p_tags text[])
+  returns text[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array(select p_organization_id::text || ' ' || t.tag from unnest(p_tags) as t (tag))
+$$;
+
+create function private.are_tags(p_tags text[])
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select cardinality(p_tags) <= 20 and coalesce(bool_and(t.tag is not null and length(t.tag) between 1 and 50), true)
+  from unnest(p_tags) as t (tag)
+$$;
+
 create table public.workflows (
   id uuid not null default engine.uuid_v7(),
   organization_id uuid not null,
@@ -6767,19 +6846,32 @@ create table public.workflows (
   created_by uuid,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  tags text[] not null default '{}',
+  template text,
+  team_id uuid,
   constraint workflows_pkey primary key (id),
   constraint workflows_organization_id_id_key unique (organization_id, id),
   constraint workflows_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint workflows_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete set null (team_id),
   constraint workflows_created_by_fkey
     foreign key (created_by) references public.users (id) on delete set null,
   constraint workflows_name_check check (btrim(name) <> '' and length(name) <= 200),
   constraint workflows_description_check check (length(description) <= 5000),
   constraint workflows_definition_check check (jsonb_typeof(definition) = 'object'),
-  constraint workflows_revision_check check (revision > 0)
+  constraint workflows_revision_check check (revision > 0),
+  constraint workflows_tags_check check (private.are_tags(tags)),
+  constraint workflows_template_check check (template in ('organization', 'public'))
 );
-create index workflows_organization_id_created_at_idx on public.workflows (organization_id, created_at, id);
+-- For the orders that lists are read in; backward too.
+create index workflows_created_at_idx on public.workflows (organization_id, created_at, id);
+create index workflows_name_idx on public.workflows (organization_id, name, id);
+create index workflows_team_idx on public.workflows (organization_id, team_id, id);
 create index workflows_created_by_idx on public.workflows (created_by);
+create index workflows_tags_idx on public.workflows
+  using gin (private.tag_keys(organization_id, tags)) with (fastupdate = off);
+create index workflows_template_idx on public.workflows (template, organization_id) where template is not null;
 
 comment on table public.workflows is 'A workflow and its draft. What runs is its published version.';
 comment on column public.workflows.id is 'UUIDv7.';
@@ -6793,6 +6885,10 @@ comment on column public.workflows.archived_at is 'When it was archived; an arch
 comment on column public.workflows.created_by is 'The user who created it.';
 comment on column public.workflows.created_at is 'When it was created.';
 comment on column public.workflows.updated_at is 'When the draft or the publication last changed.';
+comment on column public.workflows.tags is 'Sorted, at most 20 of at most 50 characters; search_workflows finds by them.';
+comment on column public.workflows.template is
+  'Who may copy it: organization (its own members) or public (everybody); null when it is no template.';
+comment on column public.workflows.team_id is 'The team that looks after it.';
 
 create table public.workflow_versions (
   organization_id uuid not null,
@@ -10913,6 +11009,72 @@ create policy workflow_versions_user_select on public.workflow_versions
 grant select on public.workflow_versions to flowgres_user;
 --! EndIncluded 30_workflows/policies.sql
 --! EndIncluded 30_workflows/index.sql
+--! Included 35_credentials/index.sql
+-- Credentials, variables, data tables: what workflows use and do not contain.
+
+--! Included 35_credentials/variables.sql
+-- kind: state
+-- Variables of an organization: values that its workflows share, read by expressions as $.vars.<name>. Not for secrets.
+
+create table public.variables (
+  organization_id uuid not null,
+  name text not null,
+  value jsonb not null,
+  updated_by uuid,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint variables_pkey primary key (organization_id, name),
+  constraint variables_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint variables_updated_by_fkey
+    foreign key (updated_by) references public.users (id) on delete set null,
+  constraint variables_name_check check (name ~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$')
+);
+create index variables_updated_by_idx on public.variables (updated_by);
+alter table public.variables enable row level security;
+
+comment on table public.variables is
+  'Values that the workflows of an organization share: {{ $.vars.<name> }}. A run keeps those that it had at its start. Not for secrets.';
+comment on column public.variables.organization_id is 'The organization that owns it.';
+comment on column public.variables.name is 'A letter or underscore, then letters, digits and underscores; at most 64 characters.';
+comment on column public.variables.value is 'Any JSON, at most 64 KiB.';
+comment on column public.variables.updated_by is 'The user who set it last.';
+comment on column public.variables.created_at is 'When it was created.';
+comment on column public.variables.updated_at is 'When it was set last.';
+--! EndIncluded 35_credentials/variables.sql
+--! Included 35_credentials/variables_of.sql
+-- kind: code
+-- What a run gets of the variables when it starts.
+
+create or replace function engine.variables_of(p_organization_id uuid, p_names text[])
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+begin
+  return coalesce(
+    (
+      select jsonb_object_agg(v.name, v.value)
+      from public.variables as v
+      where v.organization_id = p_organization_id
+        and v.name = any (p_names)
+    ),
+    '{}'
+  );
+end
+$$;
+--! EndIncluded 35_credentials/variables_of.sql
+--! Included 35_credentials/policies.sql
+-- kind: code
+-- Who sees what: members of an organization see its variables. Writing is for functions.
+
+drop policy if exists variables_user_select on public.variables;
+create policy variables_user_select on public.variables
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+grant select on public.variables to flowgres_user;
+--! EndIncluded 35_credentials/policies.sql
+--! EndIncluded 35_credentials/index.sql
 --! Included 40_runs/index.sql
 -- Runs, their events and logs: the tables, how they are cut by time, and the event functions that people call.
 
@@ -12908,7 +13070,9 @@ begin
     'mode', v_run.mode,
     'trigger', p_trigger,
     'input', p_request.input,
-    'vars', '{}'::jsonb
+    'vars', case
+      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
+    end
   );
   if v_run.parent_run_id is not null then
     v_created.payload := v_created.payload || engine.parent_of(v_run);
@@ -16084,6 +16248,12 @@ begin
   get diagnostics deleted = row_count;
   thing := 'throttles';
   return next;
+
+  -- Full again by now: a new one would be the same.
+  delete from private.rate_buckets as b where b.filled_at < v_now - interval '1 hour';
+  get diagnostics deleted = row_count;
+  thing := 'rate buckets';
+  return next;
 end
 $$;
 
@@ -16124,7 +16294,7 @@ begin
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;
 --! EndIncluded 70_cron/expired.sql
@@ -17170,6 +17340,62 @@ grant execute on function monitor.queue() to flowgres_monitor, flowgres_dba;
 --! Included 95_api/index.sql
 -- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
 
+--! Included 95_api/types.sql
+-- kind: state
+-- What commands of this layer answer with that is no row of a table.
+
+create type public.workflow_difference as (
+  pointer text,
+  kind text,
+  before jsonb,
+  after jsonb
+);
+comment on type public.workflow_difference is 'A place at which two definitions of a workflow differ.';
+comment on column public.workflow_difference.pointer is
+  'The place: nodes by their id, connections by what they connect, such as /nodes/price/properties/assign/net or /connections/a.true -> b.main.';
+comment on column public.workflow_difference.kind is 'added, removed or changed.';
+comment on column public.workflow_difference.before is 'What was there; null when it was added.';
+comment on column public.workflow_difference.after is 'What is there now; null when it was removed.';
+
+create type public.workflow_template as (
+  id uuid,
+  name text,
+  description text,
+  tags text[],
+  definition jsonb,
+  own boolean
+);
+comment on type public.workflow_template is 'A workflow that may be copied: copy_template(id).';
+comment on column public.workflow_template.id is 'The workflow that it is.';
+comment on column public.workflow_template.name is 'Its name.';
+comment on column public.workflow_template.description is 'Its description.';
+comment on column public.workflow_template.tags is 'Its tags.';
+comment on column public.workflow_template.definition is 'What a copy begins with: the published version, without credentials and pinned outputs.';
+comment on column public.workflow_template.own is 'Whether it belongs to the organization of the request.';
+
+create type public.workflow_import as (
+  workflow_id uuid,
+  problems jsonb
+);
+comment on type public.workflow_import is 'A workflow made of a document of another product.';
+comment on column public.workflow_import.workflow_id is 'The new draft.';
+comment on column public.workflow_import.problems is
+  'What could not be taken over, a list of {"pointer": into the document, "message"}; the parts concerned are there as disabled noOp nodes or as the text they were.';
+
+create type public.workflow_test_event as (
+  seq int,
+  type text,
+  payload jsonb
+);
+comment on type public.workflow_test_event is 'An event that a run would have, in a test that nothing is stored of.';
+comment on column public.workflow_test_event.seq is '1, 2, 3 … in the order in which they would happen.';
+comment on column public.workflow_test_event.type is 'As in the log of a run, for example step.succeeded.';
+comment on column public.workflow_test_event.payload is 'The facts of the event; its keys depend on the type.';
+
+grant usage on type
+  public.workflow_difference, public.workflow_template, public.workflow_import, public.workflow_test_event
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/types.sql
 --! Included 95_api/access.sql
 -- kind: code
 -- The question that every command asks first.
@@ -18627,10 +18853,29 @@ $$;
 comment on function private.check_draft(text, text, jsonb) is
   'What even a draft must keep to; nulls pass. Raises VALIDATION_FAILED, TOO_LARGE.';
 
+-- Each tag once, in order, without the space around it.
+create or replace function private.clean_tags(p_tags text[])
+  returns text[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_tags constant text[] := array(select distinct btrim(t.tag) from unnest(p_tags) as t (tag) order by 1);
+begin
+  if not private.are_tags(v_tags) then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A workflow has at most 20 tags, each of 1 to 50 characters.', null, '{"field": "tags"}'
+    );
+  end if;
+  return v_tags;
+end
+$$;
+
 create or replace function public.create_workflow(
   name text,
   definition jsonb,
-  description text default null
+  description text default null,
+  tags text[] default null
 )
   returns public.workflows
   language plpgsql
@@ -18645,24 +18890,25 @@ begin
   perform private.require_scope('workflows:write');
   perform private.check_draft(coalesce(name, ''), description, coalesce(definition, 'null'));
   perform private.admit(v_organization_id, 'workflows');
-  insert into public.workflows (organization_id, name, description, definition, created_by)
+  insert into public.workflows (organization_id, name, description, definition, created_by, tags)
   values (
     v_organization_id, create_workflow.name, create_workflow.description, create_workflow.definition,
-    public.current_user_id()
+    public.current_user_id(), private.clean_tags(create_workflow.tags)
   )
   returning * into v_workflow;
   return v_workflow;
 end
 $$;
-comment on function public.create_workflow(text, jsonb, text) is
-  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB), LIMIT_REACHED (workflows). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
+comment on function public.create_workflow(text, jsonb, text, text[]) is
+  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. tags: at most 20 of at most 50 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB), LIMIT_REACHED (workflows). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
 
 create or replace function public.save_workflow(
   id uuid,
   definition jsonb,
   expected_revision int,
   name text default null,
-  description text default null
+  description text default null,
+  tags text[] default null
 )
   returns public.workflows
   language plpgsql
@@ -18690,6 +18936,7 @@ begin
     definition = save_workflow.definition,
     name = coalesce(save_workflow.name, w.name),
     description = coalesce(save_workflow.description, w.description),
+    tags = case when save_workflow.tags is null then w.tags else private.clean_tags(save_workflow.tags) end,
     revision = w.revision + 1,
     updated_at = now()
   where w.id = v_workflow.id
@@ -18697,8 +18944,8 @@ begin
   return v_workflow;
 end
 $$;
-comment on function public.save_workflow(uuid, jsonb, int, text, text) is
-  'Replaces the draft; name and description stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE, LIMIT_REACHED (beyond the plan: read-only). Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
+comment on function public.save_workflow(uuid, jsonb, int, text, text, text[]) is
+  'Replaces the draft; name, description and tags stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE, LIMIT_REACHED (beyond the plan: read-only). Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
 
 create or replace function public.archive_workflow(id uuid)
   returns public.workflows
@@ -18724,9 +18971,34 @@ $$;
 comment on function public.archive_workflow(uuid) is
   'Unpublishes a workflow for good; its versions and runs stay readable, unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select archived_at from archive_workflow(''0190…'');';
 
+create or replace function public.assign_workflow(id uuid, team uuid)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  update public.workflows as w
+  set team_id = assign_workflow.team, updated_at = now()
+  where w.id = v_workflow.id
+  returning * into v_workflow;
+  return v_workflow;
+exception
+  when foreign_key_violation then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+    return null;
+end
+$$;
+comment on function public.assign_workflow(uuid, uuid) is
+  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
+
 grant execute on function
-  public.create_workflow(text, jsonb, text),
-  public.save_workflow(uuid, jsonb, int, text, text),
+  public.assign_workflow(uuid, uuid),
+  public.create_workflow(text, jsonb, text, text[]),
+  public.save_workflow(uuid, jsonb, int, text, text, text[]),
   public.archive_workflow(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/workflows.sql
@@ -18734,28 +19006,14 @@ grant execute on function
 -- kind: code
 -- Publishing makes a draft the version that new runs use: validated, compiled to a plan, reachable by its webhooks.
 
-create or replace function public.publish_workflow(id uuid, message text default null)
-  returns public.workflow_versions
+create or replace function private.require_valid(p_definition jsonb)
+  returns void
   language plpgsql
-  volatile
-  security definer -- definer because only commands write tables
-  set search_path = pg_catalog, pg_temp
+  stable
 as $$
 declare
-  v_workflow constant public.workflows := private.lock_workflow(id);
-  v_problems jsonb;
-  v_version public.workflow_versions;
+  v_problems constant jsonb := (select jsonb_agg(to_jsonb(p)) from public.validate_workflow(p_definition) as p);
 begin
-  perform private.require_within_limit(v_workflow);
-  if v_workflow.archived_at is not null then
-    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
-  elsif length(message) > 5000 then
-    perform private.raise_error(
-      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
-    );
-  end if;
-
-  select jsonb_agg(to_jsonb(p)) into v_problems from public.validate_workflow(v_workflow.definition) as p;
   if v_problems is not null then
     perform private.raise_error(
       'VALIDATION_FAILED',
@@ -18767,7 +19025,31 @@ begin
       jsonb_build_object('problems', v_problems)
     );
   end if;
+end
+$$;
+comment on function private.require_valid(jsonb) is 'Raises VALIDATION_FAILED with every problem of a definition.';
 
+create or replace function public.publish_workflow(id uuid, message text default null)
+  returns public.workflow_versions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow constant public.workflows := private.lock_workflow(id);
+  v_version public.workflow_versions;
+begin
+  perform private.require_within_limit(v_workflow);
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  elsif length(message) > 5000 then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A message has at most 5,000 characters.', null, '{"field": "message"}'
+    );
+  end if;
+
+  perform private.require_valid(v_workflow.definition);
   insert into public.workflow_versions (organization_id, workflow_id, version, definition, message, published_by)
   select
     v_workflow.organization_id, v_workflow.id, coalesce(max(v.version), 0) + 1, v_workflow.definition,
@@ -18819,6 +19101,986 @@ comment on function public.unpublish_workflow(uuid) is
 grant execute on function public.publish_workflow(uuid, text), public.unpublish_workflow(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/publish.sql
+--! Included 95_api/versions.sql
+-- kind: code
+-- Between the versions of a workflow: back to an older one, and what differs.
+
+create or replace function public.rollback_workflow(id uuid, version int)
+  returns public.workflow_versions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow constant public.workflows := private.lock_workflow(id);
+  v_version public.workflow_versions;
+begin
+  if v_workflow.archived_at is not null then
+    perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
+  end if;
+  select v.* into v_version
+  from public.workflow_versions as v
+  where v.organization_id = v_workflow.organization_id
+    and v.workflow_id = v_workflow.id
+    and v.version = rollback_workflow.version;
+  if v_version.version is null then
+    perform private.raise_error('NOT_FOUND', 'The workflow has no such version.');
+  end if;
+  if v_workflow.published_version is distinct from v_version.version then
+    update public.workflows as w
+    set published_version = v_version.version, updated_at = now()
+    where w.id = v_workflow.id;
+    perform engine.register_webhooks(v_version.organization_id, v_version.workflow_id, v_version.version);
+    perform engine.register_schedules(v_version.organization_id, v_version.workflow_id, v_version.version);
+  end if;
+  return v_version;
+end
+$$;
+comment on function public.rollback_workflow(uuid, int) is
+  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now). Example: select version from rollback_workflow(''0190…'', 2);';
+
+-- A definition in which places have names: nodes by their id, connections by what they connect. What moved in a list
+-- is no difference then, and what was inserted is one.
+create or replace function private.named_places(p_definition jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select (p_definition - 'nodes' - 'connections')
+    || jsonb_build_object(
+      'nodes', (
+        select jsonb_object_agg(coalesce(n.node ->> 'id', '#' || n.place), n.node - 'id')
+        from jsonb_path_query(p_definition, 'lax $.nodes[*] ? (@.type() == "object")')
+          with ordinality as n (node, place)
+      ),
+      'connections', (
+        select jsonb_object_agg(
+          format(
+            '%s.%s -> %s.%s',
+            c.connection ->> 'source', coalesce(c.connection ->> 'sourceOutput', 'main'),
+            c.connection ->> 'target', coalesce(c.connection ->> 'targetInput', 'main')
+          ),
+          c.connection
+        )
+        from jsonb_path_query(p_definition, 'lax $.connections[*] ? (@.type() == "object")') as c (connection)
+      )
+    )
+$$;
+
+create or replace function private.members_of(p_value jsonb)
+  returns table (key text, value jsonb)
+  language sql
+  immutable
+as $$
+  select m.key, m.value from jsonb_each(case jsonb_typeof(p_value) when 'object' then p_value end) as m
+  union all
+  select (m.place - 1)::text, m.value
+  from jsonb_array_elements(case jsonb_typeof(p_value) when 'array' then p_value end)
+    with ordinality as m (value, place)
+$$;
+
+-- Containers of the same kind are entered; what differs otherwise is a difference itself.
+create or replace function private.differences(p_before jsonb, p_after jsonb)
+  returns table (pointer text, before jsonb, after jsonb)
+  language sql
+  immutable
+as $$
+  with recursive pair as (
+    select '' as pointer, p_before as before, p_after as after
+    union all
+    select p.pointer || '/' || replace(replace(m.key, '~', '~0'), '/', '~1'), m.before, m.after
+    from pair as p
+    cross join lateral (
+      select coalesce(b.key, a.key) as key, b.value as before, a.value as after
+      from private.members_of(p.before) as b
+      full join private.members_of(p.after) as a on a.key = b.key
+    ) as m
+    where m.before is distinct from m.after
+      and p.before <> p.after
+      and jsonb_typeof(p.before) = jsonb_typeof(p.after)
+  )
+  select p.pointer, p.before, p.after
+  from pair as p
+  where p.before is distinct from p.after
+    and not coalesce(
+      jsonb_typeof(p.before) = jsonb_typeof(p.after) and jsonb_typeof(p.before) in ('object', 'array'), false
+    )
+$$;
+
+create or replace function public.workflow_version_diff(workflow uuid, from_version int, to_version int default null)
+  returns setof public.workflow_difference
+  language plpgsql
+  stable
+  security definer -- definer because a DBA asks too, who is not under the policies
+  set search_path = pg_catalog, pg_temp
+  rows 20
+as $$
+declare
+  v_workflow public.workflows;
+  v_from jsonb;
+  v_to jsonb;
+begin
+  select w.* into v_workflow from public.workflows as w where w.id = workflow_version_diff.workflow;
+  perform private.require_access(v_workflow.organization_id, 'workflows:read', 'workflow');
+  select v.definition into v_from
+  from public.workflow_versions as v
+  where (v.organization_id, v.workflow_id, v.version) = (v_workflow.organization_id, v_workflow.id, from_version);
+  if to_version is null then
+    v_to := v_workflow.definition;
+  else
+    select v.definition into v_to
+    from public.workflow_versions as v
+    where (v.organization_id, v.workflow_id, v.version) = (v_workflow.organization_id, v_workflow.id, to_version);
+  end if;
+  if v_from is null or v_to is null then
+    perform private.raise_error('NOT_FOUND', 'The workflow has no such version.');
+  end if;
+  return query
+  select
+    d.pointer, case when d.before is null then 'added' when d.after is null then 'removed' else 'changed' end,
+    d.before, d.after
+  from private.differences(private.named_places(v_from), private.named_places(v_to)) as d
+  order by d.pointer collate "C";
+end
+$$;
+comment on function public.workflow_version_diff(uuid, int, int) is
+  'What differs between two versions, or between a version and the draft when to_version is not given; no row when nothing does. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or a version). Example: select pointer, kind, before, after from workflow_version_diff(''0190…'', 1, 2);';
+
+grant execute on function
+  public.rollback_workflow(uuid, int),
+  public.workflow_version_diff(uuid, int, int)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/versions.sql
+--! Included 95_api/search.sql
+-- kind: code
+-- Finding workflows by words and tags. As user, no condition on a list or a text part reaches an index: their operators
+-- are not leakproof, so row-level security has to come first. Here the organization is a condition like any other.
+
+create or replace function public.search_workflows(
+  query text default null,
+  tags text[] default null,
+  archived boolean default false
+)
+  returns setof public.workflows
+  language plpgsql
+  stable
+  security definer -- definer because of what stands above; the organization is the request's own
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan -- a condition that was not given is none
+  rows 50
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_tags constant text[] := private.tag_keys(v_organization_id, private.clean_tags(search_workflows.tags));
+  v_pattern constant text := '%' || regexp_replace(btrim(query), '([\\%_])', '\\\1', 'g') || '%';
+begin
+  perform private.require_scope('workflows:read');
+  if length(query) > 200 then
+    perform private.raise_error('INVALID_ARGUMENT', 'A search has at most 200 characters.');
+  end if;
+  return query
+  select w.*
+  from public.workflows as w
+  where w.organization_id = v_organization_id
+    and (cardinality(v_tags) = 0 or private.tag_keys(w.organization_id, w.tags) @> v_tags)
+    and (v_pattern is null or w.name ilike v_pattern or w.description ilike v_pattern)
+    and (w.archived_at is not null) = coalesce(archived, false)
+  order by w.created_at desc, w.id desc;
+end
+$$;
+comment on function public.search_workflows(text, text[], boolean) is
+  'The workflows of the organization whose name or description contains the text, in any case, and that have all of the tags; archived ones instead of the others if asked for. Newest first. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT (a text above 200 characters), VALIDATION_FAILED (impossible tags). Example: select name from search_workflows(''invoice'', ''{finance}'');';
+
+grant execute on function public.search_workflows(text, text[], boolean) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/search.sql
+--! Included 95_api/templates.sql
+-- kind: code
+-- Templates are workflows that may be copied: by their own organization, or by everybody. A copy is a new draft that
+-- has nothing to do with its template any more.
+
+-- What is copied: never what belongs to the organization, its credentials and the data that was pinned for tests.
+create or replace function private.template_definition(p_workflow public.workflows)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_set(d.definition, '{nodes}', coalesce(
+    (
+      select jsonb_agg(
+        case jsonb_typeof(n.node) when 'object' then n.node - 'credentials' - 'pin' else n.node end order by n.place
+      )
+      from jsonb_path_query(d.definition, 'lax $.nodes[*]') with ordinality as n (node, place)
+    ),
+    '[]'
+  ))
+  from (
+    select coalesce(
+      (
+        select v.definition
+        from public.workflow_versions as v
+        where v.organization_id = p_workflow.organization_id
+          and v.workflow_id = p_workflow.id
+          and v.version = p_workflow.published_version
+      ),
+      p_workflow.definition
+    ) as definition
+  ) as d
+$$;
+
+create or replace function public.set_template(id uuid, template text)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows := private.lock_workflow(id);
+begin
+  if template not in ('organization', 'public') then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A template is for the organization, or public.', null, '{"field": "template"}'
+    );
+  elsif template = 'public' and not private.is_dba() then
+    perform private.raise_error('FORBIDDEN', 'Only a DBA makes a template public.');
+  end if;
+  update public.workflows as w
+  set template = set_template.template, updated_at = now()
+  where w.id = v_workflow.id
+  returning * into v_workflow;
+  return v_workflow;
+end
+$$;
+comment on function public.set_template(uuid, text) is
+  'Makes a workflow a template: organization, for its members, or public, for everybody (a DBA without a context only); null makes it none again. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select template from set_template(''0190…'', ''organization'');';
+
+create or replace function public.workflow_templates()
+  returns setof public.workflow_template
+  language plpgsql
+  stable
+  security definer -- definer because public templates are other organizations' rows
+  set search_path = pg_catalog, pg_temp
+  rows 50
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+begin
+  perform private.require_scope('workflows:read');
+  return query
+  select
+    w.id, w.name, w.description, w.tags, private.template_definition(w), w.organization_id = v_organization_id
+  from public.workflows as w
+  where (w.template = 'public' or w.template = 'organization' and w.organization_id = v_organization_id)
+    and w.archived_at is null
+  order by w.organization_id = v_organization_id desc, w.name, w.id;
+end
+$$;
+comment on function public.workflow_templates() is
+  'The templates that the organization may copy: its own ones first, then the public ones, by name. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN. Example: select id, name from workflow_templates() where ''finance'' = any (tags);';
+
+create or replace function public.copy_template(id uuid, name text default null)
+  returns public.workflows
+  language plpgsql
+  volatile
+  security definer -- definer because a public template is another organization's row
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_template public.workflows;
+begin
+  perform private.require_scope('workflows:write');
+  select w.* into v_template
+  from public.workflows as w
+  where w.id = copy_template.id
+    and (w.template = 'public' or w.template = 'organization' and w.organization_id = v_organization_id)
+    and w.archived_at is null;
+  if v_template.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such template.', 'Query workflow_templates() lists them.');
+  end if;
+  return public.create_workflow(
+    coalesce(copy_template.name, v_template.name),
+    private.template_definition(v_template),
+    v_template.description,
+    v_template.tags
+  );
+end
+$$;
+comment on function public.copy_template(uuid, text) is
+  'A new workflow of the organization with the template''s definition, description and tags; under another name if given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select id from copy_template(''0190…'', ''Our invoices'');';
+
+create or replace function public.export_workflow(id uuid)
+  returns jsonb
+  language plpgsql
+  stable
+  security definer -- definer because a DBA asks too, who is not under the policies
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_workflow public.workflows;
+begin
+  select w.* into v_workflow from public.workflows as w where w.id = export_workflow.id;
+  perform private.require_access(v_workflow.organization_id, 'workflows:read', 'workflow');
+  return jsonb_build_object(
+    'name', v_workflow.name,
+    'description', v_workflow.description,
+    'tags', to_jsonb(v_workflow.tags),
+    'definition', v_workflow.definition
+  );
+end
+$$;
+comment on function public.export_workflow(uuid) is
+  'The draft as a document, {"name", "description", "tags", "definition"}: the arguments of create_workflow. Credentials are in it by name only. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select export_workflow(''0190…'');';
+
+grant execute on function
+  public.set_template(uuid, text),
+  public.workflow_templates(),
+  public.copy_template(uuid, text),
+  public.export_workflow(uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/templates.sql
+--! Included 95_api/variables.sql
+-- kind: code
+-- Variables are set and deleted one by one; a run keeps those that it had at its start.
+
+create or replace function public.set_variable(name text, value jsonb)
+  returns public.variables
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_variable public.variables;
+begin
+  perform private.require_scope('workflows:write');
+  if coalesce(name, '') !~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$' then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      'A name begins with a letter or an underscore and has up to 64 letters, digits and underscores.',
+      null,
+      '{"field": "name"}'
+    );
+  elsif octet_length(value::text) > 65536 then
+    perform private.raise_error('TOO_LARGE', 'A variable is at most 64 KiB.', null, '{"limit": 65536}');
+  end if;
+  insert into public.variables as v (organization_id, name, value, updated_by)
+  values (v_organization_id, set_variable.name, coalesce(set_variable.value, 'null'), public.current_user_id())
+  on conflict on constraint variables_pkey do update
+  set value = excluded.value, updated_by = excluded.updated_by, updated_at = now()
+  returning * into v_variable;
+  return v_variable;
+end
+$$;
+comment on function public.set_variable(text, jsonb) is
+  'Creates or replaces a variable, which expressions read as $.vars.<name>; runs that have started keep the value they had. Not for secrets: every member sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED (the name), TOO_LARGE (above 64 KiB). Example: select value from set_variable(''tax_rate'', ''0.19'');';
+
+create or replace function public.delete_variable(name text)
+  returns public.variables
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_variable public.variables;
+begin
+  perform private.require_scope('workflows:write');
+  delete from public.variables as v
+  where v.organization_id = v_organization_id and v.name = delete_variable.name
+  returning * into v_variable;
+  if v_variable.name is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such variable in this organization.');
+  end if;
+  return v_variable;
+end
+$$;
+comment on function public.delete_variable(text) is
+  'Deletes a variable and returns it; expressions that read it give null from the next run on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select name from delete_variable(''tax_rate'');';
+
+grant execute on function public.set_variable(text, jsonb), public.delete_variable(text)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/variables.sql
+--! Included 95_api/n8n_expressions.sql
+-- kind: code
+-- n8n's expressions are JavaScript; those that only take a value from somewhere become paths.
+-- p_places: the path of each node by its name in n8n; p_prev: the path of $json.
+
+-- `$json.order.total` as `$.prev.order.total`; null for what is more than a path.
+create or replace function private.n8n_path(p_expression text, p_places jsonb, p_prev text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_expression constant text := btrim(p_expression);
+  v_found text[];
+  v_start text;
+begin
+  v_found := regexp_match(v_expression, '^\$node\["([^"]+)"\]\.json(.*)$');
+  if v_found is null then
+    v_found := regexp_match(v_expression, '^\$\([''"]([^''"]+)[''"]\)\.(?:item|first\(\)|last\(\))\.json(.*)$');
+  end if;
+  if v_found is not null then
+    v_start := p_places ->> v_found[1];
+  else
+    v_found := regexp_match(v_expression, '^(\$json|\$vars|\$execution\.id|\$workflow\.id)(.*)$');
+    v_start := case v_found[1]
+      when '$json' then p_prev
+      when '$vars' then '$.vars'
+      when '$execution.id' then '$.run.id'
+      when '$workflow.id' then '$.run.workflow'
+    end;
+  end if;
+  if v_start is null or v_found[2] !~ '^(\.[A-Za-z_]\w*|\["[^"\\]+"\]|\[''[^''"\\]+''\]|\[\d+\])*$' then
+    return null;
+  end if;
+  return v_start || regexp_replace(v_found[2], '\[[''"]([^''"]+)[''"]\]', '."\1"', 'g');
+end
+$$;
+
+-- A text of n8n, an expression when it begins with `=`, as one of ours; null when it cannot be one.
+create or replace function private.n8n_expression(p_text text, p_places jsonb, p_prev text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_part text;
+  v_path text;
+  v_result text := '';
+begin
+  if p_text !~ '^=' then
+    return replace(p_text, '{{', '\{{');
+  end if;
+  for v_part in
+    select p.part[1] from regexp_matches(substr(p_text, 2), '(\{\{.*?\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
+  loop
+    if v_part ~ '^\{\{' then
+      v_path := private.n8n_path(substr(v_part, 3, length(v_part) - 4), p_places, p_prev);
+      v_part := '{{ ' || v_path || ' }}';
+    end if;
+    v_result := v_result || v_part;
+  end loop;
+  return v_result;
+end
+$$;
+
+-- The same for any value; what cannot be an expression stays the text it was.
+create or replace function private.n8n_value(p_value jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case jsonb_typeof(p_value)
+    when 'string' then to_jsonb(
+      coalesce(
+        private.n8n_expression(p_value #>> '{}', p_places, p_prev), replace(p_value #>> '{}', '{{', '\{{')
+      )
+    )
+    else p_value
+  end
+$$;
+
+-- [{"name", "value"}, …], also as "key" or "displayName" have it, as an object.
+create or replace function private.n8n_pairs(p_pairs jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_object_agg(p.pair ->> 'name', private.n8n_value(p.pair -> 'value', p_places, p_prev)), '{}')
+  from jsonb_path_query(p_pairs, 'lax $[*] ? (@.name.type() == "string" && exists (@.value))') as p (pair)
+$$;
+
+-- One side of a condition: a path, or a literal.
+create or replace function private.n8n_operand(p_value jsonb, p_type text, p_places jsonb, p_prev text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text constant text := p_value #>> '{}';
+  v_inner constant text := (regexp_match(v_text, '^=\s*\{\{([^{}]*)\}\}\s*$'))[1];
+begin
+  return case
+    when v_inner is not null then private.n8n_path(v_inner, p_places, p_prev)
+    when v_text ~ '^=' then null
+    when p_type in ('number', 'boolean') and v_text ~ '^(-?\d+(\.\d+)?|true|false)$' then v_text
+    else p_value::text
+  end;
+end
+$$;
+
+create or replace function private.n8n_condition(p_left text, p_operation text, p_right text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when p_operation in ('equals', 'equal') then format('%s == %s', p_left, p_right)
+    when p_operation in ('notEquals', 'notEqual') then format('%s != %s', p_left, p_right)
+    when p_operation in ('gt', 'larger', 'after') then format('%s > %s', p_left, p_right)
+    when p_operation in ('lt', 'smaller', 'before') then format('%s < %s', p_left, p_right)
+    when p_operation in ('gte', 'largerEqual') then format('%s >= %s', p_left, p_right)
+    when p_operation in ('lte', 'smallerEqual') then format('%s <= %s', p_left, p_right)
+    when p_operation = 'startsWith' and p_right ~ '^"' then format('%s starts with %s', p_left, p_right)
+    when p_operation = 'contains' and p_right ~ '^"' then format('%s like_regex %s flag "q"', p_left, p_right)
+    when p_operation = 'true' then format('%s == true', p_left)
+    when p_operation = 'false' then format('%s == false', p_left)
+    when p_operation in ('exists', 'notEmpty', 'isNotEmpty') then format('exists (%s ? (@ != null && @ != ""))', p_left)
+    when p_operation in ('notExists', 'empty', 'isEmpty') then format('!exists (%s ? (@ != null && @ != ""))', p_left)
+  end
+$$;
+--! EndIncluded 95_api/n8n_expressions.sql
+--! Included 95_api/n8n_nodes.sql
+-- kind: code
+-- What becomes of n8n's nodes. Each function gives the properties of ours, or null when it cannot.
+
+-- A list of conditions (since version 2 of n8n's `if`), or one by type (before).
+create or replace function private.n8n_if(p_parameters jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_conditions constant jsonb := p_parameters -> 'conditions';
+  v_any constant boolean :=
+    coalesce(v_conditions ->> 'combinator', '') = 'or' or coalesce(p_parameters ->> 'combineOperation', '') = 'any';
+  v_condition record;
+  v_text text;
+  v_texts text[];
+begin
+  for v_condition in
+    select
+      c.item -> 'leftValue' as before, c.item #>> '{operator,operation}' as operation,
+      c.item -> 'rightValue' as after, c.item #>> '{operator,type}' as type
+    from jsonb_path_query(v_conditions, 'lax $.conditions[*]') as c (item)
+    union all
+    select
+      c.item -> 'value1',
+      coalesce(c.item ->> 'operation', case t.key when 'number' then 'smaller' else 'equal' end),
+      c.item -> 'value2', t.key
+    from jsonb_each(case jsonb_typeof(v_conditions) when 'object' then v_conditions end) as t
+    cross join jsonb_path_query(t.value, 'lax $[*]') as c (item)
+    where t.key in ('string', 'number', 'boolean')
+  loop
+    v_text := private.n8n_condition(
+      private.n8n_operand(v_condition.before, v_condition.type, p_places, p_prev),
+      v_condition.operation,
+      coalesce(private.n8n_operand(v_condition.after, v_condition.type, p_places, p_prev), 'null')
+    );
+    if v_text is null then
+      return null;
+    end if;
+    v_texts := v_texts || v_text;
+  end loop;
+  return jsonb_build_object('when', array_to_string(v_texts, case when v_any then ' || ' else ' && ' end));
+end
+$$;
+
+create or replace function private.n8n_set(p_parameters jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select
+    case
+      when coalesce((p_parameters -> 'includeOtherFields')::boolean, p_parameters ? 'values') then '{}'
+      else '{"pick": []}'::jsonb
+    end
+    || jsonb_build_object('assign', case
+      when p_parameters ? 'values' then (
+        select coalesce(
+          jsonb_object_agg(v.item ->> 'name', private.n8n_value(v.item -> 'value', p_places, p_prev)), '{}'
+        )
+        from jsonb_path_query(p_parameters, 'lax $.values.*[*] ? (@.name.type() == "string")') as v (item)
+      )
+      else private.n8n_pairs(p_parameters #> '{assignments,assignments}', p_places, p_prev)
+    end)
+  where coalesce(p_parameters ->> 'mode', 'manual') = 'manual'
+$$;
+
+create or replace function private.n8n_http_request(p_parameters jsonb, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'method', upper(coalesce(p_parameters ->> 'method', p_parameters ->> 'requestMethod', 'GET')),
+    'url', private.n8n_value(p_parameters -> 'url', p_places, p_prev),
+    'query', case when p_parameters ? 'queryParameters' then
+      private.n8n_pairs(p_parameters #> '{queryParameters,parameters}', p_places, p_prev)
+    end,
+    'headers', case when p_parameters ? 'headerParameters' then
+      private.n8n_pairs(p_parameters #> '{headerParameters,parameters}', p_places, p_prev)
+    end,
+    'body', case
+      when p_parameters ->> 'specifyBody' = 'json' then private.n8n_value(p_parameters -> 'jsonBody', p_places, p_prev)
+      when p_parameters ? 'bodyParameters' then
+        private.n8n_pairs(p_parameters #> '{bodyParameters,parameters}', p_places, p_prev)
+    end,
+    'bodyType', case
+      when p_parameters ->> 'specifyBody' = 'json' then 'raw'
+      when p_parameters ->> 'contentType' = 'form-urlencoded' then 'form'
+    end
+  ))
+  where p_parameters ? 'url'
+$$;
+
+create or replace function private.n8n_merge(p_parameters jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case
+    when coalesce(p_parameters ->> 'mode', 'append') = 'append' then '{"mode": "append"}'
+    when p_parameters ->> 'mode' = 'chooseBranch' then '{"mode": "choose"}'
+    when coalesce(p_parameters ->> 'combineBy', p_parameters ->> 'combinationMode')
+      in ('combineByPosition', 'mergeByPosition')
+      then '{"mode": "position"}'
+    when p_parameters ->> 'fieldsToMatchString' ~ '^[^,]+$'
+      then jsonb_build_object('mode', 'fields', 'by', p_parameters -> 'fieldsToMatchString')
+  end::jsonb
+$$;
+
+-- The first interval of a schedule.
+create or replace function private.n8n_schedule(p_parameters jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_interval constant jsonb := coalesce(p_parameters #> '{rule,interval,0}', '{}');
+  v_minute constant text := coalesce(v_interval ->> 'triggerAtMinute', '0');
+  v_hour constant text := coalesce(v_interval ->> 'triggerAtHour', '0');
+  v_every text;
+begin
+  v_every := case coalesce(v_interval ->> 'field', 'days')
+    when 'cronExpression' then v_interval ->> 'expression'
+    when 'minutes' then format('*/%s * * * *', coalesce(v_interval ->> 'minutesInterval', '5'))
+    when 'hours' then format('%s */%s * * *', v_minute, coalesce(v_interval ->> 'hoursInterval', '1'))
+    when 'days' then format('%s %s */%s * *', v_minute, v_hour, coalesce(v_interval ->> 'daysInterval', '1'))
+    when 'weeks' then format(
+      '%s %s * * %s', v_minute, v_hour,
+      coalesce(
+        (
+          select string_agg(d.day #>> '{}', ',')
+          from jsonb_path_query(v_interval, 'lax $.triggerAtDay[*]') as d (day)
+        ),
+        '0'
+      )
+    )
+  end;
+  return case when v_every is not null then jsonb_build_object('cron', replace(v_every, '*/1 ', '* ')) end;
+end
+$$;
+
+create or replace function private.n8n_node(
+  p_type text,
+  p_parameters jsonb,
+  p_places jsonb,
+  p_prev text,
+  out type text,
+  out properties jsonb
+)
+  language plpgsql
+  immutable
+as $$
+begin
+  type := case p_type
+    when 'webhook' then 'webhookTrigger'
+    when 'start' then 'manualTrigger'
+    else p_type
+  end;
+  properties := case p_type
+    when 'manualTrigger' then '{}'
+    when 'start' then '{}'
+    when 'noOp' then '{}'
+    when 'webhook' then jsonb_build_object(
+      'path', '/' || btrim(coalesce(p_parameters ->> 'path', ''), '/'),
+      'method', upper(coalesce(p_parameters ->> 'httpMethod', 'GET')),
+      'respond', case p_parameters ->> 'responseMode'
+        when 'lastNode' then 'lastNode' when 'responseNode' then 'respondNode' else 'immediately'
+      end
+    )
+    when 'scheduleTrigger' then private.n8n_schedule(p_parameters)
+    when 'if' then private.n8n_if(p_parameters, p_places, p_prev)
+    when 'set' then private.n8n_set(p_parameters, p_places, p_prev)
+    when 'httpRequest' then private.n8n_http_request(p_parameters, p_places, p_prev)
+    when 'merge' then private.n8n_merge(p_parameters)
+    when 'respondToWebhook' then jsonb_strip_nulls(jsonb_build_object(
+      'status', p_parameters #> '{options,responseCode}',
+      'body', case when p_parameters ->> 'respondWith' in ('json', 'text') then
+        private.n8n_value(p_parameters -> 'responseBody', p_places, p_prev)
+      end
+    ))
+  end;
+  if properties is null then
+    type := null;
+  end if;
+end
+$$;
+--! EndIncluded 95_api/n8n_nodes.sql
+--! Included 95_api/n8n_import.sql
+-- kind: code
+-- Takes over a workflow of n8n, as its editor exports it.
+
+-- The nodes with the ids that they get here, and what $json is to each: the body of a webhook has its own path there.
+create or replace function private.n8n_named(p_document jsonb)
+  returns table (place int, node jsonb, id text, path text, prev text)
+  language sql
+  stable
+as $$
+  with named as (
+    select
+      (n.place - 1)::int as place,
+      n.node,
+      coalesce(nullif(left(
+        regexp_replace(regexp_replace(n.node ->> 'name', '[^A-Za-z0-9_]+', '_', 'g'), '^(\d)|^_+', '_\1'), 56
+      ), ''), 'node') as id,
+      n.node ->> 'type' = 'n8n-nodes-base.webhook' as is_webhook
+    from jsonb_path_query(p_document, 'lax $.nodes[*] ? (@.type.type() == "string")')
+      with ordinality as n (node, place)
+    where n.node ->> 'type' <> 'n8n-nodes-base.stickyNote'
+  ),
+  told_apart as (
+    select
+      n.*,
+      case row_number() over (partition by lower(n.id) order by n.place)
+        when 1 then n.id
+        else n.id || '_' || n.place
+      end as unique_id
+    from named as n
+  )
+  select
+    n.place, n.node, n.unique_id,
+    case when n.is_webhook then '$.input' else '$.nodes.' || n.unique_id end,
+    case
+      when exists (
+        select
+        from told_apart as s
+        where s.is_webhook
+          and jsonb_path_exists(
+            p_document -> 'connections' -> (s.node ->> 'name'), 'lax $.main[*][*] ? (@.node == $name)',
+            jsonb_build_object('name', n.node -> 'name')
+          )
+      ) then '$.input'
+      else '$.prev'
+    end
+  from told_apart as n
+$$;
+
+-- One node as ours; one that there is nothing like becomes a disabled noOp, so that the graph stays whole.
+create or replace function private.n8n_definition_node(p_node jsonb, p_id text, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'id', p_id,
+    'type', coalesce(m.type, 'noOp'),
+    'name', left(p_node ->> 'name', 200),
+    'position', case when jsonb_path_exists(p_node, 'lax $.position[1] ? (@.type() == "number")') then
+      jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
+    end,
+    'disabled', case when m.type is null or p_node -> 'disabled' = 'true' then true end,
+    'onError', case
+      when p_node ->> 'onError' = 'continueErrorOutput' then 'errorOutput'
+      when p_node ->> 'onError' = 'continueRegularOutput' or p_node -> 'continueOnFail' = 'true' then 'continue'
+    end,
+    'retry', case when m.type = 'httpRequest' and p_node -> 'retryOnFail' = 'true' then
+      jsonb_build_object('maxAttempts', coalesce(p_node -> 'maxTries', '3'))
+    end
+  )) || jsonb_build_object('properties', coalesce(m.properties, '{}'))
+  from private.n8n_node(
+    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
+  ) as m
+$$;
+
+create or replace function private.n8n_connections(p_document jsonb, p_ids jsonb, p_types jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_agg(distinct jsonb_build_object(
+    'source', p_ids -> s.key,
+    'sourceOutput', case
+      when p_types ->> s.key = 'if' then case o.place when 1 then 'true' else 'false' end
+      when o.place > 1 then 'error'
+      else 'main'
+    end,
+    'target', p_ids -> (t.target ->> 'node'),
+    'targetInput', case
+      when p_types ->> (t.target ->> 'node') = 'merge' and t.target -> 'index' <> '0' then 'second'
+      else 'main'
+    end
+  )), '[]')
+  from jsonb_each(case jsonb_typeof(p_document -> 'connections') when 'object' then p_document -> 'connections' end)
+    as s
+  cross join jsonb_path_query(s.value, 'lax $.main[*]') with ordinality as o (targets, place)
+  cross join jsonb_path_query(o.targets, 'lax $[*] ? (@.node.type() == "string")') as t (target)
+  where p_ids ? s.key and p_ids ? (t.target ->> 'node')
+$$;
+
+-- What was lost on the way: unknown nodes, expressions that are programs, secrets.
+create or replace function private.n8n_problems(p_place int, p_node jsonb, p_places jsonb, p_prev text)
+  returns table (pointer text, message text)
+  language plpgsql
+  stable
+as $$
+begin
+  pointer := format('/nodes/%s', p_place);
+  if (private.n8n_node(
+    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
+  )).type is null then
+    message := format(
+      '%s is not known here, or not as it is used; a disabled noOp stands for it', p_node ->> 'type'
+    );
+    return next;
+    return;
+  end if;
+  return query
+  select
+    format('/nodes/%s/parameters', p_place),
+    format('%s is more than a path; write it anew', left(t.value #>> '{}', 200))
+  from jsonb_path_query(p_node, 'strict $.parameters.** ? (@.type() == "string" && @ starts with "=")', '{}', true)
+    as t (value)
+  where private.n8n_expression(t.value #>> '{}', p_places, p_prev) is null;
+  if p_node ? 'credentials' or p_node #>> '{parameters,authentication}' <> 'none' then
+    pointer := format('/nodes/%s/credentials', p_place);
+    message := 'credentials are not taken over; choose one here';
+    return next;
+  end if;
+end
+$$;
+
+-- The definition, and what was lost.
+create or replace function private.n8n_definition(p_document jsonb, out definition jsonb, out problems jsonb)
+  language plpgsql
+  stable
+as $$
+declare
+  v_ids jsonb;
+  v_places jsonb;
+  v_types jsonb;
+begin
+  select
+    coalesce(jsonb_object_agg(n.node ->> 'name', n.id), '{}'),
+    coalesce(jsonb_object_agg(n.node ->> 'name', n.path), '{}'),
+    coalesce(jsonb_object_agg(n.node ->> 'name', regexp_replace(n.node ->> 'type', '^n8n-nodes-base\.', '')), '{}')
+  into v_ids, v_places, v_types
+  from private.n8n_named(p_document) as n
+  where n.node ->> 'name' is not null;
+
+  select
+    jsonb_build_object(
+      'nodes', coalesce(
+        jsonb_agg(private.n8n_definition_node(n.node, n.id, v_places, n.prev) order by n.place), '[]'
+      ),
+      'connections', private.n8n_connections(p_document, v_ids, v_types)
+    ),
+    coalesce(
+      jsonb_path_query_array(jsonb_agg(p.problems order by n.place) filter (where p.problems is not null), '$[*][*]'),
+      '[]'
+    )
+  into definition, problems
+  from private.n8n_named(p_document) as n
+  cross join lateral (
+    select jsonb_agg(to_jsonb(q)) as problems
+    from private.n8n_problems(n.place, n.node, v_places, n.prev) as q
+  ) as p;
+end
+$$;
+
+create or replace function public.import_n8n_workflow(doc jsonb, name text default null)
+  returns public.workflow_import
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_result record;
+  v_import public.workflow_import;
+begin
+  perform private.require_scope('workflows:write');
+  if coalesce(jsonb_typeof(doc -> 'nodes'), '') <> 'array' or jsonb_array_length(doc -> 'nodes') > 500 then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      'This is no workflow of n8n with at most 500 nodes.',
+      'Export it with "Download" in the editor.',
+      '{"field": "doc"}'
+    );
+  elsif octet_length(doc::text) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'A document is at most 1 MiB.', null, '{"limit": 1048576}');
+  end if;
+  v_result := private.n8n_definition(doc);
+  select w.id into v_import.workflow_id
+  from public.create_workflow(
+    left(coalesce(import_n8n_workflow.name, nullif(btrim(doc ->> 'name'), ''), 'n8n'), 200), v_result.definition
+  ) as w;
+  v_import.problems := v_result.problems;
+  return v_import;
+end
+$$;
+comment on function public.import_n8n_workflow(jsonb, text) is
+  'Makes a draft of a workflow that n8n''s editor has exported. Taken over are manualTrigger, webhook, scheduleTrigger, if, set, httpRequest, merge, noOp and respondToWebhook, how they are connected, and expressions that take a value by a path; problems lists what is not. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+
+grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/n8n_import.sql
+--! Included 95_api/test_workflow.sql
+-- kind: code
+-- Trying a definition out: the engine moves a run that is never written.
+
+create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null)
+  returns setof public.workflow_test_event
+  language plpgsql
+  stable
+  security definer -- definer because the engine's functions are nobody else's
+  set search_path = pg_catalog, pg_temp
+  rows 20
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_request engine.start_request;
+  v_plan engine.plans;
+  v_compiled record;
+  v_trigger text;
+  v_move engine.move;
+begin
+  perform private.require_scope('workflows:write');
+  perform private.require_valid(definition);
+  if pg_column_size(input) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
+  end if;
+  select c.* into v_compiled from engine.compile_plan(definition) as c;
+  v_plan.organization_id := v_organization_id;
+  v_plan.version := 0;
+  v_plan.nodes := v_compiled.nodes;
+  v_plan.ids := engine.plan_ids(v_compiled.nodes);
+  v_plan.vars := v_compiled.vars;
+  v_plan.settings := v_compiled.settings;
+  v_trigger := coalesce("trigger", engine.trigger_for(v_plan.nodes, 'manual'));
+  if (v_plan.nodes[array_position(v_plan.ids, v_trigger)]).kind is distinct from 'trigger' then
+    perform private.raise_error('NOT_FOUND', format('The definition has no trigger %L.', v_trigger));
+  end if;
+
+  v_request.organization_id := v_organization_id;
+  v_request.mode := 'manual';
+  v_request.input := coalesce(input, '{}');
+  v_request.run_id := engine.uuid_v7(engine.now());
+  v_move := engine.first_move(v_request, v_plan, v_plan.nodes, v_trigger, engine.now());
+  return query select e.seq, e.type, e.payload from unnest(v_move.entries) as e order by e.seq;
+end
+$$;
+comment on function public.test_workflow(jsonb, jsonb, text) is
+  'The events that a run of this definition would have; nothing is stored and nothing outside is touched. Pinned nodes give their pin. A step that needs a worker, a signal or time, and everything after it, is left out. trigger: the node that starts it, by default a manualTrigger or the first. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED with all problems in details, NOT_FOUND (the trigger), TOO_LARGE (an input above 1 MiB). Example: select seq, type, payload from test_workflow(''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'', ''{"total": 120}'');';
+
+grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/test_workflow.sql
 --! Included 95_api/runs.sql
 -- kind: code
 -- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
@@ -19168,6 +20430,11 @@ create policy workflows_scope on public.workflows
 
 drop policy if exists workflow_versions_scope on public.workflow_versions;
 create policy workflow_versions_scope on public.workflow_versions
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('workflows:read')));
+
+drop policy if exists variables_scope on public.variables;
+create policy variables_scope on public.variables
   as restrictive for select to flowgres_user
   using ((select private.has_scope('workflows:read')));
 

@@ -2,16 +2,25 @@
 -- What the catalog says about a partitioned table.
 
 -- The kind of key that we can cut by; null when we cannot.
+create or replace function partitions.kind_of_type(p_type oid)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_type
+    when 'timestamptz'::regtype then 'timestamptz'
+    when 'date'::regtype then 'date'
+    when 'uuid'::regtype then 'uuidv7'
+  end
+$$;
+
 create or replace function partitions.key_kind(p_parent regclass)
   returns text
   language sql
   stable
 as $$
-  select case a.atttypid
-    when 'timestamptz'::regtype then 'timestamptz'
-    when 'date'::regtype then 'date'
-    when 'uuid'::regtype then 'uuidv7'
-  end
+  select partitions.kind_of_type(a.atttypid)
   from pg_partitioned_table as t
   join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
   where t.partrelid = p_parent
@@ -26,6 +35,7 @@ create or replace function partitions.bound_time(p_key_kind text, p_bound text)
   stable
 as $$
   select case
+    when p_key_kind is null then null
     when p_bound = 'MINVALUE' then '-infinity'
     when p_bound = 'MAXVALUE' then 'infinity'
     when p_key_kind = 'uuidv7' then engine.uuid_time(btrim(p_bound, '''')::uuid)
@@ -33,6 +43,7 @@ as $$
   end
 $$;
 
+-- FOR VALUES FROM ('…') TO ('…'), taken apart by position: at 1,200 partitions regular expressions are half the time.
 create or replace function partitions.of(parent regclass)
   returns table (
     partition regclass,
@@ -46,14 +57,17 @@ create or replace function partitions.of(parent regclass)
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
 as $$
-  select c.oid::regclass, c.relname, lower, upper, i.inhdetachpending
+  select c.oid::regclass, c.relname,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), bound.middle + 5), ')')) as upper,
+    i.inhdetachpending
   from partitions.key_kind($1) as kind
   join pg_inherits as i on i.inhparent = $1
   join pg_class as c on c.oid = i.inhrelid
-  cross join lateral pg_get_expr(c.relpartbound, c.oid) as bound
-  cross join lateral regexp_match(bound, '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') as bounds
-  cross join lateral partitions.bound_time(kind, bounds[1]) as lower
-  cross join lateral partitions.bound_time(kind, bounds[2]) as upper
+  cross join lateral (
+    select b.text, position(' TO (' in b.text) as middle
+    from (select pg_get_expr(c.relpartbound, c.oid) offset 0) as b (text)
+  ) as bound
   order by lower, upper
 $$;
 comment on function partitions.of(regclass) is

@@ -1,8 +1,25 @@
 -- kind: code
--- The doctor's checks.
+-- The doctor's checks. All look at the partitions as one query has found them.
+
+create or replace function partitions.examine(p_parent regclass)
+  returns partitions.leaf[]
+  language sql
+  volatile
+as $$
+  select array_agg(
+    (o.name, o.partition, o.lower, o.upper, o.detaching, c.relrowsecurity,
+      case when c.relacl is not null or c.oid in (select a.attrelid from pg_attribute as a where a.attacl is not null)
+        then partitions.grantees(c.oid)
+      end,
+      pg_total_relation_size(o.partition), age(c.relfrozenxid), partitions.estimated_rows(c))::partitions.leaf
+    order by o.lower, o.upper
+  )
+  from partitions.of(p_parent) as o
+  join pg_class as c on c.oid = o.partition
+$$;
 
 -- Is there a partition for every time that needs one?
-create or replace function partitions.check_coverage(p_policy partitions.policies)
+create or replace function partitions.check_coverage(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
@@ -13,10 +30,12 @@ as $$
       'infinity'
     ) end as until, now
     from engine.now() as now
-    cross join partitions.covered(p_policy.parent) as covered
+    cross join (
+      select coalesce(range_agg(tstzrange(l.lower, l.upper)), '{}') from unnest(p_leaves) as l
+    ) as ranges (covered)
   ), neighbours as (
     select o.name, o.lower, lag(o.name) over w as previous_name, lag(o.upper) over w as previous_upper
-    from partitions.of(p_policy.parent) as o
+    from unnest(p_leaves) as o
     window w as (order by o.lower, o.upper)
   )
   select p_policy.parent, 'forward buffer', 'critical', 'There is no partition for the current time: inserts fail.',
@@ -44,7 +63,7 @@ as $$
 $$;
 
 -- Does maintenance do its work?
-create or replace function partitions.check_care(p_policy partitions.policies)
+create or replace function partitions.check_care(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
@@ -58,7 +77,7 @@ as $$
   union all
   select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
     format('select * from partitions.maintain(%L)', p_policy.parent)
-  from partitions.of(p_policy.parent) as o
+  from unnest(p_leaves) as o
   where o.detaching
     and not exists (select from partitions.departures as d where d.partition = o.partition)
   union all
@@ -72,48 +91,48 @@ as $$
   select p_policy.parent, 'retention', 'warning',
     format('%s should have left: %s', l.partition, coalesce(l.detail, 'retire() has not run.')),
     case when l.detail is null then 'select * from partitions.retire()' end
-  from partitions.leaving(p_policy, '-infinity', engine.now() - p_policy.retention - interval '2 days') as l
+  from (
+    select engine.now() - p_policy.retention - interval '2 days'
+  ) as due (at)
+  cross join lateral partitions.leaving(p_policy, '-infinity', due.at) as l
+  where exists (select from unnest(p_leaves) as o where o.upper <= due.at)
   union all
   select p_policy.parent, 'statistics', 'info',
     format('%s was not analyzed for three months, and autovacuum does not do it.', p_policy.parent),
     format('analyze %s', p_policy.parent)
-  where exists (select from partitions.of(p_policy.parent) as o where partitions.estimated_rows(o.partition) > 10000)
+  where exists (select from unnest(p_leaves) as o where o.rows > 10000)
     and coalesce(pg_stat_get_last_analyze_time(p_policy.parent), '-infinity') < engine.now() - interval '100 days'
 $$;
 
 -- Is each partition as it should be?
-create or replace function partitions.check_each(p_policy partitions.policies)
+create or replace function partitions.check_each(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
 as $$
-  with leaf as (
-    select o.name, o.partition, c.relrowsecurity as is_secured, age(c.relfrozenxid) as frozen_age,
-      pg_total_relation_size(o.partition) as bytes,
-      array(
-        select distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
-        from aclexplode(c.relacl) as a
-        where a.grantee <> c.relowner
-      ) as grantees
-    from partitions.of(p_policy.parent) as o
-    join pg_class as c on c.oid = o.partition
-  )
+  select p_policy.parent, 'row-level security', 'critical', 'It has policies, and they are switched off.',
+    format('alter table %s enable row level security', p_policy.parent)
+  from pg_class as c
+  where c.oid = p_policy.parent
+    and not c.relrowsecurity
+    and exists (select from pg_policy as p where p.polrelid = c.oid)
+  union all
   select p_policy.parent, 'row-level security', 'critical', format('%s has no row-level security.', l.name),
     format('alter table %s enable row level security', l.partition)
-  from leaf as l
+  from unnest(p_leaves) as l
   where not l.is_secured
   union all
   select p_policy.parent, 'grants', 'critical', format('%s is open to %s.', l.name, array_to_string(l.grantees, ', ')),
     format('revoke all on %s from %s', l.partition, array_to_string(l.grantees, ', '))
-  from leaf as l
-  where l.grantees <> '{}'
+  from unnest(p_leaves) as l
+  where l.grantees is not null
   union all
   select p_policy.parent, 'size', case when l.bytes >= p_policy.critical_bytes then 'critical' else 'warning' end,
     format('%s has %s.', l.name, pg_size_pretty(l.bytes)),
     case when fitting <> p_policy.granularity then
       format('update partitions.policies set granularity = %L where parent = %L::regclass', fitting, p_policy.parent)
     end
-  from leaf as l
+  from unnest(p_leaves) as l
   cross join lateral partitions.fitting_granularity(p_policy) as fitting
   where l.bytes >= p_policy.warn_bytes
   union all
@@ -121,6 +140,24 @@ as $$
   select p_policy.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
     format('%s was last frozen %s transactions ago.', l.name, l.frozen_age),
     format('vacuum (freeze) %s', l.partition)
-  from leaf as l
+  from unnest(p_leaves) as l
   where l.frozen_age > 1.25 * current_setting('autovacuum_freeze_max_age')::bigint
+$$;
+
+-- Is there something half done?
+create or replace function partitions.check_conversions(p_parent regclass)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  select c.parent, 'conversion',
+    case when c.changed_at < engine.now() - interval '1 day' then 'warning' else 'info' end,
+    format('Its conversion stands at %s since %s.', c.state, c.changed_at),
+    case
+      when c.historic is null then format('call partitions.convert(%L, %L, %L)', c.parent, c.key, c.granularity)
+      else format('call partitions.split(%L)', c.parent)
+    end
+  from partitions.conversions as c
+  where c.state <> 'done'
+    and (p_parent is null or c.parent = p_parent)
 $$;

@@ -23,9 +23,7 @@ begin
   end if;
   perform partitions.execute_patiently(concat_ws('; ',
     partitions.table_like(p_policy, v_name),
-    format('comment on table %s is %L', v_table, format('Rows of %s from %s to %s (UTC, end excluded).', v_parent,
-      to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
-      to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD'))),
+    partitions.comment_of_partition(v_parent, v_table, p_span),
     v_attach
   ));
   return v_name;

@@ -10,6 +10,7 @@ create or replace function partitions.doctor(parent regclass default null)
 as $$
 declare
   v_policy partitions.policies;
+  v_leaves partitions.leaf[];
 begin
   if doctor.parent is not null then
     perform partitions.require_policy(doctor.parent);
@@ -28,14 +29,16 @@ begin
           format('delete from partitions.policies where parent = %L', v_policy.parent))::partitions.finding;
         continue;
     end;
-    return query select f.* from partitions.check_coverage(v_policy) as f;
-    return query select f.* from partitions.check_care(v_policy) as f;
-    return query select f.* from partitions.check_each(v_policy) as f;
+    v_leaves := partitions.examine(v_policy.parent);
+    return query select f.* from partitions.check_coverage(v_policy, v_leaves) as f;
+    return query select f.* from partitions.check_care(v_policy, v_leaves) as f;
+    return query select f.* from partitions.check_each(v_policy, v_leaves) as f;
     return query select f.* from partitions.check_archives(v_policy) as f;
   end loop;
+  return query select f.* from partitions.check_conversions(doctor.parent) as f;
 end
 $$;
 comment on function partitions.doctor(regclass) is
-  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze, conversion. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
 
 grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;

@@ -1,6 +1,8 @@
 -- Partitions: cuts any table by time, ahead of need, and lets old periods leave. Knows nothing of workflows.
 
 --!include 10_partitions/tables.sql
+--!include 10_partitions/conversions.sql
+--!include 10_partitions/care_tables.sql
 --!include 10_partitions/archives.sql
 --!include 10_partitions/periods.sql
 --!include 10_partitions/catalog.sql
@@ -23,7 +25,17 @@
 --!include 10_partitions/prepare_archive.sql
 --!include 10_partitions/restore_steps.sql
 --!include 10_partitions/archive_files.sql
+--!include 10_partitions/convert_obstacles.sql
+--!include 10_partitions/convert_description.sql
+--!include 10_partitions/convert_span.sql
+--!include 10_partitions/convert_swap.sql
+--!include 10_partitions/convert.sql
+--!include 10_partitions/convert_copy.sql
+--!include 10_partitions/convert_split.sql
+--!include 10_partitions/convert_exchange.sql
 --!include 10_partitions/statistics.sql
+--!include 10_partitions/care.sql
+--!include 10_partitions/build_index.sql
 --!include 10_partitions/checks.sql
 --!include 10_partitions/doctor.sql
 --!include 10_partitions/policies.sql

@@ -1,6 +1,23 @@
 -- kind: code
 -- Puts a partitioned table under management, after checking that it can be.
 
+create or replace function partitions.require_ours(p_table regclass)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_owner constant oid := (select c.relowner from pg_class as c where c.oid = p_table);
+begin
+  if v_owner is null then
+    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_table::text, 'null')));
+  elsif not pg_has_role(v_owner, 'usage') then
+    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_table, current_user),
+      format('alter table %s owner to %I', p_table, current_user));
+  end if;
+end
+$$;
+
 -- Raises what is wrong with the table; called again by each maintenance, because tables change.
 create or replace function partitions.require_manageable(p_parent regclass)
   returns void
@@ -12,19 +29,15 @@ declare
   v_problem text;
   v_hint text;
 begin
-  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default, pg_has_role(c.relowner, 'usage') as is_ours,
+  perform partitions.require_ours(p_parent);
+  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default,
     exists (select from pg_attribute as a where a.attrelid = c.oid and a.attidentity <> '') as has_identity
   into v_table
   from pg_class as c
   left join pg_partitioned_table as t on t.partrelid = c.oid
   where c.oid = p_parent;
 
-  if not found then
-    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_parent::text, 'null')));
-  elsif not v_table.is_ours then
-    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_parent, current_user),
-      format('alter table %s owner to %I', p_parent, current_user));
-  elsif v_table.relkind <> 'p' then
+  if v_table.relkind <> 'p' then
     v_problem := 'is not a partitioned table';
     v_hint := 'Create it with PARTITION BY RANGE (a timestamptz, date or UUIDv7 column).';
   elsif v_table.relispartition then
@@ -47,7 +60,8 @@ begin
 end
 $$;
 
-create or replace function partitions.require_short_names(p_parent regclass)
+-- Of the table's indexes, and of one more that it may get.
+create or replace function partitions.require_short_names(p_parent regclass, p_index text default null)
   returns void
   language plpgsql
   stable
@@ -64,9 +78,11 @@ begin
     from pg_index as i
     join pg_class as ic on ic.oid = i.indexrelid
     where i.indrelid = c.oid
+    union all
+    select partitions.index_name(c.relname, c.relname || '_y0000m00d00', p_index)
   ) as n (name)
   where c.oid = p_parent
-  order by octet_length(n.name) desc
+  order by octet_length(n.name) desc nulls last
   limit 1;
 
   if octet_length(v_longest) > 63 then

@@ -1,6 +1,26 @@
 -- kind: code
 -- How large the partitions are.
 
+-- The planner's figure where there is one; before the first ANALYZE the collected count.
+create or replace function partitions.estimated_rows(p_class pg_class)
+  returns bigint
+  language sql
+  stable
+as $$
+  select case
+    when p_class.reltuples >= 0 then p_class.reltuples::bigint
+    else pg_stat_get_live_tuples(p_class.oid)
+  end
+$$;
+
+create or replace function partitions.estimated_rows(p_table regclass)
+  returns bigint
+  language sql
+  stable
+as $$
+  select partitions.estimated_rows(c) from pg_class as c where c.oid = p_table
+$$;
+
 create or replace function partitions.statistics(parent regclass, exact boolean default false)
   returns table (
     partition text,
@@ -38,17 +58,6 @@ end
 $$;
 comment on function partitions.statistics(regclass, boolean) is
   'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
-
--- The planner's figure where there is one; before the first ANALYZE the collected count.
-create or replace function partitions.estimated_rows(p_table regclass)
-  returns bigint
-  language sql
-  stable
-as $$
-  select case when c.reltuples >= 0 then c.reltuples::bigint else pg_stat_get_live_tuples(c.oid) end
-  from pg_class as c
-  where c.oid = p_table
-$$;
 
 comment on function partitions.estimated_rows(regclass) is
   'Rows of a table by the planner''s estimate, or as counted since the last ANALYZE. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';

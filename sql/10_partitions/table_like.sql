@@ -8,9 +8,10 @@ create or replace function partitions.index_name(p_parent text, p_partition text
   immutable
   parallel safe
 as $$
-  select p_partition || '_' || case
-    when starts_with(p_index, p_parent || '_') then substr(p_index, length(p_parent) + 2)
-    else p_index
+  select case
+    when p_partition = p_parent then p_index
+    when starts_with(p_index, p_parent || '_') then p_partition || substr(p_index, length(p_parent) + 1)
+    else p_partition || '_' || p_index
   end
 $$;
 
@@ -59,6 +60,32 @@ as $$
     and p.relreplident <> 'd'
 $$;
 
+-- The table's grants, and those of its columns.
+create or replace function partitions.access_lists(p_table regclass)
+  returns table (owner oid, attname name, list aclitem[])
+  language sql
+  stable
+as $$
+  select c.relowner, null, c.relacl from pg_class as c where c.oid = p_table
+  union all
+  select c.relowner, a.attname, a.attacl
+  from pg_class as c
+  join pg_attribute as a on a.attrelid = c.oid and a.attacl is not null
+  where c.oid = p_table
+$$;
+
+-- Who else than the owner has rights on it; null for nobody.
+create or replace function partitions.grantees(p_table regclass)
+  returns text[]
+  language sql
+  stable
+as $$
+  select array_agg(distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
+  from partitions.access_lists(p_table) as acl
+  cross join lateral aclexplode(acl.list) as a
+  where a.grantee <> acl.owner
+$$;
+
 -- Default privileges may have opened the new table. It is reached through its parent only: policies are not inherited.
 create or replace function partitions.close_table(p_table regclass)
   returns void
@@ -69,12 +96,7 @@ declare
   v_revoke text;
 begin
   for v_revoke in
-    select distinct format('revoke all on %s from %s', p_table,
-      case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
-    from pg_class as c
-    cross join aclexplode(c.relacl) as a
-    where c.oid = p_table
-      and a.grantee <> c.relowner
+    select format('revoke all on %s from %s', p_table, grantee) from unnest(partitions.grantees(p_table)) as grantee
   loop
     execute v_revoke;
   end loop;
@@ -105,4 +127,14 @@ as $$
     )
   )
   from partitions.qualified(p_policy.parent, p_partition) as qualified
+$$;
+
+create or replace function partitions.comment_of_partition(p_parent text, p_table text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+as $$
+  select format('comment on table %s is %L', p_table, format('Rows of %s from %s to %s (UTC, end excluded).', p_parent,
+    to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
+    to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD')))
 $$;

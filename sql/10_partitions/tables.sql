@@ -128,3 +128,17 @@ create type partitions.finding as (
   fix text
 );
 comment on type partitions.finding is 'One row per thing that the doctor found: info, warning or critical, and the SQL that puts it right.';
+
+create type partitions.leaf as (
+  name text,
+  partition regclass,
+  lower timestamptz,
+  upper timestamptz,
+  detaching boolean,
+  is_secured boolean,
+  grantees text[],
+  bytes bigint,
+  frozen_age int,
+  rows bigint
+);
+comment on type partitions.leaf is 'A partition as the doctor looks at it.';

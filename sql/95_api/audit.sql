@@ -5,9 +5,15 @@
 select private.audit_table('public.users');
 select private.audit_table('public.organizations', p_masked => '{webhook_key}');
 select private.audit_table('public.organization_users');
+select private.audit_table('public.teams');
+select private.audit_table('public.team_users');
+select private.audit_table('public.invitations');
+select private.audit_table('private.passwords', p_masked => '{hash}');
+select private.audit_table('private.identities');
 select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_ignored => '{updated_at,last_used_at}');
 select private.audit_table('public.workflows', p_digested => '{definition}');
 select private.audit_table('public.workflow_versions', p_digested => '{definition}');
+select private.audit_table('public.variables', p_digested => '{value}');
 select private.audit_table('public.plans');
 select private.audit_table('public.plan_limits');
 select private.audit_table('public.organization_limits');

@@ -148,6 +148,13 @@ begin
       'Log in with the address that it was sent to.'
     );
   end if;
+  if not exists (
+    select from public.organization_users as m
+    where m.organization_id = v_invitation.organization_id
+      and m.user_id = v_context.user_id
+  ) then
+    perform private.admit(v_invitation.organization_id, 'team_members');
+  end if;
   insert into public.organization_users (organization_id, user_id, role, invited_by)
   values (v_invitation.organization_id, v_context.user_id, v_invitation.role, v_invitation.invited_by)
   on conflict (organization_id, user_id) do update set role = organization_users.role
@@ -162,7 +169,7 @@ begin
 end
 $$;
 comment on function public.accept_invitation(text) is
-  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED. Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
+  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED, LIMIT_REACHED (the plan has no room for another member; the invitation stays). Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
 
 grant execute on function
   public.invite_member(text, text),

@@ -3,7 +3,7 @@
 -- a day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as field x of a run.
 
 -- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads the events of all
--- of them in one statement.
+-- of them in one statement. Within a run ts is the order of seq, and there is an index for it.
 create or replace function public.workflow_runs_events(run public.workflow_runs)
   returns setof public.workflow_events
   language sql
@@ -14,10 +14,25 @@ as $$
   from public.workflow_events as e
   where e.run_id = run.id
     and e.ts >= engine.uuid_time(run.id) - interval '1 day'
-  order by e.seq
+  order by e.ts
 $$;
 comment on function public.workflow_runs_events(public.workflow_runs) is
   'The log of the run, in the order of seq. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_events(r) as e where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_latest_events(run public.workflow_runs)
+  returns setof public.workflow_events
+  language sql
+  stable
+  rows 20
+as $$
+  select e.*
+  from public.workflow_events as e
+  where e.run_id = run.id
+    and e.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by e.ts desc
+$$;
+comment on function public.workflow_runs_latest_events(public.workflow_runs) is
+  'The log of the run, the last event first: what it is about at the moment. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_latest_events(r) as e where r.id = ''0190…'' limit 5;';
 
 create or replace function public.workflow_runs_logs(run public.workflow_runs)
   returns setof public.workflow_run_logs
@@ -109,6 +124,7 @@ comment on function public.workflow_runs_duration_ms(public.workflow_runs) is
 
 grant execute on function
   public.workflow_runs_events(public.workflow_runs),
+  public.workflow_runs_latest_events(public.workflow_runs),
   public.workflow_runs_logs(public.workflow_runs),
   public.workflow_runs_input(public.workflow_runs),
   public.workflow_runs_output(public.workflow_runs),

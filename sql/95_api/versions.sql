@@ -12,6 +12,7 @@ declare
   v_workflow constant public.workflows := private.lock_workflow(id);
   v_version public.workflow_versions;
 begin
+  perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
     perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
   end if;
@@ -34,7 +35,7 @@ begin
 end
 $$;
 comment on function public.rollback_workflow(uuid, int) is
-  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now). Example: select version from rollback_workflow(''0190…'', 2);';
+  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now), LIMIT_REACHED (beyond the plan: read-only). Example: select version from rollback_workflow(''0190…'', 2);';
 
 -- A definition in which places have names: nodes by their id, connections by what they connect. What moved in a list
 -- is no difference then, and what was inserted is one.

@@ -1,27 +1,19 @@
 import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parse } from 'pgsql-parser';
 import { expect, test } from 'vitest';
 import { connect } from '../../src/database.ts';
 import { createTestDatabase } from '../helpers/database.ts';
+import { readStatements } from '../helpers/page.ts';
 import { lines, partitionsOf } from '../helpers/partitions.ts';
-
-const PAGE = new URL('../../docs/event-partitioning.md', import.meta.url);
-
-/** The page's SQL from top to bottom, one statement each, as psql sends it. */
-async function readStatements(): Promise<string[]> {
-  const page = await readFile(PAGE, 'utf8');
-  const script = Buffer.from([...page.matchAll(/^```sql\n(.*?)^```$/gms)].map((block) => block[1]).join('\n'));
-  const { stmts = [] } = (await parse(script.toString())) as { stmts?: { stmt_location?: number; stmt_len?: number }[] };
-  return stmts.map(({ stmt_location: from = 0, stmt_len: length }) => script.subarray(from, length ? from + length : undefined).toString());
-}
 
 test('all SQL of the page runs, twice', async () => {
   const db = await createTestDatabase();
   const before = await partitionsOf(db, 'workflow_events');
   const file = join(tmpdir(), `${db.name}.csv`);
-  const statements = (await readStatements()).map((statement) => statement.replace('/tmp/workflow_events_2024-01.csv', file));
+  const statements = (await readStatements('event-partitioning.md')).map((statement) =>
+    statement.replace('/tmp/workflow_events_2024-01.csv', file),
+  );
   expect(statements.length).toBeGreaterThan(40);
   const client = await connect(db.adminUrl);
   try {

@@ -19,7 +19,9 @@ export async function fillMonths(db: TestDatabase, status = 'success'): Promise<
   await addRun('2025-01-31 23:00+00', ['2025-01-31 23:00+00', '2025-02-01 01:00+00', '2025-03-01 00:00+00']);
   await addRun('2025-02-10');
   await addRun('2025-03-10');
-  await db.admin.query(`delete from partitions.policies where parent = 'workflow_run_logs'::regclass`);
+  await db.admin.query(
+    `update partitions.policies set retention = null where parent not in ('workflow_runs'::regclass, 'workflow_events'::regclass)`,
+  );
   await freezeClock(db, '2026-02-01');
   await db.admin.query('select partitions.maintain()');
 }

@@ -83,18 +83,20 @@ describe('retirement', () => {
       "select pg_advisory_unlock(partitions.lock_key('public.workflow_runs'))",
     ]);
     await client.end();
-    for (let steps = 0; steps < rows.length; steps += 1) {
+    // Between two unlocks there is nothing to interrupt.
+    const steps = rows.filter(({ statement }) => !statement.includes('pg_advisory_unlock')).length;
+    for (let step = 0; step <= steps; step += 1) {
       const damaged = await afterAYear();
       const interrupted = await connect(damaged.adminUrl);
       await interrupted.query('set role flowgres_owner');
       await interrupted.query('select partitions.retire_concurrently()');
-      for (const { statement } of rows.slice(0, steps)) await interrupted.query(statement);
+      for (const { statement } of rows.slice(0, step)) await interrupted.query(statement);
       await interrupted.end();
       await retirePartitions(damaged.url('flowgres_maintenance'));
       expect(await isLeft(damaged)).toEqual(JANUARY_GONE);
       await damaged.drop();
     }
-  });
+  }, 60_000);
 
   test('that a reader keeps waiting too long gives up, and goes on the next time', async () => {
     const db = await afterAYear();

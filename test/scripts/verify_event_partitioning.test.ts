@@ -59,7 +59,7 @@ test.each([
 
 test('without a database it says what to do', async () => {
   const { code, output } = await verify({ FLOWGRES_DATA: '/nowhere' });
-  expect(output).toContain('set DATABASE_URL, or start Flowgres');
+  expect(output).toContain('Set DATABASE_URL, or start Flowgres');
   expect(code).toBe(1);
 });
 

@@ -50,6 +50,18 @@ export async function startPostgres15(settings: Record<string, string> = {}): Pr
   execFileSync(
     ...asServerUser(`${POSTGRES_15}/bin/initdb`, ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8']),
   );
+  return startServer(folder, data, settings);
+}
+
+/** A standby of such a server, which follows it. */
+export async function startStandby15(primary: string): Promise<string> {
+  const folder = serverFolder();
+  const data = join(folder, 'data');
+  execFileSync(...asServerUser(`${POSTGRES_15}/bin/pg_basebackup`, ['-D', data, '-d', primary, '-R', '-c', 'fast']));
+  return startServer(folder, data, {});
+}
+
+async function startServer(folder: string, data: string, settings: Record<string, string>): Promise<string> {
   const port = await freePort();
   const all = { listen_addresses: '127.0.0.1', unix_socket_directories: folder, fsync: 'off', ...settings };
   const flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);

@@ -3,6 +3,7 @@ import { connect } from '../../../src/database.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
+import { createPerson } from '../../helpers/people.ts';
 import { freezeClock } from '../../helpers/partitions.ts';
 
 let db: TestDatabase;
@@ -171,6 +172,7 @@ describe('workflows', () => {
     const definition = JSON.stringify(chain({ id: 'start', type: 'apiTrigger' }));
     await expect(acme.user.query('select save_workflow($1, $2, 1)', [second.id, definition])).rejects.toMatchObject({ code: 'WF006' });
     await expect(acme.user.query('select publish_workflow($1)', [second.id])).rejects.toMatchObject({ code: 'WF006' });
+    await expect(acme.user.query('select rollback_workflow($1, 1)', [second.id])).rejects.toMatchObject({ code: 'WF006' });
     const { rows } = await acme.user.query('select name, workflows_is_over_limit(w) as over from workflows as w order by created_at');
     expect(rows).toEqual([
       { name: 'Test', over: false },
@@ -187,7 +189,23 @@ describe('workflows', () => {
   });
 });
 
-test('members are admitted up to the limit', async () => {
+test('members are admitted up to the limit; an invitation that finds no room stays', async () => {
+  await limit('team_members', 2);
+  const people = [await createPerson(db, 'Bo'), await createPerson(db, 'Cy')];
+  const codes: string[] = [];
+  for (const { email } of people) {
+    codes.push((await acme.user.query<{ code: string }>(`select code from invite_member($1, 'member')`, [email])).rows[0]!.code);
+  }
+  const accept = (place: number) => people[place]!.user.query('select role from accept_invitation($1)', [codes[place]]);
+  const both = await Promise.allSettled([accept(0), accept(1)]);
+  expect(both.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  const refused = both.findIndex(({ status }) => status === 'rejected');
+  expect(both[refused]).toMatchObject({ reason: { code: 'WF006' } });
+  await limit('team_members', 3);
+  await accept(refused);
+});
+
+test('more than one of what is limited is admitted whole or not at all', async () => {
   await limit('team_members', 2);
   await db.admin.query(`select private.admit($1, 'team_members')`, [acme.id]);
   await expect(db.admin.query(`select private.admit($1, 'team_members', 2)`, [acme.id])).rejects.toMatchObject({ code: 'WF006' });

@@ -1,0 +1,50 @@
+/**
+ * One of two servers of the benchmark, in a process of its own: PostGraphile as in production, or plain node that sends
+ * PostgreSQL the very statements that PostGraphile does and answers with what comes back.
+ */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { z } from 'zod';
+import { createPool } from '../src/database.ts';
+import { sessionOf } from '../src/server/auth.ts';
+import { createGraphql } from '../src/server/graphql.ts';
+import { settingsOf } from '../src/server/preset.ts';
+
+const Statement = z.object({ text: z.string(), values: z.array(z.unknown()) });
+const { url: connectionString, statement } = z
+  .object({ url: z.string(), statement: Statement.optional() })
+  .parse(JSON.parse(process.env['BENCH_GRAPHQL'] ?? '{}'));
+const POOL = 20;
+
+async function rawHandler(raw: z.infer<typeof Statement>) {
+  const pool = createPool(connectionString, { name: 'bench raw', max: POOL });
+  return async (authorization: string | undefined): Promise<string> => {
+    sessionOf(authorization);
+    const settings = JSON.stringify(Object.entries(settingsOf(authorization, '')));
+    const client = await pool.connect();
+    try {
+      await client.query('begin');
+      await client.query({
+        name: 'settings',
+        text: `select set_config(el->>0, el->>1, true) from json_array_elements($1::json) el`,
+        values: [settings],
+      });
+      const { rows } = await client.query({ name: 'list', text: raw.text, values: raw.values, rowMode: 'array' });
+      await client.query('commit');
+      return JSON.stringify({ data: rows });
+    } finally {
+      client.release();
+    }
+  };
+}
+
+const raw = statement && (await rawHandler(statement));
+const graphql = raw ? undefined : await createGraphql({ connectionString, maxConnections: POOL, accessLogSample: 0 });
+const server = createServer(async (request, response) => {
+  if (graphql) return graphql.handle(request, response);
+  await text(request);
+  response.writeHead(200, { 'content-type': 'application/json' }).end(await raw?.(request.headers.authorization));
+});
+server.listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port));
+process.once('SIGTERM', () => process.exit(0));

@@ -1,0 +1,89 @@
+-- kind: code
+-- Statistics of whole tables, and the last vacuum of partitions that nobody writes any more.
+
+-- Autovacuum never looks at a partitioned table as a whole: without this the planner knows nothing of it, or the past.
+create or replace function partitions.analyze(parent regclass default null)
+  returns setof regclass
+  language plpgsql
+  volatile
+  security definer -- definer because only the owner of a table analyzes it
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parent regclass;
+  v_analyze text;
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  if "analyze".parent is not null then
+    perform partitions.require_policy("analyze".parent);
+  end if;
+  for v_parent, v_analyze in
+    select p.parent, format(
+      -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
+      case when current_setting('server_version_num')::int >= 180000 then 'analyze only %s' else 'analyze %s' end,
+      p.parent)
+    from partitions.policies as p
+    join pg_class as t on t.oid = p.parent
+    left join partitions.care as c on c.relation = p.parent
+    where coalesce(p.parent = "analyze".parent, c.relation is null
+      or c.fingerprint <> partitions.fingerprint(p.parent)
+      or c.done_at < engine.now() - interval '3 months')
+    order by t.relname
+  loop
+    execute v_analyze;
+    insert into partitions.care as c (relation, parent, fingerprint, done_at)
+    values (v_parent, v_parent, partitions.fingerprint(v_parent), engine.now())
+    on conflict on constraint care_pkey do update
+    set fingerprint = excluded.fingerprint,
+      done_at = excluded.done_at;
+    return next v_parent;
+  end loop;
+end
+$$;
+comment on function partitions.analyze(regclass) is
+  'Gathers the statistics of managed tables as a whole and returns their names: of those that have got or lost a partition, and of all every three months; a table that is named always. Error: NOT_FOUND (no managed table). Example: select partitions.analyze()';
+
+create or replace function partitions.freeze_statements(parent regclass default null)
+  returns setof text
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA asks for tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  delete from partitions.care as c where not exists (select from pg_class as t where t.oid = c.relation);
+  -- What was asked for and has been vacuumed since, by the server's clock, which the statistics have, not the engine's.
+  update partitions.care as c
+  set done_at = pg_stat_get_last_vacuum_time(c.relation)
+  where c.done_at is null
+    and pg_stat_get_last_vacuum_time(c.relation) >= c.asked_at;
+  return query
+    with asked as (
+      insert into partitions.care as c (relation, parent, asked_at)
+      select o.partition, p.parent, clock_timestamp()
+      from partitions.policies as p
+      cross join lateral partitions.of(p.parent) as o
+      -- Rows may come a little late.
+      where o.upper < engine.now() - interval '1 day'
+        and not o.detaching
+        and (freeze_statements.parent is null or p.parent = freeze_statements.parent)
+        and not exists (select from partitions.care as c where c.relation = o.partition and c.done_at is not null)
+      on conflict on constraint care_pkey do update
+      set asked_at = excluded.asked_at
+      returning c.relation
+    )
+    select format('vacuum (freeze) %s', asked.relation) from asked order by asked.relation::text;
+end
+$$;
+comment on function partitions.freeze_statements(regclass) is
+  'A VACUUM for each partition that ended more than a day ago and was not frozen yet, so that it never needs to be read for that again. Run each on its own, as flowgres_owner; the next call sees which were, and lists the others again. Example, in psql: set role flowgres_owner; select partitions.freeze_statements() \gexec';
+
+grant execute on function
+  partitions.analyze(regclass),
+  partitions.freeze_statements(regclass)
+  to flowgres_dba, flowgres_maintenance;

@@ -1,0 +1,139 @@
+-- kind: code
+-- From a plain table to a partitioned one of the same name, while it is read and written.
+
+create or replace procedure partitions.convert(
+  parent regclass,
+  key text,
+  granularity text default 'month',
+  premake int default 3,
+  behind int default 0,
+  retention interval default null,
+  extend_primary_key boolean default false
+)
+  language plpgsql
+as $$
+begin
+  perform partitions.begin_conversion(
+    convert.parent, convert.key, convert.granularity, convert.premake, convert.behind, convert.retention,
+    convert.extend_primary_key
+  );
+  commit;
+  -- Reads the table, without holding up writers.
+  perform partitions.check_rows(convert.parent);
+  commit;
+  perform partitions.attach_historic(convert.parent);
+end
+$$;
+comment on procedure partitions.convert(regclass, text, text, int, int, interval, boolean) is
+  'Makes a plain table a partitioned one of the same name, cut by a column of type timestamptz, date or uuid (version 7), and puts it under management. The old table becomes its one partition, <name>_historic; partitions.split() then cuts that. Writers wait for a moment only, however large the table is. Rights, policies, keys, foreign keys, indexes, triggers, sequences, comments and storage parameters come along; what cannot is refused before anything is changed. Whatever interrupts it, call it again. Not within a transaction. Errors: NOT_FOUND, FORBIDDEN (not ours), INVALID_ARGUMENT (says what is in the way), CONFLICT (locks were not to be had, or a name is taken). Example: call partitions.convert(''public.readings'', ''ts'', ''month'', retention => ''1 year'')';
+
+-- Checks that it can be done, and from here on refuses rows outside of the time that the old table stands for.
+create or replace function partitions.begin_conversion(
+  p_table regclass,
+  p_key text,
+  p_granularity text,
+  p_premake int,
+  p_behind int,
+  p_retention interval,
+  p_extend_primary_key boolean
+)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_span tstzrange;
+begin
+  perform partitions.require_convertible(p_table, p_key, p_extend_primary_key);
+  perform partitions.require_plan(p_granularity, p_premake, p_behind);
+  v_span := partitions.span_of_rows(p_table, p_key, p_granularity, p_premake, p_behind);
+  perform partitions.require_free_names(p_table, p_granularity, v_span);
+  delete from partitions.conversions as c where not exists (select from pg_class as t where t.oid = c.parent);
+  insert into partitions.conversions as c
+    (parent, state, key, granularity, premake, behind, retention, extend_primary_key, lower, upper, started_at,
+     changed_at)
+  values (p_table, 'checking', p_key, p_granularity, p_premake, p_behind, p_retention, p_extend_primary_key,
+    lower(v_span), upper(v_span), engine.now(), engine.now())
+  on conflict on constraint conversions_pkey do update
+  set state = excluded.state,
+    key = excluded.key,
+    granularity = excluded.granularity,
+    premake = excluded.premake,
+    behind = excluded.behind,
+    retention = excluded.retention,
+    extend_primary_key = excluded.extend_primary_key,
+    lower = excluded.lower,
+    upper = excluded.upper,
+    changed_at = excluded.changed_at;
+  perform partitions.execute_patiently(concat_ws('; ',
+    (
+      select format('alter table %s drop constraint %I', p_table, k.conname)
+      from pg_constraint as k
+      where k.conrelid = p_table and k.conname = partitions.bound_check()
+    ),
+    format('alter table %s add constraint %I check (%s) not valid', p_table, partitions.bound_check(),
+      partitions.bound_condition(partitions.kind_of_column(p_table, p_key), p_key, v_span))
+  ));
+end
+$$;
+
+create or replace function partitions.check_rows(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform partitions.lock_conversion(p_table, '{checking,checked}');
+  perform partitions.execute_patiently(
+    format('alter table %s validate constraint %I', p_table, partitions.bound_check()));
+  update partitions.conversions as c set state = 'checked', changed_at = engine.now() where c.parent = p_table;
+end
+$$;
+
+create or replace function partitions.attach_historic(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform partitions.lock_conversion(p_table, '{checked}');
+  perform partitions.execute_patiently(
+    format('select partitions.swap(c) from partitions.conversions as c where c.parent = %L::regclass', p_table));
+end
+$$;
+
+-- One session at a time; whoever comes second finds that the step is done.
+create or replace function partitions.lock_conversion(p_table regclass, p_states text[])
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions;
+begin
+  select c.* into v_conversion from partitions.conversions as c where c.parent = p_table for update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', format('%s is not being converted.', coalesce(p_table::text, 'null')),
+      'partitions.convert() begins a conversion.');
+  elsif v_conversion.state <> all (p_states) then
+    perform private.raise_error('CONFLICT',
+      format('Another session is converting %s, which is %s.', p_table, v_conversion.state));
+  end if;
+  return v_conversion;
+end
+$$;
+
+grant execute on procedure
+  partitions.convert(regclass, text, text, int, int, interval, boolean)
+  to flowgres_dba;
+grant execute on function
+  partitions.begin_conversion(regclass, text, text, int, int, interval, boolean),
+  partitions.check_rows(regclass),
+  partitions.attach_historic(regclass)
+  to flowgres_dba;

@@ -1,0 +1,167 @@
+-- kind: code
+-- The copy of a converted table's old rows: partitions that are not part of the table yet. A trigger keeps up what is
+-- written meanwhile; copying goes through the old table's file from its first block to its last.
+
+create or replace function partitions.copy_name(p_name text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_name || '_split'
+$$;
+
+create or replace function partitions.columns_of_key(p_table regclass, p_prefix text default '')
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(p_prefix || quote_ident(a.attname), ', ' order by c.n)
+  from pg_index as x
+  cross join lateral unnest(x.indkey::int[]) with ordinality as c (attnum, n)
+  join pg_attribute as a on a.attrelid = x.indrelid and a.attnum = c.attnum
+  where x.indrelid = p_table
+    and x.indisprimary
+    and c.n <= x.indnkeyatts
+$$;
+
+-- Generated columns are generated again.
+create or replace function partitions.written_columns(p_table regclass, p_prefix text default '')
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(p_prefix || quote_ident(a.attname), ', ' order by a.attnum)
+  from pg_attribute as a
+  where a.attrelid = p_table
+    and a.attnum > 0
+    and not a.attisdropped
+    and a.attgenerated = ''
+$$;
+
+-- Holds the partitions while they are filled, and finds the one for a row.
+create or replace function partitions.copy_statements(p_policy partitions.policies, p_key text)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create table %s (like %s including generated) partition by range (%I)', copy, p_policy.parent, p_key),
+    format('alter table %s add constraint %I primary key (%s)', copy, partitions.copy_name(c.relname) || '_pkey',
+      partitions.columns_of_key(p_policy.parent)),
+    format('alter table %s enable row level security', copy),
+    format('select partitions.close_table(%L)', copy)
+  )
+  from pg_class as c
+  cross join lateral partitions.qualified(c.oid, partitions.copy_name(c.relname)) as copy
+  where c.oid = p_policy.parent
+$$;
+
+-- A partition as it will be: with the foreign keys too, because adding them to a full one would read it.
+create or replace function partitions.piece_statements(
+  p_policy partitions.policies,
+  p_conversion partitions.conversions,
+  p_piece tstzrange
+)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    partitions.table_like(p_policy, name),
+    partitions.comment_of_partition(c.relname, qualified, p_piece),
+    format('alter table %s add constraint %I check (%s)', qualified, partitions.bound_check(),
+      partitions.bound_condition(p_policy.key_kind, p_conversion.key, p_piece)),
+    (
+      select string_agg(format('alter table %s add constraint %I %s', qualified, k.conname,
+        pg_get_constraintdef(k.oid)), '; ')
+      from pg_constraint as k
+      where k.conrelid = p_policy.parent
+        and k.contype = 'f'
+        and k.conparentid = 0
+    ),
+    format('alter table %s attach partition %s %s', p_conversion.copy, qualified,
+      partitions.values_clause(p_policy.key_kind, p_piece))
+  )
+  from pg_class as c
+  cross join lateral partitions.partition_name(c.relname, p_policy.granularity, p_piece) as name
+  cross join lateral partitions.qualified(c.oid, name) as qualified
+  where c.oid = p_policy.parent
+$$;
+
+-- Whoever inserts, updates or deletes in the old table does so in the copy.
+create or replace function partitions.follow_statements(p_conversion partitions.conversions)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create trigger partitions_follow after insert or update or delete on %s
+      for each row execute function partitions.follow(%L, %L)', p_conversion.historic,
+      format('delete from %s where (%s) = (%s)', p_conversion.copy,
+        partitions.columns_of_key(p_conversion.copy), partitions.columns_of_key(p_conversion.copy, '($1).')),
+      format('insert into %s (%s) select %s on conflict (%s) do update set (%2$s) = row(%5$s)', p_conversion.copy,
+        partitions.written_columns(p_conversion.copy), partitions.written_columns(p_conversion.copy, '($1).'),
+        partitions.columns_of_key(p_conversion.copy), partitions.written_columns(p_conversion.copy, 'excluded.'))),
+    format('create trigger partitions_follow_truncate after truncate on %s
+      for each statement execute function partitions.follow(%L)', p_conversion.historic,
+      format('truncate %s', p_conversion.copy))
+  )
+$$;
+
+create or replace function partitions.follow()
+  returns trigger
+  language plpgsql
+  volatile
+  security definer -- definer because who writes the table has no right to its copy
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if TG_OP = 'TRUNCATE' then
+    execute TG_ARGV[0];
+  elsif TG_OP = 'DELETE' then
+    execute TG_ARGV[0] using OLD;
+  elsif TG_OP = 'UPDATE' then
+    -- Its key may be another one now.
+    execute TG_ARGV[0] using OLD;
+    execute TG_ARGV[1] using NEW;
+  else
+    execute TG_ARGV[1] using NEW;
+  end if;
+  return null;
+end
+$$;
+
+-- Copies some blocks. A row that was written meanwhile is in the copy already, or will be when its transaction ends.
+-- One that is being deleted is waited for: a copy made after the deletion would bring it back.
+create or replace function partitions.copy_statement(p_conversion partitions.conversions, p_until bigint)
+  returns text
+  language sql
+  stable
+as $$
+  select format(
+    'insert into %s (%s) select %s from only %s where ctid >= %L and ctid < %L for key share
+     on conflict (%s) do nothing',
+    p_conversion.copy, columns, columns, p_conversion.historic,
+    format('(%s,0)', p_conversion.copied_blocks), format('(%s,0)', p_until),
+    partitions.columns_of_key(p_conversion.copy))
+  from partitions.written_columns(p_conversion.copy) as columns
+$$;
+
+-- How many rows both have, and a sum over all that is in them, as one statement sees them at one moment.
+create or replace function partitions.is_equal_copy(p_conversion partitions.conversions)
+  returns boolean
+  language plpgsql
+  volatile
+as $$
+declare
+  v_sum constant text := 'select row(count(*), sum(hashtextextended(row(%s)::text, 0)::numeric)) from %s';
+  v_columns constant text := partitions.written_columns(p_conversion.copy);
+  v_query constant text := format('select (%s) = (%s)',
+    format(v_sum, v_columns, format('only %s', p_conversion.historic)), format(v_sum, v_columns, p_conversion.copy));
+  v_is_equal boolean;
+begin
+  execute v_query into v_is_equal;
+  return v_is_equal;
+end
+$$;

@@ -1,0 +1,58 @@
+/** `flowgres verify partitions`, `flowgres partitions freeze` and `flowgres partitions index`. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+import { FlowgresError } from '../errors.ts';
+import { type CareResult, type NewIndex, buildIndex, freezePartitions } from '../ops/care.ts';
+import { verifyPartitions } from '../ops/verify.ts';
+import { roleUrl } from '../roles.ts';
+
+/** Prints each check and throws when one failed. */
+export async function verifyCommand(config: Config): Promise<void> {
+  const results = await verifyPartitions(await anyDatabaseUrl(config));
+  for (const { check, problem } of results) {
+    if (problem) console.error(`FAILED  ${check}: ${problem}`);
+    else console.log(`ok      ${check}`);
+  }
+  const failed = results.filter(({ problem }) => problem).length;
+  if (failed > 0)
+    throw new FlowgresError('NOT_VERIFIED', `Event partitioning is not verified: ${failed} of ${results.length} checks failed.`);
+  console.log('Event partitioning works.');
+}
+
+/** The database that is named, else that of the Flowgres which runs in the data folder. */
+async function anyDatabaseUrl(config: Config): Promise<string> {
+  if (config.databaseUrl) return config.databaseUrl;
+  const file = join(config.dataFolder, 'connection.json');
+  try {
+    return (JSON.parse(await readFile(file, 'utf8')) as { databaseUrl: string }).databaseUrl;
+  } catch {
+    throw new FlowgresError('DATABASE_URL_MISSING', 'There is no database.', {
+      hint: `Set DATABASE_URL, or start Flowgres, which writes ${file}.`,
+    });
+  }
+}
+
+const print = (statement: string, number: number, count: number) => console.log(`  ${number}/${count}  ${statement}`);
+
+function maintenanceUrl(config: Config): string {
+  const url = requireDatabaseUrl(config);
+  return roleUrl(url, roleSecret(config, url), 'flowgres_maintenance');
+}
+
+export async function freezeCommand(config: Config): Promise<void> {
+  const results = await freezePartitions(maintenanceUrl(config), { onStatement: print });
+  const failed = results.filter((result): result is Required<CareResult> => result.error !== undefined);
+  for (const { statement, error } of failed) console.error(`FAILED  ${statement}: ${error}`);
+  if (failed.length > 0) {
+    throw new FlowgresError('NOT_FROZEN', `${failed.length} of ${results.length} partitions were not frozen.`, {
+      hint: 'Run the command again: those are still listed.',
+    });
+  }
+  console.log(results.length === 0 ? 'No partition needs freezing.' : `${results.length} partitions are frozen.`);
+}
+
+export async function indexCommand(config: Config, index: NewIndex): Promise<void> {
+  const results = await buildIndex(maintenanceUrl(config), index, { onStatement: print });
+  console.log(results.length === 0 ? `${index.name} is complete already.` : `${index.name} is complete.`);
+}
