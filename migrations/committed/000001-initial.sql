@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:214af6d660b42e74fb59c7c0e3bf02acdfb45f9c
+--! Hash: sha1:61b370ffe33cb51093568c0e0a8eb6f006aee805
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -561,7 +561,8 @@ comment on column partitions.policies.critical_bytes is 'Size of one partition, 
 create table partitions.maintenance (
   parent regclass not null,
   fingerprint bigint,
-  covered tstzrange,
+  idle tstzrange,
+  policy_xmin text,
   failures int not null default 0,
   failed_at timestamptz,
   error text,
@@ -576,8 +577,10 @@ alter table partitions.maintenance enable row level security;
 comment on table partitions.maintenance is 'What the last maintenance of each managed table found.';
 comment on column partitions.maintenance.parent is 'The managed table.';
 comment on column partitions.maintenance.fingerprint is
-  'Of the table''s catalog rows; while it is unchanged, so is covered, and maintenance has nothing to look at.';
-comment on column partitions.maintenance.covered is 'A span of time that has partitions without a hole.';
+  'Of the table''s catalog rows when all partitions were there that were wanted; null when not.';
+comment on column partitions.maintenance.idle is
+  'While the fingerprint and the policy are unchanged, maintenance has nothing to do in this span of time.';
+comment on column partitions.maintenance.policy_xmin is 'The version of the policy''s row that it was for.';
 comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
 comment on column partitions.maintenance.failed_at is 'When the last of them was.';
 comment on column partitions.maintenance.error is 'What its first failure said.';
@@ -627,7 +630,97 @@ create type partitions.finding as (
   fix text
 );
 comment on type partitions.finding is 'One row per thing that the doctor found: info, warning or critical, and the SQL that puts it right.';
+
+create type partitions.leaf as (
+  name text,
+  partition regclass,
+  lower timestamptz,
+  upper timestamptz,
+  detaching boolean,
+  is_secured boolean,
+  grantees text[],
+  bytes bigint,
+  frozen_age int,
+  rows bigint
+);
+comment on type partitions.leaf is 'A partition as the doctor looks at it.';
 --! EndIncluded 10_partitions/tables.sql
+--! Included 10_partitions/conversions.sql
+-- kind: state
+-- Plain tables on their way to being partitioned. Every step is a transaction that also changes its row here, so
+-- whatever is interrupted goes on from there.
+
+create table partitions.conversions (
+  parent regclass not null,
+  state text not null,
+  key text not null,
+  granularity text not null,
+  premake int not null,
+  behind int not null,
+  retention interval,
+  extend_primary_key boolean not null,
+  lower timestamptz not null,
+  upper timestamptz not null,
+  historic regclass,
+  copy regclass,
+  filenode oid,
+  blocks bigint not null default 0,
+  copied_blocks bigint not null default 0,
+  started_at timestamptz not null,
+  changed_at timestamptz not null,
+  constraint conversions_pkey primary key (parent),
+  constraint conversions_state_check
+    check (state in ('checking', 'checked', 'attached', 'preparing', 'copying', 'copied', 'equal', 'switched', 'done')),
+  constraint conversions_blocks_check check (copied_blocks between 0 and blocks)
+);
+alter table partitions.conversions enable row level security;
+
+comment on table partitions.conversions is
+  'Plain tables that partitions.convert() and partitions.split() turn into partitioned ones, and how far they are. Example: select parent, state, copied_blocks, blocks from partitions.conversions';
+comment on column partitions.conversions.parent is 'The table: the plain one, and from state attached on the partitioned one in its place.';
+comment on column partitions.conversions.state is
+  'checking: its rows are being checked; checked; attached: it is partitioned and the old table is one of its partitions; preparing: the partitions are being made; copying: rows are being copied into them, and changes follow; copied; equal: the copy was compared; switched: the partitions have taken the old one''s place; done: it was dropped.';
+comment on column partitions.conversions.key is 'The column that it is cut by.';
+comment on column partitions.conversions.granularity is 'For its policy.';
+comment on column partitions.conversions.premake is 'For its policy.';
+comment on column partitions.conversions.behind is 'For its policy.';
+comment on column partitions.conversions.retention is 'For its policy.';
+comment on column partitions.conversions.extend_primary_key is 'Whether the primary key gets the partition key as a further column.';
+comment on column partitions.conversions.lower is 'From when on the old table has rows.';
+comment on column partitions.conversions.upper is 'Until when, excluded.';
+comment on column partitions.conversions.historic is 'The old table, now a partition.';
+comment on column partitions.conversions.copy is 'Holds the new partitions until they take its place.';
+comment on column partitions.conversions.filenode is 'The file that copied_blocks counts in; when the old table was rewritten, copying begins anew.';
+comment on column partitions.conversions.blocks is 'How many blocks of the old table are to be copied.';
+comment on column partitions.conversions.copied_blocks is 'How many of them have been.';
+comment on column partitions.conversions.started_at is 'When the conversion began.';
+comment on column partitions.conversions.changed_at is 'When its latest step ended.';
+--! EndIncluded 10_partitions/conversions.sql
+--! Included 10_partitions/care_tables.sql
+-- kind: state
+-- What was done for partitions beyond making and dropping them.
+
+create table partitions.care (
+  relation regclass not null,
+  parent regclass not null,
+  fingerprint bigint,
+  asked_at timestamptz,
+  done_at timestamptz,
+  constraint care_pkey primary key (relation),
+  constraint care_parent_fkey
+    foreign key (parent) references partitions.policies (parent) on delete cascade
+);
+alter table partitions.care enable row level security;
+create index care_parent_idx on partitions.care (parent);
+
+comment on table partitions.care is
+  'When each managed table was analyzed as a whole, and when each of its closed partitions was frozen, which happens once.';
+comment on column partitions.care.relation is 'The table, or one of its partitions.';
+comment on column partitions.care.parent is 'The table.';
+comment on column partitions.care.fingerprint is 'Of the table''s partitions when it was analyzed.';
+comment on column partitions.care.asked_at is 'When freezing the partition was last asked for.';
+comment on column partitions.care.done_at is 'When the table was analyzed, or the partition frozen.';
+--! EndIncluded 10_partitions/care_tables.sql
 --! Included 10_partitions/archives.sql
 -- kind: state
 -- What has left and is kept. A row's table or file can come and go; what it holds is known by its hash, so that a table
@@ -803,16 +896,25 @@ $$;
 -- What the catalog says about a partitioned table.
 
 -- The kind of key that we can cut by; null when we cannot.
+create or replace function partitions.kind_of_type(p_type oid)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_type
+    when 'timestamptz'::regtype then 'timestamptz'
+    when 'date'::regtype then 'date'
+    when 'uuid'::regtype then 'uuidv7'
+  end
+$$;
+
 create or replace function partitions.key_kind(p_parent regclass)
   returns text
   language sql
   stable
 as $$
-  select case a.atttypid
-    when 'timestamptz'::regtype then 'timestamptz'
-    when 'date'::regtype then 'date'
-    when 'uuid'::regtype then 'uuidv7'
-  end
+  select partitions.kind_of_type(a.atttypid)
   from pg_partitioned_table as t
   join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
   where t.partrelid = p_parent
@@ -827,6 +929,7 @@ create or replace function partitions.bound_time(p_key_kind text, p_bound text)
   stable
 as $$
   select case
+    when p_key_kind is null then null
     when p_bound = 'MINVALUE' then '-infinity'
     when p_bound = 'MAXVALUE' then 'infinity'
     when p_key_kind = 'uuidv7' then engine.uuid_time(btrim(p_bound, '''')::uuid)
@@ -834,6 +937,7 @@ as $$
   end
 $$;
 
+-- FOR VALUES FROM ('…') TO ('…'), taken apart by position: at 1,200 partitions regular expressions are half the time.
 create or replace function partitions.of(parent regclass)
   returns table (
     partition regclass,
@@ -847,14 +951,17 @@ create or replace function partitions.of(parent regclass)
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
 as $$
-  select c.oid::regclass, c.relname, lower, upper, i.inhdetachpending
+  select c.oid::regclass, c.relname,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), bound.middle + 5), ')')) as upper,
+    i.inhdetachpending
   from partitions.key_kind($1) as kind
   join pg_inherits as i on i.inhparent = $1
   join pg_class as c on c.oid = i.inhrelid
-  cross join lateral pg_get_expr(c.relpartbound, c.oid) as bound
-  cross join lateral regexp_match(bound, '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') as bounds
-  cross join lateral partitions.bound_time(kind, bounds[1]) as lower
-  cross join lateral partitions.bound_time(kind, bounds[2]) as upper
+  cross join lateral (
+    select b.text, position(' TO (' in b.text) as middle
+    from (select pg_get_expr(c.relpartbound, c.oid) offset 0) as b (text)
+  ) as bound
   order by lower, upper
 $$;
 comment on function partitions.of(regclass) is
@@ -986,6 +1093,23 @@ $$;
 -- kind: code
 -- Puts a partitioned table under management, after checking that it can be.
 
+create or replace function partitions.require_ours(p_table regclass)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_owner constant oid := (select c.relowner from pg_class as c where c.oid = p_table);
+begin
+  if v_owner is null then
+    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_table::text, 'null')));
+  elsif not pg_has_role(v_owner, 'usage') then
+    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_table, current_user),
+      format('alter table %s owner to %I', p_table, current_user));
+  end if;
+end
+$$;
+
 -- Raises what is wrong with the table; called again by each maintenance, because tables change.
 create or replace function partitions.require_manageable(p_parent regclass)
   returns void
@@ -997,19 +1121,15 @@ declare
   v_problem text;
   v_hint text;
 begin
-  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default, pg_has_role(c.relowner, 'usage') as is_ours,
+  perform partitions.require_ours(p_parent);
+  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default,
     exists (select from pg_attribute as a where a.attrelid = c.oid and a.attidentity <> '') as has_identity
   into v_table
   from pg_class as c
   left join pg_partitioned_table as t on t.partrelid = c.oid
   where c.oid = p_parent;
 
-  if not found then
-    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_parent::text, 'null')));
-  elsif not v_table.is_ours then
-    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_parent, current_user),
-      format('alter table %s owner to %I', p_parent, current_user));
-  elsif v_table.relkind <> 'p' then
+  if v_table.relkind <> 'p' then
     v_problem := 'is not a partitioned table';
     v_hint := 'Create it with PARTITION BY RANGE (a timestamptz, date or UUIDv7 column).';
   elsif v_table.relispartition then
@@ -1032,7 +1152,8 @@ begin
 end
 $$;
 
-create or replace function partitions.require_short_names(p_parent regclass)
+-- Of the table's indexes, and of one more that it may get.
+create or replace function partitions.require_short_names(p_parent regclass, p_index text default null)
   returns void
   language plpgsql
   stable
@@ -1049,9 +1170,11 @@ begin
     from pg_index as i
     join pg_class as ic on ic.oid = i.indexrelid
     where i.indrelid = c.oid
+    union all
+    select partitions.index_name(c.relname, c.relname || '_y0000m00d00', p_index)
   ) as n (name)
   where c.oid = p_parent
-  order by octet_length(n.name) desc
+  order by octet_length(n.name) desc nulls last
   limit 1;
 
   if octet_length(v_longest) > 63 then
@@ -1126,9 +1249,10 @@ create or replace function partitions.index_name(p_parent text, p_partition text
   immutable
   parallel safe
 as $$
-  select p_partition || '_' || case
-    when starts_with(p_index, p_parent || '_') then substr(p_index, length(p_parent) + 2)
-    else p_index
+  select case
+    when p_partition = p_parent then p_index
+    when starts_with(p_index, p_parent || '_') then p_partition || substr(p_index, length(p_parent) + 1)
+    else p_partition || '_' || p_index
   end
 $$;
 
@@ -1177,6 +1301,32 @@ as $$
     and p.relreplident <> 'd'
 $$;
 
+-- The table's grants, and those of its columns.
+create or replace function partitions.access_lists(p_table regclass)
+  returns table (owner oid, attname name, list aclitem[])
+  language sql
+  stable
+as $$
+  select c.relowner, null, c.relacl from pg_class as c where c.oid = p_table
+  union all
+  select c.relowner, a.attname, a.attacl
+  from pg_class as c
+  join pg_attribute as a on a.attrelid = c.oid and a.attacl is not null
+  where c.oid = p_table
+$$;
+
+-- Who else than the owner has rights on it; null for nobody.
+create or replace function partitions.grantees(p_table regclass)
+  returns text[]
+  language sql
+  stable
+as $$
+  select array_agg(distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
+  from partitions.access_lists(p_table) as acl
+  cross join lateral aclexplode(acl.list) as a
+  where a.grantee <> acl.owner
+$$;
+
 -- Default privileges may have opened the new table. It is reached through its parent only: policies are not inherited.
 create or replace function partitions.close_table(p_table regclass)
   returns void
@@ -1187,12 +1337,7 @@ declare
   v_revoke text;
 begin
   for v_revoke in
-    select distinct format('revoke all on %s from %s', p_table,
-      case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
-    from pg_class as c
-    cross join aclexplode(c.relacl) as a
-    where c.oid = p_table
-      and a.grantee <> c.relowner
+    select format('revoke all on %s from %s', p_table, grantee) from unnest(partitions.grantees(p_table)) as grantee
   loop
     execute v_revoke;
   end loop;
@@ -1224,6 +1369,16 @@ as $$
   )
   from partitions.qualified(p_policy.parent, p_partition) as qualified
 $$;
+
+create or replace function partitions.comment_of_partition(p_parent text, p_table text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+as $$
+  select format('comment on table %s is %L', p_table, format('Rows of %s from %s to %s (UTC, end excluded).', p_parent,
+    to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
+    to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD')))
+$$;
 --! EndIncluded 10_partitions/table_like.sql
 --! Included 10_partitions/create.sql
 -- kind: code
@@ -1251,9 +1406,7 @@ begin
   end if;
   perform partitions.execute_patiently(concat_ws('; ',
     partitions.table_like(p_policy, v_name),
-    format('comment on table %s is %L', v_table, format('Rows of %s from %s to %s (UTC, end excluded).', v_parent,
-      to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
-      to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD'))),
+    partitions.comment_of_partition(v_parent, v_table, p_span),
     v_attach
   ));
   return v_name;
@@ -1283,6 +1436,7 @@ create or replace function partitions.create(parent regclass, at timestamptz)
   volatile
   security definer -- definer because a DBA adds partitions to tables of Flowgres without owning them
   set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_at constant timestamptz := "create".at;
@@ -1410,6 +1564,7 @@ create or replace function partitions.maintain(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now constant timestamptz := engine.now();
   v_policy partitions.policies;
 begin
   -- A standby gets its partitions from the primary.
@@ -1424,8 +1579,12 @@ begin
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
     where (maintain.parent is null or p.parent = maintain.parent)
-      and (m.fingerprint is distinct from partitions.fingerprint(p.parent)
-        or not m.covered @> partitions.wanted(p))
+      and (m.idle @> v_now and m.policy_xmin = p.xmin::text and m.fingerprint = (
+        -- partitions.fingerprint(p.parent), written out: here it is planned once in a session.
+        select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)
+        from pg_inherits as i
+        where i.inhparent = p.parent
+      )) is not true
     order by p.parent::text
   loop
     return query select m.* from partitions.maintain_table(v_policy, maintain.dry_run) as m;
@@ -1440,10 +1599,10 @@ create or replace function partitions.maintain_table(p_policy partitions.policie
   returns setof partitions.action
   language plpgsql
   volatile
+  set jit = off -- short queries over functions whose cost nobody can guess: compiling them takes longer
 as $$
 declare
   v_policy partitions.policies := p_policy;
-  v_wanted tstzrange;
   v_failure text;
   v_action partitions.action;
 begin
@@ -1456,8 +1615,9 @@ begin
     return next v_action;
     select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
   end if;
-  v_wanted := partitions.wanted(v_policy);
-  for v_action in select p.* from partitions.plan_maintenance(v_policy, v_wanted) as p loop
+  for v_action in
+    select p.* from partitions.plan_maintenance(v_policy, partitions.wanted(v_policy)) as p
+  loop
     if not p_dry_run then
       v_action := partitions.perform_action(v_policy, v_action);
       v_failure := coalesce(v_failure, v_action.detail);
@@ -1465,7 +1625,7 @@ begin
     return next v_action;
   end loop;
   if not p_dry_run then
-    perform partitions.remember(p_policy.parent, v_wanted, v_failure);
+    perform partitions.remember(p_policy.parent, v_failure);
   end if;
 end
 $$;
@@ -1523,22 +1683,28 @@ exception
 end
 $$;
 
--- What the next maintenance may rely on, and what the doctor reports.
-create or replace function partitions.remember(p_parent regclass, p_wanted tstzrange, p_failure text)
+-- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing to
+-- do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
+create or replace function partitions.remember(p_parent regclass, p_failure text)
   returns void
   language sql
   volatile
 as $$
-  insert into partitions.maintenance as m (parent, fingerprint, covered, failures, failed_at, error)
+  insert into partitions.maintenance as m (parent, fingerprint, idle, policy_xmin, failures, failed_at, error)
   select p_parent,
-    case when partitions.covered(p_parent) @> p_wanted then partitions.fingerprint(p_parent) end,
-    p_wanted,
+    case when partitions.covered(p_parent) @> wanted then partitions.fingerprint(p_parent) end,
+    partitions.period(p.granularity, upper(wanted), -p.premake - 1),
+    p.xmin::text,
     case when p_failure is null then 0 else 1 end,
     case when p_failure is not null then engine.now() end,
     p_failure
+  from partitions.policies as p
+  cross join lateral partitions.wanted(p) as wanted
+  where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
-    covered = excluded.covered,
+    idle = excluded.idle,
+    policy_xmin = excluded.policy_xmin,
     failures = case when p_failure is null then 0 else m.failures + 1 end,
     failed_at = excluded.failed_at,
     error = excluded.error
@@ -1864,13 +2030,15 @@ as $$
 $$;
 
 -- All of the group or nothing of it. Detaching what others refer to makes PostgreSQL look for rows that still do: with
--- these settings by merging two indexes, which ends early, never by reading the whole log.
+-- these settings by merging two indexes, which ends early, never by reading the whole log. What they make costly on
+-- paper would be compiled: that took longer than all the rest.
 create or replace function partitions.retire_group(p_group partitions.action[])
   returns partitions.action[]
   language plpgsql
   volatile
   set enable_hashjoin = off
   set enable_seqscan = off
+  set jit = off
 as $$
 declare
   v_statements constant text := (
@@ -2084,6 +2252,7 @@ create or replace function partitions.retire_table(
   returns setof partitions.action
   language plpgsql
   volatile
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_ready partitions.action[] := '{}';
@@ -2219,6 +2388,7 @@ create or replace function partitions.retire_concurrently(
   language plpgsql
   volatile
   set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_parents regclass[];
@@ -2234,7 +2404,13 @@ begin
       or retire_concurrently.parent in (p.parent, p.retire_with)
   );
   perform partitions.take_long_turn(v_parents);
-  return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
+  -- After a long pause a partition is due by its own age and with its group: it is to be detached once.
+  return query
+    select s.statement
+    from partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than)
+      with ordinality as s (statement, place)
+    group by s.statement
+    order by min(s.place);
   return query select partitions.last_statements(v_parents, format('select * from partitions.retire(%L, %L)',
     retire_concurrently.parent, retire_concurrently.older_than));
 end
@@ -3276,9 +3452,1333 @@ as $$
     archived_at = excluded.archived_at
 $$;
 --! EndIncluded 10_partitions/archive_files.sql
+--! Included 10_partitions/convert_obstacles.sql
+-- kind: code
+-- What keeps a plain table from being partitioned: said before anything is changed.
+
+-- What PostgreSQL allows on no partitioned table, or we could not carry over.
+create or replace function partitions.obstacles_of_table(p_table regclass, p_key text)
+  returns table (problem text, hint text)
+  language sql
+  stable
+as $$
+  select o.problem, o.hint
+  from pg_class as c
+  left join pg_attribute as a on a.attrelid = c.oid and a.attname = p_key and a.attnum > 0 and not a.attisdropped
+  cross join lateral (
+    values
+      (c.relkind = 'p', 'is partitioned already', format('select partitions.manage(%L)', c.oid::regclass)),
+      (c.relkind not in ('r', 'p'), 'is not a table', 'Name a plain table.'),
+      (c.relispartition, 'is itself a partition', 'Partitions of partitions are not supported.'),
+      (c.relpersistence <> 'p', 'is temporary or unlogged', format('alter table %s set logged', c.oid::regclass)),
+      (c.reloftype <> 0, 'is a typed table', format('alter table %s not of', c.oid::regclass)),
+      (
+        not c.relispartition and c.relkind = 'r'
+          and exists (select from pg_inherits as i where c.oid in (i.inhrelid, i.inhparent)),
+        'inherits, or others inherit from it', 'Only a table on its own can be converted.'
+      ),
+      (a.attnum is null, format('has no column %s', coalesce(p_key, 'null')), 'Name the column of its time.'),
+      (
+        partitions.kind_of_type(a.atttypid) is null, format('cannot be cut by %I', p_key),
+        'Supported are columns of type timestamptz, date or uuid (version 7).'
+      ),
+      (
+        a.attgenerated <> '', format('cannot be cut by %I, which is generated', p_key),
+        'Name a column that is written.'
+      ),
+      (
+        exists (select from pg_attribute as i where i.attrelid = c.oid and i.attidentity <> ''),
+        'has an identity column',
+        'Give it a sequence instead, as bigserial does: drop identity, create sequence, set its value and the default.'
+      )
+  ) as o (applies, problem, hint)
+  where c.oid = p_table
+    and o.applies
+$$;
+
+-- The unique index that can become the primary key together with the partition key: holding both, nothing else.
+create or replace function partitions.extended_key_index(p_table regclass, p_key text)
+  returns regclass
+  language sql
+  stable
+as $$
+  select x.indexrelid::regclass
+  from pg_index as pk
+  join pg_attribute as a on a.attrelid = pk.indrelid and a.attname = p_key
+  join pg_index as x on x.indrelid = pk.indrelid and x.indisunique and x.indisvalid and x.indimmediate
+    and x.indpred is null and x.indnatts = x.indnkeyatts
+    and x.indkey::text = format('%s %s', pk.indkey, a.attnum)
+  where pk.indrelid = p_table
+    and pk.indisprimary
+    and not exists (select from pg_constraint as k where k.conindid = x.indexrelid)
+  order by 1
+  limit 1
+$$;
+
+create or replace function partitions.obstacles_of_keys(
+  p_table regclass,
+  p_key text,
+  p_extend_primary_key boolean
+)
+  returns table (problem text, hint text)
+  language sql
+  stable
+as $$
+  with keys as (
+    select x.*, ic.relname as name, k.contype, p_key_number = any (x.indkey::int[]) as has_key
+    from pg_index as x
+    join pg_class as ic on ic.oid = x.indexrelid
+    left join pg_constraint as k on k.conindid = x.indexrelid and k.conrelid = x.indrelid
+    cross join lateral (
+      select a.attnum::int from pg_attribute as a where a.attrelid = p_table and a.attname = p_key
+    ) as a (p_key_number)
+    where x.indrelid = p_table
+  )
+  select 'has no primary key',
+    'Without one its rows cannot be followed while they are copied: add one that holds the partition key.'
+  where not exists (select from keys where indisprimary)
+  union all
+  select format('has a primary key without %I', p_key),
+    format('Say extend_primary_key => true to add it. Then the other columns alone may occur twice.', p_key)
+  from keys
+  where indisprimary and not has_key and not p_extend_primary_key
+  union all
+  select format('needs an index for its new primary key'),
+    format('Build it first, which holds up nobody: create unique index concurrently on %s (%s, %I)', p_table,
+      (select string_agg(quote_ident(a.attname), ', ' order by n)
+       from unnest(indkey::int[]) with ordinality as c (attnum, n)
+       join pg_attribute as a on a.attrelid = p_table and a.attnum = c.attnum), p_key)
+  from keys
+  where indisprimary and not has_key and p_extend_primary_key
+    and partitions.extended_key_index(p_table, p_key) is null
+  union all
+  select format('has a unique index %I without %I', name, p_key),
+    'A unique index of a partitioned table contains the partition key: extend it, or make it a plain index.'
+  from keys
+  where indisunique and not indisprimary and not has_key
+  union all
+  select format('has an index %I that is invalid', name), format('reindex index concurrently %s', indexrelid::regclass)
+  from keys
+  where not indisvalid
+  union all
+  select format('has an exclusion constraint %I', name), 'Drop it: it would hold within each partition only.'
+  from keys
+  where contype = 'x'
+  union all
+  select format('has a primary key %I that is deferrable', name), 'Make it not deferrable: the copy is merged by it.'
+  from keys
+  where indisprimary and not indimmediate
+$$;
+
+-- Does an object that depends on the table come along, or go with the old table without a loss?
+create or replace function partitions.is_carried_over(p_table regclass, p_class oid, p_object oid)
+  returns boolean
+  language sql
+  stable
+as $$
+  select case p_class
+    when 'pg_attrdef'::regclass then exists (select from pg_attrdef as d where d.oid = p_object and d.adrelid = p_table)
+    when 'pg_constraint'::regclass then
+      exists (select from pg_constraint as k where k.oid = p_object and p_table in (k.conrelid, k.confrelid))
+    when 'pg_trigger'::regclass then exists (select from pg_trigger as t where t.oid = p_object and t.tgrelid = p_table)
+    when 'pg_policy'::regclass then exists (select from pg_policy as p where p.oid = p_object and p.polrelid = p_table)
+    when 'pg_statistic_ext'::regclass then
+      exists (select from pg_statistic_ext as s where s.oid = p_object and s.stxrelid = p_table)
+    when 'pg_class'::regclass then
+      exists (select from pg_index as x where x.indexrelid = p_object and x.indrelid = p_table)
+      or exists (select from pg_class as s where s.oid = p_object and s.relkind = 'S')
+    else false
+  end
+$$;
+
+-- Foreign keys, triggers, and whatever is bound to the old table itself rather than to its name.
+create or replace function partitions.obstacles_around(p_table regclass, p_extend_primary_key boolean)
+  returns table (problem text, hint text)
+  language sql
+  stable
+as $$
+  select format('has a foreign key %I that is not validated', k.conname),
+    format('alter table %s validate constraint %I', p_table, k.conname)
+  from pg_constraint as k
+  where k.conrelid = p_table and k.contype = 'f' and not k.convalidated
+  union all
+  select format('refers to itself by %I', k.conname),
+    'Drop that foreign key: a partition that others refer to could never leave.'
+  from pg_constraint as k
+  where k.conrelid = p_table and k.confrelid = p_table
+  union all
+  select format('is referred to by %s', k.conrelid::regclass), case
+    when p_extend_primary_key then 'Drop that foreign key: there is no unique key of those columns alone any more.'
+    else 'Drop that foreign key: one of a partitioned table cannot be added without reading it.'
+  end
+  from pg_constraint as k
+  join pg_class as c on c.oid = k.conrelid
+  where k.confrelid = p_table and k.conrelid <> p_table and (p_extend_primary_key or c.relkind <> 'r')
+  union all
+  select format('has a trigger %I with transition tables for each row', t.tgname), 'Make it one for each statement.'
+  from pg_trigger as t
+  where t.tgrelid = p_table and t.tgtype & 1 = 1 and (t.tgoldtable is not null or t.tgnewtable is not null)
+  union all
+  select format('is used by %s', pg_describe_object(d.classid, d.objid, d.objsubid)),
+    'It would stay with the old table: drop it, and create it again afterwards.'
+  from pg_class as c
+  join pg_depend as d
+    on (d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid)
+    or (d.refclassid = 'pg_type'::regclass
+      and d.refobjid in (c.reltype, (select t.typarray from pg_type as t where t.oid = c.reltype)))
+  where c.oid = p_table
+    and d.deptype in ('n', 'a')
+    and not partitions.is_carried_over(p_table, d.classid, d.objid)
+$$;
+
+create or replace function partitions.require_convertible(
+  p_table regclass,
+  p_key text,
+  p_extend_primary_key boolean
+)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_obstacle record;
+begin
+  perform partitions.require_ours(p_table);
+  for v_obstacle in
+    select o.* from partitions.obstacles_of_table(p_table, p_key) as o
+    union all
+    select o.* from partitions.obstacles_of_keys(p_table, p_key, p_extend_primary_key) as o
+    union all
+    select o.* from partitions.obstacles_around(p_table, p_extend_primary_key) as o
+  loop
+    perform private.raise_error('INVALID_ARGUMENT', format('%s %s.', p_table, v_obstacle.problem), v_obstacle.hint);
+  end loop;
+  perform partitions.require_short_names(p_table);
+end
+$$;
+--! EndIncluded 10_partitions/convert_obstacles.sql
+--! Included 10_partitions/convert_description.sql
+-- kind: code
+-- A table's description as statements. They name the table, so they can be collected from one table and, when another
+-- one has taken over its name, make that the same. LIKE brings columns, defaults, checks and their comments.
+
+create or replace function partitions.key_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select case
+    when k.oid is null then pg_get_indexdef(x.indexrelid)
+    else format('alter table %s add constraint %I %s', p_table, k.conname, pg_get_constraintdef(k.oid))
+  end
+  from pg_index as x
+  left join pg_constraint as k
+    on k.conindid = x.indexrelid and k.conrelid = x.indrelid and k.contype in ('p', 'u')
+  where x.indrelid = p_table
+  order by x.indexrelid
+$$;
+
+create or replace function partitions.foreign_key_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s add constraint %I %s', p_table, k.conname, pg_get_constraintdef(k.oid))
+  from pg_constraint as k
+  where k.conrelid = p_table
+    and k.contype = 'f'
+  order by k.oid
+$$;
+
+-- Those of other tables. They are checked later: reading the other table now would hold up its writers.
+create or replace function partitions.referring_key_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s add constraint %I %s%s', k.conrelid::regclass, k.conname,
+    pg_get_constraintdef(k.oid), case when k.convalidated then ' not valid' end)
+  from pg_constraint as k
+  where k.confrelid = p_table
+    and k.conparentid = 0
+    and k.contype = 'f'
+  order by k.oid
+$$;
+
+create or replace function partitions.trigger_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select concat_ws('; ', pg_get_triggerdef(t.oid), case t.tgenabled
+    when 'D' then format('alter table %s disable trigger %I', p_table, t.tgname)
+    when 'R' then format('alter table %s enable replica trigger %I', p_table, t.tgname)
+    when 'A' then format('alter table %s enable always trigger %I', p_table, t.tgname)
+  end)
+  from pg_trigger as t
+  where t.tgrelid = p_table
+    and not t.tgisinternal
+  order by t.tgname
+$$;
+
+create or replace function partitions.policy_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('create policy %I on %s as %s for %s to %s%s%s', p.polname, p_table,
+    case when p.polpermissive then 'permissive' else 'restrictive' end,
+    case p.polcmd
+      when 'r' then 'select'
+      when 'a' then 'insert'
+      when 'w' then 'update'
+      when 'd' then 'delete'
+      else 'all'
+    end,
+    (
+      select string_agg(case when role = 0 then 'public' else role::regrole::text end, ', ')
+      from unnest(p.polroles) as role
+    ),
+    ' using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+    ' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+  from pg_policy as p
+  where p.polrelid = p_table
+  order by p.polname
+$$;
+
+create or replace function partitions.security_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s owner to %s', p_table, c.relowner::regrole)
+  from pg_class as c
+  where c.oid = p_table
+  union all
+  select format('alter table %s %s row level security', p_table, setting.name)
+  from pg_class as c
+  cross join lateral (values ('enable', c.relrowsecurity), ('force', c.relforcerowsecurity)) as setting (name, is_on)
+  where c.oid = p_table
+    and setting.is_on
+  union all
+  select partitions.policy_statements(p_table)
+  union all
+  select format('grant %s%s on %s to %s%s', a.privilege_type, ' (' || quote_ident(acl.attname) || ')', p_table,
+    case when a.grantee = 0 then 'public' else a.grantee::regrole::text end,
+    case when a.is_grantable then ' with grant option' end)
+  from partitions.access_lists(p_table) as acl
+  cross join lateral aclexplode(acl.list) as a
+  where a.grantee <> acl.owner
+$$;
+
+-- Of the table and of what the statements above make.
+create or replace function partitions.comment_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('comment on %s is %L', commented.object, commented.comment)
+  from (
+    select format('table %s', p_table), obj_description(p_table, 'pg_class')
+    union all
+    select format('index %s', x.indexrelid::regclass), obj_description(x.indexrelid, 'pg_class')
+    from pg_index as x
+    where x.indrelid = p_table
+    union all
+    select format('constraint %I on %s', k.conname, p_table), obj_description(k.oid, 'pg_constraint')
+    from pg_constraint as k
+    where k.conrelid = p_table
+      and k.contype in ('p', 'u', 'f')
+    union all
+    select format('trigger %I on %s', t.tgname, p_table), obj_description(t.oid, 'pg_trigger')
+    from pg_trigger as t
+    where t.tgrelid = p_table
+    union all
+    select format('policy %I on %s', p.polname, p_table), obj_description(p.oid, 'pg_policy')
+    from pg_policy as p
+    where p.polrelid = p_table
+  ) as commented (object, comment)
+  where commented.comment is not null
+$$;
+
+create or replace function partitions.description(p_table regclass)
+  returns setof text
+  language sql
+  stable
+  security definer -- definer because a DBA describes tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+  select partitions.key_statements(p_table)
+  union all
+  select partitions.foreign_key_statements(p_table)
+  union all
+  select partitions.security_statements(p_table)
+  union all
+  select statement
+  from pg_class as c
+  cross join lateral partitions.replica_identity_statement(p_table, c.relname) as statement
+  where c.oid = p_table
+    and statement is not null
+  union all
+  select partitions.trigger_statements(p_table)
+  union all
+  select partitions.comment_statements(p_table)
+$$;
+comment on function partitions.description(regclass) is
+  'Everything of a table but its columns, as statements: keys and indexes, foreign keys, row-level security with its policies, grants, replica identity, triggers, comments. For a table that takes over its name. Example: select partitions.description(''public.workflow_events'')';
+
+grant execute on function partitions.description(regclass) to flowgres_dba;
+--! EndIncluded 10_partitions/convert_description.sql
+--! Included 10_partitions/convert_span.sql
+-- kind: code
+-- Which time the rows of a plain table are from, and which partitions that makes.
+
+create or replace function partitions.kind_of_column(p_table regclass, p_key text)
+  returns text
+  language sql
+  stable
+as $$
+  select partitions.kind_of_type(a.atttypid) from pg_attribute as a where a.attrelid = p_table and a.attname = p_key
+$$;
+
+create or replace function partitions.require_plan(p_granularity text, p_premake int, p_behind int)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if partitions.step(p_granularity) is null then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is no granularity.', coalesce(p_granularity, 'null')),
+      'Say day, week, month or year.');
+  elsif not coalesce(p_premake between 1 and 2000 and p_behind between 0 and 2000, false) then
+    perform private.raise_error('INVALID_ARGUMENT', 'premake or behind is out of range.',
+      'premake is 1 to 2000, behind 0 to 2000.');
+  end if;
+end
+$$;
+
+-- Earliest and latest time of the rows; refuses rows that no partition could hold.
+create or replace function partitions.require_times(
+  p_table regclass,
+  p_key text,
+  out earliest timestamptz,
+  out latest timestamptz
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_kind constant text := partitions.kind_of_column(p_table, p_key);
+  v_misfits bigint;
+  v_query text;
+begin
+  v_query := format(
+    'select min(t.at), max(t.at), count(*) filter (where not coalesce(t.fits, false))
+     from (select %1$s as at, %2$s as fits from %3$s) as t',
+    case v_kind
+      when 'uuidv7' then format('case when substr(%1$I::text, 15, 1) = ''7'' then engine.uuid_time(%1$I) end', p_key)
+      else format('case when isfinite(%1$I) then %1$I%2$s end', p_key,
+        case v_kind when 'date' then '::timestamp at time zone ''UTC''' end)
+    end,
+    case v_kind
+      when 'uuidv7' then format('substr(%I::text, 15, 1) = ''7''', p_key)
+      else format('isfinite(%I)', p_key)
+    end,
+    p_table);
+  execute v_query into earliest, latest, v_misfits;
+  if v_misfits > 0 then
+    perform private.raise_error('INVALID_ARGUMENT',
+      format('%s rows of %s have a %I that is null, infinite, or a UUID of another version.',
+        v_misfits, p_table, p_key),
+      'Change or delete them: they have no time.');
+  end if;
+  if earliest is not null then
+    perform partitions.require_time(v_kind, earliest);
+    perform partitions.require_time(v_kind, latest);
+  end if;
+end
+$$;
+
+-- The time that the old table stands for: that of its rows, and what maintenance would have made by now, so that no row
+-- is refused that would not have been.
+create or replace function partitions.span_of_rows(
+  p_table regclass,
+  p_key text,
+  p_granularity text,
+  p_premake int,
+  p_behind int
+)
+  returns tstzrange
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_span tstzrange;
+begin
+  select tstzrange(
+    lower(partitions.period(p_granularity, least(r.earliest, lower(first)))),
+    upper(partitions.period(p_granularity, greatest(r.latest, lower(last))))
+  )
+  into v_span
+  from partitions.require_times(p_table, p_key) as r
+  cross join partitions.period(p_granularity, v_now, -p_behind) as first
+  cross join partitions.period(p_granularity, v_now, p_premake) as last;
+  if upper(v_span) - lower(v_span) > 1000 * partitions.step(p_granularity) then
+    perform private.raise_error('INVALID_ARGUMENT',
+      format('From %s to %s would be more than 1000 partitions.', lower(v_span), upper(v_span)),
+      'Choose a longer granularity, or move the rows of odd times elsewhere first.');
+  end if;
+  return v_span;
+end
+$$;
+
+-- The tables that the conversion will make must not exist.
+create or replace function partitions.require_free_names(p_table regclass, p_granularity text, p_span tstzrange)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_taken text;
+begin
+  select taken.name into v_taken
+  from pg_class as c
+  cross join lateral (
+    select partitions.historic_name(c.relname)
+    union all
+    select partitions.copy_name(c.relname)
+    union all
+    select partitions.partition_name(c.relname, p_granularity, piece)
+    from partitions.split(p_granularity, p_span) as piece
+  ) as taken (name)
+  where c.oid = p_table
+    and to_regclass(partitions.qualified(p_table, taken.name)) is not null
+  limit 1;
+  if found then
+    perform private.raise_error('CONFLICT', format('There is a table %s already.', v_taken),
+      'The conversion needs its name: rename or drop it.');
+  end if;
+end
+$$;
+--! EndIncluded 10_partitions/convert_span.sql
+--! Included 10_partitions/convert_swap.sql
+-- kind: code
+-- A partitioned table takes the name, and everything else, of a plain one, which becomes its first partition.
+
+-- The condition that a bound stands for. A table that has it, validated, is attached without being read.
+create or replace function partitions.bound_condition(p_key_kind text, p_key text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select format('%1$I is not null and %1$I >= %2$L and %1$I < %3$L', p_key,
+    partitions.bound(p_key_kind, lower(p_span)), partitions.bound(p_key_kind, upper(p_span)))
+$$;
+
+-- The name of the check that holds it.
+create or replace function partitions.bound_check()
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 'partitions_bound_check'
+$$;
+
+create or replace function partitions.perform_all(p_statements text[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_statement text;
+begin
+  foreach v_statement in array p_statements loop
+    execute v_statement;
+  end loop;
+end
+$$;
+
+-- First of all: everything that will be locked, so that nothing is waited for later on. The partition key becomes NOT
+-- NULL without a scan, thanks to the check.
+create or replace function partitions.lock_statements(p_conversion partitions.conversions)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('lock table %s in access exclusive mode', string_agg(t.name, ', '))
+  from (
+    select p_conversion.parent::text
+    union
+    select case when k.conrelid = p_conversion.parent then k.confrelid else k.conrelid end::regclass::text
+    from pg_constraint as k
+    where k.contype = 'f'
+      and p_conversion.parent in (k.conrelid, k.confrelid)
+      and k.conparentid = 0
+  ) as t (name)
+  union all
+  select format('alter table %s alter column %I set not null', p_conversion.parent, p_conversion.key)
+  union all
+  select format('alter table %1$s drop constraint %2$I, add constraint %2$I primary key using index %3$I',
+    p_conversion.parent, k.conname, ic.relname)
+  from pg_constraint as k
+  join pg_class as ic on ic.oid = partitions.extended_key_index(p_conversion.parent, p_conversion.key)
+  where k.conrelid = p_conversion.parent
+    and k.contype = 'p'
+    and p_conversion.extend_primary_key
+$$;
+
+-- Takes from the old table what the new one gets: rows are reached through that one only.
+create or replace function partitions.undress_statements(p_table regclass, p_historic text)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)
+  from pg_constraint as k
+  where k.confrelid = p_table
+    and k.contype = 'f'
+    and k.conparentid = 0
+  union all
+  select format('drop trigger %I on %s', t.tgname, p_table)
+  from pg_trigger as t
+  where t.tgrelid = p_table
+    and not t.tgisinternal
+  union all
+  select format('drop policy %I on %s', p.polname, p_table) from pg_policy as p where p.polrelid = p_table
+  union all
+  select format('alter table %s enable row level security', p_table)
+  union all
+  select format('alter table %s no force row level security', p_table)
+  union all
+  select format('select partitions.close_table(%L)', p_table)
+  union all
+  select format('alter index %s rename to %I', x.indexrelid::regclass,
+    partitions.index_name(c.relname, p_historic, ic.relname))
+  from pg_class as c
+  join pg_index as x on x.indrelid = c.oid
+  join pg_class as ic on ic.oid = x.indexrelid
+  where c.oid = p_table
+  union all
+  select format('alter table %s rename to %I', p_table, p_historic)
+$$;
+
+create or replace function partitions.dress_statements(p_conversion partitions.conversions, p_parent text)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('create table %s (like %s including all excluding indexes excluding identity) partition by range (%I)',
+    p_parent, p_conversion.parent, p_conversion.key)
+  union all
+  select format('alter table %s drop constraint %I', p_parent, partitions.bound_check())
+$$;
+
+create or replace function partitions.attach_statements(p_conversion partitions.conversions, p_parent text)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s attach partition %s %s', p_parent, p_conversion.parent, partitions.values_clause(
+    partitions.key_kind(p_parent), tstzrange(p_conversion.lower, p_conversion.upper)))
+  union all
+  select format('alter table %s drop constraint %I', p_conversion.parent, partitions.bound_check())
+  union all
+  select format('alter sequence %s owned by %s.%I', s.oid::regclass, p_parent, a.attname)
+  from pg_depend as d
+  join pg_class as s on s.oid = d.objid and s.relkind = 'S'
+  join pg_attribute as a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+  where d.classid = 'pg_class'::regclass
+    and d.refclassid = 'pg_class'::regclass
+    and d.refobjid = p_conversion.parent
+    and d.deptype = 'a'
+$$;
+
+-- The swap. From the first lock to the commit writers wait: nothing in it depends on the number of rows.
+create or replace function partitions.swap(p_conversion partitions.conversions)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_old constant regclass := p_conversion.parent;
+  v_name constant text := (select c.relname from pg_class as c where c.oid = v_old);
+  v_parent constant text := partitions.qualified(v_old, v_name);
+  v_description text[];
+  v_referring text[];
+begin
+  perform partitions.perform_all(array(select partitions.lock_statements(p_conversion)));
+  v_description := array(select partitions.description(v_old));
+  v_referring := array(select partitions.referring_key_statements(v_old));
+  perform partitions.perform_all(array(select partitions.undress_statements(v_old, partitions.historic_name(v_name))));
+  perform partitions.perform_all(array(select partitions.dress_statements(p_conversion, v_parent)));
+  perform partitions.perform_all(v_description);
+  perform partitions.perform_all(array(select partitions.attach_statements(p_conversion, v_parent)));
+  perform partitions.perform_all(v_referring);
+  perform partitions.manage(
+    v_parent, p_conversion.granularity, premake => p_conversion.premake, behind => p_conversion.behind,
+    retention => p_conversion.retention, storage => partitions.storage_of(v_old)
+  );
+  update partitions.conversions as c
+  set parent = v_parent::regclass,
+    historic = v_old,
+    state = 'attached',
+    changed_at = engine.now()
+  where c.parent = v_old;
+end
+$$;
+
+create or replace function partitions.historic_name(p_name text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_name || '_historic'
+$$;
+
+-- The storage parameters of a table and its TOAST, as a policy has them.
+create or replace function partitions.storage_of(p_table regclass)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select coalesce(jsonb_object_agg(o.prefix || split_part(option, '=', 1), split_part(option, '=', 2)), '{}')
+  from pg_class as c
+  left join pg_class as t on t.oid = c.reltoastrelid
+  cross join lateral (values ('', c.reloptions), ('toast.', t.reloptions)) as o (prefix, options)
+  cross join lateral unnest(o.options) as option
+  where c.oid = p_table
+$$;
+--! EndIncluded 10_partitions/convert_swap.sql
+--! Included 10_partitions/convert.sql
+-- kind: code
+-- From a plain table to a partitioned one of the same name, while it is read and written.
+
+create or replace procedure partitions.convert(
+  parent regclass,
+  key text,
+  granularity text default 'month',
+  premake int default 3,
+  behind int default 0,
+  retention interval default null,
+  extend_primary_key boolean default false
+)
+  language plpgsql
+as $$
+begin
+  perform partitions.begin_conversion(
+    convert.parent, convert.key, convert.granularity, convert.premake, convert.behind, convert.retention,
+    convert.extend_primary_key
+  );
+  commit;
+  -- Reads the table, without holding up writers.
+  perform partitions.check_rows(convert.parent);
+  commit;
+  perform partitions.attach_historic(convert.parent);
+end
+$$;
+comment on procedure partitions.convert(regclass, text, text, int, int, interval, boolean) is
+  'Makes a plain table a partitioned one of the same name, cut by a column of type timestamptz, date or uuid (version 7), and puts it under management. The old table becomes its one partition, <name>_historic; partitions.split() then cuts that. Writers wait for a moment only, however large the table is. Rights, policies, keys, foreign keys, indexes, triggers, sequences, comments and storage parameters come along; what cannot is refused before anything is changed. Whatever interrupts it, call it again. Not within a transaction. Errors: NOT_FOUND, FORBIDDEN (not ours), INVALID_ARGUMENT (says what is in the way), CONFLICT (locks were not to be had, or a name is taken). Example: call partitions.convert(''public.readings'', ''ts'', ''month'', retention => ''1 year'')';
+
+-- Checks that it can be done, and from here on refuses rows outside of the time that the old table stands for.
+create or replace function partitions.begin_conversion(
+  p_table regclass,
+  p_key text,
+  p_granularity text,
+  p_premake int,
+  p_behind int,
+  p_retention interval,
+  p_extend_primary_key boolean
+)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_span tstzrange;
+begin
+  perform partitions.require_convertible(p_table, p_key, p_extend_primary_key);
+  perform partitions.require_plan(p_granularity, p_premake, p_behind);
+  v_span := partitions.span_of_rows(p_table, p_key, p_granularity, p_premake, p_behind);
+  perform partitions.require_free_names(p_table, p_granularity, v_span);
+  delete from partitions.conversions as c where not exists (select from pg_class as t where t.oid = c.parent);
+  insert into partitions.conversions as c
+    (parent, state, key, granularity, premake, behind, retention, extend_primary_key, lower, upper, started_at,
+     changed_at)
+  values (p_table, 'checking', p_key, p_granularity, p_premake, p_behind, p_retention, p_extend_primary_key,
+    lower(v_span), upper(v_span), engine.now(), engine.now())
+  on conflict on constraint conversions_pkey do update
+  set state = excluded.state,
+    key = excluded.key,
+    granularity = excluded.granularity,
+    premake = excluded.premake,
+    behind = excluded.behind,
+    retention = excluded.retention,
+    extend_primary_key = excluded.extend_primary_key,
+    lower = excluded.lower,
+    upper = excluded.upper,
+    changed_at = excluded.changed_at;
+  perform partitions.execute_patiently(concat_ws('; ',
+    (
+      select format('alter table %s drop constraint %I', p_table, k.conname)
+      from pg_constraint as k
+      where k.conrelid = p_table and k.conname = partitions.bound_check()
+    ),
+    format('alter table %s add constraint %I check (%s) not valid', p_table, partitions.bound_check(),
+      partitions.bound_condition(partitions.kind_of_column(p_table, p_key), p_key, v_span))
+  ));
+end
+$$;
+
+create or replace function partitions.check_rows(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform partitions.lock_conversion(p_table, '{checking,checked}');
+  perform partitions.execute_patiently(
+    format('alter table %s validate constraint %I', p_table, partitions.bound_check()));
+  update partitions.conversions as c set state = 'checked', changed_at = engine.now() where c.parent = p_table;
+end
+$$;
+
+create or replace function partitions.attach_historic(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform partitions.lock_conversion(p_table, '{checked}');
+  perform partitions.execute_patiently(
+    format('select partitions.swap(c) from partitions.conversions as c where c.parent = %L::regclass', p_table));
+end
+$$;
+
+-- One session at a time; whoever comes second finds that the step is done.
+create or replace function partitions.lock_conversion(p_table regclass, p_states text[])
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions;
+begin
+  select c.* into v_conversion from partitions.conversions as c where c.parent = p_table for update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', format('%s is not being converted.', coalesce(p_table::text, 'null')),
+      'partitions.convert() begins a conversion.');
+  elsif v_conversion.state <> all (p_states) then
+    perform private.raise_error('CONFLICT',
+      format('Another session is converting %s, which is %s.', p_table, v_conversion.state));
+  end if;
+  return v_conversion;
+end
+$$;
+
+grant execute on procedure
+  partitions.convert(regclass, text, text, int, int, interval, boolean)
+  to flowgres_dba;
+grant execute on function
+  partitions.begin_conversion(regclass, text, text, int, int, interval, boolean),
+  partitions.check_rows(regclass),
+  partitions.attach_historic(regclass)
+  to flowgres_dba;
+--! EndIncluded 10_partitions/convert.sql
+--! Included 10_partitions/convert_copy.sql
+-- kind: code
+-- The copy of a converted table's old rows: partitions that are not part of the table yet. A trigger keeps up what is
+-- written meanwhile; copying goes through the old table's file from its first block to its last.
+
+create or replace function partitions.copy_name(p_name text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_name || '_split'
+$$;
+
+create or replace function partitions.columns_of_key(p_table regclass, p_prefix text default '')
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(p_prefix || quote_ident(a.attname), ', ' order by c.n)
+  from pg_index as x
+  cross join lateral unnest(x.indkey::int[]) with ordinality as c (attnum, n)
+  join pg_attribute as a on a.attrelid = x.indrelid and a.attnum = c.attnum
+  where x.indrelid = p_table
+    and x.indisprimary
+    and c.n <= x.indnkeyatts
+$$;
+
+-- Generated columns are generated again.
+create or replace function partitions.written_columns(p_table regclass, p_prefix text default '')
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(p_prefix || quote_ident(a.attname), ', ' order by a.attnum)
+  from pg_attribute as a
+  where a.attrelid = p_table
+    and a.attnum > 0
+    and not a.attisdropped
+    and a.attgenerated = ''
+$$;
+
+-- Holds the partitions while they are filled, and finds the one for a row.
+create or replace function partitions.copy_statements(p_policy partitions.policies, p_key text)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create table %s (like %s including generated) partition by range (%I)', copy, p_policy.parent, p_key),
+    format('alter table %s add constraint %I primary key (%s)', copy, partitions.copy_name(c.relname) || '_pkey',
+      partitions.columns_of_key(p_policy.parent)),
+    format('alter table %s enable row level security', copy),
+    format('select partitions.close_table(%L)', copy)
+  )
+  from pg_class as c
+  cross join lateral partitions.qualified(c.oid, partitions.copy_name(c.relname)) as copy
+  where c.oid = p_policy.parent
+$$;
+
+-- A partition as it will be: with the foreign keys too, because adding them to a full one would read it.
+create or replace function partitions.piece_statements(
+  p_policy partitions.policies,
+  p_conversion partitions.conversions,
+  p_piece tstzrange
+)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    partitions.table_like(p_policy, name),
+    partitions.comment_of_partition(c.relname, qualified, p_piece),
+    format('alter table %s add constraint %I check (%s)', qualified, partitions.bound_check(),
+      partitions.bound_condition(p_policy.key_kind, p_conversion.key, p_piece)),
+    (
+      select string_agg(format('alter table %s add constraint %I %s', qualified, k.conname,
+        pg_get_constraintdef(k.oid)), '; ')
+      from pg_constraint as k
+      where k.conrelid = p_policy.parent
+        and k.contype = 'f'
+        and k.conparentid = 0
+    ),
+    format('alter table %s attach partition %s %s', p_conversion.copy, qualified,
+      partitions.values_clause(p_policy.key_kind, p_piece))
+  )
+  from pg_class as c
+  cross join lateral partitions.partition_name(c.relname, p_policy.granularity, p_piece) as name
+  cross join lateral partitions.qualified(c.oid, name) as qualified
+  where c.oid = p_policy.parent
+$$;
+
+-- Whoever inserts, updates or deletes in the old table does so in the copy.
+create or replace function partitions.follow_statements(p_conversion partitions.conversions)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create trigger partitions_follow after insert or update or delete on %s
+      for each row execute function partitions.follow(%L, %L)', p_conversion.historic,
+      format('delete from %s where (%s) = (%s)', p_conversion.copy,
+        partitions.columns_of_key(p_conversion.copy), partitions.columns_of_key(p_conversion.copy, '($1).')),
+      format('insert into %s (%s) select %s on conflict (%s) do update set (%2$s) = row(%5$s)', p_conversion.copy,
+        partitions.written_columns(p_conversion.copy), partitions.written_columns(p_conversion.copy, '($1).'),
+        partitions.columns_of_key(p_conversion.copy), partitions.written_columns(p_conversion.copy, 'excluded.'))),
+    format('create trigger partitions_follow_truncate after truncate on %s
+      for each statement execute function partitions.follow(%L)', p_conversion.historic,
+      format('truncate %s', p_conversion.copy))
+  )
+$$;
+
+create or replace function partitions.follow()
+  returns trigger
+  language plpgsql
+  volatile
+  security definer -- definer because who writes the table has no right to its copy
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if TG_OP = 'TRUNCATE' then
+    execute TG_ARGV[0];
+  elsif TG_OP = 'DELETE' then
+    execute TG_ARGV[0] using OLD;
+  elsif TG_OP = 'UPDATE' then
+    -- Its key may be another one now.
+    execute TG_ARGV[0] using OLD;
+    execute TG_ARGV[1] using NEW;
+  else
+    execute TG_ARGV[1] using NEW;
+  end if;
+  return null;
+end
+$$;
+
+-- Copies some blocks. A row that was written meanwhile is in the copy already, or will be when its transaction ends.
+-- One that is being deleted is waited for: a copy made after the deletion would bring it back.
+create or replace function partitions.copy_statement(p_conversion partitions.conversions, p_until bigint)
+  returns text
+  language sql
+  stable
+as $$
+  select format(
+    'insert into %s (%s) select %s from only %s where ctid >= %L and ctid < %L for key share
+     on conflict (%s) do nothing',
+    p_conversion.copy, columns, columns, p_conversion.historic,
+    format('(%s,0)', p_conversion.copied_blocks), format('(%s,0)', p_until),
+    partitions.columns_of_key(p_conversion.copy))
+  from partitions.written_columns(p_conversion.copy) as columns
+$$;
+
+-- How many rows both have, and a sum over all that is in them, as one statement sees them at one moment.
+create or replace function partitions.is_equal_copy(p_conversion partitions.conversions)
+  returns boolean
+  language plpgsql
+  volatile
+as $$
+declare
+  v_sum constant text := 'select row(count(*), sum(hashtextextended(row(%s)::text, 0)::numeric)) from %s';
+  v_columns constant text := partitions.written_columns(p_conversion.copy);
+  v_query constant text := format('select (%s) = (%s)',
+    format(v_sum, v_columns, format('only %s', p_conversion.historic)), format(v_sum, v_columns, p_conversion.copy));
+  v_is_equal boolean;
+begin
+  execute v_query into v_is_equal;
+  return v_is_equal;
+end
+$$;
+--! EndIncluded 10_partitions/convert_copy.sql
+--! Included 10_partitions/convert_split.sql
+-- kind: code
+-- Cuts the old table of a conversion into partitions, in steps that each end with a commit.
+
+create or replace procedure partitions.split(parent regclass default null)
+  language plpgsql
+as $$
+declare
+  v_parent regclass;
+begin
+  for v_parent in select c.parent from partitions.open_conversions($1) as c loop
+    while partitions.split_step(v_parent) loop
+      commit;
+    end loop;
+    commit;
+  end loop;
+end
+$$;
+comment on procedure partitions.split(regclass) is
+  'Cuts what partitions.convert() has attached as one historic partition into periods, for one table or all: makes the partitions, copies the rows in batches of a transaction each while changes follow, compares both, swaps them in a moment and drops the old table. Needs space for both. Progress is in partitions.conversions; whatever interrupts it, call it again. Not within a transaction. Errors: NOT_FOUND (nothing to split), CONFLICT (locks were not to be had: try again later). Example: call partitions.split(''public.readings'')';
+
+create or replace function partitions.open_conversions(p_parent regclass)
+  returns table (parent regclass)
+  language plpgsql
+  stable
+  security definer -- definer because the scheduler splits tables without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+    select c.parent
+    from partitions.conversions as c
+    where (p_parent is null or c.parent = p_parent)
+      and c.state not in ('checking', 'checked', 'done')
+      and not pg_is_in_recovery()
+    order by c.started_at;
+  if not found and p_parent is not null and not exists (
+    select from partitions.conversions as c where c.parent = p_parent and c.state = 'done'
+  ) then
+    perform private.raise_error('NOT_FOUND', format('%s has nothing to split.', p_parent),
+      'partitions.convert() prepares a table.');
+  end if;
+end
+$$;
+
+-- Does what is next; false when nothing is.
+create or replace function partitions.split_step(p_parent regclass)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA splits tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_conversion partitions.conversions;
+begin
+  select c.* into v_conversion from partitions.conversions as c where c.parent = p_parent for update;
+  case coalesce(v_conversion.state, 'done')
+    when 'attached' then v_conversion := partitions.make_copy(v_conversion);
+    when 'preparing' then v_conversion := partitions.make_piece(v_conversion);
+    when 'copying' then v_conversion := partitions.copy_batch(v_conversion);
+    when 'copied' then v_conversion := partitions.compare(v_conversion);
+    when 'equal' then v_conversion := partitions.exchange(v_conversion);
+    when 'switched' then v_conversion := partitions.finish_conversion(v_conversion);
+    else return false;
+  end case;
+  update partitions.conversions as c
+  set state = v_conversion.state,
+    historic = v_conversion.historic,
+    copy = v_conversion.copy,
+    filenode = v_conversion.filenode,
+    blocks = v_conversion.blocks,
+    copied_blocks = v_conversion.copied_blocks,
+    changed_at = engine.now()
+  where c.parent = p_parent;
+  return v_conversion.state <> 'done';
+end
+$$;
+
+create or replace function partitions.make_copy(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_policy constant partitions.policies := partitions.require_policy(p_conversion.parent);
+begin
+  perform partitions.execute_patiently(partitions.copy_statements(v_policy, p_conversion.key));
+  select partitions.qualified(c.oid, partitions.copy_name(c.relname)) into v_conversion.copy
+  from pg_class as c
+  where c.oid = p_conversion.parent;
+  v_conversion.state := 'preparing';
+  return v_conversion;
+end
+$$;
+
+-- One partition; when all are there, what is written begins to follow.
+create or replace function partitions.make_piece(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_policy constant partitions.policies := partitions.require_policy(p_conversion.parent);
+  v_piece constant tstzrange := (
+    select piece
+    from unnest(tstzmultirange(tstzrange(p_conversion.lower, p_conversion.upper))
+      - partitions.covered(p_conversion.copy)) as hole
+    cross join lateral partitions.split(v_policy.granularity, hole) as piece
+    order by piece
+    limit 1
+  );
+begin
+  if v_piece is not null then
+    perform partitions.execute_patiently(partitions.piece_statements(v_policy, p_conversion, v_piece));
+    return v_conversion;
+  end if;
+  perform partitions.execute_patiently(partitions.follow_statements(p_conversion));
+  v_conversion.state := 'copying';
+  return v_conversion;
+end
+$$;
+
+-- A megabyte of the old table at a time. Rows that are new since it began are in the copy already.
+create or replace function partitions.copy_batch(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_filenode constant oid := pg_relation_filenode(p_conversion.historic);
+begin
+  if v_conversion.filenode is distinct from v_filenode then
+    v_conversion.filenode := v_filenode;
+    v_conversion.copied_blocks := 0;
+    v_conversion.blocks := pg_relation_size(v_conversion.historic) / current_setting('block_size')::int;
+  end if;
+  if v_conversion.copied_blocks < v_conversion.blocks then
+    perform partitions.execute_patiently(
+      partitions.copy_statement(v_conversion, least(v_conversion.copied_blocks + 128, v_conversion.blocks)));
+    v_conversion.copied_blocks := least(v_conversion.copied_blocks + 128, v_conversion.blocks);
+  else
+    v_conversion.state := 'copied';
+  end if;
+  return v_conversion;
+end
+$$;
+
+-- Equal, or copied anew. Meanwhile changes follow, so what is equal stays so.
+create or replace function partitions.compare(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_analyze constant text := format('analyze %s', p_conversion.copy);
+  v_truncate constant text := format('truncate %s', p_conversion.copy);
+begin
+  if partitions.is_equal_copy(p_conversion) then
+    execute v_analyze;
+    v_conversion.state := 'equal';
+  else
+    raise warning 'The copy of % differs; it is made anew. Was it written with triggers disabled?',
+      p_conversion.historic;
+    -- Writers of the old table wait for this: it is short.
+    perform partitions.execute_patiently(v_truncate);
+    v_conversion.filenode := null;
+    v_conversion.state := 'copying';
+  end if;
+  return v_conversion;
+end
+$$;
+--! EndIncluded 10_partitions/convert_split.sql
+--! Included 10_partitions/convert_exchange.sql
+-- kind: code
+-- The end of a conversion: partitions for the old table.
+
+create or replace function partitions.exchange_statements(p_conversion partitions.conversions)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('lock table %s in access exclusive mode', string_agg(t.name, ', '))
+  from (
+    select p_conversion.parent::text
+    union
+    select p_conversion.copy::text
+    union
+    select case when k.conrelid = p_conversion.parent then k.confrelid else k.conrelid end::regclass::text
+    from pg_constraint as k
+    where k.contype = 'f'
+      and p_conversion.parent in (k.conrelid, k.confrelid)
+      and k.conparentid = 0
+  ) as t (name)
+  union all
+  select format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)
+  from pg_constraint as k
+  where k.confrelid = p_conversion.parent
+    and k.contype = 'f'
+    and k.conparentid = 0
+  union all
+  select format('alter table %s detach partition %s', p_conversion.parent, p_conversion.historic)
+  union all
+  select piece.statement
+  from partitions.of(p_conversion.copy) as o
+  cross join lateral (
+    values
+      (format('alter table %s detach partition %s', p_conversion.copy, o.partition)),
+      (format('alter table %s attach partition %s %s', p_conversion.parent, o.partition,
+        partitions.values_clause(partitions.key_kind(p_conversion.parent), tstzrange(o.lower, o.upper))))
+  ) as piece (statement)
+  union all
+  select format('drop table %s', p_conversion.copy)
+$$;
+
+-- All at once, or not at all. From the lock to the commit writers wait; rows are not read.
+create or replace function partitions.exchange_now(p_conversion partitions.conversions)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_referring constant text[] := array(select partitions.referring_key_statements(p_conversion.parent));
+begin
+  perform partitions.perform_all(array(select partitions.exchange_statements(p_conversion)));
+  perform partitions.perform_all(v_referring);
+end
+$$;
+
+create or replace function partitions.exchange(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+begin
+  perform partitions.execute_patiently(
+    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(p_conversion.parent)));
+  perform partitions.execute_patiently(format(
+    'select partitions.exchange_now(c) from partitions.conversions as c where c.parent = %L::regclass',
+    p_conversion.parent));
+  v_conversion.copy := null;
+  v_conversion.state := 'switched';
+  return v_conversion;
+end
+$$;
+
+-- What was left out of the exchange because writers waited, one statement at a time: foreign keys of other tables are
+-- checked, and partitions lose the check that spared their reading. Then the old table goes; its rows are all in them.
+create or replace function partitions.finish_conversion(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_next constant text := (
+    select format('alter table %s validate constraint %I', k.conrelid::regclass, k.conname)
+    from pg_constraint as k
+    where k.confrelid = p_conversion.parent
+      and k.conparentid = 0
+      and k.contype = 'f'
+      and not k.convalidated
+    union all
+    select format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)
+    from pg_inherits as i
+    join pg_constraint as k on k.conrelid = i.inhrelid and k.conname = partitions.bound_check()
+    where i.inhparent = p_conversion.parent
+    limit 1
+  );
+begin
+  if v_next is not null then
+    perform partitions.execute_patiently(v_next);
+    return v_conversion;
+  end if;
+  perform partitions.execute_patiently(format('drop table %s', p_conversion.historic));
+  v_conversion.historic := null;
+  v_conversion.state := 'done';
+  return v_conversion;
+end
+$$;
+
+grant execute on procedure partitions.split(regclass) to flowgres_dba, flowgres_maintenance;
+grant execute on function
+  partitions.open_conversions(regclass),
+  partitions.split_step(regclass)
+  to flowgres_dba, flowgres_maintenance;
+--! EndIncluded 10_partitions/convert_exchange.sql
 --! Included 10_partitions/statistics.sql
 -- kind: code
 -- How large the partitions are.
+
+-- The planner's figure where there is one; before the first ANALYZE the collected count.
+create or replace function partitions.estimated_rows(p_class pg_class)
+  returns bigint
+  language sql
+  stable
+as $$
+  select case
+    when p_class.reltuples >= 0 then p_class.reltuples::bigint
+    else pg_stat_get_live_tuples(p_class.oid)
+  end
+$$;
+
+create or replace function partitions.estimated_rows(p_table regclass)
+  returns bigint
+  language sql
+  stable
+as $$
+  select partitions.estimated_rows(c) from pg_class as c where c.oid = p_table
+$$;
 
 create or replace function partitions.statistics(parent regclass, exact boolean default false)
   returns table (
@@ -3318,17 +4818,6 @@ $$;
 comment on function partitions.statistics(regclass, boolean) is
   'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
 
--- The planner's figure where there is one; before the first ANALYZE the collected count.
-create or replace function partitions.estimated_rows(p_table regclass)
-  returns bigint
-  language sql
-  stable
-as $$
-  select case when c.reltuples >= 0 then c.reltuples::bigint else pg_stat_get_live_tuples(c.oid) end
-  from pg_class as c
-  where c.oid = p_table
-$$;
-
 comment on function partitions.estimated_rows(regclass) is
   'Rows of a table by the planner''s estimate, or as counted since the last ANALYZE. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';
 
@@ -3337,12 +4826,221 @@ grant execute on function
   partitions.estimated_rows(regclass)
   to flowgres_dba;
 --! EndIncluded 10_partitions/statistics.sql
+--! Included 10_partitions/care.sql
+-- kind: code
+-- Statistics of whole tables, and the last vacuum of partitions that nobody writes any more.
+
+-- Autovacuum never looks at a partitioned table as a whole: without this the planner knows nothing of it, or the past.
+create or replace function partitions.analyze(parent regclass default null)
+  returns setof regclass
+  language plpgsql
+  volatile
+  security definer -- definer because only the owner of a table analyzes it
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parent regclass;
+  v_analyze text;
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  if "analyze".parent is not null then
+    perform partitions.require_policy("analyze".parent);
+  end if;
+  for v_parent, v_analyze in
+    select p.parent, format(
+      -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
+      case when current_setting('server_version_num')::int >= 180000 then 'analyze only %s' else 'analyze %s' end,
+      p.parent)
+    from partitions.policies as p
+    join pg_class as t on t.oid = p.parent
+    left join partitions.care as c on c.relation = p.parent
+    where coalesce(p.parent = "analyze".parent, c.relation is null
+      or c.fingerprint <> partitions.fingerprint(p.parent)
+      or c.done_at < engine.now() - interval '3 months')
+    order by t.relname
+  loop
+    execute v_analyze;
+    insert into partitions.care as c (relation, parent, fingerprint, done_at)
+    values (v_parent, v_parent, partitions.fingerprint(v_parent), engine.now())
+    on conflict on constraint care_pkey do update
+    set fingerprint = excluded.fingerprint,
+      done_at = excluded.done_at;
+    return next v_parent;
+  end loop;
+end
+$$;
+comment on function partitions.analyze(regclass) is
+  'Gathers the statistics of managed tables as a whole and returns their names: of those that have got or lost a partition, and of all every three months; a table that is named always. Error: NOT_FOUND (no managed table). Example: select partitions.analyze()';
+
+create or replace function partitions.freeze_statements(parent regclass default null)
+  returns setof text
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA asks for tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  delete from partitions.care as c where not exists (select from pg_class as t where t.oid = c.relation);
+  -- What was asked for and has been vacuumed since, by the server's clock, which the statistics have, not the engine's.
+  update partitions.care as c
+  set done_at = pg_stat_get_last_vacuum_time(c.relation)
+  where c.done_at is null
+    and pg_stat_get_last_vacuum_time(c.relation) >= c.asked_at;
+  return query
+    with asked as (
+      insert into partitions.care as c (relation, parent, asked_at)
+      select o.partition, p.parent, clock_timestamp()
+      from partitions.policies as p
+      cross join lateral partitions.of(p.parent) as o
+      -- Rows may come a little late.
+      where o.upper < engine.now() - interval '1 day'
+        and not o.detaching
+        and (freeze_statements.parent is null or p.parent = freeze_statements.parent)
+        and not exists (select from partitions.care as c where c.relation = o.partition and c.done_at is not null)
+      on conflict on constraint care_pkey do update
+      set asked_at = excluded.asked_at
+      returning c.relation
+    )
+    select format('vacuum (freeze) %s', asked.relation) from asked order by asked.relation::text;
+end
+$$;
+comment on function partitions.freeze_statements(regclass) is
+  'A VACUUM for each partition that ended more than a day ago and was not frozen yet, so that it never needs to be read for that again. Run each on its own, as flowgres_owner; the next call sees which were, and lists the others again. Example, in psql: set role flowgres_owner; select partitions.freeze_statements() \gexec';
+
+grant execute on function
+  partitions.analyze(regclass),
+  partitions.freeze_statements(regclass)
+  to flowgres_dba, flowgres_maintenance;
+--! EndIncluded 10_partitions/care.sql
+--! Included 10_partitions/build_index.sql
+-- kind: code
+-- A new index on a table that is written all the time: CREATE INDEX on a partitioned table would hold up its writers
+-- until all partitions are read, and CONCURRENTLY is not to be had for one.
+
+create or replace function partitions.build_index(
+  parent regclass,
+  name text,
+  definition text,
+  is_unique boolean default false
+)
+  returns setof text
+  language plpgsql
+  stable
+  security definer -- definer because a DBA asks for tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+  v_index regclass;
+  v_create constant text := format('create %sindex', case when is_unique then 'unique ' end);
+  v_leaf record;
+begin
+  perform partitions.require_manageable(build_index.parent);
+  if coalesce(build_index.name, '') = '' or coalesce(btrim(definition), '') = '' then
+    perform private.raise_error('INVALID_ARGUMENT', 'An index needs a name and a definition.',
+      'The definition is what follows the table''s name in CREATE INDEX, such as (organization_id, ts).');
+  end if;
+  perform partitions.require_short_names(build_index.parent, build_index.name);
+  v_name := partitions.qualified(build_index.parent, build_index.name);
+  v_index := to_regclass(v_name);
+  if not coalesce(
+    (select x.indrelid = build_index.parent from pg_index as x where x.indexrelid = v_index),
+    v_index is null
+  ) then
+    perform private.raise_error('CONFLICT', format('%s is something else already.', v_index), 'Choose another name.');
+  end if;
+  -- First that of the table, which is not valid until all partitions have theirs: new partitions come with it.
+  if v_index is null then
+    return next format('select partitions.execute_patiently(%L)',
+      format('%s %I on only %s %s', v_create, build_index.name, build_index.parent, definition));
+  end if;
+  for v_leaf in
+    select * from partitions.indexed_leaves(build_index.parent, build_index.name) as l where not l.is_attached
+  loop
+    -- Whatever is left of a build that was interrupted.
+    if v_leaf.is_valid is false then
+      return next format('drop index concurrently %s', v_leaf.qualified);
+    end if;
+    if v_leaf.is_valid is not true then
+      return next format('%s concurrently %I on %s %s', v_create, v_leaf.index, v_leaf.partition, definition);
+    end if;
+    return next format('select partitions.attach_index(%L, %L)', v_name, v_leaf.qualified);
+  end loop;
+end
+$$;
+comment on function partitions.build_index(regclass, text, text, boolean) is
+  'Statements that build an index on a partitioned table without holding up its writers: on each partition concurrently, under the partition''s name. The definition is what follows the table''s name in CREATE INDEX. Run them one after the other, each in a transaction of its own, as flowgres_owner. Whatever interrupts them, ask again with the same arguments: what is done is not listed, what was broken off is built anew; nothing is listed when the index is complete. Errors: NOT_FOUND, INVALID_ARGUMENT, CONFLICT (the name is taken). Example, in psql: set role flowgres_owner; select partitions.build_index(''public.workflow_events'', ''workflow_events_seq_idx'', ''(run_id, seq)'') \gexec';
+
+-- Each partition and how far it is with an index of the table; is_valid is null where it has none of that name.
+create or replace function partitions.indexed_leaves(p_parent regclass, p_index text)
+  returns table (
+    partition regclass,
+    index text,
+    qualified text,
+    is_valid boolean,
+    is_attached boolean
+  )
+  language sql
+  stable
+as $$
+  select o.partition, leaf.index, leaf.qualified, x.indisvalid, h.inhrelid is not null
+  from pg_class as p
+  cross join lateral partitions.of(p.oid) as o
+  cross join lateral partitions.index_name(p.relname, o.name, p_index) as index
+  cross join lateral partitions.qualified(p.oid, index) as qualified
+  cross join lateral (select index, qualified) as leaf
+  left join pg_index as x on x.indexrelid = to_regclass(leaf.qualified) and x.indrelid = o.partition
+  left join pg_inherits as h
+    on h.inhrelid = x.indexrelid and h.inhparent = to_regclass(partitions.qualified(p.oid, p_index))
+  where p.oid = p_parent
+  order by o.lower desc
+$$;
+
+-- One whose build failed must not be attached: it could neither be dropped any more nor become valid.
+create or replace function partitions.attach_index(p_parent regclass, p_index regclass)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if not (select x.indisvalid from pg_index as x where x.indexrelid = p_index) then
+    perform private.raise_error('CONFLICT', format('%s is not valid: its build has failed.', p_index),
+      'Ask for the statements again: it is built anew.');
+  end if;
+  perform partitions.execute_patiently(format('alter index %s attach partition %s', p_parent, p_index));
+end
+$$;
+
+grant execute on function partitions.build_index(regclass, text, text, boolean) to flowgres_dba;
+--! EndIncluded 10_partitions/build_index.sql
 --! Included 10_partitions/checks.sql
 -- kind: code
--- The doctor's checks.
+-- The doctor's checks. All look at the partitions as one query has found them.
+
+create or replace function partitions.examine(p_parent regclass)
+  returns partitions.leaf[]
+  language sql
+  volatile
+as $$
+  select array_agg(
+    (o.name, o.partition, o.lower, o.upper, o.detaching, c.relrowsecurity,
+      case when c.relacl is not null or c.oid in (select a.attrelid from pg_attribute as a where a.attacl is not null)
+        then partitions.grantees(c.oid)
+      end,
+      pg_total_relation_size(o.partition), age(c.relfrozenxid), partitions.estimated_rows(c))::partitions.leaf
+    order by o.lower, o.upper
+  )
+  from partitions.of(p_parent) as o
+  join pg_class as c on c.oid = o.partition
+$$;
 
 -- Is there a partition for every time that needs one?
-create or replace function partitions.check_coverage(p_policy partitions.policies)
+create or replace function partitions.check_coverage(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
@@ -3353,10 +5051,12 @@ as $$
       'infinity'
     ) end as until, now
     from engine.now() as now
-    cross join partitions.covered(p_policy.parent) as covered
+    cross join (
+      select coalesce(range_agg(tstzrange(l.lower, l.upper)), '{}') from unnest(p_leaves) as l
+    ) as ranges (covered)
   ), neighbours as (
     select o.name, o.lower, lag(o.name) over w as previous_name, lag(o.upper) over w as previous_upper
-    from partitions.of(p_policy.parent) as o
+    from unnest(p_leaves) as o
     window w as (order by o.lower, o.upper)
   )
   select p_policy.parent, 'forward buffer', 'critical', 'There is no partition for the current time: inserts fail.',
@@ -3384,7 +5084,7 @@ as $$
 $$;
 
 -- Does maintenance do its work?
-create or replace function partitions.check_care(p_policy partitions.policies)
+create or replace function partitions.check_care(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
@@ -3398,7 +5098,7 @@ as $$
   union all
   select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
     format('select * from partitions.maintain(%L)', p_policy.parent)
-  from partitions.of(p_policy.parent) as o
+  from unnest(p_leaves) as o
   where o.detaching
     and not exists (select from partitions.departures as d where d.partition = o.partition)
   union all
@@ -3412,48 +5112,48 @@ as $$
   select p_policy.parent, 'retention', 'warning',
     format('%s should have left: %s', l.partition, coalesce(l.detail, 'retire() has not run.')),
     case when l.detail is null then 'select * from partitions.retire()' end
-  from partitions.leaving(p_policy, '-infinity', engine.now() - p_policy.retention - interval '2 days') as l
+  from (
+    select engine.now() - p_policy.retention - interval '2 days'
+  ) as due (at)
+  cross join lateral partitions.leaving(p_policy, '-infinity', due.at) as l
+  where exists (select from unnest(p_leaves) as o where o.upper <= due.at)
   union all
   select p_policy.parent, 'statistics', 'info',
     format('%s was not analyzed for three months, and autovacuum does not do it.', p_policy.parent),
     format('analyze %s', p_policy.parent)
-  where exists (select from partitions.of(p_policy.parent) as o where partitions.estimated_rows(o.partition) > 10000)
+  where exists (select from unnest(p_leaves) as o where o.rows > 10000)
     and coalesce(pg_stat_get_last_analyze_time(p_policy.parent), '-infinity') < engine.now() - interval '100 days'
 $$;
 
 -- Is each partition as it should be?
-create or replace function partitions.check_each(p_policy partitions.policies)
+create or replace function partitions.check_each(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
 as $$
-  with leaf as (
-    select o.name, o.partition, c.relrowsecurity as is_secured, age(c.relfrozenxid) as frozen_age,
-      pg_total_relation_size(o.partition) as bytes,
-      array(
-        select distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
-        from aclexplode(c.relacl) as a
-        where a.grantee <> c.relowner
-      ) as grantees
-    from partitions.of(p_policy.parent) as o
-    join pg_class as c on c.oid = o.partition
-  )
+  select p_policy.parent, 'row-level security', 'critical', 'It has policies, and they are switched off.',
+    format('alter table %s enable row level security', p_policy.parent)
+  from pg_class as c
+  where c.oid = p_policy.parent
+    and not c.relrowsecurity
+    and exists (select from pg_policy as p where p.polrelid = c.oid)
+  union all
   select p_policy.parent, 'row-level security', 'critical', format('%s has no row-level security.', l.name),
     format('alter table %s enable row level security', l.partition)
-  from leaf as l
+  from unnest(p_leaves) as l
   where not l.is_secured
   union all
   select p_policy.parent, 'grants', 'critical', format('%s is open to %s.', l.name, array_to_string(l.grantees, ', ')),
     format('revoke all on %s from %s', l.partition, array_to_string(l.grantees, ', '))
-  from leaf as l
-  where l.grantees <> '{}'
+  from unnest(p_leaves) as l
+  where l.grantees is not null
   union all
   select p_policy.parent, 'size', case when l.bytes >= p_policy.critical_bytes then 'critical' else 'warning' end,
     format('%s has %s.', l.name, pg_size_pretty(l.bytes)),
     case when fitting <> p_policy.granularity then
       format('update partitions.policies set granularity = %L where parent = %L::regclass', fitting, p_policy.parent)
     end
-  from leaf as l
+  from unnest(p_leaves) as l
   cross join lateral partitions.fitting_granularity(p_policy) as fitting
   where l.bytes >= p_policy.warn_bytes
   union all
@@ -3461,8 +5161,26 @@ as $$
   select p_policy.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
     format('%s was last frozen %s transactions ago.', l.name, l.frozen_age),
     format('vacuum (freeze) %s', l.partition)
-  from leaf as l
+  from unnest(p_leaves) as l
   where l.frozen_age > 1.25 * current_setting('autovacuum_freeze_max_age')::bigint
+$$;
+
+-- Is there something half done?
+create or replace function partitions.check_conversions(p_parent regclass)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  select c.parent, 'conversion',
+    case when c.changed_at < engine.now() - interval '1 day' then 'warning' else 'info' end,
+    format('Its conversion stands at %s since %s.', c.state, c.changed_at),
+    case
+      when c.historic is null then format('call partitions.convert(%L, %L, %L)', c.parent, c.key, c.granularity)
+      else format('call partitions.split(%L)', c.parent)
+    end
+  from partitions.conversions as c
+  where c.state <> 'done'
+    and (p_parent is null or c.parent = p_parent)
 $$;
 --! EndIncluded 10_partitions/checks.sql
 --! Included 10_partitions/doctor.sql
@@ -3478,6 +5196,7 @@ create or replace function partitions.doctor(parent regclass default null)
 as $$
 declare
   v_policy partitions.policies;
+  v_leaves partitions.leaf[];
 begin
   if doctor.parent is not null then
     perform partitions.require_policy(doctor.parent);
@@ -3496,15 +5215,17 @@ begin
           format('delete from partitions.policies where parent = %L', v_policy.parent))::partitions.finding;
         continue;
     end;
-    return query select f.* from partitions.check_coverage(v_policy) as f;
-    return query select f.* from partitions.check_care(v_policy) as f;
-    return query select f.* from partitions.check_each(v_policy) as f;
+    v_leaves := partitions.examine(v_policy.parent);
+    return query select f.* from partitions.check_coverage(v_policy, v_leaves) as f;
+    return query select f.* from partitions.check_care(v_policy, v_leaves) as f;
+    return query select f.* from partitions.check_each(v_policy, v_leaves) as f;
     return query select f.* from partitions.check_archives(v_policy) as f;
   end loop;
+  return query select f.* from partitions.check_conversions(doctor.parent) as f;
 end
 $$;
 comment on function partitions.doctor(regclass) is
-  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze, conversion. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
 
 grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;
 --! EndIncluded 10_partitions/doctor.sql
@@ -3520,13 +5241,21 @@ create policy maintenance_dba on partitions.maintenance for select to flowgres_d
 drop policy if exists departures_dba on partitions.departures;
 create policy departures_dba on partitions.departures for select to flowgres_dba using (true);
 
+drop policy if exists conversions_dba on partitions.conversions;
+create policy conversions_dba on partitions.conversions for select to flowgres_dba using (true);
+
+drop policy if exists care_dba on partitions.care;
+create policy care_dba on partitions.care for select to flowgres_dba using (true);
+
 drop policy if exists archives_dba on partitions.archives;
 create policy archives_dba on partitions.archives for select to flowgres_dba using (true);
 
 grant select, delete,
   update (granularity, premake, behind, retention, on_retire, storage, adaptive, warn_bytes, critical_bytes)
   on partitions.policies to flowgres_dba;
-grant select on partitions.maintenance, partitions.departures, partitions.archives to flowgres_dba;
+grant select on
+  partitions.maintenance, partitions.departures, partitions.archives, partitions.conversions, partitions.care
+  to flowgres_dba;
 grant usage on type partitions.action, partitions.finding to flowgres_dba, flowgres_monitor;
 --! EndIncluded 10_partitions/policies.sql
 --! EndIncluded 10_partitions/index.sql
@@ -16303,36 +18032,6 @@ grant execute on function engine.delete_expired(int) to flowgres_maintenance, fl
 -- The jobs that keep Flowgres in order. `flowgres migrate` schedules them, by pg_cron or by our own scheduler, as
 -- flowgres_maintenance; docs/scheduling.md has what to do when one of them fails.
 
--- Autovacuum never looks at a partitioned table as a whole; without this the planner knows nothing of it.
-create or replace function engine.analyze_tables()
-  returns setof regclass
-  language plpgsql
-  volatile
-  security definer -- definer because only the owner of a table analyzes it
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
-  v_template constant text := case
-    when current_setting('server_version_num')::int >= 180000 then 'analyze only %I.%I'
-    else 'analyze %I.%I'
-  end;
-  v_table record;
-begin
-  for v_table in
-    select c.oid, c.relname, c.relnamespace::regnamespace::text as schema
-    from partitions.policies as p
-    join pg_class as c on c.oid = p.parent
-    order by c.relname
-  loop
-    execute format(v_template, v_table.schema, v_table.relname);
-    return next v_table.oid::regclass;
-  end loop;
-end
-$$;
-comment on function engine.analyze_tables() is
-  'Gathers the statistics of each partitioned table as a whole and returns their names. Example: select engine.analyze_tables();';
-
 create or replace function engine.maintenance_jobs()
   returns table (jobname text, schedule text, command text)
   language sql
@@ -16342,8 +18041,9 @@ as $$
   values
     ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
+    ('flowgres-statistics', '40 2 * * *', 'select partitions.analyze()'),
+    ('flowgres-split', '30 * * * *', 'call partitions.split()'),
     ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
-    ('flowgres-statistics', '40 2 * * *', 'select engine.analyze_tables()'),
     ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
     ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
@@ -16359,7 +18059,6 @@ comment on function engine.maintenance_jobs() is
 
 grant usage on schema engine, partitions to flowgres_maintenance;
 grant execute on function
-  engine.analyze_tables(),
   engine.maintenance_jobs(),
   partitions.maintain(regclass, boolean),
   partitions.retire(regclass, interval, boolean),
@@ -18472,6 +20171,13 @@ begin
       'Log in with the address that it was sent to.'
     );
   end if;
+  if not exists (
+    select from public.organization_users as m
+    where m.organization_id = v_invitation.organization_id
+      and m.user_id = v_context.user_id
+  ) then
+    perform private.admit(v_invitation.organization_id, 'team_members');
+  end if;
   insert into public.organization_users (organization_id, user_id, role, invited_by)
   values (v_invitation.organization_id, v_context.user_id, v_invitation.role, v_invitation.invited_by)
   on conflict (organization_id, user_id) do update set role = organization_users.role
@@ -18486,7 +20192,7 @@ begin
 end
 $$;
 comment on function public.accept_invitation(text) is
-  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED. Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
+  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED, LIMIT_REACHED (the plan has no room for another member; the invitation stays). Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
 
 grant execute on function
   public.invite_member(text, text),
@@ -19116,6 +20822,7 @@ declare
   v_workflow constant public.workflows := private.lock_workflow(id);
   v_version public.workflow_versions;
 begin
+  perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
     perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
   end if;
@@ -19138,7 +20845,7 @@ begin
 end
 $$;
 comment on function public.rollback_workflow(uuid, int) is
-  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now). Example: select version from rollback_workflow(''0190…'', 2);';
+  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now), LIMIT_REACHED (beyond the plan: read-only). Example: select version from rollback_workflow(''0190…'', 2);';
 
 -- A definition in which places have names: nodes by their id, connections by what they connect. What moved in a list
 -- is no difference then, and what was inserted is one.
@@ -20233,7 +21940,7 @@ grant execute on function public.signal_run(uuid, text, jsonb), public.approve_s
 -- a day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as field x of a run.
 
 -- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads the events of all
--- of them in one statement.
+-- of them in one statement. Within a run ts is the order of seq, and there is an index for it.
 create or replace function public.workflow_runs_events(run public.workflow_runs)
   returns setof public.workflow_events
   language sql
@@ -20244,10 +21951,25 @@ as $$
   from public.workflow_events as e
   where e.run_id = run.id
     and e.ts >= engine.uuid_time(run.id) - interval '1 day'
-  order by e.seq
+  order by e.ts
 $$;
 comment on function public.workflow_runs_events(public.workflow_runs) is
   'The log of the run, in the order of seq. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_events(r) as e where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_latest_events(run public.workflow_runs)
+  returns setof public.workflow_events
+  language sql
+  stable
+  rows 20
+as $$
+  select e.*
+  from public.workflow_events as e
+  where e.run_id = run.id
+    and e.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by e.ts desc
+$$;
+comment on function public.workflow_runs_latest_events(public.workflow_runs) is
+  'The log of the run, the last event first: what it is about at the moment. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_latest_events(r) as e where r.id = ''0190…'' limit 5;';
 
 create or replace function public.workflow_runs_logs(run public.workflow_runs)
   returns setof public.workflow_run_logs
@@ -20339,6 +22061,7 @@ comment on function public.workflow_runs_duration_ms(public.workflow_runs) is
 
 grant execute on function
   public.workflow_runs_events(public.workflow_runs),
+  public.workflow_runs_latest_events(public.workflow_runs),
   public.workflow_runs_logs(public.workflow_runs),
   public.workflow_runs_input(public.workflow_runs),
   public.workflow_runs_output(public.workflow_runs),
@@ -20491,9 +22214,15 @@ create policy invitations_scope on public.invitations
 select private.audit_table('public.users');
 select private.audit_table('public.organizations', p_masked => '{webhook_key}');
 select private.audit_table('public.organization_users');
+select private.audit_table('public.teams');
+select private.audit_table('public.team_users');
+select private.audit_table('public.invitations');
+select private.audit_table('private.passwords', p_masked => '{hash}');
+select private.audit_table('private.identities');
 select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_ignored => '{updated_at,last_used_at}');
 select private.audit_table('public.workflows', p_digested => '{definition}');
 select private.audit_table('public.workflow_versions', p_digested => '{definition}');
+select private.audit_table('public.variables', p_digested => '{value}');
 select private.audit_table('public.plans');
 select private.audit_table('public.plan_limits');
 select private.audit_table('public.organization_limits');
