@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:61b370ffe33cb51093568c0e0a8eb6f006aee805
+--! Hash: sha1:85fcf8a567c31488dd90d5f557766dc0a8d18044
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -1683,8 +1683,8 @@ exception
 end
 $$;
 
--- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing to
--- do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
+-- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing
+-- to do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
 create or replace function partitions.remember(p_parent regclass, p_failure text)
   returns void
   language sql

@@ -147,8 +147,8 @@ exception
 end
 $$;
 
--- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing to
--- do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
+-- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing
+-- to do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
 create or replace function partitions.remember(p_parent regclass, p_failure text)
   returns void
   language sql
