@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:85fcf8a567c31488dd90d5f557766dc0a8d18044
+--! Hash: sha1:e3615ce752fc6e9addffb8ae9f9eb097d35b6b8d
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -11825,6 +11825,88 @@ begin
 end
 $$;
 --! EndIncluded 30_workflows/compile_expressions.sql
+--! Included 30_workflows/flow_settings.sql
+-- kind: code
+-- The limits in the settings of a workflow: concurrency, rateLimit and debounce, each with a key that says what counts
+-- together.
+
+create or replace function engine.flow_schemas()
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '{
+    "concurrency": {
+      "type": ["object", "null"], "required": ["limit"], "additionalProperties": false,
+      "properties": {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100000},
+        "key": {"type": "string", "minLength": 1}
+      }
+    },
+    "rateLimit": {
+      "type": ["object", "null"], "required": ["limit", "perMs"], "additionalProperties": false,
+      "properties": {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100000},
+        "perMs": {"type": "integer", "minimum": 1, "maximum": 2678400000},
+        "key": {"type": "string", "minLength": 1}
+      }
+    },
+    "debounce": {
+      "type": ["object", "null"], "required": ["ms"], "additionalProperties": false,
+      "properties": {
+        "ms": {"type": "integer", "minimum": 1, "maximum": 2678400000},
+        "key": {"type": "string", "minLength": 1}
+      }
+    }
+  }'::jsonb
+$$;
+
+create or replace function engine.flow_problems(p_settings jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_rule text;
+  v_key record;
+begin
+  foreach v_rule in array array['concurrency', 'rateLimit', 'debounce'] loop
+    continue when jsonb_typeof(p_settings -> v_rule -> 'key') is distinct from 'string';
+    v_key := engine.parse_expression(p_settings -> v_rule ->> 'key');
+    if v_key.problem is not null then
+      return next engine.problem(
+        array['settings', v_rule, 'key'], 'INVALID_EXPRESSION',
+        format('%s (at character %s)', v_key.problem, v_key.problem_at)
+      );
+    elsif v_key.sources <> '{input}' or v_key.filters is not null then
+      return next engine.problem(
+        array['settings', v_rule, 'key'], 'INVALID_EXPRESSION',
+        'a key is a path into the input, such as $.input.customer, without filters'
+      );
+    end if;
+  end loop;
+end
+$$;
+
+-- The limits of valid settings with their keys as paths that start at the input; null when there are none.
+create or replace function engine.compile_flow(p_settings jsonb)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_object_agg(
+    s.rule,
+    s.value || case when s.value ? 'key'
+      then jsonb_build_object('path', (engine.parse_expression(s.value ->> 'key')).path)
+      else '{}'
+    end
+  )
+  from jsonb_each(p_settings) as s (rule, value)
+  where s.rule in ('concurrency', 'rateLimit', 'debounce')
+    and s.value <> 'null'
+$$;
+--! EndIncluded 30_workflows/flow_settings.sql
 --! Included 30_workflows/compile.sql
 -- kind: code
 -- Compiles a valid definition to the plan that the engine runs.
@@ -11996,6 +12078,7 @@ declare
   v_variables text[];
 begin
   settings := engine.settings_of(v_definition);
+  settings := settings || jsonb_strip_nulls(jsonb_build_object('flow', engine.compile_flow(settings)));
   for v_place in 1 .. v_count loop
     v_compiled := engine.compile_node(
       v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids
@@ -12057,19 +12140,22 @@ create or replace function engine.settings_schema()
   immutable
   parallel safe
 as $$
-  select '{
-    "type": "object", "additionalProperties": false,
-    "properties": {
+  select jsonb_build_object(
+    'type', 'object',
+    'additionalProperties', false,
+    'properties', engine.flow_schemas() || '{
       "errorHandling": {"enum": ["stop", "continue", "errorOutput"]},
       "maxRetries": {"type": "integer", "minimum": 0, "maximum": 99},
       "timeout": {"type": "integer", "minimum": 1, "maximum": 3600000},
       "deadlineMs": {"type": ["integer", "null"], "minimum": 1, "maximum": 157680000000},
-      "errorWorkflow": {"type": "null"},
+      "errorWorkflow": {
+        "type": ["string", "null"],
+        "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+      },
       "timezone": {"type": "string", "maxLength": 64},
-      "concurrency": {"type": "null"},
       "priority": {"type": "integer", "minimum": -1000, "maximum": 1000}
-    }
-  }'::jsonb
+    }'
+  )
 $$;
 
 create or replace function engine.definition_schema()
@@ -12552,6 +12638,36 @@ begin
 end
 $$;
 --! EndIncluded 30_workflows/validate_graph.sql
+--! Included 30_workflows/validate_settings.sql
+-- kind: code
+-- What is wrong with the settings of a definition, beyond their shape. What has the wrong type is no matter here.
+
+create or replace function engine.settings_problems(p_settings jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_organization_id constant uuid := public.current_organization_id();
+begin
+  if jsonb_typeof(p_settings -> 'timezone') = 'string' and not engine.is_time_zone(p_settings ->> 'timezone') then
+    return next engine.problem(
+      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
+    );
+  end if;
+  return query select * from engine.flow_problems(p_settings);
+  -- A DBA without a context validates for nobody in particular.
+  if p_settings ->> 'errorWorkflow' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and not exists (
+    select
+    from public.workflows as w
+    where w.id = (p_settings ->> 'errorWorkflow')::uuid
+      and w.organization_id = coalesce(v_organization_id, w.organization_id)
+  ) then
+    return next engine.problem('{settings,errorWorkflow}', 'UNKNOWN_WORKFLOW', 'there is no such workflow');
+  end if;
+end
+$$;
+--! EndIncluded 30_workflows/validate_settings.sql
 --! Included 30_workflows/validate.sql
 -- kind: code
 -- Validation: every problem of a definition, each with its place. What it finds nothing wrong with can be published.
@@ -12610,13 +12726,7 @@ begin
   return query select * from engine.connection_problems(p_definition);
   return query select * from engine.trigger_problems(p_definition);
   return query select * from engine.order_problems(p_definition, v_ids, v_sources, v_targets, v_order, v_upstream);
-  if jsonb_typeof(p_definition -> 'settings' -> 'timezone') = 'string'
-    and not engine.is_time_zone(p_definition -> 'settings' ->> 'timezone')
-  then
-    return next engine.problem(
-      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
-    );
-  end if;
+  return query select * from engine.settings_problems(coalesce(p_definition -> 'settings', '{}'));
 end
 $$;
 
@@ -12830,6 +12940,8 @@ create table public.workflow_runs (
   finished_at timestamptz,
   error jsonb,
   metadata jsonb,
+  retried_by uuid,
+  concurrency_key text,
   constraint workflow_runs_pkey primary key (id),
   constraint workflow_runs_organization_id_id_key unique (organization_id, id),
   constraint workflow_runs_version_fkey
@@ -12854,6 +12966,9 @@ create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, 
   where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
+-- The dead letters.
+create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
+  where status = 'error' and retried_by is null;
 create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
   where deadline_at is not null and finished_at is null;
 
@@ -12877,6 +12992,9 @@ comment on column public.workflow_runs.started_at is 'When the run was created.'
 comment on column public.workflow_runs.finished_at is 'When it reached its final status.';
 comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
 comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
+comment on column public.workflow_runs.retried_by is 'The run that retries this one, if any.';
+comment on column public.workflow_runs.concurrency_key is
+  'What the run counts under for settings.concurrency: the value of its key, empty for the whole workflow; null without such a limit.';
 
 create table public.workflow_events (
   id bigserial not null,
@@ -12962,7 +13080,9 @@ create table engine.open_steps (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 alter table engine.open_steps enable row level security;
 
-create index open_steps_lease_idx on engine.open_steps (lease_until) where state = 'running';
+create index open_steps_running_idx on engine.open_steps (organization_id, lease_until) where state = 'running';
+create index open_steps_parked_idx on engine.open_steps (organization_id, run_id)
+  where run_at = 'infinity' and state = 'queued';
 create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at is not null;
 
 comment on table engine.open_steps is
@@ -12992,6 +13112,91 @@ create index start_keys_expires_at_idx on engine.start_keys (expires_at);
 comment on table engine.start_keys is
   'Idempotency keys of starts: the same key and input returns the same run, other input is a conflict. Kept for 7 days.';
 --! EndIncluded 40_runs/tables.sql
+--! Included 40_runs/run_operations.sql
+-- kind: state
+-- Commands on many runs at once, with their progress. Workers work them off.
+
+create table public.run_operations (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  command text not null,
+  filter jsonb not null,
+  total int not null,
+  done int not null default 0,
+  failed int not null default 0,
+  last_run_id uuid,
+  started_by uuid,
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  finished_at timestamptz,
+  constraint run_operations_pkey primary key (id),
+  constraint run_operations_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint run_operations_command_check check (command in ('cancel', 'retry')),
+  constraint run_operations_filter_check check (jsonb_typeof(filter) = 'object')
+);
+create index run_operations_organization_id_idx on public.run_operations (organization_id, created_at, id);
+create index run_operations_unfinished_idx on public.run_operations (updated_at) where finished_at is null;
+
+comment on table public.run_operations is
+  'Commands on many runs, made by cancel_runs and retry_runs: how far each one is.';
+comment on column public.run_operations.id is 'UUIDv7.';
+comment on column public.run_operations.organization_id is 'The organization whose runs it is about.';
+comment on column public.run_operations.command is 'cancel or retry.';
+comment on column public.run_operations.filter is 'Which runs: see docs/runs.md.';
+comment on column public.run_operations.total is 'How many runs there were when it began.';
+comment on column public.run_operations.done is 'How many runs it has been through; those that ended by themselves meanwhile are not among them.';
+comment on column public.run_operations.failed is 'How many it could not retry; the log of each says why.';
+comment on column public.run_operations.last_run_id is 'The last run it has been through; it goes from the oldest to the newest.';
+comment on column public.run_operations.started_by is 'The user who gave the command.';
+comment on column public.run_operations.created_at is 'When it was given; runs that began later are not touched.';
+comment on column public.run_operations.updated_at is 'When it last made progress.';
+comment on column public.run_operations.finished_at is 'When it was through; null while it is not.';
+--! EndIncluded 40_runs/run_operations.sql
+--! Included 40_runs/flow.sql
+-- kind: state
+-- Flow control: which runs of workflows with limits hold a slot, which wait for one, and when runs were let in.
+-- Workflows without limits leave no trace here.
+
+create table engine.flow_runs (
+  run_id uuid not null,
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  priority smallint not null,
+  is_held boolean not null,
+  held_until timestamptz,
+  concurrency_key text,
+  rate_key text,
+  debounce_key text,
+  place bigserial not null,
+  constraint flow_runs_pkey primary key (run_id)
+);
+alter table engine.flow_runs enable row level security;
+
+create index flow_runs_concurrency_idx
+  on engine.flow_runs (workflow_id, concurrency_key, is_held, priority, place)
+  where concurrency_key is not null;
+create index flow_runs_rate_idx on engine.flow_runs (workflow_id, rate_key, priority, place)
+  where is_held and rate_key is not null;
+create index flow_runs_debounce_idx on engine.flow_runs (workflow_id, debounce_key, place)
+  where is_held and debounce_key is not null;
+
+comment on table engine.flow_runs is
+  'Runs of workflows with limits that are held, or that hold a slot of a concurrency limit. held_until: a debounce ends; place: who came first.';
+
+create table engine.flow_starts (
+  workflow_id uuid not null,
+  rate_key text not null,
+  at timestamptz not null,
+  run_id uuid not null,
+  constraint flow_starts_pkey primary key (workflow_id, rate_key, at, run_id)
+);
+alter table engine.flow_starts enable row level security;
+
+comment on table engine.flow_starts is
+  'When runs were let in under a rate limit; kept for as long as they count.';
+--! EndIncluded 40_runs/flow.sql
 --! Included 40_runs/unfinished.sql
 -- kind: code
 -- What keeps a month of runs and events from leaving: the log of an unfinished run is still needed to finish it.
@@ -13274,6 +13479,13 @@ create policy workflow_run_logs_flowgres_user_select on public.workflow_run_logs
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()));
 
+alter table public.run_operations enable row level security;
+drop policy if exists run_operations_flowgres_user_select on public.run_operations;
+create policy run_operations_flowgres_user_select on public.run_operations
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.run_operations to flowgres_user;
 grant select on public.workflow_runs, public.workflow_events, public.workflow_run_logs to flowgres_user;
 
 -- Reading a run's events takes the time out of its id.
@@ -13292,11 +13504,13 @@ create table engine.workers (
   pool_id text,
   started_at timestamptz not null,
   seen_at timestamptz not null,
+  capacity int,
+  share int,
   constraint workers_pkey primary key (id)
 );
 alter table engine.workers enable row level security;
 comment on table engine.workers is
-  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them.';
+  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them, capacity how many steps they run at once; share is how many steps of one organization all workers may run at once.';
 
 create table engine.listeners (
   id uuid not null,
@@ -13328,7 +13542,8 @@ create type engine.folded as (
   states int[],
   ports text[],
   outputs jsonb[],
-  errors jsonb[]
+  errors jsonb[],
+  held boolean            -- created, but not let in yet
 );
 
 -- A step that advance has reached and cannot take itself.
@@ -13409,6 +13624,36 @@ as $$
   )
 $$;
 
+-- The run that the Idempotency-Key of a node names. In a retried run it is the original one until the node has had a
+-- recorded success, so that the peer can tell a crashed request from a new one.
+create or replace function engine.key_run(p_run public.workflow_runs, p_node text)
+  returns uuid
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan -- prunes
+as $$
+declare
+  v_from timestamptz;
+  v_run_id uuid := p_run.id;
+  v_retry_of uuid := p_run.retry_of;
+begin
+  while v_retry_of is not null loop
+    v_from := engine.uuid_time(v_retry_of) - interval '1 day';
+    exit when exists (
+      select
+      from public.workflow_events as e
+      where e.run_id = v_retry_of
+        and e.ts >= v_from
+        and e.type in ('step.succeeded', 'step.reused')
+        and e.payload ->> 'node' = p_node
+    );
+    v_run_id := v_retry_of;
+    v_retry_of := (select r.retry_of from public.workflow_runs as r where r.id = v_run_id);
+  end loop;
+  return v_run_id;
+end
+$$;
+
 -- What a worker gets to do a step.
 create or replace function engine.task(
   p_run public.workflow_runs,
@@ -13432,8 +13677,8 @@ as $$
     'properties', p_step.properties,
     'credentials', p_node.credentials,
     'timeoutMs', p_node.timeout_ms,
-    -- In a retried run it names the original run, so that the peer can tell a crashed request from a new one.
-    'idempotencyKey', coalesce(p_run.retry_of, p_run.id) || '/' || p_node.id,
+    'idempotencyKey', case when p_run.retry_of is null then p_run.id else engine.key_run(p_run, p_node.id) end
+      || '/' || p_node.id,
     'input', p_step.prev
   )
 $$;
@@ -13522,6 +13767,8 @@ begin
     when 'run.canceled' then
       p_run.status := 'canceled';
       p_run.finished_at := p_last.ts;
+    when 'run.paused' then
+      p_run.status := 'paused';
     else
       p_run.status := case when p_waiting then 'waiting' else 'running' end;
   end case;
@@ -13583,6 +13830,10 @@ begin
         v_folded.created_at := v_entry.ts;
         v_folded.created := v_entry.payload;
         v_folded.at := v_entry.ts;
+        v_folded.held := v_entry.payload ? 'held';
+      when 'run.released' then
+        v_folded.at := v_entry.ts;
+        v_folded.held := false;
       when 'step.succeeded', 'step.reused' then
         v_place := array_position(p_ids, v_entry.payload ->> 'node');
         v_states[v_place] := 1;
@@ -13605,7 +13856,7 @@ begin
         v_states[array_position(p_ids, v_entry.payload ->> 'node')] := 3;
       when 'run.responded' then
         v_folded.responded := true;
-      when 'run.signaled', 'run.released', 'run.resumed' then
+      when 'run.signaled', 'run.resumed' then
         v_folded.at := v_entry.ts;
       when 'run.succeeded', 'run.failed', 'run.canceled' then
         v_folded.finished := true;
@@ -14013,7 +14264,7 @@ declare
   v_opened engine.opened_step[];
   v_result engine.advanced;
 begin
-  if v_fold.finished then
+  if v_fold.finished or v_fold.held then
     return v_result;
   end if;
 
@@ -14237,6 +14488,287 @@ begin
 end
 $$;
 --! EndIncluded 50_engine/bounds.sql
+--! Included 50_engine/fair.sql
+-- kind: code
+-- Fairness between organizations. However much one of them starts, it runs at most three quarters of the steps that the
+-- workers can run at once, so that a slot is free when another one comes. What is beyond that is parked: queued without
+-- a job, run_at infinity, so that the queue stays short. Each step of the organization that ends lets the next one in.
+
+-- How many steps of one organization may run at once; null: as many as there are slots. Where there is one organization
+-- only, nobody has to be left room.
+create or replace function engine.organization_slots()
+  returns int
+  language sql
+  stable
+as $$
+  select ceil(sum(w.capacity) * 0.75)::int
+  from engine.workers as w
+  where w.seen_at > engine.now() - interval '15 seconds'
+    and (select count(*) from (select from public.organizations limit 2) as o) = 2
+$$;
+
+-- How many more steps of an organization may begin; null: any number.
+create or replace function engine.free_slots(p_organization_id uuid, p_slots int)
+  returns int
+  language plpgsql
+  stable
+  set enable_seqscan = off -- by the index of running steps, however many are queued
+as $$
+declare
+  v_running int;
+begin
+  if p_slots is null then
+    return null;
+  end if;
+  v_running := (
+    select count(*)
+    from (
+      select
+      from engine.open_steps as s
+      where s.organization_id = p_organization_id and s.state = 'running'
+      limit p_slots
+    ) as running
+  );
+  return p_slots - v_running;
+end
+$$;
+
+create or replace function engine.is_any_parked()
+  returns boolean
+  language plpgsql
+  stable
+  set enable_seqscan = off
+as $$
+begin
+  return exists (select from engine.open_steps as s where s.run_at = 'infinity' and s.state = 'queued');
+end
+$$;
+
+create or replace function engine.parked_step(p_step engine.open_steps)
+  returns engine.open_steps
+  language plpgsql
+  immutable
+as $$
+begin
+  p_step.run_at := 'infinity';
+  return p_step;
+end
+$$;
+
+-- Which organizations have so much to do that what these moves queue is parked, and how much of it is not: nothing
+-- while older steps are parked already.
+create or replace function engine.crowded(p_moves engine.move[])
+  returns table (
+    organization_id uuid,
+    room int
+  )
+  language sql
+  stable
+as $$
+  select o.id, case when o.has_parked then 0 else o.slots end
+  from (
+    select
+      m.id,
+      exists (
+        select
+        from engine.open_steps as s
+        where s.organization_id = m.id and s.run_at = 'infinity' and s.state = 'queued'
+      ) as has_parked,
+      engine.organization_slots() as slots,
+      m.opened
+    from (
+      select (m.run).organization_id as id, sum(cardinality(m.steps)) as opened
+      from unnest(p_moves) as m
+      group by (m.run).organization_id
+    ) as m
+  ) as o
+  where o.has_parked
+    or o.opened > o.slots
+$$;
+
+create or replace function engine.park_steps(
+  p_moves engine.move[],
+  p_organization_id uuid,
+  p_room int,
+  p_now timestamptz
+)
+  returns engine.move[]
+  language plpgsql
+  stable
+as $$
+declare
+  v_step engine.open_steps;
+begin
+  for v_move in 1 .. cardinality(p_moves) loop
+    continue when (p_moves[v_move].run).organization_id <> p_organization_id;
+    for v_place in 1 .. coalesce(cardinality(p_moves[v_move].steps), 0) loop
+      v_step := p_moves[v_move].steps[v_place];
+      continue when v_step.state <> 'queued' or v_step.run_at > p_now;
+      p_room := p_room - 1;
+      if p_room < 0 then
+        p_moves[v_move].steps[v_place] := engine.parked_step(v_step);
+      end if;
+    end loop;
+  end loop;
+  return p_moves;
+end
+$$;
+
+-- Queues the oldest parked steps of an organization, so many.
+create or replace function engine.unpark_steps(p_organization_id uuid, p_count int)
+  returns void
+  language plpgsql
+  volatile
+  set enable_seqscan = off
+as $$
+declare
+  v_steps engine.open_steps[];
+begin
+  with parked as (
+    select s.run_id, s.node
+    from engine.open_steps as s
+    where s.organization_id = p_organization_id
+      and s.run_at = 'infinity'
+      and s.state = 'queued'
+    order by s.run_id
+    limit greatest(p_count, 0)
+    for update skip locked
+  ),
+  unparked as (
+    update engine.open_steps as s
+    set run_at = engine.now(), wake_at = engine.now() + interval '1 minute'
+    from parked as p
+    where s.run_id = p.run_id
+      and s.node = p.node
+    returning s.*
+  )
+  select array_agg(u) into v_steps from unparked as u;
+  perform engine.add_jobs(array(
+    select engine.job(s, (select r.priority from public.workflow_runs as r where r.id = s.run_id))
+    from unnest(v_steps) as s
+  ));
+end
+$$;
+
+-- p_left: the organization of each step that has left its slot. What others left beside it is not filled here: they
+-- do so themselves.
+create or replace function engine.fill_slots(p_left uuid[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_left record;
+begin
+  for v_left in
+    select l.id, count(*)::int as count
+    from unnest(p_left) as l (id)
+    where exists (
+      select
+      from engine.open_steps as s
+      where s.organization_id = l.id and s.run_at = 'infinity' and s.state = 'queued'
+    )
+    group by l.id
+    order by l.id
+  loop
+    perform engine.unpark_steps(
+      v_left.id, least(v_left.count, engine.free_slots(v_left.id, engine.organization_slots()))
+    );
+  end loop;
+end
+$$;
+
+-- For the reconciler: slots that were left in another way than by a result, as by a canceled run.
+create or replace function engine.unpark_overdue_steps()
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  c_slots constant int := engine.organization_slots();
+  v_organization_id uuid;
+begin
+  for v_organization_id in
+    select distinct s.organization_id
+    from engine.open_steps as s
+    where s.run_at = 'infinity' and s.state = 'queued'
+  loop
+    perform engine.unpark_steps(
+      v_organization_id, coalesce(engine.free_slots(v_organization_id, c_slots), 1000)
+    );
+  end loop;
+end
+$$;
+--! EndIncluded 50_engine/fair.sql
+--! Included 50_engine/jobs.sql
+-- kind: code
+-- Jobs in the queue of the workers.
+
+-- A job is a wake-up and nothing else: losing or doubling one does no harm.
+create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select row(
+    'run_step',
+    json_build_object('runId', p_step.run_id, 'node', p_step.node),
+    null,
+    null,
+    null,
+    p_key || p_step.run_id || '/' || p_step.node,
+    p_priority::smallint,
+    null
+  )::graphile_worker.job_spec
+$$;
+
+-- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
+-- those that will not wait for them any more.
+create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
+  returns graphile_worker.job_spec[]
+  language sql
+  stable
+as $$
+  select array(
+    select row(
+      'run_step',
+      json_build_object('runId', (m.run).parent_run_id, 'node', (m.run).parent_node),
+      null, null, null,
+      'child:' || (m.run).parent_run_id || '/' || (m.run).parent_node,
+      min((m.run).priority),
+      null
+    )::graphile_worker.job_spec
+    from unnest(p_moves) as m
+    where m.is_changed
+      and (m.run).finished_at is not null
+      and (m.run).parent_index is not null
+    group by (m.run).parent_run_id, (m.run).parent_node
+    order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
+  ) || array(
+    select row(
+      'end_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
+    )::graphile_worker.job_spec
+    from unnest(p_parents) as p (id)
+    order by p.id
+  )
+$$;
+
+create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
+  returns void
+  language plpgsql
+  volatile
+  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+begin
+  if cardinality(p_jobs) > 0 then
+    perform graphile_worker.add_jobs(p_jobs);
+  end if;
+end
+$$;
+--! EndIncluded 50_engine/jobs.sql
 --! Included 50_engine/write.sql
 -- kind: code
 -- The only writers of runs, events and open steps: a batch of moves is written table by table, not run by run.
@@ -14306,7 +14838,15 @@ create or replace function engine.open_steps(p_moves engine.move[], p_now timest
   language plpgsql
   volatile
 as $$
+declare
+  v_crowded record;
 begin
+  -- Few steps crowd nobody.
+  if cardinality(p_moves) > 8 or engine.is_any_parked() then
+    for v_crowded in select * from engine.crowded(p_moves) loop
+      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, p_now);
+    end loop;
+  end if;
   insert into engine.open_steps (
     organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
     wake_at
@@ -14327,6 +14867,14 @@ begin
     next_index = excluded.next_index,
     error = excluded.error,
     wake_at = excluded.wake_at;
+  perform engine.add_jobs(array(
+    select engine.job(s, (m.run).priority)
+    from unnest(p_moves) as m
+    cross join unnest(m.steps) as s
+    where s.state <> 'running'
+      and s.run_at <= p_now
+      and (m.run).finished_at is null
+  ));
 end
 $$;
 
@@ -14352,71 +14900,6 @@ begin
 end
 $$;
 
--- A job is a wake-up and nothing else: losing or doubling one does no harm.
-create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
-  returns graphile_worker.job_spec
-  language sql
-  stable
-as $$
-  select row(
-    'run_step',
-    json_build_object('runId', p_step.run_id, 'node', p_step.node),
-    null,
-    null,
-    null,
-    p_key || p_step.run_id || '/' || p_step.node,
-    p_priority::smallint,
-    null
-  )::graphile_worker.job_spec
-$$;
-
--- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
--- those that will not wait for them any more.
-create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
-  returns graphile_worker.job_spec[]
-  language sql
-  stable
-as $$
-  select array(
-    select row(
-      'run_step',
-      json_build_object('runId', (m.run).parent_run_id, 'node', (m.run).parent_node),
-      null, null, null,
-      'child:' || (m.run).parent_run_id || '/' || (m.run).parent_node,
-      min((m.run).priority),
-      null
-    )::graphile_worker.job_spec
-    from unnest(p_moves) as m
-    where m.is_changed
-      and (m.run).finished_at is not null
-      and (m.run).parent_index is not null
-    group by (m.run).parent_run_id, (m.run).parent_node
-    order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
-  ) || array(
-    select row(
-      'end_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
-    )::graphile_worker.job_spec
-    from unnest(p_parents) as p (id)
-    order by p.id
-  )
-$$;
-
-create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
-  returns void
-  language plpgsql
-  volatile
-  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
-  set enable_seqscan = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-as $$
-begin
-  if cardinality(p_jobs) > 0 then
-    perform graphile_worker.add_jobs(p_jobs);
-  end if;
-end
-$$;
-
 create or replace function engine.write_moves(p_moves engine.move[])
   returns void
   language plpgsql
@@ -14431,6 +14914,8 @@ declare
   v_parents uuid[];
   v_ids uuid[];
   v_changed public.workflow_runs[];
+  v_failed public.workflow_runs[];
+  v_left public.workflow_runs[];
 begin
   foreach v_move in array coalesce(p_moves, '{}') loop
     -- A run that ends in its first move never had a step to close.
@@ -14447,6 +14932,12 @@ begin
     elsif v_move.is_changed then
       v_changed := v_changed || v_move.run;
     end if;
+    if (v_move.run).status = 'error' then
+      v_failed := v_failed || v_move.run;
+    end if;
+    if (v_move.run).concurrency_key is not null and (v_move.run).finished_at is not null then
+      v_left := v_left || v_move.run;
+    end if;
   end loop;
   if v_ids is null then
     return;
@@ -14455,14 +14946,6 @@ begin
   perform engine.insert_events(p_moves);
   if v_is_opening then
     perform engine.open_steps(p_moves, v_now);
-    perform engine.add_jobs(array(
-      select engine.job(s, (m.run).priority)
-      from unnest(p_moves) as m
-      cross join unnest(m.steps) as s
-      where s.state <> 'running'
-        and s.run_at <= v_now
-        and (m.run).finished_at is null
-    ));
   end if;
   if v_is_closing then
     v_parents := engine.close_steps(p_moves);
@@ -14474,6 +14957,12 @@ begin
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
   perform engine.notify(v_ids);
+  if v_failed is not null then
+    perform engine.start_error_runs(v_failed);
+  end if;
+  if v_left is not null then
+    perform engine.leave_flow(v_left, v_move.is_changed is null);
+  end if;
 end
 $$;
 --! EndIncluded 50_engine/write.sql
@@ -14496,6 +14985,11 @@ create type engine.start_request as (
   run_id uuid,
   duplicate_of uuid,
   error jsonb,
+  priority int,
+  origin jsonb,              -- what run.created says beside all this: retryOf, forkOf
+  reused engine.log_entry[], -- steps that a retry or fork takes over
+  retry_of uuid,
+  concurrency_key text,
   parent_run_id uuid,
   parent_node text,
   parent_index int -- null when the parent does not wait
@@ -14524,6 +15018,7 @@ begin
     v_request.organization_id := p_request ->> 'organizationId';
     v_request.workflow_id := p_request ->> 'workflowId';
     v_request.version := p_request ->> 'version';
+    v_request.priority := p_request ->> 'priority';
     v_request.started_by := p_request ->> 'startedBy';
     v_request.parent_run_id := p_request #>> '{parent,run}';
     v_request.parent_index := p_request #>> '{parent,index}';
@@ -14538,17 +15033,19 @@ begin
   v_request.input := coalesce(p_request -> 'input', '{}');
   v_request.key := p_request ->> 'key';
   v_request.fingerprint := p_request ->> 'fingerprint';
-  v_request.metadata := p_request -> 'metadata';
+  v_request.metadata := nullif(p_request -> 'metadata', 'null');
   v_request.run_id := engine.uuid_v7(p_now);
   v_request.error := case
     when v_request.organization_id is null or v_request.workflow_id is null
       then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
-    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule', 'error')
       and (v_request.mode <> 'child' or v_request.parent_run_id is null)
-      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
+      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api, schedule or error.')
+    when v_request.priority not between -1000 and 1000
+      then engine.request_error('INVALID_ARGUMENT', 'The priority of a run is a number from -1000 to 1000.')
     when length(v_request.key) not between 1 and 256
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
-    when jsonb_typeof(v_request.metadata) not in ('object', 'null')
+    when jsonb_typeof(v_request.metadata) <> 'object'
       then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
     when pg_column_size(v_request.input) > 1048576
       then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')
@@ -14750,10 +15247,562 @@ $$;
 comment on function engine.count_executions(uuid, tstzrange) is
   'How many runs of an organization began in a span of time: what executions_per_month counts.';
 --! EndIncluded 50_engine/admit.sql
---! Included 50_engine/start.sql
+--! Included 50_engine/flow.sql
 -- kind: code
--- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
--- transaction commits, and costs no worker a round trip.
+-- Flow control: what the limits of a workflow say about one run. Whoever asks, to let it in, holds the lock of the
+-- workflow's flow. That lock is the last one that a start takes and the first one of a release, and nobody else waits
+-- for it: so it never closes a circle of waits.
+
+create or replace function engine.lock_flow(p_workflow_id uuid)
+  returns void
+  language sql
+  volatile
+as $$
+  select pg_advisory_xact_lock(hashtextextended('flowgres.flow ' || p_workflow_id, 0))
+$$;
+
+create or replace function engine.try_lock_flow(p_workflow_id uuid)
+  returns boolean
+  language sql
+  volatile
+as $$
+  select pg_try_advisory_xact_lock(hashtextextended('flowgres.flow ' || p_workflow_id, 0))
+$$;
+
+-- What a run counts under; null without such a rule, empty when the rule has no key.
+create or replace function engine.flow_key(p_rule jsonb, p_input jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_key text;
+begin
+  if p_rule is null or not p_rule ? 'path' then
+    return case when p_rule is not null then '' end;
+  end if;
+  v_key := coalesce(
+    jsonb_path_query_first(p_input, (p_rule ->> 'path')::jsonpath, '{}', true) #>> '{}', 'null'
+  );
+  return case when length(v_key) <= 200 then v_key else encode(sha256(convert_to(v_key, 'UTF8')), 'hex') end;
+end
+$$;
+
+-- Why a run cannot be let in now, and when to look again, if a time will tell. No reason: it can be.
+create or replace function engine.flow_block(
+  p_row engine.flow_runs,
+  p_flow jsonb,
+  p_now timestamptz,
+  out reason text,
+  out until timestamptz
+)
+  language plpgsql
+  stable
+as $$
+begin
+  if p_row.held_until > p_now then
+    reason := 'debounce';
+    until := p_row.held_until;
+    return;
+  end if;
+  if p_row.concurrency_key is not null then
+    perform
+    from engine.flow_runs as f
+    where f.workflow_id = p_row.workflow_id
+      and f.concurrency_key = p_row.concurrency_key
+      and not f.is_held
+    offset (p_flow -> 'concurrency' -> 'limit')::int - 1
+    limit 1;
+    if found then
+      reason := 'concurrency';
+      return;
+    end if;
+  end if;
+  if p_row.rate_key is not null then
+    -- The start that must be out of the window before another one fits into it.
+    select s.at + make_interval(secs => (p_flow -> 'rateLimit' -> 'perMs')::double precision / 1000) into until
+    from engine.flow_starts as s
+    where s.workflow_id = p_row.workflow_id
+      and s.rate_key = p_row.rate_key
+    order by s.at desc
+    offset (p_flow -> 'rateLimit' -> 'limit')::int - 1
+    limit 1;
+    if until > p_now then
+      reason := 'rate';
+    end if;
+  end if;
+end
+$$;
+
+-- Counts a run that is let in.
+create or replace function engine.count_start(p_row engine.flow_runs, p_flow jsonb, p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_row.rate_key is not null then
+    delete from engine.flow_starts as s
+    where s.workflow_id = p_row.workflow_id
+      and s.rate_key = p_row.rate_key
+      and s.at <= p_now - make_interval(secs => (p_flow -> 'rateLimit' -> 'perMs')::double precision / 1000);
+    insert into engine.flow_starts (workflow_id, rate_key, at, run_id)
+    values (p_row.workflow_id, p_row.rate_key, p_now, p_row.run_id);
+  end if;
+end
+$$;
+
+-- A wake-up for held runs: all that have the concurrency key, all that have the rate key, or one run.
+create or replace function engine.release_job(
+  p_workflow_id uuid,
+  p_by text,
+  p_key text,
+  p_at timestamptz,
+  p_job_key text default null
+)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select row(
+    'release_runs', json_build_object('workflowId', p_workflow_id, 'by', p_by, 'key', p_key), null, p_at, null,
+    p_job_key, -1000, null -- before all steps
+  )::graphile_worker.job_spec
+$$;
+
+-- One wake-up for a rate key at a time: whoever adds it holds the lock of the flow.
+create or replace function engine.rate_job(p_row engine.flow_runs, p_at timestamptz)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select engine.release_job(
+    p_row.workflow_id, 'rate', p_row.rate_key, p_at, 'rate:' || p_row.workflow_id || '/' || p_row.rate_key
+  )
+$$;
+--! EndIncluded 50_engine/flow.sql
+--! Included 50_engine/hold.sql
+-- kind: code
+-- Lets starts in, or holds them. The runs of a held start are created and durable like any other: they wait.
+
+create or replace function engine.insert_flow_run(p_row engine.flow_runs)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into engine.flow_runs (
+    run_id, organization_id, workflow_id, version, priority, is_held, held_until,
+    concurrency_key, rate_key, debounce_key
+  )
+  values (
+    p_row.run_id, p_row.organization_id, p_row.workflow_id, p_row.version, p_row.priority, p_row.is_held,
+    p_row.held_until, p_row.concurrency_key, p_row.rate_key, p_row.debounce_key
+  )
+$$;
+
+-- What this start finds free, others may have been waiting for: they are let in first.
+create or replace function engine.admit_start(p_request engine.start_request, p_plan engine.plans)
+  returns engine.start_request
+  language plpgsql
+  volatile
+as $$
+declare
+  v_flow constant jsonb := p_plan.settings -> 'flow';
+  v_row engine.flow_runs;
+  v_reason text;
+  v_until timestamptz;
+  v_now timestamptz := engine.now();
+begin
+  v_row.run_id := p_request.run_id;
+  v_row.organization_id := p_request.organization_id;
+  v_row.workflow_id := p_request.workflow_id;
+  v_row.version := p_plan.version;
+  v_row.priority := coalesce(p_request.priority, (p_plan.settings -> 'priority')::int, 0);
+  v_row.concurrency_key := engine.flow_key(v_flow -> 'concurrency', p_request.input);
+  v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_request.input);
+  v_row.debounce_key := engine.flow_key(v_flow -> 'debounce', p_request.input);
+  v_row.held_until := v_now + make_interval(secs => (v_flow -> 'debounce' -> 'ms')::double precision / 1000);
+
+  if p_request.mode in ('manual', 'webhook', 'api') then
+    perform engine.lock_flow(v_row.workflow_id);
+    v_now := engine.now(); -- starts are counted in the order in which they had the lock
+    if v_row.concurrency_key is not null then
+      perform engine.let_in(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
+    else
+      perform engine.let_in(v_row.workflow_id, 'rate', v_row.rate_key, v_now);
+    end if;
+    select b.reason, b.until into v_reason, v_until from engine.flow_block(v_row, v_flow, v_now) as b;
+  else
+    -- Other locks are held by now, so this one is not waited for: a job decides, in a transaction of its own.
+    v_reason := case
+      when v_flow ? 'debounce' then 'debounce' when v_flow ? 'concurrency' then 'concurrency' else 'rate'
+    end;
+    v_until := coalesce(v_row.held_until, v_now);
+  end if;
+
+  v_row.is_held := v_reason is not null;
+  p_request.concurrency_key := v_row.concurrency_key;
+  if v_row.is_held then
+    p_request.origin := coalesce(p_request.origin, '{}') || jsonb_build_object('held', jsonb_build_object(
+      'reason', v_reason,
+      'key', case v_reason
+        when 'debounce' then v_row.debounce_key when 'rate' then v_row.rate_key else v_row.concurrency_key
+      end
+    ));
+    perform engine.insert_flow_run(v_row);
+    if v_reason = 'rate' and v_until > v_now then
+      perform engine.add_jobs(array[engine.rate_job(v_row, v_until)]);
+    elsif v_until is not null then
+      perform engine.add_jobs(array[
+        engine.release_job(v_row.workflow_id, 'run', v_row.run_id::text, v_until)
+      ]);
+    end if;
+  else
+    perform engine.count_start(v_row, v_flow, v_now);
+    if v_row.concurrency_key is not null then
+      perform engine.insert_flow_run(v_row);
+    end if;
+  end if;
+  return p_request;
+end
+$$;
+--! EndIncluded 50_engine/hold.sql
+--! Included 50_engine/release.sql
+-- kind: code
+-- Lets held runs in when a slot is free, the window of a rate moves on, or a debounce is over: lower priorities first,
+-- older runs first.
+
+-- The held runs that a wake-up is about. p_by: run (p_key is its id), concurrency or rate (p_key is what they count
+-- under).
+create or replace function engine.held_rows(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
+  returns setof engine.flow_runs
+  language plpgsql
+  stable
+as $$
+begin
+  case p_by
+    when 'run' then
+      return query
+        select f.* from engine.flow_runs as f
+        where f.run_id = p_key::uuid and f.is_held and f.workflow_id = p_workflow_id;
+    when 'concurrency' then
+      return query
+        select f.* from engine.flow_runs as f
+        where f.workflow_id = p_workflow_id
+          and f.concurrency_key = p_key
+          and f.is_held
+          and (f.held_until <= p_now or f.held_until is null)
+        order by f.priority, f.place
+        limit 1000;
+    else
+      return query
+        select f.* from engine.flow_runs as f
+        where f.workflow_id = p_workflow_id
+          and f.rate_key = p_key
+          and f.is_held
+          and (f.held_until <= p_now or f.held_until is null)
+        order by f.priority, f.place
+        limit 1000;
+  end case;
+end
+$$;
+
+-- Whether a start with the same key came while this run was still to be debounced.
+create or replace function engine.is_replaced(p_row engine.flow_runs)
+  returns boolean
+  language sql
+  stable
+as $$
+  select p_row.debounce_key is not null and exists (
+    select
+    from engine.flow_runs as f
+    where f.workflow_id = p_row.workflow_id
+      and f.debounce_key = p_row.debounce_key
+      and f.is_held
+      and f.place > p_row.place
+      and (select r.finished_at is null from public.workflow_runs as r where r.id = f.run_id)
+  )
+$$;
+
+-- What becomes of a held run whose turn it may be: in, replaced (a debounce has a newer one), gone (it has ended
+-- meanwhile), busy (somebody has it locked), or why it has to wait on.
+create or replace function engine.judge_held(
+  p_row engine.flow_runs,
+  p_now timestamptz,
+  out verdict text,
+  out at timestamptz
+)
+  language plpgsql
+  volatile
+as $$
+declare
+  v_status text;
+  v_flow jsonb;
+begin
+  select p.settings -> 'flow' into v_flow
+  from engine.plans as p
+  where p.organization_id = p_row.organization_id
+    and p.workflow_id = p_row.workflow_id
+    and p.version = p_row.version;
+  select b.reason, b.until into verdict, at from engine.flow_block(p_row, v_flow, p_now) as b;
+  if verdict is not null then
+    return;
+  end if;
+  select r.status into v_status
+  from public.workflow_runs as r
+  where r.id = p_row.run_id
+  for no key update skip locked;
+  verdict := case
+    when v_status in ('waiting', 'paused') then case
+      when engine.is_replaced(p_row) then 'replaced'
+      when v_status = 'paused' then 'paused'
+      else 'in'
+    end
+    when v_status is null and exists (select from public.workflow_runs as r where r.id = p_row.run_id) then 'busy'
+    else 'gone'
+  end;
+  if verdict = 'in' then
+    perform engine.count_start(p_row, v_flow, p_now);
+  end if;
+end
+$$;
+
+-- The run begins with its trigger, in another transaction: what its nodes cost is not paid under the lock of the flow.
+create or replace function engine.released_move(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_created constant jsonb := p_loaded.log[1].payload;
+  v_trigger engine.opened_step;
+  v_released constant engine.log_entry := engine.next_entry(
+    p_loaded.log[cardinality(p_loaded.log)], p_now, 'run.released',
+    jsonb_build_object('reason', v_created -> 'held' -> 'reason')
+  );
+  v_move engine.move;
+begin
+  v_trigger.node := v_created ->> 'trigger';
+  v_trigger.state := 'queued';
+  v_move.entries := array[v_released];
+  v_move.steps := array[engine.new_step(p_loaded.run, v_trigger, p_now)];
+  v_move.run := engine.run_after(p_loaded.run, v_released, false);
+  v_move.is_changed := true;
+  return v_move;
+end
+$$;
+
+-- No later start replaces a run whose debounce is over and that waits for another limit.
+create or replace function engine.end_debounce(p_row engine.flow_runs)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_row.held_until is not null then
+    update engine.flow_runs as f set held_until = null, debounce_key = null where f.run_id = p_row.run_id;
+  end if;
+end
+$$;
+
+-- Lets in what fits, at most 100 runs; answers how many. The caller holds the lock of the flow.
+create or replace function engine.let_in(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_row engine.flow_runs;
+  v_held record;
+  v_in uuid[] := '{}';
+  v_replaced uuid[] := '{}';
+  v_rates text[] := '{}';
+  v_missed int := 0;
+  v_jobs graphile_worker.job_spec[];
+begin
+  for v_row in select * from engine.held_rows(p_workflow_id, p_by, p_key, p_now) where p_key is not null loop
+    v_held := engine.judge_held(v_row, p_now);
+    case v_held.verdict
+      when 'in' then
+        v_in := v_in || v_row.run_id;
+        update engine.flow_runs as f
+        set is_held = false, held_until = null, debounce_key = null, rate_key = null
+        where f.run_id = v_row.run_id;
+      when 'gone' then
+        delete from engine.flow_runs as f where f.run_id = v_row.run_id;
+      when 'replaced' then
+        v_replaced := v_replaced || v_row.run_id;
+        delete from engine.flow_runs as f where f.run_id = v_row.run_id;
+      when 'busy' then
+        v_jobs := v_jobs || engine.release_job(
+          p_workflow_id, 'run', v_row.run_id::text, p_now + interval '1 second'
+        );
+      when 'rate' then
+        if v_row.rate_key <> all (v_rates) then
+          v_jobs := v_jobs || engine.rate_job(v_row, v_held.at);
+          v_rates := v_rates || v_row.rate_key;
+        end if;
+        perform engine.end_debounce(v_row);
+      when 'concurrency' then
+        perform engine.end_debounce(v_row);
+      else
+        null; -- paused: resuming asks again; debounce: its own wake-up is still to come
+    end case;
+    v_missed := v_missed + (v_held.verdict <> 'in')::int;
+    -- What is behind so many that wait for something else is left to their wake-ups, and to the reconciler.
+    exit when v_held.verdict = p_by or cardinality(v_in) >= 100 or v_missed >= 100;
+  end loop;
+
+  delete from engine.flow_runs as f
+  where f.run_id = any (v_in)
+    and f.concurrency_key is null;
+  perform engine.write_moves(array(
+    select engine.released_move(l, p_now) from engine.load_runs(v_in, p_now) as l
+  ));
+  perform from engine.end_runs(
+    v_replaced, 'run.canceled', engine.given_by(null, 'A newer start with the same key has replaced it.')
+  );
+  perform engine.add_jobs(v_jobs);
+  return cardinality(v_in);
+end
+$$;
+
+create or replace function engine.release_runs(p_workflow_id uuid, p_by text, p_key text)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because runs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_count int;
+begin
+  perform engine.lock_flow(p_workflow_id);
+  v_count := engine.let_in(p_workflow_id, p_by, p_key, engine.now());
+  if v_count >= 100 then
+    perform engine.add_jobs(array[engine.release_job(p_workflow_id, p_by, p_key, null)]);
+  end if;
+  return v_count;
+end
+$$;
+comment on function engine.release_runs(uuid, text, text) is
+  'For workers: lets held runs of a workflow in, as far as its limits allow, and answers how many; by run, concurrency or rate, with the run''s id or the key that they count under. Example: select engine.release_runs(''0190…'', ''concurrency'', ''customer-1'');';
+
+grant execute on function engine.release_runs(uuid, text, text) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/release.sql
+--! Included 50_engine/leave.sql
+-- kind: code
+-- Wakes held runs: when others end, when they are resumed, and when their wake-up was lost.
+
+-- Runs that have ended give their slots back. By a job, even if nobody seems to wait: a start that has counted them,
+-- and is held for that, may not be committed yet, and the job waits for it. Runs that began in this transaction were
+-- counted by nobody.
+create or replace function engine.leave_flow(p_runs public.workflow_runs[], p_are_new boolean)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_jobs graphile_worker.job_spec[];
+begin
+  with gone as (
+    delete from engine.flow_runs as f
+    using unnest(p_runs) as r
+    where f.run_id = r.id
+    returning f.workflow_id, f.concurrency_key
+  )
+  select array_agg(engine.release_job(g.workflow_id, 'concurrency', g.concurrency_key, null)) into v_jobs
+  from (select distinct * from gone) as g;
+  if not p_are_new then
+    perform engine.add_jobs(v_jobs);
+  end if;
+end
+$$;
+
+create or replace function engine.wake_held(p_run_id uuid)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  perform engine.add_jobs(array(
+    select engine.release_job(f.workflow_id, 'run', f.run_id::text, null)
+    from engine.flow_runs as f
+    where f.run_id = p_run_id and f.is_held
+  ));
+end
+$$;
+
+-- For the reconciler: held runs whose wake-up was lost. It waits for no lock.
+create or replace function engine.let_overdue_in(p_now timestamptz)
+  returns table (run_id uuid)
+  language plpgsql
+  volatile
+as $$
+declare
+  v_row engine.flow_runs;
+begin
+  for v_row in
+    select distinct on (f.workflow_id, f.concurrency_key, f.rate_key) f.*
+    from engine.flow_runs as f
+    where f.is_held
+      and (f.held_until is null or f.held_until < p_now - interval '10 seconds')
+    order by f.workflow_id, f.concurrency_key, f.rate_key, f.priority, f.place
+    limit 1000
+  loop
+    if engine.try_lock_flow(v_row.workflow_id)
+      and engine.let_in(v_row.workflow_id, 'run', v_row.run_id::text, p_now) > 0
+    then
+      -- Those behind it, if there is room for more.
+      perform engine.add_jobs(array(
+        select engine.release_job(v_row.workflow_id, k.by, k.key, null)
+        from (values ('concurrency', v_row.concurrency_key), ('rate', v_row.rate_key)) as k (by, key)
+        where k.key is not null
+      ));
+      run_id := v_row.run_id;
+      return next;
+    end if;
+  end loop;
+end
+$$;
+--! EndIncluded 50_engine/leave.sql
+--! Included 50_engine/first_move.sql
+-- kind: code
+-- The beginning of a run: its row, its first event, and what follows from that at once.
+
+-- The row of a run that is about to begin.
+create or replace function engine.new_run(
+  p_request engine.start_request,
+  p_version int,
+  p_settings jsonb,
+  p_now timestamptz
+)
+  returns public.workflow_runs
+  language plpgsql
+  immutable
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  v_run.id := p_request.run_id;
+  v_run.organization_id := p_request.organization_id;
+  v_run.workflow_id := p_request.workflow_id;
+  v_run.version := p_version;
+  v_run.mode := p_request.mode;
+  v_run.parent_run_id := p_request.parent_run_id;
+  v_run.parent_node := p_request.parent_node;
+  v_run.parent_index := p_request.parent_index;
+  v_run.started_by := p_request.started_by;
+  v_run.priority := coalesce(p_request.priority, (p_settings -> 'priority')::smallint, 0);
+  v_run.started_at := p_now;
+  v_run.deadline_at := p_now + make_interval(secs => (p_settings ->> 'deadlineMs')::double precision / 1000);
+  v_run.metadata := p_request.metadata;
+  v_run.retry_of := p_request.retry_of;
+  v_run.concurrency_key := p_request.concurrency_key;
+  return v_run;
+end
+$$;
 
 -- A run from its first event to where it needs somebody else, or its end.
 create or replace function engine.first_move(
@@ -14776,19 +15825,10 @@ declare
   v_error jsonb;
   v_move engine.move;
 begin
-  v_run.id := p_request.run_id;
-  v_run.organization_id := p_request.organization_id;
-  v_run.workflow_id := p_request.workflow_id;
-  v_run.version := p_plan.version;
-  v_run.mode := p_request.mode;
-  v_run.parent_run_id := p_request.parent_run_id;
-  v_run.parent_node := p_request.parent_node;
-  v_run.parent_index := p_request.parent_index;
-  v_run.started_by := p_request.started_by;
-  v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
-  v_run.started_at := p_now;
-  v_run.deadline_at := p_now + make_interval(secs => (p_plan.settings ->> 'deadlineMs')::double precision / 1000);
-  v_run.metadata := p_request.metadata;
+  if p_plan.settings ? 'flow' then
+    p_request := engine.admit_start(p_request, p_plan);
+  end if;
+  v_run := engine.new_run(p_request, p_plan.version, p_plan.settings, p_now);
 
   v_created.seq := 1;
   v_created.ts := p_now;
@@ -14806,19 +15846,23 @@ begin
   if v_run.parent_run_id is not null then
     v_created.payload := v_created.payload || engine.parent_of(v_run);
   end if;
+  if p_request.origin is not null then
+    v_created.payload := v_created.payload || p_request.origin;
+  end if;
+  v_move.entries := v_created || p_request.reused;
   if p_request.mode = 'child' then
     v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
   end if;
   if v_error is null then
     v_advanced := engine.advance(
-      p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
+      p_nodes, p_plan.ids, v_run.id, v_move.entries, p_resume_key => p_plan.resume_key
     );
   else
     v_advanced.entries := array[engine.next_entry(
       v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
     )];
   end if;
-  v_move.entries := v_created || v_advanced.entries;
+  v_move.entries := v_move.entries || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
     v_move.steps := v_move.steps || engine.new_step(v_run, v_opened, p_now);
@@ -14839,6 +15883,11 @@ as $$
     'run', p_run.parent_run_id, 'node', p_run.parent_node, 'index', p_run.parent_index
   )))
 $$;
+--! EndIncluded 50_engine/first_move.sql
+--! Included 50_engine/start.sql
+-- kind: code
+-- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
+-- transaction commits, and costs no worker a round trip.
 
 -- The response that a webhook waits for, if it was given already.
 create or replace function engine.response_in(p_entries engine.log_entry[])
@@ -14972,7 +16021,7 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/start.sql
@@ -15523,11 +16572,18 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
+  v_slots constant int := (select w.share from engine.workers as w where w.id = p_worker);
+  v_organization_id uuid;
+  v_free int; -- slots that the organization still has
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
     if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
       v_plan := engine.plan_of(v_loaded.run);
+    end if;
+    if v_slots is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
+      v_organization_id := (v_loaded.run).organization_id;
+      v_free := engine.free_slots(v_organization_id, v_slots);
     end if;
     v_places := array_positions(v_ids, run_id);
     foreach v_place in array v_places loop
@@ -15536,7 +16592,13 @@ begin
       v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
       outcome := case when v_step.node is null then 'stale' else 'done' end;
       if engine.is_due(v_loaded.run, v_step, v_now) then
-        v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
+        if v_free <= 0 and v_step.state = 'queued' then
+          v_move := null;
+          v_move.run := v_loaded.run;
+          v_move.steps := array[engine.parked_step(v_step)];
+        else
+          v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
+        end if;
         v_moves := v_moves || v_move;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
@@ -15544,6 +16606,7 @@ begin
         task := v_move.task;
         if task is not null then
           outcome := 'begun';
+          v_free := v_free - 1;
         end if;
       end if;
       return next;
@@ -15699,6 +16762,7 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
+  v_left uuid[];
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
@@ -15719,6 +16783,9 @@ begin
         v_move := engine.take_result(v_loaded, v_plan, v_step, v_results[v_place], p_worker, v_now);
         v_moves := v_moves || v_move;
         next := v_move.task;
+        if next is null then
+          v_left := v_left || (v_loaded.run).organization_id;
+        end if;
         status := (v_move.run).status;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
@@ -15729,6 +16796,9 @@ begin
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
   perform engine.write_moves(v_moves);
+  if v_left is not null and engine.is_any_parked() then
+    perform engine.fill_slots(v_left);
+  end if;
 
   -- Runs that are gone.
   return query
@@ -16640,15 +17710,30 @@ begin
 end
 $$;
 
+-- Who did something, and why: the payload of an event that somebody caused.
+create or replace function engine.given_by(p_by uuid, p_reason text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
+$$;
+
 -- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
 create or replace function engine.cancel_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
   returns public.workflow_runs
   language sql
   volatile
 as $$
-  select engine.end_run(
-    p_run_id, 'run.canceled', jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
-  )
+  select engine.end_run(p_run_id, 'run.canceled', engine.given_by(p_by, p_reason))
+$$;
+
+create or replace function engine.blameless_error(p_code text, p_message text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
 $$;
 
 create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message text)
@@ -16658,10 +17743,7 @@ create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
 as $$
-  select engine.end_run(
-    p_run_id, 'run.failed',
-    jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
-  )
+  select engine.end_run(p_run_id, 'run.failed', engine.blameless_error(p_code, p_message))
 $$;
 
 comment on function engine.fail_run(uuid, text, text) is
@@ -16712,13 +17794,612 @@ comment on function engine.end_children(uuid) is
 
 grant execute on function engine.end_children(uuid) to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/orphans.sql
+--! Included 50_engine/error_runs.sql
+-- kind: code
+-- Error workflows: a workflow names another one, settings.errorWorkflow, that is started when a run of it fails.
+
+insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+values (
+  'errorTrigger', 1, 'trigger', 'Starts a run because one of another workflow has failed.', '{main}', '{}',
+  '{"type": "object", "additionalProperties": false}'
+)
+on conflict (name, version) do update
+set
+  kind = excluded.kind,
+  description = excluded.description,
+  ports = excluded.ports,
+  inputs = excluded.inputs,
+  properties = excluded.properties;
+
+-- Whether a run belongs to an error that was told already: then its own failure starts nothing, or two workflows could
+-- go on starting each other for ever.
+create or replace function engine.is_about_error(p_run public.workflow_runs)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+declare
+  v_run public.workflow_runs := p_run;
+  v_origin uuid;
+begin
+  while v_run.id is not null loop
+    if v_run.mode = 'error' then
+      return true;
+    end if;
+    v_origin := coalesce(v_run.parent_run_id, v_run.retry_of);
+    if v_run.mode = 'fork' then
+      select (e.payload ->> 'forkOf')::uuid into v_origin
+      from public.get_workflow_run_events(v_run.id) as e
+      where e.seq = 1;
+    end if;
+    select r.* into v_run from public.workflow_runs as r where r.id = v_origin;
+  end loop;
+  return false;
+end
+$$;
+
+create or replace function engine.error_request(p_run public.workflow_runs, p_error_workflow uuid)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'organizationId', p_run.organization_id,
+    'workflowId', p_error_workflow,
+    'mode', 'error',
+    'input', jsonb_build_object(
+      'error', p_run.error,
+      'run', jsonb_build_object(
+        'id', p_run.id,
+        'mode', p_run.mode,
+        'startedAt', engine.iso_time(p_run.started_at),
+        'metadata', p_run.metadata
+      ),
+      'workflow', jsonb_build_object('id', w.id, 'name', w.name, 'version', p_run.version)
+    )
+  )
+  from public.workflows as w
+  where w.id = p_run.workflow_id
+$$;
+
+-- In the transaction in which the runs have failed, so that none is forgotten. What keeps an error workflow from being
+-- started must not keep the failure from being recorded: it is written to the log of the run.
+create or replace function engine.start_error_runs(p_runs public.workflow_runs[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_workflow uuid;
+  v_error jsonb;
+begin
+  foreach v_run in array p_runs loop
+    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow
+    from engine.plans as p
+    where p.organization_id = v_run.organization_id
+      and p.workflow_id = v_run.workflow_id
+      and p.version = v_run.version;
+    continue when v_workflow is null or engine.is_about_error(v_run);
+    begin
+      select s.error into v_error
+      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow))) as s
+      where s.run_id is null;
+    exception
+      when others then
+        v_error := jsonb_build_object('message', sqlerrm);
+    end;
+    if v_error is not null then
+      insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
+      values (
+        v_run.organization_id, v_run.id, 'warning', 'The error workflow was not started.', v_error, engine.now()
+      );
+    end if;
+  end loop;
+end
+$$;
+--! EndIncluded 50_engine/error_runs.sql
+--! Included 50_engine/pause.sql
+-- kind: code
+-- Pauses runs and lets them go on. A paused run begins nothing new; what runs already finishes and is recorded, but the
+-- graph moves on only when the run is resumed.
+
+create or replace function engine.pause_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_last engine.log_entry;
+  v_move engine.move;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  if (v_loaded.run).id is null or (v_loaded.run).finished_at is not null or (v_loaded.run).status = 'paused' then
+    return v_loaded.run;
+  end if;
+  v_last := engine.next_entry(
+    v_loaded.log[cardinality(v_loaded.log)], v_now, 'run.paused', engine.given_by(p_by, p_reason)
+  );
+  v_move.entries := array[v_last];
+  v_move.run := engine.run_after(v_loaded.run, v_last, false);
+  v_move.is_changed := true;
+  perform engine.write_moves(array[v_move]);
+  update engine.open_steps as s set wake_at = null where s.run_id = p_run_id;
+  return v_move.run;
+end
+$$;
+
+create or replace function engine.resume_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_resumed engine.log_entry;
+  v_step engine.open_steps;
+  v_move engine.move;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  if (v_loaded.run).id is null or (v_loaded.run).status <> 'paused' then
+    return v_loaded.run;
+  end if;
+  v_resumed := engine.next_entry(
+    v_loaded.log[cardinality(v_loaded.log)], v_now, 'run.resumed', engine.given_by(p_by, p_reason)
+  );
+  v_loaded.log := v_loaded.log || v_resumed;
+  -- No worker: nobody waits here for a step to do, so each one that is ready gets a job.
+  v_move := engine.move_on(v_loaded, engine.plan_of(v_loaded.run), null, v_now);
+  v_move.entries := v_resumed || v_move.entries;
+  -- Whose time came in the pause has lost its job to it; the others are woken at their time again.
+  foreach v_step in array v_loaded.steps loop
+    if v_step.state <> 'running' and v_step.node <> all (coalesce(v_move.closed, '{}')) then
+      v_move.steps := v_move.steps || v_step;
+    end if;
+  end loop;
+  v_move.is_changed := true;
+  perform engine.write_moves(array[v_move]);
+  perform engine.wake_held(p_run_id);
+  return v_move.run;
+end
+$$;
+--! EndIncluded 50_engine/pause.sql
+--! Included 50_engine/reuse.sql
+-- kind: code
+-- Which finished steps of a run another run may take over, so that a retry or a fork does not do them again.
+
+-- All that decides what a node does, in a form that can be compared between two versions: nodes by id, not by place.
+create or replace function engine.configuration(p_plan engine.plans, p_node engine.plan_node)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select to_jsonb(p_node) || jsonb_build_object(
+    'sources', array(
+      select p_plan.ids[s.place] from unnest(p_node.sources) with ordinality as s (place, number) order by s.number
+    ),
+    'expressions', array(
+      select to_jsonb(e) || jsonb_build_object(
+        'source_node', p_plan.ids[e.source_node],
+        'parts', array(select to_jsonb(p) - 'source_nodes' from unnest(e.parts) as p)
+      )
+      from unnest(p_node.expressions) as e
+    )
+  )
+$$;
+
+-- A node that is taken over succeeded in p_log, is the same in both plans, and comes after nothing that runs again:
+-- p_from, what failed, what was never finished, what is new or has changed.
+create or replace function engine.reusable_nodes(
+  p_old engine.plans,
+  p_new engine.plans,
+  p_folded engine.folded,
+  p_from text
+)
+  returns text[]
+  language plpgsql
+  stable
+as $$
+declare
+  c_nodes constant engine.plan_node[] := p_new.nodes;
+  c_trigger constant text := p_folded.created ->> 'trigger';
+  v_old_nodes constant engine.plan_node[] := p_old.nodes;
+  v_node engine.plan_node;
+  v_source text;
+  v_old int;
+  v_is_dead boolean;
+  v_is_again boolean;
+  v_dead text[] := '{}';
+  v_again text[] := '{}';
+  v_reused text[] := '{}';
+begin
+  foreach v_node in array c_nodes loop
+    v_old := array_position(p_old.ids, v_node.id);
+    v_is_dead := v_node.id <> c_trigger;
+    v_is_again := v_node.id = p_from;
+    for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
+      v_source := p_new.ids[v_node.sources[v_edge]];
+      v_is_again := v_is_again or v_source = any (v_again);
+      v_is_dead := v_is_dead and (
+        v_source = any (v_dead)
+        or p_folded.ports[array_position(p_old.ids, v_source)] <> v_node.source_ports[v_edge]
+      );
+    end loop;
+    if v_is_dead and v_is_again is not true then
+      v_dead := v_dead || v_node.id;
+    elsif v_is_again is not true
+      and p_folded.states[v_old] = 1
+      and (
+        p_new.version = p_old.version
+        or engine.configuration(p_new, v_node) = engine.configuration(p_old, v_old_nodes[v_old])
+      )
+    then
+      v_reused := v_reused || v_node.id;
+    else
+      v_again := v_again || v_node.id;
+    end if;
+  end loop;
+  return v_reused;
+end
+$$;
+
+-- The events by which a run takes steps over. Copied, not referred to: the old run may be archived before the new one.
+create or replace function engine.reused_entries(
+  p_run_id uuid,
+  p_ids text[],
+  p_folded engine.folded,
+  p_nodes text[],
+  p_now timestamptz
+)
+  returns engine.log_entry[]
+  language sql
+  immutable
+as $$
+  select array(
+    select row(
+      n.number + 1,
+      p_now + n.number * interval '1 microsecond',
+      'step.reused',
+      jsonb_build_object(
+        'node', n.node,
+        'port', p_folded.ports[array_position(p_ids, n.node)],
+        'output', p_folded.outputs[array_position(p_ids, n.node)],
+        'fromRun', p_run_id
+      )
+    )::engine.log_entry
+    from unnest(p_nodes) with ordinality as n (node, number)
+    order by n.number
+  )
+$$;
+--! EndIncluded 50_engine/reuse.sql
+--! Included 50_engine/rerun.sql
+-- kind: code
+-- Runs that begin where another one was: a retry does again what failed, a fork what is to come out differently.
+
+-- p_old: locked, with its log. Its finished steps count, but for p_from and what comes after it.
+create or replace function engine.rerun(
+  p_old engine.loaded_run,
+  p_request engine.start_request,
+  p_from text,
+  p_keep_input boolean
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_old_plan constant engine.plans := engine.plan_of(p_old.run);
+  v_plan constant engine.plans := engine.plan_to_start(p_request);
+  v_nodes constant engine.plan_node[] := v_plan.nodes;
+  v_folded engine.folded;
+  v_reused text[];
+  v_move engine.move;
+begin
+  if cardinality(p_old.log) = 0 then
+    perform private.raise_error('EXPIRED', 'The log of the run has expired; nothing is known of its steps.');
+  end if;
+  v_folded := engine.fold(v_old_plan.nodes, v_old_plan.ids, p_old.log);
+  p_request.trigger := v_folded.created ->> 'trigger';
+  p_request.error := engine.start_refusal(
+    p_request, v_plan.version, (v_nodes[array_position(v_plan.ids, p_request.trigger)]).kind
+  );
+  if p_request.error is null and p_from <> all (v_plan.ids) then
+    p_request.error := engine.request_error('NOT_FOUND', format('The workflow has no node %L.', p_from));
+  elsif p_request.error is null and pg_column_size(p_request.input) > 1048576 then
+    p_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
+  end if;
+  p_request.error := coalesce(
+    p_request.error, engine.admission_error(engine.admit_starts(null, p_request.organization_id, 1, v_now))
+  );
+  if p_request.error is not null then
+    perform private.raise_error(
+      p_request.error ->> 'code', p_request.error ->> 'message', p_request.error ->> 'hint',
+      coalesce(p_request.error -> 'details', '{}')
+    );
+  end if;
+
+  v_reused := engine.reusable_nodes(v_old_plan, v_plan, v_folded, p_from);
+  if p_keep_input then
+    p_request.input := v_folded.created -> 'input';
+  else
+    v_reused := array_remove(v_reused, p_request.trigger); -- whose output is the input
+  end if;
+  p_request.run_id := engine.uuid_v7(v_now);
+  p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
+  v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
+  perform engine.insert_runs(array[v_move]);
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;
+
+-- What a retry and a fork of a run have in common.
+create or replace function engine.rerun_request(p_run public.workflow_runs, p_mode text, p_by uuid)
+  returns engine.start_request
+  language plpgsql
+  immutable
+as $$
+declare
+  v_request engine.start_request;
+begin
+  v_request.organization_id := p_run.organization_id;
+  v_request.workflow_id := p_run.workflow_id;
+  v_request.version := p_run.version;
+  v_request.mode := p_mode;
+  v_request.priority := p_run.priority;
+  v_request.metadata := p_run.metadata;
+  v_request.started_by := p_by;
+  v_request.origin := jsonb_build_object(p_mode || 'Of', p_run.id);
+  return v_request;
+end
+$$;
+
+create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_by uuid default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_old engine.loaded_run;
+  v_run public.workflow_runs;
+  v_request engine.start_request;
+begin
+  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
+  v_run := v_old.run;
+  if v_run.id is null then
+    return null;
+  elsif v_run.retried_by is not null then
+    select r.* into v_run from public.workflow_runs as r where r.id = v_run.retried_by;
+    return v_run;
+  elsif v_run.status not in ('error', 'canceled') then
+    perform private.raise_error(
+      'CONFLICT', format('The run is %s; what has failed or was canceled can be retried.', v_run.status),
+      'fork_run begins at any node of any run.', jsonb_build_object('status', v_run.status)
+    );
+  elsif v_run.parent_index is not null then
+    perform private.raise_error(
+      'CONFLICT', 'Another run has started this one and knows how it ended.', 'Retry that one.',
+      jsonb_build_object('parentRunId', v_run.parent_run_id)
+    );
+  end if;
+  v_request := engine.rerun_request(v_run, 'retry', p_by);
+  v_request.retry_of := v_run.id;
+  v_run := engine.rerun(v_old, v_request, p_from_node, true);
+  update public.workflow_runs as r set retried_by = v_run.id where r.id = p_run_id;
+  return v_run;
+end
+$$;
+
+create or replace function engine.fork_run(
+  p_run_id uuid,
+  p_from_node text default null,
+  p_input jsonb default null,
+  p_version int default null,
+  p_by uuid default null
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_old engine.loaded_run;
+  v_request engine.start_request;
+begin
+  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
+  if (v_old.run).id is null then
+    return null;
+  end if;
+  v_request := engine.rerun_request(v_old.run, 'fork', p_by);
+  v_request.version := coalesce(p_version, v_request.version);
+  v_request.input := p_input;
+  -- Another input is news for every node, unless somebody says from which one on.
+  if p_from_node is null and p_input is not null then
+    p_from_node := v_old.log[1].payload ->> 'trigger';
+  end if;
+  return engine.rerun(v_old, v_request, p_from_node, p_input is null);
+end
+$$;
+--! EndIncluded 50_engine/rerun.sql
+--! Included 50_engine/operations.sql
+-- kind: code
+-- Commands on many runs. An operation is a row; workers work it off, some runs in each transaction, and it counts.
+
+-- The runs that an operation still has to see, oldest first. Runs that began after it are none of its business.
+create or replace function engine.operation_runs(p_operation public.run_operations, p_limit int)
+  returns setof uuid
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_filter constant jsonb := p_operation.filter;
+  v_statuses constant text[] := case
+    when v_filter ? 'status' then array[v_filter ->> 'status']
+    when p_operation.command = 'retry' then '{error}'
+    else '{waiting,running,paused}'
+  end;
+  v_first constant uuid := greatest(
+    p_operation.last_run_id, engine.uuid_floor(coalesce((v_filter ->> 'startedAfter')::timestamptz, 'epoch'))
+  );
+  -- A run that began in the same millisecond counts as earlier, but not one that this operation has made.
+  v_end constant uuid := engine.uuid_floor(least(
+    p_operation.created_at + case p_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
+    (v_filter ->> 'startedBefore')::timestamptz
+  ));
+begin
+  return query
+  select r.id
+  from public.workflow_runs as r
+  where r.organization_id = p_operation.organization_id
+    and r.status = any (v_statuses)
+    and r.id > v_first
+    and r.id < v_end
+    and (r.workflow_id = (v_filter ->> 'workflowId')::uuid or not v_filter ? 'workflowId')
+    and (r.mode = v_filter ->> 'mode' or not v_filter ? 'mode')
+    and (r.error ->> 'code' = v_filter ->> 'errorCode' or not v_filter ? 'errorCode')
+    and (r.metadata @> (v_filter -> 'metadata') or not v_filter ? 'metadata')
+    -- What retry_run would refuse, or has done.
+    and (p_operation.command <> 'retry' or (r.retried_by is null and r.parent_index is null))
+  order by r.id
+  limit p_limit;
+end
+$$;
+
+-- Retries runs one by one; answers how many could not be.
+create or replace function engine.retry_runs(p_ids uuid[], p_by uuid)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_failed int := 0;
+begin
+  for v_run in select r.* from engine.lock_runs(p_ids, engine.earliest(p_ids), engine.latest(p_ids)) as r loop
+    begin
+      perform engine.retry_run(v_run.id, null, p_by);
+    exception
+      when others then
+        v_failed := v_failed + 1;
+        insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
+        values (
+          v_run.organization_id, v_run.id, 'warning', 'The run was not retried.',
+          jsonb_build_object('message', sqlerrm), engine.now()
+        );
+    end;
+  end loop;
+  return v_failed;
+end
+$$;
+
+-- Works off a part of an operation, and orders the next part. False: nothing is left, or somebody else is at it.
+create or replace function engine.work_operation(p_operation_id uuid, p_limit int default 100)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because runs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_operation public.run_operations;
+  v_ids uuid[];
+  v_failed int := 0;
+begin
+  select o.* into v_operation
+  from public.run_operations as o
+  where o.id = p_operation_id and o.finished_at is null
+  for no key update skip locked;
+  if not found then
+    return false;
+  end if;
+  v_ids := array(select engine.operation_runs(v_operation, p_limit));
+  if cardinality(v_ids) > 0 and v_operation.command = 'cancel' then
+    perform from engine.end_runs(
+      v_ids, 'run.canceled', engine.given_by(v_operation.started_by, v_operation.filter ->> 'reason')
+    );
+  elsif cardinality(v_ids) > 0 then
+    v_failed := engine.retry_runs(v_ids, v_operation.started_by);
+  end if;
+  update public.run_operations as o
+  set
+    done = o.done + cardinality(v_ids) - v_failed,
+    failed = o.failed + v_failed,
+    last_run_id = coalesce(v_ids[cardinality(v_ids)], o.last_run_id),
+    updated_at = engine.now(),
+    finished_at = case when cardinality(v_ids) < p_limit then engine.now() end
+  where o.id = p_operation_id;
+  if cardinality(v_ids) = p_limit then
+    perform engine.operation_job(p_operation_id);
+    return true;
+  end if;
+  return false;
+end
+$$;
+comment on function engine.work_operation(uuid, int) is
+  'For workers: works off the next runs of an operation, in one transaction; true when there may be more. Example: select engine.work_operation(''0190…'', 100);';
+
+create or replace function engine.operation_job(p_operation_id uuid)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  perform engine.add_jobs(array[row(
+    'work_operation', json_build_object('id', p_operation_id), null, null, null, 'operation:' || p_operation_id, 0, null
+  )::graphile_worker.job_spec]);
+end
+$$;
+
+create or replace function engine.start_operation(
+  p_organization_id uuid,
+  p_command text,
+  p_filter jsonb,
+  p_by uuid
+)
+  returns public.run_operations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_operation public.run_operations;
+begin
+  v_operation.organization_id := p_organization_id;
+  v_operation.command := p_command;
+  v_operation.filter := p_filter;
+  v_operation.created_at := v_now;
+  insert into public.run_operations (organization_id, command, filter, total, started_by, created_at, updated_at)
+  select
+    p_organization_id, p_command, p_filter, (select count(*) from engine.operation_runs(v_operation, null)), p_by,
+    v_now, v_now
+  returning * into v_operation;
+  perform engine.operation_job(v_operation.id);
+  return v_operation;
+end
+$$;
+
+grant execute on function engine.work_operation(uuid, int) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/operations.sql
 --! Included 50_engine/heartbeat.sql
 -- kind: code
 -- What a worker tells: that it lives, and at its end what it leaves.
 
 -- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
 -- ended, or another attempt has taken over.
-create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null)
+create or replace function engine.heartbeat(
+  p_worker uuid,
+  p_running jsonb,
+  p_pool_id text default null,
+  p_capacity int default null
+)
   returns table (
     run_id uuid,
     node text
@@ -16735,11 +18416,17 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
 begin
-  insert into engine.workers as w (id, pool_id, started_at, seen_at)
-  values (p_worker, p_pool_id, v_now, v_now)
+  insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity)
+  values (p_worker, p_pool_id, v_now, v_now, p_capacity)
   on conflict (id) do update set
     seen_at = excluded.seen_at,
+    capacity = coalesce(excluded.capacity, w.capacity),
     pool_id = coalesce(excluded.pool_id, w.pool_id);
+
+  update engine.workers as w
+  set share = engine.organization_slots()
+  where w.id = p_worker
+    and w.share is distinct from engine.organization_slots();
 
   return query
   with running as (
@@ -16818,12 +18505,15 @@ begin
 end
 $$;
 
-comment on function engine.heartbeat(uuid, jsonb, text) is
-  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+comment on function engine.heartbeat(uuid, jsonb, text, int) is
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. p_capacity: how many steps the worker runs at once. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
 comment on function engine.release_steps(uuid, jsonb) is
   'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
 
-grant execute on function engine.heartbeat(uuid, jsonb, text), engine.release_steps(uuid, jsonb) to flowgres_worker;
+grant execute on function
+  engine.heartbeat(uuid, jsonb, text, int),
+  engine.release_steps(uuid, jsonb)
+  to flowgres_worker;
 --! EndIncluded 50_engine/heartbeat.sql
 --! Included 50_engine/reconcile.sql
 -- kind: code
@@ -16864,7 +18554,10 @@ begin
   return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
   return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
   return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
+  perform engine.unpark_overdue_steps();
   return query select 'wake', w.run_id, w.node from engine.wake_steps() as w;
+  return query select 'release', l.run_id, null::text from engine.let_overdue_in(v_now) as l;
+  return query select 'operation', null::uuid, o.id::text from engine.wake_operations(v_now) as o (id);
 end
 $$;
 
@@ -16900,39 +18593,39 @@ begin
 end
 $$;
 
--- A step whose worker died five times is what kills them.
+-- A step whose worker died five times is what kills them. A run that is locked is being moved on by somebody: the next
+-- pass looks at it again, and this one waits for nobody while it holds locks.
 create or replace function engine.fail_poisonous_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
   volatile
 as $$
 declare
-  v_step engine.open_steps;
-  v_outcome text;
+  v_steps engine.open_steps[];
+  v_results jsonb;
 begin
-  for v_step in
-    select s.*
+  v_steps := array(
+    select s
     from engine.open_steps as s
+    join public.workflow_runs as r on r.id = s.run_id
     where s.state = 'running'
       and s.lease_until < p_now
       and s.deaths >= 4
-    order by s.run_id, s.node
     limit 1000
-  loop
-    select c.outcome into v_outcome
-    from engine.complete_steps(
-      jsonb_build_array(jsonb_build_object(
-        'runId', v_step.run_id, 'node', v_step.node, 'attempt', v_step.attempt, 'ok', false,
-        'error', jsonb_build_object(
-          'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
-        )
-      )),
-      null
-    ) as c;
-    if v_outcome = 'recorded' then
-      return next v_step;
-    end if;
-  end loop;
+    for no key update of r skip locked
+  );
+  select jsonb_agg(jsonb_build_object(
+    'runId', s.run_id, 'node', s.node, 'attempt', s.attempt, 'ok', false,
+    'error', jsonb_build_object(
+      'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
+    )
+  ))
+  into v_results
+  from unnest(v_steps) as s;
+  return query
+    select (v_steps[c.index + 1]).*
+    from engine.complete_steps(v_results, null) as c
+    where c.outcome = 'recorded';
 end
 $$;
 
@@ -16983,18 +18676,46 @@ create or replace function engine.end_overdue_runs(p_now timestamptz)
   volatile
 as $$
 declare
-  v_run_id uuid;
-begin
-  for v_run_id in
+  v_ids uuid[] := array(
     select r.id
     from public.workflow_runs as r
     where r.finished_at is null
       and r.deadline_at < p_now
-    order by r.organization_id, r.workflow_id, r.id
     limit 1000
+    for no key update skip locked
+  );
+begin
+  if cardinality(v_ids) > 0 then
+    return query
+      select r.id
+      from engine.end_runs(v_ids, 'run.failed', engine.blameless_error(
+        'DEADLINE', 'The run did not finish before its deadline.'
+      )) as r;
+  end if;
+end
+$$;
+
+-- Operations that no worker has gone on with for a minute.
+create or replace function engine.wake_operations(p_now timestamptz)
+  returns setof uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_operation public.run_operations;
+begin
+  for v_operation in
+    select o.*
+    from public.run_operations as o
+    where o.finished_at is null
+      and o.updated_at < p_now - interval '60 seconds'
+    order by o.id
+    limit 1000
+    for no key update skip locked
   loop
-    perform engine.fail_run(v_run_id, 'DEADLINE', 'The run did not finish before its deadline.');
-    return next v_run_id;
+    perform engine.operation_job(v_operation.id);
+    update public.run_operations as o set updated_at = p_now where o.id = v_operation.id;
+    return next v_operation.id;
   end loop;
 end
 $$;
@@ -17006,6 +18727,156 @@ comment on function engine.reconcile() is
 
 grant execute on function engine.reconcile(), engine.wake_steps() to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/reconcile.sql
+--! Included 50_engine/repair.sql
+-- kind: code
+-- Repairs what cannot happen: runs that nothing would move, because a row was lost. monitor.stuck_runs() names them.
+
+-- The number of a node's last attempt, so that a late result of it is told apart from that of the next one.
+create or replace function engine.last_attempt(p_run_id uuid, p_node text)
+  returns int
+  language sql
+  stable
+as $$
+  select coalesce(max((e.payload ->> 'attempt')::int), 0)
+  from public.get_workflow_run_events(p_run_id) as e
+  where e.type = 'step.started'
+    and e.payload ->> 'node' = p_node
+$$;
+
+-- How many children a step has started already; null: none.
+create or replace function engine.started_children(p_run_id uuid, p_node text)
+  returns int
+  language sql
+  stable
+as $$
+  select max(r.parent_index) + 1
+  from public.workflow_runs as r
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.id >= engine.uuid_floor(engine.uuid_time(p_run_id))
+$$;
+
+-- Opens again what the log says should be open: first what waits, for to the engine a wait that is not open is over.
+create or replace function engine.repaired_move(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_plan constant engine.plans := engine.plan_of(p_loaded.run);
+  v_folded constant engine.folded := engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log);
+  v_opened engine.opened_step;
+  v_waiting engine.log_entry;
+  v_step engine.open_steps;
+  v_move engine.move;
+begin
+  foreach v_waiting in array p_loaded.log loop
+    continue when v_waiting.type <> 'step.waiting'
+      or v_folded.states[array_position(v_plan.ids, v_waiting.payload ->> 'node')] <> 3;
+    v_opened.node := v_waiting.payload ->> 'node';
+    v_opened.state := 'waiting';
+    v_opened.run_at := engine.wait_run_at(v_waiting.payload, p_now);
+    v_step := engine.new_step(p_loaded.run, v_opened, p_now);
+    v_step.next_index := engine.started_children((p_loaded.run).id, v_opened.node);
+    p_loaded.steps := p_loaded.steps || v_step;
+  end loop;
+  v_move := engine.move_on(p_loaded, v_plan, null, p_now);
+  for v_place in 1 .. coalesce(cardinality(v_move.steps), 0) loop
+    v_move.steps[v_place].attempt := engine.last_attempt((p_loaded.run).id, v_move.steps[v_place].node);
+  end loop;
+  v_move.steps := v_move.steps || p_loaded.steps;
+  v_move.is_changed := true;
+  return v_move;
+end
+$$;
+
+-- Puts a held run back into the queue of its workflow, as one that has just come.
+create or replace function engine.hold_again(p_loaded engine.loaded_run, p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run constant public.workflow_runs := p_loaded.run;
+  v_flow constant jsonb := (engine.plan_of(v_run)).settings -> 'flow';
+  v_row engine.flow_runs;
+begin
+  v_row.run_id := v_run.id;
+  v_row.organization_id := v_run.organization_id;
+  v_row.workflow_id := v_run.workflow_id;
+  v_row.version := v_run.version;
+  v_row.priority := v_run.priority;
+  v_row.is_held := true;
+  v_row.concurrency_key := v_run.concurrency_key;
+  v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_loaded.log[1].payload -> 'input');
+  perform engine.insert_flow_run(v_row);
+  perform engine.wake_held(v_run.id);
+end
+$$;
+
+create or replace function engine.repair_runs()
+  returns table (
+    action text,
+    run_id uuid
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because runs and steps are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_ids uuid[] := array(
+    select r.id
+    from public.workflow_runs as r
+    where r.status in ('running', 'waiting')
+      and not exists (select from engine.open_steps as s where s.run_id = r.id)
+      and not exists (select from engine.flow_runs as f where f.run_id = r.id and f.is_held)
+    limit 100
+    for no key update skip locked
+  );
+  v_loaded engine.loaded_run;
+  v_moves engine.move[];
+begin
+  if cardinality(v_ids) > 0 then
+    -- What is locked now may have moved on since it was looked for.
+    v_ids := array(
+      select i from unnest(v_ids) as i
+      where not exists (select from engine.open_steps as s where s.run_id = i)
+        and exists (select from public.workflow_runs as r where r.id = i and r.finished_at is null)
+    );
+    for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
+      run_id := (v_loaded.run).id;
+      action := 'open';
+      if v_loaded.log[1].payload ? 'held' and not exists (
+        select from unnest(v_loaded.log) as e where e.type = 'run.released'
+      ) then
+        action := 'hold';
+        perform engine.hold_again(v_loaded, v_now);
+      else
+        v_moves := v_moves || engine.repaired_move(v_loaded, v_now);
+      end if;
+      return next;
+    end loop;
+    perform engine.write_moves(v_moves);
+  end if;
+
+  return query
+    with lost as (
+      delete from engine.flow_runs as f
+      where not f.is_held
+        and not exists (select from public.workflow_runs as r where r.id = f.run_id and r.finished_at is null)
+      returning f.run_id
+    )
+    select 'slot', l.run_id from lost as l;
+end
+$$;
+comment on function engine.repair_runs() is
+  'Repairs unfinished runs that nothing would move, at most 100, and slots that nobody holds; workers call it every minute. A row for each says what was done; no row is health. Example: select * from engine.repair_runs();';
+
+grant execute on function engine.repair_runs() to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/repair.sql
 --! Included 50_engine/live.sql
 -- kind: code
 -- News of runs for those who wait: subscriptions and webhooks that answer with a result. NOTIFY carries ids only, since
@@ -17152,9 +19023,11 @@ create type engine.replay as (
   paused boolean
 );
 
+-- p_is_prelude: a step that the run has taken over comes next, before the graph moves at all.
 create or replace function engine.feed(
   p_replay engine.replay,
   p_entry engine.log_entry,
+  p_is_prelude boolean,
   p_plan engine.plans,
   p_run_id uuid
 )
@@ -17170,13 +19043,14 @@ begin
   p_replay.log := p_replay.log || p_entry;
   if p_entry.type in ('run.paused', 'run.resumed') then
     p_replay.paused := p_entry.type = 'run.paused';
+    p_replay.expected := null;
   end if;
   -- A step that has begun, or is to be tried again, stays open, and nothing in the graph moves.
   if p_entry.type = 'step.started' or p_entry.payload ? 'retryAt' then
     return p_replay;
   end if;
   p_replay.open := array_remove(p_replay.open, v_node);
-  if p_replay.paused is not true then
+  if p_replay.paused is not true and not p_is_prelude then
     v_advanced := engine.advance(
       p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, null, p_plan.resume_key
     );
@@ -17231,7 +19105,9 @@ begin
     computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
     problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
     if engine.is_fed(v_entry, v_replay.open) then
-      v_replay := engine.feed(v_replay, v_entry, v_plan, p_run_id);
+      v_replay := engine.feed(
+        v_replay, v_entry, coalesce(v_loaded.log[v_entry.seq + 1].type = 'step.reused', false), v_plan, p_run_id
+      );
     else
       problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));
       v_replay.expected := v_replay.expected[2:];
@@ -17241,7 +19117,10 @@ begin
       return next;
     end if;
   end loop;
-  if cardinality(v_replay.expected) > 0 then
+  -- What a queued step of the engine's own will write is only put off.
+  if cardinality(v_replay.expected) > 0
+    and (engine.step_of(v_loaded.steps, v_replay.expected[1].payload ->> 'node')).state is distinct from 'queued'
+  then
     seq := cardinality(v_replay.log) + 1;
     problem := 'a computed event was never recorded';
     recorded := null;
@@ -18917,6 +20796,12 @@ as $$
   from public.workflow_runs as r
   where r.status in ('running', 'waiting')
     and not exists (select from engine.open_steps as s where s.run_id = r.id)
+    and not exists (select from engine.flow_runs as f where f.run_id = r.id and f.is_held)
+  union all
+  select 'a slot of a concurrency limit is held by an unfinished run', f.run_id, to_jsonb(f)
+  from engine.flow_runs as f
+  where not f.is_held
+    and not exists (select from public.workflow_runs as r where r.id = f.run_id and r.finished_at is null)
   union all
   select 'the status of an unfinished run follows from its open steps', r.id, jsonb_build_object('status', r.status)
   from public.workflow_runs as r
@@ -18925,6 +20810,7 @@ as $$
       select case when bool_and(s.state = 'waiting') then 'waiting' else 'running' end
       from engine.open_steps as s
       where s.run_id = r.id
+      having count(*) > 0
     )
   union all
   select 'a finished run has no open step', s.run_id, to_jsonb(s)
@@ -21792,10 +23678,29 @@ grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_u
 -- kind: code
 -- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
 
+-- The organization of a run that a request may touch.
+create or replace function private.require_run(p_run uuid, p_scope text)
+  returns uuid
+  language plpgsql
+  stable
+as $$
+declare
+  v_organization_id uuid;
+begin
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = p_run;
+  perform private.require_access(v_organization_id, p_scope, 'run');
+  return v_organization_id;
+end
+$$;
+comment on function private.require_run(uuid, text) is
+  'The organization of a run that the request may touch. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
 create or replace function public.start_workflow_run(
   workflow uuid,
   input jsonb default '{}',
-  idempotency_key text default null
+  idempotency_key text default null,
+  priority int default null,
+  metadata jsonb default null
 )
   returns public.workflow_runs
   language plpgsql
@@ -21817,6 +23722,8 @@ begin
     'mode', 'api',
     'input', coalesce(input, '{}'),
     'key', idempotency_key,
+    'priority', priority,
+    'metadata', metadata,
     'startedBy', public.current_user_id()
   ))) as a;
   if v_answer.run_id is null then
@@ -21831,8 +23738,8 @@ begin
   return v_run;
 end
 $$;
-comment on function public.start_workflow_run(uuid, jsonb, text) is
-  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'');';
+comment on function public.start_workflow_run(uuid, jsonb, text, int, jsonb) is
+  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. priority, from -1000 to 1000, replaces that of the workflow: lower begins earlier. metadata: an object of free facts, to find the run by. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'', metadata => ''{"customer": 42}'');';
 
 create or replace function public.cancel_run(run uuid, reason text default null)
   returns public.workflow_runs
@@ -21841,11 +23748,8 @@ create or replace function public.cancel_run(run uuid, reason text default null)
   security definer -- definer because only the engine writes runs
   set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = cancel_run.run;
-  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  perform private.require_run(run, 'runs:write');
   return engine.cancel_run(run, public.current_user_id(), reason);
 end
 $$;
@@ -21865,11 +23769,8 @@ create or replace function public.verify_run(run uuid)
   set search_path = pg_catalog, pg_temp
   rows 1
 as $$
-declare
-  v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = verify_run.run;
-  perform private.require_access(v_organization_id, 'runs:read', 'run');
+  perform private.require_run(run, 'runs:read');
   return query select v.seq, v.problem, v.recorded, v.computed from engine.verify_run(run) as v;
 end
 $$;
@@ -21877,11 +23778,201 @@ comment on function public.verify_run(uuid) is
   'Replays a run from its log and returns where the engine would decide differently today: no row when the log is whole. Scope: runs:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from verify_run(''0190…'');';
 
 grant execute on function
-  public.start_workflow_run(uuid, jsonb, text),
+  public.start_workflow_run(uuid, jsonb, text, int, jsonb),
   public.cancel_run(uuid, text),
   public.verify_run(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/runs.sql
+--! Included 95_api/run_commands.sql
+-- kind: code
+-- Pausing, resuming, retrying and forking runs.
+
+create or replace function public.pause_run(run uuid, reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.pause_run(run, public.current_user_id(), reason);
+end
+$$;
+comment on function public.pause_run(uuid, text) is
+  'Begins nothing new in a run until resume_run. Attempts that run finish and are recorded; timers and signals are kept; the deadline goes on. A run that is paused or has ended stays as it is. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from pause_run(''0190…'', ''the peer is down'');';
+
+create or replace function public.resume_run(run uuid, reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.resume_run(run, public.current_user_id(), reason);
+end
+$$;
+comment on function public.resume_run(uuid, text) is
+  'Lets a paused run go on: with what has finished in the pause, and at once with timers whose time came in it. A run that is not paused stays as it is. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from resume_run(''0190…'');';
+
+create or replace function public.retry_run(run uuid, from_node text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.retry_run(run, from_node, public.current_user_id());
+end
+$$;
+comment on function public.retry_run(uuid, text) is
+  'Starts a new run, which it returns, that does again what a failed or canceled run did not finish, or from_node and all that comes after it; steps that were finished are taken over, not executed. Version and input are the same, so are idempotency keys sent to peers of steps that never succeeded. A run is retried once: calling it again returns the same run; if that fails too, retry that. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node), CONFLICT (the run is unfinished, was successful, or was started by a step of another run), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived). Example: select id, status from retry_run(''0190…'', from_node => ''charge'');';
+
+create or replace function public.fork_run(
+  run uuid,
+  from_node text default null,
+  input jsonb default null,
+  version int default null
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.fork_run(run, from_node, input, version, public.current_user_id());
+end
+$$;
+comment on function public.fork_run(uuid, text, jsonb, int) is
+  'Starts a new run, which it returns, from any run, finished or not. It does again from_node and what comes after it, what had not succeeded, and what is different in another version; the other steps are taken over. Without an input it has that of the run; with another input, and no from_node, it does everything again. Without a version it stays on that of the run. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node or version), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived), TOO_LARGE (an input above 1 MiB). Example: select id, status from fork_run(''0190…'', input => ''{"total": 90}'', version => 3);';
+
+grant execute on function
+  public.pause_run(uuid, text),
+  public.resume_run(uuid, text),
+  public.retry_run(uuid, text),
+  public.fork_run(uuid, text, jsonb, int)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/run_commands.sql
+--! Included 95_api/run_operations.sql
+-- kind: code
+-- Commands on many runs. They answer at once; workers do the work, and the operation shows how far they are.
+
+create or replace function private.run_filter_schema(p_command text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'type', 'object',
+    'additionalProperties', false,
+    'properties', jsonb_build_object(
+      'workflowId', '{"type": "string", "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"}'::jsonb,
+      'status', jsonb_build_object('enum', case p_command
+        when 'cancel' then '["waiting", "running", "paused"]'::jsonb
+        else '["error", "canceled"]'
+      end),
+      'mode', '{"enum": ["manual", "webhook", "api", "schedule", "retry", "fork", "error", "child"]}'::jsonb,
+      'startedAfter', '{"type": "string", "pattern": "^\\d{4}-\\d\\d-\\d\\d"}'::jsonb,
+      'startedBefore', '{"type": "string", "pattern": "^\\d{4}-\\d\\d-\\d\\d"}'::jsonb,
+      'errorCode', '{"type": "string"}'::jsonb,
+      'metadata', '{"type": "object"}'::jsonb
+    )
+  )
+$$;
+comment on function private.run_filter_schema(text) is 'What the filter of a command on many runs may say.';
+
+create or replace function private.command_runs(p_command text, p_filter jsonb, p_reason text)
+  returns public.run_operations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_problems jsonb;
+begin
+  perform private.require_scope('runs:write');
+  select jsonb_agg(to_jsonb(p)) into v_problems
+  from engine.schema_problems(coalesce(p_filter, 'null'), private.run_filter_schema(p_command)) as p;
+  if v_problems is null then
+    begin
+      perform (p_filter ->> 'startedAfter')::timestamptz, (p_filter ->> 'startedBefore')::timestamptz;
+    exception
+      when data_exception then
+        v_problems := jsonb_build_array(jsonb_build_object('message', sqlerrm));
+    end;
+  end if;
+  if v_problems is not null then
+    perform private.raise_error(
+      'INVALID_ARGUMENT',
+      format('The filter is not valid: %s %s', v_problems -> 0 ->> 'pointer', v_problems -> 0 ->> 'message'),
+      'An empty object, {}, is every run that the command fits.',
+      jsonb_build_object('problems', v_problems)
+    );
+  end if;
+  return engine.start_operation(
+    v_organization_id, p_command, p_filter || jsonb_strip_nulls(jsonb_build_object('reason', p_reason)),
+    public.current_user_id()
+  );
+end
+$$;
+comment on function private.command_runs(text, jsonb, text) is
+  'Begins a command on many runs. Raises UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT.';
+
+create or replace function public.cancel_runs(filter jsonb, reason text default null)
+  returns public.run_operations
+  language sql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+  select * from private.command_runs('cancel', filter, reason)
+$$;
+comment on function public.cancel_runs(jsonb, text) is
+  'Cancels the unfinished runs that fit the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
+
+create or replace function public.retry_runs(filter jsonb)
+  returns public.run_operations
+  language sql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+  select * from private.command_runs('retry', filter, null)
+$$;
+comment on function public.retry_runs(jsonb) is
+  'Retries the failed runs that fit the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for those), mode, errorCode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
+
+grant execute on function public.cancel_runs(jsonb, text), public.retry_runs(jsonb) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/run_operations.sql
+--! Included 95_api/dead_letters.sql
+-- kind: code
+-- Failed runs that nobody has dealt with.
+
+create or replace function public.dead_letters(workflow uuid default null)
+  returns setof public.workflow_runs
+  language sql
+  stable
+  rows 100
+as $$
+  select r.*
+  from public.workflow_runs as r
+  where r.status = 'error'
+    and r.retried_by is null
+    and r.parent_index is null
+    and (workflow is null or r.workflow_id = workflow)
+  order by r.id desc
+$$;
+comment on function public.dead_letters(uuid) is
+  'Runs that have failed and were not retried, newest first; of one workflow, if it is given. Runs that another run started are not among them: their failure is its business. retry_run and retry_runs do them again. Example: select id, error ->> ''message'' from dead_letters();';
+
+grant execute on function public.dead_letters(uuid) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/dead_letters.sql
 --! Included 95_api/waits.sql
 -- kind: code
 -- Commands for runs that wait.
@@ -22183,6 +24274,11 @@ create policy workflow_events_scope on public.workflow_events
 
 drop policy if exists workflow_run_logs_scope on public.workflow_run_logs;
 create policy workflow_run_logs_scope on public.workflow_run_logs
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
+drop policy if exists run_operations_scope on public.run_operations;
+create policy run_operations_scope on public.run_operations
   as restrictive for select to flowgres_user
   using ((select private.has_scope('runs:read')));
 
