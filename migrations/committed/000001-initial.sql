@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:e3615ce752fc6e9addffb8ae9f9eb097d35b6b8d
+--! Hash: sha1:a59fafbc7b0f7b97ef0265be43559e1ef32de930
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -5476,7 +5476,7 @@ begin
     select
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
-    where p.parent = 'public.audit_log'::regclass and (m.covered @> p_entry.at) is not true
+    where p.parent = 'public.audit_log'::regclass and (m.idle @> p_entry.at) is not true
   ) then
     perform partitions.create('public.audit_log', p_entry.at);
   end if;
