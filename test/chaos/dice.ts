@@ -10,6 +10,8 @@ export class Dice {
   constructor(seed: number, name: string) {
     const salt = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) | 0, 7);
     this.#generator = xoroshiro128plus(seed ^ salt);
+    // Its first numbers hardly depend on the seed.
+    for (let drawn = 0; drawn < 20; drawn += 1) this.#generator.next();
   }
 
   /** A whole number, both ends included. */

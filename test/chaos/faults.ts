@@ -59,9 +59,9 @@ export const FAULTS: Fault[] = [
   { id: 'F15', title: 'a step that kills its worker', every: [60, 90], strike: ({ startPoison }) => startPoison() },
   { id: 'F16', title: 'no connection left', every: [40, 60], strike: exhaustConnections },
   { id: 'F20', title: 'a tenant that posts twenty times as much', every: [30, 50], strike: flood },
-  { id: 'F10', title: 'the disk full', every: [60, 120], soak: true, needs: 'disk', strike: fillDisk },
-  { id: 'F12', title: 'the clock over a month end, and back an hour', every: [60, 120], soak: true, needs: 'clock', strike: jumpMonths },
-  { id: 'F17', title: 'no partition for the month that begins', every: [60, 120], soak: true, needs: 'clock', strike: missPartitions },
+  { id: 'F10', title: 'the disk full', every: [15, 40], soak: true, needs: 'disk', strike: fillDisk },
+  { id: 'F12', title: 'the clock over a month end, and back an hour', every: [15, 40], soak: true, needs: 'clock', strike: jumpMonths },
+  { id: 'F17', title: 'no partition for the month that begins', every: [15, 40], soak: true, needs: 'clock', strike: missPartitions },
 ];
 
 /** A worker that sleeps while another takes over its steps, and then goes on where it was. */
