@@ -1,9 +1,12 @@
-/** Absurd. Its schema is no part of the npm package: ABSURD_SQL names the file sql/absurd.sql of its repository, as of the SDK's version. */
+/**
+ * Absurd. Its schema is no part of the npm package: ABSURD_SQL names the file sql/absurd.sql of its repository, as of the
+ * SDK's version.
+ */
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Absurd } from 'absurd-sdk';
 import { createPool } from '../../src/database.ts';
-import { type Engine, type Setup, inFlight, oneByOne, step } from './engine.ts';
+import { type Engine, type Setup, inFlight, oneByOne, step, untilNone } from './engine.ts';
 
 const QUEUE = 'bench';
 const CONCURRENCY = 64;
@@ -12,6 +15,7 @@ const POOL = 40;
 const POLL_SECONDS = 0.005;
 /** As long as a step of Flowgres is lent; 120 by default. */
 const CLAIM_SECONDS = 15;
+const UNFINISHED = `select count(*)::int as count from absurd.t_bench where state not in ('completed', 'failed', 'cancelled')`;
 const SIZES = [0, 1, 5, 20];
 
 function open(setup: Setup): { app: Absurd; progress: { ended: number }; close(): Promise<void> } {
@@ -56,6 +60,7 @@ export const absurd: Engine = {
     const startedAt = performance.now();
     const worker = await work(app);
     while (progress.ended < runs) await delay(10);
+    await untilNone(setup, UNFINISHED);
     const seconds = (performance.now() - startedAt) / 1000;
     await worker.close();
     await close();
@@ -72,5 +77,5 @@ export const absurd: Engine = {
     await close();
     return ms;
   },
-  unfinished: `select count(*)::int as count from absurd.t_bench where state not in ('completed', 'failed', 'cancelled')`,
+  unfinished: UNFINISHED,
 };

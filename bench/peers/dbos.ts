@@ -1,6 +1,7 @@
 /** DBOS: with its queue, and directly, where the caller's process executes the workflow at once. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { DBOS, DBOSClient } from '@dbos-inc/dbos-sdk';
-import { type Engine, type Setup, inFlight, oneByOne, step } from './engine.ts';
+import { type Engine, type Setup, inFlight, oneByOne, step, untilNone } from './engine.ts';
 
 const QUEUE = 'bench';
 const CONCURRENCY = 200;
@@ -8,12 +9,13 @@ const DIRECT_CONCURRENCY = 64;
 const POOL = 40;
 /** A second by default. */
 const POLL_MS = 10;
+const UNFINISHED = `select count(*)::int as count from dbos.workflow_status where status in ('ENQUEUED', 'PENDING') and name like 'steps%'`;
 const SIZES = [0, 1, 5, 20];
 
 interface Application {
   workflows: Map<number, () => Promise<unknown>>;
   /** When the first workflow began, and how many have ended. */
-  progress: { startedAt: number; ended: number; endedAt: number };
+  progress: { startedAt: number; ended: number };
 }
 
 async function launch(setup: Setup, queue: boolean): Promise<Application> {
@@ -25,14 +27,13 @@ async function launch(setup: Setup, queue: boolean): Promise<Application> {
     applicationVersion: '1',
     executorID: 'bench',
   });
-  const progress = { startedAt: 0, ended: 0, endedAt: 0 };
+  const progress = { startedAt: 0, ended: 0 };
   const workflows = new Map(
     SIZES.map((steps) => {
       const workflow = async () => {
         progress.startedAt ||= performance.now();
         for (let index = 0; index < steps; index += 1) await DBOS.runStep(() => step(setup), { name: `step${index}` });
         progress.ended += 1;
-        progress.endedAt = performance.now();
         return 'done';
       };
       return [steps, DBOS.registerWorkflow(workflow, { name: `steps${steps}` })];
@@ -64,10 +65,11 @@ export const dbosQueue: Engine = {
   },
   drain: async (setup, _work, runs) => {
     const { progress } = await launch(setup, true);
-    while (progress.ended < runs) await new Promise((resolve) => setTimeout(resolve, 10));
-    // The end of the last is recorded before the process may go.
+    while (progress.ended < runs) await delay(10);
+    await untilNone(setup, UNFINISHED);
+    const seconds = (performance.now() - progress.startedAt) / 1000;
     await DBOS.shutdown();
-    return (progress.endedAt - progress.startedAt) / 1000;
+    return seconds;
   },
   latency: async (setup, work, samples) => {
     const { workflows } = await launch(setup, true);
@@ -78,7 +80,7 @@ export const dbosQueue: Engine = {
     await DBOS.shutdown();
     return ms;
   },
-  unfinished: `select count(*)::int as count from dbos.workflow_status where status in ('ENQUEUED', 'PENDING') and name like 'steps%'`,
+  unfinished: UNFINISHED,
 };
 
 export const dbosDirect: Engine = {

@@ -1,4 +1,6 @@
 /** What each engine must do to be compared. Every call happens in a process of its own. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { createPool } from '../../src/database.ts';
 
 /** A workflow of so many steps in a row; each is recorded by itself. */
 export interface Work {
@@ -30,6 +32,13 @@ export interface Engine {
   unfinished?: string;
 }
 
+/** Waits until the database knows of no unfinished run: an engine's function ends before that is recorded. */
+export async function untilNone(setup: Setup, unfinished: string): Promise<void> {
+  const pool = createPool(setup.databaseUrl, { name: 'bench', max: 1 });
+  while ((await pool.query<{ count: number }>(unfinished)).rows[0]!.count > 0) await delay(10);
+  await pool.end();
+}
+
 let working = false;
 
 /** The step of every engine; one that takes time tells the parent when the first has begun. */
@@ -37,7 +46,7 @@ export async function step(setup: Setup): Promise<{ done: true }> {
   if (setup.stepMs) {
     if (!working) process.send?.({ working: true });
     working = true;
-    await new Promise((resolve) => setTimeout(resolve, setup.stepMs));
+    await delay(setup.stepMs);
   }
   return { done: true };
 }

@@ -2,7 +2,8 @@
  * `npm run bench:peers`: Flowgres beside other engines, one after the other on the same embedded server, each with the
  * concurrency that suits it. Durability is on. Only ratios within one run mean something.
  *
- * BENCH_SCALE (1) multiplies how many runs each case has. An engine that cannot run is listed with the reason.
+ * BENCH_SCALE (1) multiplies how many runs each case has; `npm run bench:peers -- Flowgres 'DBOS, queue'` runs some. An
+ * engine that cannot run is listed with the reason.
  */
 import { cpus } from 'node:os';
 import { createPool, withDatabase } from '../../src/database.ts';
@@ -44,7 +45,9 @@ try {
       .join(' '),
   );
   const all = new Map<string, Figures>();
+  const wanted = process.argv.slice(2);
   for (const name of Object.keys(ENGINES)) {
+    if (wanted.length && !wanted.includes(name)) continue;
     const figures = await measure(name).catch((error: unknown) => {
       console.log(`not run: ${name} (${error instanceof Error ? error.message.split('\n')[0] : error})`);
     });

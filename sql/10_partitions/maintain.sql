@@ -154,9 +154,11 @@ create or replace function partitions.remember(p_parent regclass, p_failure text
   language sql
   volatile
 as $$
-  insert into partitions.maintenance as m (parent, fingerprint, idle, policy_xmin, failures, failed_at, error)
+  insert into partitions.maintenance as m
+    (parent, fingerprint, covered, idle, policy_xmin, failures, failed_at, error)
   select p_parent,
-    case when partitions.covered(p_parent) @> wanted then partitions.fingerprint(p_parent) end,
+    case when is_covered then partitions.fingerprint(p_parent) end,
+    case when is_covered then wanted end,
     partitions.period(p.granularity, upper(wanted), -p.premake - 1),
     p.xmin::text,
     case when p_failure is null then 0 else 1 end,
@@ -164,9 +166,11 @@ as $$
     p_failure
   from partitions.policies as p
   cross join lateral partitions.wanted(p) as wanted
+  cross join lateral (select partitions.covered(p_parent) @> wanted) as c (is_covered)
   where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
+    covered = excluded.covered,
     idle = excluded.idle,
     policy_xmin = excluded.policy_xmin,
     failures = case when p_failure is null then 0 else m.failures + 1 end,

@@ -62,6 +62,7 @@ comment on column partitions.policies.critical_bytes is 'Size of one partition, 
 create table partitions.maintenance (
   parent regclass not null,
   fingerprint bigint,
+  covered tstzrange,
   idle tstzrange,
   policy_xmin text,
   failures int not null default 0,
@@ -79,6 +80,7 @@ comment on table partitions.maintenance is 'What the last maintenance of each ma
 comment on column partitions.maintenance.parent is 'The managed table.';
 comment on column partitions.maintenance.fingerprint is
   'Of the table''s catalog rows when all partitions were there that were wanted; null when not.';
+comment on column partitions.maintenance.covered is 'The span of time that they cover without a hole; null when not.';
 comment on column partitions.maintenance.idle is
   'While the fingerprint and the policy are unchanged, maintenance has nothing to do in this span of time.';
 comment on column partitions.maintenance.policy_xmin is 'The version of the policy''s row that it was for.';
