@@ -15,6 +15,9 @@ export interface Result {
   transactions?: number;
 }
 
+/** A row of the table, or a sentence below it: how two rows compare, or what was not run and why. */
+export type Outcome = Result | string;
+
 /** Runs `work` from `callers` at a time for `seconds`, after a warm-up of a fifth of it; `perCall` operations each. */
 export async function throughput(
   callers: number,

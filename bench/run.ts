@@ -7,18 +7,20 @@
 import { cpus } from 'node:os';
 import pg from 'pg';
 import { LIMITS, type Limits, measureLimits } from './limits.ts';
-import { type Result, TABLE_HEAD, tableRow } from './measure.ts';
+import { type Outcome, TABLE_HEAD, tableRow } from './measure.ts';
 import { measureEffects } from './effects.ts';
 import { measureGraphql } from './graphql.ts';
+import { measurePartitions } from './partitions/measure.ts';
 import { measurePure } from './pure.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
 import { measureWebhooks } from './webhooks.ts';
 
-const CASES: Record<string, (server: BenchServer) => Promise<Result[]>> = {
+const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]>> = {
   pure: measurePure,
   effects: measureEffects,
   webhooks: measureWebhooks,
   graphql: measureGraphql,
+  partitions: measurePartitions,
 };
 
 const wanted = process.argv.slice(2);
@@ -40,12 +42,17 @@ try {
   const before: Limits = await measureLimits(server);
   for (const [name, label] of Object.entries(LIMITS))
     console.log(tableRow({ name: label, ...before[name as keyof Limits] }, before.P.rate));
+  const sentences: string[] = [];
   for (const [name, measure] of Object.entries(CASES)) {
     if (wanted.length && !wanted.includes(name)) continue;
-    for (const result of await measure(server)) console.log(tableRow(result, before.P.rate));
+    for (const outcome of await measure(server)) {
+      if (typeof outcome === 'string') sentences.push(outcome);
+      else console.log(tableRow(outcome, before.P.rate));
+    }
   }
   const after = await measureLimits(server);
   console.log(tableRow({ name: `${LIMITS.P}, measured again at the end`, ...after.P }, before.P.rate));
+  if (sentences.length) console.log(`\n${sentences.join('\n')}`);
 } finally {
   await server.stop();
 }

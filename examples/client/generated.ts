@@ -5,6 +5,28 @@ import type { Operation } from './client.ts';
 type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
+/** A filter to be used against JSON fields. All fields are combined with a logical ‘and.’ */
+export type JsonFilter = {
+  /** Contains the specified JSON. */
+  contains?: unknown;
+  /** Equal to the specified value. */
+  equalTo?: unknown;
+  /** Greater than the specified value. */
+  greaterThan?: unknown;
+  /** Greater than or equal to the specified value. */
+  greaterThanOrEqualTo?: unknown;
+  /** Included in the specified list. */
+  in?: Array<unknown> | null | undefined;
+  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
+  isNull?: boolean | null | undefined;
+  /** Less than the specified value. */
+  lessThan?: unknown;
+  /** Less than or equal to the specified value. */
+  lessThanOrEqualTo?: unknown;
+  /** Not equal to the specified value. */
+  notEqualTo?: unknown;
+};
+
 /** A filter to be used against String fields. All fields are combined with a logical ‘and.’ */
 export type StringFilter = {
   /** Equal to the specified value. */
@@ -51,6 +73,10 @@ export type WorkflowRunFilter = {
   and?: Array<WorkflowRunFilter> | null | undefined;
   /** Filter by the object’s `id` field. */
   id?: UuidFilter | null | undefined;
+  /** Filter by the object’s `metadata` field. */
+  metadata?: JsonFilter | null | undefined;
+  /** Filter by the object’s `mode` field. */
+  mode?: StringFilter | null | undefined;
   /** Negates the expression. */
   not?: WorkflowRunFilter | null | undefined;
   /** Checks for any expressions in this list. */

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:214af6d660b42e74fb59c7c0e3bf02acdfb45f9c
+--! Hash: sha1:cfc1484ff8aa40a637db394e5c425bc21d1e5ae3
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -562,6 +562,8 @@ create table partitions.maintenance (
   parent regclass not null,
   fingerprint bigint,
   covered tstzrange,
+  idle tstzrange,
+  policy_xmin text,
   failures int not null default 0,
   failed_at timestamptz,
   error text,
@@ -576,8 +578,11 @@ alter table partitions.maintenance enable row level security;
 comment on table partitions.maintenance is 'What the last maintenance of each managed table found.';
 comment on column partitions.maintenance.parent is 'The managed table.';
 comment on column partitions.maintenance.fingerprint is
-  'Of the table''s catalog rows; while it is unchanged, so is covered, and maintenance has nothing to look at.';
-comment on column partitions.maintenance.covered is 'A span of time that has partitions without a hole.';
+  'Of the table''s catalog rows when all partitions were there that were wanted; null when not.';
+comment on column partitions.maintenance.covered is 'The span of time that they cover without a hole; null when not.';
+comment on column partitions.maintenance.idle is
+  'While the fingerprint and the policy are unchanged, maintenance has nothing to do in this span of time.';
+comment on column partitions.maintenance.policy_xmin is 'The version of the policy''s row that it was for.';
 comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
 comment on column partitions.maintenance.failed_at is 'When the last of them was.';
 comment on column partitions.maintenance.error is 'What its first failure said.';
@@ -627,7 +632,97 @@ create type partitions.finding as (
   fix text
 );
 comment on type partitions.finding is 'One row per thing that the doctor found: info, warning or critical, and the SQL that puts it right.';
+
+create type partitions.leaf as (
+  name text,
+  partition regclass,
+  lower timestamptz,
+  upper timestamptz,
+  detaching boolean,
+  is_secured boolean,
+  grantees text[],
+  bytes bigint,
+  frozen_age int,
+  rows bigint
+);
+comment on type partitions.leaf is 'A partition as the doctor looks at it.';
 --! EndIncluded 10_partitions/tables.sql
+--! Included 10_partitions/conversions.sql
+-- kind: state
+-- Plain tables on their way to being partitioned. Every step is a transaction that also changes its row here, so
+-- whatever is interrupted goes on from there.
+
+create table partitions.conversions (
+  parent regclass not null,
+  state text not null,
+  key text not null,
+  granularity text not null,
+  premake int not null,
+  behind int not null,
+  retention interval,
+  extend_primary_key boolean not null,
+  lower timestamptz not null,
+  upper timestamptz not null,
+  historic regclass,
+  copy regclass,
+  filenode oid,
+  blocks bigint not null default 0,
+  copied_blocks bigint not null default 0,
+  started_at timestamptz not null,
+  changed_at timestamptz not null,
+  constraint conversions_pkey primary key (parent),
+  constraint conversions_state_check
+    check (state in ('checking', 'checked', 'attached', 'preparing', 'copying', 'copied', 'equal', 'switched', 'done')),
+  constraint conversions_blocks_check check (copied_blocks between 0 and blocks)
+);
+alter table partitions.conversions enable row level security;
+
+comment on table partitions.conversions is
+  'Plain tables that partitions.convert() and partitions.split() turn into partitioned ones, and how far they are. Example: select parent, state, copied_blocks, blocks from partitions.conversions';
+comment on column partitions.conversions.parent is 'The table: the plain one, and from state attached on the partitioned one in its place.';
+comment on column partitions.conversions.state is
+  'checking: its rows are being checked; checked; attached: it is partitioned and the old table is one of its partitions; preparing: the partitions are being made; copying: rows are being copied into them, and changes follow; copied; equal: the copy was compared; switched: the partitions have taken the old one''s place; done: it was dropped.';
+comment on column partitions.conversions.key is 'The column that it is cut by.';
+comment on column partitions.conversions.granularity is 'For its policy.';
+comment on column partitions.conversions.premake is 'For its policy.';
+comment on column partitions.conversions.behind is 'For its policy.';
+comment on column partitions.conversions.retention is 'For its policy.';
+comment on column partitions.conversions.extend_primary_key is 'Whether the primary key gets the partition key as a further column.';
+comment on column partitions.conversions.lower is 'From when on the old table has rows.';
+comment on column partitions.conversions.upper is 'Until when, excluded.';
+comment on column partitions.conversions.historic is 'The old table, now a partition.';
+comment on column partitions.conversions.copy is 'Holds the new partitions until they take its place.';
+comment on column partitions.conversions.filenode is 'The file that copied_blocks counts in; when the old table was rewritten, copying begins anew.';
+comment on column partitions.conversions.blocks is 'How many blocks of the old table are to be copied.';
+comment on column partitions.conversions.copied_blocks is 'How many of them have been.';
+comment on column partitions.conversions.started_at is 'When the conversion began.';
+comment on column partitions.conversions.changed_at is 'When its latest step ended.';
+--! EndIncluded 10_partitions/conversions.sql
+--! Included 10_partitions/care_tables.sql
+-- kind: state
+-- What was done for partitions beyond making and dropping them.
+
+create table partitions.care (
+  relation regclass not null,
+  parent regclass not null,
+  fingerprint bigint,
+  asked_at timestamptz,
+  done_at timestamptz,
+  constraint care_pkey primary key (relation),
+  constraint care_parent_fkey
+    foreign key (parent) references partitions.policies (parent) on delete cascade
+);
+alter table partitions.care enable row level security;
+create index care_parent_idx on partitions.care (parent);
+
+comment on table partitions.care is
+  'When each managed table was analyzed as a whole, and when each of its closed partitions was frozen, which happens once.';
+comment on column partitions.care.relation is 'The table, or one of its partitions.';
+comment on column partitions.care.parent is 'The table.';
+comment on column partitions.care.fingerprint is 'Of the table''s partitions when it was analyzed.';
+comment on column partitions.care.asked_at is 'When freezing the partition was last asked for.';
+comment on column partitions.care.done_at is 'When the table was analyzed, or the partition frozen.';
+--! EndIncluded 10_partitions/care_tables.sql
 --! Included 10_partitions/archives.sql
 -- kind: state
 -- What has left and is kept. A row's table or file can come and go; what it holds is known by its hash, so that a table
@@ -803,16 +898,25 @@ $$;
 -- What the catalog says about a partitioned table.
 
 -- The kind of key that we can cut by; null when we cannot.
+create or replace function partitions.kind_of_type(p_type oid)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_type
+    when 'timestamptz'::regtype then 'timestamptz'
+    when 'date'::regtype then 'date'
+    when 'uuid'::regtype then 'uuidv7'
+  end
+$$;
+
 create or replace function partitions.key_kind(p_parent regclass)
   returns text
   language sql
   stable
 as $$
-  select case a.atttypid
-    when 'timestamptz'::regtype then 'timestamptz'
-    when 'date'::regtype then 'date'
-    when 'uuid'::regtype then 'uuidv7'
-  end
+  select partitions.kind_of_type(a.atttypid)
   from pg_partitioned_table as t
   join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
   where t.partrelid = p_parent
@@ -827,6 +931,7 @@ create or replace function partitions.bound_time(p_key_kind text, p_bound text)
   stable
 as $$
   select case
+    when p_key_kind is null then null
     when p_bound = 'MINVALUE' then '-infinity'
     when p_bound = 'MAXVALUE' then 'infinity'
     when p_key_kind = 'uuidv7' then engine.uuid_time(btrim(p_bound, '''')::uuid)
@@ -834,6 +939,7 @@ as $$
   end
 $$;
 
+-- FOR VALUES FROM ('…') TO ('…'), taken apart by position: at 1,200 partitions regular expressions are half the time.
 create or replace function partitions.of(parent regclass)
   returns table (
     partition regclass,
@@ -847,14 +953,17 @@ create or replace function partitions.of(parent regclass)
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
 as $$
-  select c.oid::regclass, c.relname, lower, upper, i.inhdetachpending
+  select c.oid::regclass, c.relname,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), bound.middle + 5), ')')) as upper,
+    i.inhdetachpending
   from partitions.key_kind($1) as kind
   join pg_inherits as i on i.inhparent = $1
   join pg_class as c on c.oid = i.inhrelid
-  cross join lateral pg_get_expr(c.relpartbound, c.oid) as bound
-  cross join lateral regexp_match(bound, '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') as bounds
-  cross join lateral partitions.bound_time(kind, bounds[1]) as lower
-  cross join lateral partitions.bound_time(kind, bounds[2]) as upper
+  cross join lateral (
+    select b.text, position(' TO (' in b.text) as middle
+    from (select pg_get_expr(c.relpartbound, c.oid) offset 0) as b (text)
+  ) as bound
   order by lower, upper
 $$;
 comment on function partitions.of(regclass) is
@@ -986,6 +1095,23 @@ $$;
 -- kind: code
 -- Puts a partitioned table under management, after checking that it can be.
 
+create or replace function partitions.require_ours(p_table regclass)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_owner constant oid := (select c.relowner from pg_class as c where c.oid = p_table);
+begin
+  if v_owner is null then
+    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_table::text, 'null')));
+  elsif not pg_has_role(v_owner, 'usage') then
+    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_table, current_user),
+      format('alter table %s owner to %I', p_table, current_user));
+  end if;
+end
+$$;
+
 -- Raises what is wrong with the table; called again by each maintenance, because tables change.
 create or replace function partitions.require_manageable(p_parent regclass)
   returns void
@@ -997,19 +1123,15 @@ declare
   v_problem text;
   v_hint text;
 begin
-  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default, pg_has_role(c.relowner, 'usage') as is_ours,
+  perform partitions.require_ours(p_parent);
+  select c.relkind, c.relispartition, t.partdefid <> 0 as has_default,
     exists (select from pg_attribute as a where a.attrelid = c.oid and a.attidentity <> '') as has_identity
   into v_table
   from pg_class as c
   left join pg_partitioned_table as t on t.partrelid = c.oid
   where c.oid = p_parent;
 
-  if not found then
-    perform private.raise_error('NOT_FOUND', format('There is no table %s.', coalesce(p_parent::text, 'null')));
-  elsif not v_table.is_ours then
-    perform private.raise_error('FORBIDDEN', format('%s does not belong to %s.', p_parent, current_user),
-      format('alter table %s owner to %I', p_parent, current_user));
-  elsif v_table.relkind <> 'p' then
+  if v_table.relkind <> 'p' then
     v_problem := 'is not a partitioned table';
     v_hint := 'Create it with PARTITION BY RANGE (a timestamptz, date or UUIDv7 column).';
   elsif v_table.relispartition then
@@ -1032,7 +1154,8 @@ begin
 end
 $$;
 
-create or replace function partitions.require_short_names(p_parent regclass)
+-- Of the table's indexes, and of one more that it may get.
+create or replace function partitions.require_short_names(p_parent regclass, p_index text default null)
   returns void
   language plpgsql
   stable
@@ -1049,9 +1172,11 @@ begin
     from pg_index as i
     join pg_class as ic on ic.oid = i.indexrelid
     where i.indrelid = c.oid
+    union all
+    select partitions.index_name(c.relname, c.relname || '_y0000m00d00', p_index)
   ) as n (name)
   where c.oid = p_parent
-  order by octet_length(n.name) desc
+  order by octet_length(n.name) desc nulls last
   limit 1;
 
   if octet_length(v_longest) > 63 then
@@ -1126,9 +1251,10 @@ create or replace function partitions.index_name(p_parent text, p_partition text
   immutable
   parallel safe
 as $$
-  select p_partition || '_' || case
-    when starts_with(p_index, p_parent || '_') then substr(p_index, length(p_parent) + 2)
-    else p_index
+  select case
+    when p_partition = p_parent then p_index
+    when starts_with(p_index, p_parent || '_') then p_partition || substr(p_index, length(p_parent) + 1)
+    else p_partition || '_' || p_index
   end
 $$;
 
@@ -1177,6 +1303,32 @@ as $$
     and p.relreplident <> 'd'
 $$;
 
+-- The table's grants, and those of its columns.
+create or replace function partitions.access_lists(p_table regclass)
+  returns table (owner oid, attname name, list aclitem[])
+  language sql
+  stable
+as $$
+  select c.relowner, null, c.relacl from pg_class as c where c.oid = p_table
+  union all
+  select c.relowner, a.attname, a.attacl
+  from pg_class as c
+  join pg_attribute as a on a.attrelid = c.oid and a.attacl is not null
+  where c.oid = p_table
+$$;
+
+-- Who else than the owner has rights on it; null for nobody.
+create or replace function partitions.grantees(p_table regclass)
+  returns text[]
+  language sql
+  stable
+as $$
+  select array_agg(distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
+  from partitions.access_lists(p_table) as acl
+  cross join lateral aclexplode(acl.list) as a
+  where a.grantee <> acl.owner
+$$;
+
 -- Default privileges may have opened the new table. It is reached through its parent only: policies are not inherited.
 create or replace function partitions.close_table(p_table regclass)
   returns void
@@ -1187,12 +1339,7 @@ declare
   v_revoke text;
 begin
   for v_revoke in
-    select distinct format('revoke all on %s from %s', p_table,
-      case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
-    from pg_class as c
-    cross join aclexplode(c.relacl) as a
-    where c.oid = p_table
-      and a.grantee <> c.relowner
+    select format('revoke all on %s from %s', p_table, grantee) from unnest(partitions.grantees(p_table)) as grantee
   loop
     execute v_revoke;
   end loop;
@@ -1224,6 +1371,16 @@ as $$
   )
   from partitions.qualified(p_policy.parent, p_partition) as qualified
 $$;
+
+create or replace function partitions.comment_of_partition(p_parent text, p_table text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+as $$
+  select format('comment on table %s is %L', p_table, format('Rows of %s from %s to %s (UTC, end excluded).', p_parent,
+    to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
+    to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD')))
+$$;
 --! EndIncluded 10_partitions/table_like.sql
 --! Included 10_partitions/create.sql
 -- kind: code
@@ -1251,9 +1408,7 @@ begin
   end if;
   perform partitions.execute_patiently(concat_ws('; ',
     partitions.table_like(p_policy, v_name),
-    format('comment on table %s is %L', v_table, format('Rows of %s from %s to %s (UTC, end excluded).', v_parent,
-      to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
-      to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD'))),
+    partitions.comment_of_partition(v_parent, v_table, p_span),
     v_attach
   ));
   return v_name;
@@ -1283,6 +1438,7 @@ create or replace function partitions.create(parent regclass, at timestamptz)
   volatile
   security definer -- definer because a DBA adds partitions to tables of Flowgres without owning them
   set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_at constant timestamptz := "create".at;
@@ -1410,6 +1566,7 @@ create or replace function partitions.maintain(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now constant timestamptz := engine.now();
   v_policy partitions.policies;
 begin
   -- A standby gets its partitions from the primary.
@@ -1424,8 +1581,12 @@ begin
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
     where (maintain.parent is null or p.parent = maintain.parent)
-      and (m.fingerprint is distinct from partitions.fingerprint(p.parent)
-        or not m.covered @> partitions.wanted(p))
+      and (m.idle @> v_now and m.policy_xmin = p.xmin::text and m.fingerprint = (
+        -- partitions.fingerprint(p.parent), written out: here it is planned once in a session.
+        select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)
+        from pg_inherits as i
+        where i.inhparent = p.parent
+      )) is not true
     order by p.parent::text
   loop
     return query select m.* from partitions.maintain_table(v_policy, maintain.dry_run) as m;
@@ -1440,10 +1601,10 @@ create or replace function partitions.maintain_table(p_policy partitions.policie
   returns setof partitions.action
   language plpgsql
   volatile
+  set jit = off -- short queries over functions whose cost nobody can guess: compiling them takes longer
 as $$
 declare
   v_policy partitions.policies := p_policy;
-  v_wanted tstzrange;
   v_failure text;
   v_action partitions.action;
 begin
@@ -1456,8 +1617,9 @@ begin
     return next v_action;
     select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
   end if;
-  v_wanted := partitions.wanted(v_policy);
-  for v_action in select p.* from partitions.plan_maintenance(v_policy, v_wanted) as p loop
+  for v_action in
+    select p.* from partitions.plan_maintenance(v_policy, partitions.wanted(v_policy)) as p
+  loop
     if not p_dry_run then
       v_action := partitions.perform_action(v_policy, v_action);
       v_failure := coalesce(v_failure, v_action.detail);
@@ -1465,7 +1627,7 @@ begin
     return next v_action;
   end loop;
   if not p_dry_run then
-    perform partitions.remember(p_policy.parent, v_wanted, v_failure);
+    perform partitions.remember(p_policy.parent, v_failure);
   end if;
 end
 $$;
@@ -1523,22 +1685,32 @@ exception
 end
 $$;
 
--- What the next maintenance may rely on, and what the doctor reports.
-create or replace function partitions.remember(p_parent regclass, p_wanted tstzrange, p_failure text)
+-- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing
+-- to do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
+create or replace function partitions.remember(p_parent regclass, p_failure text)
   returns void
   language sql
   volatile
 as $$
-  insert into partitions.maintenance as m (parent, fingerprint, covered, failures, failed_at, error)
+  insert into partitions.maintenance as m
+    (parent, fingerprint, covered, idle, policy_xmin, failures, failed_at, error)
   select p_parent,
-    case when partitions.covered(p_parent) @> p_wanted then partitions.fingerprint(p_parent) end,
-    p_wanted,
+    case when is_covered then partitions.fingerprint(p_parent) end,
+    case when is_covered then wanted end,
+    partitions.period(p.granularity, upper(wanted), -p.premake - 1),
+    p.xmin::text,
     case when p_failure is null then 0 else 1 end,
     case when p_failure is not null then engine.now() end,
     p_failure
+  from partitions.policies as p
+  cross join lateral partitions.wanted(p) as wanted
+  cross join lateral (select partitions.covered(p_parent) @> wanted) as c (is_covered)
+  where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
     covered = excluded.covered,
+    idle = excluded.idle,
+    policy_xmin = excluded.policy_xmin,
     failures = case when p_failure is null then 0 else m.failures + 1 end,
     failed_at = excluded.failed_at,
     error = excluded.error
@@ -1864,13 +2036,15 @@ as $$
 $$;
 
 -- All of the group or nothing of it. Detaching what others refer to makes PostgreSQL look for rows that still do: with
--- these settings by merging two indexes, which ends early, never by reading the whole log.
+-- these settings by merging two indexes, which ends early, never by reading the whole log. What they make costly on
+-- paper would be compiled: that took longer than all the rest.
 create or replace function partitions.retire_group(p_group partitions.action[])
   returns partitions.action[]
   language plpgsql
   volatile
   set enable_hashjoin = off
   set enable_seqscan = off
+  set jit = off
 as $$
 declare
   v_statements constant text := (
@@ -2084,6 +2258,7 @@ create or replace function partitions.retire_table(
   returns setof partitions.action
   language plpgsql
   volatile
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_ready partitions.action[] := '{}';
@@ -2219,6 +2394,7 @@ create or replace function partitions.retire_concurrently(
   language plpgsql
   volatile
   set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_parents regclass[];
@@ -2234,7 +2410,13 @@ begin
       or retire_concurrently.parent in (p.parent, p.retire_with)
   );
   perform partitions.take_long_turn(v_parents);
-  return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
+  -- After a long pause a partition is due by its own age and with its group: it is to be detached once.
+  return query
+    select s.statement
+    from partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than)
+      with ordinality as s (statement, place)
+    group by s.statement
+    order by min(s.place);
   return query select partitions.last_statements(v_parents, format('select * from partitions.retire(%L, %L)',
     retire_concurrently.parent, retire_concurrently.older_than));
 end
@@ -3276,9 +3458,1333 @@ as $$
     archived_at = excluded.archived_at
 $$;
 --! EndIncluded 10_partitions/archive_files.sql
+--! Included 10_partitions/convert_obstacles.sql
+-- kind: code
+-- What keeps a plain table from being partitioned: said before anything is changed.
+
+-- What PostgreSQL allows on no partitioned table, or we could not carry over.
+create or replace function partitions.obstacles_of_table(p_table regclass, p_key text)
+  returns table (problem text, hint text)
+  language sql
+  stable
+as $$
+  select o.problem, o.hint
+  from pg_class as c
+  left join pg_attribute as a on a.attrelid = c.oid and a.attname = p_key and a.attnum > 0 and not a.attisdropped
+  cross join lateral (
+    values
+      (c.relkind = 'p', 'is partitioned already', format('select partitions.manage(%L)', c.oid::regclass)),
+      (c.relkind not in ('r', 'p'), 'is not a table', 'Name a plain table.'),
+      (c.relispartition, 'is itself a partition', 'Partitions of partitions are not supported.'),
+      (c.relpersistence <> 'p', 'is temporary or unlogged', format('alter table %s set logged', c.oid::regclass)),
+      (c.reloftype <> 0, 'is a typed table', format('alter table %s not of', c.oid::regclass)),
+      (
+        not c.relispartition and c.relkind = 'r'
+          and exists (select from pg_inherits as i where c.oid in (i.inhrelid, i.inhparent)),
+        'inherits, or others inherit from it', 'Only a table on its own can be converted.'
+      ),
+      (a.attnum is null, format('has no column %s', coalesce(p_key, 'null')), 'Name the column of its time.'),
+      (
+        partitions.kind_of_type(a.atttypid) is null, format('cannot be cut by %I', p_key),
+        'Supported are columns of type timestamptz, date or uuid (version 7).'
+      ),
+      (
+        a.attgenerated <> '', format('cannot be cut by %I, which is generated', p_key),
+        'Name a column that is written.'
+      ),
+      (
+        exists (select from pg_attribute as i where i.attrelid = c.oid and i.attidentity <> ''),
+        'has an identity column',
+        'Give it a sequence instead, as bigserial does: drop identity, create sequence, set its value and the default.'
+      )
+  ) as o (applies, problem, hint)
+  where c.oid = p_table
+    and o.applies
+$$;
+
+-- The unique index that can become the primary key together with the partition key: holding both, nothing else.
+create or replace function partitions.extended_key_index(p_table regclass, p_key text)
+  returns regclass
+  language sql
+  stable
+as $$
+  select x.indexrelid::regclass
+  from pg_index as pk
+  join pg_attribute as a on a.attrelid = pk.indrelid and a.attname = p_key
+  join pg_index as x on x.indrelid = pk.indrelid and x.indisunique and x.indisvalid and x.indimmediate
+    and x.indpred is null and x.indnatts = x.indnkeyatts
+    and x.indkey::text = format('%s %s', pk.indkey, a.attnum)
+  where pk.indrelid = p_table
+    and pk.indisprimary
+    and not exists (select from pg_constraint as k where k.conindid = x.indexrelid)
+  order by 1
+  limit 1
+$$;
+
+create or replace function partitions.obstacles_of_keys(
+  p_table regclass,
+  p_key text,
+  p_extend_primary_key boolean
+)
+  returns table (problem text, hint text)
+  language sql
+  stable
+as $$
+  with keys as (
+    select x.*, ic.relname as name, k.contype, p_key_number = any (x.indkey::int[]) as has_key
+    from pg_index as x
+    join pg_class as ic on ic.oid = x.indexrelid
+    left join pg_constraint as k on k.conindid = x.indexrelid and k.conrelid = x.indrelid
+    cross join lateral (
+      select a.attnum::int from pg_attribute as a where a.attrelid = p_table and a.attname = p_key
+    ) as a (p_key_number)
+    where x.indrelid = p_table
+  )
+  select 'has no primary key',
+    'Without one its rows cannot be followed while they are copied: add one that holds the partition key.'
+  where not exists (select from keys where indisprimary)
+  union all
+  select format('has a primary key without %I', p_key),
+    format('Say extend_primary_key => true to add it. Then the other columns alone may occur twice.', p_key)
+  from keys
+  where indisprimary and not has_key and not p_extend_primary_key
+  union all
+  select format('needs an index for its new primary key'),
+    format('Build it first, which holds up nobody: create unique index concurrently on %s (%s, %I)', p_table,
+      (select string_agg(quote_ident(a.attname), ', ' order by n)
+       from unnest(indkey::int[]) with ordinality as c (attnum, n)
+       join pg_attribute as a on a.attrelid = p_table and a.attnum = c.attnum), p_key)
+  from keys
+  where indisprimary and not has_key and p_extend_primary_key
+    and partitions.extended_key_index(p_table, p_key) is null
+  union all
+  select format('has a unique index %I without %I', name, p_key),
+    'A unique index of a partitioned table contains the partition key: extend it, or make it a plain index.'
+  from keys
+  where indisunique and not indisprimary and not has_key
+  union all
+  select format('has an index %I that is invalid', name), format('reindex index concurrently %s', indexrelid::regclass)
+  from keys
+  where not indisvalid
+  union all
+  select format('has an exclusion constraint %I', name), 'Drop it: it would hold within each partition only.'
+  from keys
+  where contype = 'x'
+  union all
+  select format('has a primary key %I that is deferrable', name), 'Make it not deferrable: the copy is merged by it.'
+  from keys
+  where indisprimary and not indimmediate
+$$;
+
+-- Does an object that depends on the table come along, or go with the old table without a loss?
+create or replace function partitions.is_carried_over(p_table regclass, p_class oid, p_object oid)
+  returns boolean
+  language sql
+  stable
+as $$
+  select case p_class
+    when 'pg_attrdef'::regclass then exists (select from pg_attrdef as d where d.oid = p_object and d.adrelid = p_table)
+    when 'pg_constraint'::regclass then
+      exists (select from pg_constraint as k where k.oid = p_object and p_table in (k.conrelid, k.confrelid))
+    when 'pg_trigger'::regclass then exists (select from pg_trigger as t where t.oid = p_object and t.tgrelid = p_table)
+    when 'pg_policy'::regclass then exists (select from pg_policy as p where p.oid = p_object and p.polrelid = p_table)
+    when 'pg_statistic_ext'::regclass then
+      exists (select from pg_statistic_ext as s where s.oid = p_object and s.stxrelid = p_table)
+    when 'pg_class'::regclass then
+      exists (select from pg_index as x where x.indexrelid = p_object and x.indrelid = p_table)
+      or exists (select from pg_class as s where s.oid = p_object and s.relkind = 'S')
+    else false
+  end
+$$;
+
+-- Foreign keys, triggers, and whatever is bound to the old table itself rather than to its name.
+create or replace function partitions.obstacles_around(p_table regclass, p_extend_primary_key boolean)
+  returns table (problem text, hint text)
+  language sql
+  stable
+as $$
+  select format('has a foreign key %I that is not validated', k.conname),
+    format('alter table %s validate constraint %I', p_table, k.conname)
+  from pg_constraint as k
+  where k.conrelid = p_table and k.contype = 'f' and not k.convalidated
+  union all
+  select format('refers to itself by %I', k.conname),
+    'Drop that foreign key: a partition that others refer to could never leave.'
+  from pg_constraint as k
+  where k.conrelid = p_table and k.confrelid = p_table
+  union all
+  select format('is referred to by %s', k.conrelid::regclass), case
+    when p_extend_primary_key then 'Drop that foreign key: there is no unique key of those columns alone any more.'
+    else 'Drop that foreign key: one of a partitioned table cannot be added without reading it.'
+  end
+  from pg_constraint as k
+  join pg_class as c on c.oid = k.conrelid
+  where k.confrelid = p_table and k.conrelid <> p_table and (p_extend_primary_key or c.relkind <> 'r')
+  union all
+  select format('has a trigger %I with transition tables for each row', t.tgname), 'Make it one for each statement.'
+  from pg_trigger as t
+  where t.tgrelid = p_table and t.tgtype & 1 = 1 and (t.tgoldtable is not null or t.tgnewtable is not null)
+  union all
+  select format('is used by %s', pg_describe_object(d.classid, d.objid, d.objsubid)),
+    'It would stay with the old table: drop it, and create it again afterwards.'
+  from pg_class as c
+  join pg_depend as d
+    on (d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid)
+    or (d.refclassid = 'pg_type'::regclass
+      and d.refobjid in (c.reltype, (select t.typarray from pg_type as t where t.oid = c.reltype)))
+  where c.oid = p_table
+    and d.deptype in ('n', 'a')
+    and not partitions.is_carried_over(p_table, d.classid, d.objid)
+$$;
+
+create or replace function partitions.require_convertible(
+  p_table regclass,
+  p_key text,
+  p_extend_primary_key boolean
+)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_obstacle record;
+begin
+  perform partitions.require_ours(p_table);
+  for v_obstacle in
+    select o.* from partitions.obstacles_of_table(p_table, p_key) as o
+    union all
+    select o.* from partitions.obstacles_of_keys(p_table, p_key, p_extend_primary_key) as o
+    union all
+    select o.* from partitions.obstacles_around(p_table, p_extend_primary_key) as o
+  loop
+    perform private.raise_error('INVALID_ARGUMENT', format('%s %s.', p_table, v_obstacle.problem), v_obstacle.hint);
+  end loop;
+  perform partitions.require_short_names(p_table);
+end
+$$;
+--! EndIncluded 10_partitions/convert_obstacles.sql
+--! Included 10_partitions/convert_description.sql
+-- kind: code
+-- A table's description as statements. They name the table, so they can be collected from one table and, when another
+-- one has taken over its name, make that the same. LIKE brings columns, defaults, checks and their comments.
+
+create or replace function partitions.key_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select case
+    when k.oid is null then pg_get_indexdef(x.indexrelid)
+    else format('alter table %s add constraint %I %s', p_table, k.conname, pg_get_constraintdef(k.oid))
+  end
+  from pg_index as x
+  left join pg_constraint as k
+    on k.conindid = x.indexrelid and k.conrelid = x.indrelid and k.contype in ('p', 'u')
+  where x.indrelid = p_table
+  order by x.indexrelid
+$$;
+
+create or replace function partitions.foreign_key_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s add constraint %I %s', p_table, k.conname, pg_get_constraintdef(k.oid))
+  from pg_constraint as k
+  where k.conrelid = p_table
+    and k.contype = 'f'
+  order by k.oid
+$$;
+
+-- Those of other tables. They are checked later: reading the other table now would hold up its writers.
+create or replace function partitions.referring_key_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s add constraint %I %s%s', k.conrelid::regclass, k.conname,
+    pg_get_constraintdef(k.oid), case when k.convalidated then ' not valid' end)
+  from pg_constraint as k
+  where k.confrelid = p_table
+    and k.conparentid = 0
+    and k.contype = 'f'
+  order by k.oid
+$$;
+
+create or replace function partitions.trigger_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select concat_ws('; ', pg_get_triggerdef(t.oid), case t.tgenabled
+    when 'D' then format('alter table %s disable trigger %I', p_table, t.tgname)
+    when 'R' then format('alter table %s enable replica trigger %I', p_table, t.tgname)
+    when 'A' then format('alter table %s enable always trigger %I', p_table, t.tgname)
+  end)
+  from pg_trigger as t
+  where t.tgrelid = p_table
+    and not t.tgisinternal
+  order by t.tgname
+$$;
+
+create or replace function partitions.policy_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('create policy %I on %s as %s for %s to %s%s%s', p.polname, p_table,
+    case when p.polpermissive then 'permissive' else 'restrictive' end,
+    case p.polcmd
+      when 'r' then 'select'
+      when 'a' then 'insert'
+      when 'w' then 'update'
+      when 'd' then 'delete'
+      else 'all'
+    end,
+    (
+      select string_agg(case when role = 0 then 'public' else role::regrole::text end, ', ')
+      from unnest(p.polroles) as role
+    ),
+    ' using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+    ' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+  from pg_policy as p
+  where p.polrelid = p_table
+  order by p.polname
+$$;
+
+create or replace function partitions.security_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s owner to %s', p_table, c.relowner::regrole)
+  from pg_class as c
+  where c.oid = p_table
+  union all
+  select format('alter table %s %s row level security', p_table, setting.name)
+  from pg_class as c
+  cross join lateral (values ('enable', c.relrowsecurity), ('force', c.relforcerowsecurity)) as setting (name, is_on)
+  where c.oid = p_table
+    and setting.is_on
+  union all
+  select partitions.policy_statements(p_table)
+  union all
+  select format('grant %s%s on %s to %s%s', a.privilege_type, ' (' || quote_ident(acl.attname) || ')', p_table,
+    case when a.grantee = 0 then 'public' else a.grantee::regrole::text end,
+    case when a.is_grantable then ' with grant option' end)
+  from partitions.access_lists(p_table) as acl
+  cross join lateral aclexplode(acl.list) as a
+  where a.grantee <> acl.owner
+$$;
+
+-- Of the table and of what the statements above make.
+create or replace function partitions.comment_statements(p_table regclass)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('comment on %s is %L', commented.object, commented.comment)
+  from (
+    select format('table %s', p_table), obj_description(p_table, 'pg_class')
+    union all
+    select format('index %s', x.indexrelid::regclass), obj_description(x.indexrelid, 'pg_class')
+    from pg_index as x
+    where x.indrelid = p_table
+    union all
+    select format('constraint %I on %s', k.conname, p_table), obj_description(k.oid, 'pg_constraint')
+    from pg_constraint as k
+    where k.conrelid = p_table
+      and k.contype in ('p', 'u', 'f')
+    union all
+    select format('trigger %I on %s', t.tgname, p_table), obj_description(t.oid, 'pg_trigger')
+    from pg_trigger as t
+    where t.tgrelid = p_table
+    union all
+    select format('policy %I on %s', p.polname, p_table), obj_description(p.oid, 'pg_policy')
+    from pg_policy as p
+    where p.polrelid = p_table
+  ) as commented (object, comment)
+  where commented.comment is not null
+$$;
+
+create or replace function partitions.description(p_table regclass)
+  returns setof text
+  language sql
+  stable
+  security definer -- definer because a DBA describes tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+  select partitions.key_statements(p_table)
+  union all
+  select partitions.foreign_key_statements(p_table)
+  union all
+  select partitions.security_statements(p_table)
+  union all
+  select statement
+  from pg_class as c
+  cross join lateral partitions.replica_identity_statement(p_table, c.relname) as statement
+  where c.oid = p_table
+    and statement is not null
+  union all
+  select partitions.trigger_statements(p_table)
+  union all
+  select partitions.comment_statements(p_table)
+$$;
+comment on function partitions.description(regclass) is
+  'Everything of a table but its columns, as statements: keys and indexes, foreign keys, row-level security with its policies, grants, replica identity, triggers, comments. For a table that takes over its name. Example: select partitions.description(''public.workflow_events'')';
+
+grant execute on function partitions.description(regclass) to flowgres_dba;
+--! EndIncluded 10_partitions/convert_description.sql
+--! Included 10_partitions/convert_span.sql
+-- kind: code
+-- Which time the rows of a plain table are from, and which partitions that makes.
+
+create or replace function partitions.kind_of_column(p_table regclass, p_key text)
+  returns text
+  language sql
+  stable
+as $$
+  select partitions.kind_of_type(a.atttypid) from pg_attribute as a where a.attrelid = p_table and a.attname = p_key
+$$;
+
+create or replace function partitions.require_plan(p_granularity text, p_premake int, p_behind int)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if partitions.step(p_granularity) is null then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is no granularity.', coalesce(p_granularity, 'null')),
+      'Say day, week, month or year.');
+  elsif not coalesce(p_premake between 1 and 2000 and p_behind between 0 and 2000, false) then
+    perform private.raise_error('INVALID_ARGUMENT', 'premake or behind is out of range.',
+      'premake is 1 to 2000, behind 0 to 2000.');
+  end if;
+end
+$$;
+
+-- Earliest and latest time of the rows; refuses rows that no partition could hold.
+create or replace function partitions.require_times(
+  p_table regclass,
+  p_key text,
+  out earliest timestamptz,
+  out latest timestamptz
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_kind constant text := partitions.kind_of_column(p_table, p_key);
+  v_misfits bigint;
+  v_query text;
+begin
+  v_query := format(
+    'select min(t.at), max(t.at), count(*) filter (where not coalesce(t.fits, false))
+     from (select %1$s as at, %2$s as fits from %3$s) as t',
+    case v_kind
+      when 'uuidv7' then format('case when substr(%1$I::text, 15, 1) = ''7'' then engine.uuid_time(%1$I) end', p_key)
+      else format('case when isfinite(%1$I) then %1$I%2$s end', p_key,
+        case v_kind when 'date' then '::timestamp at time zone ''UTC''' end)
+    end,
+    case v_kind
+      when 'uuidv7' then format('substr(%I::text, 15, 1) = ''7''', p_key)
+      else format('isfinite(%I)', p_key)
+    end,
+    p_table);
+  execute v_query into earliest, latest, v_misfits;
+  if v_misfits > 0 then
+    perform private.raise_error('INVALID_ARGUMENT',
+      format('%s rows of %s have a %I that is null, infinite, or a UUID of another version.',
+        v_misfits, p_table, p_key),
+      'Change or delete them: they have no time.');
+  end if;
+  if earliest is not null then
+    perform partitions.require_time(v_kind, earliest);
+    perform partitions.require_time(v_kind, latest);
+  end if;
+end
+$$;
+
+-- The time that the old table stands for: that of its rows, and what maintenance would have made by now, so that no row
+-- is refused that would not have been.
+create or replace function partitions.span_of_rows(
+  p_table regclass,
+  p_key text,
+  p_granularity text,
+  p_premake int,
+  p_behind int
+)
+  returns tstzrange
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_span tstzrange;
+begin
+  select tstzrange(
+    lower(partitions.period(p_granularity, least(r.earliest, lower(first)))),
+    upper(partitions.period(p_granularity, greatest(r.latest, lower(last))))
+  )
+  into v_span
+  from partitions.require_times(p_table, p_key) as r
+  cross join partitions.period(p_granularity, v_now, -p_behind) as first
+  cross join partitions.period(p_granularity, v_now, p_premake) as last;
+  if upper(v_span) - lower(v_span) > 1000 * partitions.step(p_granularity) then
+    perform private.raise_error('INVALID_ARGUMENT',
+      format('From %s to %s would be more than 1000 partitions.', lower(v_span), upper(v_span)),
+      'Choose a longer granularity, or move the rows of odd times elsewhere first.');
+  end if;
+  return v_span;
+end
+$$;
+
+-- The tables that the conversion will make must not exist.
+create or replace function partitions.require_free_names(p_table regclass, p_granularity text, p_span tstzrange)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_taken text;
+begin
+  select taken.name into v_taken
+  from pg_class as c
+  cross join lateral (
+    select partitions.historic_name(c.relname)
+    union all
+    select partitions.copy_name(c.relname)
+    union all
+    select partitions.partition_name(c.relname, p_granularity, piece)
+    from partitions.split(p_granularity, p_span) as piece
+  ) as taken (name)
+  where c.oid = p_table
+    and to_regclass(partitions.qualified(p_table, taken.name)) is not null
+  limit 1;
+  if found then
+    perform private.raise_error('CONFLICT', format('There is a table %s already.', v_taken),
+      'The conversion needs its name: rename or drop it.');
+  end if;
+end
+$$;
+--! EndIncluded 10_partitions/convert_span.sql
+--! Included 10_partitions/convert_swap.sql
+-- kind: code
+-- A partitioned table takes the name, and everything else, of a plain one, which becomes its first partition.
+
+-- The condition that a bound stands for. A table that has it, validated, is attached without being read.
+create or replace function partitions.bound_condition(p_key_kind text, p_key text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select format('%1$I is not null and %1$I >= %2$L and %1$I < %3$L', p_key,
+    partitions.bound(p_key_kind, lower(p_span)), partitions.bound(p_key_kind, upper(p_span)))
+$$;
+
+-- The name of the check that holds it.
+create or replace function partitions.bound_check()
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 'partitions_bound_check'
+$$;
+
+create or replace function partitions.perform_all(p_statements text[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_statement text;
+begin
+  foreach v_statement in array p_statements loop
+    execute v_statement;
+  end loop;
+end
+$$;
+
+-- First of all: everything that will be locked, so that nothing is waited for later on. The partition key becomes NOT
+-- NULL without a scan, thanks to the check.
+create or replace function partitions.lock_statements(p_conversion partitions.conversions)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('lock table %s in access exclusive mode', string_agg(t.name, ', '))
+  from (
+    select p_conversion.parent::text
+    union
+    select case when k.conrelid = p_conversion.parent then k.confrelid else k.conrelid end::regclass::text
+    from pg_constraint as k
+    where k.contype = 'f'
+      and p_conversion.parent in (k.conrelid, k.confrelid)
+      and k.conparentid = 0
+  ) as t (name)
+  union all
+  select format('alter table %s alter column %I set not null', p_conversion.parent, p_conversion.key)
+  union all
+  select format('alter table %1$s drop constraint %2$I, add constraint %2$I primary key using index %3$I',
+    p_conversion.parent, k.conname, ic.relname)
+  from pg_constraint as k
+  join pg_class as ic on ic.oid = partitions.extended_key_index(p_conversion.parent, p_conversion.key)
+  where k.conrelid = p_conversion.parent
+    and k.contype = 'p'
+    and p_conversion.extend_primary_key
+$$;
+
+-- Takes from the old table what the new one gets: rows are reached through that one only.
+create or replace function partitions.undress_statements(p_table regclass, p_historic text)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)
+  from pg_constraint as k
+  where k.confrelid = p_table
+    and k.contype = 'f'
+    and k.conparentid = 0
+  union all
+  select format('drop trigger %I on %s', t.tgname, p_table)
+  from pg_trigger as t
+  where t.tgrelid = p_table
+    and not t.tgisinternal
+  union all
+  select format('drop policy %I on %s', p.polname, p_table) from pg_policy as p where p.polrelid = p_table
+  union all
+  select format('alter table %s enable row level security', p_table)
+  union all
+  select format('alter table %s no force row level security', p_table)
+  union all
+  select format('select partitions.close_table(%L)', p_table)
+  union all
+  select format('alter index %s rename to %I', x.indexrelid::regclass,
+    partitions.index_name(c.relname, p_historic, ic.relname))
+  from pg_class as c
+  join pg_index as x on x.indrelid = c.oid
+  join pg_class as ic on ic.oid = x.indexrelid
+  where c.oid = p_table
+  union all
+  select format('alter table %s rename to %I', p_table, p_historic)
+$$;
+
+create or replace function partitions.dress_statements(p_conversion partitions.conversions, p_parent text)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('create table %s (like %s including all excluding indexes excluding identity) partition by range (%I)',
+    p_parent, p_conversion.parent, p_conversion.key)
+  union all
+  select format('alter table %s drop constraint %I', p_parent, partitions.bound_check())
+$$;
+
+create or replace function partitions.attach_statements(p_conversion partitions.conversions, p_parent text)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('alter table %s attach partition %s %s', p_parent, p_conversion.parent, partitions.values_clause(
+    partitions.key_kind(p_parent), tstzrange(p_conversion.lower, p_conversion.upper)))
+  union all
+  select format('alter table %s drop constraint %I', p_conversion.parent, partitions.bound_check())
+  union all
+  select format('alter sequence %s owned by %s.%I', s.oid::regclass, p_parent, a.attname)
+  from pg_depend as d
+  join pg_class as s on s.oid = d.objid and s.relkind = 'S'
+  join pg_attribute as a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+  where d.classid = 'pg_class'::regclass
+    and d.refclassid = 'pg_class'::regclass
+    and d.refobjid = p_conversion.parent
+    and d.deptype = 'a'
+$$;
+
+-- The swap. From the first lock to the commit writers wait: nothing in it depends on the number of rows.
+create or replace function partitions.swap(p_conversion partitions.conversions)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_old constant regclass := p_conversion.parent;
+  v_name constant text := (select c.relname from pg_class as c where c.oid = v_old);
+  v_parent constant text := partitions.qualified(v_old, v_name);
+  v_description text[];
+  v_referring text[];
+begin
+  perform partitions.perform_all(array(select partitions.lock_statements(p_conversion)));
+  v_description := array(select partitions.description(v_old));
+  v_referring := array(select partitions.referring_key_statements(v_old));
+  perform partitions.perform_all(array(select partitions.undress_statements(v_old, partitions.historic_name(v_name))));
+  perform partitions.perform_all(array(select partitions.dress_statements(p_conversion, v_parent)));
+  perform partitions.perform_all(v_description);
+  perform partitions.perform_all(array(select partitions.attach_statements(p_conversion, v_parent)));
+  perform partitions.perform_all(v_referring);
+  perform partitions.manage(
+    v_parent, p_conversion.granularity, premake => p_conversion.premake, behind => p_conversion.behind,
+    retention => p_conversion.retention, storage => partitions.storage_of(v_old)
+  );
+  update partitions.conversions as c
+  set parent = v_parent::regclass,
+    historic = v_old,
+    state = 'attached',
+    changed_at = engine.now()
+  where c.parent = v_old;
+end
+$$;
+
+create or replace function partitions.historic_name(p_name text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_name || '_historic'
+$$;
+
+-- The storage parameters of a table and its TOAST, as a policy has them.
+create or replace function partitions.storage_of(p_table regclass)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select coalesce(jsonb_object_agg(o.prefix || split_part(option, '=', 1), split_part(option, '=', 2)), '{}')
+  from pg_class as c
+  left join pg_class as t on t.oid = c.reltoastrelid
+  cross join lateral (values ('', c.reloptions), ('toast.', t.reloptions)) as o (prefix, options)
+  cross join lateral unnest(o.options) as option
+  where c.oid = p_table
+$$;
+--! EndIncluded 10_partitions/convert_swap.sql
+--! Included 10_partitions/convert.sql
+-- kind: code
+-- From a plain table to a partitioned one of the same name, while it is read and written.
+
+create or replace procedure partitions.convert(
+  parent regclass,
+  key text,
+  granularity text default 'month',
+  premake int default 3,
+  behind int default 0,
+  retention interval default null,
+  extend_primary_key boolean default false
+)
+  language plpgsql
+as $$
+begin
+  perform partitions.begin_conversion(
+    convert.parent, convert.key, convert.granularity, convert.premake, convert.behind, convert.retention,
+    convert.extend_primary_key
+  );
+  commit;
+  -- Reads the table, without holding up writers.
+  perform partitions.check_rows(convert.parent);
+  commit;
+  perform partitions.attach_historic(convert.parent);
+end
+$$;
+comment on procedure partitions.convert(regclass, text, text, int, int, interval, boolean) is
+  'Makes a plain table a partitioned one of the same name, cut by a column of type timestamptz, date or uuid (version 7), and puts it under management. The old table becomes its one partition, <name>_historic; partitions.split() then cuts that. Writers wait for a moment only, however large the table is. Rights, policies, keys, foreign keys, indexes, triggers, sequences, comments and storage parameters come along; what cannot is refused before anything is changed. Whatever interrupts it, call it again. Not within a transaction. Errors: NOT_FOUND, FORBIDDEN (not ours), INVALID_ARGUMENT (says what is in the way), CONFLICT (locks were not to be had, or a name is taken). Example: call partitions.convert(''public.readings'', ''ts'', ''month'', retention => ''1 year'')';
+
+-- Checks that it can be done, and from here on refuses rows outside of the time that the old table stands for.
+create or replace function partitions.begin_conversion(
+  p_table regclass,
+  p_key text,
+  p_granularity text,
+  p_premake int,
+  p_behind int,
+  p_retention interval,
+  p_extend_primary_key boolean
+)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_span tstzrange;
+begin
+  perform partitions.require_convertible(p_table, p_key, p_extend_primary_key);
+  perform partitions.require_plan(p_granularity, p_premake, p_behind);
+  v_span := partitions.span_of_rows(p_table, p_key, p_granularity, p_premake, p_behind);
+  perform partitions.require_free_names(p_table, p_granularity, v_span);
+  delete from partitions.conversions as c where not exists (select from pg_class as t where t.oid = c.parent);
+  insert into partitions.conversions as c
+    (parent, state, key, granularity, premake, behind, retention, extend_primary_key, lower, upper, started_at,
+     changed_at)
+  values (p_table, 'checking', p_key, p_granularity, p_premake, p_behind, p_retention, p_extend_primary_key,
+    lower(v_span), upper(v_span), engine.now(), engine.now())
+  on conflict on constraint conversions_pkey do update
+  set state = excluded.state,
+    key = excluded.key,
+    granularity = excluded.granularity,
+    premake = excluded.premake,
+    behind = excluded.behind,
+    retention = excluded.retention,
+    extend_primary_key = excluded.extend_primary_key,
+    lower = excluded.lower,
+    upper = excluded.upper,
+    changed_at = excluded.changed_at;
+  perform partitions.execute_patiently(concat_ws('; ',
+    (
+      select format('alter table %s drop constraint %I', p_table, k.conname)
+      from pg_constraint as k
+      where k.conrelid = p_table and k.conname = partitions.bound_check()
+    ),
+    format('alter table %s add constraint %I check (%s) not valid', p_table, partitions.bound_check(),
+      partitions.bound_condition(partitions.kind_of_column(p_table, p_key), p_key, v_span))
+  ));
+end
+$$;
+
+create or replace function partitions.check_rows(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform partitions.lock_conversion(p_table, '{checking,checked}');
+  perform partitions.execute_patiently(
+    format('alter table %s validate constraint %I', p_table, partitions.bound_check()));
+  update partitions.conversions as c set state = 'checked', changed_at = engine.now() where c.parent = p_table;
+end
+$$;
+
+create or replace function partitions.attach_historic(p_table regclass)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA converts tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform partitions.lock_conversion(p_table, '{checked}');
+  perform partitions.execute_patiently(
+    format('select partitions.swap(c) from partitions.conversions as c where c.parent = %L::regclass', p_table));
+end
+$$;
+
+-- One session at a time; whoever comes second finds that the step is done.
+create or replace function partitions.lock_conversion(p_table regclass, p_states text[])
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions;
+begin
+  select c.* into v_conversion from partitions.conversions as c where c.parent = p_table for update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', format('%s is not being converted.', coalesce(p_table::text, 'null')),
+      'partitions.convert() begins a conversion.');
+  elsif v_conversion.state <> all (p_states) then
+    perform private.raise_error('CONFLICT',
+      format('Another session is converting %s, which is %s.', p_table, v_conversion.state));
+  end if;
+  return v_conversion;
+end
+$$;
+
+grant execute on procedure
+  partitions.convert(regclass, text, text, int, int, interval, boolean)
+  to flowgres_dba;
+grant execute on function
+  partitions.begin_conversion(regclass, text, text, int, int, interval, boolean),
+  partitions.check_rows(regclass),
+  partitions.attach_historic(regclass)
+  to flowgres_dba;
+--! EndIncluded 10_partitions/convert.sql
+--! Included 10_partitions/convert_copy.sql
+-- kind: code
+-- The copy of a converted table's old rows: partitions that are not part of the table yet. A trigger keeps up what is
+-- written meanwhile; copying goes through the old table's file from its first block to its last.
+
+create or replace function partitions.copy_name(p_name text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_name || '_split'
+$$;
+
+create or replace function partitions.columns_of_key(p_table regclass, p_prefix text default '')
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(p_prefix || quote_ident(a.attname), ', ' order by c.n)
+  from pg_index as x
+  cross join lateral unnest(x.indkey::int[]) with ordinality as c (attnum, n)
+  join pg_attribute as a on a.attrelid = x.indrelid and a.attnum = c.attnum
+  where x.indrelid = p_table
+    and x.indisprimary
+    and c.n <= x.indnkeyatts
+$$;
+
+-- Generated columns are generated again.
+create or replace function partitions.written_columns(p_table regclass, p_prefix text default '')
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(p_prefix || quote_ident(a.attname), ', ' order by a.attnum)
+  from pg_attribute as a
+  where a.attrelid = p_table
+    and a.attnum > 0
+    and not a.attisdropped
+    and a.attgenerated = ''
+$$;
+
+-- Holds the partitions while they are filled, and finds the one for a row.
+create or replace function partitions.copy_statements(p_policy partitions.policies, p_key text)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create table %s (like %s including generated) partition by range (%I)', copy, p_policy.parent, p_key),
+    format('alter table %s add constraint %I primary key (%s)', copy, partitions.copy_name(c.relname) || '_pkey',
+      partitions.columns_of_key(p_policy.parent)),
+    format('alter table %s enable row level security', copy),
+    format('select partitions.close_table(%L)', copy)
+  )
+  from pg_class as c
+  cross join lateral partitions.qualified(c.oid, partitions.copy_name(c.relname)) as copy
+  where c.oid = p_policy.parent
+$$;
+
+-- A partition as it will be: with the foreign keys too, because adding them to a full one would read it.
+create or replace function partitions.piece_statements(
+  p_policy partitions.policies,
+  p_conversion partitions.conversions,
+  p_piece tstzrange
+)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    partitions.table_like(p_policy, name),
+    partitions.comment_of_partition(c.relname, qualified, p_piece),
+    format('alter table %s add constraint %I check (%s)', qualified, partitions.bound_check(),
+      partitions.bound_condition(p_policy.key_kind, p_conversion.key, p_piece)),
+    (
+      select string_agg(format('alter table %s add constraint %I %s', qualified, k.conname,
+        pg_get_constraintdef(k.oid)), '; ')
+      from pg_constraint as k
+      where k.conrelid = p_policy.parent
+        and k.contype = 'f'
+        and k.conparentid = 0
+    ),
+    format('alter table %s attach partition %s %s', p_conversion.copy, qualified,
+      partitions.values_clause(p_policy.key_kind, p_piece))
+  )
+  from pg_class as c
+  cross join lateral partitions.partition_name(c.relname, p_policy.granularity, p_piece) as name
+  cross join lateral partitions.qualified(c.oid, name) as qualified
+  where c.oid = p_policy.parent
+$$;
+
+-- Whoever inserts, updates or deletes in the old table does so in the copy.
+create or replace function partitions.follow_statements(p_conversion partitions.conversions)
+  returns text
+  language sql
+  stable
+as $$
+  select concat_ws('; ',
+    format('create trigger partitions_follow after insert or update or delete on %s
+      for each row execute function partitions.follow(%L, %L)', p_conversion.historic,
+      format('delete from %s where (%s) = (%s)', p_conversion.copy,
+        partitions.columns_of_key(p_conversion.copy), partitions.columns_of_key(p_conversion.copy, '($1).')),
+      format('insert into %s (%s) select %s on conflict (%s) do update set (%2$s) = row(%5$s)', p_conversion.copy,
+        partitions.written_columns(p_conversion.copy), partitions.written_columns(p_conversion.copy, '($1).'),
+        partitions.columns_of_key(p_conversion.copy), partitions.written_columns(p_conversion.copy, 'excluded.'))),
+    format('create trigger partitions_follow_truncate after truncate on %s
+      for each statement execute function partitions.follow(%L)', p_conversion.historic,
+      format('truncate %s', p_conversion.copy))
+  )
+$$;
+
+create or replace function partitions.follow()
+  returns trigger
+  language plpgsql
+  volatile
+  security definer -- definer because who writes the table has no right to its copy
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if TG_OP = 'TRUNCATE' then
+    execute TG_ARGV[0];
+  elsif TG_OP = 'DELETE' then
+    execute TG_ARGV[0] using OLD;
+  elsif TG_OP = 'UPDATE' then
+    -- Its key may be another one now.
+    execute TG_ARGV[0] using OLD;
+    execute TG_ARGV[1] using NEW;
+  else
+    execute TG_ARGV[1] using NEW;
+  end if;
+  return null;
+end
+$$;
+
+-- Copies some blocks. A row that was written meanwhile is in the copy already, or will be when its transaction ends.
+-- One that is being deleted is waited for: a copy made after the deletion would bring it back.
+create or replace function partitions.copy_statement(p_conversion partitions.conversions, p_until bigint)
+  returns text
+  language sql
+  stable
+as $$
+  select format(
+    'insert into %s (%s) select %s from only %s where ctid >= %L and ctid < %L for key share
+     on conflict (%s) do nothing',
+    p_conversion.copy, columns, columns, p_conversion.historic,
+    format('(%s,0)', p_conversion.copied_blocks), format('(%s,0)', p_until),
+    partitions.columns_of_key(p_conversion.copy))
+  from partitions.written_columns(p_conversion.copy) as columns
+$$;
+
+-- How many rows both have, and a sum over all that is in them, as one statement sees them at one moment.
+create or replace function partitions.is_equal_copy(p_conversion partitions.conversions)
+  returns boolean
+  language plpgsql
+  volatile
+as $$
+declare
+  v_sum constant text := 'select row(count(*), sum(hashtextextended(row(%s)::text, 0)::numeric)) from %s';
+  v_columns constant text := partitions.written_columns(p_conversion.copy);
+  v_query constant text := format('select (%s) = (%s)',
+    format(v_sum, v_columns, format('only %s', p_conversion.historic)), format(v_sum, v_columns, p_conversion.copy));
+  v_is_equal boolean;
+begin
+  execute v_query into v_is_equal;
+  return v_is_equal;
+end
+$$;
+--! EndIncluded 10_partitions/convert_copy.sql
+--! Included 10_partitions/convert_split.sql
+-- kind: code
+-- Cuts the old table of a conversion into partitions, in steps that each end with a commit.
+
+create or replace procedure partitions.split(parent regclass default null)
+  language plpgsql
+as $$
+declare
+  v_parent regclass;
+begin
+  for v_parent in select c.parent from partitions.open_conversions($1) as c loop
+    while partitions.split_step(v_parent) loop
+      commit;
+    end loop;
+    commit;
+  end loop;
+end
+$$;
+comment on procedure partitions.split(regclass) is
+  'Cuts what partitions.convert() has attached as one historic partition into periods, for one table or all: makes the partitions, copies the rows in batches of a transaction each while changes follow, compares both, swaps them in a moment and drops the old table. Needs space for both. Progress is in partitions.conversions; whatever interrupts it, call it again. Not within a transaction. Errors: NOT_FOUND (nothing to split), CONFLICT (locks were not to be had: try again later). Example: call partitions.split(''public.readings'')';
+
+create or replace function partitions.open_conversions(p_parent regclass)
+  returns table (parent regclass)
+  language plpgsql
+  stable
+  security definer -- definer because the scheduler splits tables without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+    select c.parent
+    from partitions.conversions as c
+    where (p_parent is null or c.parent = p_parent)
+      and c.state not in ('checking', 'checked', 'done')
+      and not pg_is_in_recovery()
+    order by c.started_at;
+  if not found and p_parent is not null and not exists (
+    select from partitions.conversions as c where c.parent = p_parent and c.state = 'done'
+  ) then
+    perform private.raise_error('NOT_FOUND', format('%s has nothing to split.', p_parent),
+      'partitions.convert() prepares a table.');
+  end if;
+end
+$$;
+
+-- Does what is next; false when nothing is.
+create or replace function partitions.split_step(p_parent regclass)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA splits tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_conversion partitions.conversions;
+begin
+  select c.* into v_conversion from partitions.conversions as c where c.parent = p_parent for update;
+  case coalesce(v_conversion.state, 'done')
+    when 'attached' then v_conversion := partitions.make_copy(v_conversion);
+    when 'preparing' then v_conversion := partitions.make_piece(v_conversion);
+    when 'copying' then v_conversion := partitions.copy_batch(v_conversion);
+    when 'copied' then v_conversion := partitions.compare(v_conversion);
+    when 'equal' then v_conversion := partitions.exchange(v_conversion);
+    when 'switched' then v_conversion := partitions.finish_conversion(v_conversion);
+    else return false;
+  end case;
+  update partitions.conversions as c
+  set state = v_conversion.state,
+    historic = v_conversion.historic,
+    copy = v_conversion.copy,
+    filenode = v_conversion.filenode,
+    blocks = v_conversion.blocks,
+    copied_blocks = v_conversion.copied_blocks,
+    changed_at = engine.now()
+  where c.parent = p_parent;
+  return v_conversion.state <> 'done';
+end
+$$;
+
+create or replace function partitions.make_copy(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_policy constant partitions.policies := partitions.require_policy(p_conversion.parent);
+begin
+  perform partitions.execute_patiently(partitions.copy_statements(v_policy, p_conversion.key));
+  select partitions.qualified(c.oid, partitions.copy_name(c.relname)) into v_conversion.copy
+  from pg_class as c
+  where c.oid = p_conversion.parent;
+  v_conversion.state := 'preparing';
+  return v_conversion;
+end
+$$;
+
+-- One partition; when all are there, what is written begins to follow.
+create or replace function partitions.make_piece(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_policy constant partitions.policies := partitions.require_policy(p_conversion.parent);
+  v_piece constant tstzrange := (
+    select piece
+    from unnest(tstzmultirange(tstzrange(p_conversion.lower, p_conversion.upper))
+      - partitions.covered(p_conversion.copy)) as hole
+    cross join lateral partitions.split(v_policy.granularity, hole) as piece
+    order by piece
+    limit 1
+  );
+begin
+  if v_piece is not null then
+    perform partitions.execute_patiently(partitions.piece_statements(v_policy, p_conversion, v_piece));
+    return v_conversion;
+  end if;
+  perform partitions.execute_patiently(partitions.follow_statements(p_conversion));
+  v_conversion.state := 'copying';
+  return v_conversion;
+end
+$$;
+
+-- A megabyte of the old table at a time. Rows that are new since it began are in the copy already.
+create or replace function partitions.copy_batch(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_filenode constant oid := pg_relation_filenode(p_conversion.historic);
+begin
+  if v_conversion.filenode is distinct from v_filenode then
+    v_conversion.filenode := v_filenode;
+    v_conversion.copied_blocks := 0;
+    v_conversion.blocks := pg_relation_size(v_conversion.historic) / current_setting('block_size')::int;
+  end if;
+  if v_conversion.copied_blocks < v_conversion.blocks then
+    perform partitions.execute_patiently(
+      partitions.copy_statement(v_conversion, least(v_conversion.copied_blocks + 128, v_conversion.blocks)));
+    v_conversion.copied_blocks := least(v_conversion.copied_blocks + 128, v_conversion.blocks);
+  else
+    v_conversion.state := 'copied';
+  end if;
+  return v_conversion;
+end
+$$;
+
+-- Equal, or copied anew. Meanwhile changes follow, so what is equal stays so.
+create or replace function partitions.compare(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_analyze constant text := format('analyze %s', p_conversion.copy);
+  v_truncate constant text := format('truncate %s', p_conversion.copy);
+begin
+  if partitions.is_equal_copy(p_conversion) then
+    execute v_analyze;
+    v_conversion.state := 'equal';
+  else
+    raise warning 'The copy of % differs; it is made anew. Was it written with triggers disabled?',
+      p_conversion.historic;
+    -- Writers of the old table wait for this: it is short.
+    perform partitions.execute_patiently(v_truncate);
+    v_conversion.filenode := null;
+    v_conversion.state := 'copying';
+  end if;
+  return v_conversion;
+end
+$$;
+--! EndIncluded 10_partitions/convert_split.sql
+--! Included 10_partitions/convert_exchange.sql
+-- kind: code
+-- The end of a conversion: partitions for the old table.
+
+create or replace function partitions.exchange_statements(p_conversion partitions.conversions)
+  returns setof text
+  language sql
+  stable
+as $$
+  select format('lock table %s in access exclusive mode', string_agg(t.name, ', '))
+  from (
+    select p_conversion.parent::text
+    union
+    select p_conversion.copy::text
+    union
+    select case when k.conrelid = p_conversion.parent then k.confrelid else k.conrelid end::regclass::text
+    from pg_constraint as k
+    where k.contype = 'f'
+      and p_conversion.parent in (k.conrelid, k.confrelid)
+      and k.conparentid = 0
+  ) as t (name)
+  union all
+  select format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)
+  from pg_constraint as k
+  where k.confrelid = p_conversion.parent
+    and k.contype = 'f'
+    and k.conparentid = 0
+  union all
+  select format('alter table %s detach partition %s', p_conversion.parent, p_conversion.historic)
+  union all
+  select piece.statement
+  from partitions.of(p_conversion.copy) as o
+  cross join lateral (
+    values
+      (format('alter table %s detach partition %s', p_conversion.copy, o.partition)),
+      (format('alter table %s attach partition %s %s', p_conversion.parent, o.partition,
+        partitions.values_clause(partitions.key_kind(p_conversion.parent), tstzrange(o.lower, o.upper))))
+  ) as piece (statement)
+  union all
+  select format('drop table %s', p_conversion.copy)
+$$;
+
+-- All at once, or not at all. From the lock to the commit writers wait; rows are not read.
+create or replace function partitions.exchange_now(p_conversion partitions.conversions)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_referring constant text[] := array(select partitions.referring_key_statements(p_conversion.parent));
+begin
+  perform partitions.perform_all(array(select partitions.exchange_statements(p_conversion)));
+  perform partitions.perform_all(v_referring);
+end
+$$;
+
+create or replace function partitions.exchange(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+begin
+  perform partitions.execute_patiently(
+    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(p_conversion.parent)));
+  perform partitions.execute_patiently(format(
+    'select partitions.exchange_now(c) from partitions.conversions as c where c.parent = %L::regclass',
+    p_conversion.parent));
+  v_conversion.copy := null;
+  v_conversion.state := 'switched';
+  return v_conversion;
+end
+$$;
+
+-- What was left out of the exchange because writers waited, one statement at a time: foreign keys of other tables are
+-- checked, and partitions lose the check that spared their reading. Then the old table goes; its rows are all in them.
+create or replace function partitions.finish_conversion(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+  v_next constant text := (
+    select format('alter table %s validate constraint %I', k.conrelid::regclass, k.conname)
+    from pg_constraint as k
+    where k.confrelid = p_conversion.parent
+      and k.conparentid = 0
+      and k.contype = 'f'
+      and not k.convalidated
+    union all
+    select format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)
+    from pg_inherits as i
+    join pg_constraint as k on k.conrelid = i.inhrelid and k.conname = partitions.bound_check()
+    where i.inhparent = p_conversion.parent
+    limit 1
+  );
+begin
+  if v_next is not null then
+    perform partitions.execute_patiently(v_next);
+    return v_conversion;
+  end if;
+  perform partitions.execute_patiently(format('drop table %s', p_conversion.historic));
+  v_conversion.historic := null;
+  v_conversion.state := 'done';
+  return v_conversion;
+end
+$$;
+
+grant execute on procedure partitions.split(regclass) to flowgres_dba, flowgres_maintenance;
+grant execute on function
+  partitions.open_conversions(regclass),
+  partitions.split_step(regclass)
+  to flowgres_dba, flowgres_maintenance;
+--! EndIncluded 10_partitions/convert_exchange.sql
 --! Included 10_partitions/statistics.sql
 -- kind: code
 -- How large the partitions are.
+
+-- The planner's figure where there is one; before the first ANALYZE the collected count.
+create or replace function partitions.estimated_rows(p_class pg_class)
+  returns bigint
+  language sql
+  stable
+as $$
+  select case
+    when p_class.reltuples >= 0 then p_class.reltuples::bigint
+    else pg_stat_get_live_tuples(p_class.oid)
+  end
+$$;
+
+create or replace function partitions.estimated_rows(p_table regclass)
+  returns bigint
+  language sql
+  stable
+as $$
+  select partitions.estimated_rows(c) from pg_class as c where c.oid = p_table
+$$;
 
 create or replace function partitions.statistics(parent regclass, exact boolean default false)
   returns table (
@@ -3318,17 +4824,6 @@ $$;
 comment on function partitions.statistics(regclass, boolean) is
   'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
 
--- The planner's figure where there is one; before the first ANALYZE the collected count.
-create or replace function partitions.estimated_rows(p_table regclass)
-  returns bigint
-  language sql
-  stable
-as $$
-  select case when c.reltuples >= 0 then c.reltuples::bigint else pg_stat_get_live_tuples(c.oid) end
-  from pg_class as c
-  where c.oid = p_table
-$$;
-
 comment on function partitions.estimated_rows(regclass) is
   'Rows of a table by the planner''s estimate, or as counted since the last ANALYZE. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';
 
@@ -3337,12 +4832,221 @@ grant execute on function
   partitions.estimated_rows(regclass)
   to flowgres_dba;
 --! EndIncluded 10_partitions/statistics.sql
+--! Included 10_partitions/care.sql
+-- kind: code
+-- Statistics of whole tables, and the last vacuum of partitions that nobody writes any more.
+
+-- Autovacuum never looks at a partitioned table as a whole: without this the planner knows nothing of it, or the past.
+create or replace function partitions.analyze(parent regclass default null)
+  returns setof regclass
+  language plpgsql
+  volatile
+  security definer -- definer because only the owner of a table analyzes it
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parent regclass;
+  v_analyze text;
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  if "analyze".parent is not null then
+    perform partitions.require_policy("analyze".parent);
+  end if;
+  for v_parent, v_analyze in
+    select p.parent, format(
+      -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
+      case when current_setting('server_version_num')::int >= 180000 then 'analyze only %s' else 'analyze %s' end,
+      p.parent)
+    from partitions.policies as p
+    join pg_class as t on t.oid = p.parent
+    left join partitions.care as c on c.relation = p.parent
+    where coalesce(p.parent = "analyze".parent, c.relation is null
+      or c.fingerprint <> partitions.fingerprint(p.parent)
+      or c.done_at < engine.now() - interval '3 months')
+    order by t.relname
+  loop
+    execute v_analyze;
+    insert into partitions.care as c (relation, parent, fingerprint, done_at)
+    values (v_parent, v_parent, partitions.fingerprint(v_parent), engine.now())
+    on conflict on constraint care_pkey do update
+    set fingerprint = excluded.fingerprint,
+      done_at = excluded.done_at;
+    return next v_parent;
+  end loop;
+end
+$$;
+comment on function partitions.analyze(regclass) is
+  'Gathers the statistics of managed tables as a whole and returns their names: of those that have got or lost a partition, and of all every three months; a table that is named always. Error: NOT_FOUND (no managed table). Example: select partitions.analyze()';
+
+create or replace function partitions.freeze_statements(parent regclass default null)
+  returns setof text
+  language plpgsql
+  volatile
+  security definer -- definer because a DBA asks for tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  delete from partitions.care as c where not exists (select from pg_class as t where t.oid = c.relation);
+  -- What was asked for and has been vacuumed since, by the server's clock, which the statistics have, not the engine's.
+  update partitions.care as c
+  set done_at = pg_stat_get_last_vacuum_time(c.relation)
+  where c.done_at is null
+    and pg_stat_get_last_vacuum_time(c.relation) >= c.asked_at;
+  return query
+    with asked as (
+      insert into partitions.care as c (relation, parent, asked_at)
+      select o.partition, p.parent, clock_timestamp()
+      from partitions.policies as p
+      cross join lateral partitions.of(p.parent) as o
+      -- Rows may come a little late.
+      where o.upper < engine.now() - interval '1 day'
+        and not o.detaching
+        and (freeze_statements.parent is null or p.parent = freeze_statements.parent)
+        and not exists (select from partitions.care as c where c.relation = o.partition and c.done_at is not null)
+      on conflict on constraint care_pkey do update
+      set asked_at = excluded.asked_at
+      returning c.relation
+    )
+    select format('vacuum (freeze) %s', asked.relation) from asked order by asked.relation::text;
+end
+$$;
+comment on function partitions.freeze_statements(regclass) is
+  'A VACUUM for each partition that ended more than a day ago and was not frozen yet, so that it never needs to be read for that again. Run each on its own, as flowgres_owner; the next call sees which were, and lists the others again. Example, in psql: set role flowgres_owner; select partitions.freeze_statements() \gexec';
+
+grant execute on function
+  partitions.analyze(regclass),
+  partitions.freeze_statements(regclass)
+  to flowgres_dba, flowgres_maintenance;
+--! EndIncluded 10_partitions/care.sql
+--! Included 10_partitions/build_index.sql
+-- kind: code
+-- A new index on a table that is written all the time: CREATE INDEX on a partitioned table would hold up its writers
+-- until all partitions are read, and CONCURRENTLY is not to be had for one.
+
+create or replace function partitions.build_index(
+  parent regclass,
+  name text,
+  definition text,
+  is_unique boolean default false
+)
+  returns setof text
+  language plpgsql
+  stable
+  security definer -- definer because a DBA asks for tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+  v_index regclass;
+  v_create constant text := format('create %sindex', case when is_unique then 'unique ' end);
+  v_leaf record;
+begin
+  perform partitions.require_manageable(build_index.parent);
+  if coalesce(build_index.name, '') = '' or coalesce(btrim(definition), '') = '' then
+    perform private.raise_error('INVALID_ARGUMENT', 'An index needs a name and a definition.',
+      'The definition is what follows the table''s name in CREATE INDEX, such as (organization_id, ts).');
+  end if;
+  perform partitions.require_short_names(build_index.parent, build_index.name);
+  v_name := partitions.qualified(build_index.parent, build_index.name);
+  v_index := to_regclass(v_name);
+  if not coalesce(
+    (select x.indrelid = build_index.parent from pg_index as x where x.indexrelid = v_index),
+    v_index is null
+  ) then
+    perform private.raise_error('CONFLICT', format('%s is something else already.', v_index), 'Choose another name.');
+  end if;
+  -- First that of the table, which is not valid until all partitions have theirs: new partitions come with it.
+  if v_index is null then
+    return next format('select partitions.execute_patiently(%L)',
+      format('%s %I on only %s %s', v_create, build_index.name, build_index.parent, definition));
+  end if;
+  for v_leaf in
+    select * from partitions.indexed_leaves(build_index.parent, build_index.name) as l where not l.is_attached
+  loop
+    -- Whatever is left of a build that was interrupted.
+    if v_leaf.is_valid is false then
+      return next format('drop index concurrently %s', v_leaf.qualified);
+    end if;
+    if v_leaf.is_valid is not true then
+      return next format('%s concurrently %I on %s %s', v_create, v_leaf.index, v_leaf.partition, definition);
+    end if;
+    return next format('select partitions.attach_index(%L, %L)', v_name, v_leaf.qualified);
+  end loop;
+end
+$$;
+comment on function partitions.build_index(regclass, text, text, boolean) is
+  'Statements that build an index on a partitioned table without holding up its writers: on each partition concurrently, under the partition''s name. The definition is what follows the table''s name in CREATE INDEX. Run them one after the other, each in a transaction of its own, as flowgres_owner. Whatever interrupts them, ask again with the same arguments: what is done is not listed, what was broken off is built anew; nothing is listed when the index is complete. Errors: NOT_FOUND, INVALID_ARGUMENT, CONFLICT (the name is taken). Example, in psql: set role flowgres_owner; select partitions.build_index(''public.workflow_events'', ''workflow_events_seq_idx'', ''(run_id, seq)'') \gexec';
+
+-- Each partition and how far it is with an index of the table; is_valid is null where it has none of that name.
+create or replace function partitions.indexed_leaves(p_parent regclass, p_index text)
+  returns table (
+    partition regclass,
+    index text,
+    qualified text,
+    is_valid boolean,
+    is_attached boolean
+  )
+  language sql
+  stable
+as $$
+  select o.partition, leaf.index, leaf.qualified, x.indisvalid, h.inhrelid is not null
+  from pg_class as p
+  cross join lateral partitions.of(p.oid) as o
+  cross join lateral partitions.index_name(p.relname, o.name, p_index) as index
+  cross join lateral partitions.qualified(p.oid, index) as qualified
+  cross join lateral (select index, qualified) as leaf
+  left join pg_index as x on x.indexrelid = to_regclass(leaf.qualified) and x.indrelid = o.partition
+  left join pg_inherits as h
+    on h.inhrelid = x.indexrelid and h.inhparent = to_regclass(partitions.qualified(p.oid, p_index))
+  where p.oid = p_parent
+  order by o.lower desc
+$$;
+
+-- One whose build failed must not be attached: it could neither be dropped any more nor become valid.
+create or replace function partitions.attach_index(p_parent regclass, p_index regclass)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if not (select x.indisvalid from pg_index as x where x.indexrelid = p_index) then
+    perform private.raise_error('CONFLICT', format('%s is not valid: its build has failed.', p_index),
+      'Ask for the statements again: it is built anew.');
+  end if;
+  perform partitions.execute_patiently(format('alter index %s attach partition %s', p_parent, p_index));
+end
+$$;
+
+grant execute on function partitions.build_index(regclass, text, text, boolean) to flowgres_dba;
+--! EndIncluded 10_partitions/build_index.sql
 --! Included 10_partitions/checks.sql
 -- kind: code
--- The doctor's checks.
+-- The doctor's checks. All look at the partitions as one query has found them.
+
+create or replace function partitions.examine(p_parent regclass)
+  returns partitions.leaf[]
+  language sql
+  volatile
+as $$
+  select array_agg(
+    (o.name, o.partition, o.lower, o.upper, o.detaching, c.relrowsecurity,
+      case when c.relacl is not null or c.oid in (select a.attrelid from pg_attribute as a where a.attacl is not null)
+        then partitions.grantees(c.oid)
+      end,
+      pg_total_relation_size(o.partition), age(c.relfrozenxid), partitions.estimated_rows(c))::partitions.leaf
+    order by o.lower, o.upper
+  )
+  from partitions.of(p_parent) as o
+  join pg_class as c on c.oid = o.partition
+$$;
 
 -- Is there a partition for every time that needs one?
-create or replace function partitions.check_coverage(p_policy partitions.policies)
+create or replace function partitions.check_coverage(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
@@ -3353,10 +5057,12 @@ as $$
       'infinity'
     ) end as until, now
     from engine.now() as now
-    cross join partitions.covered(p_policy.parent) as covered
+    cross join (
+      select coalesce(range_agg(tstzrange(l.lower, l.upper)), '{}') from unnest(p_leaves) as l
+    ) as ranges (covered)
   ), neighbours as (
     select o.name, o.lower, lag(o.name) over w as previous_name, lag(o.upper) over w as previous_upper
-    from partitions.of(p_policy.parent) as o
+    from unnest(p_leaves) as o
     window w as (order by o.lower, o.upper)
   )
   select p_policy.parent, 'forward buffer', 'critical', 'There is no partition for the current time: inserts fail.',
@@ -3384,7 +5090,7 @@ as $$
 $$;
 
 -- Does maintenance do its work?
-create or replace function partitions.check_care(p_policy partitions.policies)
+create or replace function partitions.check_care(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
@@ -3398,7 +5104,7 @@ as $$
   union all
   select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
     format('select * from partitions.maintain(%L)', p_policy.parent)
-  from partitions.of(p_policy.parent) as o
+  from unnest(p_leaves) as o
   where o.detaching
     and not exists (select from partitions.departures as d where d.partition = o.partition)
   union all
@@ -3412,48 +5118,48 @@ as $$
   select p_policy.parent, 'retention', 'warning',
     format('%s should have left: %s', l.partition, coalesce(l.detail, 'retire() has not run.')),
     case when l.detail is null then 'select * from partitions.retire()' end
-  from partitions.leaving(p_policy, '-infinity', engine.now() - p_policy.retention - interval '2 days') as l
+  from (
+    select engine.now() - p_policy.retention - interval '2 days'
+  ) as due (at)
+  cross join lateral partitions.leaving(p_policy, '-infinity', due.at) as l
+  where exists (select from unnest(p_leaves) as o where o.upper <= due.at)
   union all
   select p_policy.parent, 'statistics', 'info',
     format('%s was not analyzed for three months, and autovacuum does not do it.', p_policy.parent),
     format('analyze %s', p_policy.parent)
-  where exists (select from partitions.of(p_policy.parent) as o where partitions.estimated_rows(o.partition) > 10000)
+  where exists (select from unnest(p_leaves) as o where o.rows > 10000)
     and coalesce(pg_stat_get_last_analyze_time(p_policy.parent), '-infinity') < engine.now() - interval '100 days'
 $$;
 
 -- Is each partition as it should be?
-create or replace function partitions.check_each(p_policy partitions.policies)
+create or replace function partitions.check_each(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
 as $$
-  with leaf as (
-    select o.name, o.partition, c.relrowsecurity as is_secured, age(c.relfrozenxid) as frozen_age,
-      pg_total_relation_size(o.partition) as bytes,
-      array(
-        select distinct case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
-        from aclexplode(c.relacl) as a
-        where a.grantee <> c.relowner
-      ) as grantees
-    from partitions.of(p_policy.parent) as o
-    join pg_class as c on c.oid = o.partition
-  )
+  select p_policy.parent, 'row-level security', 'critical', 'It has policies, and they are switched off.',
+    format('alter table %s enable row level security', p_policy.parent)
+  from pg_class as c
+  where c.oid = p_policy.parent
+    and not c.relrowsecurity
+    and exists (select from pg_policy as p where p.polrelid = c.oid)
+  union all
   select p_policy.parent, 'row-level security', 'critical', format('%s has no row-level security.', l.name),
     format('alter table %s enable row level security', l.partition)
-  from leaf as l
+  from unnest(p_leaves) as l
   where not l.is_secured
   union all
   select p_policy.parent, 'grants', 'critical', format('%s is open to %s.', l.name, array_to_string(l.grantees, ', ')),
     format('revoke all on %s from %s', l.partition, array_to_string(l.grantees, ', '))
-  from leaf as l
-  where l.grantees <> '{}'
+  from unnest(p_leaves) as l
+  where l.grantees is not null
   union all
   select p_policy.parent, 'size', case when l.bytes >= p_policy.critical_bytes then 'critical' else 'warning' end,
     format('%s has %s.', l.name, pg_size_pretty(l.bytes)),
     case when fitting <> p_policy.granularity then
       format('update partitions.policies set granularity = %L where parent = %L::regclass', fitting, p_policy.parent)
     end
-  from leaf as l
+  from unnest(p_leaves) as l
   cross join lateral partitions.fitting_granularity(p_policy) as fitting
   where l.bytes >= p_policy.warn_bytes
   union all
@@ -3461,8 +5167,26 @@ as $$
   select p_policy.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
     format('%s was last frozen %s transactions ago.', l.name, l.frozen_age),
     format('vacuum (freeze) %s', l.partition)
-  from leaf as l
+  from unnest(p_leaves) as l
   where l.frozen_age > 1.25 * current_setting('autovacuum_freeze_max_age')::bigint
+$$;
+
+-- Is there something half done?
+create or replace function partitions.check_conversions(p_parent regclass)
+  returns setof partitions.finding
+  language sql
+  volatile
+as $$
+  select c.parent, 'conversion',
+    case when c.changed_at < engine.now() - interval '1 day' then 'warning' else 'info' end,
+    format('Its conversion stands at %s since %s.', c.state, c.changed_at),
+    case
+      when c.historic is null then format('call partitions.convert(%L, %L, %L)', c.parent, c.key, c.granularity)
+      else format('call partitions.split(%L)', c.parent)
+    end
+  from partitions.conversions as c
+  where c.state <> 'done'
+    and (p_parent is null or c.parent = p_parent)
 $$;
 --! EndIncluded 10_partitions/checks.sql
 --! Included 10_partitions/doctor.sql
@@ -3478,6 +5202,7 @@ create or replace function partitions.doctor(parent regclass default null)
 as $$
 declare
   v_policy partitions.policies;
+  v_leaves partitions.leaf[];
 begin
   if doctor.parent is not null then
     perform partitions.require_policy(doctor.parent);
@@ -3496,15 +5221,17 @@ begin
           format('delete from partitions.policies where parent = %L', v_policy.parent))::partitions.finding;
         continue;
     end;
-    return query select f.* from partitions.check_coverage(v_policy) as f;
-    return query select f.* from partitions.check_care(v_policy) as f;
-    return query select f.* from partitions.check_each(v_policy) as f;
+    v_leaves := partitions.examine(v_policy.parent);
+    return query select f.* from partitions.check_coverage(v_policy, v_leaves) as f;
+    return query select f.* from partitions.check_care(v_policy, v_leaves) as f;
+    return query select f.* from partitions.check_each(v_policy, v_leaves) as f;
     return query select f.* from partitions.check_archives(v_policy) as f;
   end loop;
+  return query select f.* from partitions.check_conversions(doctor.parent) as f;
 end
 $$;
 comment on function partitions.doctor(regclass) is
-  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+  'What is wrong with the managed tables, or the given one: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze, conversion. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
 
 grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;
 --! EndIncluded 10_partitions/doctor.sql
@@ -3520,13 +5247,21 @@ create policy maintenance_dba on partitions.maintenance for select to flowgres_d
 drop policy if exists departures_dba on partitions.departures;
 create policy departures_dba on partitions.departures for select to flowgres_dba using (true);
 
+drop policy if exists conversions_dba on partitions.conversions;
+create policy conversions_dba on partitions.conversions for select to flowgres_dba using (true);
+
+drop policy if exists care_dba on partitions.care;
+create policy care_dba on partitions.care for select to flowgres_dba using (true);
+
 drop policy if exists archives_dba on partitions.archives;
 create policy archives_dba on partitions.archives for select to flowgres_dba using (true);
 
 grant select, delete,
   update (granularity, premake, behind, retention, on_retire, storage, adaptive, warn_bytes, critical_bytes)
   on partitions.policies to flowgres_dba;
-grant select on partitions.maintenance, partitions.departures, partitions.archives to flowgres_dba;
+grant select on
+  partitions.maintenance, partitions.departures, partitions.archives, partitions.conversions, partitions.care
+  to flowgres_dba;
 grant usage on type partitions.action, partitions.finding to flowgres_dba, flowgres_monitor;
 --! EndIncluded 10_partitions/policies.sql
 --! EndIncluded 10_partitions/index.sql
@@ -3742,12 +5477,13 @@ create or replace function private.write_audit(p_entry public.audit_log)
   volatile
 as $$
 begin
-  -- When maintenance has stood still for months, that is no reason to refuse the change.
+  -- When maintenance has stood still for months, that is no reason to refuse the change. What it knows is asked first:
+  -- looking for the partition in the catalog costs more than the row.
   if exists (
     select
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
-    where p.parent = 'public.audit_log'::regclass and (m.covered @> p_entry.at) is not true
+    where p.parent = 'public.audit_log'::regclass and (m.fingerprint is not null and m.idle @> p_entry.at) is not true
   ) then
     perform partitions.create('public.audit_log', p_entry.at);
   end if;
@@ -5570,6 +7306,13 @@ create policy organizations_flowgres_user_select on public.organizations
     id = any ((select private.visible_organization_ids())::uuid[])
     or (select private.is_super_admin())
   );
+
+-- DBAs have to find the organization and the person that they act for; what is inside needs set_context().
+drop policy if exists users_flowgres_dba_select on public.users;
+create policy users_flowgres_dba_select on public.users for select to flowgres_dba using (true);
+
+drop policy if exists organizations_flowgres_dba_select on public.organizations;
+create policy organizations_flowgres_dba_select on public.organizations for select to flowgres_dba using (true);
 
 drop policy if exists organization_users_flowgres_user_select on public.organization_users;
 create policy organization_users_flowgres_user_select on public.organization_users
@@ -10096,6 +11839,88 @@ begin
 end
 $$;
 --! EndIncluded 30_workflows/compile_expressions.sql
+--! Included 30_workflows/flow_settings.sql
+-- kind: code
+-- The limits in the settings of a workflow: concurrency, rateLimit and debounce, each with a key that says what counts
+-- together.
+
+create or replace function engine.flow_schemas()
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '{
+    "concurrency": {
+      "type": ["object", "null"], "required": ["limit"], "additionalProperties": false,
+      "properties": {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100000},
+        "key": {"type": "string", "minLength": 1}
+      }
+    },
+    "rateLimit": {
+      "type": ["object", "null"], "required": ["limit", "perMs"], "additionalProperties": false,
+      "properties": {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100000},
+        "perMs": {"type": "integer", "minimum": 1, "maximum": 2678400000},
+        "key": {"type": "string", "minLength": 1}
+      }
+    },
+    "debounce": {
+      "type": ["object", "null"], "required": ["ms"], "additionalProperties": false,
+      "properties": {
+        "ms": {"type": "integer", "minimum": 1, "maximum": 2678400000},
+        "key": {"type": "string", "minLength": 1}
+      }
+    }
+  }'::jsonb
+$$;
+
+create or replace function engine.flow_problems(p_settings jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_rule text;
+  v_key record;
+begin
+  foreach v_rule in array array['concurrency', 'rateLimit', 'debounce'] loop
+    continue when jsonb_typeof(p_settings -> v_rule -> 'key') is distinct from 'string';
+    v_key := engine.parse_expression(p_settings -> v_rule ->> 'key');
+    if v_key.problem is not null then
+      return next engine.problem(
+        array['settings', v_rule, 'key'], 'INVALID_EXPRESSION',
+        format('%s (at character %s)', v_key.problem, v_key.problem_at)
+      );
+    elsif v_key.sources <> '{input}' or v_key.filters is not null then
+      return next engine.problem(
+        array['settings', v_rule, 'key'], 'INVALID_EXPRESSION',
+        'a key is a path into the input, such as $.input.customer, without filters'
+      );
+    end if;
+  end loop;
+end
+$$;
+
+-- The limits of valid settings with their keys as paths that start at the input; null when there are none.
+create or replace function engine.compile_flow(p_settings jsonb)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_object_agg(
+    s.rule,
+    s.value || case when s.value ? 'key'
+      then jsonb_build_object('path', (engine.parse_expression(s.value ->> 'key')).path)
+      else '{}'
+    end
+  )
+  from jsonb_each(p_settings) as s (rule, value)
+  where s.rule in ('concurrency', 'rateLimit', 'debounce')
+    and s.value <> 'null'
+$$;
+--! EndIncluded 30_workflows/flow_settings.sql
 --! Included 30_workflows/compile.sql
 -- kind: code
 -- Compiles a valid definition to the plan that the engine runs.
@@ -10267,6 +12092,7 @@ declare
   v_variables text[];
 begin
   settings := engine.settings_of(v_definition);
+  settings := settings || jsonb_strip_nulls(jsonb_build_object('flow', engine.compile_flow(settings)));
   for v_place in 1 .. v_count loop
     v_compiled := engine.compile_node(
       v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids
@@ -10328,19 +12154,22 @@ create or replace function engine.settings_schema()
   immutable
   parallel safe
 as $$
-  select '{
-    "type": "object", "additionalProperties": false,
-    "properties": {
+  select jsonb_build_object(
+    'type', 'object',
+    'additionalProperties', false,
+    'properties', engine.flow_schemas() || '{
       "errorHandling": {"enum": ["stop", "continue", "errorOutput"]},
       "maxRetries": {"type": "integer", "minimum": 0, "maximum": 99},
       "timeout": {"type": "integer", "minimum": 1, "maximum": 3600000},
       "deadlineMs": {"type": ["integer", "null"], "minimum": 1, "maximum": 157680000000},
-      "errorWorkflow": {"type": "null"},
+      "errorWorkflow": {
+        "type": ["string", "null"],
+        "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+      },
       "timezone": {"type": "string", "maxLength": 64},
-      "concurrency": {"type": "null"},
       "priority": {"type": "integer", "minimum": -1000, "maximum": 1000}
-    }
-  }'::jsonb
+    }'
+  )
 $$;
 
 create or replace function engine.definition_schema()
@@ -10823,6 +12652,36 @@ begin
 end
 $$;
 --! EndIncluded 30_workflows/validate_graph.sql
+--! Included 30_workflows/validate_settings.sql
+-- kind: code
+-- What is wrong with the settings of a definition, beyond their shape. What has the wrong type is no matter here.
+
+create or replace function engine.settings_problems(p_settings jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_organization_id constant uuid := public.current_organization_id();
+begin
+  if jsonb_typeof(p_settings -> 'timezone') = 'string' and not engine.is_time_zone(p_settings ->> 'timezone') then
+    return next engine.problem(
+      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
+    );
+  end if;
+  return query select * from engine.flow_problems(p_settings);
+  -- A DBA without a context validates for nobody in particular.
+  if p_settings ->> 'errorWorkflow' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and not exists (
+    select
+    from public.workflows as w
+    where w.id = (p_settings ->> 'errorWorkflow')::uuid
+      and w.organization_id = coalesce(v_organization_id, w.organization_id)
+  ) then
+    return next engine.problem('{settings,errorWorkflow}', 'UNKNOWN_WORKFLOW', 'there is no such workflow');
+  end if;
+end
+$$;
+--! EndIncluded 30_workflows/validate_settings.sql
 --! Included 30_workflows/validate.sql
 -- kind: code
 -- Validation: every problem of a definition, each with its place. What it finds nothing wrong with can be published.
@@ -10881,13 +12740,7 @@ begin
   return query select * from engine.connection_problems(p_definition);
   return query select * from engine.trigger_problems(p_definition);
   return query select * from engine.order_problems(p_definition, v_ids, v_sources, v_targets, v_order, v_upstream);
-  if jsonb_typeof(p_definition -> 'settings' -> 'timezone') = 'string'
-    and not engine.is_time_zone(p_definition -> 'settings' ->> 'timezone')
-  then
-    return next engine.problem(
-      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
-    );
-  end if;
+  return query select * from engine.settings_problems(coalesce(p_definition -> 'settings', '{}'));
 end
 $$;
 
@@ -11101,6 +12954,8 @@ create table public.workflow_runs (
   finished_at timestamptz,
   error jsonb,
   metadata jsonb,
+  retried_by uuid,
+  concurrency_key text,
   constraint workflow_runs_pkey primary key (id),
   constraint workflow_runs_organization_id_id_key unique (organization_id, id),
   constraint workflow_runs_version_fkey
@@ -11125,6 +12980,9 @@ create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, 
   where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
+-- The dead letters.
+create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
+  where status = 'error' and retried_by is null;
 create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
   where deadline_at is not null and finished_at is null;
 
@@ -11148,6 +13006,9 @@ comment on column public.workflow_runs.started_at is 'When the run was created.'
 comment on column public.workflow_runs.finished_at is 'When it reached its final status.';
 comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
 comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
+comment on column public.workflow_runs.retried_by is 'The run that retries this one, if any.';
+comment on column public.workflow_runs.concurrency_key is
+  'What the run counts under for settings.concurrency: the value of its key, empty for the whole workflow; null without such a limit.';
 
 create table public.workflow_events (
   id bigserial not null,
@@ -11233,7 +13094,9 @@ create table engine.open_steps (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 alter table engine.open_steps enable row level security;
 
-create index open_steps_lease_idx on engine.open_steps (lease_until) where state = 'running';
+create index open_steps_running_idx on engine.open_steps (organization_id, lease_until) where state = 'running';
+create index open_steps_parked_idx on engine.open_steps (organization_id, run_id)
+  where run_at = 'infinity' and state = 'queued';
 create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at is not null;
 
 comment on table engine.open_steps is
@@ -11263,6 +13126,91 @@ create index start_keys_expires_at_idx on engine.start_keys (expires_at);
 comment on table engine.start_keys is
   'Idempotency keys of starts: the same key and input returns the same run, other input is a conflict. Kept for 7 days.';
 --! EndIncluded 40_runs/tables.sql
+--! Included 40_runs/run_operations.sql
+-- kind: state
+-- Commands on many runs at once, with their progress. Workers work them off.
+
+create table public.run_operations (
+  id uuid not null default engine.uuid_v7(),
+  organization_id uuid not null,
+  command text not null,
+  filter jsonb not null,
+  total int not null,
+  done int not null default 0,
+  failed int not null default 0,
+  last_run_id uuid,
+  started_by uuid,
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  finished_at timestamptz,
+  constraint run_operations_pkey primary key (id),
+  constraint run_operations_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint run_operations_command_check check (command in ('cancel', 'retry')),
+  constraint run_operations_filter_check check (jsonb_typeof(filter) = 'object')
+);
+create index run_operations_organization_id_idx on public.run_operations (organization_id, created_at, id);
+create index run_operations_unfinished_idx on public.run_operations (updated_at) where finished_at is null;
+
+comment on table public.run_operations is
+  'Commands on many runs, made by cancel_runs and retry_runs: how far each one is.';
+comment on column public.run_operations.id is 'UUIDv7.';
+comment on column public.run_operations.organization_id is 'The organization whose runs it is about.';
+comment on column public.run_operations.command is 'cancel or retry.';
+comment on column public.run_operations.filter is 'Which runs: see docs/runs.md.';
+comment on column public.run_operations.total is 'How many runs there were when it began.';
+comment on column public.run_operations.done is 'How many runs it has been through; those that ended by themselves meanwhile are not among them.';
+comment on column public.run_operations.failed is 'How many it could not retry; the log of each says why.';
+comment on column public.run_operations.last_run_id is 'The last run it has been through; it goes from the oldest to the newest.';
+comment on column public.run_operations.started_by is 'The user who gave the command.';
+comment on column public.run_operations.created_at is 'When it was given; runs that began later are not touched.';
+comment on column public.run_operations.updated_at is 'When it last made progress.';
+comment on column public.run_operations.finished_at is 'When it was through; null while it is not.';
+--! EndIncluded 40_runs/run_operations.sql
+--! Included 40_runs/flow.sql
+-- kind: state
+-- Flow control: which runs of workflows with limits hold a slot, which wait for one, and when runs were let in.
+-- Workflows without limits leave no trace here.
+
+create table engine.flow_runs (
+  run_id uuid not null,
+  organization_id uuid not null,
+  workflow_id uuid not null,
+  version int not null,
+  priority smallint not null,
+  is_held boolean not null,
+  held_until timestamptz,
+  concurrency_key text,
+  rate_key text,
+  debounce_key text,
+  place bigserial not null,
+  constraint flow_runs_pkey primary key (run_id)
+);
+alter table engine.flow_runs enable row level security;
+
+create index flow_runs_concurrency_idx
+  on engine.flow_runs (workflow_id, concurrency_key, is_held, priority, place)
+  where concurrency_key is not null;
+create index flow_runs_rate_idx on engine.flow_runs (workflow_id, rate_key, priority, place)
+  where is_held and rate_key is not null;
+create index flow_runs_debounce_idx on engine.flow_runs (workflow_id, debounce_key, place)
+  where is_held and debounce_key is not null;
+
+comment on table engine.flow_runs is
+  'Runs of workflows with limits that are held, or that hold a slot of a concurrency limit. held_until: a debounce ends; place: who came first.';
+
+create table engine.flow_starts (
+  workflow_id uuid not null,
+  rate_key text not null,
+  at timestamptz not null,
+  run_id uuid not null,
+  constraint flow_starts_pkey primary key (workflow_id, rate_key, at, run_id)
+);
+alter table engine.flow_starts enable row level security;
+
+comment on table engine.flow_starts is
+  'When runs were let in under a rate limit; kept for as long as they count.';
+--! EndIncluded 40_runs/flow.sql
 --! Included 40_runs/unfinished.sql
 -- kind: code
 -- What keeps a month of runs and events from leaving: the log of an unfinished run is still needed to finish it.
@@ -11545,6 +13493,13 @@ create policy workflow_run_logs_flowgres_user_select on public.workflow_run_logs
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()));
 
+alter table public.run_operations enable row level security;
+drop policy if exists run_operations_flowgres_user_select on public.run_operations;
+create policy run_operations_flowgres_user_select on public.run_operations
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.run_operations to flowgres_user;
 grant select on public.workflow_runs, public.workflow_events, public.workflow_run_logs to flowgres_user;
 
 -- Reading a run's events takes the time out of its id.
@@ -11563,11 +13518,13 @@ create table engine.workers (
   pool_id text,
   started_at timestamptz not null,
   seen_at timestamptz not null,
+  capacity int,
+  share int,
   constraint workers_pkey primary key (id)
 );
 alter table engine.workers enable row level security;
 comment on table engine.workers is
-  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them.';
+  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them, capacity how many steps they run at once; share is how many steps of one organization all workers may run at once.';
 
 create table engine.listeners (
   id uuid not null,
@@ -11599,7 +13556,8 @@ create type engine.folded as (
   states int[],
   ports text[],
   outputs jsonb[],
-  errors jsonb[]
+  errors jsonb[],
+  held boolean            -- created, but not let in yet
 );
 
 -- A step that advance has reached and cannot take itself.
@@ -11680,6 +13638,36 @@ as $$
   )
 $$;
 
+-- The run that the Idempotency-Key of a node names. In a retried run it is the original one until the node has had a
+-- recorded success, so that the peer can tell a crashed request from a new one.
+create or replace function engine.key_run(p_run public.workflow_runs, p_node text)
+  returns uuid
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan -- prunes
+as $$
+declare
+  v_from timestamptz;
+  v_run_id uuid := p_run.id;
+  v_retry_of uuid := p_run.retry_of;
+begin
+  while v_retry_of is not null loop
+    v_from := engine.uuid_time(v_retry_of) - interval '1 day';
+    exit when exists (
+      select
+      from public.workflow_events as e
+      where e.run_id = v_retry_of
+        and e.ts >= v_from
+        and e.type in ('step.succeeded', 'step.reused')
+        and e.payload ->> 'node' = p_node
+    );
+    v_run_id := v_retry_of;
+    v_retry_of := (select r.retry_of from public.workflow_runs as r where r.id = v_run_id);
+  end loop;
+  return v_run_id;
+end
+$$;
+
 -- What a worker gets to do a step.
 create or replace function engine.task(
   p_run public.workflow_runs,
@@ -11703,8 +13691,8 @@ as $$
     'properties', p_step.properties,
     'credentials', p_node.credentials,
     'timeoutMs', p_node.timeout_ms,
-    -- In a retried run it names the original run, so that the peer can tell a crashed request from a new one.
-    'idempotencyKey', coalesce(p_run.retry_of, p_run.id) || '/' || p_node.id,
+    'idempotencyKey', case when p_run.retry_of is null then p_run.id else engine.key_run(p_run, p_node.id) end
+      || '/' || p_node.id,
     'input', p_step.prev
   )
 $$;
@@ -11793,6 +13781,8 @@ begin
     when 'run.canceled' then
       p_run.status := 'canceled';
       p_run.finished_at := p_last.ts;
+    when 'run.paused' then
+      p_run.status := 'paused';
     else
       p_run.status := case when p_waiting then 'waiting' else 'running' end;
   end case;
@@ -11854,6 +13844,10 @@ begin
         v_folded.created_at := v_entry.ts;
         v_folded.created := v_entry.payload;
         v_folded.at := v_entry.ts;
+        v_folded.held := v_entry.payload ? 'held';
+      when 'run.released' then
+        v_folded.at := v_entry.ts;
+        v_folded.held := false;
       when 'step.succeeded', 'step.reused' then
         v_place := array_position(p_ids, v_entry.payload ->> 'node');
         v_states[v_place] := 1;
@@ -11876,7 +13870,7 @@ begin
         v_states[array_position(p_ids, v_entry.payload ->> 'node')] := 3;
       when 'run.responded' then
         v_folded.responded := true;
-      when 'run.signaled', 'run.released', 'run.resumed' then
+      when 'run.signaled', 'run.resumed' then
         v_folded.at := v_entry.ts;
       when 'run.succeeded', 'run.failed', 'run.canceled' then
         v_folded.finished := true;
@@ -12284,7 +14278,7 @@ declare
   v_opened engine.opened_step[];
   v_result engine.advanced;
 begin
-  if v_fold.finished then
+  if v_fold.finished or v_fold.held then
     return v_result;
   end if;
 
@@ -12508,6 +14502,287 @@ begin
 end
 $$;
 --! EndIncluded 50_engine/bounds.sql
+--! Included 50_engine/fair.sql
+-- kind: code
+-- Fairness between organizations. However much one of them starts, it runs at most three quarters of the steps that the
+-- workers can run at once, so that a slot is free when another one comes. What is beyond that is parked: queued without
+-- a job, run_at infinity, so that the queue stays short. Each step of the organization that ends lets the next one in.
+
+-- How many steps of one organization may run at once; null: as many as there are slots. Where there is one organization
+-- only, nobody has to be left room.
+create or replace function engine.organization_slots()
+  returns int
+  language sql
+  stable
+as $$
+  select ceil(sum(w.capacity) * 0.75)::int
+  from engine.workers as w
+  where w.seen_at > engine.now() - interval '15 seconds'
+    and (select count(*) from (select from public.organizations limit 2) as o) = 2
+$$;
+
+-- How many more steps of an organization may begin; null: any number.
+create or replace function engine.free_slots(p_organization_id uuid, p_slots int)
+  returns int
+  language plpgsql
+  stable
+  set enable_seqscan = off -- by the index of running steps, however many are queued
+as $$
+declare
+  v_running int;
+begin
+  if p_slots is null then
+    return null;
+  end if;
+  v_running := (
+    select count(*)
+    from (
+      select
+      from engine.open_steps as s
+      where s.organization_id = p_organization_id and s.state = 'running'
+      limit p_slots
+    ) as running
+  );
+  return p_slots - v_running;
+end
+$$;
+
+create or replace function engine.is_any_parked()
+  returns boolean
+  language plpgsql
+  stable
+  set enable_seqscan = off
+as $$
+begin
+  return exists (select from engine.open_steps as s where s.run_at = 'infinity' and s.state = 'queued');
+end
+$$;
+
+create or replace function engine.parked_step(p_step engine.open_steps)
+  returns engine.open_steps
+  language plpgsql
+  immutable
+as $$
+begin
+  p_step.run_at := 'infinity';
+  return p_step;
+end
+$$;
+
+-- Which organizations have so much to do that what these moves queue is parked, and how much of it is not: nothing
+-- while older steps are parked already.
+create or replace function engine.crowded(p_moves engine.move[])
+  returns table (
+    organization_id uuid,
+    room int
+  )
+  language sql
+  stable
+as $$
+  select o.id, case when o.has_parked then 0 else o.slots end
+  from (
+    select
+      m.id,
+      exists (
+        select
+        from engine.open_steps as s
+        where s.organization_id = m.id and s.run_at = 'infinity' and s.state = 'queued'
+      ) as has_parked,
+      engine.organization_slots() as slots,
+      m.opened
+    from (
+      select (m.run).organization_id as id, sum(cardinality(m.steps)) as opened
+      from unnest(p_moves) as m
+      group by (m.run).organization_id
+    ) as m
+  ) as o
+  where o.has_parked
+    or o.opened > o.slots
+$$;
+
+create or replace function engine.park_steps(
+  p_moves engine.move[],
+  p_organization_id uuid,
+  p_room int,
+  p_now timestamptz
+)
+  returns engine.move[]
+  language plpgsql
+  stable
+as $$
+declare
+  v_step engine.open_steps;
+begin
+  for v_move in 1 .. cardinality(p_moves) loop
+    continue when (p_moves[v_move].run).organization_id <> p_organization_id;
+    for v_place in 1 .. coalesce(cardinality(p_moves[v_move].steps), 0) loop
+      v_step := p_moves[v_move].steps[v_place];
+      continue when v_step.state <> 'queued' or v_step.run_at > p_now;
+      p_room := p_room - 1;
+      if p_room < 0 then
+        p_moves[v_move].steps[v_place] := engine.parked_step(v_step);
+      end if;
+    end loop;
+  end loop;
+  return p_moves;
+end
+$$;
+
+-- Queues the oldest parked steps of an organization, so many.
+create or replace function engine.unpark_steps(p_organization_id uuid, p_count int)
+  returns void
+  language plpgsql
+  volatile
+  set enable_seqscan = off
+as $$
+declare
+  v_steps engine.open_steps[];
+begin
+  with parked as (
+    select s.run_id, s.node
+    from engine.open_steps as s
+    where s.organization_id = p_organization_id
+      and s.run_at = 'infinity'
+      and s.state = 'queued'
+    order by s.run_id
+    limit greatest(p_count, 0)
+    for update skip locked
+  ),
+  unparked as (
+    update engine.open_steps as s
+    set run_at = engine.now(), wake_at = engine.now() + interval '1 minute'
+    from parked as p
+    where s.run_id = p.run_id
+      and s.node = p.node
+    returning s.*
+  )
+  select array_agg(u) into v_steps from unparked as u;
+  perform engine.add_jobs(array(
+    select engine.job(s, (select r.priority from public.workflow_runs as r where r.id = s.run_id))
+    from unnest(v_steps) as s
+  ));
+end
+$$;
+
+-- p_left: the organization of each step that has left its slot. What others left beside it is not filled here: they
+-- do so themselves.
+create or replace function engine.fill_slots(p_left uuid[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_left record;
+begin
+  for v_left in
+    select l.id, count(*)::int as count
+    from unnest(p_left) as l (id)
+    where exists (
+      select
+      from engine.open_steps as s
+      where s.organization_id = l.id and s.run_at = 'infinity' and s.state = 'queued'
+    )
+    group by l.id
+    order by l.id
+  loop
+    perform engine.unpark_steps(
+      v_left.id, least(v_left.count, engine.free_slots(v_left.id, engine.organization_slots()))
+    );
+  end loop;
+end
+$$;
+
+-- For the reconciler: slots that were left in another way than by a result, as by a canceled run.
+create or replace function engine.unpark_overdue_steps()
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  c_slots constant int := engine.organization_slots();
+  v_organization_id uuid;
+begin
+  for v_organization_id in
+    select distinct s.organization_id
+    from engine.open_steps as s
+    where s.run_at = 'infinity' and s.state = 'queued'
+  loop
+    perform engine.unpark_steps(
+      v_organization_id, coalesce(engine.free_slots(v_organization_id, c_slots), 1000)
+    );
+  end loop;
+end
+$$;
+--! EndIncluded 50_engine/fair.sql
+--! Included 50_engine/jobs.sql
+-- kind: code
+-- Jobs in the queue of the workers.
+
+-- A job is a wake-up and nothing else: losing or doubling one does no harm.
+create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select row(
+    'run_step',
+    json_build_object('runId', p_step.run_id, 'node', p_step.node),
+    null,
+    null,
+    null,
+    p_key || p_step.run_id || '/' || p_step.node,
+    p_priority::smallint,
+    null
+  )::graphile_worker.job_spec
+$$;
+
+-- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
+-- those that will not wait for them any more.
+create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
+  returns graphile_worker.job_spec[]
+  language sql
+  stable
+as $$
+  select array(
+    select row(
+      'run_step',
+      json_build_object('runId', (m.run).parent_run_id, 'node', (m.run).parent_node),
+      null, null, null,
+      'child:' || (m.run).parent_run_id || '/' || (m.run).parent_node,
+      min((m.run).priority),
+      null
+    )::graphile_worker.job_spec
+    from unnest(p_moves) as m
+    where m.is_changed
+      and (m.run).finished_at is not null
+      and (m.run).parent_index is not null
+    group by (m.run).parent_run_id, (m.run).parent_node
+    order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
+  ) || array(
+    select row(
+      'end_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
+    )::graphile_worker.job_spec
+    from unnest(p_parents) as p (id)
+    order by p.id
+  )
+$$;
+
+create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
+  returns void
+  language plpgsql
+  volatile
+  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+begin
+  if cardinality(p_jobs) > 0 then
+    perform graphile_worker.add_jobs(p_jobs);
+  end if;
+end
+$$;
+--! EndIncluded 50_engine/jobs.sql
 --! Included 50_engine/write.sql
 -- kind: code
 -- The only writers of runs, events and open steps: a batch of moves is written table by table, not run by run.
@@ -12577,7 +14852,15 @@ create or replace function engine.open_steps(p_moves engine.move[], p_now timest
   language plpgsql
   volatile
 as $$
+declare
+  v_crowded record;
 begin
+  -- Few steps crowd nobody.
+  if cardinality(p_moves) > 8 or engine.is_any_parked() then
+    for v_crowded in select * from engine.crowded(p_moves) loop
+      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, p_now);
+    end loop;
+  end if;
   insert into engine.open_steps (
     organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
     wake_at
@@ -12598,6 +14881,14 @@ begin
     next_index = excluded.next_index,
     error = excluded.error,
     wake_at = excluded.wake_at;
+  perform engine.add_jobs(array(
+    select engine.job(s, (m.run).priority)
+    from unnest(p_moves) as m
+    cross join unnest(m.steps) as s
+    where s.state <> 'running'
+      and s.run_at <= p_now
+      and (m.run).finished_at is null
+  ));
 end
 $$;
 
@@ -12623,71 +14914,6 @@ begin
 end
 $$;
 
--- A job is a wake-up and nothing else: losing or doubling one does no harm.
-create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
-  returns graphile_worker.job_spec
-  language sql
-  stable
-as $$
-  select row(
-    'run_step',
-    json_build_object('runId', p_step.run_id, 'node', p_step.node),
-    null,
-    null,
-    null,
-    p_key || p_step.run_id || '/' || p_step.node,
-    p_priority::smallint,
-    null
-  )::graphile_worker.job_spec
-$$;
-
--- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
--- those that will not wait for them any more.
-create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
-  returns graphile_worker.job_spec[]
-  language sql
-  stable
-as $$
-  select array(
-    select row(
-      'run_step',
-      json_build_object('runId', (m.run).parent_run_id, 'node', (m.run).parent_node),
-      null, null, null,
-      'child:' || (m.run).parent_run_id || '/' || (m.run).parent_node,
-      min((m.run).priority),
-      null
-    )::graphile_worker.job_spec
-    from unnest(p_moves) as m
-    where m.is_changed
-      and (m.run).finished_at is not null
-      and (m.run).parent_index is not null
-    group by (m.run).parent_run_id, (m.run).parent_node
-    order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
-  ) || array(
-    select row(
-      'end_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
-    )::graphile_worker.job_spec
-    from unnest(p_parents) as p (id)
-    order by p.id
-  )
-$$;
-
-create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
-  returns void
-  language plpgsql
-  volatile
-  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
-  set enable_seqscan = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-as $$
-begin
-  if cardinality(p_jobs) > 0 then
-    perform graphile_worker.add_jobs(p_jobs);
-  end if;
-end
-$$;
-
 create or replace function engine.write_moves(p_moves engine.move[])
   returns void
   language plpgsql
@@ -12702,6 +14928,8 @@ declare
   v_parents uuid[];
   v_ids uuid[];
   v_changed public.workflow_runs[];
+  v_failed public.workflow_runs[];
+  v_left public.workflow_runs[];
 begin
   foreach v_move in array coalesce(p_moves, '{}') loop
     -- A run that ends in its first move never had a step to close.
@@ -12718,6 +14946,12 @@ begin
     elsif v_move.is_changed then
       v_changed := v_changed || v_move.run;
     end if;
+    if (v_move.run).status = 'error' then
+      v_failed := v_failed || v_move.run;
+    end if;
+    if (v_move.run).concurrency_key is not null and (v_move.run).finished_at is not null then
+      v_left := v_left || v_move.run;
+    end if;
   end loop;
   if v_ids is null then
     return;
@@ -12726,14 +14960,6 @@ begin
   perform engine.insert_events(p_moves);
   if v_is_opening then
     perform engine.open_steps(p_moves, v_now);
-    perform engine.add_jobs(array(
-      select engine.job(s, (m.run).priority)
-      from unnest(p_moves) as m
-      cross join unnest(m.steps) as s
-      where s.state <> 'running'
-        and s.run_at <= v_now
-        and (m.run).finished_at is null
-    ));
   end if;
   if v_is_closing then
     v_parents := engine.close_steps(p_moves);
@@ -12745,6 +14971,12 @@ begin
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
   perform engine.notify(v_ids);
+  if v_failed is not null then
+    perform engine.start_error_runs(v_failed);
+  end if;
+  if v_left is not null then
+    perform engine.leave_flow(v_left, v_move.is_changed is null);
+  end if;
 end
 $$;
 --! EndIncluded 50_engine/write.sql
@@ -12767,6 +14999,11 @@ create type engine.start_request as (
   run_id uuid,
   duplicate_of uuid,
   error jsonb,
+  priority int,
+  origin jsonb,              -- what run.created says beside all this: retryOf, forkOf
+  reused engine.log_entry[], -- steps that a retry or fork takes over
+  retry_of uuid,
+  concurrency_key text,
   parent_run_id uuid,
   parent_node text,
   parent_index int -- null when the parent does not wait
@@ -12795,6 +15032,7 @@ begin
     v_request.organization_id := p_request ->> 'organizationId';
     v_request.workflow_id := p_request ->> 'workflowId';
     v_request.version := p_request ->> 'version';
+    v_request.priority := p_request ->> 'priority';
     v_request.started_by := p_request ->> 'startedBy';
     v_request.parent_run_id := p_request #>> '{parent,run}';
     v_request.parent_index := p_request #>> '{parent,index}';
@@ -12809,17 +15047,19 @@ begin
   v_request.input := coalesce(p_request -> 'input', '{}');
   v_request.key := p_request ->> 'key';
   v_request.fingerprint := p_request ->> 'fingerprint';
-  v_request.metadata := p_request -> 'metadata';
+  v_request.metadata := nullif(p_request -> 'metadata', 'null');
   v_request.run_id := engine.uuid_v7(p_now);
   v_request.error := case
     when v_request.organization_id is null or v_request.workflow_id is null
       then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
-    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule', 'error')
       and (v_request.mode <> 'child' or v_request.parent_run_id is null)
-      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
+      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api, schedule or error.')
+    when v_request.priority not between -1000 and 1000
+      then engine.request_error('INVALID_ARGUMENT', 'The priority of a run is a number from -1000 to 1000.')
     when length(v_request.key) not between 1 and 256
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
-    when jsonb_typeof(v_request.metadata) not in ('object', 'null')
+    when jsonb_typeof(v_request.metadata) <> 'object'
       then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
     when pg_column_size(v_request.input) > 1048576
       then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')
@@ -13021,10 +15261,562 @@ $$;
 comment on function engine.count_executions(uuid, tstzrange) is
   'How many runs of an organization began in a span of time: what executions_per_month counts.';
 --! EndIncluded 50_engine/admit.sql
---! Included 50_engine/start.sql
+--! Included 50_engine/flow.sql
 -- kind: code
--- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
--- transaction commits, and costs no worker a round trip.
+-- Flow control: what the limits of a workflow say about one run. Whoever asks, to let it in, holds the lock of the
+-- workflow's flow. That lock is the last one that a start takes and the first one of a release, and nobody else waits
+-- for it: so it never closes a circle of waits.
+
+create or replace function engine.lock_flow(p_workflow_id uuid)
+  returns void
+  language sql
+  volatile
+as $$
+  select pg_advisory_xact_lock(hashtextextended('flowgres.flow ' || p_workflow_id, 0))
+$$;
+
+create or replace function engine.try_lock_flow(p_workflow_id uuid)
+  returns boolean
+  language sql
+  volatile
+as $$
+  select pg_try_advisory_xact_lock(hashtextextended('flowgres.flow ' || p_workflow_id, 0))
+$$;
+
+-- What a run counts under; null without such a rule, empty when the rule has no key.
+create or replace function engine.flow_key(p_rule jsonb, p_input jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_key text;
+begin
+  if p_rule is null or not p_rule ? 'path' then
+    return case when p_rule is not null then '' end;
+  end if;
+  v_key := coalesce(
+    jsonb_path_query_first(p_input, (p_rule ->> 'path')::jsonpath, '{}', true) #>> '{}', 'null'
+  );
+  return case when length(v_key) <= 200 then v_key else encode(sha256(convert_to(v_key, 'UTF8')), 'hex') end;
+end
+$$;
+
+-- Why a run cannot be let in now, and when to look again, if a time will tell. No reason: it can be.
+create or replace function engine.flow_block(
+  p_row engine.flow_runs,
+  p_flow jsonb,
+  p_now timestamptz,
+  out reason text,
+  out until timestamptz
+)
+  language plpgsql
+  stable
+as $$
+begin
+  if p_row.held_until > p_now then
+    reason := 'debounce';
+    until := p_row.held_until;
+    return;
+  end if;
+  if p_row.concurrency_key is not null then
+    perform
+    from engine.flow_runs as f
+    where f.workflow_id = p_row.workflow_id
+      and f.concurrency_key = p_row.concurrency_key
+      and not f.is_held
+    offset (p_flow -> 'concurrency' -> 'limit')::int - 1
+    limit 1;
+    if found then
+      reason := 'concurrency';
+      return;
+    end if;
+  end if;
+  if p_row.rate_key is not null then
+    -- The start that must be out of the window before another one fits into it.
+    select s.at + make_interval(secs => (p_flow -> 'rateLimit' -> 'perMs')::double precision / 1000) into until
+    from engine.flow_starts as s
+    where s.workflow_id = p_row.workflow_id
+      and s.rate_key = p_row.rate_key
+    order by s.at desc
+    offset (p_flow -> 'rateLimit' -> 'limit')::int - 1
+    limit 1;
+    if until > p_now then
+      reason := 'rate';
+    end if;
+  end if;
+end
+$$;
+
+-- Counts a run that is let in.
+create or replace function engine.count_start(p_row engine.flow_runs, p_flow jsonb, p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_row.rate_key is not null then
+    delete from engine.flow_starts as s
+    where s.workflow_id = p_row.workflow_id
+      and s.rate_key = p_row.rate_key
+      and s.at <= p_now - make_interval(secs => (p_flow -> 'rateLimit' -> 'perMs')::double precision / 1000);
+    insert into engine.flow_starts (workflow_id, rate_key, at, run_id)
+    values (p_row.workflow_id, p_row.rate_key, p_now, p_row.run_id);
+  end if;
+end
+$$;
+
+-- A wake-up for held runs: all that have the concurrency key, all that have the rate key, or one run.
+create or replace function engine.release_job(
+  p_workflow_id uuid,
+  p_by text,
+  p_key text,
+  p_at timestamptz,
+  p_job_key text default null
+)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select row(
+    'release_runs', json_build_object('workflowId', p_workflow_id, 'by', p_by, 'key', p_key), null, p_at, null,
+    p_job_key, -1000, null -- before all steps
+  )::graphile_worker.job_spec
+$$;
+
+-- One wake-up for a rate key at a time: whoever adds it holds the lock of the flow.
+create or replace function engine.rate_job(p_row engine.flow_runs, p_at timestamptz)
+  returns graphile_worker.job_spec
+  language sql
+  stable
+as $$
+  select engine.release_job(
+    p_row.workflow_id, 'rate', p_row.rate_key, p_at, 'rate:' || p_row.workflow_id || '/' || p_row.rate_key
+  )
+$$;
+--! EndIncluded 50_engine/flow.sql
+--! Included 50_engine/hold.sql
+-- kind: code
+-- Lets starts in, or holds them. The runs of a held start are created and durable like any other: they wait.
+
+create or replace function engine.insert_flow_run(p_row engine.flow_runs)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into engine.flow_runs (
+    run_id, organization_id, workflow_id, version, priority, is_held, held_until,
+    concurrency_key, rate_key, debounce_key
+  )
+  values (
+    p_row.run_id, p_row.organization_id, p_row.workflow_id, p_row.version, p_row.priority, p_row.is_held,
+    p_row.held_until, p_row.concurrency_key, p_row.rate_key, p_row.debounce_key
+  )
+$$;
+
+-- What this start finds free, others may have been waiting for: they are let in first.
+create or replace function engine.admit_start(p_request engine.start_request, p_plan engine.plans)
+  returns engine.start_request
+  language plpgsql
+  volatile
+as $$
+declare
+  v_flow constant jsonb := p_plan.settings -> 'flow';
+  v_row engine.flow_runs;
+  v_reason text;
+  v_until timestamptz;
+  v_now timestamptz := engine.now();
+begin
+  v_row.run_id := p_request.run_id;
+  v_row.organization_id := p_request.organization_id;
+  v_row.workflow_id := p_request.workflow_id;
+  v_row.version := p_plan.version;
+  v_row.priority := coalesce(p_request.priority, (p_plan.settings -> 'priority')::int, 0);
+  v_row.concurrency_key := engine.flow_key(v_flow -> 'concurrency', p_request.input);
+  v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_request.input);
+  v_row.debounce_key := engine.flow_key(v_flow -> 'debounce', p_request.input);
+  v_row.held_until := v_now + make_interval(secs => (v_flow -> 'debounce' -> 'ms')::double precision / 1000);
+
+  if p_request.mode in ('manual', 'webhook', 'api') then
+    perform engine.lock_flow(v_row.workflow_id);
+    v_now := engine.now(); -- starts are counted in the order in which they had the lock
+    if v_row.concurrency_key is not null then
+      perform engine.let_in(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
+    else
+      perform engine.let_in(v_row.workflow_id, 'rate', v_row.rate_key, v_now);
+    end if;
+    select b.reason, b.until into v_reason, v_until from engine.flow_block(v_row, v_flow, v_now) as b;
+  else
+    -- Other locks are held by now, so this one is not waited for: a job decides, in a transaction of its own.
+    v_reason := case
+      when v_flow ? 'debounce' then 'debounce' when v_flow ? 'concurrency' then 'concurrency' else 'rate'
+    end;
+    v_until := coalesce(v_row.held_until, v_now);
+  end if;
+
+  v_row.is_held := v_reason is not null;
+  p_request.concurrency_key := v_row.concurrency_key;
+  if v_row.is_held then
+    p_request.origin := coalesce(p_request.origin, '{}') || jsonb_build_object('held', jsonb_build_object(
+      'reason', v_reason,
+      'key', case v_reason
+        when 'debounce' then v_row.debounce_key when 'rate' then v_row.rate_key else v_row.concurrency_key
+      end
+    ));
+    perform engine.insert_flow_run(v_row);
+    if v_reason = 'rate' and v_until > v_now then
+      perform engine.add_jobs(array[engine.rate_job(v_row, v_until)]);
+    elsif v_until is not null then
+      perform engine.add_jobs(array[
+        engine.release_job(v_row.workflow_id, 'run', v_row.run_id::text, v_until)
+      ]);
+    end if;
+  else
+    perform engine.count_start(v_row, v_flow, v_now);
+    if v_row.concurrency_key is not null then
+      perform engine.insert_flow_run(v_row);
+    end if;
+  end if;
+  return p_request;
+end
+$$;
+--! EndIncluded 50_engine/hold.sql
+--! Included 50_engine/release.sql
+-- kind: code
+-- Lets held runs in when a slot is free, the window of a rate moves on, or a debounce is over: lower priorities first,
+-- older runs first.
+
+-- The held runs that a wake-up is about. p_by: run (p_key is its id), concurrency or rate (p_key is what they count
+-- under).
+create or replace function engine.held_rows(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
+  returns setof engine.flow_runs
+  language plpgsql
+  stable
+as $$
+begin
+  case p_by
+    when 'run' then
+      return query
+        select f.* from engine.flow_runs as f
+        where f.run_id = p_key::uuid and f.is_held and f.workflow_id = p_workflow_id;
+    when 'concurrency' then
+      return query
+        select f.* from engine.flow_runs as f
+        where f.workflow_id = p_workflow_id
+          and f.concurrency_key = p_key
+          and f.is_held
+          and (f.held_until <= p_now or f.held_until is null)
+        order by f.priority, f.place
+        limit 1000;
+    else
+      return query
+        select f.* from engine.flow_runs as f
+        where f.workflow_id = p_workflow_id
+          and f.rate_key = p_key
+          and f.is_held
+          and (f.held_until <= p_now or f.held_until is null)
+        order by f.priority, f.place
+        limit 1000;
+  end case;
+end
+$$;
+
+-- Whether a start with the same key came while this run was still to be debounced.
+create or replace function engine.is_replaced(p_row engine.flow_runs)
+  returns boolean
+  language sql
+  stable
+as $$
+  select p_row.debounce_key is not null and exists (
+    select
+    from engine.flow_runs as f
+    where f.workflow_id = p_row.workflow_id
+      and f.debounce_key = p_row.debounce_key
+      and f.is_held
+      and f.place > p_row.place
+      and (select r.finished_at is null from public.workflow_runs as r where r.id = f.run_id)
+  )
+$$;
+
+-- What becomes of a held run whose turn it may be: in, replaced (a debounce has a newer one), gone (it has ended
+-- meanwhile), busy (somebody has it locked), or why it has to wait on.
+create or replace function engine.judge_held(
+  p_row engine.flow_runs,
+  p_now timestamptz,
+  out verdict text,
+  out at timestamptz
+)
+  language plpgsql
+  volatile
+as $$
+declare
+  v_status text;
+  v_flow jsonb;
+begin
+  select p.settings -> 'flow' into v_flow
+  from engine.plans as p
+  where p.organization_id = p_row.organization_id
+    and p.workflow_id = p_row.workflow_id
+    and p.version = p_row.version;
+  select b.reason, b.until into verdict, at from engine.flow_block(p_row, v_flow, p_now) as b;
+  if verdict is not null then
+    return;
+  end if;
+  select r.status into v_status
+  from public.workflow_runs as r
+  where r.id = p_row.run_id
+  for no key update skip locked;
+  verdict := case
+    when v_status in ('waiting', 'paused') then case
+      when engine.is_replaced(p_row) then 'replaced'
+      when v_status = 'paused' then 'paused'
+      else 'in'
+    end
+    when v_status is null and exists (select from public.workflow_runs as r where r.id = p_row.run_id) then 'busy'
+    else 'gone'
+  end;
+  if verdict = 'in' then
+    perform engine.count_start(p_row, v_flow, p_now);
+  end if;
+end
+$$;
+
+-- The run begins with its trigger, in another transaction: what its nodes cost is not paid under the lock of the flow.
+create or replace function engine.released_move(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_created constant jsonb := p_loaded.log[1].payload;
+  v_trigger engine.opened_step;
+  v_released constant engine.log_entry := engine.next_entry(
+    p_loaded.log[cardinality(p_loaded.log)], p_now, 'run.released',
+    jsonb_build_object('reason', v_created -> 'held' -> 'reason')
+  );
+  v_move engine.move;
+begin
+  v_trigger.node := v_created ->> 'trigger';
+  v_trigger.state := 'queued';
+  v_move.entries := array[v_released];
+  v_move.steps := array[engine.new_step(p_loaded.run, v_trigger, p_now)];
+  v_move.run := engine.run_after(p_loaded.run, v_released, false);
+  v_move.is_changed := true;
+  return v_move;
+end
+$$;
+
+-- No later start replaces a run whose debounce is over and that waits for another limit.
+create or replace function engine.end_debounce(p_row engine.flow_runs)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_row.held_until is not null then
+    update engine.flow_runs as f set held_until = null, debounce_key = null where f.run_id = p_row.run_id;
+  end if;
+end
+$$;
+
+-- Lets in what fits, at most 100 runs; answers how many. The caller holds the lock of the flow.
+create or replace function engine.let_in(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_row engine.flow_runs;
+  v_held record;
+  v_in uuid[] := '{}';
+  v_replaced uuid[] := '{}';
+  v_rates text[] := '{}';
+  v_missed int := 0;
+  v_jobs graphile_worker.job_spec[];
+begin
+  for v_row in select * from engine.held_rows(p_workflow_id, p_by, p_key, p_now) where p_key is not null loop
+    v_held := engine.judge_held(v_row, p_now);
+    case v_held.verdict
+      when 'in' then
+        v_in := v_in || v_row.run_id;
+        update engine.flow_runs as f
+        set is_held = false, held_until = null, debounce_key = null, rate_key = null
+        where f.run_id = v_row.run_id;
+      when 'gone' then
+        delete from engine.flow_runs as f where f.run_id = v_row.run_id;
+      when 'replaced' then
+        v_replaced := v_replaced || v_row.run_id;
+        delete from engine.flow_runs as f where f.run_id = v_row.run_id;
+      when 'busy' then
+        v_jobs := v_jobs || engine.release_job(
+          p_workflow_id, 'run', v_row.run_id::text, p_now + interval '1 second'
+        );
+      when 'rate' then
+        if v_row.rate_key <> all (v_rates) then
+          v_jobs := v_jobs || engine.rate_job(v_row, v_held.at);
+          v_rates := v_rates || v_row.rate_key;
+        end if;
+        perform engine.end_debounce(v_row);
+      when 'concurrency' then
+        perform engine.end_debounce(v_row);
+      else
+        null; -- paused: resuming asks again; debounce: its own wake-up is still to come
+    end case;
+    v_missed := v_missed + (v_held.verdict <> 'in')::int;
+    -- What is behind so many that wait for something else is left to their wake-ups, and to the reconciler.
+    exit when v_held.verdict = p_by or cardinality(v_in) >= 100 or v_missed >= 100;
+  end loop;
+
+  delete from engine.flow_runs as f
+  where f.run_id = any (v_in)
+    and f.concurrency_key is null;
+  perform engine.write_moves(array(
+    select engine.released_move(l, p_now) from engine.load_runs(v_in, p_now) as l
+  ));
+  perform from engine.end_runs(
+    v_replaced, 'run.canceled', engine.given_by(null, 'A newer start with the same key has replaced it.')
+  );
+  perform engine.add_jobs(v_jobs);
+  return cardinality(v_in);
+end
+$$;
+
+create or replace function engine.release_runs(p_workflow_id uuid, p_by text, p_key text)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because runs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_count int;
+begin
+  perform engine.lock_flow(p_workflow_id);
+  v_count := engine.let_in(p_workflow_id, p_by, p_key, engine.now());
+  if v_count >= 100 then
+    perform engine.add_jobs(array[engine.release_job(p_workflow_id, p_by, p_key, null)]);
+  end if;
+  return v_count;
+end
+$$;
+comment on function engine.release_runs(uuid, text, text) is
+  'For workers: lets held runs of a workflow in, as far as its limits allow, and answers how many; by run, concurrency or rate, with the run''s id or the key that they count under. Example: select engine.release_runs(''0190…'', ''concurrency'', ''customer-1'');';
+
+grant execute on function engine.release_runs(uuid, text, text) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/release.sql
+--! Included 50_engine/leave.sql
+-- kind: code
+-- Wakes held runs: when others end, when they are resumed, and when their wake-up was lost.
+
+-- Runs that have ended give their slots back. By a job, even if nobody seems to wait: a start that has counted them,
+-- and is held for that, may not be committed yet, and the job waits for it. Runs that began in this transaction were
+-- counted by nobody.
+create or replace function engine.leave_flow(p_runs public.workflow_runs[], p_are_new boolean)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_jobs graphile_worker.job_spec[];
+begin
+  with gone as (
+    delete from engine.flow_runs as f
+    using unnest(p_runs) as r
+    where f.run_id = r.id
+    returning f.workflow_id, f.concurrency_key
+  )
+  select array_agg(engine.release_job(g.workflow_id, 'concurrency', g.concurrency_key, null)) into v_jobs
+  from (select distinct * from gone) as g;
+  if not p_are_new then
+    perform engine.add_jobs(v_jobs);
+  end if;
+end
+$$;
+
+create or replace function engine.wake_held(p_run_id uuid)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  perform engine.add_jobs(array(
+    select engine.release_job(f.workflow_id, 'run', f.run_id::text, null)
+    from engine.flow_runs as f
+    where f.run_id = p_run_id and f.is_held
+  ));
+end
+$$;
+
+-- For the reconciler: held runs whose wake-up was lost. It waits for no lock.
+create or replace function engine.let_overdue_in(p_now timestamptz)
+  returns table (run_id uuid)
+  language plpgsql
+  volatile
+as $$
+declare
+  v_row engine.flow_runs;
+begin
+  for v_row in
+    select distinct on (f.workflow_id, f.concurrency_key, f.rate_key) f.*
+    from engine.flow_runs as f
+    where f.is_held
+      and (f.held_until is null or f.held_until < p_now - interval '10 seconds')
+    order by f.workflow_id, f.concurrency_key, f.rate_key, f.priority, f.place
+    limit 1000
+  loop
+    if engine.try_lock_flow(v_row.workflow_id)
+      and engine.let_in(v_row.workflow_id, 'run', v_row.run_id::text, p_now) > 0
+    then
+      -- Those behind it, if there is room for more.
+      perform engine.add_jobs(array(
+        select engine.release_job(v_row.workflow_id, k.by, k.key, null)
+        from (values ('concurrency', v_row.concurrency_key), ('rate', v_row.rate_key)) as k (by, key)
+        where k.key is not null
+      ));
+      run_id := v_row.run_id;
+      return next;
+    end if;
+  end loop;
+end
+$$;
+--! EndIncluded 50_engine/leave.sql
+--! Included 50_engine/first_move.sql
+-- kind: code
+-- The beginning of a run: its row, its first event, and what follows from that at once.
+
+-- The row of a run that is about to begin.
+create or replace function engine.new_run(
+  p_request engine.start_request,
+  p_version int,
+  p_settings jsonb,
+  p_now timestamptz
+)
+  returns public.workflow_runs
+  language plpgsql
+  immutable
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  v_run.id := p_request.run_id;
+  v_run.organization_id := p_request.organization_id;
+  v_run.workflow_id := p_request.workflow_id;
+  v_run.version := p_version;
+  v_run.mode := p_request.mode;
+  v_run.parent_run_id := p_request.parent_run_id;
+  v_run.parent_node := p_request.parent_node;
+  v_run.parent_index := p_request.parent_index;
+  v_run.started_by := p_request.started_by;
+  v_run.priority := coalesce(p_request.priority, (p_settings -> 'priority')::smallint, 0);
+  v_run.started_at := p_now;
+  v_run.deadline_at := p_now + make_interval(secs => (p_settings ->> 'deadlineMs')::double precision / 1000);
+  v_run.metadata := p_request.metadata;
+  v_run.retry_of := p_request.retry_of;
+  v_run.concurrency_key := p_request.concurrency_key;
+  return v_run;
+end
+$$;
 
 -- A run from its first event to where it needs somebody else, or its end.
 create or replace function engine.first_move(
@@ -13047,19 +15839,10 @@ declare
   v_error jsonb;
   v_move engine.move;
 begin
-  v_run.id := p_request.run_id;
-  v_run.organization_id := p_request.organization_id;
-  v_run.workflow_id := p_request.workflow_id;
-  v_run.version := p_plan.version;
-  v_run.mode := p_request.mode;
-  v_run.parent_run_id := p_request.parent_run_id;
-  v_run.parent_node := p_request.parent_node;
-  v_run.parent_index := p_request.parent_index;
-  v_run.started_by := p_request.started_by;
-  v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
-  v_run.started_at := p_now;
-  v_run.deadline_at := p_now + make_interval(secs => (p_plan.settings ->> 'deadlineMs')::double precision / 1000);
-  v_run.metadata := p_request.metadata;
+  if p_plan.settings ? 'flow' then
+    p_request := engine.admit_start(p_request, p_plan);
+  end if;
+  v_run := engine.new_run(p_request, p_plan.version, p_plan.settings, p_now);
 
   v_created.seq := 1;
   v_created.ts := p_now;
@@ -13077,19 +15860,23 @@ begin
   if v_run.parent_run_id is not null then
     v_created.payload := v_created.payload || engine.parent_of(v_run);
   end if;
+  if p_request.origin is not null then
+    v_created.payload := v_created.payload || p_request.origin;
+  end if;
+  v_move.entries := v_created || p_request.reused;
   if p_request.mode = 'child' then
     v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
   end if;
   if v_error is null then
     v_advanced := engine.advance(
-      p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
+      p_nodes, p_plan.ids, v_run.id, v_move.entries, p_resume_key => p_plan.resume_key
     );
   else
     v_advanced.entries := array[engine.next_entry(
       v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
     )];
   end if;
-  v_move.entries := v_created || v_advanced.entries;
+  v_move.entries := v_move.entries || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
     v_move.steps := v_move.steps || engine.new_step(v_run, v_opened, p_now);
@@ -13110,6 +15897,11 @@ as $$
     'run', p_run.parent_run_id, 'node', p_run.parent_node, 'index', p_run.parent_index
   )))
 $$;
+--! EndIncluded 50_engine/first_move.sql
+--! Included 50_engine/start.sql
+-- kind: code
+-- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
+-- transaction commits, and costs no worker a round trip.
 
 -- The response that a webhook waits for, if it was given already.
 create or replace function engine.response_in(p_entries engine.log_entry[])
@@ -13243,7 +16035,7 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/start.sql
@@ -13794,11 +16586,18 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
+  v_slots constant int := (select w.share from engine.workers as w where w.id = p_worker);
+  v_organization_id uuid;
+  v_free int; -- slots that the organization still has
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
     if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
       v_plan := engine.plan_of(v_loaded.run);
+    end if;
+    if v_slots is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
+      v_organization_id := (v_loaded.run).organization_id;
+      v_free := engine.free_slots(v_organization_id, v_slots);
     end if;
     v_places := array_positions(v_ids, run_id);
     foreach v_place in array v_places loop
@@ -13807,7 +16606,13 @@ begin
       v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
       outcome := case when v_step.node is null then 'stale' else 'done' end;
       if engine.is_due(v_loaded.run, v_step, v_now) then
-        v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
+        if v_free <= 0 and v_step.state = 'queued' then
+          v_move := null;
+          v_move.run := v_loaded.run;
+          v_move.steps := array[engine.parked_step(v_step)];
+        else
+          v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
+        end if;
         v_moves := v_moves || v_move;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
@@ -13815,6 +16620,7 @@ begin
         task := v_move.task;
         if task is not null then
           outcome := 'begun';
+          v_free := v_free - 1;
         end if;
       end if;
       return next;
@@ -13970,6 +16776,7 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
+  v_left uuid[];
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
@@ -13990,6 +16797,9 @@ begin
         v_move := engine.take_result(v_loaded, v_plan, v_step, v_results[v_place], p_worker, v_now);
         v_moves := v_moves || v_move;
         next := v_move.task;
+        if next is null then
+          v_left := v_left || (v_loaded.run).organization_id;
+        end if;
         status := (v_move.run).status;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
@@ -14000,6 +16810,9 @@ begin
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
   perform engine.write_moves(v_moves);
+  if v_left is not null and engine.is_any_parked() then
+    perform engine.fill_slots(v_left);
+  end if;
 
   -- Runs that are gone.
   return query
@@ -14911,15 +17724,30 @@ begin
 end
 $$;
 
+-- Who did something, and why: the payload of an event that somebody caused.
+create or replace function engine.given_by(p_by uuid, p_reason text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
+$$;
+
 -- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
 create or replace function engine.cancel_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
   returns public.workflow_runs
   language sql
   volatile
 as $$
-  select engine.end_run(
-    p_run_id, 'run.canceled', jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
-  )
+  select engine.end_run(p_run_id, 'run.canceled', engine.given_by(p_by, p_reason))
+$$;
+
+create or replace function engine.blameless_error(p_code text, p_message text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
 $$;
 
 create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message text)
@@ -14929,10 +17757,7 @@ create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
 as $$
-  select engine.end_run(
-    p_run_id, 'run.failed',
-    jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
-  )
+  select engine.end_run(p_run_id, 'run.failed', engine.blameless_error(p_code, p_message))
 $$;
 
 comment on function engine.fail_run(uuid, text, text) is
@@ -14983,13 +17808,612 @@ comment on function engine.end_children(uuid) is
 
 grant execute on function engine.end_children(uuid) to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/orphans.sql
+--! Included 50_engine/error_runs.sql
+-- kind: code
+-- Error workflows: a workflow names another one, settings.errorWorkflow, that is started when a run of it fails.
+
+insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+values (
+  'errorTrigger', 1, 'trigger', 'Starts a run because one of another workflow has failed.', '{main}', '{}',
+  '{"type": "object", "additionalProperties": false}'
+)
+on conflict (name, version) do update
+set
+  kind = excluded.kind,
+  description = excluded.description,
+  ports = excluded.ports,
+  inputs = excluded.inputs,
+  properties = excluded.properties;
+
+-- Whether a run belongs to an error that was told already: then its own failure starts nothing, or two workflows could
+-- go on starting each other for ever.
+create or replace function engine.is_about_error(p_run public.workflow_runs)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+declare
+  v_run public.workflow_runs := p_run;
+  v_origin uuid;
+begin
+  while v_run.id is not null loop
+    if v_run.mode = 'error' then
+      return true;
+    end if;
+    v_origin := coalesce(v_run.parent_run_id, v_run.retry_of);
+    if v_run.mode = 'fork' then
+      select (e.payload ->> 'forkOf')::uuid into v_origin
+      from public.get_workflow_run_events(v_run.id) as e
+      where e.seq = 1;
+    end if;
+    select r.* into v_run from public.workflow_runs as r where r.id = v_origin;
+  end loop;
+  return false;
+end
+$$;
+
+create or replace function engine.error_request(p_run public.workflow_runs, p_error_workflow uuid)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'organizationId', p_run.organization_id,
+    'workflowId', p_error_workflow,
+    'mode', 'error',
+    'input', jsonb_build_object(
+      'error', p_run.error,
+      'run', jsonb_build_object(
+        'id', p_run.id,
+        'mode', p_run.mode,
+        'startedAt', engine.iso_time(p_run.started_at),
+        'metadata', p_run.metadata
+      ),
+      'workflow', jsonb_build_object('id', w.id, 'name', w.name, 'version', p_run.version)
+    )
+  )
+  from public.workflows as w
+  where w.id = p_run.workflow_id
+$$;
+
+-- In the transaction in which the runs have failed, so that none is forgotten. What keeps an error workflow from being
+-- started must not keep the failure from being recorded: it is written to the log of the run.
+create or replace function engine.start_error_runs(p_runs public.workflow_runs[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_workflow uuid;
+  v_error jsonb;
+begin
+  foreach v_run in array p_runs loop
+    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow
+    from engine.plans as p
+    where p.organization_id = v_run.organization_id
+      and p.workflow_id = v_run.workflow_id
+      and p.version = v_run.version;
+    continue when v_workflow is null or engine.is_about_error(v_run);
+    begin
+      select s.error into v_error
+      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow))) as s
+      where s.run_id is null;
+    exception
+      when others then
+        v_error := jsonb_build_object('message', sqlerrm);
+    end;
+    if v_error is not null then
+      insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
+      values (
+        v_run.organization_id, v_run.id, 'warning', 'The error workflow was not started.', v_error, engine.now()
+      );
+    end if;
+  end loop;
+end
+$$;
+--! EndIncluded 50_engine/error_runs.sql
+--! Included 50_engine/pause.sql
+-- kind: code
+-- Pauses runs and lets them go on. A paused run begins nothing new; what runs already finishes and is recorded, but the
+-- graph moves on only when the run is resumed.
+
+create or replace function engine.pause_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_last engine.log_entry;
+  v_move engine.move;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  if (v_loaded.run).id is null or (v_loaded.run).finished_at is not null or (v_loaded.run).status = 'paused' then
+    return v_loaded.run;
+  end if;
+  v_last := engine.next_entry(
+    v_loaded.log[cardinality(v_loaded.log)], v_now, 'run.paused', engine.given_by(p_by, p_reason)
+  );
+  v_move.entries := array[v_last];
+  v_move.run := engine.run_after(v_loaded.run, v_last, false);
+  v_move.is_changed := true;
+  perform engine.write_moves(array[v_move]);
+  update engine.open_steps as s set wake_at = null where s.run_id = p_run_id;
+  return v_move.run;
+end
+$$;
+
+create or replace function engine.resume_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+  v_resumed engine.log_entry;
+  v_step engine.open_steps;
+  v_move engine.move;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  if (v_loaded.run).id is null or (v_loaded.run).status <> 'paused' then
+    return v_loaded.run;
+  end if;
+  v_resumed := engine.next_entry(
+    v_loaded.log[cardinality(v_loaded.log)], v_now, 'run.resumed', engine.given_by(p_by, p_reason)
+  );
+  v_loaded.log := v_loaded.log || v_resumed;
+  -- No worker: nobody waits here for a step to do, so each one that is ready gets a job.
+  v_move := engine.move_on(v_loaded, engine.plan_of(v_loaded.run), null, v_now);
+  v_move.entries := v_resumed || v_move.entries;
+  -- Whose time came in the pause has lost its job to it; the others are woken at their time again.
+  foreach v_step in array v_loaded.steps loop
+    if v_step.state <> 'running' and v_step.node <> all (coalesce(v_move.closed, '{}')) then
+      v_move.steps := v_move.steps || v_step;
+    end if;
+  end loop;
+  v_move.is_changed := true;
+  perform engine.write_moves(array[v_move]);
+  perform engine.wake_held(p_run_id);
+  return v_move.run;
+end
+$$;
+--! EndIncluded 50_engine/pause.sql
+--! Included 50_engine/reuse.sql
+-- kind: code
+-- Which finished steps of a run another run may take over, so that a retry or a fork does not do them again.
+
+-- All that decides what a node does, in a form that can be compared between two versions: nodes by id, not by place.
+create or replace function engine.configuration(p_plan engine.plans, p_node engine.plan_node)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select to_jsonb(p_node) || jsonb_build_object(
+    'sources', array(
+      select p_plan.ids[s.place] from unnest(p_node.sources) with ordinality as s (place, number) order by s.number
+    ),
+    'expressions', array(
+      select to_jsonb(e) || jsonb_build_object(
+        'source_node', p_plan.ids[e.source_node],
+        'parts', array(select to_jsonb(p) - 'source_nodes' from unnest(e.parts) as p)
+      )
+      from unnest(p_node.expressions) as e
+    )
+  )
+$$;
+
+-- A node that is taken over succeeded in p_log, is the same in both plans, and comes after nothing that runs again:
+-- p_from, what failed, what was never finished, what is new or has changed.
+create or replace function engine.reusable_nodes(
+  p_old engine.plans,
+  p_new engine.plans,
+  p_folded engine.folded,
+  p_from text
+)
+  returns text[]
+  language plpgsql
+  stable
+as $$
+declare
+  c_nodes constant engine.plan_node[] := p_new.nodes;
+  c_trigger constant text := p_folded.created ->> 'trigger';
+  v_old_nodes constant engine.plan_node[] := p_old.nodes;
+  v_node engine.plan_node;
+  v_source text;
+  v_old int;
+  v_is_dead boolean;
+  v_is_again boolean;
+  v_dead text[] := '{}';
+  v_again text[] := '{}';
+  v_reused text[] := '{}';
+begin
+  foreach v_node in array c_nodes loop
+    v_old := array_position(p_old.ids, v_node.id);
+    v_is_dead := v_node.id <> c_trigger;
+    v_is_again := v_node.id = p_from;
+    for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
+      v_source := p_new.ids[v_node.sources[v_edge]];
+      v_is_again := v_is_again or v_source = any (v_again);
+      v_is_dead := v_is_dead and (
+        v_source = any (v_dead)
+        or p_folded.ports[array_position(p_old.ids, v_source)] <> v_node.source_ports[v_edge]
+      );
+    end loop;
+    if v_is_dead and v_is_again is not true then
+      v_dead := v_dead || v_node.id;
+    elsif v_is_again is not true
+      and p_folded.states[v_old] = 1
+      and (
+        p_new.version = p_old.version
+        or engine.configuration(p_new, v_node) = engine.configuration(p_old, v_old_nodes[v_old])
+      )
+    then
+      v_reused := v_reused || v_node.id;
+    else
+      v_again := v_again || v_node.id;
+    end if;
+  end loop;
+  return v_reused;
+end
+$$;
+
+-- The events by which a run takes steps over. Copied, not referred to: the old run may be archived before the new one.
+create or replace function engine.reused_entries(
+  p_run_id uuid,
+  p_ids text[],
+  p_folded engine.folded,
+  p_nodes text[],
+  p_now timestamptz
+)
+  returns engine.log_entry[]
+  language sql
+  immutable
+as $$
+  select array(
+    select row(
+      n.number + 1,
+      p_now + n.number * interval '1 microsecond',
+      'step.reused',
+      jsonb_build_object(
+        'node', n.node,
+        'port', p_folded.ports[array_position(p_ids, n.node)],
+        'output', p_folded.outputs[array_position(p_ids, n.node)],
+        'fromRun', p_run_id
+      )
+    )::engine.log_entry
+    from unnest(p_nodes) with ordinality as n (node, number)
+    order by n.number
+  )
+$$;
+--! EndIncluded 50_engine/reuse.sql
+--! Included 50_engine/rerun.sql
+-- kind: code
+-- Runs that begin where another one was: a retry does again what failed, a fork what is to come out differently.
+
+-- p_old: locked, with its log. Its finished steps count, but for p_from and what comes after it.
+create or replace function engine.rerun(
+  p_old engine.loaded_run,
+  p_request engine.start_request,
+  p_from text,
+  p_keep_input boolean
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_old_plan constant engine.plans := engine.plan_of(p_old.run);
+  v_plan constant engine.plans := engine.plan_to_start(p_request);
+  v_nodes constant engine.plan_node[] := v_plan.nodes;
+  v_folded engine.folded;
+  v_reused text[];
+  v_move engine.move;
+begin
+  if cardinality(p_old.log) = 0 then
+    perform private.raise_error('EXPIRED', 'The log of the run has expired; nothing is known of its steps.');
+  end if;
+  v_folded := engine.fold(v_old_plan.nodes, v_old_plan.ids, p_old.log);
+  p_request.trigger := v_folded.created ->> 'trigger';
+  p_request.error := engine.start_refusal(
+    p_request, v_plan.version, (v_nodes[array_position(v_plan.ids, p_request.trigger)]).kind
+  );
+  if p_request.error is null and p_from <> all (v_plan.ids) then
+    p_request.error := engine.request_error('NOT_FOUND', format('The workflow has no node %L.', p_from));
+  elsif p_request.error is null and pg_column_size(p_request.input) > 1048576 then
+    p_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
+  end if;
+  p_request.error := coalesce(
+    p_request.error, engine.admission_error(engine.admit_starts(null, p_request.organization_id, 1, v_now))
+  );
+  if p_request.error is not null then
+    perform private.raise_error(
+      p_request.error ->> 'code', p_request.error ->> 'message', p_request.error ->> 'hint',
+      coalesce(p_request.error -> 'details', '{}')
+    );
+  end if;
+
+  v_reused := engine.reusable_nodes(v_old_plan, v_plan, v_folded, p_from);
+  if p_keep_input then
+    p_request.input := v_folded.created -> 'input';
+  else
+    v_reused := array_remove(v_reused, p_request.trigger); -- whose output is the input
+  end if;
+  p_request.run_id := engine.uuid_v7(v_now);
+  p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
+  v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
+  perform engine.insert_runs(array[v_move]);
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;
+
+-- What a retry and a fork of a run have in common.
+create or replace function engine.rerun_request(p_run public.workflow_runs, p_mode text, p_by uuid)
+  returns engine.start_request
+  language plpgsql
+  immutable
+as $$
+declare
+  v_request engine.start_request;
+begin
+  v_request.organization_id := p_run.organization_id;
+  v_request.workflow_id := p_run.workflow_id;
+  v_request.version := p_run.version;
+  v_request.mode := p_mode;
+  v_request.priority := p_run.priority;
+  v_request.metadata := p_run.metadata;
+  v_request.started_by := p_by;
+  v_request.origin := jsonb_build_object(p_mode || 'Of', p_run.id);
+  return v_request;
+end
+$$;
+
+create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_by uuid default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_old engine.loaded_run;
+  v_run public.workflow_runs;
+  v_request engine.start_request;
+begin
+  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
+  v_run := v_old.run;
+  if v_run.id is null then
+    return null;
+  elsif v_run.retried_by is not null then
+    select r.* into v_run from public.workflow_runs as r where r.id = v_run.retried_by;
+    return v_run;
+  elsif v_run.status not in ('error', 'canceled') then
+    perform private.raise_error(
+      'CONFLICT', format('The run is %s; what has failed or was canceled can be retried.', v_run.status),
+      'fork_run begins at any node of any run.', jsonb_build_object('status', v_run.status)
+    );
+  elsif v_run.parent_index is not null then
+    perform private.raise_error(
+      'CONFLICT', 'Another run has started this one and knows how it ended.', 'Retry that one.',
+      jsonb_build_object('parentRunId', v_run.parent_run_id)
+    );
+  end if;
+  v_request := engine.rerun_request(v_run, 'retry', p_by);
+  v_request.retry_of := v_run.id;
+  v_run := engine.rerun(v_old, v_request, p_from_node, true);
+  update public.workflow_runs as r set retried_by = v_run.id where r.id = p_run_id;
+  return v_run;
+end
+$$;
+
+create or replace function engine.fork_run(
+  p_run_id uuid,
+  p_from_node text default null,
+  p_input jsonb default null,
+  p_version int default null,
+  p_by uuid default null
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_old engine.loaded_run;
+  v_request engine.start_request;
+begin
+  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
+  if (v_old.run).id is null then
+    return null;
+  end if;
+  v_request := engine.rerun_request(v_old.run, 'fork', p_by);
+  v_request.version := coalesce(p_version, v_request.version);
+  v_request.input := p_input;
+  -- Another input is news for every node, unless somebody says from which one on.
+  if p_from_node is null and p_input is not null then
+    p_from_node := v_old.log[1].payload ->> 'trigger';
+  end if;
+  return engine.rerun(v_old, v_request, p_from_node, p_input is null);
+end
+$$;
+--! EndIncluded 50_engine/rerun.sql
+--! Included 50_engine/operations.sql
+-- kind: code
+-- Commands on many runs. An operation is a row; workers work it off, some runs in each transaction, and it counts.
+
+-- The runs that an operation still has to see, oldest first. Runs that began after it are none of its business.
+create or replace function engine.operation_runs(p_operation public.run_operations, p_limit int)
+  returns setof uuid
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_filter constant jsonb := p_operation.filter;
+  v_statuses constant text[] := case
+    when v_filter ? 'status' then array[v_filter ->> 'status']
+    when p_operation.command = 'retry' then '{error}'
+    else '{waiting,running,paused}'
+  end;
+  v_first constant uuid := greatest(
+    p_operation.last_run_id, engine.uuid_floor(coalesce((v_filter ->> 'startedAfter')::timestamptz, 'epoch'))
+  );
+  -- A run that began in the same millisecond counts as earlier, but not one that this operation has made.
+  v_end constant uuid := engine.uuid_floor(least(
+    p_operation.created_at + case p_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
+    (v_filter ->> 'startedBefore')::timestamptz
+  ));
+begin
+  return query
+  select r.id
+  from public.workflow_runs as r
+  where r.organization_id = p_operation.organization_id
+    and r.status = any (v_statuses)
+    and r.id > v_first
+    and r.id < v_end
+    and (r.workflow_id = (v_filter ->> 'workflowId')::uuid or not v_filter ? 'workflowId')
+    and (r.mode = v_filter ->> 'mode' or not v_filter ? 'mode')
+    and (r.error ->> 'code' = v_filter ->> 'errorCode' or not v_filter ? 'errorCode')
+    and (r.metadata @> (v_filter -> 'metadata') or not v_filter ? 'metadata')
+    -- What retry_run would refuse, or has done.
+    and (p_operation.command <> 'retry' or (r.retried_by is null and r.parent_index is null))
+  order by r.id
+  limit p_limit;
+end
+$$;
+
+-- Retries runs one by one; answers how many could not be.
+create or replace function engine.retry_runs(p_ids uuid[], p_by uuid)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_failed int := 0;
+begin
+  for v_run in select r.* from engine.lock_runs(p_ids, engine.earliest(p_ids), engine.latest(p_ids)) as r loop
+    begin
+      perform engine.retry_run(v_run.id, null, p_by);
+    exception
+      when others then
+        v_failed := v_failed + 1;
+        insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
+        values (
+          v_run.organization_id, v_run.id, 'warning', 'The run was not retried.',
+          jsonb_build_object('message', sqlerrm), engine.now()
+        );
+    end;
+  end loop;
+  return v_failed;
+end
+$$;
+
+-- Works off a part of an operation, and orders the next part. False: nothing is left, or somebody else is at it.
+create or replace function engine.work_operation(p_operation_id uuid, p_limit int default 100)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because runs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_operation public.run_operations;
+  v_ids uuid[];
+  v_failed int := 0;
+begin
+  select o.* into v_operation
+  from public.run_operations as o
+  where o.id = p_operation_id and o.finished_at is null
+  for no key update skip locked;
+  if not found then
+    return false;
+  end if;
+  v_ids := array(select engine.operation_runs(v_operation, p_limit));
+  if cardinality(v_ids) > 0 and v_operation.command = 'cancel' then
+    perform from engine.end_runs(
+      v_ids, 'run.canceled', engine.given_by(v_operation.started_by, v_operation.filter ->> 'reason')
+    );
+  elsif cardinality(v_ids) > 0 then
+    v_failed := engine.retry_runs(v_ids, v_operation.started_by);
+  end if;
+  update public.run_operations as o
+  set
+    done = o.done + cardinality(v_ids) - v_failed,
+    failed = o.failed + v_failed,
+    last_run_id = coalesce(v_ids[cardinality(v_ids)], o.last_run_id),
+    updated_at = engine.now(),
+    finished_at = case when cardinality(v_ids) < p_limit then engine.now() end
+  where o.id = p_operation_id;
+  if cardinality(v_ids) = p_limit then
+    perform engine.operation_job(p_operation_id);
+    return true;
+  end if;
+  return false;
+end
+$$;
+comment on function engine.work_operation(uuid, int) is
+  'For workers: works off the next runs of an operation, in one transaction; true when there may be more. Example: select engine.work_operation(''0190…'', 100);';
+
+create or replace function engine.operation_job(p_operation_id uuid)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  perform engine.add_jobs(array[row(
+    'work_operation', json_build_object('id', p_operation_id), null, null, null, 'operation:' || p_operation_id, 0, null
+  )::graphile_worker.job_spec]);
+end
+$$;
+
+create or replace function engine.start_operation(
+  p_organization_id uuid,
+  p_command text,
+  p_filter jsonb,
+  p_by uuid
+)
+  returns public.run_operations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_operation public.run_operations;
+begin
+  v_operation.organization_id := p_organization_id;
+  v_operation.command := p_command;
+  v_operation.filter := p_filter;
+  v_operation.created_at := v_now;
+  insert into public.run_operations (organization_id, command, filter, total, started_by, created_at, updated_at)
+  select
+    p_organization_id, p_command, p_filter, (select count(*) from engine.operation_runs(v_operation, null)), p_by,
+    v_now, v_now
+  returning * into v_operation;
+  perform engine.operation_job(v_operation.id);
+  return v_operation;
+end
+$$;
+
+grant execute on function engine.work_operation(uuid, int) to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/operations.sql
 --! Included 50_engine/heartbeat.sql
 -- kind: code
 -- What a worker tells: that it lives, and at its end what it leaves.
 
 -- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
 -- ended, or another attempt has taken over.
-create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null)
+create or replace function engine.heartbeat(
+  p_worker uuid,
+  p_running jsonb,
+  p_pool_id text default null,
+  p_capacity int default null
+)
   returns table (
     run_id uuid,
     node text
@@ -15006,11 +18430,17 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
 begin
-  insert into engine.workers as w (id, pool_id, started_at, seen_at)
-  values (p_worker, p_pool_id, v_now, v_now)
+  insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity)
+  values (p_worker, p_pool_id, v_now, v_now, p_capacity)
   on conflict (id) do update set
     seen_at = excluded.seen_at,
+    capacity = coalesce(excluded.capacity, w.capacity),
     pool_id = coalesce(excluded.pool_id, w.pool_id);
+
+  update engine.workers as w
+  set share = engine.organization_slots()
+  where w.id = p_worker
+    and w.share is distinct from engine.organization_slots();
 
   return query
   with running as (
@@ -15089,12 +18519,15 @@ begin
 end
 $$;
 
-comment on function engine.heartbeat(uuid, jsonb, text) is
-  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+comment on function engine.heartbeat(uuid, jsonb, text, int) is
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. p_capacity: how many steps the worker runs at once. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
 comment on function engine.release_steps(uuid, jsonb) is
   'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
 
-grant execute on function engine.heartbeat(uuid, jsonb, text), engine.release_steps(uuid, jsonb) to flowgres_worker;
+grant execute on function
+  engine.heartbeat(uuid, jsonb, text, int),
+  engine.release_steps(uuid, jsonb)
+  to flowgres_worker;
 --! EndIncluded 50_engine/heartbeat.sql
 --! Included 50_engine/reconcile.sql
 -- kind: code
@@ -15135,7 +18568,10 @@ begin
   return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
   return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
   return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
+  perform engine.unpark_overdue_steps();
   return query select 'wake', w.run_id, w.node from engine.wake_steps() as w;
+  return query select 'release', l.run_id, null::text from engine.let_overdue_in(v_now) as l;
+  return query select 'operation', null::uuid, o.id::text from engine.wake_operations(v_now) as o (id);
 end
 $$;
 
@@ -15171,39 +18607,39 @@ begin
 end
 $$;
 
--- A step whose worker died five times is what kills them.
+-- A step whose worker died five times is what kills them. A run that is locked is being moved on by somebody: the next
+-- pass looks at it again, and this one waits for nobody while it holds locks.
 create or replace function engine.fail_poisonous_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
   volatile
 as $$
 declare
-  v_step engine.open_steps;
-  v_outcome text;
+  v_steps engine.open_steps[];
+  v_results jsonb;
 begin
-  for v_step in
-    select s.*
+  v_steps := array(
+    select s
     from engine.open_steps as s
+    join public.workflow_runs as r on r.id = s.run_id
     where s.state = 'running'
       and s.lease_until < p_now
       and s.deaths >= 4
-    order by s.run_id, s.node
     limit 1000
-  loop
-    select c.outcome into v_outcome
-    from engine.complete_steps(
-      jsonb_build_array(jsonb_build_object(
-        'runId', v_step.run_id, 'node', v_step.node, 'attempt', v_step.attempt, 'ok', false,
-        'error', jsonb_build_object(
-          'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
-        )
-      )),
-      null
-    ) as c;
-    if v_outcome = 'recorded' then
-      return next v_step;
-    end if;
-  end loop;
+    for no key update of r skip locked
+  );
+  select jsonb_agg(jsonb_build_object(
+    'runId', s.run_id, 'node', s.node, 'attempt', s.attempt, 'ok', false,
+    'error', jsonb_build_object(
+      'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
+    )
+  ))
+  into v_results
+  from unnest(v_steps) as s;
+  return query
+    select (v_steps[c.index + 1]).*
+    from engine.complete_steps(v_results, null) as c
+    where c.outcome = 'recorded';
 end
 $$;
 
@@ -15254,18 +18690,46 @@ create or replace function engine.end_overdue_runs(p_now timestamptz)
   volatile
 as $$
 declare
-  v_run_id uuid;
-begin
-  for v_run_id in
+  v_ids uuid[] := array(
     select r.id
     from public.workflow_runs as r
     where r.finished_at is null
       and r.deadline_at < p_now
-    order by r.organization_id, r.workflow_id, r.id
     limit 1000
+    for no key update skip locked
+  );
+begin
+  if cardinality(v_ids) > 0 then
+    return query
+      select r.id
+      from engine.end_runs(v_ids, 'run.failed', engine.blameless_error(
+        'DEADLINE', 'The run did not finish before its deadline.'
+      )) as r;
+  end if;
+end
+$$;
+
+-- Operations that no worker has gone on with for a minute.
+create or replace function engine.wake_operations(p_now timestamptz)
+  returns setof uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_operation public.run_operations;
+begin
+  for v_operation in
+    select o.*
+    from public.run_operations as o
+    where o.finished_at is null
+      and o.updated_at < p_now - interval '60 seconds'
+    order by o.id
+    limit 1000
+    for no key update skip locked
   loop
-    perform engine.fail_run(v_run_id, 'DEADLINE', 'The run did not finish before its deadline.');
-    return next v_run_id;
+    perform engine.operation_job(v_operation.id);
+    update public.run_operations as o set updated_at = p_now where o.id = v_operation.id;
+    return next v_operation.id;
   end loop;
 end
 $$;
@@ -15277,6 +18741,156 @@ comment on function engine.reconcile() is
 
 grant execute on function engine.reconcile(), engine.wake_steps() to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/reconcile.sql
+--! Included 50_engine/repair.sql
+-- kind: code
+-- Repairs what cannot happen: runs that nothing would move, because a row was lost. monitor.stuck_runs() names them.
+
+-- The number of a node's last attempt, so that a late result of it is told apart from that of the next one.
+create or replace function engine.last_attempt(p_run_id uuid, p_node text)
+  returns int
+  language sql
+  stable
+as $$
+  select coalesce(max((e.payload ->> 'attempt')::int), 0)
+  from public.get_workflow_run_events(p_run_id) as e
+  where e.type = 'step.started'
+    and e.payload ->> 'node' = p_node
+$$;
+
+-- How many children a step has started already; null: none.
+create or replace function engine.started_children(p_run_id uuid, p_node text)
+  returns int
+  language sql
+  stable
+as $$
+  select max(r.parent_index) + 1
+  from public.workflow_runs as r
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.id >= engine.uuid_floor(engine.uuid_time(p_run_id))
+$$;
+
+-- Opens again what the log says should be open: first what waits, for to the engine a wait that is not open is over.
+create or replace function engine.repaired_move(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_plan constant engine.plans := engine.plan_of(p_loaded.run);
+  v_folded constant engine.folded := engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log);
+  v_opened engine.opened_step;
+  v_waiting engine.log_entry;
+  v_step engine.open_steps;
+  v_move engine.move;
+begin
+  foreach v_waiting in array p_loaded.log loop
+    continue when v_waiting.type <> 'step.waiting'
+      or v_folded.states[array_position(v_plan.ids, v_waiting.payload ->> 'node')] <> 3;
+    v_opened.node := v_waiting.payload ->> 'node';
+    v_opened.state := 'waiting';
+    v_opened.run_at := engine.wait_run_at(v_waiting.payload, p_now);
+    v_step := engine.new_step(p_loaded.run, v_opened, p_now);
+    v_step.next_index := engine.started_children((p_loaded.run).id, v_opened.node);
+    p_loaded.steps := p_loaded.steps || v_step;
+  end loop;
+  v_move := engine.move_on(p_loaded, v_plan, null, p_now);
+  for v_place in 1 .. coalesce(cardinality(v_move.steps), 0) loop
+    v_move.steps[v_place].attempt := engine.last_attempt((p_loaded.run).id, v_move.steps[v_place].node);
+  end loop;
+  v_move.steps := v_move.steps || p_loaded.steps;
+  v_move.is_changed := true;
+  return v_move;
+end
+$$;
+
+-- Puts a held run back into the queue of its workflow, as one that has just come.
+create or replace function engine.hold_again(p_loaded engine.loaded_run, p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run constant public.workflow_runs := p_loaded.run;
+  v_flow constant jsonb := (engine.plan_of(v_run)).settings -> 'flow';
+  v_row engine.flow_runs;
+begin
+  v_row.run_id := v_run.id;
+  v_row.organization_id := v_run.organization_id;
+  v_row.workflow_id := v_run.workflow_id;
+  v_row.version := v_run.version;
+  v_row.priority := v_run.priority;
+  v_row.is_held := true;
+  v_row.concurrency_key := v_run.concurrency_key;
+  v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_loaded.log[1].payload -> 'input');
+  perform engine.insert_flow_run(v_row);
+  perform engine.wake_held(v_run.id);
+end
+$$;
+
+create or replace function engine.repair_runs()
+  returns table (
+    action text,
+    run_id uuid
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because runs and steps are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_ids uuid[] := array(
+    select r.id
+    from public.workflow_runs as r
+    where r.status in ('running', 'waiting')
+      and not exists (select from engine.open_steps as s where s.run_id = r.id)
+      and not exists (select from engine.flow_runs as f where f.run_id = r.id and f.is_held)
+    limit 100
+    for no key update skip locked
+  );
+  v_loaded engine.loaded_run;
+  v_moves engine.move[];
+begin
+  if cardinality(v_ids) > 0 then
+    -- What is locked now may have moved on since it was looked for.
+    v_ids := array(
+      select i from unnest(v_ids) as i
+      where not exists (select from engine.open_steps as s where s.run_id = i)
+        and exists (select from public.workflow_runs as r where r.id = i and r.finished_at is null)
+    );
+    for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
+      run_id := (v_loaded.run).id;
+      action := 'open';
+      if v_loaded.log[1].payload ? 'held' and not exists (
+        select from unnest(v_loaded.log) as e where e.type = 'run.released'
+      ) then
+        action := 'hold';
+        perform engine.hold_again(v_loaded, v_now);
+      else
+        v_moves := v_moves || engine.repaired_move(v_loaded, v_now);
+      end if;
+      return next;
+    end loop;
+    perform engine.write_moves(v_moves);
+  end if;
+
+  return query
+    with lost as (
+      delete from engine.flow_runs as f
+      where not f.is_held
+        and not exists (select from public.workflow_runs as r where r.id = f.run_id and r.finished_at is null)
+      returning f.run_id
+    )
+    select 'slot', l.run_id from lost as l;
+end
+$$;
+comment on function engine.repair_runs() is
+  'Repairs unfinished runs that nothing would move, at most 100, and slots that nobody holds; workers call it every minute. A row for each says what was done; no row is health. Example: select * from engine.repair_runs();';
+
+grant execute on function engine.repair_runs() to flowgres_worker, flowgres_dba;
+--! EndIncluded 50_engine/repair.sql
 --! Included 50_engine/live.sql
 -- kind: code
 -- News of runs for those who wait: subscriptions and webhooks that answer with a result. NOTIFY carries ids only, since
@@ -15423,9 +19037,11 @@ create type engine.replay as (
   paused boolean
 );
 
+-- p_is_prelude: a step that the run has taken over comes next, before the graph moves at all.
 create or replace function engine.feed(
   p_replay engine.replay,
   p_entry engine.log_entry,
+  p_is_prelude boolean,
   p_plan engine.plans,
   p_run_id uuid
 )
@@ -15441,13 +19057,14 @@ begin
   p_replay.log := p_replay.log || p_entry;
   if p_entry.type in ('run.paused', 'run.resumed') then
     p_replay.paused := p_entry.type = 'run.paused';
+    p_replay.expected := null;
   end if;
   -- A step that has begun, or is to be tried again, stays open, and nothing in the graph moves.
   if p_entry.type = 'step.started' or p_entry.payload ? 'retryAt' then
     return p_replay;
   end if;
   p_replay.open := array_remove(p_replay.open, v_node);
-  if p_replay.paused is not true then
+  if p_replay.paused is not true and not p_is_prelude then
     v_advanced := engine.advance(
       p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, null, p_plan.resume_key
     );
@@ -15502,7 +19119,9 @@ begin
     computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
     problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
     if engine.is_fed(v_entry, v_replay.open) then
-      v_replay := engine.feed(v_replay, v_entry, v_plan, p_run_id);
+      v_replay := engine.feed(
+        v_replay, v_entry, coalesce(v_loaded.log[v_entry.seq + 1].type = 'step.reused', false), v_plan, p_run_id
+      );
     else
       problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));
       v_replay.expected := v_replay.expected[2:];
@@ -15512,7 +19131,10 @@ begin
       return next;
     end if;
   end loop;
-  if cardinality(v_replay.expected) > 0 then
+  -- What a queued step of the engine's own will write is only put off.
+  if cardinality(v_replay.expected) > 0
+    and (engine.step_of(v_loaded.steps, v_replay.expected[1].payload ->> 'node')).state is distinct from 'queued'
+  then
     seq := cardinality(v_replay.log) + 1;
     problem := 'a computed event was never recorded';
     recorded := null;
@@ -16303,36 +19925,6 @@ grant execute on function engine.delete_expired(int) to flowgres_maintenance, fl
 -- The jobs that keep Flowgres in order. `flowgres migrate` schedules them, by pg_cron or by our own scheduler, as
 -- flowgres_maintenance; docs/scheduling.md has what to do when one of them fails.
 
--- Autovacuum never looks at a partitioned table as a whole; without this the planner knows nothing of it.
-create or replace function engine.analyze_tables()
-  returns setof regclass
-  language plpgsql
-  volatile
-  security definer -- definer because only the owner of a table analyzes it
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
-  v_template constant text := case
-    when current_setting('server_version_num')::int >= 180000 then 'analyze only %I.%I'
-    else 'analyze %I.%I'
-  end;
-  v_table record;
-begin
-  for v_table in
-    select c.oid, c.relname, c.relnamespace::regnamespace::text as schema
-    from partitions.policies as p
-    join pg_class as c on c.oid = p.parent
-    order by c.relname
-  loop
-    execute format(v_template, v_table.schema, v_table.relname);
-    return next v_table.oid::regclass;
-  end loop;
-end
-$$;
-comment on function engine.analyze_tables() is
-  'Gathers the statistics of each partitioned table as a whole and returns their names. Example: select engine.analyze_tables();';
-
 create or replace function engine.maintenance_jobs()
   returns table (jobname text, schedule text, command text)
   language sql
@@ -16342,8 +19934,9 @@ as $$
   values
     ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
     ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
+    ('flowgres-statistics', '40 2 * * *', 'select partitions.analyze()'),
+    ('flowgres-split', '30 * * * *', 'call partitions.split()'),
     ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
-    ('flowgres-statistics', '40 2 * * *', 'select engine.analyze_tables()'),
     ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
     ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
@@ -16359,7 +19952,6 @@ comment on function engine.maintenance_jobs() is
 
 grant usage on schema engine, partitions to flowgres_maintenance;
 grant execute on function
-  engine.analyze_tables(),
   engine.maintenance_jobs(),
   partitions.maintain(regclass, boolean),
   partitions.retire(regclass, interval, boolean),
@@ -17218,6 +20810,12 @@ as $$
   from public.workflow_runs as r
   where r.status in ('running', 'waiting')
     and not exists (select from engine.open_steps as s where s.run_id = r.id)
+    and not exists (select from engine.flow_runs as f where f.run_id = r.id and f.is_held)
+  union all
+  select 'a slot of a concurrency limit is held by an unfinished run', f.run_id, to_jsonb(f)
+  from engine.flow_runs as f
+  where not f.is_held
+    and not exists (select from public.workflow_runs as r where r.id = f.run_id and r.finished_at is null)
   union all
   select 'the status of an unfinished run follows from its open steps', r.id, jsonb_build_object('status', r.status)
   from public.workflow_runs as r
@@ -17226,6 +20824,7 @@ as $$
       select case when bool_and(s.state = 'waiting') then 'waiting' else 'running' end
       from engine.open_steps as s
       where s.run_id = r.id
+      having count(*) > 0
     )
   union all
   select 'a finished run has no open step', s.run_id, to_jsonb(s)
@@ -18472,6 +22071,13 @@ begin
       'Log in with the address that it was sent to.'
     );
   end if;
+  if not exists (
+    select from public.organization_users as m
+    where m.organization_id = v_invitation.organization_id
+      and m.user_id = v_context.user_id
+  ) then
+    perform private.admit(v_invitation.organization_id, 'team_members');
+  end if;
   insert into public.organization_users (organization_id, user_id, role, invited_by)
   values (v_invitation.organization_id, v_context.user_id, v_invitation.role, v_invitation.invited_by)
   on conflict (organization_id, user_id) do update set role = organization_users.role
@@ -18486,7 +22092,7 @@ begin
 end
 $$;
 comment on function public.accept_invitation(text) is
-  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED. Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
+  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED, LIMIT_REACHED (the plan has no room for another member; the invitation stays). Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
 
 grant execute on function
   public.invite_member(text, text),
@@ -19116,6 +22722,7 @@ declare
   v_workflow constant public.workflows := private.lock_workflow(id);
   v_version public.workflow_versions;
 begin
+  perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
     perform private.raise_error('CONFLICT', 'The workflow is archived.', 'Create a new one from its definition.');
   end if;
@@ -19138,7 +22745,7 @@ begin
 end
 $$;
 comment on function public.rollback_workflow(uuid, int) is
-  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now). Example: select version from rollback_workflow(''0190…'', 2);';
+  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now), LIMIT_REACHED (beyond the plan: read-only). Example: select version from rollback_workflow(''0190…'', 2);';
 
 -- A definition in which places have names: nodes by their id, connections by what they connect. What moved in a list
 -- is no difference then, and what was inserted is one.
@@ -20085,10 +23692,29 @@ grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_u
 -- kind: code
 -- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
 
+-- The organization of a run that a request may touch.
+create or replace function private.require_run(p_run uuid, p_scope text)
+  returns uuid
+  language plpgsql
+  stable
+as $$
+declare
+  v_organization_id uuid;
+begin
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = p_run;
+  perform private.require_access(v_organization_id, p_scope, 'run');
+  return v_organization_id;
+end
+$$;
+comment on function private.require_run(uuid, text) is
+  'The organization of a run that the request may touch. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
 create or replace function public.start_workflow_run(
   workflow uuid,
   input jsonb default '{}',
-  idempotency_key text default null
+  idempotency_key text default null,
+  priority int default null,
+  metadata jsonb default null
 )
   returns public.workflow_runs
   language plpgsql
@@ -20110,6 +23736,8 @@ begin
     'mode', 'api',
     'input', coalesce(input, '{}'),
     'key', idempotency_key,
+    'priority', priority,
+    'metadata', metadata,
     'startedBy', public.current_user_id()
   ))) as a;
   if v_answer.run_id is null then
@@ -20124,8 +23752,8 @@ begin
   return v_run;
 end
 $$;
-comment on function public.start_workflow_run(uuid, jsonb, text) is
-  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'');';
+comment on function public.start_workflow_run(uuid, jsonb, text, int, jsonb) is
+  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. priority, from -1000 to 1000, replaces that of the workflow: lower begins earlier. metadata: an object of free facts, to find the run by. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'', metadata => ''{"customer": 42}'');';
 
 create or replace function public.cancel_run(run uuid, reason text default null)
   returns public.workflow_runs
@@ -20134,11 +23762,8 @@ create or replace function public.cancel_run(run uuid, reason text default null)
   security definer -- definer because only the engine writes runs
   set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = cancel_run.run;
-  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  perform private.require_run(run, 'runs:write');
   return engine.cancel_run(run, public.current_user_id(), reason);
 end
 $$;
@@ -20158,11 +23783,8 @@ create or replace function public.verify_run(run uuid)
   set search_path = pg_catalog, pg_temp
   rows 1
 as $$
-declare
-  v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = verify_run.run;
-  perform private.require_access(v_organization_id, 'runs:read', 'run');
+  perform private.require_run(run, 'runs:read');
   return query select v.seq, v.problem, v.recorded, v.computed from engine.verify_run(run) as v;
 end
 $$;
@@ -20170,11 +23792,201 @@ comment on function public.verify_run(uuid) is
   'Replays a run from its log and returns where the engine would decide differently today: no row when the log is whole. Scope: runs:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from verify_run(''0190…'');';
 
 grant execute on function
-  public.start_workflow_run(uuid, jsonb, text),
+  public.start_workflow_run(uuid, jsonb, text, int, jsonb),
   public.cancel_run(uuid, text),
   public.verify_run(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/runs.sql
+--! Included 95_api/run_commands.sql
+-- kind: code
+-- Pausing, resuming, retrying and forking runs.
+
+create or replace function public.pause_run(run uuid, reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.pause_run(run, public.current_user_id(), reason);
+end
+$$;
+comment on function public.pause_run(uuid, text) is
+  'Begins nothing new in a run until resume_run. Attempts that run finish and are recorded; timers and signals are kept; the deadline goes on. A run that is paused or has ended stays as it is. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from pause_run(''0190…'', ''the peer is down'');';
+
+create or replace function public.resume_run(run uuid, reason text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.resume_run(run, public.current_user_id(), reason);
+end
+$$;
+comment on function public.resume_run(uuid, text) is
+  'Lets a paused run go on: with what has finished in the pause, and at once with timers whose time came in it. A run that is not paused stays as it is. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from resume_run(''0190…'');';
+
+create or replace function public.retry_run(run uuid, from_node text default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.retry_run(run, from_node, public.current_user_id());
+end
+$$;
+comment on function public.retry_run(uuid, text) is
+  'Starts a new run, which it returns, that does again what a failed or canceled run did not finish, or from_node and all that comes after it; steps that were finished are taken over, not executed. Version and input are the same, so are idempotency keys sent to peers of steps that never succeeded. A run is retried once: calling it again returns the same run; if that fails too, retry that. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node), CONFLICT (the run is unfinished, was successful, or was started by a step of another run), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived). Example: select id, status from retry_run(''0190…'', from_node => ''charge'');';
+
+create or replace function public.fork_run(
+  run uuid,
+  from_node text default null,
+  input jsonb default null,
+  version int default null
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.require_run(run, 'runs:write');
+  return engine.fork_run(run, from_node, input, version, public.current_user_id());
+end
+$$;
+comment on function public.fork_run(uuid, text, jsonb, int) is
+  'Starts a new run, which it returns, from any run, finished or not. It does again from_node and what comes after it, what had not succeeded, and what is different in another version; the other steps are taken over. Without an input it has that of the run; with another input, and no from_node, it does everything again. Without a version it stays on that of the run. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node or version), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived), TOO_LARGE (an input above 1 MiB). Example: select id, status from fork_run(''0190…'', input => ''{"total": 90}'', version => 3);';
+
+grant execute on function
+  public.pause_run(uuid, text),
+  public.resume_run(uuid, text),
+  public.retry_run(uuid, text),
+  public.fork_run(uuid, text, jsonb, int)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/run_commands.sql
+--! Included 95_api/run_operations.sql
+-- kind: code
+-- Commands on many runs. They answer at once; workers do the work, and the operation shows how far they are.
+
+create or replace function private.run_filter_schema(p_command text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'type', 'object',
+    'additionalProperties', false,
+    'properties', jsonb_build_object(
+      'workflowId', '{"type": "string", "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"}'::jsonb,
+      'status', jsonb_build_object('enum', case p_command
+        when 'cancel' then '["waiting", "running", "paused"]'::jsonb
+        else '["error", "canceled"]'
+      end),
+      'mode', '{"enum": ["manual", "webhook", "api", "schedule", "retry", "fork", "error", "child"]}'::jsonb,
+      'startedAfter', '{"type": "string", "pattern": "^\\d{4}-\\d\\d-\\d\\d"}'::jsonb,
+      'startedBefore', '{"type": "string", "pattern": "^\\d{4}-\\d\\d-\\d\\d"}'::jsonb,
+      'errorCode', '{"type": "string"}'::jsonb,
+      'metadata', '{"type": "object"}'::jsonb
+    )
+  )
+$$;
+comment on function private.run_filter_schema(text) is 'What the filter of a command on many runs may say.';
+
+create or replace function private.command_runs(p_command text, p_filter jsonb, p_reason text)
+  returns public.run_operations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_problems jsonb;
+begin
+  perform private.require_scope('runs:write');
+  select jsonb_agg(to_jsonb(p)) into v_problems
+  from engine.schema_problems(coalesce(p_filter, 'null'), private.run_filter_schema(p_command)) as p;
+  if v_problems is null then
+    begin
+      perform (p_filter ->> 'startedAfter')::timestamptz, (p_filter ->> 'startedBefore')::timestamptz;
+    exception
+      when data_exception then
+        v_problems := jsonb_build_array(jsonb_build_object('message', sqlerrm));
+    end;
+  end if;
+  if v_problems is not null then
+    perform private.raise_error(
+      'INVALID_ARGUMENT',
+      format('The filter is not valid: %s %s', v_problems -> 0 ->> 'pointer', v_problems -> 0 ->> 'message'),
+      'An empty object, {}, is every run that the command fits.',
+      jsonb_build_object('problems', v_problems)
+    );
+  end if;
+  return engine.start_operation(
+    v_organization_id, p_command, p_filter || jsonb_strip_nulls(jsonb_build_object('reason', p_reason)),
+    public.current_user_id()
+  );
+end
+$$;
+comment on function private.command_runs(text, jsonb, text) is
+  'Begins a command on many runs. Raises UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT.';
+
+create or replace function public.cancel_runs(filter jsonb, reason text default null)
+  returns public.run_operations
+  language sql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+  select * from private.command_runs('cancel', filter, reason)
+$$;
+comment on function public.cancel_runs(jsonb, text) is
+  'Cancels the unfinished runs that fit the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
+
+create or replace function public.retry_runs(filter jsonb)
+  returns public.run_operations
+  language sql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+  select * from private.command_runs('retry', filter, null)
+$$;
+comment on function public.retry_runs(jsonb) is
+  'Retries the failed runs that fit the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for those), mode, errorCode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
+
+grant execute on function public.cancel_runs(jsonb, text), public.retry_runs(jsonb) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/run_operations.sql
+--! Included 95_api/dead_letters.sql
+-- kind: code
+-- Failed runs that nobody has dealt with.
+
+create or replace function public.dead_letters(workflow uuid default null)
+  returns setof public.workflow_runs
+  language sql
+  stable
+  rows 100
+as $$
+  select r.*
+  from public.workflow_runs as r
+  where r.status = 'error'
+    and r.retried_by is null
+    and r.parent_index is null
+    and (workflow is null or r.workflow_id = workflow)
+  order by r.id desc
+$$;
+comment on function public.dead_letters(uuid) is
+  'Runs that have failed and were not retried, newest first; of one workflow, if it is given. Runs that another run started are not among them: their failure is its business. retry_run and retry_runs do them again. Example: select id, error ->> ''message'' from dead_letters();';
+
+grant execute on function public.dead_letters(uuid) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/dead_letters.sql
 --! Included 95_api/waits.sql
 -- kind: code
 -- Commands for runs that wait.
@@ -20233,7 +24045,7 @@ grant execute on function public.signal_run(uuid, text, jsonb), public.approve_s
 -- a day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as field x of a run.
 
 -- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads the events of all
--- of them in one statement.
+-- of them in one statement. Within a run ts is the order of seq, and there is an index for it.
 create or replace function public.workflow_runs_events(run public.workflow_runs)
   returns setof public.workflow_events
   language sql
@@ -20244,10 +24056,25 @@ as $$
   from public.workflow_events as e
   where e.run_id = run.id
     and e.ts >= engine.uuid_time(run.id) - interval '1 day'
-  order by e.seq
+  order by e.ts
 $$;
 comment on function public.workflow_runs_events(public.workflow_runs) is
   'The log of the run, in the order of seq. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_events(r) as e where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_latest_events(run public.workflow_runs)
+  returns setof public.workflow_events
+  language sql
+  stable
+  rows 20
+as $$
+  select e.*
+  from public.workflow_events as e
+  where e.run_id = run.id
+    and e.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by e.ts desc
+$$;
+comment on function public.workflow_runs_latest_events(public.workflow_runs) is
+  'The log of the run, the last event first: what it is about at the moment. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_latest_events(r) as e where r.id = ''0190…'' limit 5;';
 
 create or replace function public.workflow_runs_logs(run public.workflow_runs)
   returns setof public.workflow_run_logs
@@ -20339,6 +24166,7 @@ comment on function public.workflow_runs_duration_ms(public.workflow_runs) is
 
 grant execute on function
   public.workflow_runs_events(public.workflow_runs),
+  public.workflow_runs_latest_events(public.workflow_runs),
   public.workflow_runs_logs(public.workflow_runs),
   public.workflow_runs_input(public.workflow_runs),
   public.workflow_runs_output(public.workflow_runs),
@@ -20463,6 +24291,11 @@ create policy workflow_run_logs_scope on public.workflow_run_logs
   as restrictive for select to flowgres_user
   using ((select private.has_scope('runs:read')));
 
+drop policy if exists run_operations_scope on public.run_operations;
+create policy run_operations_scope on public.run_operations
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
 drop policy if exists organization_users_scope on public.organization_users;
 create policy organization_users_scope on public.organization_users
   as restrictive for select to flowgres_user
@@ -20491,9 +24324,15 @@ create policy invitations_scope on public.invitations
 select private.audit_table('public.users');
 select private.audit_table('public.organizations', p_masked => '{webhook_key}');
 select private.audit_table('public.organization_users');
+select private.audit_table('public.teams');
+select private.audit_table('public.team_users');
+select private.audit_table('public.invitations');
+select private.audit_table('private.passwords', p_masked => '{hash}');
+select private.audit_table('private.identities');
 select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_ignored => '{updated_at,last_used_at}');
 select private.audit_table('public.workflows', p_digested => '{definition}');
 select private.audit_table('public.workflow_versions', p_digested => '{definition}');
+select private.audit_table('public.variables', p_digested => '{value}');
 select private.audit_table('public.plans');
 select private.audit_table('public.plan_limits');
 select private.audit_table('public.organization_limits');

@@ -53,6 +53,7 @@ create or replace function partitions.create(parent regclass, at timestamptz)
   volatile
   security definer -- definer because a DBA adds partitions to tables of Flowgres without owning them
   set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_at constant timestamptz := "create".at;

@@ -24,13 +24,15 @@ as $$
 $$;
 
 -- All of the group or nothing of it. Detaching what others refer to makes PostgreSQL look for rows that still do: with
--- these settings by merging two indexes, which ends early, never by reading the whole log.
+-- these settings by merging two indexes, which ends early, never by reading the whole log. What they make costly on
+-- paper would be compiled: that took longer than all the rest.
 create or replace function partitions.retire_group(p_group partitions.action[])
   returns partitions.action[]
   language plpgsql
   volatile
   set enable_hashjoin = off
   set enable_seqscan = off
+  set jit = off
 as $$
 declare
   v_statements constant text := (

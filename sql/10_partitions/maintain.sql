@@ -28,6 +28,7 @@ create or replace function partitions.maintain(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now constant timestamptz := engine.now();
   v_policy partitions.policies;
 begin
   -- A standby gets its partitions from the primary.
@@ -42,8 +43,12 @@ begin
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
     where (maintain.parent is null or p.parent = maintain.parent)
-      and (m.fingerprint is distinct from partitions.fingerprint(p.parent)
-        or not m.covered @> partitions.wanted(p))
+      and (m.idle @> v_now and m.policy_xmin = p.xmin::text and m.fingerprint = (
+        -- partitions.fingerprint(p.parent), written out: here it is planned once in a session.
+        select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)
+        from pg_inherits as i
+        where i.inhparent = p.parent
+      )) is not true
     order by p.parent::text
   loop
     return query select m.* from partitions.maintain_table(v_policy, maintain.dry_run) as m;
@@ -58,10 +63,10 @@ create or replace function partitions.maintain_table(p_policy partitions.policie
   returns setof partitions.action
   language plpgsql
   volatile
+  set jit = off -- short queries over functions whose cost nobody can guess: compiling them takes longer
 as $$
 declare
   v_policy partitions.policies := p_policy;
-  v_wanted tstzrange;
   v_failure text;
   v_action partitions.action;
 begin
@@ -74,8 +79,9 @@ begin
     return next v_action;
     select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
   end if;
-  v_wanted := partitions.wanted(v_policy);
-  for v_action in select p.* from partitions.plan_maintenance(v_policy, v_wanted) as p loop
+  for v_action in
+    select p.* from partitions.plan_maintenance(v_policy, partitions.wanted(v_policy)) as p
+  loop
     if not p_dry_run then
       v_action := partitions.perform_action(v_policy, v_action);
       v_failure := coalesce(v_failure, v_action.detail);
@@ -83,7 +89,7 @@ begin
     return next v_action;
   end loop;
   if not p_dry_run then
-    perform partitions.remember(p_policy.parent, v_wanted, v_failure);
+    perform partitions.remember(p_policy.parent, v_failure);
   end if;
 end
 $$;
@@ -141,22 +147,32 @@ exception
 end
 $$;
 
--- What the next maintenance may rely on, and what the doctor reports.
-create or replace function partitions.remember(p_parent regclass, p_wanted tstzrange, p_failure text)
+-- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing
+-- to do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
+create or replace function partitions.remember(p_parent regclass, p_failure text)
   returns void
   language sql
   volatile
 as $$
-  insert into partitions.maintenance as m (parent, fingerprint, covered, failures, failed_at, error)
+  insert into partitions.maintenance as m
+    (parent, fingerprint, covered, idle, policy_xmin, failures, failed_at, error)
   select p_parent,
-    case when partitions.covered(p_parent) @> p_wanted then partitions.fingerprint(p_parent) end,
-    p_wanted,
+    case when is_covered then partitions.fingerprint(p_parent) end,
+    case when is_covered then wanted end,
+    partitions.period(p.granularity, upper(wanted), -p.premake - 1),
+    p.xmin::text,
     case when p_failure is null then 0 else 1 end,
     case when p_failure is not null then engine.now() end,
     p_failure
+  from partitions.policies as p
+  cross join lateral partitions.wanted(p) as wanted
+  cross join lateral (select partitions.covered(p_parent) @> wanted) as c (is_covered)
+  where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
     covered = excluded.covered,
+    idle = excluded.idle,
+    policy_xmin = excluded.policy_xmin,
     failures = case when p_failure is null then 0 else m.failures + 1 end,
     failed_at = excluded.failed_at,
     error = excluded.error

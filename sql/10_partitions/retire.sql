@@ -75,6 +75,7 @@ create or replace function partitions.retire_table(
   returns setof partitions.action
   language plpgsql
   volatile
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_ready partitions.action[] := '{}';

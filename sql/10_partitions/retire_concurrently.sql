@@ -9,6 +9,7 @@ create or replace function partitions.retire_concurrently(
   language plpgsql
   volatile
   set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
 as $$
 declare
   v_parents regclass[];
@@ -24,7 +25,13 @@ begin
       or retire_concurrently.parent in (p.parent, p.retire_with)
   );
   perform partitions.take_long_turn(v_parents);
-  return query select partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than);
+  -- After a long pause a partition is due by its own age and with its group: it is to be detached once.
+  return query
+    select s.statement
+    from partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than)
+      with ordinality as s (statement, place)
+    group by s.statement
+    order by min(s.place);
   return query select partitions.last_statements(v_parents, format('select * from partitions.retire(%L, %L)',
     retire_concurrently.parent, retire_concurrently.older_than));
 end

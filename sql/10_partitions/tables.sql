@@ -63,6 +63,8 @@ create table partitions.maintenance (
   parent regclass not null,
   fingerprint bigint,
   covered tstzrange,
+  idle tstzrange,
+  policy_xmin text,
   failures int not null default 0,
   failed_at timestamptz,
   error text,
@@ -77,8 +79,11 @@ alter table partitions.maintenance enable row level security;
 comment on table partitions.maintenance is 'What the last maintenance of each managed table found.';
 comment on column partitions.maintenance.parent is 'The managed table.';
 comment on column partitions.maintenance.fingerprint is
-  'Of the table''s catalog rows; while it is unchanged, so is covered, and maintenance has nothing to look at.';
-comment on column partitions.maintenance.covered is 'A span of time that has partitions without a hole.';
+  'Of the table''s catalog rows when all partitions were there that were wanted; null when not.';
+comment on column partitions.maintenance.covered is 'The span of time that they cover without a hole; null when not.';
+comment on column partitions.maintenance.idle is
+  'While the fingerprint and the policy are unchanged, maintenance has nothing to do in this span of time.';
+comment on column partitions.maintenance.policy_xmin is 'The version of the policy''s row that it was for.';
 comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
 comment on column partitions.maintenance.failed_at is 'When the last of them was.';
 comment on column partitions.maintenance.error is 'What its first failure said.';

@@ -168,6 +168,7 @@ declare
   v_variables text[];
 begin
   settings := engine.settings_of(v_definition);
+  settings := settings || jsonb_strip_nulls(jsonb_build_object('flow', engine.compile_flow(settings)));
   for v_place in 1 .. v_count loop
     v_compiled := engine.compile_node(
       v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids

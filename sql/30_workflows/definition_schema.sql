@@ -45,19 +45,22 @@ create or replace function engine.settings_schema()
   immutable
   parallel safe
 as $$
-  select '{
-    "type": "object", "additionalProperties": false,
-    "properties": {
+  select jsonb_build_object(
+    'type', 'object',
+    'additionalProperties', false,
+    'properties', engine.flow_schemas() || '{
       "errorHandling": {"enum": ["stop", "continue", "errorOutput"]},
       "maxRetries": {"type": "integer", "minimum": 0, "maximum": 99},
       "timeout": {"type": "integer", "minimum": 1, "maximum": 3600000},
       "deadlineMs": {"type": ["integer", "null"], "minimum": 1, "maximum": 157680000000},
-      "errorWorkflow": {"type": "null"},
+      "errorWorkflow": {
+        "type": ["string", "null"],
+        "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+      },
       "timezone": {"type": "string", "maxLength": 64},
-      "concurrency": {"type": "null"},
       "priority": {"type": "integer", "minimum": -1000, "maximum": 1000}
-    }
-  }'::jsonb
+    }'
+  )
 $$;
 
 create or replace function engine.definition_schema()

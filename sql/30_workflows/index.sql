@@ -23,11 +23,13 @@
 --!include 30_workflows/run_pure.sql
 --!include 30_workflows/graph.sql
 --!include 30_workflows/compile_expressions.sql
+--!include 30_workflows/flow_settings.sql
 --!include 30_workflows/compile.sql
 --!include 30_workflows/definition_schema.sql
 --!include 30_workflows/schedule_problem.sql
 --!include 30_workflows/validate_nodes.sql
 --!include 30_workflows/validate_graph.sql
+--!include 30_workflows/validate_settings.sql
 --!include 30_workflows/validate.sql
 --!include 30_workflows/over_limit.sql
 --!include 30_workflows/policies.sql

@@ -55,13 +55,7 @@ begin
   return query select * from engine.connection_problems(p_definition);
   return query select * from engine.trigger_problems(p_definition);
   return query select * from engine.order_problems(p_definition, v_ids, v_sources, v_targets, v_order, v_upstream);
-  if jsonb_typeof(p_definition -> 'settings' -> 'timezone') = 'string'
-    and not engine.is_time_zone(p_definition -> 'settings' ->> 'timezone')
-  then
-    return next engine.problem(
-      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
-    );
-  end if;
+  return query select * from engine.settings_problems(coalesce(p_definition -> 'settings', '{}'));
 end
 $$;
 

@@ -20,6 +20,8 @@ create table public.workflow_runs (
   finished_at timestamptz,
   error jsonb,
   metadata jsonb,
+  retried_by uuid,
+  concurrency_key text,
   constraint workflow_runs_pkey primary key (id),
   constraint workflow_runs_organization_id_id_key unique (organization_id, id),
   constraint workflow_runs_version_fkey
@@ -44,6 +46,9 @@ create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, 
   where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
+-- The dead letters.
+create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
+  where status = 'error' and retried_by is null;
 create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
   where deadline_at is not null and finished_at is null;
 
@@ -67,6 +72,9 @@ comment on column public.workflow_runs.started_at is 'When the run was created.'
 comment on column public.workflow_runs.finished_at is 'When it reached its final status.';
 comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
 comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
+comment on column public.workflow_runs.retried_by is 'The run that retries this one, if any.';
+comment on column public.workflow_runs.concurrency_key is
+  'What the run counts under for settings.concurrency: the value of its key, empty for the whole workflow; null without such a limit.';
 
 create table public.workflow_events (
   id bigserial not null,
@@ -152,7 +160,9 @@ create table engine.open_steps (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 alter table engine.open_steps enable row level security;
 
-create index open_steps_lease_idx on engine.open_steps (lease_until) where state = 'running';
+create index open_steps_running_idx on engine.open_steps (organization_id, lease_until) where state = 'running';
+create index open_steps_parked_idx on engine.open_steps (organization_id, run_id)
+  where run_at = 'infinity' and state = 'queued';
 create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at is not null;
 
 comment on table engine.open_steps is

@@ -58,7 +58,7 @@ declare
   v_opened engine.opened_step[];
   v_result engine.advanced;
 begin
-  if v_fold.finished then
+  if v_fold.finished or v_fold.held then
     return v_result;
   end if;
 

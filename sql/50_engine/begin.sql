@@ -64,11 +64,18 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
+  v_slots constant int := (select w.share from engine.workers as w where w.id = p_worker);
+  v_organization_id uuid;
+  v_free int; -- slots that the organization still has
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
     if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
       v_plan := engine.plan_of(v_loaded.run);
+    end if;
+    if v_slots is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
+      v_organization_id := (v_loaded.run).organization_id;
+      v_free := engine.free_slots(v_organization_id, v_slots);
     end if;
     v_places := array_positions(v_ids, run_id);
     foreach v_place in array v_places loop
@@ -77,7 +84,13 @@ begin
       v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
       outcome := case when v_step.node is null then 'stale' else 'done' end;
       if engine.is_due(v_loaded.run, v_step, v_now) then
-        v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
+        if v_free <= 0 and v_step.state = 'queued' then
+          v_move := null;
+          v_move.run := v_loaded.run;
+          v_move.steps := array[engine.parked_step(v_step)];
+        else
+          v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
+        end if;
         v_moves := v_moves || v_move;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
@@ -85,6 +98,7 @@ begin
         task := v_move.task;
         if task is not null then
           outcome := 'begun';
+          v_free := v_free - 1;
         end if;
       end if;
       return next;

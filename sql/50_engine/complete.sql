@@ -131,6 +131,7 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
+  v_left uuid[];
 begin
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
@@ -151,6 +152,9 @@ begin
         v_move := engine.take_result(v_loaded, v_plan, v_step, v_results[v_place], p_worker, v_now);
         v_moves := v_moves || v_move;
         next := v_move.task;
+        if next is null then
+          v_left := v_left || (v_loaded.run).organization_id;
+        end if;
         status := (v_move.run).status;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
@@ -161,6 +165,9 @@ begin
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
   perform engine.write_moves(v_moves);
+  if v_left is not null and engine.is_any_parked() then
+    perform engine.fill_slots(v_left);
+  end if;
 
   -- Runs that are gone.
   return query

@@ -44,15 +44,30 @@ begin
 end
 $$;
 
+-- Who did something, and why: the payload of an event that somebody caused.
+create or replace function engine.given_by(p_by uuid, p_reason text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
+$$;
+
 -- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
 create or replace function engine.cancel_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
   returns public.workflow_runs
   language sql
   volatile
 as $$
-  select engine.end_run(
-    p_run_id, 'run.canceled', jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
-  )
+  select engine.end_run(p_run_id, 'run.canceled', engine.given_by(p_by, p_reason))
+$$;
+
+create or replace function engine.blameless_error(p_code text, p_message text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
 $$;
 
 create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message text)
@@ -62,10 +77,7 @@ create or replace function engine.fail_run(p_run_id uuid, p_code text, p_message
   security definer -- definer because runs, events, steps and jobs are written by the engine only
   set search_path = pg_catalog, pg_temp
 as $$
-  select engine.end_run(
-    p_run_id, 'run.failed',
-    jsonb_build_object('error', jsonb_build_object('code', p_code, 'message', p_message, 'retryable', false))
-  )
+  select engine.end_run(p_run_id, 'run.failed', engine.blameless_error(p_code, p_message))
 $$;
 
 comment on function engine.fail_run(uuid, text, text) is

@@ -26,6 +26,10 @@ begin
         v_folded.created_at := v_entry.ts;
         v_folded.created := v_entry.payload;
         v_folded.at := v_entry.ts;
+        v_folded.held := v_entry.payload ? 'held';
+      when 'run.released' then
+        v_folded.at := v_entry.ts;
+        v_folded.held := false;
       when 'step.succeeded', 'step.reused' then
         v_place := array_position(p_ids, v_entry.payload ->> 'node');
         v_states[v_place] := 1;
@@ -48,7 +52,7 @@ begin
         v_states[array_position(p_ids, v_entry.payload ->> 'node')] := 3;
       when 'run.responded' then
         v_folded.responded := true;
-      when 'run.signaled', 'run.released', 'run.resumed' then
+      when 'run.signaled', 'run.resumed' then
         v_folded.at := v_entry.ts;
       when 'run.succeeded', 'run.failed', 'run.canceled' then
         v_folded.finished := true;

@@ -3,7 +3,12 @@
 
 -- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
 -- ended, or another attempt has taken over.
-create or replace function engine.heartbeat(p_worker uuid, p_running jsonb, p_pool_id text default null)
+create or replace function engine.heartbeat(
+  p_worker uuid,
+  p_running jsonb,
+  p_pool_id text default null,
+  p_capacity int default null
+)
   returns table (
     run_id uuid,
     node text
@@ -20,11 +25,17 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
 begin
-  insert into engine.workers as w (id, pool_id, started_at, seen_at)
-  values (p_worker, p_pool_id, v_now, v_now)
+  insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity)
+  values (p_worker, p_pool_id, v_now, v_now, p_capacity)
   on conflict (id) do update set
     seen_at = excluded.seen_at,
+    capacity = coalesce(excluded.capacity, w.capacity),
     pool_id = coalesce(excluded.pool_id, w.pool_id);
+
+  update engine.workers as w
+  set share = engine.organization_slots()
+  where w.id = p_worker
+    and w.share is distinct from engine.organization_slots();
 
   return query
   with running as (
@@ -103,9 +114,12 @@ begin
 end
 $$;
 
-comment on function engine.heartbeat(uuid, jsonb, text) is
-  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+comment on function engine.heartbeat(uuid, jsonb, text, int) is
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. p_capacity: how many steps the worker runs at once. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
 comment on function engine.release_steps(uuid, jsonb) is
   'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
 
-grant execute on function engine.heartbeat(uuid, jsonb, text), engine.release_steps(uuid, jsonb) to flowgres_worker;
+grant execute on function
+  engine.heartbeat(uuid, jsonb, text, int),
+  engine.release_steps(uuid, jsonb)
+  to flowgres_worker;

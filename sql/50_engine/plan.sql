@@ -41,6 +41,36 @@ as $$
   )
 $$;
 
+-- The run that the Idempotency-Key of a node names. In a retried run it is the original one until the node has had a
+-- recorded success, so that the peer can tell a crashed request from a new one.
+create or replace function engine.key_run(p_run public.workflow_runs, p_node text)
+  returns uuid
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan -- prunes
+as $$
+declare
+  v_from timestamptz;
+  v_run_id uuid := p_run.id;
+  v_retry_of uuid := p_run.retry_of;
+begin
+  while v_retry_of is not null loop
+    v_from := engine.uuid_time(v_retry_of) - interval '1 day';
+    exit when exists (
+      select
+      from public.workflow_events as e
+      where e.run_id = v_retry_of
+        and e.ts >= v_from
+        and e.type in ('step.succeeded', 'step.reused')
+        and e.payload ->> 'node' = p_node
+    );
+    v_run_id := v_retry_of;
+    v_retry_of := (select r.retry_of from public.workflow_runs as r where r.id = v_run_id);
+  end loop;
+  return v_run_id;
+end
+$$;
+
 -- What a worker gets to do a step.
 create or replace function engine.task(
   p_run public.workflow_runs,
@@ -64,8 +94,8 @@ as $$
     'properties', p_step.properties,
     'credentials', p_node.credentials,
     'timeoutMs', p_node.timeout_ms,
-    -- In a retried run it names the original run, so that the peer can tell a crashed request from a new one.
-    'idempotencyKey', coalesce(p_run.retry_of, p_run.id) || '/' || p_node.id,
+    'idempotencyKey', case when p_run.retry_of is null then p_run.id else engine.key_run(p_run, p_node.id) end
+      || '/' || p_node.id,
     'input', p_step.prev
   )
 $$;
@@ -154,6 +184,8 @@ begin
     when 'run.canceled' then
       p_run.status := 'canceled';
       p_run.finished_at := p_last.ts;
+    when 'run.paused' then
+      p_run.status := 'paused';
     else
       p_run.status := case when p_waiting then 'waiting' else 'running' end;
   end case;

@@ -36,7 +36,10 @@ begin
   return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
   return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
   return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
+  perform engine.unpark_overdue_steps();
   return query select 'wake', w.run_id, w.node from engine.wake_steps() as w;
+  return query select 'release', l.run_id, null::text from engine.let_overdue_in(v_now) as l;
+  return query select 'operation', null::uuid, o.id::text from engine.wake_operations(v_now) as o (id);
 end
 $$;
 
@@ -72,39 +75,39 @@ begin
 end
 $$;
 
--- A step whose worker died five times is what kills them.
+-- A step whose worker died five times is what kills them. A run that is locked is being moved on by somebody: the next
+-- pass looks at it again, and this one waits for nobody while it holds locks.
 create or replace function engine.fail_poisonous_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
   volatile
 as $$
 declare
-  v_step engine.open_steps;
-  v_outcome text;
+  v_steps engine.open_steps[];
+  v_results jsonb;
 begin
-  for v_step in
-    select s.*
+  v_steps := array(
+    select s
     from engine.open_steps as s
+    join public.workflow_runs as r on r.id = s.run_id
     where s.state = 'running'
       and s.lease_until < p_now
       and s.deaths >= 4
-    order by s.run_id, s.node
     limit 1000
-  loop
-    select c.outcome into v_outcome
-    from engine.complete_steps(
-      jsonb_build_array(jsonb_build_object(
-        'runId', v_step.run_id, 'node', v_step.node, 'attempt', v_step.attempt, 'ok', false,
-        'error', jsonb_build_object(
-          'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
-        )
-      )),
-      null
-    ) as c;
-    if v_outcome = 'recorded' then
-      return next v_step;
-    end if;
-  end loop;
+    for no key update of r skip locked
+  );
+  select jsonb_agg(jsonb_build_object(
+    'runId', s.run_id, 'node', s.node, 'attempt', s.attempt, 'ok', false,
+    'error', jsonb_build_object(
+      'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
+    )
+  ))
+  into v_results
+  from unnest(v_steps) as s;
+  return query
+    select (v_steps[c.index + 1]).*
+    from engine.complete_steps(v_results, null) as c
+    where c.outcome = 'recorded';
 end
 $$;
 
@@ -155,18 +158,46 @@ create or replace function engine.end_overdue_runs(p_now timestamptz)
   volatile
 as $$
 declare
-  v_run_id uuid;
-begin
-  for v_run_id in
+  v_ids uuid[] := array(
     select r.id
     from public.workflow_runs as r
     where r.finished_at is null
       and r.deadline_at < p_now
-    order by r.organization_id, r.workflow_id, r.id
     limit 1000
+    for no key update skip locked
+  );
+begin
+  if cardinality(v_ids) > 0 then
+    return query
+      select r.id
+      from engine.end_runs(v_ids, 'run.failed', engine.blameless_error(
+        'DEADLINE', 'The run did not finish before its deadline.'
+      )) as r;
+  end if;
+end
+$$;
+
+-- Operations that no worker has gone on with for a minute.
+create or replace function engine.wake_operations(p_now timestamptz)
+  returns setof uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_operation public.run_operations;
+begin
+  for v_operation in
+    select o.*
+    from public.run_operations as o
+    where o.finished_at is null
+      and o.updated_at < p_now - interval '60 seconds'
+    order by o.id
+    limit 1000
+    for no key update skip locked
   loop
-    perform engine.fail_run(v_run_id, 'DEADLINE', 'The run did not finish before its deadline.');
-    return next v_run_id;
+    perform engine.operation_job(v_operation.id);
+    update public.run_operations as o set updated_at = p_now where o.id = v_operation.id;
+    return next v_operation.id;
   end loop;
 end
 $$;

@@ -16,6 +16,11 @@ create type engine.start_request as (
   run_id uuid,
   duplicate_of uuid,
   error jsonb,
+  priority int,
+  origin jsonb,              -- what run.created says beside all this: retryOf, forkOf
+  reused engine.log_entry[], -- steps that a retry or fork takes over
+  retry_of uuid,
+  concurrency_key text,
   parent_run_id uuid,
   parent_node text,
   parent_index int -- null when the parent does not wait
@@ -44,6 +49,7 @@ begin
     v_request.organization_id := p_request ->> 'organizationId';
     v_request.workflow_id := p_request ->> 'workflowId';
     v_request.version := p_request ->> 'version';
+    v_request.priority := p_request ->> 'priority';
     v_request.started_by := p_request ->> 'startedBy';
     v_request.parent_run_id := p_request #>> '{parent,run}';
     v_request.parent_index := p_request #>> '{parent,index}';
@@ -58,17 +64,19 @@ begin
   v_request.input := coalesce(p_request -> 'input', '{}');
   v_request.key := p_request ->> 'key';
   v_request.fingerprint := p_request ->> 'fingerprint';
-  v_request.metadata := p_request -> 'metadata';
+  v_request.metadata := nullif(p_request -> 'metadata', 'null');
   v_request.run_id := engine.uuid_v7(p_now);
   v_request.error := case
     when v_request.organization_id is null or v_request.workflow_id is null
       then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
-    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule')
+    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule', 'error')
       and (v_request.mode <> 'child' or v_request.parent_run_id is null)
-      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api or schedule.')
+      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api, schedule or error.')
+    when v_request.priority not between -1000 and 1000
+      then engine.request_error('INVALID_ARGUMENT', 'The priority of a run is a number from -1000 to 1000.')
     when length(v_request.key) not between 1 and 256
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
-    when jsonb_typeof(v_request.metadata) not in ('object', 'null')
+    when jsonb_typeof(v_request.metadata) <> 'object'
       then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
     when pg_column_size(v_request.input) > 1048576
       then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')

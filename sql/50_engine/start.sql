@@ -2,91 +2,6 @@
 -- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
 -- transaction commits, and costs no worker a round trip.
 
--- A run from its first event to where it needs somebody else, or its end.
-create or replace function engine.first_move(
-  p_request engine.start_request,
-  p_plan engine.plans,
-  p_nodes engine.plan_node[],
-  p_trigger text,
-  p_now timestamptz
-)
-  returns engine.move
-  language plpgsql
-  volatile
-as $$
-declare
-  v_run public.workflow_runs;
-  v_created engine.log_entry;
-  v_advanced engine.advanced;
-  v_opened engine.opened_step;
-  v_waiting boolean := true;
-  v_error jsonb;
-  v_move engine.move;
-begin
-  v_run.id := p_request.run_id;
-  v_run.organization_id := p_request.organization_id;
-  v_run.workflow_id := p_request.workflow_id;
-  v_run.version := p_plan.version;
-  v_run.mode := p_request.mode;
-  v_run.parent_run_id := p_request.parent_run_id;
-  v_run.parent_node := p_request.parent_node;
-  v_run.parent_index := p_request.parent_index;
-  v_run.started_by := p_request.started_by;
-  v_run.priority := coalesce((p_plan.settings -> 'priority')::smallint, 0);
-  v_run.started_at := p_now;
-  v_run.deadline_at := p_now + make_interval(secs => (p_plan.settings ->> 'deadlineMs')::double precision / 1000);
-  v_run.metadata := p_request.metadata;
-
-  v_created.seq := 1;
-  v_created.ts := p_now;
-  v_created.type := 'run.created';
-  v_created.payload := jsonb_build_object(
-    'workflowId', v_run.workflow_id,
-    'version', v_run.version,
-    'mode', v_run.mode,
-    'trigger', p_trigger,
-    'input', p_request.input,
-    'vars', case
-      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
-    end
-  );
-  if v_run.parent_run_id is not null then
-    v_created.payload := v_created.payload || engine.parent_of(v_run);
-  end if;
-  if p_request.mode = 'child' then
-    v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
-  end if;
-  if v_error is null then
-    v_advanced := engine.advance(
-      p_nodes, p_plan.ids, v_run.id, array[v_created], p_resume_key => p_plan.resume_key
-    );
-  else
-    v_advanced.entries := array[engine.next_entry(
-      v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
-    )];
-  end if;
-  v_move.entries := v_created || v_advanced.entries;
-
-  foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
-    v_move.steps := v_move.steps || engine.new_step(v_run, v_opened, p_now);
-    v_waiting := v_waiting and v_opened.state = 'waiting';
-  end loop;
-  v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
-  return v_move;
-end
-$$;
-
--- What run.created says of a child's parent.
-create or replace function engine.parent_of(p_run public.workflow_runs)
-  returns jsonb
-  language sql
-  immutable
-as $$
-  select jsonb_build_object('parent', jsonb_strip_nulls(jsonb_build_object(
-    'run', p_run.parent_run_id, 'node', p_run.parent_node, 'index', p_run.parent_index
-  )))
-$$;
-
 -- The response that a webhook waits for, if it was given already.
 create or replace function engine.response_in(p_entries engine.log_entry[])
   returns jsonb
@@ -219,6 +134,6 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;

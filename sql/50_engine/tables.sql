@@ -6,11 +6,13 @@ create table engine.workers (
   pool_id text,
   started_at timestamptz not null,
   seen_at timestamptz not null,
+  capacity int,
+  share int,
   constraint workers_pkey primary key (id)
 );
 alter table engine.workers enable row level security;
 comment on table engine.workers is
-  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them.';
+  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them, capacity how many steps they run at once; share is how many steps of one organization all workers may run at once.';
 
 create table engine.listeners (
   id uuid not null,
@@ -42,7 +44,8 @@ create type engine.folded as (
   states int[],
   ports text[],
   outputs jsonb[],
-  errors jsonb[]
+  errors jsonb[],
+  held boolean            -- created, but not let in yet
 );
 
 -- A step that advance has reached and cannot take itself.

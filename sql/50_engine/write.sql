@@ -66,7 +66,15 @@ create or replace function engine.open_steps(p_moves engine.move[], p_now timest
   language plpgsql
   volatile
 as $$
+declare
+  v_crowded record;
 begin
+  -- Few steps crowd nobody.
+  if cardinality(p_moves) > 8 or engine.is_any_parked() then
+    for v_crowded in select * from engine.crowded(p_moves) loop
+      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, p_now);
+    end loop;
+  end if;
   insert into engine.open_steps (
     organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
     wake_at
@@ -87,6 +95,14 @@ begin
     next_index = excluded.next_index,
     error = excluded.error,
     wake_at = excluded.wake_at;
+  perform engine.add_jobs(array(
+    select engine.job(s, (m.run).priority)
+    from unnest(p_moves) as m
+    cross join unnest(m.steps) as s
+    where s.state <> 'running'
+      and s.run_at <= p_now
+      and (m.run).finished_at is null
+  ));
 end
 $$;
 
@@ -112,71 +128,6 @@ begin
 end
 $$;
 
--- A job is a wake-up and nothing else: losing or doubling one does no harm.
-create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
-  returns graphile_worker.job_spec
-  language sql
-  stable
-as $$
-  select row(
-    'run_step',
-    json_build_object('runId', p_step.run_id, 'node', p_step.node),
-    null,
-    null,
-    null,
-    p_key || p_step.run_id || '/' || p_step.node,
-    p_priority::smallint,
-    null
-  )::graphile_worker.job_spec
-$$;
-
--- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
--- those that will not wait for them any more.
-create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
-  returns graphile_worker.job_spec[]
-  language sql
-  stable
-as $$
-  select array(
-    select row(
-      'run_step',
-      json_build_object('runId', (m.run).parent_run_id, 'node', (m.run).parent_node),
-      null, null, null,
-      'child:' || (m.run).parent_run_id || '/' || (m.run).parent_node,
-      min((m.run).priority),
-      null
-    )::graphile_worker.job_spec
-    from unnest(p_moves) as m
-    where m.is_changed
-      and (m.run).finished_at is not null
-      and (m.run).parent_index is not null
-    group by (m.run).parent_run_id, (m.run).parent_node
-    order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
-  ) || array(
-    select row(
-      'end_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
-    )::graphile_worker.job_spec
-    from unnest(p_parents) as p (id)
-    order by p.id
-  )
-$$;
-
-create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
-  returns void
-  language plpgsql
-  volatile
-  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
-  set enable_seqscan = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-as $$
-begin
-  if cardinality(p_jobs) > 0 then
-    perform graphile_worker.add_jobs(p_jobs);
-  end if;
-end
-$$;
-
 create or replace function engine.write_moves(p_moves engine.move[])
   returns void
   language plpgsql
@@ -191,6 +142,8 @@ declare
   v_parents uuid[];
   v_ids uuid[];
   v_changed public.workflow_runs[];
+  v_failed public.workflow_runs[];
+  v_left public.workflow_runs[];
 begin
   foreach v_move in array coalesce(p_moves, '{}') loop
     -- A run that ends in its first move never had a step to close.
@@ -207,6 +160,12 @@ begin
     elsif v_move.is_changed then
       v_changed := v_changed || v_move.run;
     end if;
+    if (v_move.run).status = 'error' then
+      v_failed := v_failed || v_move.run;
+    end if;
+    if (v_move.run).concurrency_key is not null and (v_move.run).finished_at is not null then
+      v_left := v_left || v_move.run;
+    end if;
   end loop;
   if v_ids is null then
     return;
@@ -215,14 +174,6 @@ begin
   perform engine.insert_events(p_moves);
   if v_is_opening then
     perform engine.open_steps(p_moves, v_now);
-    perform engine.add_jobs(array(
-      select engine.job(s, (m.run).priority)
-      from unnest(p_moves) as m
-      cross join unnest(m.steps) as s
-      where s.state <> 'running'
-        and s.run_at <= v_now
-        and (m.run).finished_at is null
-    ));
   end if;
   if v_is_closing then
     v_parents := engine.close_steps(p_moves);
@@ -234,5 +185,11 @@ begin
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
   perform engine.notify(v_ids);
+  if v_failed is not null then
+    perform engine.start_error_runs(v_failed);
+  end if;
+  if v_left is not null then
+    perform engine.leave_flow(v_left, v_move.is_changed is null);
+  end if;
 end
 $$;

@@ -74,6 +74,12 @@ as $$
   from public.workflow_runs as r
   where r.status in ('running', 'waiting')
     and not exists (select from engine.open_steps as s where s.run_id = r.id)
+    and not exists (select from engine.flow_runs as f where f.run_id = r.id and f.is_held)
+  union all
+  select 'a slot of a concurrency limit is held by an unfinished run', f.run_id, to_jsonb(f)
+  from engine.flow_runs as f
+  where not f.is_held
+    and not exists (select from public.workflow_runs as r where r.id = f.run_id and r.finished_at is null)
   union all
   select 'the status of an unfinished run follows from its open steps', r.id, jsonb_build_object('status', r.status)
   from public.workflow_runs as r
@@ -82,6 +88,7 @@ as $$
       select case when bool_and(s.state = 'waiting') then 'waiting' else 'running' end
       from engine.open_steps as s
       where s.run_id = r.id
+      having count(*) > 0
     )
   union all
   select 'a finished run has no open step', s.run_id, to_jsonb(s)

@@ -22,6 +22,9 @@
 --!include 95_api/n8n_import.sql
 --!include 95_api/test_workflow.sql
 --!include 95_api/runs.sql
+--!include 95_api/run_commands.sql
+--!include 95_api/run_operations.sql
+--!include 95_api/dead_letters.sql
 --!include 95_api/waits.sql
 --!include 95_api/run_columns.sql
 --!include 95_api/run_steps.sql

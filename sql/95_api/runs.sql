@@ -1,10 +1,29 @@
 -- kind: code
 -- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
 
+-- The organization of a run that a request may touch.
+create or replace function private.require_run(p_run uuid, p_scope text)
+  returns uuid
+  language plpgsql
+  stable
+as $$
+declare
+  v_organization_id uuid;
+begin
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = p_run;
+  perform private.require_access(v_organization_id, p_scope, 'run');
+  return v_organization_id;
+end
+$$;
+comment on function private.require_run(uuid, text) is
+  'The organization of a run that the request may touch. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
 create or replace function public.start_workflow_run(
   workflow uuid,
   input jsonb default '{}',
-  idempotency_key text default null
+  idempotency_key text default null,
+  priority int default null,
+  metadata jsonb default null
 )
   returns public.workflow_runs
   language plpgsql
@@ -26,6 +45,8 @@ begin
     'mode', 'api',
     'input', coalesce(input, '{}'),
     'key', idempotency_key,
+    'priority', priority,
+    'metadata', metadata,
     'startedBy', public.current_user_id()
   ))) as a;
   if v_answer.run_id is null then
@@ -40,8 +61,8 @@ begin
   return v_run;
 end
 $$;
-comment on function public.start_workflow_run(uuid, jsonb, text) is
-  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'');';
+comment on function public.start_workflow_run(uuid, jsonb, text, int, jsonb) is
+  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. priority, from -1000 to 1000, replaces that of the workflow: lower begins earlier. metadata: an object of free facts, to find the run by. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'', metadata => ''{"customer": 42}'');';
 
 create or replace function public.cancel_run(run uuid, reason text default null)
   returns public.workflow_runs
@@ -50,11 +71,8 @@ create or replace function public.cancel_run(run uuid, reason text default null)
   security definer -- definer because only the engine writes runs
   set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = cancel_run.run;
-  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  perform private.require_run(run, 'runs:write');
   return engine.cancel_run(run, public.current_user_id(), reason);
 end
 $$;
@@ -74,11 +92,8 @@ create or replace function public.verify_run(run uuid)
   set search_path = pg_catalog, pg_temp
   rows 1
 as $$
-declare
-  v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = verify_run.run;
-  perform private.require_access(v_organization_id, 'runs:read', 'run');
+  perform private.require_run(run, 'runs:read');
   return query select v.seq, v.problem, v.recorded, v.computed from engine.verify_run(run) as v;
 end
 $$;
@@ -86,7 +101,7 @@ comment on function public.verify_run(uuid) is
   'Replays a run from its log and returns where the engine would decide differently today: no row when the log is whole. Scope: runs:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from verify_run(''0190…'');';
 
 grant execute on function
-  public.start_workflow_run(uuid, jsonb, text),
+  public.start_workflow_run(uuid, jsonb, text, int, jsonb),
   public.cancel_run(uuid, text),
   public.verify_run(uuid)
   to flowgres_user, flowgres_dba;

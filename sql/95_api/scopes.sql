@@ -42,6 +42,11 @@ create policy workflow_run_logs_scope on public.workflow_run_logs
   as restrictive for select to flowgres_user
   using ((select private.has_scope('runs:read')));
 
+drop policy if exists run_operations_scope on public.run_operations;
+create policy run_operations_scope on public.run_operations
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('runs:read')));
+
 drop policy if exists organization_users_scope on public.organization_users;
 create policy organization_users_scope on public.organization_users
   as restrictive for select to flowgres_user

@@ -14,8 +14,10 @@ import {
   type AttemptRef,
   type BeginAnswer,
   type CompleteAnswer,
+  type HeldRuns,
   type LogEntry,
   type ReconcileAction,
+  type RepairAction,
   type RunAnswer,
   type StartAnswer,
   type StartRequest,
@@ -28,6 +30,7 @@ import {
   completeAnswer,
   describeRun,
   reconcileAnswer,
+  repairAnswer,
   runAnswer,
   startAnswer,
   webhookRoute,
@@ -166,11 +169,11 @@ export class Engine {
   }
 
   /** Tells that this worker lives and what it executes. Resolves to those of the attempts that have become pointless. */
-  async heartbeat(running: AttemptRef[], jobPool: string | null = null): Promise<AttemptRef[]> {
+  async heartbeat(running: AttemptRef[], jobPool: string | null = null, capacity: number | null = null): Promise<AttemptRef[]> {
     const { rows } = await this.#ask(
       'heartbeat',
-      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3)',
-      [this.workerId, JSON.stringify(running), jobPool],
+      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3, $4)',
+      [this.workerId, JSON.stringify(running), jobPool, capacity],
       HEARTBEAT_TIMEOUT_MS,
     );
     const pointless = new Set(rows.map((row) => abortAnswer.parse(row)).map(({ run_id, node }) => `${run_id}/${node}`));
@@ -192,6 +195,22 @@ export class Engine {
   async reconcile(): Promise<ReconcileAction[]> {
     const { rows } = await this.#ask('reconcile', 'select action, run_id, node from engine.reconcile()', []);
     return rows.map((row) => reconcileAnswer.parse(row));
+  }
+
+  /** Lets held runs of a workflow in, as far as its limits allow. */
+  async releaseRuns({ workflowId, by, key }: HeldRuns): Promise<void> {
+    await this.#ask('release_runs', 'select engine.release_runs($1::uuid, $2, $3)', [workflowId, by, key]);
+  }
+
+  /** Works off the next runs of a command on many. */
+  async workOperation(id: string): Promise<void> {
+    await this.#ask('work_operation', 'select engine.work_operation($1::uuid)', [id]);
+  }
+
+  /** Repairs runs that nothing would move. Resolves to what it found. */
+  async repairRuns(): Promise<RepairAction[]> {
+    const { rows } = await this.#ask('repair_runs', 'select action, run_id from engine.repair_runs()', []);
+    return rows.map((row) => repairAnswer.parse(row));
   }
 
   /** Gives jobs to the steps whose time has come. Resolves to how many. */

@@ -74,6 +74,7 @@ export const completeAnswer = z.object({
 });
 export const abortAnswer = z.object({ run_id: z.string(), node: z.string() });
 export const reconcileAnswer = z.object({ action: z.string(), run_id: z.string().nullable(), node: z.string().nullable() });
+export const repairAnswer = z.object({ action: z.enum(['open', 'hold', 'slot']), run_id: z.string() });
 export const webhookRoute = z.object({
   organizationId: z.string().optional(),
   workflowId: z.string().optional(),
@@ -133,6 +134,13 @@ export interface LogEntry {
 /** A webhook that fits the path; without a workflow when the path exists for other methods only. */
 export type WebhookRoute = z.infer<typeof webhookRoute>;
 export type ReconcileAction = z.infer<typeof reconcileAnswer>;
+export type RepairAction = z.infer<typeof repairAnswer>;
+/** Held runs of a workflow that may get their turn: one run, or those that count under a key. */
+export interface HeldRuns {
+  workflowId: string;
+  by: 'run' | 'concurrency' | 'rate';
+  key: string;
+}
 
 type RunRow = Omit<z.infer<typeof runAnswer>, 'status'> & { status: RunStatus | null };
 

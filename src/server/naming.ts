@@ -109,7 +109,7 @@ const TAGS: JSONPgSmartTags = {
           foreignKey:
             '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName runs',
         },
-        attribute: { id: searchable, workflow_id: filterable, status: filterable },
+        attribute: { id: searchable, workflow_id: filterable, status: filterable, mode: filterable, metadata: filterable },
         constraint: {
           workflow_runs_organization_id_id_key: hidden,
           workflow_runs_version_fkey: oneWay('workflowVersion'),

@@ -81,6 +81,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
         'lessThanOrEqualTo',
         'greaterThan',
         'greaterThanOrEqualTo',
+        'contains',
       ],
     },
     grafast: {

@@ -31,6 +31,7 @@ export interface RunningWorker {
 
 const HEARTBEAT_MS = 2_500;
 const RECONCILE_MS = 10_000;
+const REPAIR_MS = 60_000;
 const POLL_MS = 1_000;
 const RESTART_MS = 1_000;
 const GIVING_UP_MS = 2_000;
@@ -47,6 +48,8 @@ const WAKE_LIMIT = 1_000;
 
 const stepShape = z.object({ runId: z.string(), node: z.string() });
 const runShape = z.object({ runId: z.string() });
+const heldShape = z.object({ workflowId: z.string(), by: z.enum(['run', 'concurrency', 'rate']), key: z.string() });
+const operationShape = z.object({ id: z.string() });
 
 /** Starts a worker. It survives the loss of the database; only the first connection must succeed. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
@@ -100,7 +103,7 @@ class Worker {
   async start(): Promise<void> {
     process.on('unhandledRejection', this.#forgotten);
     try {
-      await this.#engine.heartbeat([], this.#jobPool);
+      await this.#engine.heartbeat([], this.#jobPool, this.#options.concurrency);
       this.#runner = this.#takeJobs();
       await this.#runner;
     } catch (error) {
@@ -115,6 +118,7 @@ class Worker {
       every(RECONCILE_MS, async () => {
         if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
       }),
+      every(REPAIR_MS, () => this.#repair()),
       everySecond(() => this.#fireSchedules()),
       everySecond(() => this.#wakeSteps()),
     );
@@ -166,6 +170,8 @@ class Worker {
       logger: this.#logger(),
       taskList: {
         run_step: (payload) => this.#attempts.execute(stepShape.parse(payload)),
+        release_runs: (payload) => this.#engine.releaseRuns(heldShape.parse(payload)),
+        work_operation: (payload) => this.#engine.workOperation(operationShape.parse(payload).id),
         end_children: (payload) => this.#engine.endChildren(runShape.parse(payload).runId),
       },
       parsedCronItems: [],
@@ -201,7 +207,7 @@ class Worker {
 
   async #heartbeat(): Promise<void> {
     try {
-      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool));
+      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool, this.#options.concurrency));
       this.#heartbeats += 1;
     } catch (error) {
       this.#heartbeats = 0;
@@ -214,6 +220,17 @@ class Worker {
       while ((await this.#engine.reconcile()).length >= RECONCILE_LIMIT && !this.#stopping);
     } catch (error) {
       this.#options.onProblem('The reconciler failed.', error);
+    }
+  }
+
+  /** What it finds should never have come to be: somebody ought to know. */
+  async #repair(): Promise<void> {
+    try {
+      for (const { action, run_id } of await this.#engine.repairRuns()) {
+        this.#options.onProblem(`Run ${run_id} was repaired: nothing would have moved it on (${action}).`, undefined);
+      }
+    } catch (error) {
+      this.#options.onProblem('The repair of runs failed.', error);
     }
   }
 

@@ -125,6 +125,23 @@ export class Driver {
     return (await this.db.admin.query('select * from engine.open_steps where run_id = $1 order by node', [runId])).rows;
   }
 
+  /** Does the queued wake-ups of held runs that are due by `at`, and those that come of them. Answers how many it did. */
+  async release(at = new Date()): Promise<number> {
+    for (let count = 0; ; count += 1) {
+      const { rows } = await this.db.admin.query<{ payload: { workflowId: string; by: string; key: string } }>(
+        `delete from graphile_worker._private_jobs where id = (
+           select j.id from graphile_worker._private_jobs as j
+           join graphile_worker._private_tasks as t on t.id = j.task_id
+           where t.identifier = 'release_runs' and j.run_at <= $1 order by j.run_at, j.id limit 1
+         ) returning payload`,
+        [at],
+      );
+      if (!rows[0]) return count;
+      const { workflowId, by, key } = rows[0].payload;
+      await this.db.pool('flowgres_worker').query('select engine.release_runs($1, $2, $3)', [workflowId, by, key]);
+    }
+  }
+
   /** Stops the engine's clock at a moment; null lets it run again. */
   async freeze(at: Date | null): Promise<void> {
     await this.db.admin.query('delete from private.test_mode');

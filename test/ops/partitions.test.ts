@@ -49,6 +49,18 @@ describe('retirement', () => {
     expect(await retirePartitions(db.url('flowgres_maintenance'))).toEqual([]);
   });
 
+  test('after a pause of a year takes each partition once: logs are due by themselves and with their runs', async () => {
+    const db = await databaseAt('2025-01-15');
+    await db.admin.query('select partitions.maintain()');
+    await freezeClock(db, '2026-06-15');
+    await db.admin.query('select partitions.maintain()');
+    const actions = await retirePartitions(db.url('flowgres_maintenance'));
+    expect(actions.filter(({ done }) => !done)).toEqual([]);
+    const names = actions.map(({ partition }) => partition);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toEqual(expect.arrayContaining(['workflow_run_logs_y2025w03', 'workflow_events_y2025m01', 'workflow_runs_y2025m01']));
+  });
+
   test('holds up neither readers nor writers of the log while it waits for a reader', async () => {
     const db = await afterAYear();
     const { addRun } = await createLog(db);

@@ -242,6 +242,28 @@ test('a canceled run aborts what runs, within a heartbeat', async () => {
   await soon(jobs).toBe(0);
 });
 
+test('held runs are let in as others end, and a command on many runs is worked off', async () => {
+  await world();
+  const held = { ...chain(trigger, target.node('one')), settings: { concurrency: { limit: 2 } } };
+  const workflow = await publishWorkflow(organization, held);
+  const request = { organizationId: organization.id, workflowId: workflow.id, mode: 'api' as const, input: {} };
+  const runs = await Promise.all(Array.from({ length: 6 }, () => intake.startRun(request)));
+  expect(runs.filter(({ status }) => status === 'waiting')).toHaveLength(4);
+  await work();
+  for (const { runId } of runs) expect(await finished(runId)).toMatchObject({ status: 'success' });
+
+  target.answer = () => undefined;
+  await Promise.all(Array.from({ length: 6 }, () => intake.startRun(request)));
+  const { rows } = await organization.user.query<{ id: string }>('select id from cancel_runs($1)', [
+    JSON.stringify({ workflowId: workflow.id }),
+  ]);
+  const progress = async () =>
+    (await db.admin.query('select total, done, finished_at is not null as finished from run_operations where id = $1', [rows[0]!.id]))
+      .rows[0];
+  await soon(progress).toEqual({ total: 6, done: 6, finished: true });
+  await soon(jobs).toBe(0);
+});
+
 describe('a worker that stops', () => {
   test('finishes what runs and begins nothing new', async () => {
     await world();
@@ -275,6 +297,7 @@ describe('a worker that stops', () => {
     await soon(() => target.calls.length).toBe(1);
     await worker.stop();
     expect(target.calls[0]).toMatchObject({ aborted: true });
+    expect(await openSteps(runId)).toMatchObject([{ node: 'one', state: 'queued', failures: 0, deaths: 0 }]);
     target.answer = ({ response }) => response.end();
     await work();
     expect(await finished(runId)).toMatchObject({ status: 'success' });

@@ -105,3 +105,22 @@ test('a run stays on the version it was started with', async () => {
   const later = await engine.start(acme, workflow);
   expect(await engine.begin(later.run_id, 'call')).toMatchObject({ properties: { url: 'https://example.com/two' } });
 });
+
+describe('the priority of a run', () => {
+  const job = async (runId: string | null) =>
+    (await db.admin.query(`select priority from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [runId])).rows;
+  const effect = chain(
+    { id: 'start', type: 'apiTrigger' },
+    { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' } },
+  );
+
+  test('is that of its workflow, or of the request, and that of its jobs', async () => {
+    const workflow = await publishWorkflow(acme, { ...effect, settings: { priority: 7 } });
+    expect(await job((await engine.start(acme, workflow)).run_id)).toEqual([{ priority: 7 }]);
+    expect(await job((await engine.start(acme, workflow, {}, { priority: -3 })).run_id)).toEqual([{ priority: -3 }]);
+  });
+
+  test.each([1001, -1001, 'high', 1.5])('of %j is refused', async (priority) => {
+    expect(await engine.start(acme, echo, {}, { priority })).toMatchObject({ run_id: null, error: { code: 'INVALID_ARGUMENT' } });
+  });
+});

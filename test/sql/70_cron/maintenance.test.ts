@@ -11,7 +11,7 @@ test('the jobs are there as rows, what somebody changed stays, what is missing c
     (await db.admin.query(`select jobname, schedule, active from cron.job where username = 'flowgres_maintenance' order by jobid`)).rows;
   await scheduleMaintenance(db.adminUrl, TEST_SECRET);
   const first = await jobs();
-  expect(first[0]).toEqual({ jobname: 'flowgres-partitions', schedule: '0 2 * * *', active: true });
+  expect(first).toContainEqual({ jobname: 'flowgres-partitions', schedule: '0 2 * * *', active: true });
   await db.admin.query(`
     select cron.alter_job(jobid, schedule => '0 4 * * 0', active => false) from cron.job where jobname = 'flowgres-statistics';
     select cron.unschedule(jobid) from cron.job where jobname = 'flowgres-retention'`);

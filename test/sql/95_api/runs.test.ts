@@ -121,6 +121,25 @@ test('a step that waits for its next attempt is queued, and one that has failed 
   expect(await step()).toEqual({ status: 'failed', attempt: 2, code: 'DOWN', finished_at: expect.any(Date) });
 });
 
+test('a run that another one has started is no dead letter, and is not retried by itself', async () => {
+  const run = await start(effect);
+  await engine.fail((await engine.begin(run.id, 'tell'))!, { code: 'BAD', message: 'bad' });
+  await db.admin.query(`update workflow_runs set parent_run_id = gen_random_uuid(), parent_node = 'each', parent_index = 0 where id = $1`, [
+    run.id,
+  ]);
+  await expect(acme.user.query('select retry_run($1)', [run.id])).rejects.toMatchObject({ code: 'WF003' });
+  expect((await acme.user.query('select from dead_letters() where id = $1', [run.id])).rows).toEqual([]);
+});
+
+test('a run whose log has expired is neither retried nor forked', async () => {
+  const run = await start(effect);
+  await acme.user.query('select cancel_run($1)', [run.id]);
+  await db.admin.query('delete from workflow_events where run_id = $1', [run.id]);
+  for (const command of ['retry_run', 'fork_run']) {
+    await expect(acme.user.query(`select ${command}($1)`, [run.id]), command).rejects.toMatchObject({ code: 'WF014' });
+  }
+});
+
 test('a run whose events have expired says so', async () => {
   const run = await start(pure);
   await db.admin.query('delete from workflow_events where run_id = $1', [run.id]);

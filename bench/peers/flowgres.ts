@@ -1,0 +1,70 @@
+/** Flowgres itself, through the same calls as the product. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { createPool } from '../../src/database.ts';
+import { registerNode } from '../../src/nodes/registry.ts';
+import { startWorker } from '../../src/worker/start.ts';
+import { roleUrl } from '../../src/roles.ts';
+import { TEST_SECRET } from '../../test/helpers/build.ts';
+import { type Engine, type Setup, inFlight, oneByOne, step } from './engine.ts';
+
+/** Runs that one call starts when many do, and such calls at a time. */
+const BATCH = 100;
+const CALLERS = 4;
+const CONCURRENCY = 200;
+const START = { name: 'start', text: 'select run_id, status from engine.start_runs($1)' };
+
+const requests = ({ organizationId, workflowId }: Setup, count: number) =>
+  JSON.stringify(Array.from({ length: count }, () => ({ organizationId, workflowId, input: { id: 17, total: 120 } })));
+
+const poolOf = (setup: Setup, max: number) =>
+  createPool(roleUrl(setup.databaseUrl, TEST_SECRET, 'flowgres_worker'), { name: 'bench', max });
+
+function worker(setup: Setup) {
+  registerNode({ type: 'benchStep@1', properties: z.object({}), execute: async () => ({ output: await step(setup) }) });
+  return startWorker({ connectionString: roleUrl(setup.databaseUrl, TEST_SECRET, 'flowgres_worker'), concurrency: CONCURRENCY });
+}
+
+async function startMany(setup: Setup, runs: number): Promise<number> {
+  const pool = poolOf(setup, CALLERS);
+  const values = [requests(setup, BATCH)];
+  const seconds = await inFlight(Math.ceil(runs / BATCH), CALLERS, () => pool.query({ ...START, values }));
+  await pool.end();
+  return seconds;
+}
+
+export const flowgres: Engine = {
+  install: async () => undefined,
+  // A pure run is finished by the call that starts it.
+  fill: async (setup, work, runs) => void (work.kind === 'effect' && (await startMany(setup, runs))),
+  drain: async (setup, work, runs) => {
+    if (work.kind === 'pure') return startMany(setup, runs);
+    const admin = createPool(setup.databaseUrl, { name: 'bench', max: 1 });
+    const startedAt = performance.now();
+    const running = await worker(setup);
+    while ((await admin.query('select from engine.open_steps limit 1')).rowCount) await delay(10);
+    const seconds = (performance.now() - startedAt) / 1000;
+    await running.stop();
+    await admin.end();
+    return seconds;
+  },
+  latency: async (setup, work, samples) => {
+    const pool = poolOf(setup, 1);
+    const admin = createPool(setup.databaseUrl, { name: 'bench', max: 1 });
+    const running = work.kind === 'effect' ? await worker(setup) : undefined;
+    const values = [requests(setup, 1)];
+    const ms = await oneByOne(samples, async () => {
+      const { rows } = await pool.query<{ run_id: string }>({ ...START, values });
+      const finished = {
+        name: 'finished',
+        text: 'select from workflow_runs where id = $1 and finished_at is not null',
+        values: [rows[0]!.run_id],
+      };
+      if (running) while (!(await admin.query(finished)).rowCount) await delay(1);
+    });
+    await running?.stop();
+    await Promise.all([pool.end(), admin.end()]);
+    return ms;
+  },
+  unfinished: 'select count(distinct run_id)::int as count from engine.open_steps',
+};

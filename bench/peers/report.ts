@@ -1,0 +1,33 @@
+/** A line for each figure, and all of them side by side. */
+
+/** By what was measured. */
+export type Figures = Record<string, number>;
+
+const OURS = 'Flowgres';
+
+const show = (value: number | undefined): string => {
+  if (value === undefined) return '';
+  if (!Number.isFinite(value)) return 'not in 60 s';
+  return value >= 100 ? Math.round(value).toLocaleString('en-US') : value.toFixed(2);
+};
+
+export function print(engine: string, what: string, value: number, unit: string): void {
+  console.log(`${engine}: ${what}: ${show(value)}${unit && Number.isFinite(value) ? ` ${unit}` : ''}`);
+}
+
+/** The figures of all engines; behind those of the others, in brackets, how many times as much ours is. */
+export function printComparison(all: Map<string, Figures>): void {
+  const ours = all.get(OURS) ?? {};
+  const others = [...all.keys()].filter((name) => name !== OURS);
+  console.log(`\n| figure | ${OURS} | ${others.map((name) => `${name} (ours / theirs)`).join(' | ')} |`);
+  console.log(`|---|---|${others.map(() => '---|').join('')}`);
+  for (const what of new Set([...all.values()].flatMap((figures) => Object.keys(figures)))) {
+    const cells = others.map((name) => {
+      const theirs = all.get(name)?.[what];
+      const mine = ours[what];
+      const ratio = theirs && mine && Number.isFinite(theirs) ? ` (${show(mine / theirs)})` : '';
+      return show(theirs) + ratio;
+    });
+    console.log(`| ${what} | ${show(ours[what])} | ${cells.join(' | ')} |`);
+  }
+}

@@ -1,0 +1,28 @@
+-- kind: code
+-- What is wrong with the settings of a definition, beyond their shape. What has the wrong type is no matter here.
+
+create or replace function engine.settings_problems(p_settings jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+declare
+  v_organization_id constant uuid := public.current_organization_id();
+begin
+  if jsonb_typeof(p_settings -> 'timezone') = 'string' and not engine.is_time_zone(p_settings ->> 'timezone') then
+    return next engine.problem(
+      '{settings,timezone}', 'UNKNOWN_TIME_ZONE', 'must be a time zone such as Europe/Berlin or UTC'
+    );
+  end if;
+  return query select * from engine.flow_problems(p_settings);
+  -- A DBA without a context validates for nobody in particular.
+  if p_settings ->> 'errorWorkflow' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and not exists (
+    select
+    from public.workflows as w
+    where w.id = (p_settings ->> 'errorWorkflow')::uuid
+      and w.organization_id = coalesce(v_organization_id, w.organization_id)
+  ) then
+    return next engine.problem('{settings,errorWorkflow}', 'UNKNOWN_WORKFLOW', 'there is no such workflow');
+  end if;
+end
+$$;

@@ -1,0 +1,103 @@
+-- kind: code
+-- Error workflows: a workflow names another one, settings.errorWorkflow, that is started when a run of it fails.
+
+insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+values (
+  'errorTrigger', 1, 'trigger', 'Starts a run because one of another workflow has failed.', '{main}', '{}',
+  '{"type": "object", "additionalProperties": false}'
+)
+on conflict (name, version) do update
+set
+  kind = excluded.kind,
+  description = excluded.description,
+  ports = excluded.ports,
+  inputs = excluded.inputs,
+  properties = excluded.properties;
+
+-- Whether a run belongs to an error that was told already: then its own failure starts nothing, or two workflows could
+-- go on starting each other for ever.
+create or replace function engine.is_about_error(p_run public.workflow_runs)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+declare
+  v_run public.workflow_runs := p_run;
+  v_origin uuid;
+begin
+  while v_run.id is not null loop
+    if v_run.mode = 'error' then
+      return true;
+    end if;
+    v_origin := coalesce(v_run.parent_run_id, v_run.retry_of);
+    if v_run.mode = 'fork' then
+      select (e.payload ->> 'forkOf')::uuid into v_origin
+      from public.get_workflow_run_events(v_run.id) as e
+      where e.seq = 1;
+    end if;
+    select r.* into v_run from public.workflow_runs as r where r.id = v_origin;
+  end loop;
+  return false;
+end
+$$;
+
+create or replace function engine.error_request(p_run public.workflow_runs, p_error_workflow uuid)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'organizationId', p_run.organization_id,
+    'workflowId', p_error_workflow,
+    'mode', 'error',
+    'input', jsonb_build_object(
+      'error', p_run.error,
+      'run', jsonb_build_object(
+        'id', p_run.id,
+        'mode', p_run.mode,
+        'startedAt', engine.iso_time(p_run.started_at),
+        'metadata', p_run.metadata
+      ),
+      'workflow', jsonb_build_object('id', w.id, 'name', w.name, 'version', p_run.version)
+    )
+  )
+  from public.workflows as w
+  where w.id = p_run.workflow_id
+$$;
+
+-- In the transaction in which the runs have failed, so that none is forgotten. What keeps an error workflow from being
+-- started must not keep the failure from being recorded: it is written to the log of the run.
+create or replace function engine.start_error_runs(p_runs public.workflow_runs[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_workflow uuid;
+  v_error jsonb;
+begin
+  foreach v_run in array p_runs loop
+    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow
+    from engine.plans as p
+    where p.organization_id = v_run.organization_id
+      and p.workflow_id = v_run.workflow_id
+      and p.version = v_run.version;
+    continue when v_workflow is null or engine.is_about_error(v_run);
+    begin
+      select s.error into v_error
+      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow))) as s
+      where s.run_id is null;
+    exception
+      when others then
+        v_error := jsonb_build_object('message', sqlerrm);
+    end;
+    if v_error is not null then
+      insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
+      values (
+        v_run.organization_id, v_run.id, 'warning', 'The error workflow was not started.', v_error, engine.now()
+      );
+    end if;
+  end loop;
+end
+$$;

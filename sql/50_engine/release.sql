@@ -1,0 +1,222 @@
+-- kind: code
+-- Lets held runs in when a slot is free, the window of a rate moves on, or a debounce is over: lower priorities first,
+-- older runs first.
+
+-- The held runs that a wake-up is about. p_by: run (p_key is its id), concurrency or rate (p_key is what they count
+-- under).
+create or replace function engine.held_rows(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
+  returns setof engine.flow_runs
+  language plpgsql
+  stable
+as $$
+begin
+  case p_by
+    when 'run' then
+      return query
+        select f.* from engine.flow_runs as f
+        where f.run_id = p_key::uuid and f.is_held and f.workflow_id = p_workflow_id;
+    when 'concurrency' then
+      return query
+        select f.* from engine.flow_runs as f
+        where f.workflow_id = p_workflow_id
+          and f.concurrency_key = p_key
+          and f.is_held
+          and (f.held_until <= p_now or f.held_until is null)
+        order by f.priority, f.place
+        limit 1000;
+    else
+      return query
+        select f.* from engine.flow_runs as f
+        where f.workflow_id = p_workflow_id
+          and f.rate_key = p_key
+          and f.is_held
+          and (f.held_until <= p_now or f.held_until is null)
+        order by f.priority, f.place
+        limit 1000;
+  end case;
+end
+$$;
+
+-- Whether a start with the same key came while this run was still to be debounced.
+create or replace function engine.is_replaced(p_row engine.flow_runs)
+  returns boolean
+  language sql
+  stable
+as $$
+  select p_row.debounce_key is not null and exists (
+    select
+    from engine.flow_runs as f
+    where f.workflow_id = p_row.workflow_id
+      and f.debounce_key = p_row.debounce_key
+      and f.is_held
+      and f.place > p_row.place
+      and (select r.finished_at is null from public.workflow_runs as r where r.id = f.run_id)
+  )
+$$;
+
+-- What becomes of a held run whose turn it may be: in, replaced (a debounce has a newer one), gone (it has ended
+-- meanwhile), busy (somebody has it locked), or why it has to wait on.
+create or replace function engine.judge_held(
+  p_row engine.flow_runs,
+  p_now timestamptz,
+  out verdict text,
+  out at timestamptz
+)
+  language plpgsql
+  volatile
+as $$
+declare
+  v_status text;
+  v_flow jsonb;
+begin
+  select p.settings -> 'flow' into v_flow
+  from engine.plans as p
+  where p.organization_id = p_row.organization_id
+    and p.workflow_id = p_row.workflow_id
+    and p.version = p_row.version;
+  select b.reason, b.until into verdict, at from engine.flow_block(p_row, v_flow, p_now) as b;
+  if verdict is not null then
+    return;
+  end if;
+  select r.status into v_status
+  from public.workflow_runs as r
+  where r.id = p_row.run_id
+  for no key update skip locked;
+  verdict := case
+    when v_status in ('waiting', 'paused') then case
+      when engine.is_replaced(p_row) then 'replaced'
+      when v_status = 'paused' then 'paused'
+      else 'in'
+    end
+    when v_status is null and exists (select from public.workflow_runs as r where r.id = p_row.run_id) then 'busy'
+    else 'gone'
+  end;
+  if verdict = 'in' then
+    perform engine.count_start(p_row, v_flow, p_now);
+  end if;
+end
+$$;
+
+-- The run begins with its trigger, in another transaction: what its nodes cost is not paid under the lock of the flow.
+create or replace function engine.released_move(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_created constant jsonb := p_loaded.log[1].payload;
+  v_trigger engine.opened_step;
+  v_released constant engine.log_entry := engine.next_entry(
+    p_loaded.log[cardinality(p_loaded.log)], p_now, 'run.released',
+    jsonb_build_object('reason', v_created -> 'held' -> 'reason')
+  );
+  v_move engine.move;
+begin
+  v_trigger.node := v_created ->> 'trigger';
+  v_trigger.state := 'queued';
+  v_move.entries := array[v_released];
+  v_move.steps := array[engine.new_step(p_loaded.run, v_trigger, p_now)];
+  v_move.run := engine.run_after(p_loaded.run, v_released, false);
+  v_move.is_changed := true;
+  return v_move;
+end
+$$;
+
+-- No later start replaces a run whose debounce is over and that waits for another limit.
+create or replace function engine.end_debounce(p_row engine.flow_runs)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_row.held_until is not null then
+    update engine.flow_runs as f set held_until = null, debounce_key = null where f.run_id = p_row.run_id;
+  end if;
+end
+$$;
+
+-- Lets in what fits, at most 100 runs; answers how many. The caller holds the lock of the flow.
+create or replace function engine.let_in(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_row engine.flow_runs;
+  v_held record;
+  v_in uuid[] := '{}';
+  v_replaced uuid[] := '{}';
+  v_rates text[] := '{}';
+  v_missed int := 0;
+  v_jobs graphile_worker.job_spec[];
+begin
+  for v_row in select * from engine.held_rows(p_workflow_id, p_by, p_key, p_now) where p_key is not null loop
+    v_held := engine.judge_held(v_row, p_now);
+    case v_held.verdict
+      when 'in' then
+        v_in := v_in || v_row.run_id;
+        update engine.flow_runs as f
+        set is_held = false, held_until = null, debounce_key = null, rate_key = null
+        where f.run_id = v_row.run_id;
+      when 'gone' then
+        delete from engine.flow_runs as f where f.run_id = v_row.run_id;
+      when 'replaced' then
+        v_replaced := v_replaced || v_row.run_id;
+        delete from engine.flow_runs as f where f.run_id = v_row.run_id;
+      when 'busy' then
+        v_jobs := v_jobs || engine.release_job(
+          p_workflow_id, 'run', v_row.run_id::text, p_now + interval '1 second'
+        );
+      when 'rate' then
+        if v_row.rate_key <> all (v_rates) then
+          v_jobs := v_jobs || engine.rate_job(v_row, v_held.at);
+          v_rates := v_rates || v_row.rate_key;
+        end if;
+        perform engine.end_debounce(v_row);
+      when 'concurrency' then
+        perform engine.end_debounce(v_row);
+      else
+        null; -- paused: resuming asks again; debounce: its own wake-up is still to come
+    end case;
+    v_missed := v_missed + (v_held.verdict <> 'in')::int;
+    -- What is behind so many that wait for something else is left to their wake-ups, and to the reconciler.
+    exit when v_held.verdict = p_by or cardinality(v_in) >= 100 or v_missed >= 100;
+  end loop;
+
+  delete from engine.flow_runs as f
+  where f.run_id = any (v_in)
+    and f.concurrency_key is null;
+  perform engine.write_moves(array(
+    select engine.released_move(l, p_now) from engine.load_runs(v_in, p_now) as l
+  ));
+  perform from engine.end_runs(
+    v_replaced, 'run.canceled', engine.given_by(null, 'A newer start with the same key has replaced it.')
+  );
+  perform engine.add_jobs(v_jobs);
+  return cardinality(v_in);
+end
+$$;
+
+create or replace function engine.release_runs(p_workflow_id uuid, p_by text, p_key text)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because runs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_count int;
+begin
+  perform engine.lock_flow(p_workflow_id);
+  v_count := engine.let_in(p_workflow_id, p_by, p_key, engine.now());
+  if v_count >= 100 then
+    perform engine.add_jobs(array[engine.release_job(p_workflow_id, p_by, p_key, null)]);
+  end if;
+  return v_count;
+end
+$$;
+comment on function engine.release_runs(uuid, text, text) is
+  'For workers: lets held runs of a workflow in, as far as its limits allow, and answers how many; by run, concurrency or rate, with the run''s id or the key that they count under. Example: select engine.release_runs(''0190…'', ''concurrency'', ''customer-1'');';
+
+grant execute on function engine.release_runs(uuid, text, text) to flowgres_worker, flowgres_dba;

@@ -1,0 +1,148 @@
+-- kind: code
+-- Repairs what cannot happen: runs that nothing would move, because a row was lost. monitor.stuck_runs() names them.
+
+-- The number of a node's last attempt, so that a late result of it is told apart from that of the next one.
+create or replace function engine.last_attempt(p_run_id uuid, p_node text)
+  returns int
+  language sql
+  stable
+as $$
+  select coalesce(max((e.payload ->> 'attempt')::int), 0)
+  from public.get_workflow_run_events(p_run_id) as e
+  where e.type = 'step.started'
+    and e.payload ->> 'node' = p_node
+$$;
+
+-- How many children a step has started already; null: none.
+create or replace function engine.started_children(p_run_id uuid, p_node text)
+  returns int
+  language sql
+  stable
+as $$
+  select max(r.parent_index) + 1
+  from public.workflow_runs as r
+  where r.parent_run_id = p_run_id
+    and r.parent_node = p_node
+    and r.id >= engine.uuid_floor(engine.uuid_time(p_run_id))
+$$;
+
+-- Opens again what the log says should be open: first what waits, for to the engine a wait that is not open is over.
+create or replace function engine.repaired_move(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_plan constant engine.plans := engine.plan_of(p_loaded.run);
+  v_folded constant engine.folded := engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log);
+  v_opened engine.opened_step;
+  v_waiting engine.log_entry;
+  v_step engine.open_steps;
+  v_move engine.move;
+begin
+  foreach v_waiting in array p_loaded.log loop
+    continue when v_waiting.type <> 'step.waiting'
+      or v_folded.states[array_position(v_plan.ids, v_waiting.payload ->> 'node')] <> 3;
+    v_opened.node := v_waiting.payload ->> 'node';
+    v_opened.state := 'waiting';
+    v_opened.run_at := engine.wait_run_at(v_waiting.payload, p_now);
+    v_step := engine.new_step(p_loaded.run, v_opened, p_now);
+    v_step.next_index := engine.started_children((p_loaded.run).id, v_opened.node);
+    p_loaded.steps := p_loaded.steps || v_step;
+  end loop;
+  v_move := engine.move_on(p_loaded, v_plan, null, p_now);
+  for v_place in 1 .. coalesce(cardinality(v_move.steps), 0) loop
+    v_move.steps[v_place].attempt := engine.last_attempt((p_loaded.run).id, v_move.steps[v_place].node);
+  end loop;
+  v_move.steps := v_move.steps || p_loaded.steps;
+  v_move.is_changed := true;
+  return v_move;
+end
+$$;
+
+-- Puts a held run back into the queue of its workflow, as one that has just come.
+create or replace function engine.hold_again(p_loaded engine.loaded_run, p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run constant public.workflow_runs := p_loaded.run;
+  v_flow constant jsonb := (engine.plan_of(v_run)).settings -> 'flow';
+  v_row engine.flow_runs;
+begin
+  v_row.run_id := v_run.id;
+  v_row.organization_id := v_run.organization_id;
+  v_row.workflow_id := v_run.workflow_id;
+  v_row.version := v_run.version;
+  v_row.priority := v_run.priority;
+  v_row.is_held := true;
+  v_row.concurrency_key := v_run.concurrency_key;
+  v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_loaded.log[1].payload -> 'input');
+  perform engine.insert_flow_run(v_row);
+  perform engine.wake_held(v_run.id);
+end
+$$;
+
+create or replace function engine.repair_runs()
+  returns table (
+    action text,
+    run_id uuid
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because runs and steps are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_ids uuid[] := array(
+    select r.id
+    from public.workflow_runs as r
+    where r.status in ('running', 'waiting')
+      and not exists (select from engine.open_steps as s where s.run_id = r.id)
+      and not exists (select from engine.flow_runs as f where f.run_id = r.id and f.is_held)
+    limit 100
+    for no key update skip locked
+  );
+  v_loaded engine.loaded_run;
+  v_moves engine.move[];
+begin
+  if cardinality(v_ids) > 0 then
+    -- What is locked now may have moved on since it was looked for.
+    v_ids := array(
+      select i from unnest(v_ids) as i
+      where not exists (select from engine.open_steps as s where s.run_id = i)
+        and exists (select from public.workflow_runs as r where r.id = i and r.finished_at is null)
+    );
+    for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
+      run_id := (v_loaded.run).id;
+      action := 'open';
+      if v_loaded.log[1].payload ? 'held' and not exists (
+        select from unnest(v_loaded.log) as e where e.type = 'run.released'
+      ) then
+        action := 'hold';
+        perform engine.hold_again(v_loaded, v_now);
+      else
+        v_moves := v_moves || engine.repaired_move(v_loaded, v_now);
+      end if;
+      return next;
+    end loop;
+    perform engine.write_moves(v_moves);
+  end if;
+
+  return query
+    with lost as (
+      delete from engine.flow_runs as f
+      where not f.is_held
+        and not exists (select from public.workflow_runs as r where r.id = f.run_id and r.finished_at is null)
+      returning f.run_id
+    )
+    select 'slot', l.run_id from lost as l;
+end
+$$;
+comment on function engine.repair_runs() is
+  'Repairs unfinished runs that nothing would move, at most 100, and slots that nobody holds; workers call it every minute. A row for each says what was done; no row is health. Example: select * from engine.repair_runs();';
+
+grant execute on function engine.repair_runs() to flowgres_worker, flowgres_dba;

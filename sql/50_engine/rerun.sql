@@ -1,0 +1,149 @@
+-- kind: code
+-- Runs that begin where another one was: a retry does again what failed, a fork what is to come out differently.
+
+-- p_old: locked, with its log. Its finished steps count, but for p_from and what comes after it.
+create or replace function engine.rerun(
+  p_old engine.loaded_run,
+  p_request engine.start_request,
+  p_from text,
+  p_keep_input boolean
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_old_plan constant engine.plans := engine.plan_of(p_old.run);
+  v_plan constant engine.plans := engine.plan_to_start(p_request);
+  v_nodes constant engine.plan_node[] := v_plan.nodes;
+  v_folded engine.folded;
+  v_reused text[];
+  v_move engine.move;
+begin
+  if cardinality(p_old.log) = 0 then
+    perform private.raise_error('EXPIRED', 'The log of the run has expired; nothing is known of its steps.');
+  end if;
+  v_folded := engine.fold(v_old_plan.nodes, v_old_plan.ids, p_old.log);
+  p_request.trigger := v_folded.created ->> 'trigger';
+  p_request.error := engine.start_refusal(
+    p_request, v_plan.version, (v_nodes[array_position(v_plan.ids, p_request.trigger)]).kind
+  );
+  if p_request.error is null and p_from <> all (v_plan.ids) then
+    p_request.error := engine.request_error('NOT_FOUND', format('The workflow has no node %L.', p_from));
+  elsif p_request.error is null and pg_column_size(p_request.input) > 1048576 then
+    p_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
+  end if;
+  p_request.error := coalesce(
+    p_request.error, engine.admission_error(engine.admit_starts(null, p_request.organization_id, 1, v_now))
+  );
+  if p_request.error is not null then
+    perform private.raise_error(
+      p_request.error ->> 'code', p_request.error ->> 'message', p_request.error ->> 'hint',
+      coalesce(p_request.error -> 'details', '{}')
+    );
+  end if;
+
+  v_reused := engine.reusable_nodes(v_old_plan, v_plan, v_folded, p_from);
+  if p_keep_input then
+    p_request.input := v_folded.created -> 'input';
+  else
+    v_reused := array_remove(v_reused, p_request.trigger); -- whose output is the input
+  end if;
+  p_request.run_id := engine.uuid_v7(v_now);
+  p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
+  v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
+  perform engine.insert_runs(array[v_move]);
+  perform engine.write_moves(array[v_move]);
+  return v_move.run;
+end
+$$;
+
+-- What a retry and a fork of a run have in common.
+create or replace function engine.rerun_request(p_run public.workflow_runs, p_mode text, p_by uuid)
+  returns engine.start_request
+  language plpgsql
+  immutable
+as $$
+declare
+  v_request engine.start_request;
+begin
+  v_request.organization_id := p_run.organization_id;
+  v_request.workflow_id := p_run.workflow_id;
+  v_request.version := p_run.version;
+  v_request.mode := p_mode;
+  v_request.priority := p_run.priority;
+  v_request.metadata := p_run.metadata;
+  v_request.started_by := p_by;
+  v_request.origin := jsonb_build_object(p_mode || 'Of', p_run.id);
+  return v_request;
+end
+$$;
+
+create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_by uuid default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_old engine.loaded_run;
+  v_run public.workflow_runs;
+  v_request engine.start_request;
+begin
+  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
+  v_run := v_old.run;
+  if v_run.id is null then
+    return null;
+  elsif v_run.retried_by is not null then
+    select r.* into v_run from public.workflow_runs as r where r.id = v_run.retried_by;
+    return v_run;
+  elsif v_run.status not in ('error', 'canceled') then
+    perform private.raise_error(
+      'CONFLICT', format('The run is %s; what has failed or was canceled can be retried.', v_run.status),
+      'fork_run begins at any node of any run.', jsonb_build_object('status', v_run.status)
+    );
+  elsif v_run.parent_index is not null then
+    perform private.raise_error(
+      'CONFLICT', 'Another run has started this one and knows how it ended.', 'Retry that one.',
+      jsonb_build_object('parentRunId', v_run.parent_run_id)
+    );
+  end if;
+  v_request := engine.rerun_request(v_run, 'retry', p_by);
+  v_request.retry_of := v_run.id;
+  v_run := engine.rerun(v_old, v_request, p_from_node, true);
+  update public.workflow_runs as r set retried_by = v_run.id where r.id = p_run_id;
+  return v_run;
+end
+$$;
+
+create or replace function engine.fork_run(
+  p_run_id uuid,
+  p_from_node text default null,
+  p_input jsonb default null,
+  p_version int default null,
+  p_by uuid default null
+)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_old engine.loaded_run;
+  v_request engine.start_request;
+begin
+  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
+  if (v_old.run).id is null then
+    return null;
+  end if;
+  v_request := engine.rerun_request(v_old.run, 'fork', p_by);
+  v_request.version := coalesce(p_version, v_request.version);
+  v_request.input := p_input;
+  -- Another input is news for every node, unless somebody says from which one on.
+  if p_from_node is null and p_input is not null then
+    p_from_node := v_old.log[1].payload ->> 'trigger';
+  end if;
+  return engine.rerun(v_old, v_request, p_from_node, p_input is null);
+end
+$$;

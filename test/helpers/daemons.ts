@@ -1,0 +1,134 @@
+/** Programs of the system's packages that a test or a benchmark starts for itself and ends again. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chownSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+
+const POSTGRES_15 = '/usr/lib/postgresql/15';
+const START_MS = 30_000;
+
+export const packages = {
+  'postgresql-15': existsSync(`${POSTGRES_15}/bin/postgres`),
+  'postgresql-15-cron': existsSync(`${POSTGRES_15}/lib/pg_cron.so`),
+  'postgresql-15-partman': existsSync('/usr/share/postgresql/15/extension/pg_partman.control'),
+  pgbouncer: existsSync('/usr/sbin/pgbouncer'),
+  chromium: existsSync('/usr/bin/chromium'),
+};
+
+/** As root a server runs as the user postgres, whom the package has made. */
+const isRoot = userInfo().uid === 0;
+
+/** A new folder that the server's user may enter. */
+export function serverFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'flowgres-system-'));
+  if (isRoot) {
+    const id = (flag: string) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+    chownSync(folder, id('-u'), id('-g'));
+  }
+  return folder;
+}
+
+export function asServerUser(file: string, args: string[]): [string, string[]] {
+  return isRoot ? ['setpriv', ['--reuid=postgres', '--regid=postgres', '--clear-groups', '--', file, ...args]] : [file, args];
+}
+
+export interface Postgres15 {
+  /** The administrator's connection string, without a database. */
+  url: string;
+  /** Ends the server and removes its folder. */
+  stop(): Promise<void>;
+}
+
+/** A PostgreSQL 15 server of its own, in a temporary folder; not durable unless the settings say so. */
+export function launchPostgres15(settings: Record<string, string> = {}): Promise<Postgres15> {
+  return launchServer('initdb', ['-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8'], settings);
+}
+
+/** A standby of such a server, which follows it. */
+export function launchStandby15(primary: string): Promise<Postgres15> {
+  return launchServer('pg_basebackup', ['-d', primary, '-R', '-c', 'fast'], {});
+}
+
+/** Has `program` fill a data folder, and runs the server of it. */
+async function launchServer(program: string, args: string[], settings: Record<string, string>): Promise<Postgres15> {
+  const folder = serverFolder();
+  const data = join(folder, 'data');
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  try {
+    execFileSync(...asServerUser(`${POSTGRES_15}/bin/${program}`, ['-D', data, ...args]));
+    const port = await freePort();
+    const all = { listen_addresses: '127.0.0.1', unix_socket_directories: folder, fsync: 'off', ...settings };
+    const flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const daemon = await launchDaemon(asServerUser(`${POSTGRES_15}/bin/postgres`, ['-D', data, '-p', String(port), ...flags]), port);
+    const stop = async () => {
+      await stopDaemon(daemon);
+      remove();
+    };
+    const url = `postgres://postgres@127.0.0.1:${port}`;
+    await untilItAnswers(`${url}/postgres`).catch(async (error: unknown) => {
+      await stop();
+      throw error;
+    });
+    return { url, stop };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+/** A server listens a moment before it lets anybody in. */
+async function untilItAnswers(url: string): Promise<void> {
+  for (const until = performance.now() + START_MS; ; ) {
+    const client = new pg.Client(url);
+    try {
+      await client.connect();
+      await client.end();
+      return;
+    } catch (error) {
+      if (performance.now() > until) throw error;
+      await delay(50);
+    }
+  }
+}
+
+/** Starts a program that stays, and waits until it listens. */
+export async function launchDaemon([file, args]: [string, string[]], port: number): Promise<ChildProcess> {
+  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let text = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk) => (text = (text + chunk).slice(-10_000)));
+  const until = performance.now() + START_MS;
+  while (!(await listens(port))) {
+    if (child.exitCode !== null || performance.now() > until) {
+      child.kill('SIGKILL');
+      throw new Error(`${file} did not start: ${text}`);
+    }
+    await delay(50);
+  }
+  return child;
+}
+
+export async function stopDaemon(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'close');
+  if (child.kill('SIGINT')) await ended;
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as AddressInfo;
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => resolve(socket.destroy() !== undefined));
+    socket.once('error', () => resolve(false));
+  });
+}
