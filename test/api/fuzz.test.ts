@@ -6,7 +6,7 @@ import { errorMask } from '../../src/server/errors.ts';
 import { serveGraphql, type TestServer } from '../helpers/graphql.ts';
 import { undoCommits } from '../helpers/undo.ts';
 import { idsOf, ofGraphqlType, ofSqlType } from './access/arbitrary.ts';
-import { type Arguments, ARGUMENTS, GRAPHQL_ARGUMENTS } from './access/arguments.ts';
+import { type Arguments, ARGUMENTS, GRAPHQL_ARGUMENTS, requireArguments } from './access/arguments.ts';
 import { type Caller, createCallers } from './access/callers.ts';
 import { type ApiFunction, callSql, readFunctions } from './access/calls.ts';
 import { createWorlds, type Worlds } from './access/fixture.ts';
@@ -23,6 +23,7 @@ beforeAll(async () => {
   callers = (await createCallers(worlds)).filter(({ name }) => /^(anonymous|member|owner|runs:write|super admin)$/.test(name));
   ids = [...idsOf(worlds.acme), ...idsOf(worlds.globex)];
   functions = await readFunctions(worlds.db);
+  requireArguments(functions);
   const { query, mutation } = await readFields(worlds);
   roots = [...query.map((field) => ({ kind: 'query', field })), ...mutation.map((field) => ({ kind: 'mutation', field }))];
   server = await serveGraphql(worlds.db);
