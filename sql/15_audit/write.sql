@@ -24,12 +24,13 @@ create or replace function private.write_audit(p_entry public.audit_log)
   volatile
 as $$
 begin
-  -- When maintenance has stood still for months, that is no reason to refuse the change.
+  -- When maintenance has stood still for months, that is no reason to refuse the change. What it knows is asked first:
+  -- looking for the partition in the catalog costs more than the row.
   if exists (
     select
     from partitions.policies as p
     left join partitions.maintenance as m on m.parent = p.parent
-    where p.parent = 'public.audit_log'::regclass and (m.covered @> p_entry.at) is not true
+    where p.parent = 'public.audit_log'::regclass and (m.fingerprint is not null and m.idle @> p_entry.at) is not true
   ) then
     perform partitions.create('public.audit_log', p_entry.at);
   end if;

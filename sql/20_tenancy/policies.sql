@@ -22,6 +22,13 @@ create policy organizations_flowgres_user_select on public.organizations
     or (select private.is_super_admin())
   );
 
+-- DBAs have to find the organization and the person that they act for; what is inside needs set_context().
+drop policy if exists users_flowgres_dba_select on public.users;
+create policy users_flowgres_dba_select on public.users for select to flowgres_dba using (true);
+
+drop policy if exists organizations_flowgres_dba_select on public.organizations;
+create policy organizations_flowgres_dba_select on public.organizations for select to flowgres_dba using (true);
+
 drop policy if exists organization_users_flowgres_user_select on public.organization_users;
 create policy organization_users_flowgres_user_select on public.organization_users
   for select to flowgres_user

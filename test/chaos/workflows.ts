@@ -1,4 +1,4 @@
-/** What runs under chaos: 3 to 6 steps each, with branches, joins, waits and calls to a world that often fails. */
+/** What runs under chaos: up to 6 steps each, with branches, joins, waits, children, and calls to a world that often fails. */
 import type { Definition } from '../helpers/factory.ts';
 
 const RETRY = { maxAttempts: 15, initialMs: 100, maxMs: 1_000 };
@@ -6,7 +6,14 @@ const RETRY = { maxAttempts: 15, initialMs: 100, maxMs: 1_000 };
 /** Codes that a run may end with, as some answers of the world cannot be tried again. */
 export const EXPECTED_ERRORS = ['TOO_LARGE', 'TOO_MANY_REDIRECTS', 'REDIRECT', 'POISON'];
 
-export function workflows(host: string): Record<string, Definition> {
+export interface Workflow extends Definition {
+  name: string;
+  /** Whether webhooks start it; else another workflow does. */
+  isHooked: boolean;
+}
+
+/** In the order in which they are to be published. */
+export function workflows(host: string): Workflow[] {
   const hook = (path: string) => ({
     id: 'hook',
     type: 'webhookTrigger',
@@ -21,8 +28,29 @@ export function workflows(host: string): Record<string, Definition> {
     ...more,
   });
   const line = (...ids: string[]) => ids.slice(1).map((target, place) => ({ source: ids[place]!, target }));
-  return {
-    branch: {
+  return [
+    {
+      name: 'piece',
+      isHooked: false,
+      nodes: [
+        { id: 'start', type: 'subworkflowTrigger' },
+        call('piece', { onError: 'continue', properties: { url: `http://${host}/piece` } }),
+      ],
+      connections: line('start', 'piece'),
+    },
+    {
+      name: 'pieces',
+      isHooked: true,
+      nodes: [
+        hook('/pieces'),
+        { id: 'each', type: 'forEach', properties: { workflow: 'piece', items: [1, 2, 3], concurrency: 2 } },
+        call('last'),
+      ],
+      connections: line('hook', 'each', 'last'),
+    },
+    {
+      name: 'branch',
+      isHooked: true,
       nodes: [
         hook('/branch'),
         call('first'),
@@ -40,7 +68,9 @@ export function workflows(host: string): Record<string, Definition> {
         ...line('right', 'joined'),
       ],
     },
-    parallel: {
+    {
+      name: 'parallel',
+      isHooked: true,
       nodes: [
         hook('/parallel'),
         call('one'),
@@ -51,7 +81,9 @@ export function workflows(host: string): Record<string, Definition> {
       ],
       connections: [...line('hook', 'one', 'joined', 'nap', 'last'), ...line('hook', 'two', 'joined')],
     },
-    steps: {
+    {
+      name: 'steps',
+      isHooked: true,
       nodes: [
         hook('/steps'),
         { id: 'given', type: 'set', properties: { assign: { key: '{{ $.prev.key }}' } } },
@@ -62,7 +94,7 @@ export function workflows(host: string): Record<string, Definition> {
       ],
       connections: [...line('hook', 'given', 'first', 'second', 'fine'), { source: 'second', sourceOutput: 'error', target: 'sorry' }],
     },
-  };
+  ];
 }
 
 /** Its step kills every worker that takes it. */

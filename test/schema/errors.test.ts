@@ -41,7 +41,7 @@ test('no function raises an error without a code', async () => {
 });
 
 test('the page explains the codes that SQL gives to runs and definitions', () => {
-  const codes = found(sources('sql', '.sql'), /(?<!')'([A-Z]{4,}(?:_[A-Z]+)+)'(?!')/g);
+  const codes = found(sources('sql', '.sql'), /(?<!')'([A-Z]{2,}(?:_[A-Z]+)+)'(?!')/g);
   expect(codes.length).toBeGreaterThan(20);
   expect(unexplained(codes)).toEqual([]);
 });

@@ -47,6 +47,24 @@ test('a person who is logged in sees all organizations to switch between', async
   }
 });
 
+test('a DBA finds organizations and people, and sees the work of the organization that was chosen', async () => {
+  const { rows } = await acme.user.query<{ id: string }>(`select id from create_workflow('Mine', '{"nodes": [], "connections": []}')`);
+  const client = await db.admin.connect();
+  try {
+    await client.query('set role flowgres_dba');
+    const seen = async (text: string) => (await client.query({ text, rowMode: 'array' })).rows.flat();
+    expect(await seen('select name from organizations order by name')).toEqual(['Acme', 'Globex']);
+    expect(await seen('select name from users order by name')).toEqual(['Owner of Acme', 'Owner of Globex']);
+    expect(await seen('select id from workflows')).toEqual([]);
+    await client.query(`select set_context(id) from organizations where name = 'Acme'`);
+    expect(await seen('select id from workflows')).toEqual([rows[0]!.id]);
+    await client.query(`select set_context(id) from organizations where name = 'Globex'`);
+    expect(await seen('select id from workflows')).toEqual([]);
+  } finally {
+    client.release(true);
+  }
+});
+
 test.each(['users', 'organizations', 'organization_users'])(
   'nobody writes %s directly, and a request without a token reads nothing',
   async (table) => {

@@ -1,0 +1,161 @@
+/** Two organizations that have something of everything, so that what nobody may see is there to be seen. */
+import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
+import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
+import { type TestPerson, createMember } from '../../helpers/people.ts';
+
+/** One of the organizations, by what commands need to know of it. */
+export interface World {
+  organization: TestOrganization;
+  owner: TestPerson;
+  admin: TestPerson;
+  member: TestPerson;
+  /** A member whom commands are about. */
+  other: TestPerson;
+  team: string;
+  invitation: { id: string; code: string };
+  tokenId: string;
+  sessionId: string;
+  /** Published twice, with a webhook and a schedule. */
+  workflow: { id: string; revision: number };
+  template: string;
+  /** A finished run, and one that waits for an approval. */
+  run: string;
+  waiting: string;
+  /** The workflow of the latter. */
+  waits: string;
+}
+
+export interface Worlds {
+  db: TestDatabase;
+  acme: World;
+  globex: World;
+}
+
+const MAIN = {
+  nodes: [
+    { id: 'start', type: 'apiTrigger' },
+    { id: 'hook', type: 'webhookTrigger', properties: { path: '/orders', method: 'POST' } },
+    { id: 'clock', type: 'scheduleTrigger', properties: { cron: '0 9 * * 1' } },
+    { id: 'end', type: 'set', properties: { assign: { done: true } } },
+  ],
+  connections: ['start', 'hook', 'clock'].map((source) => ({ source, target: 'end' })),
+};
+
+export async function createWorlds(): Promise<Worlds> {
+  const db = await createTestDatabase();
+  return { db, acme: await createWorld(db, 'Acme'), globex: await createWorld(db, 'Globex') };
+}
+
+async function createWorld(db: TestDatabase, name: string): Promise<World> {
+  const organization = await createOrganization(db, name);
+  const [owner, admin, member, other] = [
+    await createMember(db, organization, 'owner'),
+    await createMember(db, organization, 'admin'),
+    await createMember(db, organization, 'member'),
+    await createMember(db, organization, 'member', 'other'),
+  ];
+  const one = async <R extends Record<string, unknown>>(text: string, values: unknown[] = []) =>
+    (await owner.user.query<R>(text, values)).rows[0]!;
+
+  await one(`select change_plan('pro')`);
+  await one(`select set_organization_limit('workflows', 50)`);
+  await one(`select set_variable('rate', '7')`);
+  const team = (await one<{ id: string }>(`select id from create_team('Sales', 'sales')`)).id;
+  await one('select add_team_member($1, $2)', [team, other.id]);
+  const invitation = await one<{ id: string; code: string }>('select code, (invitation).id from invite_member($1)', [
+    `new@${name.toLowerCase()}.example`,
+  ]);
+  const tokenId = (await one<{ id: string }>(`select (token).id from create_api_token('CI', '{runs:write}')`)).id;
+  const sessionId = (await one<{ id: string }>('select id from sessions() limit 1')).id;
+
+  const { id } = await publishWorkflow({ ...organization, user: owner.user }, MAIN, 'Main');
+  await one('select publish_workflow($1)', [id]);
+  const { revision } = await one<{ revision: number }>('select revision from workflows where id = $1', [id]);
+  const wait = chain({ id: 'start', type: 'apiTrigger' }, { id: 'check', type: 'wait', properties: { approval: { role: 'member' } } });
+  const waits = await publishWorkflow({ ...organization, user: owner.user }, wait, 'Waits');
+  const template = await one<{ id: string }>('select id from create_workflow($1, $2)', ['Template', JSON.stringify(MAIN)]);
+  await one(`select set_template($1, 'organization')`, [template.id]);
+  const start = async (workflow: string) => (await one<{ id: string }>(`select id from start_workflow_run($1, '{"a": 1}')`, [workflow])).id;
+  const [run, waiting] = [await start(id), await start(waits.id)];
+
+  await db
+    .pool('flowgres_worker')
+    .query('select engine.append_logs($1)', [
+      JSON.stringify([{ organizationId: organization.id, runId: run, node: 'end', level: 'info', message: 'hello' }]),
+    ]);
+  await db.pool('flowgres_api').query(
+    `select engine.log_api_requests(jsonb_build_array(jsonb_build_object(
+         'session', encode(sha256(convert_to($1, 'UTF8')), 'hex'), 'at', now(), 'operation', 'Mine', 'status', 200, 'ms', 1
+       )))`,
+    [owner.secret],
+  );
+  return {
+    organization,
+    owner,
+    admin,
+    member,
+    other,
+    team,
+    invitation,
+    tokenId,
+    sessionId,
+    workflow: { id, revision },
+    template: template.id,
+    run,
+    waiting,
+    waits: waits.id,
+  };
+}
+
+/** Whose a row is, where no column organization_id says it: an SQL condition on the alias t with the organization as $1. */
+const OWNERS: Record<string, string> = {
+  organizations: 't.id = $1',
+  users: 't.id = any (array(select m.user_id from organization_users as m where m.organization_id = $1))',
+  workflow_run_steps: 't.run_id = any (array(select r.id from workflow_runs as r where r.organization_id = $1))',
+};
+/** What is everybody's, and what knows the request's organization only. */
+export const SHARED = new Set(['plans', 'plan_limits']);
+const CURRENT = new Set(['entitlements']);
+
+export interface Exposed {
+  name: string;
+  columns: string[];
+  /** Columns that requests without a token may read. */
+  open: string[];
+}
+
+/** The tables and views that a request may read. */
+export async function readTables({ admin }: TestDatabase): Promise<Exposed[]> {
+  const { rows } = await admin.query<Exposed>(`
+    select c.relname as name,
+      array_agg(a.attname::text order by a.attnum) filter (where has_column_privilege('flowgres_user', c.oid, a.attnum, 'select')) as columns,
+      coalesce(array_agg(a.attname::text order by a.attnum) filter (where has_column_privilege('flowgres_anonymous', c.oid, a.attnum, 'select')), '{}') as open
+    from pg_class as c
+    join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+      and (has_any_column_privilege('flowgres_user', c.oid, 'select') or has_any_column_privilege('flowgres_anonymous', c.oid, 'select'))
+    group by c.oid
+    order by c.relname`);
+  return rows;
+}
+
+/** The ids, as JSON, of an organization's rows of each table; throws when a table has none. */
+export async function readRows(worlds: Worlds, tables: Exposed[], world: World): Promise<Map<string, Record<string, unknown>[]>> {
+  const found = new Map<string, Record<string, unknown>[]>();
+  for (const { name, columns } of tables) {
+    if (CURRENT.has(name)) continue;
+    const owned =
+      OWNERS[name] ?? (SHARED.has(name) ? '$1::uuid is not null' : columns.includes('organization_id') && 't.organization_id = $1');
+    if (!owned) throw new Error(`Whose is a row of ${name}? Say so in OWNERS, SHARED or CURRENT of test/api/access/fixture.ts.`);
+    const { rows } = await worlds.db.admin.query<{ row: Record<string, unknown> }>(
+      `select to_jsonb(t) as row from public.${name} as t where ${owned}`,
+      [world.organization.id],
+    );
+    if (rows.length === 0) throw new Error(`No row of ${name}: make one for each organization in test/api/access/fixture.ts.`);
+    found.set(
+      name,
+      rows.map(({ row }) => row),
+    );
+  }
+  return found;
+}
