@@ -2,15 +2,16 @@
 -- Everybody sees what is on offer, an organization its own subscriptions and limits. DBAs keep the plans; a price has
 -- no grant, because it never changes.
 
-drop policy if exists plans_public_select on public.plans;
-create policy plans_public_select on public.plans
-  for select to flowgres_user, flowgres_anonymous
+drop policy if exists plans_flowgres_anonymous_select on public.plans;
+create policy plans_flowgres_anonymous_select on public.plans
+  for select to flowgres_anonymous
   using (is_public);
 drop policy if exists plans_flowgres_user_select on public.plans;
 create policy plans_flowgres_user_select on public.plans
   for select to flowgres_user
   using (
-    id = any (array(
+    is_public
+    or id = any (array(
       select s.plan_id
       from public.subscriptions as s
       where s.organization_id = (select public.current_organization_id())
