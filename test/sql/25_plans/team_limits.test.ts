@@ -92,7 +92,9 @@ describe('executions of a team', () => {
     await limit('executions_per_month', null);
     expect(codes(await engine.startAll([1, 2, 3, 4].map(() => request(echo))))).not.toContain('LIMIT_REACHED');
   });
+});
 
+describe('the executions of a team', () => {
   test('include retries and forks, as those of the organization do', async () => {
     const failing = await publishWorkflow(
       acme,
