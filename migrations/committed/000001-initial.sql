@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:cfc1484ff8aa40a637db394e5c425bc21d1e5ae3
+--! Hash: sha1:5c2382c28ccbfc2790d27da9463c24b7e8f4207d
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -247,6 +247,7 @@ create or replace function engine.parse_cron(p_schedule text)
   language plpgsql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_seconds constant text := (regexp_match(p_schedule, '^\s*([0-9]{1,9})\s*seconds?\s*$', 'i'))[1];
@@ -452,6 +453,7 @@ create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after
   language plpgsql
   stable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_margin constant interval := '4 hours';
@@ -814,6 +816,7 @@ create or replace function partitions.split(p_granularity text, p_span tstzrange
   language sql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_span
   from generate_series(
@@ -952,6 +955,7 @@ create or replace function partitions.of(parent regclass)
   stable
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
+  set search_path = pg_catalog, pg_temp
 as $$
   select c.oid::regclass, c.relname,
     partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,
@@ -1642,7 +1646,11 @@ begin
   return query
     select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
     from partitions.of(p_policy.parent) as o
-    where o.detaching;
+    where o.detaching
+      -- Mostly there is none, and then no bound is read.
+      and exists (
+        select from pg_inherits as i where i.inhparent = p_policy.parent and i.inhdetachpending
+      );
   return query
     select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
       lower(piece), upper(piece), false, null::text
@@ -1704,7 +1712,7 @@ as $$
     p_failure
   from partitions.policies as p
   cross join lateral partitions.wanted(p) as wanted
-  cross join lateral (select partitions.covered(p_parent) @> wanted) as c (is_covered)
+  cross join lateral (select partitions.covered(p_parent) @> wanted offset 0) as c (is_covered)
   where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
@@ -4771,6 +4779,7 @@ create or replace function partitions.estimated_rows(p_class pg_class)
   returns bigint
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select case
     when p_class.reltuples >= 0 then p_class.reltuples::bigint
@@ -4782,6 +4791,7 @@ create or replace function partitions.estimated_rows(p_table regclass)
   returns bigint
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.estimated_rows(c) from pg_class as c where c.oid = p_table
 $$;
@@ -7127,7 +7137,9 @@ create or replace function private.session(p_session private.sessions)
   stable
 as $$
   select
-    p_session.id, p_session.kind, p_session.id = (private.context()).session_id,
+    p_session.id, p_session.kind,
+    -- Also when it has just been revoked, and the context is gone.
+    encode(p_session.token_hash, 'hex') = coalesce(current_setting('flowgres.session', true), ''),
     p_session.created_at, p_session.expires_at, p_session.last_seen_at, p_session.user_agent, p_session.ip_prefix::text
 $$;
 
@@ -8497,15 +8509,16 @@ on conflict do nothing;
 -- Everybody sees what is on offer, an organization its own subscriptions and limits. DBAs keep the plans; a price has
 -- no grant, because it never changes.
 
-drop policy if exists plans_public_select on public.plans;
-create policy plans_public_select on public.plans
-  for select to flowgres_user, flowgres_anonymous
+drop policy if exists plans_flowgres_anonymous_select on public.plans;
+create policy plans_flowgres_anonymous_select on public.plans
+  for select to flowgres_anonymous
   using (is_public);
 drop policy if exists plans_flowgres_user_select on public.plans;
 create policy plans_flowgres_user_select on public.plans
   for select to flowgres_user
   using (
-    id = any (array(
+    is_public
+    or id = any (array(
       select s.plan_id
       from public.subscriptions as s
       where s.organization_id = (select public.current_organization_id())
@@ -8676,7 +8689,7 @@ create table engine.node_types (
   ports text[] not null default '{main}',
   inputs text[] not null default '{main}',
   properties jsonb not null default '{"type": "object"}',
-  function regprocedure,
+  function text, -- such as custom.double(jsonb,jsonb,jsonb): a regprocedure is in the way of pg_upgrade
   constraint node_types_pkey primary key (name, version),
   constraint node_types_kind_check check (kind in ('trigger', 'pure', 'local', 'wait', 'effect')),
   constraint node_types_name_check check (name ~ '^[a-z][A-Za-z0-9]{0,63}$'),
@@ -11513,7 +11526,7 @@ begin
   insert into engine.node_types (name, version, kind, description, ports, inputs, properties, function)
   values (
     register_node.name, register_node.version, register_node.kind, register_node.description, register_node.ports,
-    register_node.inputs, register_node.properties, register_node.function
+    register_node.inputs, register_node.properties, register_node.function::text
   )
   on conflict on constraint node_types_pkey do update
   set
@@ -11532,7 +11545,24 @@ comment on function engine.register_node(text, regprocedure, text, text, jsonb, 
 grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
   to flowgres_dba;
 
--- p_function is what compile_plan took from the catalog, such as custom.double(jsonb,jsonb,jsonb).
+-- p_function is what register_node wrote down, such as custom.double(jsonb,jsonb,jsonb).
+create or replace function engine.registered_function(p_type text, p_function text)
+  returns regprocedure
+  language plpgsql
+  stable
+as $$
+declare
+  v_function constant regprocedure := to_regprocedure(p_function);
+begin
+  if v_function is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  end if;
+  return v_function;
+end
+$$;
+
 create or replace function engine.run_registered(
   p_type text,
   p_function text,
@@ -11544,15 +11574,10 @@ create or replace function engine.run_registered(
   language plpgsql
   immutable
 as $$
-declare
-  v_function constant regprocedure := to_regprocedure(p_function);
 begin
-  if v_function is null then
-    perform private.raise_error(
-      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
-    );
-  end if;
-  return engine.call_registered(v_function, p_properties, p_prev, p_inputs);
+  return engine.call_registered(
+    engine.registered_function(p_type, p_function), p_properties, p_prev, p_inputs
+  );
 end
 $$;
 
@@ -12019,11 +12044,7 @@ begin
   node.id := p_node ->> 'id';
   node.type := v_type.name || '@' || v_type.version;
   node.kind := v_type.kind;
-  node.function := (
-    select format('%I.%I(jsonb,jsonb,jsonb)', f.pronamespace::regnamespace, f.proname)
-    from pg_catalog.pg_proc as f
-    where f.oid = v_type.function
-  );
+  node.function := v_type.function;
   node.inputs := v_type.inputs;
   node.disabled := coalesce((p_node ->> 'disabled')::boolean, false);
   node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
@@ -13285,6 +13306,7 @@ create or replace function public.create_workflow_events_partition(at timestampt
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', at)
 $$;
@@ -13295,6 +13317,7 @@ create or replace function public.create_workflow_events_partition(month timesta
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', month at time zone 'UTC')
 $$;
@@ -13305,6 +13328,7 @@ create or replace function public.create_workflow_events_partition(month date)
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', month::timestamp at time zone 'UTC')
 $$;
@@ -13316,6 +13340,7 @@ create or replace function public.maintain_workflow_events_partitions()
   returns int
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_action partitions.action;
@@ -13342,6 +13367,7 @@ create or replace function public.drop_old_workflow_events_partitions(retention_
   returns int
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_action partitions.action;
@@ -13375,6 +13401,7 @@ create or replace function public.get_workflow_events_partition_stats()
   )
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select s.partition, (s.lower at time zone 'UTC')::date, (s.upper at time zone 'UTC')::date,
     s.row_count, s.size_bytes, s.size_pretty
@@ -13425,6 +13452,7 @@ create or replace function public.get_workflow_run_events(
   stable
   rows 20
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -17659,7 +17687,8 @@ begin
       v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
     else
       v_outcome := engine.call_registered(
-        v_type.function, p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
+        engine.registered_function(v_type.name, v_type.function),
+        p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
       );
     end if;
   exception
@@ -17951,6 +17980,7 @@ create or replace function engine.resume_run(p_run_id uuid, p_by uuid default nu
   language plpgsql
   volatile
   set plan_cache_mode = force_generic_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -19099,6 +19129,7 @@ create or replace function engine.verify_run(p_run_id uuid)
   )
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_loaded engine.loaded_run;
@@ -19930,6 +19961,7 @@ create or replace function engine.maintenance_jobs()
   language sql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
   values
     ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
@@ -20892,6 +20924,7 @@ create or replace function monitor.invariants()
   )
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select * from monitor.broken_logs()
   union all
@@ -24098,6 +24131,7 @@ create or replace function public.workflow_runs_input(run public.workflow_runs)
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
@@ -24118,6 +24152,7 @@ create or replace function public.workflow_runs_output(run public.workflow_runs)
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := run.finished_at - interval '1 day';
@@ -24141,6 +24176,7 @@ create or replace function public.workflow_runs_events_expired(run public.workfl
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
