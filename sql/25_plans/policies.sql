@@ -37,6 +37,16 @@ create policy organization_limits_flowgres_user_select on public.organization_li
 drop policy if exists organization_limits_flowgres_dba on public.organization_limits;
 create policy organization_limits_flowgres_dba on public.organization_limits to flowgres_dba using (true);
 
+drop policy if exists team_limits_flowgres_user_select on public.team_limits;
+create policy team_limits_flowgres_user_select on public.team_limits
+  for select to flowgres_user
+  using (
+    organization_id = (select public.current_organization_id())
+    and (select private.has_scope('organization:read'))
+  );
+drop policy if exists team_limits_flowgres_dba on public.team_limits;
+create policy team_limits_flowgres_dba on public.team_limits to flowgres_dba using (true);
+
 drop policy if exists subscriptions_flowgres_user_select on public.subscriptions;
 create policy subscriptions_flowgres_user_select on public.subscriptions
   for select to flowgres_user
@@ -48,8 +58,8 @@ drop policy if exists subscriptions_flowgres_dba on public.subscriptions;
 create policy subscriptions_flowgres_dba on public.subscriptions for select to flowgres_dba using (true);
 
 grant select on public.plans, public.plan_limits to flowgres_user, flowgres_anonymous, flowgres_dba;
-grant select on public.organization_limits, public.subscriptions to flowgres_user, flowgres_dba;
+grant select on public.organization_limits, public.team_limits, public.subscriptions to flowgres_user, flowgres_dba;
 grant
   insert, delete, update (name, description, trial_days, features, is_public, is_default, sort_order)
   on public.plans to flowgres_dba;
-grant insert, update, delete on public.plan_limits, public.organization_limits to flowgres_dba;
+grant insert, update, delete on public.plan_limits, public.organization_limits, public.team_limits to flowgres_dba;

@@ -71,6 +71,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
   set_global_role: ({ other }) => ({ user: other.id, role: 'super_admin' }),
   set_member_role: ({ other }) => ({ user: other.id, role: 'admin' }),
   set_organization_limit: () => ({ metric: 'workflows', value: 10 }),
+  set_team_limit: ({ team }) => ({ team, metric: 'workflows', value: 10 }),
   set_template: ({ workflow }) => ({ id: workflow.id, template: 'organization' }),
   set_variable: () => ({ name: 'rate', value: { percent: 19 } }),
   signal_run: ({ waiting }) => ({ run: waiting, name: 'paid', payload: { amount: 1 } }),

@@ -64,6 +64,7 @@ async function createWorld(db: TestDatabase, name: string): Promise<World> {
   await one(`select set_organization_limit('workflows', 50)`);
   await one(`select set_variable('rate', '7')`);
   const team = (await one<{ id: string }>(`select id from create_team('Sales', 'sales')`)).id;
+  await one(`select set_team_limit($1, 'workflows', 20)`, [team]);
   await one('select add_team_member($1, $2)', [team, other.id]);
   const invitation = await one<{ id: string; code: string }>('select code, (invitation).id from invite_member($1)', [
     `new@${name.toLowerCase()}.example`,
