@@ -42,7 +42,7 @@ const ROWS: [rows: string, what: string, file: string, title: string][] = [
   ['88', 'a token that was cut', 'api/accounts', 'that was cut or mistyped is refused without a query'],
   ['89, 90', 'a token in the address, two tokens', 'api/accounts', 'in an address, or two of them, is refused'],
   ['91', 'a member who was removed', 'api/accounts', 'of a member who was removed is answered 401 within five seconds'],
-  ['92', 'the last owner', 'sql/95_api/members', 'owner'],
+  ['92', 'the last owner', 'sql/95_api/members', 'refuses to unmake the last owner, unknown roles, strangers and nulls'],
   ['93', 'invitations', 'sql/95_api/invitations', 'is of no use to anybody else, nor with an unverified address'],
   ['94', 'a thousand passwords', 'api/accounts', 'a thousand wrong passwords are ten, and the right one then waits too'],
   ['95', 'strange passwords', 'api/accounts', 'takes any character in a password'],
