@@ -108,7 +108,7 @@ begin
 end
 $$;
 
-create or replace function public.set_organization_limit(metric text, value bigint)
+create or replace function public.set_organization_limit(metric text, value bigint default null)
   returns public.organization_limits
   language plpgsql
   volatile

@@ -1,7 +1,7 @@
 -- kind: code
 -- Limits of a team, below the organization's.
 
-create or replace function public.set_team_limit(team uuid, metric text, value bigint)
+create or replace function public.set_team_limit(team uuid, metric text, value bigint default null)
   returns public.team_limits
   language plpgsql
   volatile

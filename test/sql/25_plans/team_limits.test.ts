@@ -104,12 +104,18 @@ describe('executions of a team', () => {
     const { run_id: done } = await engine.start(acme, echo);
     const again = (command: string, run: string | null) => acme.user.query(`select ${command}($1)`, [run]);
     await limit('executions_per_month', 2);
-    for (const [command, run] of [['retry_run', failed], ['fork_run', done]] as const) {
+    for (const [command, run] of [
+      ['retry_run', failed],
+      ['fork_run', done],
+    ] as const) {
       await expect(again(command, run)).rejects.toMatchObject({ code: 'WF006', message: expect.stringContaining('The team') });
     }
     await limit('executions_per_month', 4);
     await limitOrganization('executions_per_month', 2);
-    for (const [command, run] of [['retry_run', failed], ['fork_run', done]] as const) {
+    for (const [command, run] of [
+      ['retry_run', failed],
+      ['fork_run', done],
+    ] as const) {
       await expect(again(command, run)).rejects.toMatchObject({ code: 'WF006', message: expect.stringContaining('The organization') });
     }
     await limitOrganization('executions_per_month', 9);
