@@ -47,6 +47,8 @@ export interface EmbeddedOptions {
   port?: number;
   /** Server settings such as `{ shared_buffers: '512MB' }`. */
   settings?: Record<string, string>;
+  /** Environment variables of the server beside our own. */
+  environment?: Record<string, string>;
 }
 
 interface Binaries {
@@ -173,7 +175,8 @@ async function start(binaries: Binaries, options: EmbeddedOptions, data: string,
   for (let attempt = 1; ; attempt += 1) {
     const logged = await sizeOf(log);
     try {
-      await asServerUser(binaries.pg_ctl, ['-D', data, '-l', log, '-w', '-t', '60', '-o', `-p ${port} ${flags.join(' ')}`, 'start']);
+      const args = ['-D', data, '-l', log, '-w', '-t', '60', '-o', `-p ${port} ${flags.join(' ')}`, 'start'];
+      await asServerUser(binaries.pg_ctl, args, options.environment);
       return;
     } catch (error) {
       const tail = (await readFile(log)).subarray(logged).toString();
@@ -205,24 +208,23 @@ export function diskFull(folder: string, cause?: unknown): FlowgresError {
  * PostgreSQL refuses to run as root. As root it runs as the user `postgres`, with the one capability that it needs to
  * reach a folder below a parent that only root may enter (such as a fresh temporary folder).
  */
-async function asServerUser(file: string, args: string[]): Promise<void> {
+async function asServerUser(file: string, args: string[], environment?: Record<string, string>): Promise<void> {
   const owner = await serverUser();
+  const options = { env: { ...process.env, ...environment } };
   if (!owner) {
-    await run(file, args);
+    await run(file, args, options);
     return;
   }
   const capabilities = '+dac_override';
-  await run('setpriv', [
+  const identity = [
     `--reuid=${owner.uid}`,
     `--regid=${owner.gid}`,
     '--clear-groups',
     '--securebits=+no_setuid_fixup',
     `--inh-caps=${capabilities}`,
     `--ambient-caps=${capabilities}`,
-    '--',
-    file,
-    ...args,
-  ]);
+  ];
+  await run('setpriv', [...identity, '--', file, ...args], options);
 }
 
 interface ServerUser {

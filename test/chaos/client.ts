@@ -27,7 +27,9 @@ export class Client {
   readonly #hooks: Hook[];
   readonly #dice: Dice;
   readonly #open = new Set<Promise<void>>();
+  readonly #watchers = new Set<(status: number) => void>();
   #stopped = false;
+  #quiet = false;
   #number = 0;
 
   /** `name` begins its keys. */
@@ -49,6 +51,7 @@ export class Client {
 
   /** A webhook under a new key, one in ten twice at once; `copies` sends as many at once. */
   send(copies = this.#dice.chance(DUPLICATED) ? 2 : 1, hook = this.#dice.pick(this.#hooks)): void {
+    if (this.#quiet) return;
     this.#number += 1;
     const key = `${this.#name}-${this.#number}`;
     const body = JSON.stringify({ key, number: this.#number, seconds: this.#dice.between(0.5, 3) });
@@ -63,6 +66,23 @@ export class Client {
   async stop(): Promise<void> {
     this.#stopped = true;
     while (this.#open.size) await Promise.all(this.#open);
+  }
+
+  /** Does `work` while no request is open: a key lives for a week, so none may be carried over a jump of the clock. */
+  async quietly(work: () => Promise<void>): Promise<void> {
+    this.#quiet = true;
+    try {
+      while (this.#open.size) await Promise.all(this.#open);
+      await work();
+    } finally {
+      this.#quiet = false;
+    }
+  }
+
+  /** Shows the status of every answer until the returned function is called. */
+  watch(see: (status: number) => void): () => void {
+    this.#watchers.add(see);
+    return () => this.#watchers.delete(see);
   }
 
   async #untilAccepted(hook: Hook, key: string, body: string): Promise<void> {
@@ -86,6 +106,7 @@ export class Client {
       dispatcher: agent,
     });
     const text = await answer.body.text();
+    for (const see of this.#watchers) see(answer.statusCode);
     return answer.statusCode < 300 ? accepted.parse(JSON.parse(text)).runId : null;
   }
 }

@@ -6,6 +6,8 @@ import type { Client, Hook } from './client.ts';
 import type { Dice } from './dice.ts';
 import type { Supervised } from './processes.ts';
 import type { BadNetwork } from './bad_network.ts';
+import type { Machine } from './machine.ts';
+import { fillDisk, jumpMonths, missPartitions } from './soak_faults.ts';
 
 export interface World {
   server: DurableServer;
@@ -16,6 +18,9 @@ export interface World {
   hooks: Hook[];
   /** How long a frozen process or a silent network lasts, in seconds. */
   patience: number;
+  machine: Machine;
+  /** What a fault saw that must never be. */
+  broken: string[];
   startPoison(): Promise<void>;
 }
 
@@ -24,6 +29,10 @@ export interface Fault {
   title: string;
   /** Seconds from the end of one strike to the next one. */
   every: [from: number, to: number];
+  /** Only the soak profile has it. */
+  soak?: true;
+  /** What of the machine it needs, which not every one has. */
+  needs?: 'disk' | 'clock';
   strike(world: World, dice: Dice): unknown;
 }
 
@@ -50,6 +59,9 @@ export const FAULTS: Fault[] = [
   { id: 'F15', title: 'a step that kills its worker', every: [60, 90], strike: ({ startPoison }) => startPoison() },
   { id: 'F16', title: 'no connection left', every: [40, 60], strike: exhaustConnections },
   { id: 'F20', title: 'a tenant that posts twenty times as much', every: [30, 50], strike: flood },
+  { id: 'F10', title: 'the disk full', every: [60, 120], soak: true, needs: 'disk', strike: fillDisk },
+  { id: 'F12', title: 'the clock over a month end, and back an hour', every: [60, 120], soak: true, needs: 'clock', strike: jumpMonths },
+  { id: 'F17', title: 'no partition for the month that begins', every: [60, 120], soak: true, needs: 'clock', strike: missPartitions },
 ];
 
 /** A worker that sleeps while another takes over its steps, and then goes on where it was. */

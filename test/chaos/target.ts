@@ -7,7 +7,7 @@ import type { Dice } from './dice.ts';
 export interface Call {
   /** `<run>/<node>`: the same for every attempt of a step. */
   key: string;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970 by the database's clock. */
   at: number;
 }
 
@@ -40,14 +40,17 @@ export class Target {
   readonly #dice: Dice;
   readonly #server = createServer((request, response) => {
     const key = String(request.headers['idempotency-key']);
-    this.calls.push({ key, at: Date.now() });
+    this.calls.push({ key, at: this.#now() });
     request.resume();
     request.on('error', () => undefined);
     this.#answer(response, JSON.stringify({ key }));
   });
 
-  constructor(dice: Dice) {
+  readonly #now: () => number;
+
+  constructor(dice: Dice, now: () => number) {
     this.#dice = dice;
+    this.#now = now;
   }
 
   async start(): Promise<void> {

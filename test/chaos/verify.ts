@@ -12,6 +12,8 @@ export interface Verdict {
   invented: string[];
   /** Calls that were made after the success of their step had been recorded. */
   late: string[];
+  /** Waits that ended before their time, and ticks of a schedule with more than one run. */
+  mistimed: unknown[];
   /** Unfinished runs, broken rules, logs that do not replay. */
   broken: unknown[];
   statuses: Record<string, number>;
@@ -36,6 +38,18 @@ export async function verify(admin: pg.Pool, accepted: Map<string, Set<string>>,
   for (const { key, at } of calls) last.set(key, Math.max(at, last.get(key) ?? 0));
   const { rows: broken } = await admin.query('select * from monitor.invariants()');
   const { rows: replays } = await admin.query('select r.id, v.* from workflow_runs as r cross join engine.verify_run(r.id) as v');
+  const { rows: mistimed } = await admin.query(
+    `select w.run_id, w.payload ->> 'until' as until, e.ts
+     from workflow_events as w join workflow_events as e on e.run_id = w.run_id
+     where w.type = 'step.waiting' and w.payload ->> 'kind' = 'time' and e.type = 'step.succeeded'
+       and e.payload ->> 'node' = w.payload ->> 'node' and e.ts < (w.payload ->> 'until')::timestamptz
+     union all
+     select min(r.id::text)::uuid, e.payload #>> '{input,scheduledAt}', min(e.ts)
+     from workflow_runs as r join workflow_events as e on e.run_id = r.id and e.seq = 1
+     where r.mode = 'schedule'
+     group by r.workflow_id, e.payload #>> '{input,scheduledAt}'
+     having count(*) > 1`,
+  );
   const { rows: unfinished } = await admin.query('select id, status from workflow_runs where finished_at is null');
   return {
     runs: runs.length,
@@ -46,6 +60,7 @@ export async function verify(admin: pg.Pool, accepted: Map<string, Set<string>>,
     ],
     invented: successes.filter(({ key }) => !last.has(key)).map(({ key }) => key),
     late: successes.filter(({ key, at }) => (last.get(key) ?? 0) > at.getTime() + UNDER_WAY_MS).map(({ key }) => key),
+    mistimed,
     broken: [...unfinished, ...broken, ...replays],
     statuses: Object.fromEntries([...Map.groupBy(runs, ({ status }) => status)].map(([status, of]) => [status, of.length])),
   };

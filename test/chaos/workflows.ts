@@ -105,3 +105,12 @@ export const POISONOUS: Definition = {
   ],
   connections: [{ source: 'start', target: 'poison' }],
 };
+
+/** Started by the clock. */
+export const TICKING: Definition = {
+  nodes: [
+    { id: 'tick', type: 'scheduleTrigger', properties: { every: { n: 5, unit: 'seconds' } } },
+    { id: 'seen', type: 'set', properties: { assign: { seen: true } } },
+  ],
+  connections: [{ source: 'tick', target: 'seen' }],
+};

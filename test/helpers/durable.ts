@@ -16,9 +16,18 @@ export interface DurableServer {
   stop(): Promise<void>;
 }
 
-export async function startDurable(name: string, options: { unchecked?: boolean } = {}): Promise<DurableServer> {
-  const folder = await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`));
-  const server = await startEmbedded({ folder, password: 'secret' });
+export interface DurableOptions {
+  /** The test writes runs by hand, or breaks them: they are not checked at the end. */
+  unchecked?: boolean;
+  /** The server's folder, removed at the end; a temporary one when not given. */
+  folder?: string | undefined;
+  /** Environment variables of the server. */
+  environment?: Record<string, string>;
+}
+
+export async function startDurable(name: string, options: DurableOptions = {}): Promise<DurableServer> {
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`)));
+  const server = await startEmbedded({ folder, password: 'secret', environment: options.environment ?? {} });
   await migrate(withDatabase(server.url, name), TEST_SECRET);
   const db = openDatabase(server.url, name, !options.unchecked);
   return {

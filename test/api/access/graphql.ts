@@ -19,7 +19,7 @@ import { readRows, readTables, SHARED, type World, type Worlds } from './fixture
 import { cellOf, mayReach, type Section, sidesOf } from './matrix.ts';
 
 /** As long as a subscription may take to begin. */
-const SILENT_MS = 4_000;
+const SILENT_MS = 10_000;
 
 export type Field = GraphQLField<unknown, unknown>;
 export interface Fields {
