@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:ff6d9b9412c048d470d81f990d79f3e275bb3210
+--! Hash: sha1:236a582ebfddf65356bf2cdf5a4d182338a320b3
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -8523,7 +8523,7 @@ begin
 end
 $$;
 
-create or replace function public.set_organization_limit(metric text, value bigint)
+create or replace function public.set_organization_limit(metric text, value bigint default null)
   returns public.organization_limits
   language plpgsql
   volatile
@@ -8563,7 +8563,7 @@ grant execute on function public.change_plan(text, uuid), public.set_organizatio
 -- kind: code
 -- Limits of a team, below the organization's.
 
-create or replace function public.set_team_limit(team uuid, metric text, value bigint)
+create or replace function public.set_team_limit(team uuid, metric text, value bigint default null)
   returns public.team_limits
   language plpgsql
   volatile

@@ -11,7 +11,7 @@ const ROWS: [rows: string, what: string, file: string, title: string][] = [
   ['55', 'impossible times', 'api/fuzz', 'no arguments of a function in SQL'],
   ['56', 'impossible ages', 'sql/10_partitions/retire', 'an age of %s is refused'],
   ['57', 'names in need of quotes', 'sql/10_partitions/create', 'names in need of quotes are quoted'],
-  ['58', 'a search path of one’s own', 'schema/splinter', 'the published security lints find nothing'],
+  ['58', 'a search path of one’s own', 'system/splinter', 'the published security lints find nothing'],
   ['59', 'a stale step', 'sql/50_engine/attempts', 'of an older attempt is stale, even when it is a success'],
   ['60', 'a signal too early or too late', 'sql/50_engine/signals', 'is kept, and taken as soon as the wait is reached'],
   ['61', 'a payload above the limit', 'sql/50_engine/attempts', 'above 1 MiB is a failure that is not retried'],
