@@ -15,7 +15,7 @@ import { measurePure } from './pure.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
 import { measureWebhooks } from './webhooks.ts';
 
-const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]>> = {
+const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncIterable<Outcome>> = {
   pure: measurePure,
   effects: measureEffects,
   webhooks: measureWebhooks,
@@ -45,7 +45,7 @@ try {
   const sentences: string[] = [];
   for (const [name, measure] of Object.entries(CASES)) {
     if (wanted.length && !wanted.includes(name)) continue;
-    for (const outcome of await measure(server)) {
+    for await (const outcome of await measure(server)) {
       if (typeof outcome === 'string') sentences.push(outcome);
       else console.log(tableRow(outcome, before.P.rate));
     }

@@ -81,14 +81,6 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         onProblem: reportProblem,
       });
       stops.push(() => worker.stop());
-      const cron = startCron({
-        connectionString: as('flowgres_worker'),
-        users: { flowgres_maintenance: as('flowgres_maintenance'), ...work.cronUsers },
-        timeoutMs: work.cronTimeout * 1_000,
-        graceMs: 1_500,
-        onProblem: reportProblem,
-      });
-      stops.push(() => cron.stop());
       stops.push(startCare(as('flowgres_maintenance')));
       if (work.mail) {
         const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });
@@ -109,6 +101,17 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       const webhooks = startWebhooks(as('flowgres_intake'));
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
+    }
+    if (work) {
+      // After GraphQL: making its schema holds the process up for longer than a leader may be silent.
+      const cron = startCron({
+        connectionString: as('flowgres_worker'),
+        users: { flowgres_maintenance: as('flowgres_maintenance'), ...work.cronUsers },
+        timeoutMs: work.cronTimeout * 1_000,
+        graceMs: 1_500,
+        onProblem: reportProblem,
+      });
+      stops.push(() => cron.stop());
     }
     http.add({ problems: () => health.problems(), ...(demo ? { demo: createDemo() } : {}) });
     stops.push(() => http.close(2_000));

@@ -28,16 +28,18 @@ export interface PartitionBench {
   workflowId: string;
 }
 
-export async function measurePartitions(): Promise<Outcome[]> {
-  if (!packages['postgresql-15']) return ['not run: partitions (postgresql-15 not installed)'];
+export async function* measurePartitions(): AsyncGenerator<Outcome> {
+  if (!packages['postgresql-15']) {
+    yield 'not run: partitions (postgresql-15 not installed)';
+    return;
+  }
   // One transaction makes up to 1,200 partitions with four indexes each.
   const server = await launchPostgres15({ ...SETTINGS, max_locks_per_transaction: '1024' });
   try {
     const bench = await prepare(server.url);
-    const outcomes: Outcome[] = bench.partman ? [] : ['not run: pg_partman (postgresql-15-partman not installed)'];
-    for (const measure of [measureUpkeep, measureRetirement, measureLookup, measureStall]) outcomes.push(...(await measure(bench)));
+    if (!bench.partman) yield 'not run: pg_partman (postgresql-15-partman not installed)';
+    for (const measure of [measureUpkeep, measureRetirement, measureLookup, measureStall]) yield* await measure(bench);
     await bench.admin.end();
-    return outcomes;
   } finally {
     await server.stop();
   }

@@ -107,6 +107,7 @@ create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after
   language plpgsql
   stable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_margin constant interval := '4 hours';

@@ -56,6 +56,7 @@ create or replace function partitions.of(parent regclass)
   stable
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
+  set search_path = pg_catalog, pg_temp
 as $$
   select c.oid::regclass, c.relname,
     partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,

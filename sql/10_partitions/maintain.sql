@@ -104,7 +104,11 @@ begin
   return query
     select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
     from partitions.of(p_policy.parent) as o
-    where o.detaching;
+    where o.detaching
+      -- Mostly there is none, and then no bound is read.
+      and exists (
+        select from pg_inherits as i where i.inhparent = p_policy.parent and i.inhdetachpending
+      );
   return query
     select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
       lower(piece), upper(piece), false, null::text
@@ -166,7 +170,7 @@ as $$
     p_failure
   from partitions.policies as p
   cross join lateral partitions.wanted(p) as wanted
-  cross join lateral (select partitions.covered(p_parent) @> wanted) as c (is_covered)
+  cross join lateral (select partitions.covered(p_parent) @> wanted offset 0) as c (is_covered)
   where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,

@@ -40,6 +40,7 @@ create or replace function partitions.split(p_granularity text, p_span tstzrange
   language sql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_span
   from generate_series(

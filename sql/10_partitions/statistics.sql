@@ -6,6 +6,7 @@ create or replace function partitions.estimated_rows(p_class pg_class)
   returns bigint
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select case
     when p_class.reltuples >= 0 then p_class.reltuples::bigint
@@ -17,6 +18,7 @@ create or replace function partitions.estimated_rows(p_table regclass)
   returns bigint
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.estimated_rows(c) from pg_class as c where c.oid = p_table
 $$;

@@ -49,7 +49,9 @@ create or replace function private.session(p_session private.sessions)
   stable
 as $$
   select
-    p_session.id, p_session.kind, p_session.id = (private.context()).session_id,
+    p_session.id, p_session.kind,
+    -- Also when it has just been revoked, and the context is gone.
+    encode(p_session.token_hash, 'hex') = coalesce(current_setting('flowgres.session', true), ''),
     p_session.created_at, p_session.expires_at, p_session.last_seen_at, p_session.user_agent, p_session.ip_prefix::text
 $$;
 

@@ -1,91 +1,120 @@
 -- kind: code
 -- Admission: counts and compares in one statement, so that any number of clients at once stay within the limit.
--- Lock order: a counter's row stands for its organization, so it is locked before workflows and runs.
+-- Lock order: a counter's row stands for its organization, so it is locked before workflows and runs. A team's comes
+-- after the organization's.
 
 create or replace function private.admit_flow(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_start timestamptz
+  p_start timestamptz,
+  p_team_id uuid default null
 )
   returns private.admission
   language plpgsql
   volatile
 as $$
 declare
-  v_admission private.admission :=
-    (p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric), null, p_start, p_amount);
+  v_owner_id constant uuid := coalesce(p_team_id, p_organization_id);
+  v_admission private.admission := (
+    p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric, p_team_id), null, p_start, p_amount,
+    p_team_id
+  );
 begin
   if v_admission.limit is null then
     return v_admission;
+  elsif p_team_id is not null then
+    -- A batch meets teams in any order: who has the organization's lock never waits for one who waits for it.
+    perform private.lock_counter(p_organization_id, p_organization_id, p_metric);
   end if;
   update private.usage_counters as c
   set used = c.used + p_amount
-  where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
-    and c.used + p_amount <= v_admission.limit;
+  where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+    and c.period_start = p_start and c.used + p_amount <= v_admission.limit;
   if found then
     return v_admission;
   end if;
 
   -- It is the first of the period, or there is not room for all: then for as many as there is.
-  perform private.begin_counter(p_organization_id, p_metric, p_start);
+  perform private.begin_counter(p_organization_id, p_metric, p_start, p_team_id);
   select c.used into v_admission.used
   from private.usage_counters as c
-  where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
+  where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+    and c.period_start = p_start
   for no key update;
   v_admission.admitted := least(greatest(v_admission.limit - v_admission.used, 0), p_amount);
   if v_admission.admitted > 0 then
     v_admission.used := v_admission.used + v_admission.admitted;
     update private.usage_counters as c
     set used = c.used + v_admission.admitted
-    where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start;
+    where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+      and c.period_start = p_start;
   end if;
   return v_admission;
 end
 $$;
 
-create or replace function private.begin_counter(p_organization_id uuid, p_metric text, p_start timestamptz)
+create or replace function private.begin_counter(
+  p_organization_id uuid,
+  p_metric text,
+  p_start timestamptz,
+  p_team_id uuid
+)
   returns void
   language sql
   volatile
 as $$
-  insert into private.usage_counters (organization_id, metric, period_start, used)
+  insert into private.usage_counters (organization_id, owner_id, metric, period_start, used)
   select
-    p_organization_id, p_metric, p_start,
-    coalesce(private.count_used(m.counter, p_organization_id, private.metric_period(m.period, p_start)), 0)
+    p_organization_id, coalesce(p_team_id, p_organization_id), p_metric, p_start,
+    coalesce(private.count_used(m.counter, p_organization_id, private.metric_period(m.period, p_start), p_team_id), 0)
   from private.metrics() as m
   where m.metric = p_metric
     and not exists (
       select
       from private.usage_counters as c
-      where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
+      where c.organization_id = p_organization_id
+        and c.owner_id = coalesce(p_team_id, p_organization_id)
+        and c.metric = p_metric
+        and c.period_start = p_start
     )
   on conflict on constraint usage_counters_pkey do nothing
 $$;
 
--- The row is the lock under which the organization's things are counted; the number in it is for nobody.
+create or replace function private.lock_counter(p_organization_id uuid, p_owner_id uuid, p_metric text)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into private.usage_counters as c (organization_id, owner_id, metric, period_start, used)
+  values (p_organization_id, p_owner_id, p_metric, '-infinity', 0)
+  on conflict on constraint usage_counters_pkey do update set used = c.used
+$$;
+
+-- The things of the owner are counted under the lock; the number in its row is for nobody.
 create or replace function private.admit_level(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_counter text
+  p_counter text,
+  p_team_id uuid default null
 )
   returns private.admission
   language plpgsql
   volatile
 as $$
 declare
-  v_admission private.admission :=
-    (p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric), null, null, p_amount);
+  v_admission private.admission := (
+    p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric, p_team_id), null, null, p_amount,
+    p_team_id
+  );
 begin
   if v_admission.limit is null then
     return v_admission;
   end if;
-  insert into private.usage_counters as c (organization_id, metric, period_start, used)
-  values (p_organization_id, p_metric, '-infinity', 0)
-  on conflict on constraint usage_counters_pkey do update set used = c.used;
+  perform private.lock_counter(p_organization_id, coalesce(p_team_id, p_organization_id), p_metric);
   -- A statement of its own: it sees what was committed while this one waited.
-  v_admission.used := private.count_used(p_counter, p_organization_id, null);
+  v_admission.used := private.count_used(p_counter, p_organization_id, null, p_team_id);
   v_admission.admitted := least(greatest(v_admission.limit - coalesce(v_admission.used, 0), 0), p_amount);
   return v_admission;
 end
@@ -95,7 +124,8 @@ create or replace function private.admit_some(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_at timestamptz default engine.now()
+  p_at timestamptz default engine.now(),
+  p_team_id uuid default null
 )
   returns private.admission
   language plpgsql
@@ -106,23 +136,30 @@ declare
 begin
   select m.* into strict v_metric from private.metrics() as m where m.metric = p_metric;
   if v_metric.period is null then
-    return private.admit_level(p_organization_id, p_metric, p_amount, v_metric.counter);
+    return private.admit_level(p_organization_id, p_metric, p_amount, v_metric.counter, p_team_id);
   end if;
   return private.admit_flow(
-    p_organization_id, p_metric, p_amount, lower(private.metric_period(v_metric.period, p_at))
+    p_organization_id, p_metric, p_amount, lower(private.metric_period(v_metric.period, p_at)), p_team_id
   );
 end
 $$;
-comment on function private.admit_some(uuid, text, bigint, timestamptz) is
+comment on function private.admit_some(uuid, text, bigint, timestamptz, uuid) is
   'Admits as many as the limit has room for, and says how many (admitted); counts them. For batches that refuse one by one.';
 
-create or replace function private.admit(p_organization_id uuid, p_metric text, p_amount bigint default 1)
+create or replace function private.admit(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint default 1,
+  p_team_id uuid default null
+)
   returns void
   language plpgsql
   volatile
 as $$
 declare
-  v_admission constant private.admission := private.admit_some(p_organization_id, p_metric, p_amount);
+  v_admission constant private.admission := private.admit_some(
+    p_organization_id, p_metric, p_amount, p_team_id => p_team_id
+  );
   v_error jsonb;
 begin
   if v_admission.admitted < p_amount then
@@ -133,14 +170,15 @@ begin
   end if;
 end
 $$;
-comment on function private.admit(uuid, text, bigint) is
-  'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
+comment on function private.admit(uuid, text, bigint, uuid) is
+  'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}, of a team also {"team"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
 
 create or replace function private.release(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_at timestamptz default engine.now()
+  p_at timestamptz default engine.now(),
+  p_team_id uuid default null
 )
   returns void
   language sql
@@ -152,14 +190,15 @@ as $$
   where m.metric = p_metric
     and m.period is not null
     and c.organization_id = p_organization_id
+    and c.owner_id = coalesce(p_team_id, p_organization_id)
     and c.metric = p_metric
     and c.period_start = lower(private.metric_period(m.period, p_at))
 $$;
-comment on function private.release(uuid, text, bigint, timestamptz) is
+comment on function private.release(uuid, text, bigint, timestamptz, uuid) is
   'Gives back what was admitted and not used, in the period of p_at. A level needs none: it is counted anew each time.';
 
 -- After a change of limits: what was used without one was not counted.
-create or replace function private.recount(p_organization_id uuid)
+create or replace function private.recount(p_organization_id uuid, p_team_id uuid default null)
   returns void
   language sql
   volatile
@@ -167,6 +206,7 @@ as $$
   delete from private.usage_counters as c
   using private.metrics() as m
   where c.organization_id = p_organization_id
+    and c.owner_id = coalesce(p_team_id, p_organization_id)
     and m.metric = c.metric
     and m.period is not null
     and m.counter is not null

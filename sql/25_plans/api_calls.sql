@@ -13,8 +13,8 @@ as $$
 declare
   v_period constant tstzrange := private.metric_period('hour', engine.now());
 begin
-  insert into private.usage_counters as c (organization_id, metric, period_start, used)
-  select s.organization_id, 'api_calls_per_hour', lower(v_period), sum(s.count)
+  insert into private.usage_counters as c (organization_id, owner_id, metric, period_start, used)
+  select s.organization_id, s.organization_id, 'api_calls_per_hour', lower(v_period), sum(s.count)
   from private.api_call_sessions(p_calls) as s
   where s.count > 0
   group by s.organization_id

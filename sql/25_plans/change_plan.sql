@@ -92,7 +92,23 @@ $$;
 comment on function public.change_plan(text, uuid) is
   'Puts the organization on a plan, at once: counters go on, limits are the new plan''s, what is over them stays and can only be read. The default plan ends the subscription. An owner may choose what is free, and try, once, what has trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
 
-create or replace function public.set_organization_limit(metric text, value bigint)
+create or replace function private.check_limit(p_metric text, p_value bigint, p_metrics text[])
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_metric is null or p_metric <> all (p_metrics) then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'There is no such metric.', 'Metrics: ' || array_to_string(p_metrics, ', ') || '.'
+    );
+  elsif p_value < 0 then
+    perform private.raise_error('INVALID_ARGUMENT', 'A limit is 0 or more; null takes it away.');
+  end if;
+end
+$$;
+
+create or replace function public.set_organization_limit(metric text, value bigint default null)
   returns public.organization_limits
   language plpgsql
   volatile
@@ -105,14 +121,9 @@ declare
 begin
   perform private.require_scope('organization:write');
   perform private.require_role('owner');
-  if not exists (select from private.metrics() as m where m.metric = set_organization_limit.metric) then
-    perform private.raise_error(
-      'INVALID_ARGUMENT', 'There is no such metric.',
-      'Metrics: ' || (select string_agg(m.metric, ', ') from private.metrics() as m) || '.'
-    );
-  elsif value < 0 then
-    perform private.raise_error('INVALID_ARGUMENT', 'A limit is 0 or more; null takes it away.');
-  end if;
+  perform private.check_limit(
+    set_organization_limit.metric, value, array(select m.metric from private.metrics() as m)
+  );
   perform private.recount(v_organization_id);
   if value is null then
     delete from public.organization_limits as l

@@ -81,7 +81,11 @@ comment on column public.entitlements.is_over is 'Whether more is used than the 
 comment on column public.entitlements.period_start is 'When the current period began (UTC); null for what has none.';
 comment on column public.entitlements.resets_at is 'When the next one begins.';
 
-create or replace function public.usage(organization uuid default null, period date default null)
+create or replace function public.usage(
+  organization uuid default null,
+  period date default null,
+  team uuid default null
+)
   returns table (
     metric text,
     used bigint,
@@ -100,22 +104,36 @@ declare
   v_at constant timestamptz := usage.period::timestamp at time zone 'UTC';
 begin
   perform private.require_scope('organization:read');
-  if v_at is null then
+  if team is not null and not exists (
+    select from public.teams as t where t.organization_id = v_organization_id and t.id = team
+  ) then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+  elsif v_at is not null then
+    return query
+      select
+        m.metric, private.count_used(m.counter, v_organization_id, month, team), null::bigint,
+        lower(month), upper(month)
+      from private.metrics() as m
+      cross join lateral private.metric_period(m.period, v_at) as month
+      where m.period = 'month';
+  elsif team is not null then
+    return query
+      select
+        m.metric, private.used_of(v_organization_id, m.metric, span, team),
+        private.limit_of(v_organization_id, m.metric, team),
+        case when m.period is not null then lower(span) end, upper(span)
+      from private.metrics() as m
+      cross join lateral private.metric_period(m.period, engine.now()) as span
+      where m.is_by_team;
+  else
     return query
       select e.metric, e.used, e.limit, e.period_start, e.resets_at from private.entitlements(v_organization_id) as e;
-    return;
   end if;
-  return query
-    select
-      m.metric, private.count_used(m.counter, v_organization_id, month), null::bigint, lower(month), upper(month)
-    from private.metrics() as m
-    cross join lateral private.metric_period(m.period, v_at) as month
-    where m.period = 'month';
 end
 $$;
-comment on function public.usage(uuid, date) is
-  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
+comment on function public.usage(uuid, date, uuid) is
+  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. With a team: of this team, with its own limits. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
 
 grant select on public.entitlements to flowgres_user;
 grant execute on function private.current_entitlements() to flowgres_user;
-grant execute on function public.usage(uuid, date) to flowgres_user, flowgres_dba;
+grant execute on function public.usage(uuid, date, uuid) to flowgres_user, flowgres_dba;

@@ -8,6 +8,7 @@
 --!include 25_plans/subscriptions.sql
 --!include 25_plans/entitlements.sql
 --!include 25_plans/change_plan.sql
+--!include 25_plans/team_limits.sql
 --!include 25_plans/api_calls.sql
 --!include 25_plans/seeds.sql
 --!include 25_plans/policies.sql

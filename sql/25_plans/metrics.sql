@@ -4,20 +4,20 @@
 -- with what was counted when the organization got a limit. Who has none costs nothing.
 
 create or replace function private.metrics()
-  returns table (metric text, label text, period text, counter text)
+  returns table (metric text, label text, period text, counter text, is_by_team boolean)
   language sql
   immutable
   parallel safe
 as $$
-  -- A counter is the name of a function (organization uuid, span tstzrange) returning bigint, of whichever layer knows
-  -- the things; a level has no use for the span.
+  -- A counter is the name of a function (organization uuid, span tstzrange, team uuid) returning bigint, of whichever
+  -- layer knows the things; a level has no use for the span. Without a team it counts the organization's.
   values
-    ('workflows', 'workflows', null, 'private.count_workflows'),
-    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions'),
-    ('team_members', 'members', null, 'private.count_members'),
-    ('credentials', 'credentials', null, 'private.count_credentials'),
-    ('storage_gb', 'GB of storage', null, 'private.count_storage_gb'),
-    ('api_calls_per_hour', 'API calls an hour', 'hour', null)
+    ('workflows', 'workflows', null, 'private.count_workflows', true),
+    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions', true),
+    ('team_members', 'members', null, 'private.count_members', true),
+    ('credentials', 'credentials', null, 'private.count_credentials', false),
+    ('storage_gb', 'GB of storage', null, 'private.count_storage_gb', false),
+    ('api_calls_per_hour', 'API calls an hour', 'hour', null, false)
 $$;
 
 -- The calendar of UTC, whatever the session's time zone; a level has no period.
@@ -37,13 +37,18 @@ as $$
 $$;
 
 -- Null where nothing counts such things.
-create or replace function private.count_used(p_counter text, p_organization_id uuid, p_span tstzrange)
+create or replace function private.count_used(
+  p_counter text,
+  p_organization_id uuid,
+  p_span tstzrange,
+  p_team_id uuid default null
+)
   returns bigint
   language plpgsql
   stable
 as $$
 declare
-  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange)');
+  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange, uuid)');
   v_name record;
   v_count bigint;
 begin
@@ -54,7 +59,9 @@ begin
   from pg_proc as p
   join pg_namespace as n on n.oid = p.pronamespace
   where p.oid = v_counter;
-  execute format('select %I.%I($1, $2)', v_name.schema, v_name.name) into v_count using p_organization_id, p_span;
+  execute format('select %I.%I($1, $2, $3)', v_name.schema, v_name.name)
+  into v_count
+  using p_organization_id, p_span, p_team_id;
   return v_count;
 end
 $$;

@@ -85,6 +85,27 @@ comment on column public.organization_limits.organization_id is 'The organizatio
 comment on column public.organization_limits.metric is 'As in plan_limits.';
 comment on column public.organization_limits.value is 'The most of it.';
 
+create table public.team_limits (
+  organization_id uuid not null,
+  team_id uuid not null,
+  metric text not null,
+  value bigint not null,
+  constraint team_limits_pkey primary key (organization_id, team_id, metric),
+  constraint team_limits_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete cascade,
+  constraint team_limits_metric_check check (metric in ('workflows', 'executions_per_month', 'team_members')),
+  constraint team_limits_value_check check (value >= 0)
+);
+alter table public.team_limits enable row level security;
+
+comment on table public.team_limits is
+  'How much of what the organization may use one of its teams may use; the organization''s limits count as well. Example: select metric, value from team_limits where team_id = ''0190…'';';
+comment on column public.team_limits.organization_id is 'The organization of the team.';
+comment on column public.team_limits.team_id is 'The team.';
+comment on column public.team_limits.metric is
+  'workflows (that the team looks after), executions_per_month (of these) or team_members (of the team).';
+comment on column public.team_limits.value is 'The most of it.';
+
 create table public.subscriptions (
   id uuid not null default engine.uuid_v7(),
   organization_id uuid not null,
@@ -130,14 +151,19 @@ create table private.usage_counters (
   metric text not null,
   period_start timestamptz not null,
   used bigint not null,
-  constraint usage_counters_pkey primary key (organization_id, metric, period_start),
+  owner_id uuid not null,
+  team_id uuid generated always as (nullif(owner_id, organization_id)) stored,
+  constraint usage_counters_pkey primary key (organization_id, owner_id, metric, period_start),
   constraint usage_counters_organization_id_fkey
-    foreign key (organization_id) references public.organizations (id) on delete cascade
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint usage_counters_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete cascade
 ) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index usage_counters_period_start_idx on private.usage_counters (period_start);
+create index usage_counters_team_idx on private.usage_counters (organization_id, team_id) where team_id is not null;
 alter table private.usage_counters enable row level security;
 comment on table private.usage_counters is
-  'Where limits are enforced: what was used of a metric in a period, of organizations that have a limit. The row of a level, such as workflows, has the period -infinity and is only a lock.';
+  'Where limits are enforced: what was used of a metric in a period, of organizations and teams that have a limit; owner_id is the one or the other. A row with the period -infinity, as levels such as workflows have, is only a lock.';
 
 -- How much of what was asked for may be used.
 create type private.admission as (
@@ -146,5 +172,6 @@ create type private.admission as (
   "limit" bigint,
   used bigint,
   period_start timestamptz,
-  admitted bigint
+  admitted bigint,
+  team_id uuid -- whose limit it is; null: the organization's
 );

@@ -1,10 +1,23 @@
 -- kind: code
--- The members of an organization, as its plan counts them. Commands that add one ask private.admit first.
+-- The members of an organization or a team, as limits count them. Commands that add one ask private.admit first.
 
-create or replace function private.count_members(p_organization_id uuid, p_span tstzrange default null)
+create or replace function private.count_members(
+  p_organization_id uuid,
+  p_span tstzrange default null,
+  p_team_id uuid default null
+)
   returns bigint
   language sql
   stable
 as $$
-  select count(*) from public.organization_users as m where m.organization_id = p_organization_id
+  select case
+    when p_team_id is null then (
+      select count(*) from public.organization_users as m where m.organization_id = p_organization_id
+    )
+    else (
+      select count(*)
+      from public.team_users as m
+      where m.organization_id = p_organization_id and m.team_id = p_team_id
+    )
+  end
 $$;

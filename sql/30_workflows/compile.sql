@@ -95,11 +95,7 @@ begin
   node.id := p_node ->> 'id';
   node.type := v_type.name || '@' || v_type.version;
   node.kind := v_type.kind;
-  node.function := (
-    select format('%I.%I(jsonb,jsonb,jsonb)', f.pronamespace::regnamespace, f.proname)
-    from pg_catalog.pg_proc as f
-    where f.oid = v_type.function
-  );
+  node.function := v_type.function;
   node.inputs := v_type.inputs;
   node.disabled := coalesce((p_node ->> 'disabled')::boolean, false);
   node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);

@@ -2,12 +2,20 @@
 -- Workflows beyond what the plan allows, as after a change to a smaller one: the oldest stay as they are, the others
 -- are read-only until the plan has room. What they have published keeps running.
 
-create or replace function private.count_workflows(p_organization_id uuid, p_span tstzrange default null)
+create or replace function private.count_workflows(
+  p_organization_id uuid,
+  p_span tstzrange default null,
+  p_team_id uuid default null
+)
   returns bigint
   language sql
   stable
 as $$
-  select count(*) from public.workflows as w where w.organization_id = p_organization_id and w.archived_at is null
+  select count(*)
+  from public.workflows as w
+  where w.organization_id = p_organization_id
+    and w.archived_at is null
+    and (p_team_id is null or w.team_id = p_team_id)
 $$;
 
 create or replace function private.is_over_limit(p_workflow public.workflows)

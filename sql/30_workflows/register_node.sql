@@ -63,7 +63,7 @@ begin
   insert into engine.node_types (name, version, kind, description, ports, inputs, properties, function)
   values (
     register_node.name, register_node.version, register_node.kind, register_node.description, register_node.ports,
-    register_node.inputs, register_node.properties, register_node.function
+    register_node.inputs, register_node.properties, register_node.function::text
   )
   on conflict on constraint node_types_pkey do update
   set
@@ -82,7 +82,24 @@ comment on function engine.register_node(text, regprocedure, text, text, jsonb, 
 grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
   to flowgres_dba;
 
--- p_function is what compile_plan took from the catalog, such as custom.double(jsonb,jsonb,jsonb).
+-- p_function is what register_node wrote down, such as custom.double(jsonb,jsonb,jsonb).
+create or replace function engine.registered_function(p_type text, p_function text)
+  returns regprocedure
+  language plpgsql
+  stable
+as $$
+declare
+  v_function constant regprocedure := to_regprocedure(p_function);
+begin
+  if v_function is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  end if;
+  return v_function;
+end
+$$;
+
 create or replace function engine.run_registered(
   p_type text,
   p_function text,
@@ -94,15 +111,10 @@ create or replace function engine.run_registered(
   language plpgsql
   immutable
 as $$
-declare
-  v_function constant regprocedure := to_regprocedure(p_function);
 begin
-  if v_function is null then
-    perform private.raise_error(
-      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
-    );
-  end if;
-  return engine.call_registered(v_function, p_properties, p_prev, p_inputs);
+  return engine.call_registered(
+    engine.registered_function(p_type, p_function), p_properties, p_prev, p_inputs
+  );
 end
 $$;
 

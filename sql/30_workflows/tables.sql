@@ -121,7 +121,7 @@ create table engine.node_types (
   ports text[] not null default '{main}',
   inputs text[] not null default '{main}',
   properties jsonb not null default '{"type": "object"}',
-  function regprocedure,
+  function text, -- such as custom.double(jsonb,jsonb,jsonb): a regprocedure is in the way of pg_upgrade
   constraint node_types_pkey primary key (name, version),
   constraint node_types_kind_check check (kind in ('trigger', 'pure', 'local', 'wait', 'effect')),
   constraint node_types_name_check check (name ~ '^[a-z][A-Za-z0-9]{0,63}$'),

@@ -5,6 +5,7 @@ create or replace function public.create_workflow_events_partition(at timestampt
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', at)
 $$;
@@ -15,6 +16,7 @@ create or replace function public.create_workflow_events_partition(month timesta
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', month at time zone 'UTC')
 $$;
@@ -25,6 +27,7 @@ create or replace function public.create_workflow_events_partition(month date)
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', month::timestamp at time zone 'UTC')
 $$;
@@ -36,6 +39,7 @@ create or replace function public.maintain_workflow_events_partitions()
   returns int
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_action partitions.action;
@@ -62,6 +66,7 @@ create or replace function public.drop_old_workflow_events_partitions(retention_
   returns int
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_action partitions.action;
@@ -95,6 +100,7 @@ create or replace function public.get_workflow_events_partition_stats()
   )
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select s.partition, (s.lower at time zone 'UTC')::date, (s.upper at time zone 'UTC')::date,
     s.row_count, s.size_bytes, s.size_pretty

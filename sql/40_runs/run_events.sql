@@ -14,6 +14,7 @@ create or replace function public.get_workflow_run_events(
   stable
   rows 20
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare

@@ -1,6 +1,15 @@
 -- kind: code
--- Executions are counted once per batch and organization, when the first of its requests is about to start: as many as
--- the batch may start. What it does not, goes back in the same transaction.
+-- Executions are counted once per batch and organization, when the first of its requests is about to start, and per
+-- team that has a limit: as many as the batch may start. What it does not, goes back in the same transaction.
+
+-- For the starts of one workflow.
+create type engine.room as (
+  workflow_id uuid,
+  admitted int, -- by organization and team, when they were asked
+  "left" int,
+  for_organization private.admission,
+  for_team private.admission
+);
 
 create or replace function engine.give_back(p_admission private.admission, p_now timestamptz)
   returns void
@@ -9,42 +18,77 @@ create or replace function engine.give_back(p_admission private.admission, p_now
 as $$
 begin
   if p_admission.admitted > 0 and p_admission.limit is not null then
-    perform private.release(p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now);
+    perform private.release(
+      p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now, p_admission.team_id
+    );
   end if;
 end
 $$;
 
--- p_before: of the organization that came before this one.
+-- p_before: of the workflow that came before this one; what both have in common is kept. Without a plan it gives back.
 create or replace function engine.admit_starts(
-  p_before private.admission,
-  p_organization_id uuid,
+  p_before engine.room,
+  p_plan engine.plans,
   p_wanted int,
   p_now timestamptz
 )
-  returns private.admission
+  returns engine.room
   language plpgsql
   volatile
 as $$
+declare
+  c_metric constant text := 'executions_per_month';
+  v_start constant timestamptz := date_trunc('month', p_now, 'UTC');
+  v_team_id constant uuid := p_plan.settings ->> 'team';
+  v_used constant int := p_before.admitted - p_before.left;
+  v_organization private.admission := p_before.for_organization;
+  v_team private.admission := p_before.for_team;
 begin
-  perform engine.give_back(p_before, p_now);
-  return private.admit_flow(
-    p_organization_id, 'executions_per_month', p_wanted, date_trunc('month', p_now, 'UTC')
-  );
+  v_organization.admitted := v_organization.admitted - v_used;
+  v_team.admitted := v_team.admitted - v_used;
+  if v_organization.organization_id is distinct from p_plan.organization_id then
+    perform engine.give_back(v_organization, p_now);
+    v_organization := null;
+    if p_plan.organization_id is not null then
+      v_organization := private.admit_flow(p_plan.organization_id, c_metric, p_wanted, v_start);
+    end if;
+  end if;
+  if v_team.team_id is distinct from v_team_id then
+    perform engine.give_back(v_team, p_now);
+    v_team := null;
+    if v_team_id is not null then
+      v_team := private.admit_flow(p_plan.organization_id, c_metric, p_wanted, v_start, v_team_id);
+    end if;
+  end if;
+  p_before.workflow_id := p_plan.workflow_id;
+  p_before.for_organization := v_organization;
+  p_before.for_team := v_team;
+  p_before.admitted := least(v_organization.admitted, v_team.admitted);
+  p_before.left := p_before.admitted;
+  return p_before;
 end
 $$;
 
 -- Null while there is one left.
-create or replace function engine.admission_error(p_admission private.admission)
+create or replace function engine.admission_error(p_room engine.room)
   returns jsonb
   language plpgsql
   stable
 as $$
 begin
-  return case when p_admission.admitted <= 0 then private.limit_error(p_admission) end;
+  return case
+    when p_room.left > 0 then null
+    when (p_room.for_team).admitted < (p_room.for_organization).admitted then private.limit_error(p_room.for_team)
+    else private.limit_error(p_room.for_organization)
+  end;
 end
 $$;
 
-create or replace function engine.count_executions(p_organization_id uuid, p_span tstzrange)
+create or replace function engine.count_executions(
+  p_organization_id uuid,
+  p_span tstzrange,
+  p_team_id uuid default null
+)
   returns bigint
   language sql
   stable
@@ -54,6 +98,12 @@ as $$
   where r.organization_id = p_organization_id
     and r.id >= engine.uuid_floor(lower(p_span))
     and r.id < engine.uuid_floor(upper(p_span))
+    and (
+      p_team_id is null
+      or r.workflow_id = any (array(
+        select w.id from public.workflows as w where w.organization_id = p_organization_id and w.team_id = p_team_id
+      ))
+    )
 $$;
-comment on function engine.count_executions(uuid, tstzrange) is
-  'How many runs of an organization began in a span of time: what executions_per_month counts.';
+comment on function engine.count_executions(uuid, tstzrange, uuid) is
+  'How many runs of an organization, or of the workflows that a team looks after now, began in a span of time: what executions_per_month counts.';

@@ -64,7 +64,8 @@ begin
       v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
     else
       v_outcome := engine.call_registered(
-        v_type.function, p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
+        engine.registered_function(v_type.name, v_type.function),
+        p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
       );
     end if;
   exception

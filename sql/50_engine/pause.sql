@@ -35,6 +35,7 @@ create or replace function engine.resume_run(p_run_id uuid, p_by uuid default nu
   language plpgsql
   volatile
   set plan_cache_mode = force_generic_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := engine.now();

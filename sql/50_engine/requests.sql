@@ -164,6 +164,7 @@ begin
 end
 $$;
 
+-- Its settings say also which team looks after the workflow, if any does: that costs nobody a look-up.
 create or replace function engine.plan_to_start(p_request engine.start_request)
   returns engine.plans
   language plpgsql
@@ -172,7 +173,11 @@ as $$
 declare
   v_plan engine.plans;
 begin
-  select p.* into v_plan
+  select
+    p.organization_id, p.workflow_id, p.version, p.nodes, p.ids, p.vars,
+    case when w.team_id is null then p.settings else p.settings || jsonb_build_object('team', w.team_id) end,
+    p.resume_key
+  into v_plan
   from public.workflows as w
   join engine.plans as p
     on p.organization_id = w.organization_id

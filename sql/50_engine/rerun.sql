@@ -35,7 +35,7 @@ begin
     p_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
   end if;
   p_request.error := coalesce(
-    p_request.error, engine.admission_error(engine.admit_starts(null, p_request.organization_id, 1, v_now))
+    p_request.error, engine.admission_error(engine.admit_starts(null, v_plan, 1, v_now))
   );
   if p_request.error is not null then
     perform private.raise_error(
@@ -53,8 +53,7 @@ begin
   p_request.run_id := engine.uuid_v7(v_now);
   p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
   v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
-  perform engine.insert_runs(array[v_move]);
-  perform engine.write_moves(array[v_move]);
+  perform engine.write_starts(array[v_move]);
   return v_move.run;
 end
 $$;

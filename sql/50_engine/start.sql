@@ -45,13 +45,14 @@ as $$
   )
 $$;
 
-create or replace function engine.insert_runs(p_moves engine.move[])
+create or replace function engine.write_starts(p_moves engine.move[])
   returns void
   language plpgsql
   volatile
 as $$
 begin
   insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m;
+  perform engine.write_moves(p_moves);
 end
 $$;
 
@@ -79,7 +80,7 @@ declare
   v_nodes engine.plan_node[];
   v_asked int;
   v_trigger text;
-  v_admission private.admission;
+  v_room engine.room;
   v_refused uuid;
   v_move engine.move;
   v_moves engine.move[];
@@ -105,11 +106,11 @@ begin
       end if;
       v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
       error := engine.start_refusal(v_request, v_plan.version, (v_nodes[array_position(v_plan.ids, v_trigger)]).kind);
-      if error is null and v_admission.organization_id is distinct from v_request.organization_id then
-        v_admission := engine.admit_starts(v_admission, v_request.organization_id, cardinality(v_requests), v_now);
+      if error is null and v_room.workflow_id is distinct from v_request.workflow_id then
+        v_room := engine.admit_starts(v_room, v_plan, cardinality(v_requests), v_now);
       end if;
-      error := coalesce(error, engine.admission_error(v_admission));
-      v_admission.admitted := v_admission.admitted - (error is null)::int;
+      error := coalesce(error, engine.admission_error(v_room));
+      v_room.left := v_room.left - (error is null)::int;
     end if;
 
     if error is not null then
@@ -127,9 +128,8 @@ begin
     end if;
     return next;
   end loop;
-  perform engine.give_back(v_admission, v_now);
-  perform engine.insert_runs(v_moves);
-  perform engine.write_moves(v_moves);
+  perform engine.admit_starts(v_room, null, 0, v_now);
+  perform engine.write_starts(v_moves);
 end
 $$;
 

@@ -86,6 +86,7 @@ create or replace function engine.verify_run(p_run_id uuid)
   )
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_loaded engine.loaded_run;

@@ -90,8 +90,8 @@ begin
   return next;
 
   delete from private.usage_counters as c
-  where (c.organization_id, c.metric, c.period_start) in (
-    select e.organization_id, e.metric, e.period_start
+  where (c.organization_id, c.owner_id, c.metric, c.period_start) in (
+    select e.organization_id, e.owner_id, e.metric, e.period_start
     from private.usage_counters as e
     where e.period_start > '-infinity' and e.period_start < v_now - interval '2 months'
     limit p_limit

@@ -7,6 +7,7 @@ create or replace function engine.maintenance_jobs()
   language sql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
   values
     ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),

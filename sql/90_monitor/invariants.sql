@@ -156,6 +156,7 @@ create or replace function monitor.invariants()
   )
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select * from monitor.broken_logs()
   union all

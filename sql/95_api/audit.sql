@@ -17,6 +17,7 @@ select private.audit_table('public.variables', p_digested => '{value}');
 select private.audit_table('public.plans');
 select private.audit_table('public.plan_limits');
 select private.audit_table('public.organization_limits');
+select private.audit_table('public.team_limits');
 select private.audit_table('public.subscriptions');
 select private.audit_table('engine.node_types', p_digested => '{properties}');
 select private.audit_table('partitions.policies');

@@ -56,6 +56,7 @@ create or replace function public.workflow_runs_input(run public.workflow_runs)
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
@@ -76,6 +77,7 @@ create or replace function public.workflow_runs_output(run public.workflow_runs)
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := run.finished_at - interval '1 day';
@@ -99,6 +101,7 @@ create or replace function public.workflow_runs_events_expired(run public.workfl
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';

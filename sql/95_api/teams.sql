@@ -148,6 +148,12 @@ declare
   v_team constant public.teams := private.lock_team(team);
   v_member public.team_users;
 begin
+  if not exists (
+    select from public.team_users as m
+    where m.organization_id = v_team.organization_id and m.team_id = v_team.id and m.user_id = "user"
+  ) then
+    perform private.admit(v_team.organization_id, 'team_members', p_team_id => v_team.id);
+  end if;
   insert into public.team_users (organization_id, team_id, user_id, role, added_by)
   values (v_team.organization_id, v_team.id, "user", add_team_member.role, public.current_user_id())
   on conflict (organization_id, team_id, user_id) do update set role = excluded.role
@@ -165,7 +171,7 @@ exception
 end
 $$;
 comment on function public.add_team_member(uuid, uuid, text) is
-  'Adds a member of the organization to a team, as admin or member (by default); again with another role changes it. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
+  'Adds a member of the organization to a team, as admin or member (by default); again with another role changes it. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, LIMIT_REACHED (the team''s members). Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
 
 create or replace function public.remove_team_member(team uuid, "user" uuid)
   returns public.team_users

@@ -111,7 +111,7 @@ begin
 end
 $$;
 comment on function public.copy_template(uuid, text) is
-  'A new workflow of the organization with the template''s definition, description and tags; under another name if given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select id from copy_template(''0190…'', ''Our invoices'');';
+  'A new workflow of the organization with the template''s definition, description and tags; under another name if given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, LIMIT_REACHED (workflows). Example: select id from copy_template(''0190…'', ''Our invoices'');';
 
 create or replace function public.export_workflow(id uuid)
   returns jsonb

@@ -173,6 +173,9 @@ as $$
 declare
   v_workflow public.workflows := private.lock_workflow(id);
 begin
+  if v_workflow.team_id is distinct from team and team is not null and v_workflow.archived_at is null then
+    perform private.admit(v_workflow.organization_id, 'workflows', p_team_id => team);
+  end if;
   update public.workflows as w
   set team_id = assign_workflow.team, updated_at = now()
   where w.id = v_workflow.id
@@ -185,7 +188,7 @@ exception
 end
 $$;
 comment on function public.assign_workflow(uuid, uuid) is
-  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
+  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team), LIMIT_REACHED (the team''s workflows). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
 
 grant execute on function
   public.assign_workflow(uuid, uuid),

@@ -51,6 +51,8 @@ const FILTER_ERROR = /^(?:Null literals|Empty objects) are forbidden in filter a
 /** Every other error of that class; it is logged, for it may be a mistake of ours. */
 const KNOWN_CLASSES: Record<string, { code: string; message: string }> = {
   '22': { code: 'INVALID_ARGUMENT', message: 'A value is impossible, or out of the range of its type.' },
+  '53': { code: 'UNAVAILABLE', message: 'The database has no room for this request. Try again in a moment.' },
+  '57': { code: 'UNAVAILABLE', message: 'The database is not available. Try again in a moment.' },
   '54': { code: 'TOO_LARGE', message: 'A value is too large, or nested too deeply.' },
 };
 

@@ -2,10 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { normalizeConnectionParams } from 'postgraphile/grafserv';
+import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import type { ApiCalls } from './api_calls.ts';
 import { type Authenticator, sessionOf } from './auth.ts';
 import { callerOf } from './client.ts';
+import { requestError } from './errors.ts';
 import type { Operations } from './operations.ts';
 import type { Rate, RateLimiter } from './rate_limit.ts';
 
@@ -61,7 +63,8 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
         },
         async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
           const incoming = request?.requestContext.node?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage })?.request;
-          await admit(options, request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams), incoming);
+          const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
+          await admit(options, authorization, incoming).catch(refuseUnasked);
           options.operations.apply(body);
           return next();
         },
@@ -86,6 +89,15 @@ async function admit(options: RequestOptions, authorization: string | undefined,
   if (session === null) return takeAnonymous();
   if (rates.token) await limiter.take(`token:${session}`, rates.token);
   await apiCalls.admit(session);
+}
+
+/** Who asks could not be found out, which is not the client's fault: Grafserv would say that it cannot parse the request. */
+function refuseUnasked(error: unknown): never {
+  if (error instanceof SafeError) throw error;
+  throw requestError(503, 'UNAVAILABLE', 'The database is not available.', {
+    hint: 'Try again in a moment.',
+    details: { committed: 'no', retryAfterMs: 1_000 },
+  });
 }
 
 /** Whether that was all the request asked for. */

@@ -24,7 +24,7 @@ beforeAll(async () => {
     await mutateAll(server, worlds, callers, fields, functions),
     ...(await subscribeAll(server, worlds, callers, fields)),
   ];
-}, 120_000);
+}, 240_000);
 
 test('everything that is exposed is in the reviewed matrix', async () => {
   await expect(formatMatrix(callers, sections)).toMatchFileSnapshot('access.txt');

@@ -71,3 +71,24 @@ test('owners read the audit log, newest first', async () => {
     { tableName: 'public.subscriptions', operation: 'insert', after: { status: 'active' } },
   ]);
 });
+
+test('limits of the organization and of a team are taken away again, and a team shows its own', async () => {
+  const { createTeam } = await server.data(acme.token, 'mutation { createTeam(input: {name: "Sales", slug: "sales"}) { result { id } } }');
+  const { id } = createTeam.result;
+  await server.data(
+    acme.token,
+    'mutation Set($id: UUID!) { setTeamLimit(input: {team: $id, metric: "workflows", value: "2"}) { clientMutationId } }',
+    { id },
+  );
+  const seen = 'query Seen($id: UUID!) { team(id: $id) { limits { nodes { metric value } } } usage(team: $id) { nodes { metric limit } } }';
+  const { team, usage } = await server.data(acme.token, seen, { id });
+  expect(team.limits.nodes).toEqual([{ metric: 'workflows', value: '2' }]);
+  expect(usage.nodes).toContainEqual({ metric: 'workflows', limit: '2' });
+  await server.data(
+    acme.token,
+    'mutation Take($id: UUID!) { setTeamLimit(input: {team: $id, metric: "workflows", value: null}) { clientMutationId } setOrganizationLimit(input: {metric: "workflows", value: null}) { clientMutationId } }',
+    { id },
+  );
+  expect((await server.data(acme.token, seen, { id })).team.limits.nodes).toEqual([]);
+  expect((await acme.user.query('select from organization_limits')).rowCount).toBe(0);
+});

@@ -12,9 +12,11 @@ import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
 
 let db: TestDatabase;
 let acme: TestOrganization;
+let globex: TestOrganization;
 let server: TestServer;
 beforeAll(async () => {
   db = await createTestDatabase();
+  globex = await createOrganization(db, 'Globex');
   [acme, server] = [await createOrganization(db), await serveGraphql(db, { corsOrigins: ['https://app.example.com'] })];
 });
 
@@ -67,6 +69,19 @@ describe('every request', () => {
       expect(headers.get('x-request-id')).toBeTruthy();
     }
   });
+});
+
+test('without a database the answer is 503 and when to try again, and not that the request is wrong', async () => {
+  const { rows } = await db.admin.query<{ name: string }>('select quote_ident(current_database()) as name');
+  const { name } = rows[0]!;
+  onTestFinished(() => db.admin.query(`alter database ${name} connection limit -1`).then(() => undefined));
+  await db.admin.query(`alter database ${name} connection limit 0`);
+  await db.admin.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'flowgres_api'`,
+  );
+  const lost = await send(server, { query: ME }, { authorization: `Bearer ${globex.token}` });
+  expect([lost.status, lost.headers.get('retry-after'), lost.body.errors[0].extensions.code]).toEqual([503, '1', 'UNAVAILABLE']);
+  expect((await send(server, { query: ME }, { authorization: `Bearer ${acme.token}` })).body.errors[0].extensions.code).toBe('UNAVAILABLE');
 });
 
 describe('a page of another website', () => {

@@ -65,6 +65,43 @@ test('no workflow is created beyond the limit, and none below it is refused', as
   expect((await db.admin.query('select from workflows where organization_id = $1', [acme.id])).rowCount).toBe(8);
 });
 
+test('teams stay within their limits, in batches that meet them in different orders', async () => {
+  const acme = await createOrganization(db);
+  const workflows: { id: string; team: string }[] = [];
+  for (const team of ['red', 'blue', 'red', 'blue']) {
+    const workflow = await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }), `${team} ${workflows.length}`);
+    await acme.user.query('select create_team($1, $1) where not exists (select from teams where slug = $1)', [team]);
+    await acme.user.query('select assign_workflow($1, (select id from teams where slug = $2))', [workflow.id, team]);
+    workflows.push({ id: workflow.id, team });
+  }
+  await acme.user.query(`select set_team_limit(id, 'executions_per_month', 33) from teams where slug = 'red'`);
+  await acme.user.query(`select set_team_limit(id, 'executions_per_month', 50) from teams where slug = 'blue'`);
+  // A batch is taken in the order of its workflows: the first two are red and blue, the two in the middle blue and red.
+  const batches = clients.map((_, index) => {
+    const from = index % 2;
+    const pair = workflows.slice(from, from + 2).map(({ id }) => ({ organizationId: acme.id, workflowId: id }));
+    return JSON.stringify([...pair, ...pair]);
+  });
+  const answers = await Promise.all(
+    clients.map(async (client, index) => (await client.query('select error from engine.start_runs($1)', [batches[index]])).rows),
+  );
+  const { rows } = await db.admin.query(
+    `select t.slug, count(r.id) as runs, max(c.used) as used
+     from teams as t
+     join workflows as w on w.team_id = t.id
+     join workflow_runs as r on r.workflow_id = w.id
+     join private.usage_counters as c on c.team_id = t.id and c.period_start > '-infinity'
+     where t.organization_id = $1
+     group by t.slug order by t.slug`,
+    [acme.id],
+  );
+  expect(rows).toEqual([
+    { slug: 'blue', runs: 40, used: 40 },
+    { slug: 'red', runs: 33, used: 33 },
+  ]);
+  expect(answers.flat().filter(({ error }) => error?.code === 'LIMIT_REACHED')).toHaveLength(7);
+});
+
 test('an organization has one subscription, however many change its plan at once', async () => {
   const acme = await createOrganization(db);
   const plans = ['pro', 'enterprise', 'free'];

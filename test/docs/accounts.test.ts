@@ -44,7 +44,9 @@ test('the page leads from nothing to a list of runs', async () => {
   const db = await createTestDatabase();
   const server = await serveGraphql(db);
   const script = blocks.map((block) => `${block}\necho; echo '${END}'`).join('\n');
-  const shell = spawn('bash', ['-euo', 'pipefail', '-c', script], {
+  const shell = spawn('bash', ['--norc', '-euo', 'pipefail', '-c', script], {
+    // With a socket as its input, bash would take itself for a remote shell and read the machine's settings.
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,
       PATH: `${await findPsql()}${process.env['PATH']}`,

@@ -6,10 +6,14 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 
 const POSTGRES_15 = '/usr/lib/postgresql/15';
 const START_MS = 30_000;
+
+/** Carries the lints of Supabase; exists for some platforms only, so `.ci/run` installs it apart. */
+export const LINTER = fileURLToPath(new URL('../../.artifacts/linter/node_modules/.bin/postgres-language-server', import.meta.url));
 
 export const packages = {
   'postgresql-15': existsSync(`${POSTGRES_15}/bin/postgres`),
@@ -17,6 +21,7 @@ export const packages = {
   'postgresql-15-partman': existsSync('/usr/share/postgresql/15/extension/pg_partman.control'),
   pgbouncer: existsSync('/usr/sbin/pgbouncer'),
   chromium: existsSync('/usr/bin/chromium'),
+  'postgres-language-server': existsSync(LINTER),
 };
 
 /** As root a server runs as the user postgres, whom the package has made. */

@@ -23,6 +23,9 @@ export interface World {
   waiting: string;
   /** The workflow of the latter. */
   waits: string;
+  /** A failed run and its workflow. */
+  failed: string;
+  failing: string;
 }
 
 export interface Worlds {
@@ -61,6 +64,7 @@ async function createWorld(db: TestDatabase, name: string): Promise<World> {
   await one(`select set_organization_limit('workflows', 50)`);
   await one(`select set_variable('rate', '7')`);
   const team = (await one<{ id: string }>(`select id from create_team('Sales', 'sales')`)).id;
+  await one(`select set_team_limit($1, 'workflows', 20)`, [team]);
   await one('select add_team_member($1, $2)', [team, other.id]);
   const invitation = await one<{ id: string; code: string }>('select code, (invitation).id from invite_member($1)', [
     `new@${name.toLowerCase()}.example`,
@@ -73,11 +77,14 @@ async function createWorld(db: TestDatabase, name: string): Promise<World> {
   const { revision } = await one<{ revision: number }>('select revision from workflows where id = $1', [id]);
   const wait = chain({ id: 'start', type: 'apiTrigger' }, { id: 'check', type: 'wait', properties: { approval: { role: 'member' } } });
   const waits = await publishWorkflow({ ...organization, user: owner.user }, wait, 'Waits');
+  const fails = chain({ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'stopAndError', properties: { message: 'no' } });
+  const failing = await publishWorkflow({ ...organization, user: owner.user }, fails, 'Fails');
   const template = await one<{ id: string }>('select id from create_workflow($1, $2)', ['Template', JSON.stringify(MAIN)]);
   await one(`select set_template($1, 'organization')`, [template.id]);
   const start = async (workflow: string) => (await one<{ id: string }>(`select id from start_workflow_run($1, '{"a": 1}')`, [workflow])).id;
-  const [run, waiting] = [await start(id), await start(waits.id)];
+  const [run, waiting, failed] = [await start(id), await start(waits.id), await start(failing.id)];
 
+  await one('select cancel_runs($1)', [JSON.stringify({ workflowId: failing.id })]);
   await db
     .pool('flowgres_worker')
     .query('select engine.append_logs($1)', [
@@ -104,6 +111,8 @@ async function createWorld(db: TestDatabase, name: string): Promise<World> {
     run,
     waiting,
     waits: waits.id,
+    failed,
+    failing: failing.id,
   };
 }
 

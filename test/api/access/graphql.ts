@@ -1,6 +1,14 @@
 /** The same through GraphQL: every field of its three roots. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type GraphQLField, type GraphQLObjectType, buildSchema, getNamedType, isInputObjectType, isObjectType } from 'graphql';
+import {
+  type GraphQLField,
+  type GraphQLInputType,
+  type GraphQLObjectType,
+  buildSchema,
+  getNamedType,
+  isInputObjectType,
+  isObjectType,
+} from 'graphql';
 import { z } from 'zod';
 import { printGraphqlSchema } from '../../../src/server/graphql.ts';
 import type { GraphqlAnswer, TestServer } from '../../helpers/graphql.ts';
@@ -11,7 +19,7 @@ import { readRows, readTables, SHARED, type World, type Worlds } from './fixture
 import { cellOf, mayReach, type Section, sidesOf } from './matrix.ts';
 
 /** As long as a subscription may take to begin. */
-const SILENT_MS = 4_000;
+const SILENT_MS = 10_000;
 
 export type Field = GraphQLField<unknown, unknown>;
 export interface Fields {
@@ -34,12 +42,12 @@ export async function readFields({ db }: Worlds): Promise<Fields> {
 }
 
 /** Types of inputs by their names: the arguments of a query, what is in the input of a mutation. */
-export function inputsOf(field: Field): Record<string, string> {
+export function inputsOf(field: Field): Record<string, GraphQLInputType> {
   const [only] = field.args;
   const type = only && getNamedType(only.type);
   const inputs =
     field.args.length === 1 && only!.name === 'input' && isInputObjectType(type) ? Object.values(type.getFields()) : field.args;
-  return Object.fromEntries(inputs.map(({ name, type }) => [name, String(type)]));
+  return Object.fromEntries(inputs.map(({ name, type }) => [name, type]));
 }
 
 /** A field with its arguments in the variables $<prefix><name>; `selection` is of what it returns. */

@@ -62,12 +62,17 @@ test('of 120 months it locks and reads only those of the run', async () => {
     await client.query('commit');
     return { rowCount, events: events?.tables, runs: runs?.tables, locks: all?.locks };
   };
+  // Each of the two tables and its indexes, and the same of one partition.
+  const [indexes] = await lines(
+    db,
+    `select count(*) from pg_index where indrelid in ('workflow_runs'::regclass, 'workflow_events'::regclass)`,
+  );
+  const needed = 2 * (2 + Number(indexes));
   for (let time = 0; time < 8; time += 1) {
     // Also from the sixth call on, when PostgreSQL would take to a generic plan.
     const { locks, ...tables } = await read(run);
     expect(tables).toEqual({ rowCount: 2, events: ['workflow_events_y2021m03'], runs: ['workflow_runs_y2021m03'] });
-    // Each of the two tables, its partition, and their indexes.
-    expect(locks).toBeLessThanOrEqual(24);
+    expect(locks).toBeLessThanOrEqual(needed);
   }
   // A run whose last event says that it is over is not looked up.
   const months = ['workflow_events_y2021m03', 'workflow_events_y2021m04'];

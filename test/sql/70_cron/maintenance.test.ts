@@ -59,7 +59,7 @@ test('what has expired is deleted, a batch at a time, and nothing else', async (
     select sha256(age::text::bytea), 1, now() - age::interval from unnest('{-1 hour,1 hour}'::text[]) as age`);
   for (const age of ['1 hour', '70 days']) {
     await db.admin.query(
-      `insert into private.usage_counters (organization_id, metric, period_start, used) values ($1, 'executions_per_month', now() - $2::interval, 1)`,
+      `insert into private.usage_counters (organization_id, owner_id, metric, period_start, used) values ($1, $1, 'executions_per_month', now() - $2::interval, 1)`,
       [id, age],
     );
   }

@@ -1,0 +1,145 @@
+/** Every function of the API in SQL and through GraphQL: the same row, the same error. */
+import { getNamedType, isLeafType, isObjectType } from 'graphql';
+import { beforeAll, expect, test } from 'vitest';
+import { type GraphqlError, serveGraphql, type TestServer } from '../helpers/graphql.ts';
+import { undoCommits } from '../helpers/undo.ts';
+import { type Arguments, ARGUMENTS } from './access/arguments.ts';
+import { type Caller, createCallers } from './access/callers.ts';
+import { type ApiFunction, callSql, isEmpty, readFunctions } from './access/calls.ts';
+import { createWorlds, type Worlds } from './access/fixture.ts';
+import { ask, camel, type Field, type Fields, readFields, snake } from './access/graphql.ts';
+import { MISTAKES } from './access/mistakes.ts';
+
+let worlds: Worlds;
+let callers: Map<string, Caller>;
+let functions: Map<string, ApiFunction>;
+let fields: Fields;
+let server: TestServer;
+beforeAll(async () => {
+  worlds = await createWorlds();
+  callers = new Map((await createCallers(worlds)).map((caller) => [caller.name, caller]));
+  functions = new Map((await readFunctions(worlds.db)).map((each) => [each.name, each]));
+  fields = await readFields(worlds);
+  server = await serveGraphql(worlds.db);
+  undoCommits();
+});
+
+/** For policies; GraphQL has current_user and current_organization. */
+const SQL_ONLY = ['current_organization_id', 'current_user_id'];
+const COMPUTED = Object.keys(ARGUMENTS).filter((name) => /^workflows?_(runs_|is_)/.test(name));
+const CALLED = Object.keys(ARGUMENTS).filter((name) => !SQL_ONLY.includes(name) && !COMPUTED.includes(name));
+
+test.each(CALLED)('%s, with one’s own things, with another organization’s, and by a super admin', async (name) => {
+  const caller = (who: string) => callers.get(who)!;
+  await compare(caller('owner'), name, ARGUMENTS[name]!(worlds.acme));
+  await compare(caller('owner'), name, ARGUMENTS[name]!(worlds.globex));
+  await compare(caller('super admin'), name, ARGUMENTS[name]!(worlds.acme));
+});
+
+test.each(
+  MISTAKES.map(
+    ([name, given]) =>
+      [
+        name,
+        String(given)
+          .replace(/^.*?=> /s, '')
+          .replaceAll(/\s+/g, ' '),
+        given,
+      ] as const,
+  ),
+)('%s%s', async (name, _text, given) => {
+  await compare(callers.get('owner')!, name, given(worlds.acme));
+});
+
+test.each(COMPUTED)('%s', async (name) => {
+  const { secret, session } = callers.get('owner')!;
+  const [, table, column] = /^(workflow_runs|workflows)_(.*)$/.exec(name)!;
+  const [key, id] = table === 'workflows' ? ['workflow', worlds.acme.workflow.id] : ['workflowRun', worlds.acme.run];
+  const root = fields.query.find((field) => field.name === key)!;
+  const type = getNamedType(root.type);
+  const field = isObjectType(type) ? type.getFields()[camel(column!)]! : undefined;
+  const { rows } = await session.query<{ row: unknown }>(
+    `select to_jsonb(r) as row from public.${table} as t cross join lateral public.${name}(t) as r where t.id = $1`,
+    [id],
+  );
+  const selected = selectionOf(field!, rows[0]?.row);
+  const data = await server.data(secret, `query ($id: UUID!) { ${key}(id: $id) { ${camel(column!)} ${selected} } }`, { id });
+  expectSame(
+    rows.map(({ row }) => row),
+    data[key!][camel(column!)],
+  );
+});
+
+async function compare({ secret, session }: Caller, name: string, args: Arguments): Promise<void> {
+  const inSql = await session.transaction((client) => callSql(client, functions.get(name)!, args));
+  const field = [...fields.query, ...fields.mutation].find((each) => snake(each.name) === name)!;
+  const isMutation = fields.mutation.includes(field);
+  const result = isMutation && resultOf(field);
+  const selection = result ? `{ ${result.name} ${selectionOf(result, inSql.rows[0])} }` : selectionOf(field, inSql.rows[0]);
+  const { parameters, text, variables } = ask(field, args, isMutation && !result ? '{ clientMutationId }' : selection);
+  const list = parameters.length ? `(${parameters.join(', ')})` : '';
+  const { data, errors } = await server.query(secret, `${isMutation ? 'mutation' : 'query'} ${list} { ${text} }`, variables);
+  expect(errors ? told(errors) : { code: 'ok' }).toEqual(inSql.message ? { code: inSql.code, message: inSql.message } : { code: 'ok' });
+  if (!errors) expectSame(inSql.rows, result ? data[field.name][result.name] : data[field.name]);
+}
+
+const told = ([error]: GraphqlError[]) => ({ code: error!.extensions?.code, message: error!.message });
+
+/** What a mutation returns. */
+function resultOf(mutation: Field): Field | undefined {
+  const payload = getNamedType(mutation.type);
+  return isObjectType(payload) ? (payload.getFields()['result'] ?? payload.getFields()['results']) : undefined;
+}
+
+/** The columns of an SQL row as fields of GraphQL. */
+function selectionOf(field: Field, row: unknown): string {
+  const type = getNamedType(field.type);
+  if (!isObjectType(type)) return '';
+  const nodes = type.getFields()['nodes'];
+  if (nodes) return `{ nodes ${selectionOf(nodes, row)} }`;
+  const columns = typeof row === 'object' && row !== null ? (row as Record<string, unknown>) : {};
+  const parts = Object.values(type.getFields()).flatMap((each) => {
+    if (each.args.length > 0 || !(snake(each.name) in columns)) return [];
+    const inner = isLeafType(getNamedType(each.type)) ? '' : selectionOf(each, columns[snake(each.name)]);
+    return [`${each.name} ${inner}`];
+  });
+  return `{ __typename ${parts.join(' ')} }`;
+}
+
+function expectSame(rows: unknown[], answer: unknown): void {
+  const nodes = (answer as { nodes?: unknown[] } | null)?.nodes ?? (Array.isArray(answer) ? answer : [answer]);
+  const filled = rows.filter((row) => !isEmpty(row));
+  const known = JSON.stringify([worlds.acme, worlds.globex], (key, value) => (['db', 'user'].includes(key) ? undefined : value));
+  const given = nodes.filter((node) => node !== null && !isEmpty(node));
+  expect(given).toHaveLength(filled.length);
+  for (const [index, node] of given.entries()) expect(plain(node, known)).toEqual(plain(pick(filled[index], node), known));
+}
+
+/** Of an SQL row the columns that the answer has. */
+function pick(row: unknown, node: unknown): unknown {
+  if (typeof node !== 'object' || node === null || Array.isArray(node) || !('__typename' in node)) return row;
+  const { __typename, ...columns } = node as Record<string, unknown>;
+  expect(Object.keys(columns), String(__typename)).not.toEqual([]);
+  const entries = Object.entries(columns).map(([name, value]) => [name, pick((row as Record<string, unknown>)[snake(name)], value)]);
+  return { __typename, ...Object.fromEntries(entries) };
+}
+
+/** Secrets; and how much is used, because each request is. */
+const MINTED = /^(secret|code|prefix|webhookKey|used)$/;
+
+/** Without what is another one each time: new ids, times of now, secrets. */
+function plain(value: unknown, known: string, key = ''): unknown {
+  if (value === null) return null;
+  if (MINTED.test(key)) return 'minted';
+  if (typeof value === 'number') return String(value);
+  if (typeof value === 'string') {
+    if (/^[0-9a-f]{8}-[0-9a-f]{4}-7/.test(value) && !known.includes(value)) return 'a new id';
+    if (/^\d{4}-\d\d-\d\d[T ]\d\d:/.test(value)) {
+      const at = Date.parse(value);
+      return Math.abs(Date.now() - at) < 300_000 ? 'now' : /T00:00:00/.test(value) ? at : Math.round(at / 600_000);
+    }
+    return value;
+  }
+  if (Array.isArray(value)) return value.map((each) => plain(each, known));
+  return Object.fromEntries(Object.entries(value as object).map(([name, each]) => [name, plain(each, known, name)]));
+}
