@@ -134,7 +134,6 @@ create or replace function engine.write_moves(p_moves engine.move[])
   volatile
 as $$
 declare
-  v_now constant timestamptz := engine.now();
   v_move engine.move;
   v_is_closing boolean := false;
   v_is_opening boolean := false;
@@ -144,6 +143,7 @@ declare
   v_changed public.workflow_runs[];
   v_failed public.workflow_runs[];
   v_left public.workflow_runs[];
+  v_are_new boolean;
 begin
   foreach v_move in array coalesce(p_moves, '{}') loop
     -- A run that ends in its first move never had a step to close.
@@ -165,6 +165,7 @@ begin
     end if;
     if (v_move.run).concurrency_key is not null and (v_move.run).finished_at is not null then
       v_left := v_left || v_move.run;
+      v_are_new := v_move.is_changed is null; -- one that ends in its first move is in a batch of first moves
     end if;
   end loop;
   if v_ids is null then
@@ -173,7 +174,7 @@ begin
 
   perform engine.insert_events(p_moves);
   if v_is_opening then
-    perform engine.open_steps(p_moves, v_now);
+    perform engine.open_steps(p_moves, engine.now());
   end if;
   if v_is_closing then
     v_parents := engine.close_steps(p_moves);
@@ -189,7 +190,7 @@ begin
     perform engine.start_error_runs(v_failed);
   end if;
   if v_left is not null then
-    perform engine.leave_flow(v_left, v_move.is_changed is null);
+    perform engine.leave_flow(v_left, v_are_new);
   end if;
 end
 $$;
