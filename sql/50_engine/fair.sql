@@ -152,10 +152,7 @@ begin
     returning s.*
   )
   select array_agg(u) into v_steps from unparked as u;
-  perform engine.add_jobs(array(
-    select engine.job(s, (select r.priority from public.workflow_runs as r where r.id = s.run_id))
-    from unnest(v_steps) as s
-  ));
+  perform engine.add_jobs(engine.jobs_of(v_steps));
 end
 $$;
 
