@@ -35,7 +35,9 @@ begin
     ));
   end if;
 
-  v_error := jsonb_build_object('code', 'NODE_FAILED', 'message', 'The step failed.', 'retryable', false) || v_error;
+  v_error := engine.short_error(
+    '{"code": "NODE_FAILED", "message": "The step failed.", "retryable": false}' || v_error
+  );
   v_payload := v_payload || jsonb_build_object('error', v_error - 'retryAfterMs');
   if v_error -> 'retryable' = 'true' and p_step.failures + 1 < p_node.max_attempts then
     v_payload := v_payload || jsonb_build_object(
