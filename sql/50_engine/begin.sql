@@ -105,13 +105,14 @@ begin
     end loop;
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
-  perform engine.write_moves(v_moves);
+  perform engine.write_moves(v_moves, v_now);
 
-  -- Runs that are gone.
-  return query
-  select (i.place - 1)::int, 'stale', i.id, null::jsonb
-  from unnest(v_ids) with ordinality as i (id, place)
-  where i.id is not null;
+  if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
+    return query
+    select (i.place - 1)::int, 'stale', i.id, null::jsonb
+    from unnest(v_ids) with ordinality as i (id, place)
+    where i.id is not null;
+  end if;
 end
 $$;
 

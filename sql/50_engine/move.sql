@@ -16,20 +16,6 @@ begin
 end
 $$;
 
-create or replace function engine.parked_move(p_run public.workflow_runs, p_step engine.open_steps)
-  returns engine.move
-  language plpgsql
-  immutable
-as $$
-declare
-  v_move engine.move;
-begin
-  v_move.run := p_run;
-  v_move.steps := array[engine.parked_step(p_step)];
-  return v_move;
-end
-$$;
-
 create or replace function engine.next_entry(
   p_last engine.log_entry,
   p_now timestamptz,
