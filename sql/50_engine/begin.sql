@@ -64,7 +64,6 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
-  v_taken text[] := '{}'; -- whose second job in this batch has nothing to add
   v_slots constant int := (select w.share from engine.workers as w where w.id = p_worker);
   v_organization_id uuid;
   v_free int; -- slots that the organization still has
@@ -84,7 +83,7 @@ begin
       task := null;
       v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
       outcome := case when v_step.node is null then 'stale' else 'done' end;
-      if engine.is_due(v_loaded.run, v_step, v_now) and run_id || v_step.node <> all (v_taken) then
+      if engine.is_due(v_loaded.run, v_step, v_now) then
         if v_free <= 0 and v_step.state = 'queued' then
           v_move := engine.parked_move(v_loaded.run, v_step);
         else
@@ -93,7 +92,6 @@ begin
         v_moves := v_moves || v_move;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
-          v_taken := v_taken || (run_id || v_step.node);
         end if;
         task := v_move.task;
         if task is not null then

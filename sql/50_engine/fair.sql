@@ -74,6 +74,7 @@ declare
   v_move engine.move;
 begin
   v_move.run := p_run;
+  v_move.is_changed := false;
   v_move.steps := array[engine.parked_step(p_step)];
   return v_move;
 end

@@ -176,7 +176,6 @@ declare
   v_changed public.workflow_runs[];
   v_failed public.workflow_runs[];
   v_left public.workflow_runs[];
-  v_are_new boolean;
 begin
   foreach v_move in array p_moves loop
     -- A run that ends in its first move never had a step to close.
@@ -199,7 +198,6 @@ begin
     end if;
     if (v_move.run).concurrency_key is not null and (v_move.run).finished_at is not null then
       v_left := v_left || v_move.run;
-      v_are_new := v_move.is_changed is null; -- one that ends in its first move is in a batch of first moves
     end if;
   end loop;
 
@@ -224,7 +222,7 @@ begin
     perform engine.start_error_runs(v_failed);
   end if;
   if v_left is not null then
-    perform engine.leave_flow(v_left, v_are_new);
+    perform engine.leave_flow(v_left, v_move.is_changed is null);
   end if;
 end
 $$;
