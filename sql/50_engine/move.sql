@@ -66,7 +66,8 @@ begin
 end
 $$;
 
--- A step that advance has reached: as it was if it is open already, else new.
+-- A step that advance has reached: as it was if it is open already, else new. One that turns out to wait is new, even
+-- when the budget ran out just before it: until now it was open to go on there, no more.
 create or replace function engine.step_for(
   p_loaded engine.loaded_run,
   p_opened engine.opened_step,
@@ -79,7 +80,7 @@ as $$
 declare
   v_step constant engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
 begin
-  if v_step.node is null then
+  if v_step.node is null or p_opened.state = 'waiting' then
     return engine.new_step(p_loaded.run, p_opened, p_now);
   end if;
   return v_step;

@@ -195,6 +195,20 @@ test('a run with more nodes than one transaction may take goes on in another one
   expect(await engine.output(run_id)).toMatchObject({ last: 319 });
 });
 
+test.each([
+  ['a signal', { signal: 'go' }],
+  ['a time', { seconds: 0 }],
+])('a run whose transaction is used up just before a wait for %s waits for it in the next one', async (_, properties) => {
+  const many = Array.from({ length: 199 }, (_, index) => set(`n${index}`, { last: index }));
+  const { run_id } = await run(chain(start, ...many, { id: 'wait', type: 'wait', properties }, set('end', { done: true })));
+  const steps = () => engine.openSteps(run_id);
+  for (let [open] = await steps(); open?.state === 'queued'; [open] = await steps()) await engine.begin(run_id, open.node);
+  expect(await steps()).toMatchObject([{ node: 'wait', state: 'waiting' }]);
+  if ('signal' in properties) await acme.user.query(`select signal_run($1, 'go', '{}')`, [run_id]);
+  else await engine.begin(run_id, 'wait');
+  expect(await engine.output(run_id)).toMatchObject({ done: true });
+});
+
 describe('a failed node', () => {
   const failing = (onError: string) => ({ id: 'bad', type: 'transform', properties: { template: '{{ $.prev.x | number }}' }, onError });
 
