@@ -87,6 +87,27 @@ begin
 end
 $$;
 
+-- Where the budget has run out the graph goes on in another transaction, and nowhere else meanwhile: a replay has no
+-- budget, and gives the events in this order only. What is cut off until then; nothing as a rule.
+create or replace function engine.cut_off(p_steps engine.open_steps[], p_plan engine.plans, p_prefer text)
+  returns text[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step engine.open_steps;
+begin
+  foreach v_step in array p_steps loop
+    if v_step.state = 'queued' and v_step.node is distinct from p_prefer
+      and (p_plan.nodes[array_position(p_plan.ids, v_step.node)]).kind not in ('effect', 'local')
+    then
+      return engine.nodes_beside(p_plan, p_prefer);
+    end if;
+  end loop;
+  return '{}';
+end
+$$;
+
 -- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
 -- worker right away, which saves its branch a job and a transaction; every other one is queued.
 create or replace function engine.move_on(
@@ -104,7 +125,7 @@ declare
   v_nodes constant engine.plan_node[] := p_plan.nodes;
   v_run constant public.workflow_runs := p_loaded.run;
   v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
-  v_open text[] := '{}';
+  v_open text[] := engine.cut_off(p_loaded.steps, p_plan, p_prefer);
   v_all_wait boolean := true;
   v_some_wait boolean := false;
   v_step engine.open_steps;
@@ -144,7 +165,7 @@ begin
         ));
         v_move.entries := v_move.entries || v_last;
       end if;
-      v_open := v_open || v_opened.node;
+      v_open := v_open || case when v_opened.properties is null then p_plan.ids else array[v_opened.node] end;
       v_all_wait := v_all_wait and v_step.state = 'waiting';
       v_some_wait := v_some_wait or v_step.state = 'waiting';
       v_move.steps := v_move.steps || v_step;
