@@ -5,7 +5,7 @@ import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import type { ApiCalls } from './api_calls.ts';
-import { type Authenticator, sessionOf } from './auth.ts';
+import type { Authenticator } from './auth.ts';
 import { callerOf } from './client.ts';
 import { requestError } from './errors.ts';
 import type { Operations } from './operations.ts';
@@ -29,6 +29,8 @@ declare global {
     interface RequestContext {
       /** Of the HTTP request: a client's own x-request-id when that is a UUID. */
       requestId: string;
+      /** Of the HTTP request, once it is admitted; null when it is anonymous. */
+      session: string | null;
     }
   }
 }
@@ -44,6 +46,8 @@ export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]):
   return corsOrigins.includes('*') || corsOrigins.includes(origin);
 }
 
+const RequestId = z.uuid();
+
 export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   return {
     name: 'FlowgresRequestPlugin',
@@ -52,7 +56,7 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
       middleware: {
         async processRequest(next, { requestDigest }) {
           const { node } = requestDigest.requestContext;
-          const requestId = z.uuid().safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
+          const requestId = RequestId.safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
           requestDigest.requestContext.requestId = requestId;
           // The access log takes it from there.
           requestDigest.headers['x-request-id'] = requestId;
@@ -64,7 +68,8 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
         async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
           const incoming = request?.requestContext.node?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage })?.request;
           const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
-          await admit(options, authorization, incoming).catch(refuseUnasked);
+          const session = await admit(options, authorization, incoming).catch(refuseUnasked);
+          if (request) request.requestContext.session = session;
           options.operations.apply(body);
           return next();
         },
@@ -73,22 +78,27 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   };
 }
 
-/** Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
-async function admit(options: RequestOptions, authorization: string | undefined, request: IncomingMessage | undefined): Promise<void> {
+/** Whose request it is. Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
+async function admit(
+  options: RequestOptions,
+  authorization: string | undefined,
+  request: IncomingMessage | undefined,
+): Promise<string | null> {
   const { authenticator, apiCalls, limiter, rates, proxies } = options;
   const takeAnonymous = async () => {
     if (rates.anonymous) await limiter.take(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
   };
-  try {
-    await authenticator.check(authorization);
-  } catch (error) {
+  const session = await authenticator.check(authorization).catch(async (error: unknown) => {
     await takeAnonymous();
     throw error;
+  });
+  if (session === null) {
+    await takeAnonymous();
+    return null;
   }
-  const session = sessionOf(authorization);
-  if (session === null) return takeAnonymous();
   if (rates.token) await limiter.take(`token:${session}`, rates.token);
   await apiCalls.admit(session);
+  return session;
 }
 
 /** Who asks could not be found out, which is not the client's fault: Grafserv would say that it cannot parse the request. */
