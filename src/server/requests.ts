@@ -8,6 +8,7 @@ import type { ApiCalls } from './api_calls.ts';
 import type { Authenticator } from './auth.ts';
 import { callerOf } from './client.ts';
 import { requestError } from './errors.ts';
+import { LIMITS } from './limits.ts';
 import type { Operations } from './operations.ts';
 import type { Rate, RateLimiter } from './rate_limit.ts';
 
@@ -126,6 +127,15 @@ function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOri
 
 const CODES: Record<number, string> = { 405: 'METHOD_NOT_ALLOWED', 413: 'TOO_LARGE', 415: 'UNSUPPORTED_MEDIA_TYPE' };
 
+const JSON_BODY = 'The body of a POST is JSON: {"query", "variables", "operationName"}, with "content-type: application/json".';
+/** For what Grafserv refuses by itself. */
+const HINTS: Record<number, string> = {
+  400: JSON_BODY,
+  405: JSON_BODY,
+  413: `A request has at most ${LIMITS.maxBodyBytes / 1024} kB.`,
+  415: JSON_BODY,
+};
+
 const Refusal = z.looseObject({
   errors: z.array(
     z.looseObject({
@@ -139,7 +149,7 @@ const Refusal = z.looseObject({
   ),
 });
 
-/** Grafserv's own refusals get a code as all errors have, and none of them the status inside the JSON. */
+/** Grafserv's own refusals get a code and a hint as all errors have, and none of them the status inside the JSON. */
 function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers: Record<string, string> }>(
   result: R,
   response: ServerResponse | undefined,
@@ -149,7 +159,9 @@ function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers
   const { errors } = parsed.data;
   for (const error of errors) {
     const { statusCode: _status, ...extensions } = error.extensions ?? {};
-    error.extensions = { code: CODES[result.statusCode] ?? 'INVALID_ARGUMENT', ...extensions };
+    // What has a code is ours, or a fault in the document, whose message says where.
+    const hint = extensions.code === undefined ? HINTS[result.statusCode] : undefined;
+    error.extensions = { code: CODES[result.statusCode] ?? 'INVALID_ARGUMENT', ...(hint && { hint }), ...extensions };
     const retryAfterMs = extensions.details?.retryAfterMs;
     if (retryAfterMs !== undefined) response?.setHeader('retry-after', Math.ceil(retryAfterMs / 1_000));
   }
