@@ -111,7 +111,8 @@ class Worker {
       await this.#pool.end();
       throw error;
     }
-    // What died with an earlier process need not wait for the first turn.
+    // What died with an earlier process need not wait for the first turn, nor does what nobody has maintained.
+    void this.#ensurePartitions();
     void this.#reconcile();
     this.#timers.push(
       every(HEARTBEAT_MS, () => this.#heartbeat()),
@@ -119,6 +120,7 @@ class Worker {
         if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
       }),
       every(REPAIR_MS, () => this.#repair()),
+      every(REPAIR_MS, () => this.#ensurePartitions()),
       everySecond(() => this.#fireSchedules()),
       everySecond(() => this.#wakeSteps()),
     );
@@ -231,6 +233,15 @@ class Worker {
       }
     } catch (error) {
       this.#options.onProblem('The repair of runs failed.', error);
+    }
+  }
+
+  /** Should the daily maintenance not run, for whatever reason: nothing can be written without partitions. */
+  async #ensurePartitions(): Promise<void> {
+    try {
+      await this.#engine.ensurePartitions();
+    } catch (error) {
+      this.#options.onProblem('Partitions were not maintained.', error);
     }
   }
 
