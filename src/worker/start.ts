@@ -162,6 +162,7 @@ class Worker {
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
       workerPool.id = this.#jobPool;
     });
+    holdLocalQueue(events);
     // A runner that loses the database in the wrong moment shuts down without ever saying that it has ended.
     const givingUp = new Promise<void>((resolve) => {
       events.once('pool:gracefulShutdown', () => resolve(delay(GIVING_UP_MS, undefined, { ref: false })));
@@ -267,4 +268,16 @@ class Worker {
       if (level === 'error') this.#options.onProblem(message, meta?.['error']);
     });
   }
+}
+
+/**
+ * The local queue of graphile-worker 0.18 cannot give back its jobs when it is released with nothing else under way: it
+ * takes itself for finished, throws, and the jobs stay locked. So something is under way until it is released.
+ */
+function holdLocalQueue(events: WorkerEvents): void {
+  const released = Promise.withResolvers<void>();
+  events.once('localQueue:init', ({ localQueue }) => localQueue['background'](released.promise));
+  events.on('localQueue:setMode', ({ newMode }) => {
+    if (newMode === 'RELEASED') queueMicrotask(released.resolve);
+  });
 }
