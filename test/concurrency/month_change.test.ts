@@ -16,6 +16,7 @@ const MONTHS = 8;
 const LOADERS = 3;
 const RUNS_AT_ONCE = 4;
 const READER_PAUSE_MS = 20;
+const ROUNDS = 100;
 /** Maintenance gives way after 200 ms, and is through in much less once it has its locks. */
 const LONGEST_STALL_MS = 1_500;
 
@@ -57,9 +58,13 @@ async function runThrough(load: Load, ask: Ask, organization: TestOrganization, 
   const steps = answers.map(({ run_id }) => ({ runId: run_id, node: 'a' }));
   let tasks: Task[] = [];
   // What another session has at hand for a moment is begun the next time.
-  while (tasks.length < steps.length) {
-    const begun = await ask<{ task: Task | null }>('select task from engine.begin_steps($1, $2)', [JSON.stringify(steps), worker]);
+  for (let round = 1; tasks.length < steps.length; round += 1) {
+    const begun = await ask<{ task: Task | null; outcome: string }>('select task, outcome from engine.begin_steps($1, $2)', [
+      JSON.stringify(steps),
+      worker,
+    ]);
     tasks.push(...begun.flatMap(({ task }) => task ?? []));
+    if (round === ROUNDS) throw new Error(`Steps are not begun: ${JSON.stringify({ begun, answers })}`);
   }
   while (tasks.length > 0) {
     const results = tasks.map(({ runId, node, attempt }) => ({ runId, node, attempt, ok: true, output: 1, ms: 1 }));
@@ -94,7 +99,6 @@ test.each(['drop', 'archive'])(
     const others = [
       load.go(db.url('flowgres_worker'), async (ask) => {
         await ask('select from engine.wake_steps()');
-        await ask('select from engine.repair_runs()');
       }),
       // Somebody who reads in another order than the engine.
       load.go(db.adminUrl, async (ask) => {
