@@ -15,6 +15,8 @@ const MAX_FILE_LINES = 250;
 const MAX_BODY_LINES = 60;
 /** Unquoted words that are written in capitals: what triggers see. */
 const CAPITALS = /^(?:NEW|OLD|TG_[A-Z_]+)$/;
+/** What can be made only once, by the grammar's names. */
+const ONCE = new Set(['CompositeTypeStmt', 'CreateStmt', 'IndexStmt', 'CreateSeqStmt', 'CreateDomainStmt', 'CreateEnumStmt']);
 const NAMED = new Set(['CONSTR_CHECK', 'CONSTR_PRIMARY', 'CONSTR_UNIQUE', 'CONSTR_EXCLUSION', 'CONSTR_FOREIGN']);
 
 export interface Problem {
@@ -48,6 +50,7 @@ export async function lintFile(file: string, sql: string): Promise<Problem[]> {
     const { stmts = [] } = (await parse(sql)) as { stmts?: Statement[] };
     for (const { stmt, stmt_location: offset = 0 } of stmts) {
       const line = lineAt(offset);
+      if (sql.startsWith('-- kind: code') && ONCE.has(Object.keys(stmt)[0]!)) report(line, 'can be made once only: a file of kind state');
       lintStatement(stmt, line, excused(line), report);
     }
   } catch (error) {

@@ -2,15 +2,6 @@
 -- Executions are counted once per batch and organization, when the first of its requests is about to start, and per
 -- team that has a limit: as many as the batch may start. What it does not, goes back in the same transaction.
 
--- For the starts of one workflow.
-create type engine.room as (
-  workflow_id uuid,
-  admitted int, -- by organization and team, when they were asked
-  "left" int,
-  for_organization private.admission,
-  for_team private.admission
-);
-
 create or replace function engine.give_back(p_admission private.admission, p_now timestamptz)
   returns void
   language plpgsql

@@ -3,14 +3,6 @@
 -- transaction only when the child starts. Its end is news for the parent, which comes as a job: that locks the parent
 -- alone, counts what became of the children, and hands out more or ends the step.
 
--- What one turn of a step with children came to.
-create type engine.turn as (
-  result jsonb,   -- of the step, as a worker would report it; null: it goes on
-  next_index int,
-  error jsonb,    -- why no further child is started
-  again boolean   -- more can be handed out at once, in another transaction
-);
-
 -- The workflow that a node names, by its id or its name; null when there is none.
 create or replace function engine.workflow_named(p_organization_id uuid, p_name text)
   returns uuid

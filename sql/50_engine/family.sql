@@ -1,11 +1,6 @@
 -- kind: code
 -- What became of the child runs of a step, read from their rows and logs without a lock.
 
-create type engine.family as (
-  unfinished int,
-  is_failed boolean
-);
-
 -- How the children of a step that were started so far stand. p_run_id bounds the partitions: children are younger.
 create or replace function engine.family_of(p_run_id uuid, p_node text)
   returns engine.family

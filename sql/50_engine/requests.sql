@@ -1,31 +1,6 @@
 -- kind: code
 -- What is asked of start_runs: read, checked, and refused one by one.
 
-create type engine.start_request as (
-  index int,
-  organization_id uuid,
-  workflow_id uuid,
-  version int,
-  mode text,
-  trigger text,
-  input jsonb,
-  key text,
-  fingerprint text, -- what must be equal for the same key to be the same request; the whole input when null
-  started_by uuid,
-  metadata jsonb,
-  run_id uuid,
-  duplicate_of uuid,
-  error jsonb,
-  priority int,
-  origin jsonb,              -- what run.created says beside all this: retryOf, forkOf
-  reused engine.log_entry[], -- steps that a retry or fork takes over
-  retry_of uuid,
-  concurrency_key text,
-  parent_run_id uuid,
-  parent_node text,
-  parent_index int -- null when the parent does not wait
-);
-
 create or replace function engine.request_error(p_code text, p_message text)
   returns jsonb
   language sql

@@ -1,12 +1,6 @@
 -- kind: code
 -- Signals: news that somebody sends to a run, by name. One that comes before its wait is kept for it.
 
-create type engine.signal as (
-  node text,    -- the wait that it is for; null while there is none
-  name text,
-  payload jsonb
-);
-
 -- The signals of a log that no wait has taken yet, in the order of their coming, and for each name in turn the oldest
 -- wait that takes one now.
 create or replace function engine.kept_signals(p_log engine.log_entry[])

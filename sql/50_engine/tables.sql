@@ -82,3 +82,67 @@ create type engine.move as (
   task jsonb,                  -- what the caller does now
   heir engine.open_steps       -- begun in the place of the first of the closed ones, whose row it takes over
 );
+
+-- A start that was asked for, read and checked.
+create type engine.start_request as (
+  index int,
+  organization_id uuid,
+  workflow_id uuid,
+  version int,
+  mode text,
+  trigger text,
+  input jsonb,
+  key text,
+  fingerprint text, -- what must be equal for the same key to be the same request; the whole input when null
+  started_by uuid,
+  metadata jsonb,
+  run_id uuid,
+  duplicate_of uuid,
+  error jsonb,
+  priority int,
+  origin jsonb,              -- what run.created says beside all this: retryOf, forkOf
+  reused engine.log_entry[], -- steps that a retry or fork takes over
+  retry_of uuid,
+  concurrency_key text,
+  parent_run_id uuid,
+  parent_node text,
+  parent_index int -- null when the parent does not wait
+);
+
+-- How many of the starts of one workflow its organization and its team admit.
+create type engine.room as (
+  workflow_id uuid,
+  admitted int, -- by organization and team, when they were asked
+  "left" int,
+  for_organization private.admission,
+  for_team private.admission
+);
+
+-- A signal that no wait has taken yet.
+create type engine.signal as (
+  node text,    -- the wait that it is for; null while there is none
+  name text,
+  payload jsonb
+);
+
+-- How the child runs of a step stand.
+create type engine.family as (
+  unfinished int,
+  is_failed boolean
+);
+
+-- What one turn of a step with children came to.
+create type engine.turn as (
+  result jsonb,   -- of the step, as a worker would report it; null: it goes on
+  next_index int,
+  error jsonb,    -- why no further child is started
+  again boolean   -- more can be handed out at once, in another transaction
+);
+
+-- A replay: what was fed so far, what the engine says comes next, and which steps it has opened.
+create type engine.replay as (
+  log engine.log_entry[],
+  expected engine.log_entry[],
+  open text[],
+  paused boolean
+);

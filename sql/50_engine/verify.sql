@@ -16,14 +16,6 @@ as $$
   end
 $$;
 
--- A replay: what was fed so far, what the engine says comes next, and which steps it has opened.
-create type engine.replay as (
-  log engine.log_entry[],
-  expected engine.log_entry[],
-  open text[],
-  paused boolean
-);
-
 -- p_is_prelude: a step that the run has taken over comes next, before the graph moves at all.
 create or replace function engine.feed(
   p_replay engine.replay,

@@ -18,6 +18,7 @@ describe('the lint finds', () => {
       '2 states immutable, stable or volatile',
     ],
     ['a constraint without a name', 'create table a.t (\n  id int primary key\n);', '2 names its primary constraint'],
+    ['what code cannot make again', 'create type a.t as (x int);', '2 can be made once only: a file of kind state'],
     ['capitals', 'SELECT 1;', '2 SELECT is written in lower case'],
     ['a definer without a reason', 'alter function a.f()\n  security definer;', '3 says why: `security definer -- definer because …`'],
     ['a backslash before a quote', String.raw`select '\';`, '2 writes a backslash before a quote as chr(92)'],
