@@ -28,7 +28,6 @@ export class Client {
   readonly #dice: Dice;
   readonly #open = new Set<Promise<void>>();
   readonly #watchers = new Set<(status: number) => void>();
-  #stopped = false;
   #quiet = false;
   #number = 0;
 
@@ -40,10 +39,10 @@ export class Client {
     this.#dice = dice;
   }
 
-  /** Offers so many webhooks a second until `stop`. */
-  async offer(perSecond: number): Promise<void> {
+  /** Offers so many webhooks a second until the end. */
+  async offer(perSecond: number, end: AbortSignal): Promise<void> {
     const start = performance.now();
-    for (let due = 1; !this.#stopped; due += 1) {
+    for (let due = 1; !end.aborted; due += 1) {
       await delay(Math.max(0, start + (due * 1_000) / perSecond - performance.now()));
       if (this.#open.size < MOST_OPEN) this.send();
     }
@@ -62,9 +61,8 @@ export class Client {
     }
   }
 
-  /** Offers no more; resolves when everything offered was accepted. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
+  /** Resolves when everything offered was accepted. */
+  async settle(): Promise<void> {
     while (this.#open.size) await Promise.all(this.#open);
   }
 
