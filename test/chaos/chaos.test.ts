@@ -28,6 +28,8 @@ const PROFILES = {
   ci: { seconds: 175, perSecond: 66, patience: 20, killedWorkers: 30, killedDatabases: 10, accepted: 10_000 },
   soak: { seconds: 1_800, perSecond: 60, patience: 90, killedWorkers: 200, killedDatabases: 80, accepted: 80_000 },
 };
+/** On a slow machine the load goes on until enough has happened, at most so much longer. */
+const MOST_PATIENCE = 1.5;
 const TENANTS = 20;
 const RETRY_SECONDS = 1;
 /** Rules of runs that started longer ago have been looked at several times. */
@@ -132,6 +134,28 @@ async function isReady(base: string): Promise<boolean> {
 
 const strikes: Record<string, number> = {};
 
+function hasDoneEnough(): boolean {
+  return (
+    world.client.accepted.size >= profile.accepted &&
+    (strikes['F1'] ?? 0) >= profile.killedWorkers &&
+    (strikes['F3'] ?? 0) >= profile.killedDatabases &&
+    Object.values(strikes).every((count) => count > 0)
+  );
+}
+
+/** The end of the load. */
+function whenEnough(): AbortSignal {
+  const end = new AbortController();
+  const started = performance.now();
+  const looking = setInterval(() => {
+    const seconds = (performance.now() - started) / 1_000;
+    if (seconds < profile.seconds || (seconds < profile.seconds * MOST_PATIENCE && !hasDoneEnough())) return;
+    clearInterval(looking);
+    end.abort();
+  }, 200);
+  return end.signal;
+}
+
 /** Lets a fault strike again and again; one that does not get through, because another was faster, is tried again soon. */
 async function strikeUntil(end: AbortSignal, fault: Fault): Promise<void> {
   const dice = new Dice(seed, fault.id);
@@ -174,13 +198,11 @@ test(
   'under every fault at once, no accepted run is lost, none is doubled, and no result is recorded twice',
   async () => {
     const { client } = world;
-    const end = AbortSignal.timeout(profile.seconds * 1_000);
+    const end = whenEnough();
     const ready = faults.filter(({ needs }) => !needs || machine[needs]);
     const striking = ready.map((fault) => strikeUntil(end, fault));
     const watching = watchRules(end);
-    const started = performance.now();
     await Promise.all([client.offer(profile.perSecond, end), ...striking]);
-    expect(performance.now() - started).toBeGreaterThanOrEqual(profile.seconds * 1_000);
     const loaded = performance.now();
     network.loseAnswers(() => false);
     await client.settle();
@@ -205,7 +227,9 @@ test(
       ready.filter(({ id }) => !strikes[id]).map(({ id }) => id),
       'faults that never struck',
     ).toEqual([]);
-    expect(verdict.poisoned).toEqual(Array.from({ length: strikes['F15'] ?? 0 }, () => 'POISON'));
+    // More than were struck, as the answer to a start may have been lost.
+    expect(verdict.poisoned.length).toBeGreaterThanOrEqual(strikes['F15'] ?? 0);
+    expect(verdict.poisoned.filter((status) => status !== 'POISON')).toEqual([]);
     expect(strikes['F1'] ?? 0).toBeGreaterThanOrEqual(profile.killedWorkers);
     expect(strikes['F3'] ?? 0).toBeGreaterThanOrEqual(profile.killedDatabases);
     expect(
@@ -213,7 +237,7 @@ test(
       trouble.slice(-20).join(''),
     ).toEqual([]);
   },
-  (profile.seconds + 600) * 1_000,
+  (profile.seconds * MOST_PATIENCE + 600) * 1_000,
 );
 
 /** F22. The supervisor takes a process out of rotation, then stops it, as every orchestrator does. */
@@ -226,8 +250,8 @@ test('a rolling restart, ten times, fails no request', async () => {
     rolling.rotation = bases.filter((_, index) => index !== place);
     processes[place]!.signal('SIGTERM');
     world.workers[place]!.signal('SIGTERM');
-    await expect.poll(() => isReady(bases[place]!), { timeout: 20_000, interval: 100 }).toBe(false);
-    await expect.poll(() => isReady(bases[place]!), { timeout: 20_000, interval: 100 }).toBe(true);
+    await expect.poll(() => isReady(bases[place]!), { timeout: 60_000, interval: 100 }).toBe(false);
+    await expect.poll(() => isReady(bases[place]!), { timeout: 60_000, interval: 100 }).toBe(true);
     rolling.rotation = [...bases];
   }
   end.abort();
@@ -236,4 +260,4 @@ test('a rolling restart, ten times, fails no request', async () => {
   expect(rolling.accepted.size).toBeGreaterThan(profile.perSecond);
   expect(rolling.unanswered).toBe(0);
   await expect.poll(unfinished, { timeout: 120_000, interval: 500 }).toBe(0);
-}, 300_000);
+}, 600_000);
