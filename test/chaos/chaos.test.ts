@@ -159,7 +159,7 @@ function whenEnough(): AbortSignal {
 /** Lets a fault strike again and again; one that does not get through, because another was faster, is tried again soon. */
 async function strikeUntil(end: AbortSignal, fault: Fault): Promise<void> {
   const dice = new Dice(seed, fault.id);
-  const last = performance.now() + (profile.seconds - (fault.aftermath ?? 0)) * 1_000;
+  const last = fault.aftermath === undefined ? Infinity : performance.now() + (profile.seconds - fault.aftermath) * 1_000;
   strikes[fault.id] = 0;
   for (let wait = dice.between(...fault.every); ; ) {
     await delay(wait * 1_000, undefined, { signal: end }).catch(() => undefined);

@@ -43,8 +43,8 @@ const seconds = (count: number) => delay(count * 1_000);
 export const FAULTS: Fault[] = [
   { id: 'F1', title: 'kill -9 of a worker', every: [3, 7], strike: ({ workers }, dice) => dice.pick(workers).signal('SIGKILL') },
   { id: 'F2', title: 'a worker frozen for longer than its lease', every: [15, 30], strike: freeze },
-  { id: 'F3', title: 'kill -9 of PostgreSQL', every: [11, 17], strike: ({ server }) => server.signal('SIGKILL') },
-  { id: 'F4a', title: 'immediate stop of PostgreSQL', every: [40, 60], strike: ({ server }) => server.signal('SIGQUIT') },
+  { id: 'F3', title: 'kill -9 of PostgreSQL', every: [9, 15], strike: (world) => endServer(world, 'SIGKILL') },
+  { id: 'F4a', title: 'immediate stop of PostgreSQL', every: [40, 60], strike: (world) => endServer(world, 'SIGQUIT') },
   { id: 'F4b', title: 'kill -9 of a backend', every: [40, 60], strike: killBackend },
   { id: 'F5', title: 'a backend terminated', every: [0.3, 2], strike: terminateBackend },
   {
@@ -65,6 +65,18 @@ export const FAULTS: Fault[] = [
   { id: 'F12', title: 'the clock over a month end, and back an hour', every: [15, 40], soak: true, needs: 'clock', strike: jumpMonths },
   { id: 'F17', title: 'no partition for the month that begins', every: [15, 40], soak: true, needs: 'clock', strike: missPartitions },
 ];
+
+/** Strikes again some time after the server is back, however long that takes here: else nothing would ever be done. */
+async function endServer({ server }: World, signal: NodeJS.Signals): Promise<void> {
+  await server.signal(signal);
+  const isBack = () =>
+    server.db.admin.query('select').then(
+      () => true,
+      () => false,
+    );
+  do await delay(200);
+  while (!(await isBack()));
+}
 
 /** A worker that sleeps while another takes over its steps, and then goes on where it was. */
 async function freeze({ workers, patience }: World, dice: Dice): Promise<void> {
