@@ -29,7 +29,7 @@ const PROFILES = {
   soak: { seconds: 1_800, perSecond: 60, patience: 90, killedWorkers: 200, killedDatabases: 80, accepted: 80_000 },
 };
 /** On a slow machine the load goes on until enough has happened, at most so much longer. */
-const MOST_PATIENCE = 1.5;
+const MOST_PATIENCE = 2.5;
 const TENANTS = 20;
 const RETRY_SECONDS = 1;
 /** Rules of runs that started longer ago have been looked at several times. */

@@ -41,7 +41,7 @@ export interface Fault {
 const seconds = (count: number) => delay(count * 1_000);
 
 export const FAULTS: Fault[] = [
-  { id: 'F1', title: 'kill -9 of a worker', every: [3, 7], strike: ({ workers }, dice) => dice.pick(workers).signal('SIGKILL') },
+  { id: 'F1', title: 'kill -9 of a worker', every: [2, 4], strike: ({ workers }, dice) => dice.pick(workers).kill() },
   { id: 'F2', title: 'a worker frozen for longer than its lease', every: [15, 30], strike: freeze },
   { id: 'F3', title: 'kill -9 of PostgreSQL', every: [9, 15], strike: (world) => endServer(world, 'SIGKILL') },
   { id: 'F4a', title: 'immediate stop of PostgreSQL', every: [40, 60], strike: (world) => endServer(world, 'SIGQUIT') },

@@ -19,6 +19,7 @@ export class Supervised {
   readonly #options: ProcessOptions;
   #child: ChildProcess | undefined;
   #stopped = false;
+  #isUp = false;
   /** How often the process gave up by itself after it had been running; to start, it needs the database. */
   surrenders = 0;
 
@@ -31,6 +32,13 @@ export class Supervised {
   /** Sends a signal. When that ends the process, it is started again. */
   signal(name: NodeJS.Signals): void {
     this.#child?.kill(name);
+  }
+
+  /** Kills the process; resolves when the next one has started, however long that takes on this machine. */
+  async kill(): Promise<void> {
+    this.#isUp = false;
+    this.signal('SIGKILL');
+    while (!this.#isUp && !this.#stopped) await delay(100);
   }
 
   async stop(): Promise<void> {
@@ -49,6 +57,7 @@ export class Supervised {
     let isRunning = false;
     child.stdout.setEncoding('utf8').on('data', (line: string) => {
       isRunning = true;
+      this.#isUp = true;
       onOutput(line);
     });
     child.stderr.setEncoding('utf8').on('data', onOutput);
