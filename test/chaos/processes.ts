@@ -4,6 +4,8 @@ import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const RESTART_MS = 500;
+const MOST_START_MS = 4_000;
+const POLL_MS = 100;
 
 export interface ProcessOptions {
   name: string;
@@ -34,11 +36,11 @@ export class Supervised {
     this.#child?.kill(name);
   }
 
-  /** Kills the process; resolves when the next one has started, however long that takes on this machine. */
+  /** Kills the process; resolves when the next one has started, or has been given time for that on a slow machine. */
   async kill(): Promise<void> {
     this.#isUp = false;
     this.signal('SIGKILL');
-    while (!this.#isUp && !this.#stopped) await delay(100);
+    for (let waited = 0; !this.#isUp && waited < MOST_START_MS; waited += POLL_MS) await delay(POLL_MS);
   }
 
   async stop(): Promise<void> {
