@@ -12,6 +12,8 @@ export interface Hook {
 const accepted = z.object({ runId: z.string() });
 const DUPLICATED = 0.1;
 const MOST_OPEN = 400;
+/** As a polite client: hundreds that hammer at the door would keep PostgreSQL from coming back. */
+const RETRY_MS = { first: 250, longest: 3_000 };
 /** A new connection for each request: one that was reset says nothing about the next. */
 const agent = new Agent({ pipelining: 0, headersTimeout: 15_000, bodyTimeout: 15_000, connectTimeout: 3_000 });
 
@@ -84,14 +86,14 @@ export class Client {
   }
 
   async #untilAccepted(hook: Hook, key: string, body: string): Promise<void> {
-    for (;;) {
+    for (let attempt = 0; ; attempt += 1) {
       const runId = await this.#post(hook, key, body).catch(() => null);
       if (runId) {
         this.accepted.set(key, (this.accepted.get(key) ?? new Set()).add(runId));
         return;
       }
       this.unanswered += 1;
-      await delay(200 + Math.random() * 300);
+      await delay((0.5 + Math.random()) * Math.min(RETRY_MS.first * 2 ** attempt, RETRY_MS.longest));
     }
   }
 
