@@ -3,7 +3,7 @@
 -- can hold events of these runs are read, each once for the rules of runs and once for those of steps.
 
 -- The lowest id of a run that started then, or later.
-create or replace function monitor.first_run(p_since timestamptz)
+create or replace function private.first_run(p_since timestamptz)
   returns uuid
   language sql
   immutable
@@ -12,7 +12,7 @@ as $$
 $$;
 
 -- Of whole runs. The events of a run are numbered in the order of their times.
-create or replace function monitor.broken_sequences(p_since timestamptz)
+create or replace function private.broken_sequences(p_since timestamptz)
   returns table (
     invariant text,
     run_id uuid,
@@ -37,7 +37,7 @@ begin
         select l.run_id, l.seq, l.type, l.ts, lag(l.ts) over (partition by l.run_id order by l.seq) as previous
         from public.workflow_events as l
         where l.ts >= p_since
-          and l.run_id >= monitor.first_run(p_since)
+          and l.run_id >= private.first_run(p_since)
       ) as e
       group by e.run_id
     )
@@ -53,7 +53,7 @@ end
 $$;
 
 -- Of the steps of runs. What was known before is the same node's events up to this one.
-create or replace function monitor.broken_steps(p_since timestamptz)
+create or replace function private.broken_steps(p_since timestamptz)
   returns table (
     invariant text,
     run_id uuid,
@@ -81,7 +81,7 @@ begin
           case when l.type = 'step.waiting' then (l.payload ->> 'until')::timestamptz end as until
         from public.workflow_events as l
         where l.ts >= p_since
-          and l.run_id >= monitor.first_run(p_since)
+          and l.run_id >= private.first_run(p_since)
           and l.type like 'step.%'
       ) as e
       window known as (partition by e.run_id, e.node order by e.seq)
@@ -98,7 +98,7 @@ end
 $$;
 
 -- The tick of a schedule is the run's idempotency key; that key is gone after a week, the log is not.
-create or replace function monitor.doubled_ticks(p_since timestamptz)
+create or replace function private.doubled_ticks(p_since timestamptz)
   returns table (
     invariant text,
     run_id uuid,
@@ -115,7 +115,7 @@ begin
     )
     from public.workflow_events as e
     where e.ts >= p_since
-      and e.run_id >= monitor.first_run(p_since)
+      and e.run_id >= private.first_run(p_since)
       and e.type = 'run.created'
       and e.payload -> 'mode' = '"schedule"'
     group by e.payload -> 'workflowId', e.payload -> 'trigger', e.payload #> '{input,scheduledAt}'
@@ -134,11 +134,11 @@ create or replace function monitor.broken_logs(since timestamptz default '-infin
   security definer -- definer because it reads the runs of every organization
   set search_path = pg_catalog, pg_temp
 as $$
-  select * from monitor.broken_sequences(since)
+  select * from private.broken_sequences(since)
   union all
-  select * from monitor.broken_steps(since)
+  select * from private.broken_steps(since)
   union all
-  select * from monitor.doubled_ticks(since)
+  select * from private.doubled_ticks(since)
 $$;
 comment on function monitor.broken_logs(timestamptz) is
   'Runs whose log breaks a rule that always holds. Reads every event of the runs that started since then: minutes for all of a large database. Example: select * from monitor.broken_logs(now() - interval ''1 hour'')';

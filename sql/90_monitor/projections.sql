@@ -19,7 +19,7 @@ begin
       select distinct on (e.run_id) e.run_id, e.type, e.ts
       from public.workflow_events as e
       where e.ts >= since
-        and e.run_id >= monitor.first_run(since)
+        and e.run_id >= private.first_run(since)
       order by e.run_id, e.seq desc
     )
     select
@@ -27,7 +27,7 @@ begin
       r.id, jsonb_build_object('status', r.status, 'last', l.type)
     from public.workflow_runs as r
     left join last as l on l.run_id = r.id
-    where r.id >= monitor.first_run(since)
+    where r.id >= private.first_run(since)
       and (
         l.run_id is null
         or (r.status, r.finished_at) is distinct from (

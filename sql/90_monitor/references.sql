@@ -36,12 +36,12 @@ begin
     select 'I11 a parent and its child belong to one organization', c.id, jsonb_build_object('parent', p.id)
     from public.workflow_runs as c
     join public.workflow_runs as p on p.id = c.parent_run_id and p.organization_id <> c.organization_id
-    where c.id >= monitor.first_run(since)
+    where c.id >= private.first_run(since)
     union all
     select 'I11 a run and the one that it repeats belong to one organization', r.id, jsonb_build_object('of', o.id)
     from public.workflow_runs as r
     join public.workflow_runs as o on o.id = r.retry_of and o.organization_id <> r.organization_id
-    where r.id >= monitor.first_run(since)
+    where r.id >= private.first_run(since)
     union all
     select 'I11 a place in the queue of a workflow is of its run''s organization', f.run_id, to_jsonb(f)
     from engine.flow_runs as f

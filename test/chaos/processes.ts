@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const RESTART_MS = 500;
-const MOST_START_MS = 4_000;
+const MOST_START_MS = 10_000;
 const POLL_MS = 100;
 
 export interface ProcessOptions {
