@@ -29,17 +29,42 @@ function isUpToDate() {
   );
 }
 
+/** What to do about a failure of npm, by the code that it gives; the first match counts. */
+const REMEDIES = [
+  [/^(EUSAGE|EJSONPARSE)$/, 'package.json and package-lock.json do not fit each other: restore both from git, or run "npm install".'],
+  [/^EINTEGRITY$/, 'A download is not what package-lock.json says: run "npm cache clean --force" and try again.'],
+  [/^ENOSPC$/, 'The disk is full.'],
+  [/^(EACCES|EPERM|EROFS)$/, `This user may not write to ${root} or to npm's cache (its path: npm config get cache).`],
+  [/^(E401|E403|E404|E407|ENEEDAUTH)$/, 'The registry refuses: check "npm config get registry", its login and the proxy.'],
+  [/CERT|SELF_SIGNED|UNABLE_TO_/, "The registry's certificate is not trusted: behind a proxy that opens TLS, set NODE_EXTRA_CA_CERTS."],
+  [
+    /^(ENOTFOUND|EAI_AGAIN|ECONN\w+|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT|E5\d\d)$/,
+    'The registry cannot be reached: check the network, the proxy, and "npm config get registry".',
+  ],
+  [/^ENOENT npm$/, 'npm is not installed, or not on the PATH.'],
+];
+
+function describeFailure({ error, signal, stderr }) {
+  if (signal) return `It was ended by ${signal}.`;
+  // npm 9 and older write "npm ERR!".
+  const code = error ? `${error.code} npm` : /^npm (?:error|ERR!) code (\S+)/m.exec(stderr)?.[1];
+  const remedy = REMEDIES.find(([pattern]) => pattern.test(code ?? ''))?.[1];
+  return remedy ?? 'What npm says above is the reason; then try again.';
+}
+
 function install() {
   const startedAt = Date.now();
   console.log('Installing dependencies (about half a minute) …');
   const args = ['ci', '--include=dev', '--loglevel=error', '--no-audit', '--no-fund'];
   const npm = process.env.npm_execpath;
-  const { status } = npm?.endsWith('.js')
-    ? spawnSync(process.execPath, [npm, ...args], { cwd: root, stdio: 'inherit' })
-    : spawnSync('npm', args, { cwd: root, stdio: 'inherit', shell: process.platform === 'win32' });
-  if (status !== 0) {
-    console.error('The dependencies could not be installed: check the network and the free space of the disk, then try again.');
-    process.exit(status ?? 1);
+  const options = { cwd: root, stdio: ['inherit', 'inherit', 'pipe'], encoding: 'utf8', maxBuffer: 2 ** 26 };
+  const result = npm?.endsWith('.js')
+    ? spawnSync(process.execPath, [npm, ...args], options)
+    : spawnSync('npm', args, { ...options, shell: process.platform === 'win32' });
+  process.stderr.write(result.stderr ?? '');
+  if (result.status !== 0) {
+    console.error(`The dependencies could not be installed. ${describeFailure(result)}`);
+    process.exit(result.status || 1);
   }
   console.log(`Dependencies installed in ${Math.round((Date.now() - startedAt) / 1000)} s.`);
 }

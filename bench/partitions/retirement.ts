@@ -1,4 +1,7 @@
-/** A month of events leaves, with its runs, as the worker does it; beside DELETE and VACUUM of as many events alone. */
+/**
+ * A month of events leaves, with its runs: in one statement, as the job does it, and concurrently, as
+ * `partitions.retire_concurrently()` does; beside DELETE and VACUUM of as many events alone.
+ */
 import { retirePartitions } from '../../src/ops/partitions.ts';
 import { type Outcome, written } from '../measure.ts';
 import { type PartitionBench, fill, times } from './measure.ts';
@@ -31,13 +34,18 @@ export async function measureRetirement(bench: PartitionBench): Promise<Outcome[
   await admin.query(`drop table ${name}`);
   await admin.query('truncate workflow_runs cascade');
 
-  await prepareMonth();
-  const left = await timed(async () => {
-    const failed = (await retirePartitions(bench.maintenanceUrl)).find(({ done }) => !done);
-    if (failed) throw new Error(`${failed.partition} did not leave: ${failed.detail}`);
-  });
-  const { rowCount } = await admin.query('select where to_regclass($1) is null', [name]);
-  if (rowCount !== 1) throw new Error(`${name} is still there`);
+  const leave = async (retire: () => Promise<{ partition: string | null; done: boolean; detail: string | null }[]>) => {
+    await prepareMonth();
+    const left = await timed(async () => {
+      const failed = (await retire()).find(({ done }) => !done);
+      if (failed) throw new Error(`${failed.partition} did not leave: ${failed.detail}`);
+    });
+    const { rowCount } = await admin.query('select where to_regclass($1) is null', [name]);
+    if (rowCount !== 1) throw new Error(`${name} is still there`);
+    return left;
+  };
+  const left = await leave(async () => (await admin.query('select * from partitions.retire()')).rows);
+  const gently = await leave(() => retirePartitions(bench.maintenanceUrl));
 
   const count = EVENTS.toLocaleString('en-US');
   const faster = (ms: number) => (ms / left.value).toFixed(0);
@@ -45,6 +53,7 @@ export async function measureRetirement(bench: PartitionBench): Promise<Outcome[
     { name: `DELETE of ${count} events`, p50: deleted.value, wal: deleted.wal },
     { name: 'VACUUM of their partition', p50: vacuumed.value, wal: vacuumed.wal },
     { name: `retirement of ${count} events and their runs`, p50: left.value, wal: left.wal },
+    { name: `retirement of ${count} events and their runs, concurrently`, p50: gently.value, wal: gently.wal },
     `retirement against DELETE: ${faster(deleted.value)} × faster, ${faster(deleted.value + vacuumed.value)} × with its VACUUM (target 20), ` +
       `${(deleted.wal / left.wal).toFixed(0)} × less WAL, ${((deleted.wal + vacuumed.wal) / left.wal).toFixed(0)} × with its VACUUM (target 1,000)`,
   ];

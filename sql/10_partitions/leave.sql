@@ -23,9 +23,10 @@ as $$
   from partitions.qualified(p_action.parent, p_action.partition) as name
 $$;
 
--- All of the group or nothing of it. Detaching what others refer to makes PostgreSQL look for rows that still do: with
--- these settings by merging two indexes, which ends early, never by reading the whole log. What they make costly on
--- paper would be compiled: that took longer than all the rest.
+-- All of the group, with the rows elsewhere that refer to it, or nothing of it. Those rows go before the first table is
+-- locked; what they refer to is the last of the group. Detaching what others refer to makes PostgreSQL look for rows
+-- that still do: with these settings by merging two indexes, which ends early, never by reading the whole log. What
+-- they make costly on paper would be compiled: that took longer than all the rest.
 create or replace function partitions.retire_group(p_group partitions.action[])
   returns partitions.action[]
   language plpgsql
@@ -36,12 +37,14 @@ create or replace function partitions.retire_group(p_group partitions.action[])
 as $$
 declare
   v_statements constant text := (
-    select string_agg(partitions.farewell(p_group[i], true), '; ' order by i)
+    select format('select partitions.lock_to_leave(%L); ', array_agg(p_group[i].parent))
+      || string_agg(partitions.farewell(p_group[i], true), '; ' order by i)
     from generate_subscripts(p_group, 1) as i
   );
   v_error text;
 begin
   begin
+    perform partitions.clear_stragglers(p_group[cardinality(p_group)]);
     perform partitions.execute_patiently(v_statements);
   exception
     when others then v_error := sqlerrm;

@@ -1,7 +1,8 @@
 -- kind: code
 -- DDL that nobody has to wait for: it gives up its place in the lock queue after 200 ms and comes back later.
 
--- Does this transaction hold a lock that writers wait for? Then it must not linger.
+-- Does this transaction hold a lock that writers wait for? Then it must not linger. A table that it has just made is
+-- nobody's concern yet.
 create or replace function partitions.holds_up_others()
   returns boolean
   language sql
@@ -10,9 +11,11 @@ as $$
   select exists (
     select
     from pg_locks as l
+    join pg_class as c on c.oid = l.relation
     where l.pid = pg_backend_pid()
       and l.locktype = 'relation'
       and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      and (c.relkind = 'p' or age(c.xmin) > age(pg_current_xact_id()::xid))
   )
 $$;
 
@@ -40,6 +43,100 @@ begin
     perform pg_sleep(least(0.05 * 2 ^ (v_attempt - 1), 1) * (0.5 + random() / 2));
   end loop;
 end
+$$;
+
+-- The tables that foreign keys join to these, and these if there are any, in the order in which they are locked:
+-- managed ones, as they are written all the time, and among them what is referred to before what refers.
+create or replace function partitions.kin(p_parents regclass[])
+  returns table (
+    relation regclass,
+    is_referred_to boolean -- by one of these, which it is not itself
+  )
+  language sql
+  stable
+as $$
+  with recursive key as (
+    select k.conrelid, k.confrelid
+    from pg_constraint as k
+    where k.contype = 'f'
+      and k.conparentid = 0
+      and k.conrelid <> k.confrelid
+      and (k.conrelid = any (p_parents) or k.confrelid = any (p_parents))
+  ),
+  place as (
+    select k.confrelid as relation, 0 as depth from key as k
+    union
+    select k.conrelid, p.depth + 1
+    from place as p
+    join key as k on k.confrelid = p.relation
+    -- Keys may run in a circle.
+    where p.depth < 10
+  )
+  select p.relation::regclass, p.relation <> all (p_parents) and p.relation not in (select k.conrelid from key as k)
+  from place as p
+  group by p.relation
+  order by
+    not exists (select from partitions.policies as o where o.parent = p.relation),
+    max(p.depth),
+    p.relation::regclass::text
+$$;
+
+-- Waits for the first table only, and not for that one when others wait for this transaction already; the rest it asks
+-- for again and again. So no circle of waits can come of it, whatever the others hold; and whoever takes the tables in
+-- the same order is out of the way soon.
+create or replace function partitions.lock_in_turn(p_tables regclass[], p_modes text[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_lock text;
+  v_try text;
+begin
+  for v_place in 1 .. coalesce(cardinality(p_tables), 0) loop
+    v_lock := format('lock table only %s in %s mode', p_tables[v_place], p_modes[v_place]);
+    v_try := v_lock || ' nowait';
+    for v_attempt in 1 .. 20 loop
+      begin
+        execute v_try;
+        exit;
+      exception
+        when lock_not_available then
+          if v_attempt = 20 then
+            raise;
+          end if;
+      end;
+      if v_place = 1 and not partitions.holds_up_others() then
+        execute v_lock;
+        exit;
+      end if;
+      perform pg_sleep(0.005);
+    end loop;
+  end loop;
+end
+$$;
+
+-- A new partition makes PostgreSQL lock, table by table, what its foreign keys join: all of that is locked before.
+create or replace function partitions.lock_to_attach(p_parent regclass)
+  returns void
+  language sql
+  volatile
+as $$
+  select partitions.lock_in_turn(array_agg(k.relation), array_agg(text 'share row exclusive'))
+  from partitions.kin(array[p_parent]) as k
+$$;
+
+-- The same for partitions that leave.
+create or replace function partitions.lock_to_leave(p_parents regclass[])
+  returns void
+  language sql
+  volatile
+as $$
+  select partitions.lock_in_turn(
+    array_agg(k.relation),
+    array_agg(case when k.is_referred_to then 'share row exclusive' else 'access exclusive' end)
+  )
+  from partitions.kin(p_parents) as k
 $$;
 
 -- One creation, maintenance or retirement at a time for each table, until the end of the transaction.

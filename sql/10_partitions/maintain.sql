@@ -49,7 +49,18 @@ begin
         from pg_inherits as i
         where i.inhparent = p.parent
       )) is not true
-    order by p.parent::text
+    -- Locks stay until the end. So those that nobody else waits for come first, and then, in the order of locks, what
+    -- others refer to before what refers.
+    order by
+      exists (select from partitions.kin(array[p.parent])),
+      exists (
+        select
+        from pg_constraint as k
+        join partitions.policies as o on o.parent = k.confrelid
+        where k.conrelid = p.parent
+          and k.contype = 'f'
+      ),
+      p.parent::text
   loop
     return query select m.* from partitions.maintain_table(v_policy, maintain.dry_run) as m;
   end loop;

@@ -54,7 +54,8 @@ begin
 end
 $$;
 
--- Whose turn it is: what others leave with comes first, and takes them along.
+-- Whose turn it is: what others leave with comes first, and takes them along. Tables with foreign keys come before
+-- those without: they need several locks, for which they must wait while no other is held.
 create or replace function partitions.retiring_policies(p_parent regclass)
   returns setof partitions.policies
   language sql
@@ -63,7 +64,10 @@ as $$
   select p.*
   from partitions.policies as p
   where coalesce(p.parent = p_parent, p.retention is not null)
-  order by p.retire_with is not null, p.parent::text
+  order by
+    exists (select from partitions.kin(array[p.parent])) desc,
+    p.retire_with is not null,
+    p.parent::text
 $$;
 
 create or replace function partitions.retire_table(
@@ -104,10 +108,6 @@ begin
     else
       v_ready := v_ready || v_action;
     end if;
-  end loop;
-  -- All rows are deleted or moved before the first table is locked.
-  foreach v_action in array v_ready loop
-    perform partitions.clear_stragglers(v_action);
   end loop;
   foreach v_action in array v_ready loop
     return query

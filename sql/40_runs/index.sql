@@ -6,5 +6,6 @@
 --!include 40_runs/unfinished.sql
 --!include 40_runs/partitioning.sql
 --!include 40_runs/event_partitions.sql
+--!include 40_runs/ensure_partitions.sql
 --!include 40_runs/run_events.sql
 --!include 40_runs/policies.sql

@@ -8,6 +8,9 @@ create or replace function engine.lock_runs(p_ids uuid[], p_first uuid, p_last u
   volatile
 as $$
 begin
+  -- Every writer takes the table of runs first, and that of events then: who locks both, to attach or detach a month,
+  -- meets nobody half-way.
+  lock table only public.workflow_runs in row exclusive mode;
   return query
   select r.*
   from public.workflow_runs as r

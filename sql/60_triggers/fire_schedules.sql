@@ -52,7 +52,8 @@ as $$
   from engine.iso_time(p_schedule.next_run_at) as tick
 $$;
 
--- Starts one run; an error that start_runs did not foresee is the tick's own, the others go on.
+-- Starts one run; an error that start_runs did not foresee is the tick's own, the others go on. But that there is no
+-- partition for now is nobody's own: all ticks wait until there is.
 create or replace function engine.start_tick(p_schedule public.schedules, p_now timestamptz)
   returns jsonb
   language plpgsql
@@ -60,11 +61,19 @@ create or replace function engine.start_tick(p_schedule public.schedules, p_now 
 as $$
 declare
   v_answer record;
+  v_constraint text;
 begin
   select * into v_answer
   from engine.start_runs(jsonb_build_array(engine.tick_request(p_schedule, p_now)));
   return case when v_answer.run_id is null then v_answer.error end;
 exception
+  when check_violation then
+    -- One without a name is the bounds of the partitions.
+    get stacked diagnostics v_constraint = constraint_name;
+    if v_constraint = '' then
+      raise;
+    end if;
+    return jsonb_build_object('code', 'INTERNAL', 'message', sqlerrm);
   when others then
     return jsonb_build_object('code', 'INTERNAL', 'message', sqlerrm);
 end

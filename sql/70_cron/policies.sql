@@ -9,6 +9,11 @@ drop policy if exists cron_job_run_details_policy on cron.job_run_details;
 create policy cron_job_run_details_policy on cron.job_run_details
   using (username = current_user);
 
+drop policy if exists job_state_flowgres_dba_select on cron.job_state;
+create policy job_state_flowgres_dba_select on cron.job_state for select to flowgres_dba
+  using (true);
+
+grant select on cron.job_state to flowgres_dba;
 grant select on cron.job to public;
 grant select, delete on cron.job_run_details to public;
 grant select on sequence cron.jobid_seq, cron.runid_seq to public;

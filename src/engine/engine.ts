@@ -9,7 +9,7 @@ import type { z } from 'zod';
 import { type CoalesceOptions, Coalescer } from './coalesce.ts';
 import { createPool } from '../database.ts';
 import { FlowgresError } from '../errors.ts';
-import { NotSent, classifyFailure, mayRepeat, poison, requestError, unavailable } from './errors.ts';
+import { type Failure, NotSent, classifyFailure, mayRepeat, poison, requestError, unavailable } from './errors.ts';
 import {
   type AttemptRef,
   type BeginAnswer,
@@ -102,6 +102,7 @@ export class Engine {
   readonly #begins: Coalescer<BeginAnswer>;
   readonly #completes: Coalescer<CompleteAnswer>;
   readonly #logs: Coalescer<true>;
+  #mending: Promise<void> | undefined;
 
   constructor(pool: pg.Pool, options: EngineOptions = {}) {
     const { workerId = randomUUID(), ...limits } = options;
@@ -197,6 +198,11 @@ export class Engine {
     return rows.map((row) => reconcileAnswer.parse(row));
   }
 
+  /** Makes the partitions that maintenance should have made; mostly there is nothing to do. */
+  async ensurePartitions(): Promise<void> {
+    await this.#query('ensure_partitions', 'select engine.ensure_partitions()', []);
+  }
+
   /** Lets held runs of a workflow in, as far as its limits allow. */
   async releaseRuns({ workflowId, by, key }: HeldRuns): Promise<void> {
     await this.#ask('release_runs', 'select engine.release_runs($1::uuid, $2, $3)', [workflowId, by, key]);
@@ -265,7 +271,7 @@ export class Engine {
       } catch (error) {
         const failure = classifyFailure(error);
         const patient = attempt < RETRIES && performance.now() - startedAt < RETRY_FOR_MS;
-        if (patient && mayRepeat(failure, call.idempotent)) {
+        if (patient && (mayRepeat(failure, call.idempotent) || (await this.#isMended(failure)))) {
           await delay(RETRY_DELAY_MS * 2 ** attempt * (0.5 + Math.random()));
         } else if (failure.kind !== 'refused') {
           return requests.map(() => ({ status: 'rejected', reason: unavailable(failure) }));
@@ -292,12 +298,25 @@ export class Engine {
 
   /** A statement that is not part of a batch. */
   async #ask(name: string, text: string, values: unknown[], timeoutMs?: number): Promise<pg.QueryResult<Record<string, unknown>>> {
-    try {
-      return await this.#query(name, text, values, timeoutMs);
-    } catch (error) {
-      const failure = classifyFailure(error);
-      throw failure.kind === 'refused' ? poison(failure) : unavailable(failure);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#query(name, text, values, timeoutMs);
+      } catch (error) {
+        const failure = classifyFailure(error);
+        if (attempt === 1 && (await this.#isMended(failure))) continue;
+        throw failure.kind === 'refused' ? poison(failure) : unavailable(failure);
+      }
     }
+  }
+
+  /** After months without maintenance whoever cannot write makes the partitions. Resolves to whether it is worth another try. */
+  async #isMended(failure: Failure): Promise<boolean> {
+    if (failure.kind !== 'no_partition') return false;
+    this.#mending ??= this.ensurePartitions().finally(() => (this.#mending = undefined));
+    return this.#mending.then(
+      () => true,
+      () => false,
+    );
   }
 
   async #query(

@@ -14,11 +14,12 @@ export class NotSent extends Error {
  * - `not_sent`: nothing happened;
  * - `unknown`: the connection was lost before the answer, so it may have been committed;
  * - `conflict`: rolled back because of another transaction, worth trying again;
- * - `unable`: rolled back because of the server's state (disk full, read-only, a partition or a migration missing);
+ * - `unable`: rolled back because of the server's state (disk full, read-only, a migration missing);
+ * - `no_partition`: rolled back because there is none for now, which can be mended;
  * - `refused`: rolled back because of a request in the batch.
  */
 export interface Failure {
-  kind: 'not_sent' | 'unknown' | 'conflict' | 'unable' | 'refused';
+  kind: 'not_sent' | 'unknown' | 'conflict' | 'unable' | 'no_partition' | 'refused';
   message: string;
   /** SQLSTATE, if the server said one. */
   sqlstate: string | undefined;
@@ -28,7 +29,8 @@ export interface Failure {
 const CONFLICTS = new Set(['40001', '40P01', '55P03']);
 /** Resources, read-only servers, and whatever says that this process and the schema do not fit each other. */
 const UNABLE = /^(?:25006|53|57P|58|42)/;
-const PARTITION_MISSING = '23514';
+/** Without the name of a constraint it is about the bounds of partitions. */
+const CHECK_VIOLATION = '23514';
 
 /** Sorts the error of a statement. */
 export function classifyFailure(error: unknown): Failure {
@@ -43,7 +45,8 @@ export function classifyFailure(error: unknown): Failure {
 
 function kindOf(sqlstate: string, constraint: string | undefined): Failure['kind'] {
   if (CONFLICTS.has(sqlstate)) return 'conflict';
-  if (UNABLE.test(sqlstate) || (sqlstate === PARTITION_MISSING && !constraint)) return 'unable';
+  if (UNABLE.test(sqlstate)) return 'unable';
+  if (sqlstate === CHECK_VIOLATION && !constraint) return 'no_partition';
   return 'refused';
 }
 

@@ -4,12 +4,21 @@ import { roleUrl } from '../roles.ts';
 
 /**
  * Schedules the jobs of `engine.maintenance_jobs()` that are missing, as flowgres_maintenance. What somebody changed
- * stays as it is; a job that is not wanted is set inactive, not unscheduled.
+ * stays as it is; a job that is not wanted is set inactive, not unscheduled. In a copy of another database they are
+ * turned to this one.
  */
 export async function scheduleMaintenance(adminUrl: string, secret: string): Promise<void> {
-  if (!(await prepareSchedule(adminUrl))) return;
+  const { hasJobs, hasPgCron } = await prepareSchedule(adminUrl);
+  if (!hasJobs) return;
   const client = await connect(roleUrl(adminUrl, secret, 'flowgres_maintenance'));
   try {
+    if (!hasPgCron) {
+      await client.query(`
+        select cron.alter_job(j.jobid, database => current_database())
+        from cron.job as j
+        join engine.maintenance_jobs() as m on m.jobname = j.jobname
+        where j.username = current_user and j.database <> current_database()`);
+    }
     await client.query(`
       select cron.schedule(m.jobname, m.schedule, m.command)
       from engine.maintenance_jobs() as m
@@ -19,8 +28,8 @@ export async function scheduleMaintenance(adminUrl: string, secret: string): Pro
   }
 }
 
-/** Whether there is something to schedule. Schema cron of the extension is opened; ours has its grants already. */
-async function prepareSchedule(adminUrl: string): Promise<boolean> {
+/** Whether there is something to schedule, and with whom. Schema cron of the extension is opened; ours has its grants already. */
+async function prepareSchedule(adminUrl: string): Promise<{ hasJobs: boolean; hasPgCron: boolean }> {
   const client = await connect(adminUrl);
   try {
     const { rows } = await client.query<{ has_jobs: boolean; has_pg_cron: boolean }>(`
@@ -28,7 +37,7 @@ async function prepareSchedule(adminUrl: string): Promise<boolean> {
         to_regprocedure('engine.maintenance_jobs()') is not null as has_jobs,
         exists (select from pg_extension where extname = 'pg_cron') as has_pg_cron`);
     if (rows[0]!.has_pg_cron) await client.query('grant usage on schema cron to flowgres_maintenance, flowgres_dba');
-    return rows[0]!.has_jobs;
+    return { hasJobs: rows[0]!.has_jobs, hasPgCron: rows[0]!.has_pg_cron };
   } finally {
     await client.end();
   }

@@ -117,7 +117,8 @@ class Worker {
       await this.#pool.end();
       throw error;
     }
-    // What died with an earlier process need not wait for the first turn.
+    // What died with an earlier process need not wait for the first turn, nor does what nobody has maintained.
+    void this.#ensurePartitions();
     void this.#reconcile();
     this.#timers.push(
       every(HEARTBEAT_MS, () => this.#heartbeat()),
@@ -125,6 +126,7 @@ class Worker {
         if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
       }),
       every(REPAIR_MS, () => this.#repair()),
+      every(REPAIR_MS, () => this.#ensurePartitions()),
       everySecond(() => this.#fireSchedules()),
       everySecond(() => this.#wakeSteps()),
     );
@@ -170,6 +172,7 @@ class Worker {
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
       workerPool.id = this.#jobPool;
     });
+    holdLocalQueue(events);
     // A runner that loses the database in the wrong moment shuts down without ever saying that it has ended.
     const givingUp = new Promise<void>((resolve) => {
       events.once('pool:gracefulShutdown', () => resolve(delay(GIVING_UP_MS, undefined, { ref: false })));
@@ -245,6 +248,15 @@ class Worker {
     }
   }
 
+  /** Should the daily maintenance not run, for whatever reason: nothing can be written without partitions. */
+  async #ensurePartitions(): Promise<void> {
+    try {
+      await this.#engine.ensurePartitions();
+    } catch (error) {
+      this.#options.onProblem('Partitions were not maintained.', error);
+    }
+  }
+
   /** Every worker does so: what one has locked the others skip. A schedule that catches up is due again at once. */
   async #fireSchedules(): Promise<void> {
     try {
@@ -267,4 +279,16 @@ class Worker {
       if (level === 'error') this.#options.onProblem(message, meta?.['error']);
     });
   }
+}
+
+/**
+ * The local queue of graphile-worker 0.18 cannot give back its jobs when it is released with nothing else under way: it
+ * takes itself for finished, throws, and the jobs stay locked. So something is under way until it is released.
+ */
+function holdLocalQueue(events: WorkerEvents): void {
+  const released = Promise.withResolvers<void>();
+  events.once('localQueue:init', ({ localQueue }) => localQueue['background'](released.promise));
+  events.on('localQueue:setMode', ({ newMode }) => {
+    if (newMode === 'RELEASED') queueMicrotask(released.resolve);
+  });
 }

@@ -54,6 +54,7 @@ test('the first start runs the demo and serves; later ones keep the data, also a
   const runs = await countRuns(connection);
   expect(await stop(first, 'SIGINT')).toBeLessThan(10_000);
   expect(first.child.exitCode).toBe(0);
+  expect(first.output()).not.toMatch(/error|fail|warn/i);
   await expect(stat(join(folder, 'connection.json'))).rejects.toMatchObject({ code: 'ENOENT' });
 
   const second = runCli(['start'], { FLOWGRES_DATA: folder });

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { JsonText } from '../../src/engine/json.ts';
 import { createTestDatabase } from '../helpers/database.ts';
+import { Driver } from '../helpers/driver.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 
 const db = await createTestDatabase();
@@ -111,6 +112,39 @@ describe('steps', () => {
     expect(rows).toEqual([
       { message: 'one', context: { n: 1 } },
       { message: 'two\ufffd', context: { n: 1 } },
+    ]);
+  });
+});
+
+describe('after months without maintenance', () => {
+  test('whoever cannot write makes the partitions, and nothing is lost', async () => {
+    const later = await createTestDatabase();
+    const ours = await createOrganization(later);
+    const call = { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' } };
+    const { id } = await publishWorkflow(ours, chain({ id: 'start', type: 'apiTrigger' }, call));
+    const quick = await publishWorkflow(ours, chain({ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'noOp' }));
+    const timed = { id: 'start', type: 'scheduleTrigger', properties: { cron: '0 0 1 12 *' } };
+    await publishWorkflow(ours, chain(timed, { id: 'end', type: 'noOp' }));
+    const driver = new Driver(later);
+    const { run_id: runId } = await driver.start(ours, { id });
+    const task = (await driver.begin(runId, 'call'))!;
+    const intake = engineAt(later.url('flowgres_intake'));
+    const worker = engineAt(later.url('flowgres_worker'));
+
+    await driver.freeze(new Date('2027-12-01'));
+    const request = { organizationId: ours.id, workflowId: quick.id, mode: 'api' as const, input: {} };
+    expect((await Promise.all([1, 2, 3].map(() => intake.startRun(request)))).map(({ status }) => status)).toEqual(
+      Array(3).fill('success'),
+    );
+    await driver.freeze(new Date('2028-12-01'));
+    expect(await worker.completeStep({ ...task, ok: true, output: 1, ms: 1 })).toMatchObject({ outcome: 'recorded', status: 'success' });
+    await driver.freeze(new Date('2029-12-01'));
+    await later.admin.query(`update schedules set next_run_at = '2029-12-01', fires_at = '2029-12-01'`);
+    expect(await worker.fireSchedules()).toBe(1);
+    const { rows } = await later.admin.query('select mode, count(*)::int from workflow_runs group by mode order by mode');
+    expect(rows).toEqual([
+      { mode: 'api', count: 4 },
+      { mode: 'schedule', count: 1 },
     ]);
   });
 });

@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { type RunningWorker, type WorkerOptions, startWorker } from '../../src/worker/start.ts';
@@ -60,6 +61,14 @@ const typesOf = async (runId: string) =>
   (await eventsOf(runId)).map(({ type, payload }) => [type, payload['node']].filter(Boolean).join(' '));
 const openSteps = async (runId: string) =>
   (await db.admin.query('select node, state, attempt, failures, deaths from engine.open_steps where run_id = $1', [runId])).rows;
+/** Steps that failed, or whose worker is thought to have died. */
+const attemptsOf = async (runIds: string[]) =>
+  (
+    await db.admin.query(
+      `select run_id, type, payload from workflow_events where run_id = any ($1) and type in ('step.failed', 'run.failed')`,
+      [runIds],
+    )
+  ).rows;
 const jobs = async () => Number((await db.admin.query('select count(*) as n from graphile_worker._private_jobs')).rows[0].n);
 
 describe('a worker', () => {
@@ -289,13 +298,36 @@ describe('a worker that stops', () => {
     expect(target.calls.map(({ path }) => path)).toEqual(['/one', '/two']);
   });
 
+  test.each([0, 5, 20, 60, 150])('says nothing, also %d ms after it has got more jobs than it can do', async (ms) => {
+    await world();
+    const workflow = await publishWorkflow(
+      organization,
+      chain(trigger, target.node('one', { retry: { maxAttempts: 1 } }), target.node('two')),
+    );
+    const request = { organizationId: organization.id, workflowId: workflow.id, mode: 'api' as const, input: {} };
+    const problems: string[] = [];
+    const onProblem = (message: string, error: unknown) => problems.push(`${message} ${error}`);
+    const first = await work({ onProblem, graceMs: 200 });
+    await soon(jobs).toBe(0);
+    const runs = await Promise.all(Array.from({ length: 60 }, () => intake.startRun(request)));
+    await delay(ms);
+    await first.stop();
+    const second = await work({ onProblem });
+    for (const { runId } of runs) expect(await finished(runId)).toMatchObject({ status: 'success' });
+    await second.stop();
+    expect(problems).toEqual([]);
+    expect(await attemptsOf(runs.map(({ runId }) => runId))).toEqual([]);
+  });
+
   test('hands back what does not finish in time, to be done by another one', async () => {
     await world();
     target.answer = () => undefined;
-    const worker = await work({ graceMs: 10 });
+    const problems: string[] = [];
+    const worker = await work({ graceMs: 10, onProblem: (message) => problems.push(message) });
     const runId = await start(chain(trigger, target.node('one', { retry: { maxAttempts: 1 } })));
     await soon(() => target.calls.length).toBe(1);
     await worker.stop();
+    expect(problems).toEqual([]);
     expect(target.calls[0]).toMatchObject({ aborted: true });
     expect(await openSteps(runId)).toMatchObject([{ node: 'one', state: 'queued', failures: 0, deaths: 0 }]);
     target.answer = ({ response }) => response.end();

@@ -137,6 +137,17 @@ describe('a tick', () => {
     await expect.poll(runsNow).toHaveLength(1);
   });
 
+  test('waits while there is no partition for its time, and is not lost', async () => {
+    const { publish, set, db, fireAll, runs, schedules } = await at('2026-11-21T07:00:10Z');
+    await publish({ cron: '0 0 1 6 *' });
+    await set('2027-06-01T00:00:00Z');
+    await expect(fireAll()).rejects.toMatchObject({ code: '23514' });
+    expect((await schedules())[0]).toMatchObject({ next_run_at: new Date('2027-06-01T00:00Z'), last_error: null });
+    await db.pool('flowgres_worker').query('select engine.ensure_partitions()');
+    await fireAll();
+    expect(await runs()).toEqual(['2027-06-01T00:00:00']);
+  });
+
   test('that was started before is started no second time, even when the schedule forgot it', async () => {
     const { publish, set, db, fireAll, runs } = await at('2026-11-21T07:00:10Z');
     await publish({ cron: '* * * * *' });

@@ -21,6 +21,22 @@ test('the jobs are there as rows, what somebody changed stays, what is missing c
   expect(second).toContainEqual({ jobname: 'flowgres-statistics', schedule: '0 4 * * 0', active: false });
 });
 
+test('in a copy of another database the jobs are turned to the copy', async () => {
+  const db = await createTestDatabase();
+  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  await db.admin.query(`update cron.job set database = 'the_original'`);
+  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  expect((await db.admin.query('select distinct database from cron.job')).rows).toEqual([{ database: db.name }]);
+});
+
+test('a DBA sees which runs wait', async () => {
+  const db = await createTestDatabase();
+  const client = await db.admin.connect();
+  await client.query('set role flowgres_dba');
+  await expect(client.query('select * from cron.job_state where queued > 0')).resolves.toMatchObject({ rowCount: 0 });
+  client.release(true);
+});
+
 test('flowgres_maintenance may do what its jobs say', async () => {
   const db = await createTestDatabase();
   const maintenance = db.pool('flowgres_maintenance');
