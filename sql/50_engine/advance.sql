@@ -110,7 +110,9 @@ begin
 
         else
           v_started := clock_timestamp();
-          if v_taken >= p_budget or v_started > v_stop_at then
+          -- One node is always taken: however slow the machine, the run gets on. Effects are only queued.
+          if (v_taken >= p_budget or (v_taken > 0 and v_started > v_stop_at)) and v_node.kind not in ('effect', 'local')
+          then
             v_result.entries := v_entries;
             v_result.opened := v_opened
               || row(v_node.id, 'queued', v_place, null, null, null, null, null)::engine.opened_step;

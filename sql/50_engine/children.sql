@@ -170,6 +170,7 @@ begin
   p_step.error := v_turn.error;
   p_step.run_at := case when v_turn.again then p_now end;
   v_move.run := p_loaded.run;
+  v_move.is_changed := false;
   v_move.steps := array[p_step];
   return v_move;
 end

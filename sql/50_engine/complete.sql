@@ -35,7 +35,9 @@ begin
     ));
   end if;
 
-  v_error := jsonb_build_object('code', 'NODE_FAILED', 'message', 'The step failed.', 'retryable', false) || v_error;
+  v_error := engine.short_error(
+    '{"code": "NODE_FAILED", "message": "The step failed.", "retryable": false}' || v_error
+  );
   v_payload := v_payload || jsonb_build_object('error', v_error - 'retryAfterMs');
   if v_error -> 'retryable' = 'true' and p_step.failures + 1 < p_node.max_attempts then
     v_payload := v_payload || jsonb_build_object(
@@ -113,11 +115,13 @@ begin
     p_step.lease_until := null;
     p_step.run_at := v_entry.payload ->> 'retryAt';
     v_move.run := p_loaded.run;
+    v_move.is_changed := false;
     v_move.steps := array[p_step];
   else
     p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node);
     if (p_loaded.run).status = 'paused' then
       v_move.run := p_loaded.run;
+      v_move.is_changed := false;
     else
       v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now);
     end if;

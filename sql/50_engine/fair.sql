@@ -74,6 +74,7 @@ declare
   v_move engine.move;
 begin
   v_move.run := p_run;
+  v_move.is_changed := false;
   v_move.steps := array[engine.parked_step(p_step)];
   return v_move;
 end
@@ -167,10 +168,7 @@ begin
     returning s.*
   )
   select array_agg(u) into v_steps from unparked as u;
-  perform engine.add_jobs(array(
-    select engine.job(s, (select r.priority from public.workflow_runs as r where r.id = s.run_id))
-    from unnest(v_steps) as s
-  ));
+  perform engine.add_jobs(engine.jobs_of(v_steps));
 end
 $$;
 

@@ -109,7 +109,7 @@ begin
     returning s.*
   )
   select array_agg(r) into v_released from released as r;
-  perform engine.add_jobs(array(select engine.job(s) from unnest(v_released) as s));
+  perform engine.add_jobs(engine.jobs_of(v_released));
   return coalesce(cardinality(v_released), 0);
 end
 $$;

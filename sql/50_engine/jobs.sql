@@ -19,6 +19,18 @@ as $$
   )::graphile_worker.job_spec
 $$;
 
+-- For steps whose runs are not at hand.
+create or replace function engine.jobs_of(p_steps engine.open_steps[], p_key text default null)
+  returns graphile_worker.job_spec[]
+  language sql
+  stable
+as $$
+  select array(
+    select engine.job(s, (select r.priority from public.workflow_runs as r where r.id = s.run_id), p_key)
+    from unnest(p_steps) as s
+  )
+$$;
+
 -- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
 -- those that will not wait for them any more.
 create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])

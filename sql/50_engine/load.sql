@@ -125,6 +125,10 @@ begin
   end loop;
   foreach v_step in array p_move.steps || p_move.heir loop
     continue when v_step.node is null;
+    if v_step.state = 'waiting' then
+      v_step.run_at := null; -- its time has been seen to; another job for it in this batch would add nothing
+      v_step.next_index := null;
+    end if;
     p_loaded.steps := engine.without_step(p_loaded.steps, v_step.node) || v_step;
   end loop;
   return p_loaded;

@@ -66,7 +66,8 @@ begin
 end
 $$;
 
--- A step that advance has reached: as it was if it is open already, else new.
+-- A step that advance has reached: as it was if it is open already, else new. One that turns out to wait is new, even
+-- when the budget ran out just before it: until now it was open to go on there, no more.
 create or replace function engine.step_for(
   p_loaded engine.loaded_run,
   p_opened engine.opened_step,
@@ -79,10 +80,31 @@ as $$
 declare
   v_step constant engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
 begin
-  if v_step.node is null then
+  if v_step.node is null or p_opened.state = 'waiting' then
     return engine.new_step(p_loaded.run, p_opened, p_now);
   end if;
   return v_step;
+end
+$$;
+
+-- Where the budget has run out the graph goes on in another transaction, and nowhere else meanwhile: a replay has no
+-- budget, and gives the events in this order only. What is cut off until then; nothing as a rule.
+create or replace function engine.cut_off(p_steps engine.open_steps[], p_plan engine.plans, p_prefer text)
+  returns text[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step engine.open_steps;
+begin
+  foreach v_step in array p_steps loop
+    if v_step.state = 'queued' and v_step.node is distinct from p_prefer
+      and (p_plan.nodes[array_position(p_plan.ids, v_step.node)]).kind not in ('effect', 'local')
+    then
+      return engine.nodes_beside(p_plan, p_prefer);
+    end if;
+  end loop;
+  return '{}';
 end
 $$;
 
@@ -103,7 +125,7 @@ declare
   v_nodes constant engine.plan_node[] := p_plan.nodes;
   v_run constant public.workflow_runs := p_loaded.run;
   v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
-  v_open text[] := '{}';
+  v_open text[] := engine.cut_off(p_loaded.steps, p_plan, p_prefer);
   v_all_wait boolean := true;
   v_some_wait boolean := false;
   v_step engine.open_steps;
@@ -143,7 +165,7 @@ begin
         ));
         v_move.entries := v_move.entries || v_last;
       end if;
-      v_open := v_open || v_opened.node;
+      v_open := v_open || case when v_opened.properties is null then p_plan.ids else array[v_opened.node] end;
       v_all_wait := v_all_wait and v_step.state = 'waiting';
       v_some_wait := v_some_wait or v_step.state = 'waiting';
       v_move.steps := v_move.steps || v_step;

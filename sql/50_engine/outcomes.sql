@@ -1,6 +1,18 @@
 -- kind: code
 -- What a node receives and what it leaves behind, in the cases that are rare enough for a function of their own.
 
+-- Errors are repeated: in the row of the run, to the error workflow, to the parent. So they are kept short.
+create or replace function engine.short_error(p_error jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case
+    when pg_column_size(p_error) <= 65536 then p_error
+    else p_error - 'details' || jsonb_build_object('message', left(p_error ->> 'message', 10000))
+  end
+$$;
+
 -- An exception as the error of a step: ours carry a code and facts about it, PostgreSQL's are told by their SQLSTATE.
 create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
   returns jsonb
@@ -15,12 +27,12 @@ begin
     v_code := p_detail::jsonb ->> 'code';
     v_details := p_detail::jsonb - 'code';
   end if;
-  return jsonb_strip_nulls(jsonb_build_object(
+  return engine.short_error(jsonb_strip_nulls(jsonb_build_object(
     'code', v_code,
     'message', p_message,
     'retryable', false,
     'details', nullif(v_details, '{}')
-  ));
+  )));
 end
 $$;
 

@@ -55,9 +55,13 @@ begin
   -- No worker: nobody waits here for a step to do, so each one that is ready gets a job.
   v_move := engine.move_on(v_loaded, engine.plan_of(v_loaded.run), null, v_now);
   v_move.entries := v_resumed || v_move.entries;
-  -- Whose time came in the pause has lost its job to it; the others are woken at their time again.
+  -- Whose time came in the pause, and whose children ended in it, has lost its job to it; the others are woken at
+  -- their time again.
   foreach v_step in array v_loaded.steps loop
     if v_step.state <> 'running' and v_step.node <> all (coalesce(v_move.closed, '{}')) then
+      if v_step.next_index is not null then
+        v_step.run_at := v_now;
+      end if;
       v_move.steps := v_move.steps || v_step;
     end if;
   end loop;

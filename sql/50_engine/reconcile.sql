@@ -70,7 +70,7 @@ begin
     returning s.*
   )
   select array_agg(r) into v_steps from requeued as r;
-  perform engine.add_jobs(array(select engine.job(s) from unnest(v_steps) as s));
+  perform engine.add_jobs(engine.jobs_of(v_steps));
   return query select s.* from unnest(v_steps) as s;
 end
 $$;
@@ -147,7 +147,7 @@ begin
   )
   select array_agg(w) into v_steps from woken as w;
   -- With a key: while such a wake-up waits in the queue, another one replaces it.
-  perform engine.add_jobs(array(select engine.job(s, 0, 'due:') from unnest(v_steps) as s));
+  perform engine.add_jobs(engine.jobs_of(v_steps, 'due:'));
   return query select s.run_id, s.node from unnest(v_steps) as s;
 end
 $$;

@@ -78,6 +78,8 @@ begin
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
     when jsonb_typeof(v_request.metadata) <> 'object'
       then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
+    when pg_column_size(v_request.metadata) > 65536
+      then engine.request_error('TOO_LARGE', 'The metadata of a run is at most 64 KiB.')
     when pg_column_size(v_request.input) > 1048576
       then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')
   end;

@@ -75,7 +75,7 @@ create type engine.loaded_run as (
 -- One step of a run from state to state, as it will be written. A batch is an array of them.
 create type engine.move as (
   run public.workflow_runs,    -- as the move leaves it
-  is_changed boolean,          -- whether its row has to be written
+  is_changed boolean,          -- whether its row has to be written; null: it is new
   entries engine.log_entry[],  -- the events to append
   steps engine.open_steps[],   -- opened, begun or queued again
   closed text[],               -- nodes whose step has ended

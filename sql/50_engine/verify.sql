@@ -38,17 +38,24 @@ create or replace function engine.feed(
 as $$
 declare
   v_node constant text := p_entry.payload ->> 'node';
+  v_expected engine.log_entry;
   v_advanced engine.advanced;
   v_opened engine.opened_step;
 begin
   p_replay.log := p_replay.log || p_entry;
-  if p_entry.type in ('run.paused', 'run.resumed') then
-    p_replay.paused := p_entry.type = 'run.paused';
-    p_replay.expected := null;
-  end if;
   -- A step that has begun, or is to be tried again, stays open, and nothing in the graph moves.
   if p_entry.type = 'step.started' or p_entry.payload ? 'retryAt' then
     return p_replay;
+  end if;
+  -- What the engine has put off, it finds out again, with this news.
+  foreach v_expected in array coalesce(p_replay.expected, '{}') loop
+    if v_expected.type = 'step.waiting' then
+      p_replay.open := array_remove(p_replay.open, v_expected.payload ->> 'node');
+    end if;
+  end loop;
+  if p_entry.type in ('run.paused', 'run.resumed') then
+    p_replay.paused := p_entry.type = 'run.paused';
+    p_replay.expected := null;
   end if;
   p_replay.open := array_remove(p_replay.open, v_node);
   if p_replay.paused is not true and not p_is_prelude then

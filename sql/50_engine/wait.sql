@@ -57,7 +57,7 @@ declare
   v_entry engine.log_entry;
 begin
   foreach v_entry in array p_log loop
-    if v_entry.type in ('step.succeeded', 'step.failed') and v_entry.payload ->> 'node' = p_node then
+    if v_entry.type in ('step.succeeded', 'step.failed', 'step.reused') and v_entry.payload ->> 'node' = p_node then
       return v_entry.payload - 'ms' || jsonb_build_object('at', engine.iso_time(v_entry.ts));
     end if;
   end loop;

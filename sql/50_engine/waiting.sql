@@ -172,6 +172,29 @@ begin
 end
 $$;
 
+-- All nodes but one and those before it: with them as open, advance looks at nothing else.
+create or replace function engine.nodes_beside(p_plan engine.plans, p_node text)
+  returns text[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_needed boolean[];
+  v_others text[] := '{}';
+begin
+  if p_node is null then
+    return p_plan.ids;
+  end if;
+  v_needed := engine.nodes_before(p_plan.nodes, array_position(p_plan.ids, p_node));
+  for v_place in 1 .. cardinality(p_plan.ids) loop
+    if not v_needed[v_place] then
+      v_others := v_others || p_plan.ids[v_place];
+    end if;
+  end loop;
+  return v_others;
+end
+$$;
+
 -- A waiting step as it was when it was reached. What it received is not kept anywhere: all of it had settled, so the
 -- log gives the same again.
 create or replace function engine.reached(
@@ -185,23 +208,18 @@ create or replace function engine.reached(
   stable
 as $$
 declare
-  v_needed constant boolean[] := engine.nodes_before(p_plan.nodes, array_position(p_plan.ids, p_node));
-  v_others text[] := '{}';
   v_log engine.log_entry[] := '{}';
   v_entry engine.log_entry;
   v_advanced engine.advanced;
 begin
-  for v_place in 1 .. cardinality(p_plan.ids) loop
-    if not v_needed[v_place] then
-      v_others := v_others || p_plan.ids[v_place];
-    end if;
-  end loop;
   foreach v_entry in array p_log loop
     if v_entry.type <> 'step.waiting' or v_entry.payload ->> 'node' <> p_node then
       v_log := v_log || v_entry;
     end if;
   end loop;
-  v_advanced := engine.advance(p_plan.nodes, p_plan.ids, p_run_id, v_log, v_others, null, p_plan.resume_key);
+  v_advanced := engine.advance(
+    p_plan.nodes, p_plan.ids, p_run_id, v_log, engine.nodes_beside(p_plan, p_node), null, p_plan.resume_key
+  );
   return v_advanced.opened[1];
 end
 $$;

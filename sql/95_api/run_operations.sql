@@ -35,6 +35,9 @@ declare
   v_problems jsonb;
 begin
   perform private.require_scope('runs:write');
+  if pg_column_size(p_filter) > 65536 then
+    perform private.raise_error('TOO_LARGE', 'A filter is at most 64 KiB.');
+  end if;
   select jsonb_agg(to_jsonb(p)) into v_problems
   from engine.schema_problems(coalesce(p_filter, 'null'), private.run_filter_schema(p_command)) as p;
   if v_problems is null then
@@ -54,13 +57,13 @@ begin
     );
   end if;
   return engine.start_operation(
-    v_organization_id, p_command, p_filter || jsonb_strip_nulls(jsonb_build_object('reason', p_reason)),
+    v_organization_id, p_command, p_filter || jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 1000))),
     public.current_user_id()
   );
 end
 $$;
 comment on function private.command_runs(text, jsonb, text) is
-  'Begins a command on many runs. Raises UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT.';
+  'Begins a command on many runs. Raises UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE.';
 
 create or replace function public.cancel_runs(filter jsonb, reason text default null)
   returns public.run_operations
@@ -72,7 +75,7 @@ as $$
   select * from private.command_runs('cancel', filter, reason)
 $$;
 comment on function public.cancel_runs(jsonb, text) is
-  'Cancels the unfinished runs that fit the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
+  'Cancels the unfinished runs that fit the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
 
 create or replace function public.retry_runs(filter jsonb)
   returns public.run_operations
@@ -84,6 +87,6 @@ as $$
   select * from private.command_runs('retry', filter, null)
 $$;
 comment on function public.retry_runs(jsonb) is
-  'Retries the failed runs that fit the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for those), mode, errorCode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
+  'Retries the failed runs that fit the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for those), mode, errorCode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
 
 grant execute on function public.cancel_runs(jsonb, text), public.retry_runs(jsonb) to flowgres_user, flowgres_dba;

@@ -62,7 +62,7 @@ begin
 end
 $$;
 comment on function public.start_workflow_run(uuid, jsonb, text, int, jsonb) is
-  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. priority, from -1000 to 1000, replaces that of the workflow: lower begins earlier. metadata: an object of free facts, to find the run by. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'', metadata => ''{"customer": 42}'');';
+  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. priority, from -1000 to 1000, replaces that of the workflow: lower begins earlier. metadata: an object of free facts, to find the run by. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB, metadata above 64 KiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'', metadata => ''{"customer": 42}'');';
 
 create or replace function public.cancel_run(run uuid, reason text default null)
   returns public.workflow_runs

@@ -18,6 +18,8 @@ const HANDED_BACK = Symbol('handed back');
 interface RunningAttempt {
   ref: AttemptRef;
   controller: AbortController;
+  /** The work is done; its result is on its way to the database, and must not be overtaken by giving the step back. */
+  isDone: boolean;
 }
 
 /** The attempts that this process is making. */
@@ -54,10 +56,10 @@ export class Attempts {
   /** Gives back to the queue what still runs. */
   async handBack(): Promise<void> {
     this.beginStopping();
-    const refs = this.running();
-    for (const { controller } of this.#running.values()) controller.abort(HANDED_BACK);
+    const unfinished = [...this.#running.values()].filter(({ isDone }) => !isDone);
+    for (const { controller } of unfinished) controller.abort(HANDED_BACK);
     this.#stopped.abort();
-    if (refs.length) await this.#engine.releaseSteps(refs);
+    if (unfinished.length) await this.#engine.releaseSteps(unfinished.map(({ ref }) => ref));
   }
 
   /**
@@ -71,6 +73,7 @@ export class Attempts {
       const running = this.#enter(task);
       try {
         const result = await this.#attempt(task, running.controller);
+        running.isDone = true;
         task = result ? await this.#complete(result) : null;
       } finally {
         if (this.#running.get(keyOf(running.ref)) === running) this.#running.delete(keyOf(running.ref));
@@ -80,7 +83,7 @@ export class Attempts {
 
   #enter(task: StepTask): RunningAttempt {
     const { runId, node, attempt } = task;
-    const running = { ref: { runId, node, attempt }, controller: new AbortController() };
+    const running = { ref: { runId, node, attempt }, controller: new AbortController(), isDone: false };
     this.#running.set(keyOf(running.ref), running);
     return running;
   }

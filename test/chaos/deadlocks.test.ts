@@ -15,7 +15,7 @@ type Session = pg.Client & { processID?: number | null };
 let db: TestDatabase;
 let acme: TestOrganization;
 let engine: Driver;
-let workflows: { limited: TestWorkflow; plain: TestWorkflow; timed: TestWorkflow; parent: TestWorkflow };
+let workflows: Record<'limited' | 'plain' | 'timed' | 'parent' | 'asking', TestWorkflow>;
 let first: Session;
 let second: Session;
 let gate: pg.Client;
@@ -41,6 +41,19 @@ beforeAll(async () => {
       settings: { errorWorkflow: alarm.id, deadlineMs: 86_400_000 },
     }),
     parent: { id: '', version: 0 },
+    asking: await publishWorkflow(acme, {
+      nodes: [
+        trigger,
+        { id: 'a', type: 'wait', properties: { approval: {} } },
+        { id: 'b', type: 'wait', properties: { webhook: {} } },
+        call('c'),
+      ],
+      connections: [
+        { source: 'start', target: 'a' },
+        { source: 'start', target: 'b' },
+        { source: 'a', target: 'c', sourceOutput: 'approved' },
+      ],
+    }),
     timed: await publishWorkflow(acme, chain({ id: 'start', type: 'scheduleTrigger', properties: { every: { n: 1, unit: 'hours' } } })),
   };
   workflows.parent = await publishWorkflow(
@@ -67,6 +80,8 @@ interface World {
   tasks: Task[];
   /** Runs that have failed. */
   failed: string[];
+  /** A run that waits for an approval and at an address. */
+  asking: { runId: string; token: string };
   operations: { cancel: string; retry: string };
 }
 
@@ -77,7 +92,13 @@ async function createWorld(): Promise<World> {
     ...[1, 2, 3, 4].map(() => request(workflows.limited)),
     ...[1, 2, 3, 4].map(() => request(workflows.plain)),
     ...[1, 2].map(() => request(workflows.parent)),
+    request(workflows.asking),
   ]);
+  const asking = started.at(-1)!.run_id!;
+  const { rows: tokens } = await db.admin.query<{ token: string }>(
+    `select engine.resume_token(p.resume_key, $1, 'b') as token from engine.plans as p where p.workflow_id = $2`,
+    [asking, workflows.asking.id],
+  );
   const begun = started.filter(({ status }) => status === 'running').map(({ run_id }) => run_id!);
   const { rows } = await db
     .pool('flowgres_worker')
@@ -103,6 +124,7 @@ async function createWorld(): Promise<World> {
     runs,
     tasks,
     failed: failed.map(({ runId }) => runId),
+    asking: { runId: asking, token: tokens[0]!.token },
     operations: { cancel: await operation('cancel_runs'), retry: await operation('retry_runs') },
   };
 }
@@ -132,6 +154,8 @@ const CALLS: Record<string, Call> = {
   wake_steps: () => ['select from engine.wake_steps()'],
   end_children: ({ failed }) => ['select engine.end_children($1)', failed[0]],
   signal_run: ({ runs }) => [`select engine.signal_run($1, 'news', '1')`, runs[0]],
+  approve_step: ({ asking }) => [`select engine.approve_step($1, 'a', true, null, null)`, asking.runId],
+  'resume_run, by its address': ({ asking }) => [`select engine.resume_run($1, '{"method": "POST"}')`, asking.token],
   repair_runs: () => ['select from engine.repair_runs()'],
   fire_schedules: () => ['select engine.fire_schedules()'],
   release_runs: () => [`select engine.release_runs($1, 'concurrency', '')`, workflows.limited.id],

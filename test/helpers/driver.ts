@@ -125,14 +125,17 @@ export class Driver {
     return (await this.db.admin.query('select * from engine.open_steps where run_id = $1 order by node', [runId])).rows;
   }
 
-  /** Does the queued wake-ups of held runs that are due by `at`, and those that come of them. Answers how many it did. */
+  /**
+   * Does the queued wake-ups of held runs that are for now or due by `at`, and those that come of them. Answers how many
+   * it did. The queue does not know of the engine's clock: what is for now was due when it was added.
+   */
   async release(at = new Date()): Promise<number> {
     for (let count = 0; ; count += 1) {
       const { rows } = await this.db.admin.query<{ payload: { workflowId: string; by: string; key: string } }>(
         `delete from graphile_worker._private_jobs where id = (
            select j.id from graphile_worker._private_jobs as j
            join graphile_worker._private_tasks as t on t.id = j.task_id
-           where t.identifier = 'release_runs' and j.run_at <= $1 order by j.run_at, j.id limit 1
+           where t.identifier = 'release_runs' and (j.run_at <= $1 or j.run_at = j.created_at) order by j.run_at, j.id limit 1
          ) returning payload`,
         [at],
       );

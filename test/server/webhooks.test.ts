@@ -55,10 +55,14 @@ function close(server: Server): void {
 let paths = 0;
 /** A published workflow that starts with a webhook; returns its address. */
 async function hook(properties: Record<string, unknown>, ...nodes: Definition['nodes']): Promise<string> {
+  return hookWith({}, properties, ...nodes);
+}
+
+async function hookWith(settings: Definition['settings'], properties: Record<string, unknown>, ...nodes: Definition['nodes']) {
   paths += 1;
   const all = [{ id: 'hook', type: 'webhookTrigger', properties: { path: `/p${paths}`, ...properties } }, ...nodes];
   const connections = nodes.map((node, index) => ({ source: all[index]!.id, target: node.id }));
-  await publishWorkflow(organization, { nodes: all, connections });
+  await publishWorkflow(organization, { nodes: all, connections, settings: settings ?? {} });
   return `${origin}/hooks/${organization.webhookKey}${properties['path'] ?? `/p${paths}`}`;
 }
 
@@ -123,6 +127,57 @@ describe('a webhook that answers with the last node', () => {
     );
     const response = await fetch(slow, json({}));
     expect([response.status, await response.json()]).toEqual([202, { runId: expect.any(String) }]);
+  });
+});
+
+describe('a caller who waits for a run', () => {
+  /** The last run of the last webhook, as soon as it is there. */
+  async function begunRun(): Promise<string> {
+    const find = async () =>
+      (
+        await db.admin.query<{ id: string }>(
+          `select r.id from workflow_runs r join workflow_events e on e.run_id = r.id and e.seq = 1
+           where e.payload #>> '{input,path}' = $1 order by r.id desc`,
+          [`/p${paths}`],
+        )
+      ).rows[0]?.id;
+    await expect.poll(find, { timeout: 10_000 }).toBeDefined();
+    return (await find())!;
+  }
+  const slow = { id: 'get', type: 'httpRequest', properties: { url: 'http://nowhere.invalid/' }, retry: { initialMs: 3_600_000 } };
+
+  test.each(['lastNode', 'respondNode'])('by %s is told 202 when it is held, and when it is paused', async (respond) => {
+    const url = await hookWith({ concurrency: { limit: 1 } }, { respond }, slow);
+    const first = fetch(url, json({ n: 1 }));
+    const runId = await begunRun();
+    const held = await fetch(url, json({ n: 2 }));
+    expect([held.status, await held.json()]).toEqual([202, { runId: expect.any(String) }]);
+    await organization.user.query('select pause_run($1)', [runId]);
+    expect([(await first).status, await (await first).json()]).toEqual([202, { runId }]);
+    await db.admin.query('select engine.cancel_run(id) from workflow_runs where finished_at is null');
+  });
+
+  test('is told 500 when it is canceled, or 200 when only respondToWebhook would have been an answer', async () => {
+    for (const [respond, status] of [
+      ['lastNode', 500],
+      ['respondNode', 200],
+    ] as const) {
+      const url = await hook({ respond }, slow);
+      const answer = fetch(url, json({}));
+      const runId = await begunRun();
+      await organization.user.query('select cancel_run($1)', [runId]);
+      const response = await answer;
+      expect([response.status, await response.json()]).toEqual([
+        status,
+        { runId, ...(status === 500 ? { error: expect.objectContaining({ code: 'CANCELED' }) } : {}) },
+      ]);
+    }
+  });
+
+  test('too long is told 202, and the run goes on', async () => {
+    const url = await hook({ respond: 'lastNode', responseTimeoutMs: 50 }, { ...slow, retry: { initialMs: 200, maxAttempts: 2 } });
+    expect((await fetch(url, json({}))).status).toBe(202);
+    await expect.poll(() => runsOf(`/p${paths}`), { timeout: 15_000 }).toEqual(['error']);
   });
 });
 

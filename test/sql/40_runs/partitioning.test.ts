@@ -1,8 +1,12 @@
 /** How runs, events and logs leave together. */
 import { expect, test } from 'vitest';
+import type { TestDatabase } from '../../helpers/database.ts';
 import { createLog, databaseAt, freezeClock, lines, partitionsOf } from '../../helpers/partitions.ts';
 
 const retire = `select parent, partition, action, done, detail from partitions.retire()`;
+
+const keepLogs = (db: TestDatabase) =>
+  db.admin.query(`delete from partitions.policies where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
 
 /** A year and more of partitions with a run in each of three months. */
 async function yearOfRuns(status = 'success') {
@@ -12,7 +16,7 @@ async function yearOfRuns(status = 'success') {
   await log.addRun('2025-01-31 23:00+00', ['2025-01-31 23:00+00', '2025-02-01 01:00+00', '2025-03-01 00:00+00']);
   await log.addRun('2025-02-10', ['2025-02-10'], status);
   await log.addRun('2025-03-10');
-  await db.admin.query(`delete from partitions.policies where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
+  await keepLogs(db);
   return { db, ...log };
 }
 
@@ -40,6 +44,29 @@ test('a month with an unfinished run stays whole, and says why', async () => {
     'workflow_events workflow_events_y2025m01 drop true -',
     'workflow_runs workflow_runs_y2025m01 drop true -',
   ]);
+});
+
+test('the last events of runs that stay for the sake of another one stay, too', async () => {
+  const db = await databaseAt('2025-03-15');
+  await db.admin.query('select partitions.maintain()');
+  const { addRun } = await createLog(db);
+  const waiting = await addRun('2025-01-10', ['2025-01-10'], 'waiting');
+  await addRun('2025-01-31 23:00+00', ['2025-01-31 23:00+00', '2025-02-01 01:00+00']);
+  await addRun('2025-03-10');
+  await keepLogs(db);
+  await freezeClock(db, '2026-03-01');
+  expect((await lines(db, retire)).map((line) => line.split(' ').slice(0, 4).join(' '))).toEqual([
+    'workflow_events workflow_events_y2025m01 keep false',
+    'workflow_runs workflow_runs_y2025m01 keep false',
+    'workflow_events workflow_events_y2025m02 keep false',
+    'workflow_runs workflow_runs_y2025m02 keep false',
+  ]);
+  expect(await lines(db, `select engine.unfinished_runs('2025-02-01', '2025-03-01')`)).toEqual([
+    `runs of an earlier month, which stays, have events in it; unfinished there: ${waiting}`,
+  ]);
+  expect(await lines(db, 'select count(*) from workflow_events')).toEqual(['4']);
+  await db.admin.query(`update workflow_runs set status = 'success', finished_at = '2026-03-01' where id = $1`, [waiting]);
+  expect(await lines(db, `select partition from (${retire}) as left_now`)).toHaveLength(4);
 });
 
 test('events of a time that has no runs leave by their own age', async () => {

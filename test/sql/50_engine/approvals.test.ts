@@ -96,6 +96,16 @@ describe('an approval', () => {
     expect(await engine.log(runId)).toEqual(before);
   });
 
+  test('that a retry has taken over was given', async () => {
+    const stop = { id: 'stop', type: 'stopAndError', properties: { message: 'no' } };
+    const check = { id: 'check', type: 'wait', properties: { approval: {} } };
+    const definition = { nodes: [nodes[0]!, check, stop], connections: [edges[0]!, { ...edges[1]!, target: 'stop' }] };
+    const { run_id } = await engine.start(acme, await publishWorkflow(acme, definition));
+    await decide(acme, run_id);
+    const { rows } = await acme.user.query<{ id: string }>('select id from retry_run($1)', [run_id]);
+    await expect(decide(acme, rows[0]!.id, false)).rejects.toMatchObject({ code: 'WF008' });
+  });
+
   test('is given once when two decide at the same time', async () => {
     const runId = await start();
     const settled = await Promise.allSettled([decide(acme, runId, true), decide(admin, runId, false)]);

@@ -100,6 +100,14 @@ describe('a result', () => {
     expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'TOO_LARGE' } });
   });
 
+  test('that is an error is kept short: a long message is cut, details that are large are left out', async () => {
+    const runId = await startCalls(call('a'));
+    const task = await engine.begin(runId, 'a');
+    await engine.fail(task!, { code: 'BAD', message: 'x'.repeat(2_000_000), details: { body: 'y'.repeat(2_000_000) } });
+    const { error } = await engine.run(runId);
+    expect(error).toEqual({ code: 'BAD', message: 'x'.repeat(10_000), retryable: false, node: 'a' });
+  });
+
   test('of an unknown run is stale', async () => {
     const unknown = { runId: crypto.randomUUID(), node: 'a', attempt: 1, ok: true, output: 1 };
     expect(await engine.report(unknown)).toMatchObject({ outcome: 'stale' });

@@ -180,6 +180,24 @@ describe('the end of a parent', () => {
     expect((await engine.log(grandchild)).at(-1)).toMatchObject({ type: 'run.canceled', payload: { reason: expect.any(String) } });
   });
 
+  test('cancels a hundred of them in a transaction, and comes back for the others', async () => {
+    const child = await calling();
+    const each = (id: string) => ({ id, type: 'forEach', properties: { workflow: child, concurrency: 60, items: '{{ $.input }}' } });
+    const definition = { nodes: [trigger, each('a'), each('b')], connections: ['a', 'b'].map((target) => ({ source: 'start', target })) };
+    const items = Array.from({ length: 60 }, (_, index) => index);
+    const { run_id: runId } = await engine.start(acme, await publishWorkflow(acme, definition), items);
+    for (const node of ['a', 'b']) await engine.begin(runId, node);
+    await acme.user.query('select cancel_run($1)', [runId]);
+    const left = async () => (await childrenOf(runId!)).filter(({ status }) => status !== 'canceled').length;
+    expect(await left()).toBe(120);
+    await db.admin.query('delete from graphile_worker._private_jobs');
+    await endChildren(runId!);
+    expect(await left()).toBe(20);
+    expect(await engine.jobs(runId)).toContain('end_children');
+    await endChildren(runId!);
+    expect(await left()).toBe(0);
+  });
+
   test('by its deadline does the same', async () => {
     const sub = { id: 'sub', type: 'executeWorkflow', properties: { workflow: await calling() } };
     const workflow = await publishWorkflow(acme, { ...chain(trigger, sub), settings: { deadlineMs: 60_000 } });

@@ -76,6 +76,16 @@ describe('an error workflow', () => {
     expect(await runsOf(outer)).toEqual([]);
   });
 
+  test('may be the workflow itself, and is started once', async () => {
+    const alone = chain(trigger, stop);
+    const { rows } = await acme.user.query<{ id: string }>(`select id from create_workflow('Alone', $1)`, [JSON.stringify(alone)]);
+    const workflow = rows[0]!;
+    const definition = JSON.stringify({ ...alone, settings: { errorWorkflow: workflow.id } });
+    await acme.user.query('select save_workflow($1, $2, 1), publish_workflow($1)', [workflow.id, definition]);
+    await engine.start(acme, workflow);
+    expect((await runsOf(workflow)).map(({ mode, status }) => `${mode} ${status}`)).toEqual(['api error', 'error error']);
+  });
+
   test('that cannot be started keeps no failure from being recorded, and the log of the run says so', async () => {
     const { rows } = await acme.user.query<{ id: string }>(`select id from create_workflow('Draft', '{}')`);
     const { run_id } = await engine.start(acme, await failing(rows[0]!.id, stop));

@@ -114,6 +114,20 @@ describe('a slot', () => {
     expect(await status(fourth)).toBe('running');
   });
 
+  test('is given on when the run ends in one batch with the failed attempt of another one', async () => {
+    const workflow = await publish({ concurrency: { limit: 1 } });
+    const [first, held] = [await start(workflow), await start(workflow)];
+    const other = await start(await publish({}));
+    const tasks = [await engine.begin(first.run_id, 'a'), await engine.begin(other.run_id, 'a')];
+    const results = tasks.map((task, index) => ({
+      ...{ runId: task!.runId, node: 'a', attempt: task!.attempt, ms: 1 },
+      ...(index === 0 ? { ok: true, output: 1 } : { ok: false, error: { code: 'DOWN', message: 'down', retryable: true } }),
+    }));
+    await db.pool('flowgres_worker').query('select from engine.complete_steps($1, $2)', [JSON.stringify(results), engine.worker]);
+    await engine.release();
+    expect(await statuses([first, held])).toEqual(['success', 'running']);
+  });
+
   test('goes past a run that is paused, until that is resumed', async () => {
     const workflow = await publish({ concurrency: { limit: 1 } });
     const [first, second, third] = [await start(workflow), await start(workflow), await start(workflow)];

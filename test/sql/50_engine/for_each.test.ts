@@ -160,6 +160,16 @@ describe('a failure in a forEach', () => {
     expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'TOO_LARGE', node: 'all' } });
   });
 
+  test('may have two jobs in one batch: the second has nothing to add', async () => {
+    const runId = await start({ workflow: 'call' }, [0, 1]);
+    const twice = JSON.stringify([1, 2].map(() => ({ runId, node: 'all' })));
+    for (let count = 1; count <= 2; count += 1) {
+      await db.pool('flowgres_worker').query('select from engine.begin_steps($1, $2)', [twice, engine.worker]);
+      expect(await childrenOf(runId)).toHaveLength(2);
+    }
+    await acme.user.query('select cancel_run($1)', [runId]);
+  });
+
   test('ends well when all its children end at the same time', async () => {
     const runId = await start({ workflow: 'call' }, [0, 1, 2, 3, 4, 5]);
     await drain(runId);

@@ -42,16 +42,21 @@ describe('a run of pure nodes', () => {
     expect(await engine.openSteps(answer.run_id)).toEqual([]);
   });
 
-  test('has events numbered without a gap, at strictly increasing times that begin with its id', async () => {
+  test('has events numbered without a gap, at strictly increasing times that begin with its id, and with increasing ids', async () => {
     const { run_id } = await run(chain(start, set('a', {})));
     const { rows } = await db.admin.query<{ seq: number; later: boolean; from_id: boolean }>(
-      `select seq, ts > coalesce(lag(ts) over (order by seq), '-infinity') as later,
-         date_trunc('milliseconds', first_value(ts) over (order by seq)) = engine.uuid_time(run_id) as from_id
-       from workflow_events where run_id = $1 order by seq`,
+      `select seq, ts > coalesce(lag(ts) over w, '-infinity') and id > coalesce(lag(id) over w, 0) as later,
+         date_trunc('milliseconds', first_value(ts) over w) = engine.uuid_time(run_id) as from_id
+       from workflow_events where run_id = $1 window w as (order by seq) order by seq`,
       [run_id],
     );
     expect(rows.map((row) => row.seq)).toEqual([1, 2, 3, 4]);
     expect(rows.every((row) => row.later && row.from_id)).toBe(true);
+    // A session that kept numbers for itself would give later events lower ones.
+    const { rows: sequences } = await db.admin.query(
+      `select seqcache from pg_sequence where seqrelid = pg_get_serial_sequence('workflow_events', 'id')::regclass`,
+    );
+    expect(sequences).toEqual([{ seqcache: 1 }]);
   });
 });
 
@@ -158,6 +163,23 @@ describe('the graph', () => {
   });
 });
 
+test('a run responds to its webhook once, by the node that comes first, and its output is what it is without', async () => {
+  const answer = (id: string, body: unknown) => ({ id, type: 'respondToWebhook', properties: { body } });
+  const { run_id, response, output } = await run(chain(start, answer('first', 1), answer('second', 2), set('end', { x: 3 })), { n: 0 });
+  expect((await engine.log(run_id)).filter(({ type }) => type === 'run.responded')).toMatchObject([
+    { payload: { node: 'first', body: 1 } },
+  ]);
+  expect([response, output]).toMatchObject([{ body: 1 }, { n: 0, x: 3 }]);
+});
+
+test('a pinned output counts in test runs, and in no other', async () => {
+  const workflow = await publishWorkflow(acme, chain(start, { ...set('a', { x: 1 }), pin: { pinned: true } }));
+  expect((await engine.start(acme, workflow, {}, { mode: 'manual' })).output).toEqual({ pinned: true });
+  for (const mode of ['api', 'webhook', 'schedule']) {
+    expect((await engine.start(acme, workflow, {}, { mode })).output).toEqual({ x: 1 });
+  }
+});
+
 test('a run with more nodes than one transaction may take goes on in another one', async () => {
   const many = Array.from({ length: 320 }, (_, index) => set(`n${index}`, { last: index }));
   const { run_id, status } = await run(chain(start, ...many));
@@ -171,6 +193,20 @@ test('a run with more nodes than one transaction may take goes on in another one
   }
   expect(await engine.run(run_id)).toMatchObject({ status: 'success' });
   expect(await engine.output(run_id)).toMatchObject({ last: 319 });
+});
+
+test.each([
+  ['a signal', { signal: 'go' }],
+  ['a time', { seconds: 0 }],
+])('a run whose transaction is used up just before a wait for %s waits for it in the next one', async (_, properties) => {
+  const many = Array.from({ length: 199 }, (_, index) => set(`n${index}`, { last: index }));
+  const { run_id } = await run(chain(start, ...many, { id: 'wait', type: 'wait', properties }, set('end', { done: true })));
+  const steps = () => engine.openSteps(run_id);
+  for (let [open] = await steps(); open?.state === 'queued'; [open] = await steps()) await engine.begin(run_id, open.node);
+  expect(await steps()).toMatchObject([{ node: 'wait', state: 'waiting' }]);
+  if ('signal' in properties) await acme.user.query(`select signal_run($1, 'go', '{}')`, [run_id]);
+  else await engine.begin(run_id, 'wait');
+  expect(await engine.output(run_id)).toMatchObject({ done: true });
 });
 
 describe('a failed node', () => {

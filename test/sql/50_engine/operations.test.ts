@@ -97,6 +97,12 @@ describe('retrying many runs', () => {
   });
 });
 
+test('a filter above 64 KiB is refused, and a long reason is cut', async () => {
+  await expect(begin('cancel_runs', { metadata: { x: 'y'.repeat(70_000) } })).rejects.toMatchObject({ code: 'WF010' });
+  const { rows } = await acme.user.query(`select filter ->> 'reason' as reason from cancel_runs('{"mode": "fork"}', repeat('x', 100000))`);
+  expect(rows[0]!['reason']).toHaveLength(1000);
+});
+
 test.each([{ workflow: 'x' }, { status: 'success' }, { startedAfter: '2026-99-99' }, [], null, { metadata: 1 }])(
   'the filter %j is refused',
   async (filter) => {

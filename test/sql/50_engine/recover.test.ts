@@ -57,6 +57,18 @@ describe('a step whose worker died', () => {
     expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'POISON', node: 'a' } });
   });
 
+  test('fails like any other step then: its onError decides', async () => {
+    const workflow = await publishWorkflow(acme, chain(trigger, { ...call, onError: 'continue' }, { id: 'end', type: 'noOp' }));
+    const { run_id } = await engine.start(acme, workflow);
+    for (let death = 1; death <= 5; death += 1) {
+      await engine.begin(run_id, 'a');
+      await expireLease(run_id);
+      await engine.reconcile();
+    }
+    expect(await engine.output(run_id)).toMatchObject({ error: { code: 'POISON' } });
+    expect((await engine.run(run_id)).status).toBe('success');
+  });
+
   test('keeps its lease while heartbeats come', async () => {
     const runId = await startCall();
     const task = await engine.begin(runId, 'a');
@@ -135,6 +147,17 @@ test('a run past its deadline ends with DEADLINE', async () => {
   await engine.freeze(new Date(Date.now() + 61_000));
   expect(await engine.reconcile()).toContainEqual({ action: 'deadline', run_id: runId, node: null });
   expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'DEADLINE' } });
+});
+
+test('a run that is still held has a deadline, too', async () => {
+  const workflow = await publishWorkflow(acme, { ...chain(trigger, call), settings: { deadlineMs: 60_000, concurrency: { limit: 1 } } });
+  const [first, held] = [await engine.start(acme, workflow), await engine.start(acme, workflow)];
+  await engine.finish(first.run_id, 'a', 1);
+  await engine.freeze(new Date(Date.now() + 61_000));
+  await engine.reconcile();
+  expect(await engine.run(held.run_id)).toMatchObject({ status: 'error', error: { code: 'DEADLINE' } });
+  await engine.release();
+  expect((await engine.story(held.run_id)).slice(1)).toEqual(['run.failed']);
 });
 
 describe('cancel', () => {

@@ -77,6 +77,11 @@ describe('a start that cannot be', () => {
     expect(await engine.start(acme, echo, { text: 'x'.repeat(1_100_000) })).toMatchObject({ error: { code: 'TOO_LARGE' } });
   });
 
+  test('with metadata above 64 KiB is refused', async () => {
+    const metadata = { text: 'x'.repeat(70_000) };
+    expect(await engine.start(acme, echo, {}, { metadata })).toMatchObject({ run_id: null, error: { code: 'TOO_LARGE' } });
+  });
+
   test.each([
     { organizationId: 'not a uuid' },
     { mode: 'nonsense' },
@@ -120,7 +125,42 @@ describe('the priority of a run', () => {
     expect(await job((await engine.start(acme, workflow, {}, { priority: -3 })).run_id)).toEqual([{ priority: -3 }]);
   });
 
+  test('is that of the wake-ups of its steps, too', async () => {
+    const timer = chain({ id: 'start', type: 'apiTrigger' }, { id: 'pause', type: 'wait', properties: { seconds: 60 } });
+    const slept = await engine.start(acme, await publishWorkflow(acme, { ...timer, settings: { priority: 7 } }));
+    await db.admin.query('update engine.open_steps set wake_at = now() where run_id = $1', [slept.run_id]);
+    expect(await engine.wake()).toContainEqual({ run_id: slept.run_id, node: 'pause' });
+    expect(await job(slept.run_id)).toEqual([{ priority: 7 }]);
+
+    const died = await engine.start(acme, await publishWorkflow(acme, { ...effect, settings: { priority: 9 } }));
+    await engine.begin(died.run_id, 'call');
+    await db.admin.query('delete from graphile_worker._private_jobs');
+    await db.admin.query(`update engine.open_steps set lease_until = now() - interval '1 s' where run_id = $1`, [died.run_id]);
+    await engine.reconcile();
+    expect(await job(died.run_id)).toEqual([{ priority: 9 }]);
+  });
+
   test.each([1001, -1001, 'high', 1.5])('of %j is refused', async (priority) => {
     expect(await engine.start(acme, echo, {}, { priority })).toMatchObject({ run_id: null, error: { code: 'INVALID_ARGUMENT' } });
+  });
+});
+
+describe('a workflow that is unpublished or archived', () => {
+  const wait = { id: 'pause', type: 'wait', properties: { signal: 'go' } };
+  const call = { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' } };
+
+  test.each(['unpublish_workflow', 'archive_workflow'])('by %s starts nothing, and what has begun goes on', async (command) => {
+    const definition = chain({ id: 'start', type: 'apiTrigger' }, wait, call);
+    const workflow = await publishWorkflow(acme, { ...definition, settings: { concurrency: { limit: 1 } } });
+    const [begun, held] = [await engine.start(acme, workflow), await engine.start(acme, workflow)];
+    await acme.user.query(`select ${command}($1)`, [workflow.id]);
+    expect(await engine.start(acme, workflow)).toMatchObject({ run_id: null, error: { code: 'NOT_PUBLISHED' } });
+
+    for (const { run_id } of [begun, held]) {
+      await engine.release();
+      await engine.begin(run_id, 'start');
+      await acme.user.query(`select signal_run($1, 'go')`, [run_id]);
+      expect(await engine.finish(run_id, 'call', 1)).toMatchObject({ status: 'success' });
+    }
   });
 });
