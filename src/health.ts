@@ -20,9 +20,10 @@ export interface Health {
 
 /**
  * @param connectionString with the login of flowgres_monitor
- * @param needsWorker      whether a missing worker is this process's problem
+ * @param isWorkerAlive    of a process that works; one that only serves is ready without a worker, for what it accepts
+ *                         waits for one
  */
-export function createHealth(connectionString: string, needsWorker: boolean): Health {
+export function createHealth(connectionString: string, isWorkerAlive: () => boolean = () => true): Health {
   const pool = createPool(connectionString, { name: 'flowgres health', max: 2, settings: { statement_timeout: TIMEOUT } });
   watchNumber('flowgres_workers', 'Workers whose heartbeat is fresh.', async () => (await readQueue(pool)).workers);
   watchNumber('flowgres_ready_jobs', 'Jobs that wait for a worker, at most 10000.', async () => (await readQueue(pool)).ready_jobs);
@@ -30,10 +31,10 @@ export function createHealth(connectionString: string, needsWorker: boolean): He
   return {
     async problems() {
       try {
-        const [queue, version, wanted] = await Promise.all([readQueue(pool), schemaVersion(pool), newestMigration()]);
+        const [version, wanted] = await Promise.all([schemaVersion(pool), newestMigration()]);
         return [
           ...(wanted && version !== wanted ? [`the schema is at migration ${version ?? 'none'}, this process needs ${wanted}`] : []),
-          ...(needsWorker && queue.workers === 0 ? ['no worker has a fresh heartbeat'] : []),
+          ...(isWorkerAlive() ? [] : ["this worker's heartbeats do not get through"]),
         ];
       } catch (error) {
         return [`the database does not answer: ${error instanceof Error ? error.message : String(error)}`];

@@ -15,7 +15,7 @@ import { reportProblem } from './cli/terminal.ts';
 import { startCron } from './worker/cron.ts';
 import { every } from './worker/every.ts';
 import { type MailOptions, startMail } from './worker/mail.ts';
-import { startWorker } from './worker/start.ts';
+import { type RunningWorker, startWorker } from './worker/start.ts';
 
 /** VACUUM is no job of the scheduler: whose jobs it runs do not own the partitions. */
 const CARE_MS = 3_600_000;
@@ -70,17 +70,18 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     for (const each of stops.splice(0).reverse()) await each().catch((error: unknown) => reportProblem('Stopping failed.', error));
   };
   try {
-    const health = createHealth(as('flowgres_monitor'), work !== undefined);
+    let worker: RunningWorker | undefined;
+    const health = createHealth(as('flowgres_monitor'), work && (() => worker?.isAlive() ?? false));
     stops.push(() => health.close());
     if (work) {
-      const worker = await startWorker({
+      worker = await startWorker({
         connectionString: as('flowgres_worker'),
         concurrency: work.concurrency,
         nodes: { httpAllow: work.httpAllow },
         graceMs: 3_000,
         onProblem: reportProblem,
       });
-      stops.push(() => worker.stop());
+      stops.push(worker.stop);
       stops.push(startCare(as('flowgres_maintenance')));
       if (work.mail) {
         const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });

@@ -25,11 +25,15 @@ export interface WorkerOptions {
 export interface RunningWorker {
   /** Identity in engine.workers. */
   id: string;
+  /** Whether its heartbeats get through: else others will soon take over what it does. */
+  isAlive(): boolean;
   /** Takes no more jobs, lets running attempts finish for a while, and hands back the rest. */
   stop(): Promise<void>;
 }
 
 const HEARTBEAT_MS = 2_500;
+/** Two heartbeats missed. */
+const SILENCE_MS = 3 * HEARTBEAT_MS;
 const RECONCILE_MS = 10_000;
 const REPAIR_MS = 60_000;
 const POLL_MS = 1_000;
@@ -55,7 +59,7 @@ const operationShape = z.object({ id: z.string() });
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const worker = new Worker(options);
   await worker.start();
-  return { id: worker.id, stop: () => worker.stop() };
+  return { id: worker.id, isAlive: () => worker.isAlive(), stop: () => worker.stop() };
 }
 
 class Worker {
@@ -67,6 +71,7 @@ class Worker {
   #runner: Promise<Runner> | undefined;
   #stopping: Promise<void> | undefined;
   #heartbeats = 0;
+  #heardAt = -Infinity;
 
   constructor(options: WorkerOptions) {
     this.#options = {
@@ -104,6 +109,7 @@ class Worker {
     process.on('unhandledRejection', this.#forgotten);
     try {
       await this.#engine.heartbeat([], this.#jobPool, this.#options.concurrency);
+      this.#heardAt = performance.now();
       this.#runner = this.#takeJobs();
       await this.#runner;
     } catch (error) {
@@ -124,6 +130,10 @@ class Worker {
       everySecond(() => this.#fireSchedules()),
       everySecond(() => this.#wakeSteps()),
     );
+  }
+
+  isAlive(): boolean {
+    return !this.#stopping && performance.now() - this.#heardAt < SILENCE_MS;
   }
 
   stop(): Promise<void> {
@@ -212,6 +222,7 @@ class Worker {
     try {
       this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool, this.#options.concurrency));
       this.#heartbeats += 1;
+      this.#heardAt = performance.now();
     } catch (error) {
       this.#heartbeats = 0;
       this.#options.onProblem('A heartbeat failed.', error);

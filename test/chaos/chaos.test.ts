@@ -4,6 +4,9 @@
  * CHAOS_PROFILE=soak strikes for 30 minutes instead of four, with more faults; CHAOS_SEED repeats the seed that a run
  * has printed. CHAOS_FAULTS=F10,F12 strikes with these only, CHAOS_SECONDS=120 for so long.
  */
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -22,15 +25,21 @@ import { verify } from './verify.ts';
 import { EXPECTED_ERRORS, POISONOUS, TICKING, workflows } from './workflows.ts';
 
 const PROFILES = {
-  ci: { seconds: 200, perSecond: 60, patience: 20, killedWorkers: 30, killedDatabases: 10, runs: 8_000 },
-  soak: { seconds: 1_800, perSecond: 60, patience: 90, killedWorkers: 200, killedDatabases: 80, runs: 70_000 },
+  ci: { seconds: 175, perSecond: 66, patience: 20, killedWorkers: 30, killedDatabases: 10, accepted: 10_000 },
+  soak: { seconds: 1_800, perSecond: 60, patience: 90, killedWorkers: 200, killedDatabases: 80, accepted: 80_000 },
 };
+/** On a slow machine the load goes on until enough has happened, at most so much longer. */
+const MOST_PATIENCE = 2.5;
 const TENANTS = 20;
+const RETRY_SECONDS = 1;
+/** Rules of runs that started longer ago have been looked at several times. */
+const WATCHED = "interval '1 minute'";
 const isSoak = process.env['CHAOS_PROFILE'] === 'soak';
 const chosen = process.env['CHAOS_FAULTS']?.split(',');
 const profile = chosenProfile();
 const seed = Number(process.env['CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const compileCache = join(tmpdir(), `flowgres-chaos-cache-${process.pid}`);
 const workerScript = fileURLToPath(new URL('worker.ts', import.meta.url));
 
 const faults = FAULTS.filter(({ id, soak }) => (chosen ? chosen.includes(id) : isSoak || !soak));
@@ -48,7 +57,7 @@ let bases: string[];
 function chosenProfile(): (typeof PROFILES)['ci'] {
   const whole = PROFILES[isSoak ? 'soak' : 'ci'];
   const seconds = Number(process.env['CHAOS_SECONDS'] ?? whole.seconds);
-  return chosen || seconds < whole.seconds ? { ...whole, seconds, killedWorkers: 0, killedDatabases: 0, runs: 1 } : whole;
+  return chosen || seconds < whole.seconds ? { ...whole, seconds, killedWorkers: 0, killedDatabases: 0, accepted: 1 } : whole;
 }
 
 beforeAll(async () => {
@@ -70,9 +79,9 @@ beforeAll(async () => {
   for (let tenant = 0; tenant < TENANTS; tenant += 1) {
     const organization = await createOrganization(server.db, `Tenant ${tenant}`);
     organizations.push(organization);
-    for (const { name, isHooked, ...definition } of workflows(target.host)) {
+    for (const { name, share, ...definition } of workflows(target.host)) {
       await publishWorkflow(organization, definition, name);
-      if (isHooked) hooks.push({ path: `/hooks/${organization.webhookKey}/${name}` });
+      for (let copy = 0; copy < share; copy += 1) hooks.push({ path: `/hooks/${organization.webhookKey}/${name}` });
     }
   }
   const poison = await publishWorkflow(organizations[0]!, POISONOUS, 'poison');
@@ -89,6 +98,8 @@ beforeAll(async () => {
       FLOWGRES_HTTP_ALLOW: target.host,
       FLOWGRES_CONCURRENCY: '16',
       PORT: String(port),
+      // A process that is killed every few seconds spends them on starting.
+      NODE_COMPILE_CACHE: compileCache,
     };
     const started = new Supervised({ name, script, environment, onOutput: (line) => trouble.push(`${name}: ${line}`) });
     processes.push(started);
@@ -113,6 +124,7 @@ afterAll(async () => {
   target.close();
   await server?.stop();
   await machine.release();
+  await rm(compileCache, { recursive: true, force: true });
 }, 120_000);
 
 async function isReady(base: string): Promise<boolean> {
@@ -122,17 +134,44 @@ async function isReady(base: string): Promise<boolean> {
 
 const strikes: Record<string, number> = {};
 
-/** Lets a fault strike again and again; one that does not get through, because another was faster, is not counted. */
+function hasDoneEnough(): boolean {
+  return (
+    world.client.accepted.size >= profile.accepted &&
+    (strikes['F1'] ?? 0) >= profile.killedWorkers &&
+    (strikes['F3'] ?? 0) >= profile.killedDatabases &&
+    Object.values(strikes).every((count) => count > 0)
+  );
+}
+
+/** The end of the load. */
+function whenEnough(): AbortSignal {
+  const end = new AbortController();
+  const started = performance.now();
+  const looking = setInterval(() => {
+    const seconds = (performance.now() - started) / 1_000;
+    if (seconds < profile.seconds || (seconds < profile.seconds * MOST_PATIENCE && !hasDoneEnough())) return;
+    clearInterval(looking);
+    end.abort();
+  }, 200);
+  return end.signal;
+}
+
+/** Lets a fault strike again and again; one that does not get through, because another was faster, is tried again soon. */
 async function strikeUntil(end: AbortSignal, fault: Fault): Promise<void> {
   const dice = new Dice(seed, fault.id);
+  const last = fault.aftermath === undefined ? Infinity : performance.now() + (profile.seconds - fault.aftermath) * 1_000;
   strikes[fault.id] = 0;
-  for (;;) {
-    await delay(dice.between(...fault.every) * 1_000, undefined, { signal: end }).catch(() => undefined);
-    if (end.aborted) return;
-    await Promise.resolve(fault.strike(world, dice)).then(
-      () => (strikes[fault.id]! += 1),
-      (error: unknown) => fault.soak && console.log(`  ${fault.id} did not get through: ${error}`),
-    );
+  for (let wait = dice.between(...fault.every); ; ) {
+    await delay(wait * 1_000, undefined, { signal: end }).catch(() => undefined);
+    if (end.aborted || (performance.now() > last && strikes[fault.id])) return;
+    try {
+      await fault.strike(world, dice);
+      strikes[fault.id]! += 1;
+      wait = dice.between(...fault.every);
+    } catch (error) {
+      console.log(`  ${fault.id} did not get through: ${error}`);
+      wait = RETRY_SECONDS;
+    }
   }
 }
 
@@ -141,7 +180,7 @@ async function watchRules(end: AbortSignal): Promise<unknown[]> {
   const broken: unknown[] = [];
   while (!end.aborted) {
     await delay(10_000, undefined, { signal: end }).catch(() => undefined);
-    const answer = await server.db.admin.query('select * from monitor.broken_logs()').catch(() => null);
+    const answer = await server.db.admin.query(`select * from monitor.broken_logs(engine.now() - ${WATCHED})`).catch(() => null);
     broken.push(...(answer?.rows ?? []));
     console.log(`  ${world.client.accepted.size} accepted, ${target.calls.length} calls, ${JSON.stringify(strikes)}`);
   }
@@ -159,32 +198,40 @@ test(
   'under every fault at once, no accepted run is lost, none is doubled, and no result is recorded twice',
   async () => {
     const { client } = world;
-    const end = AbortSignal.timeout(profile.seconds * 1_000);
+    const end = whenEnough();
     const ready = faults.filter(({ needs }) => !needs || machine[needs]);
     const striking = ready.map((fault) => strikeUntil(end, fault));
     const watching = watchRules(end);
-    void client.offer(profile.perSecond);
-    await Promise.all(striking);
+    // Until the last strike is over: some look for themselves whether all is well again.
+    const struck = new AbortController();
+    await Promise.all([client.offer(profile.perSecond, struck.signal), Promise.all(striking).finally(() => struck.abort())]);
+    const loaded = performance.now();
     network.loseAnswers(() => false);
-    await client.stop();
+    await client.settle();
     expect(await watching).toEqual([]);
     await expect.poll(unfinished, { timeout: 240_000, interval: 1_000 }).toBe(0);
+    const drained = performance.now();
 
     const nodes = ['first', 'second', 'left', 'right', 'one', 'two', 'piece', 'last'];
     const verdict = await verify(server.db.admin, client.accepted, target.calls, nodes);
     console.log(
       `chaos: ${client.offered.size} offered, ${client.accepted.size} accepted, ${verdict.runs} runs, ${verdict.lost.length} lost, ` +
         `${verdict.doubled.length} doubled, ${target.calls.length} calls, ${client.unanswered} requests made again, ` +
-        `${network.lostAnswers} answers lost; ends: ${JSON.stringify(verdict.statuses)}; strikes: ${JSON.stringify(strikes)}` +
+        `${network.lostAnswers} answers lost; all done ${Math.round((drained - loaded) / 1_000)} s after the load; ends: ${JSON.stringify(verdict.statuses)}; strikes: ${JSON.stringify(strikes)}` +
         (machine.missing.length ? `; NOT STRUCK: ${machine.missing.join(', ')}` : ''),
     );
     expect(world.broken).toEqual([]);
     expect(new Set(client.accepted.keys())).toEqual(client.offered);
     expect(verdict).toMatchObject({ lost: [], doubled: [], invented: [], late: [], mistimed: [], broken: [] });
     expect(Object.keys(verdict.statuses).filter((each) => ![...EXPECTED_ERRORS, 'success'].includes(each))).toEqual([]);
-    expect(verdict.runs).toBeGreaterThanOrEqual(profile.runs);
-    // Of these each strike looks for itself whether it got through.
-    expect(ready.filter(({ id, soak }) => soak && !strikes[id]).map(({ id }) => id)).toEqual([]);
+    expect(client.accepted.size).toBeGreaterThanOrEqual(profile.accepted);
+    expect(
+      ready.filter(({ id }) => !strikes[id]).map(({ id }) => id),
+      'faults that never struck',
+    ).toEqual([]);
+    // More than were struck, as the answer to a start may have been lost.
+    expect(verdict.poisoned.length).toBeGreaterThanOrEqual(strikes['F15'] ?? 0);
+    expect(verdict.poisoned.filter((status) => status !== 'POISON')).toEqual([]);
     expect(strikes['F1'] ?? 0).toBeGreaterThanOrEqual(profile.killedWorkers);
     expect(strikes['F3'] ?? 0).toBeGreaterThanOrEqual(profile.killedDatabases);
     expect(
@@ -192,23 +239,27 @@ test(
       trouble.slice(-20).join(''),
     ).toEqual([]);
   },
-  (profile.seconds + 600) * 1_000,
+  (profile.seconds * MOST_PATIENCE + 600) * 1_000,
 );
 
 /** F22. The supervisor takes a process out of rotation, then stops it, as every orchestrator does. */
 test('a rolling restart, ten times, fails no request', async () => {
   const rolling = new Client('rolling', bases, world.hooks, new Dice(seed, 'rolling'));
-  void rolling.offer(profile.perSecond);
+  const end = new AbortController();
+  const offering = rolling.offer(profile.perSecond, end.signal);
   for (let restart = 0; restart < 10; restart += 1) {
     const place = restart % bases.length;
     rolling.rotation = bases.filter((_, index) => index !== place);
     processes[place]!.signal('SIGTERM');
     world.workers[place]!.signal('SIGTERM');
-    await expect.poll(() => isReady(bases[place]!), { timeout: 20_000, interval: 100 }).toBe(false);
-    await expect.poll(() => isReady(bases[place]!), { timeout: 20_000, interval: 100 }).toBe(true);
+    await expect.poll(() => isReady(bases[place]!), { timeout: 60_000, interval: 100 }).toBe(false);
+    await expect.poll(() => isReady(bases[place]!), { timeout: 60_000, interval: 100 }).toBe(true);
     rolling.rotation = [...bases];
   }
-  await rolling.stop();
+  end.abort();
+  await offering;
+  await rolling.settle();
+  expect(rolling.accepted.size).toBeGreaterThan(profile.perSecond);
   expect(rolling.unanswered).toBe(0);
   await expect.poll(unfinished, { timeout: 120_000, interval: 500 }).toBe(0);
-}, 300_000);
+}, 600_000);

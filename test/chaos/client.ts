@@ -12,6 +12,8 @@ export interface Hook {
 const accepted = z.object({ runId: z.string() });
 const DUPLICATED = 0.1;
 const MOST_OPEN = 400;
+/** As a polite client: hundreds that hammer at the door would keep PostgreSQL from coming back. */
+const RETRY_MS = { first: 250, longest: 3_000 };
 /** A new connection for each request: one that was reset says nothing about the next. */
 const agent = new Agent({ pipelining: 0, headersTimeout: 15_000, bodyTimeout: 15_000, connectTimeout: 3_000 });
 
@@ -28,7 +30,6 @@ export class Client {
   readonly #dice: Dice;
   readonly #open = new Set<Promise<void>>();
   readonly #watchers = new Set<(status: number) => void>();
-  #stopped = false;
   #quiet = false;
   #number = 0;
 
@@ -40,10 +41,10 @@ export class Client {
     this.#dice = dice;
   }
 
-  /** Offers so many webhooks a second until `stop`. */
-  async offer(perSecond: number): Promise<void> {
+  /** Offers so many webhooks a second until the end. */
+  async offer(perSecond: number, end: AbortSignal): Promise<void> {
     const start = performance.now();
-    for (let due = 1; !this.#stopped; due += 1) {
+    for (let due = 1; !end.aborted; due += 1) {
       await delay(Math.max(0, start + (due * 1_000) / perSecond - performance.now()));
       if (this.#open.size < MOST_OPEN) this.send();
     }
@@ -62,9 +63,8 @@ export class Client {
     }
   }
 
-  /** Offers no more; resolves when everything offered was accepted. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
+  /** Resolves when everything offered was accepted. */
+  async settle(): Promise<void> {
     while (this.#open.size) await Promise.all(this.#open);
   }
 
@@ -86,14 +86,14 @@ export class Client {
   }
 
   async #untilAccepted(hook: Hook, key: string, body: string): Promise<void> {
-    for (;;) {
+    for (let attempt = 0; ; attempt += 1) {
       const runId = await this.#post(hook, key, body).catch(() => null);
       if (runId) {
         this.accepted.set(key, (this.accepted.get(key) ?? new Set()).add(runId));
         return;
       }
       this.unanswered += 1;
-      await delay(200 + Math.random() * 300);
+      await delay((0.5 + Math.random()) * Math.min(RETRY_MS.first * 2 ** attempt, RETRY_MS.longest));
     }
   }
 

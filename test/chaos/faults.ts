@@ -29,6 +29,8 @@ export interface Fault {
   title: string;
   /** Seconds from the end of one strike to the next one. */
   every: [from: number, to: number];
+  /** Seconds before the end of the load from which on it does not strike: it takes so long until all is well again. */
+  aftermath?: number;
   /** Only the soak profile has it. */
   soak?: true;
   /** What of the machine it needs, which not every one has. */
@@ -39,10 +41,10 @@ export interface Fault {
 const seconds = (count: number) => delay(count * 1_000);
 
 export const FAULTS: Fault[] = [
-  { id: 'F1', title: 'kill -9 of a worker', every: [3, 7], strike: ({ workers }, dice) => dice.pick(workers).signal('SIGKILL') },
+  { id: 'F1', title: 'kill -9 of a worker', every: [2, 4], strike: ({ workers }, dice) => dice.pick(workers).kill() },
   { id: 'F2', title: 'a worker frozen for longer than its lease', every: [15, 30], strike: freeze },
-  { id: 'F3', title: 'kill -9 of PostgreSQL', every: [12, 20], strike: ({ server }) => server.signal('SIGKILL') },
-  { id: 'F4a', title: 'immediate stop of PostgreSQL', every: [40, 60], strike: ({ server }) => server.signal('SIGQUIT') },
+  { id: 'F3', title: 'kill -9 of PostgreSQL', every: [9, 15], strike: (world) => endServer(world, 'SIGKILL') },
+  { id: 'F4a', title: 'immediate stop of PostgreSQL', every: [40, 60], strike: (world) => endServer(world, 'SIGQUIT') },
   { id: 'F4b', title: 'kill -9 of a backend', every: [40, 60], strike: killBackend },
   { id: 'F5', title: 'a backend terminated', every: [0.3, 2], strike: terminateBackend },
   {
@@ -56,13 +58,25 @@ export const FAULTS: Fault[] = [
   { id: 'F7c', title: 'a silent network', every: [40, 60], strike: silentNetwork },
   { id: 'F9', title: 'serialization failures, deadlocks and lock timeouts', every: [15, 30], strike: failCalls },
   { id: 'F13', title: 'twenty webhooks with one key at once', every: [1, 2], strike: ({ client }) => client.send(20) },
-  { id: 'F15', title: 'a step that kills its worker', every: [60, 90], strike: ({ startPoison }) => startPoison() },
+  { id: 'F15', title: 'a step that kills its worker', every: [30, 45], aftermath: 120, strike: ({ startPoison }) => startPoison() },
   { id: 'F16', title: 'no connection left', every: [40, 60], strike: exhaustConnections },
   { id: 'F20', title: 'a tenant that posts twenty times as much', every: [30, 50], strike: flood },
   { id: 'F10', title: 'the disk full', every: [15, 40], soak: true, needs: 'disk', strike: fillDisk },
   { id: 'F12', title: 'the clock over a month end, and back an hour', every: [15, 40], soak: true, needs: 'clock', strike: jumpMonths },
   { id: 'F17', title: 'no partition for the month that begins', every: [15, 40], soak: true, needs: 'clock', strike: missPartitions },
 ];
+
+/** Strikes again some time after the server is back, however long that takes here: else nothing would ever be done. */
+async function endServer({ server }: World, signal: NodeJS.Signals): Promise<void> {
+  await server.signal(signal);
+  const isBack = () =>
+    server.db.admin.query('select').then(
+      () => true,
+      () => false,
+    );
+  do await delay(200);
+  while (!(await isBack()));
+}
 
 /** A worker that sleeps while another takes over its steps, and then goes on where it was. */
 async function freeze({ workers, patience }: World, dice: Dice): Promise<void> {
@@ -124,8 +138,9 @@ async function exhaustConnections({ server }: World): Promise<void> {
 }
 
 async function flood({ client, hooks }: World): Promise<void> {
+  const noisy = hooks.find(({ path }) => path.endsWith('/steps'));
   for (let sent = 0; sent < 300; sent += 1) {
-    client.send(1, hooks[0]);
+    client.send(1, noisy);
     await delay(20);
   }
 }

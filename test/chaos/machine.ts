@@ -1,14 +1,17 @@
 /** A disk that can be filled and a clock that can be moved: what the soak needs of the machine, where it has them. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, rename, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type pg from 'pg';
 
 const run = promisify(execFile);
 const DISK_SIZE = '3g';
-const LIBRARY = 'libfaketime.so.1';
+const CLOCK_SOURCE = fileURLToPath(new URL('clock.c', import.meta.url));
+const NANOSECONDS_PER_MS = 1_000_000n;
 const HOUR_MS = 3_600_000;
 
 /** A disk of limited size for the whole data folder. */
@@ -55,12 +58,7 @@ export class Clock {
 
   constructor(library: string, file: string) {
     this.#file = file;
-    this.environment = {
-      LD_PRELOAD: library,
-      FAKETIME_TIMESTAMP_FILE: file,
-      FAKETIME_NO_CACHE: '1',
-      FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    };
+    this.environment = { LD_PRELOAD: library, FLOWGRES_TEST_CLOCK: file };
   }
 
   now(): number {
@@ -88,11 +86,14 @@ export class Clock {
     await mine;
   }
 
-  /** In one step: a file that is read half written would be another jump. */
+  /** In one write of one number: processes have it mapped, and would take half of one for a jump of its own. */
   async #setAhead(milliseconds: number): Promise<void> {
-    this.#aheadMs = Math.round(milliseconds / 1_000) * 1_000;
-    await writeFile(`${this.#file}.new`, `+${this.#aheadMs / 1_000}\n`, { mode: 0o644 });
-    await rename(`${this.#file}.new`, this.#file);
+    this.#aheadMs = Math.round(milliseconds);
+    const nanoseconds = Buffer.alloc(8);
+    nanoseconds.writeBigInt64LE(BigInt(this.#aheadMs) * NANOSECONDS_PER_MS);
+    const file = await open(this.#file, constants.O_WRONLY | constants.O_CREAT, 0o644);
+    await file.write(nanoseconds, 0, nanoseconds.length, 0);
+    await file.close();
   }
 }
 
@@ -115,8 +116,8 @@ export class Machine {
   }
 
   /**
-   * Whether the server goes by the clock that it was given, and is sound with it: under some builds of the library no
-   * timeout of PostgreSQL fires, and locks are waited for for ever. If not, it must be started again without.
+   * Whether the server goes by the clock that it was given, and its timeouts fire. If not, it must be started again
+   * without.
    */
   async isFit(admin: pg.Pool): Promise<boolean> {
     if (!this.clock) return true;
@@ -129,7 +130,7 @@ export class Machine {
     );
     if (isFollowed && isPunctual) return true;
     this.clock = undefined;
-    this.missing.push(`F12 and F17 (${isFollowed ? "PostgreSQL's timeouts do not fire" : 'the clock does not move'} with ${LIBRARY})`);
+    this.missing.push(`F12 and F17 (${isFollowed ? "PostgreSQL's timeouts do not fire" : 'the clock does not move'})`);
     return false;
   }
 
@@ -150,10 +151,11 @@ export class Machine {
   }
 
   async #fake(folder: string): Promise<Clock | undefined> {
-    const { stdout } = await run('find', ['/usr/lib', '/usr/local/lib', '-name', LIBRARY]).catch(() => ({ stdout: '' }));
-    const [library] = stdout.split('\n');
-    if (!library) {
-      this.missing.push('F12 and F17 (package faketime is not installed)');
+    const library = join(folder, 'clock.so');
+    try {
+      await run('cc', ['-shared', '-fPIC', '-O2', '-o', library, CLOCK_SOURCE, '-ldl']);
+    } catch {
+      this.missing.push('F12 and F17 (no C compiler for Linux)');
       return undefined;
     }
     const clock = new Clock(library, join(folder, 'clock'));

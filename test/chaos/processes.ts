@@ -4,6 +4,8 @@ import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const RESTART_MS = 500;
+const MOST_START_MS = 10_000;
+const POLL_MS = 100;
 
 export interface ProcessOptions {
   name: string;
@@ -19,6 +21,7 @@ export class Supervised {
   readonly #options: ProcessOptions;
   #child: ChildProcess | undefined;
   #stopped = false;
+  #isUp = false;
   /** How often the process gave up by itself after it had been running; to start, it needs the database. */
   surrenders = 0;
 
@@ -31,6 +34,13 @@ export class Supervised {
   /** Sends a signal. When that ends the process, it is started again. */
   signal(name: NodeJS.Signals): void {
     this.#child?.kill(name);
+  }
+
+  /** Kills the process; resolves when the next one has started, or has been given time for that on a slow machine. */
+  async kill(): Promise<void> {
+    this.#isUp = false;
+    this.signal('SIGKILL');
+    for (let waited = 0; !this.#isUp && waited < MOST_START_MS; waited += POLL_MS) await delay(POLL_MS);
   }
 
   async stop(): Promise<void> {
@@ -49,6 +59,7 @@ export class Supervised {
     let isRunning = false;
     child.stdout.setEncoding('utf8').on('data', (line: string) => {
       isRunning = true;
+      this.#isUp = true;
       onOutput(line);
     });
     child.stderr.setEncoding('utf8').on('data', onOutput);

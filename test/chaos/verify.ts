@@ -17,6 +17,8 @@ export interface Verdict {
   /** Unfinished runs, broken rules, logs that do not replay. */
   broken: unknown[];
   statuses: Record<string, number>;
+  /** How the runs ended whose step kills its worker. */
+  poisoned: string[];
 }
 
 /** A call that set out before the record was written may arrive after it. */
@@ -51,6 +53,9 @@ export async function verify(admin: pg.Pool, accepted: Map<string, Set<string>>,
      having count(*) > 1`,
   );
   const { rows: unfinished } = await admin.query('select id, status from workflow_runs where finished_at is null');
+  const { rows: poisoned } = await admin.query<{ status: string }>(
+    `select coalesce(error ->> 'code', status) as status from workflow_runs where mode = 'api'`,
+  );
   return {
     runs: runs.length,
     lost: [...accepted].filter(([key, [run]]) => !stored.get(key)?.some(({ id }) => id === run)).map(([key]) => key),
@@ -63,5 +68,6 @@ export async function verify(admin: pg.Pool, accepted: Map<string, Set<string>>,
     mistimed,
     broken: [...unfinished, ...broken, ...replays],
     statuses: Object.fromEntries([...Map.groupBy(runs, ({ status }) => status)].map(([status, of]) => [status, of.length])),
+    poisoned: poisoned.map(({ status }) => status),
   };
 }

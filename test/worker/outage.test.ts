@@ -53,3 +53,16 @@ test('when the database is killed in the middle of a step, its result is recorde
   await expect.poll(() => statusOf(next), { timeout: 30_000 }).toBe('success');
   expect(target.calls.map(({ key }) => key)).toEqual([`${runId}/one`, `${runId}/two`, `${next}/one`, `${next}/two`]);
 }, 60_000);
+
+test('a worker whose heartbeats do not get through knows that it is not ready, and when it is again', async () => {
+  await expect.poll(() => worker!.isAlive(), { timeout: 15_000 }).toBe(true);
+  const client = await server.db.admin.connect();
+  try {
+    await client.query('begin; lock table engine.workers');
+    await expect.poll(() => worker!.isAlive(), { timeout: 15_000 }).toBe(false);
+    await client.query('rollback');
+  } finally {
+    client.release();
+  }
+  await expect.poll(() => worker!.isAlive(), { timeout: 15_000 }).toBe(true);
+}, 60_000);
