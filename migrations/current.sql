@@ -5,6 +5,9 @@ set local role flowgres_owner;
 alter type engine.move add attribute heir engine.open_steps;
 drop function if exists engine.write_moves(engine.move[]);
 drop function if exists engine.write_starts(engine.move[]);
+drop function if exists monitor.invariants();
+drop function if exists monitor.broken_logs();
+drop function if exists monitor.wrong_projections();
 
 --!include 10_partitions/locks.sql
 --!include 10_partitions/create.sql
@@ -43,6 +46,11 @@ drop function if exists engine.write_starts(engine.move[]);
 --!include 50_engine/verify.sql
 --!include 60_triggers/fire_schedules.sql
 --!include 70_cron/policies.sql
+--!include 90_monitor/broken_logs.sql
+--!include 90_monitor/stuck_runs.sql
+--!include 90_monitor/projections.sql
+--!include 90_monitor/references.sql
+--!include 90_monitor/invariants.sql
 --!include 95_api/workflows.sql
 --!include 95_api/templates.sql
 --!include 95_api/runs.sql

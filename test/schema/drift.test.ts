@@ -3,7 +3,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { compile } from 'graphile-migrate';
 import { describe, expect, test } from 'vitest';
 import { scheduleMaintenance } from '../../src/ops/maintenance.ts';
-import { migrate, migrationSettings } from '../../src/migrate.ts';
+import { compileSources, migrate, migrationSettings } from '../../src/migrate.ts';
 import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -31,6 +31,16 @@ test('migrating again changes nothing', async () => {
   await migrate(db.adminUrl, TEST_SECRET);
   const before = await fingerprint(db.admin);
   await Promise.all([migrate(db.adminUrl, TEST_SECRET), migrate(db.adminUrl, TEST_SECRET)]);
+  expect(await fingerprint(db.admin)).toEqual(before);
+});
+
+test('code can be run again and changes nothing', async () => {
+  const db = await createTestDatabase();
+  const before = await fingerprint(db.admin);
+  const sources = await compileSources(db.adminUrl, '--!include index.sql');
+  const code = [...sources.matchAll(/^--! Included \S+\n(-- kind: code\n[\s\S]*?)^--! EndIncluded/gm)].map(([, file]) => file);
+  expect(code.length).toBeGreaterThan(100);
+  await db.admin.query(`begin; set local role flowgres_owner; ${code.join('\n')} commit`);
   expect(await fingerprint(db.admin)).toEqual(before);
 });
 
