@@ -15,7 +15,7 @@ beforeAll(async () => {
   await db.admin.query(`
     select partitions.create(parent, month)
     from unnest(array['workflow_runs', 'workflow_events']::regclass[]) as parent,
-      generate_series(now() - interval '115 months', now(), interval '1 month') as month`);
+      generate_series(now() - interval '115 months', now() + interval '3 months', interval '1 month') as month`);
 }, 120_000);
 
 /** How many partitions of the log, and how many other relations but partitions of runs, a statement has locked by its end. */
