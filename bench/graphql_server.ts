@@ -1,6 +1,8 @@
 /**
  * One of two servers of the benchmark, in a process of its own: PostGraphile as in production, or plain node that sends
- * PostgreSQL the very statements that PostGraphile does and answers with what comes back.
+ * PostgreSQL the very statement that PostGraphile does, with the same settings, as one writes it with pg: begin, settings,
+ * statement and commit, both prepared, from a pool of the same size. It checks no token, counts no cost, and answers with
+ * the rows as they come. A message to the process is answered with the CPU time it has used.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -20,8 +22,7 @@ const POOL = 20;
 async function rawHandler(raw: z.infer<typeof Statement>) {
   const pool = createPool(connectionString, { name: 'bench raw', max: POOL });
   return async (authorization: string | undefined): Promise<string> => {
-    sessionOf(authorization);
-    const settings = JSON.stringify(Object.entries(settingsOf(authorization, '')));
+    const settings = JSON.stringify(Object.entries(settingsOf(sessionOf(authorization), '')));
     const client = await pool.connect();
     try {
       await client.query('begin');
@@ -47,4 +48,5 @@ const server = createServer(async (request, response) => {
   response.writeHead(200, { 'content-type': 'application/json' }).end(await raw?.(request.headers.authorization));
 });
 server.listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port));
+process.on('message', () => process.send?.(process.cpuUsage()));
 process.once('SIGTERM', () => process.exit(0));

@@ -74,6 +74,19 @@ $$;
 comment on function public.current_organization() is
   'The organization that the request acts for; null without a valid token. Example: select slug from current_organization();';
 
+-- Whoever knows it can start runs, so a token for reading must not get it. GraphQL shows this in place of the column.
+create or replace function public.organizations_webhook_key(organization public.organizations)
+  returns text
+  language sql
+  stable
+  security definer -- definer because nothing else opens the schema private to requests
+  set search_path = pg_catalog, pg_temp
+as $$
+  select case when private.has_scope('workflows:write') then organization.webhook_key end
+$$;
+comment on function public.organizations_webhook_key(public.organizations) is
+  'The unguessable part of its webhook addresses: /hooks/<webhook key>/<path>. For members and tokens with the scope workflows:write; null for others. Example: select organizations_webhook_key(o) from organizations as o;';
+
 -- A keyword without its schema: call it as public.current_user().
 create or replace function public.current_user()
   returns public.users
@@ -88,5 +101,6 @@ comment on function public.current_user() is
   'The user of the request; null for an anonymous one or an organization''s own token. Example: select name from public.current_user();';
 
 grant execute on function public.create_organization(text, text) to flowgres_user, flowgres_dba;
+grant execute on function public.organizations_webhook_key(public.organizations) to flowgres_user, flowgres_dba;
 grant execute on function public.current_organization(), public.current_user()
   to flowgres_user, flowgres_anonymous, flowgres_dba;

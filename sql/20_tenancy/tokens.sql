@@ -11,7 +11,7 @@ as $$
     ('workflows:read',     'read workflows and their versions'),
     ('workflows:write',    'create, change, publish and archive workflows'),
     ('runs:read',          'read runs, their events and logs'),
-    ('runs:write',         'start and cancel runs'),
+    ('runs:write',         'start, cancel, pause, resume, retry and fork runs, send them signals, decide approvals'),
     ('organization:read',  'read the organization, its members and tokens'),
     ('organization:write', 'change the organization, its members and tokens')
 $$;

@@ -83,7 +83,7 @@ begin
       'approved', p_approved, 'by', p_by, 'comment', left(p_comment, 10000), 'at', engine.iso_time(v_now)
     )
   ), null, v_now);
-  perform engine.write_moves(array[v_move]);
+  perform engine.write_moves(array[v_move], v_now);
   return v_move.run;
 end
 $$;

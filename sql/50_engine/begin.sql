@@ -85,9 +85,7 @@ begin
       outcome := case when v_step.node is null then 'stale' else 'done' end;
       if engine.is_due(v_loaded.run, v_step, v_now) then
         if v_free <= 0 and v_step.state = 'queued' then
-          v_move := null;
-          v_move.run := v_loaded.run;
-          v_move.steps := array[engine.parked_step(v_step)];
+          v_move := engine.parked_move(v_loaded.run, v_step);
         else
           v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
         end if;
@@ -105,13 +103,14 @@ begin
     end loop;
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
-  perform engine.write_moves(v_moves);
+  perform engine.write_moves(v_moves, v_now);
 
-  -- Runs that are gone.
-  return query
-  select (i.place - 1)::int, 'stale', i.id, null::jsonb
-  from unnest(v_ids) with ordinality as i (id, place)
-  where i.id is not null;
+  if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
+    return query
+    select (i.place - 1)::int, 'stale', i.id, null::jsonb
+    from unnest(v_ids) with ordinality as i (id, place)
+    where i.id is not null;
+  end if;
 end
 $$;
 

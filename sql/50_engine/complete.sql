@@ -63,6 +63,28 @@ as $$
   ))
 $$;
 
+-- The step that the branch goes on with takes over the row of the one that has ended.
+create or replace function engine.handed_on(p_move engine.move)
+  returns engine.move
+  language plpgsql
+  immutable
+as $$
+declare
+  v_step engine.open_steps;
+  v_others engine.open_steps[];
+begin
+  foreach v_step in array p_move.steps loop
+    if v_step.state = 'running' then
+      p_move.heir := v_step;
+    else
+      v_others := v_others || v_step;
+    end if;
+  end loop;
+  p_move.steps := v_others;
+  return p_move;
+end
+$$;
+
 -- What comes of a result: the step is queued again, or it has ended and the run moves on.
 create or replace function engine.take_result(
   p_loaded engine.loaded_run,
@@ -99,7 +121,10 @@ begin
     else
       v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now);
     end if;
-    v_move.closed := array[p_step.node];
+    v_move.closed := p_step.node || v_move.closed;
+    if v_move.task is not null then
+      v_move := engine.handed_on(v_move);
+    end if;
   end if;
   v_move.entries := v_entry || v_move.entries;
   return v_move;
@@ -122,8 +147,8 @@ create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
 as $$
 declare
   v_now constant timestamptz := engine.now();
-  v_results constant jsonb[] := array(select r from jsonb_array_elements(p_results) as r);
-  v_ids uuid[] := array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_results) as r);
+  v_results jsonb[];
+  v_ids uuid[];
   v_loaded engine.loaded_run;
   v_plan engine.plans;
   v_places int[];
@@ -133,6 +158,9 @@ declare
   v_moves engine.move[];
   v_left uuid[];
 begin
+  select coalesce(array_agg(r), '{}'), coalesce(array_agg((r ->> 'runId')::uuid), '{}')
+  into v_results, v_ids
+  from jsonb_array_elements(p_results) as r;
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
     if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
@@ -164,16 +192,17 @@ begin
     end loop;
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
-  perform engine.write_moves(v_moves);
+  perform engine.write_moves(v_moves, v_now);
   if v_left is not null and engine.is_any_parked() then
     perform engine.fill_slots(v_left);
   end if;
 
-  -- Runs that are gone.
-  return query
-  select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
-  from unnest(v_ids) with ordinality as i (id, place)
-  where i.id is not null;
+  if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
+    return query
+    select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
+    from unnest(v_ids) with ordinality as i (id, place)
+    where i.id is not null;
+  end if;
 end
 $$;
 

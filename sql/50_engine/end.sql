@@ -24,7 +24,7 @@ begin
     v_moves := v_moves || v_move;
     return next v_move.run;
   end loop;
-  perform engine.write_moves(v_moves);
+  perform engine.write_moves(v_moves, v_now);
 end
 $$;
 

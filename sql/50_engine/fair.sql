@@ -64,6 +64,21 @@ begin
 end
 $$;
 
+-- For one whose job has come when there is no room.
+create or replace function engine.parked_move(p_run public.workflow_runs, p_step engine.open_steps)
+  returns engine.move
+  language plpgsql
+  immutable
+as $$
+declare
+  v_move engine.move;
+begin
+  v_move.run := p_run;
+  v_move.steps := array[engine.parked_step(p_step)];
+  return v_move;
+end
+$$;
+
 -- Which organizations have so much to do that what these moves queue is parked, and how much of it is not: nothing
 -- while older steps are parked already.
 create or replace function engine.crowded(p_moves engine.move[])

@@ -120,7 +120,8 @@ begin
   foreach v_node in array coalesce(p_move.closed, '{}') loop
     p_loaded.steps := engine.without_step(p_loaded.steps, v_node);
   end loop;
-  foreach v_step in array coalesce(p_move.steps, '{}') loop
+  foreach v_step in array p_move.steps || p_move.heir loop
+    continue when v_step.node is null;
     p_loaded.steps := engine.without_step(p_loaded.steps, v_step.node) || v_step;
   end loop;
   return p_loaded;

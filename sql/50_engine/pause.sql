@@ -24,7 +24,7 @@ begin
   v_move.entries := array[v_last];
   v_move.run := engine.run_after(v_loaded.run, v_last, false);
   v_move.is_changed := true;
-  perform engine.write_moves(array[v_move]);
+  perform engine.write_moves(array[v_move], v_now);
   update engine.open_steps as s set wake_at = null where s.run_id = p_run_id;
   return v_move.run;
 end
@@ -62,7 +62,7 @@ begin
     end if;
   end loop;
   v_move.is_changed := true;
-  perform engine.write_moves(array[v_move]);
+  perform engine.write_moves(array[v_move], v_now);
   perform engine.wake_held(p_run_id);
   return v_move.run;
 end

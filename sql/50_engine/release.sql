@@ -186,9 +186,9 @@ begin
   delete from engine.flow_runs as f
   where f.run_id = any (v_in)
     and f.concurrency_key is null;
-  perform engine.write_moves(array(
-    select engine.released_move(l, p_now) from engine.load_runs(v_in, p_now) as l
-  ));
+  perform engine.write_moves(
+    (select array_agg(engine.released_move(l, p_now)) from engine.load_runs(v_in, p_now) as l), p_now
+  );
   perform from engine.end_runs(
     v_replaced, 'run.canceled', engine.given_by(null, 'A newer start with the same key has replaced it.')
   );

@@ -129,7 +129,7 @@ begin
       end if;
       return next;
     end loop;
-    perform engine.write_moves(v_moves);
+    perform engine.write_moves(v_moves, v_now);
   end if;
 
   return query

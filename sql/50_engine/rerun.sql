@@ -53,7 +53,7 @@ begin
   p_request.run_id := engine.uuid_v7(v_now);
   p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
   v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
-  perform engine.write_starts(array[v_move]);
+  perform engine.write_starts(array[v_move], v_now);
   return v_move.run;
 end
 $$;

@@ -111,7 +111,7 @@ begin
     v_move := engine.move_on(p_loaded, engine.plan_of(p_loaded.run), null, p_now);
   end if;
   v_move.entries := v_entry || v_move.entries;
-  perform engine.write_moves(array[v_move]);
+  perform engine.write_moves(array[v_move], p_now);
   return v_move.run;
 end
 $$;

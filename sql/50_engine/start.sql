@@ -45,14 +45,14 @@ as $$
   )
 $$;
 
-create or replace function engine.write_starts(p_moves engine.move[])
+create or replace function engine.write_starts(p_moves engine.move[], p_now timestamptz)
   returns void
   language plpgsql
   volatile
 as $$
 begin
   insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m;
-  perform engine.write_moves(p_moves);
+  perform engine.write_moves(p_moves, p_now);
 end
 $$;
 
@@ -129,7 +129,7 @@ begin
     return next;
   end loop;
   perform engine.admit_starts(v_room, null, 0, v_now);
-  perform engine.write_starts(v_moves);
+  perform engine.write_starts(v_moves, v_now);
 end
 $$;
 

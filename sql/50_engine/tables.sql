@@ -79,5 +79,6 @@ create type engine.move as (
   entries engine.log_entry[],  -- the events to append
   steps engine.open_steps[],   -- opened, begun or queued again
   closed text[],               -- nodes whose step has ended
-  task jsonb                   -- what the caller does now
+  task jsonb,                  -- what the caller does now
+  heir engine.open_steps       -- begun in the place of the first of the closed ones, whose row it takes over
 );

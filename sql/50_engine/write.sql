@@ -46,6 +46,36 @@ begin
 end
 $$;
 
+-- The step that a branch goes on with takes over the row of the one that has ended: one row is changed, instead of one
+-- deleted and another written.
+create or replace function engine.hand_on_steps(p_moves engine.move[])
+  returns void
+  language plpgsql
+  volatile
+  set enable_seqscan = off -- as above
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+begin
+  update engine.open_steps as s
+  set node = (m.heir).node,
+    state = (m.heir).state,
+    attempt = (m.heir).attempt,
+    failures = (m.heir).failures,
+    deaths = (m.heir).deaths,
+    worker_id = (m.heir).worker_id,
+    lease_until = (m.heir).lease_until,
+    run_at = (m.heir).run_at,
+    next_index = (m.heir).next_index,
+    error = (m.heir).error,
+    wake_at = null
+  from unnest(p_moves) as m
+  where s.run_id = (m.run).id
+    and s.node = m.closed[1]
+    and (m.heir).node is not null;
+end
+$$;
+
 -- When a step gets another job, or its first one. What must happen later has none until then, so that those that
 -- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost.
 create or replace function engine.wake_at(p_step engine.open_steps, p_now timestamptz)
@@ -128,16 +158,18 @@ begin
 end
 $$;
 
-create or replace function engine.write_moves(p_moves engine.move[])
+-- Null: there is nothing to write.
+create or replace function engine.write_moves(p_moves engine.move[], p_now timestamptz)
   returns void
   language plpgsql
   volatile
+  strict
 as $$
 declare
-  v_now constant timestamptz := engine.now();
   v_move engine.move;
   v_is_closing boolean := false;
   v_is_opening boolean := false;
+  v_is_handing_on boolean := false;
   v_is_child boolean := false;
   v_parents uuid[];
   v_ids uuid[];
@@ -145,9 +177,10 @@ declare
   v_failed public.workflow_runs[];
   v_left public.workflow_runs[];
 begin
-  foreach v_move in array coalesce(p_moves, '{}') loop
+  foreach v_move in array p_moves loop
     -- A run that ends in its first move never had a step to close.
-    v_is_closing := v_is_closing or v_move.closed is not null
+    v_is_handing_on := v_is_handing_on or (v_move.heir).node is not null;
+    v_is_closing := v_is_closing or coalesce(cardinality(v_move.closed), 0) > ((v_move.heir).node is not null)::int
       or (v_move.is_changed and (v_move.run).finished_at is not null);
     v_is_opening := v_is_opening or v_move.steps is not null;
     v_is_child := v_is_child or (v_move.run).parent_index is not null;
@@ -167,13 +200,13 @@ begin
       v_left := v_left || v_move.run;
     end if;
   end loop;
-  if v_ids is null then
-    return;
-  end if;
 
   perform engine.insert_events(p_moves);
+  if v_is_handing_on then
+    perform engine.hand_on_steps(p_moves);
+  end if;
   if v_is_opening then
-    perform engine.open_steps(p_moves, v_now);
+    perform engine.open_steps(p_moves, p_now);
   end if;
   if v_is_closing then
     v_parents := engine.close_steps(p_moves);

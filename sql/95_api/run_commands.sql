@@ -44,7 +44,7 @@ begin
 end
 $$;
 comment on function public.retry_run(uuid, text) is
-  'Starts a new run, which it returns, that does again what a failed or canceled run did not finish, or from_node and all that comes after it; steps that were finished are taken over, not executed. Version and input are the same, so are idempotency keys sent to peers of steps that never succeeded. A run is retried once: calling it again returns the same run; if that fails too, retry that. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node), CONFLICT (the run is unfinished, was successful, or was started by a step of another run), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived). Example: select id, status from retry_run(''0190…'', from_node => ''charge'');';
+  'Starts a new run, which it returns, that does again what a failed or canceled run did not finish, or from_node and all that comes after it; steps that were finished are taken over, not executed. Version and input are the same, variables are those of now; the same are idempotency keys sent to peers of steps that never succeeded. A run is retried once: calling it again returns the same run; if that fails too, retry that. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node), CONFLICT (the run is unfinished, was successful, or was started by a step of another run), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived). Example: select id, status from retry_run(''0190…'', from_node => ''charge'');';
 
 create or replace function public.fork_run(
   run uuid,
@@ -64,7 +64,7 @@ begin
 end
 $$;
 comment on function public.fork_run(uuid, text, jsonb, int) is
-  'Starts a new run, which it returns, from any run, finished or not. It does again from_node and what comes after it, what had not succeeded, and what is different in another version; the other steps are taken over. Without an input it has that of the run; with another input, and no from_node, it does everything again. Without a version it stays on that of the run. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node or version), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived), TOO_LARGE (an input above 1 MiB). Example: select id, status from fork_run(''0190…'', input => ''{"total": 90}'', version => 3);';
+  'Starts a new run, which it returns, from any run, finished or not. It does again from_node and what comes after it, what had not succeeded, and what is different in another version; the other steps are taken over. Without an input it has that of the run; with another input, and no from_node, it does everything again. Without a version it stays on that of the run; variables are those of now. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (also: no such node or version), EXPIRED (its log is gone), NOT_PUBLISHED (the workflow is archived), TOO_LARGE (an input above 1 MiB). Example: select id, status from fork_run(''0190…'', input => ''{"total": 90}'', version => 3);';
 
 grant execute on function
   public.pause_run(uuid, text),

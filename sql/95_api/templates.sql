@@ -31,7 +31,7 @@ as $$
   ) as d
 $$;
 
-create or replace function public.set_template(id uuid, template text)
+create or replace function public.set_template(id uuid, template text default null)
   returns public.workflows
   language plpgsql
   volatile
@@ -56,7 +56,7 @@ begin
 end
 $$;
 comment on function public.set_template(uuid, text) is
-  'Makes a workflow a template: organization, for its members, or public, for everybody (a DBA without a context only); null makes it none again. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select template from set_template(''0190…'', ''organization'');';
+  'Makes a workflow a template: organization, for its members, or public, for everybody (a DBA without a context only); null or left out makes it none again. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select template from set_template(''0190…'', ''organization'');';
 
 create or replace function public.workflow_templates()
   returns setof public.workflow_template

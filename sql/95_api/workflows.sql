@@ -163,7 +163,7 @@ $$;
 comment on function public.archive_workflow(uuid) is
   'Unpublishes a workflow for good; its versions and runs stay readable, unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select archived_at from archive_workflow(''0190…'');';
 
-create or replace function public.assign_workflow(id uuid, team uuid)
+create or replace function public.assign_workflow(id uuid, team uuid default null)
   returns public.workflows
   language plpgsql
   volatile
@@ -188,7 +188,7 @@ exception
 end
 $$;
 comment on function public.assign_workflow(uuid, uuid) is
-  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team), LIMIT_REACHED (the team''s workflows). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
+  'Says which team looks after a workflow; null or left out: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team), LIMIT_REACHED (the team''s workflows). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
 
 grant execute on function
   public.assign_workflow(uuid, uuid),

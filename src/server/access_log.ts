@@ -95,16 +95,17 @@ export class AccessLog {
           const request: Request = { operation: null, error: null };
           const result = await this.#current.run(request, async () => next());
           if (result && requestDigest.path === '/graphql') {
-            const header = (name: string) => requestDigest.headers[name];
+            // A request that was refused before its document was looked at has its error in the answer only.
+            const error = request.error ?? (result.statusCode >= 400 ? codeIn(result) : null);
+            if (!this.#isWanted(error)) return result;
             this.#add({
               ...request,
-              // A request that was refused before its document was looked at has its error in the answer only.
-              error: request.error ?? (result.statusCode >= 400 ? codeIn(result) : null),
-              session: hashOf(header('authorization')),
+              error,
+              session: requestDigest.requestContext.session ?? hashOf(requestDigest.headers['authorization']),
               at: new Date().toISOString(),
               status: result.statusCode,
               ms: Math.round(performance.now() - startedAt),
-              request_id: header('x-request-id') ?? null,
+              request_id: requestDigest.headers['x-request-id'] ?? null,
             });
           }
           return result;
@@ -126,8 +127,11 @@ export class AccessLog {
     if (request) request.error ??= code;
   }
 
+  #isWanted(error: string | null): boolean {
+    return this.#entries.length < MAX_ENTRIES && (error !== null || Math.random() < this.#options.sample);
+  }
+
   #add(entry: Entry): void {
-    if (this.#entries.length >= MAX_ENTRIES || (entry.error === null && Math.random() >= this.#options.sample)) return;
     this.#entries.push(entry);
     this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS).unref();
   }

@@ -1,5 +1,5 @@
 /** Who a request is: the bearer secret's hash, checked against the database at most every five seconds. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type pg from 'pg';
 import type { SafeError } from 'postgraphile/grafast';
@@ -15,7 +15,7 @@ const RECORD_MS = 15_000;
 /** SHA-256 in hex, as the setting `flowgres.session` wants it; null for a request without a secret. */
 export function sessionOf(authorization: string | undefined): string | null {
   const secret = secretOf(authorization);
-  return secret === null ? null : sha256(secret).toString('hex');
+  return secret === null ? null : hash('sha256', secret);
 }
 
 /** The bearer secret; null for a request without one. One that was cut or mistyped is refused here. */
@@ -31,11 +31,7 @@ function secretOf(authorization: string | undefined): string | null {
 
 /** As private.new_secret makes it. */
 function checksum(text: string): string {
-  return sha256(text).toString('base64url').slice(0, 6);
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
+  return hash('sha256', text, 'base64url').slice(0, 6);
 }
 
 /** A secret belongs in one header: addresses are kept in logs, and of two secrets one would be ignored in silence. */
@@ -64,13 +60,17 @@ export class Authenticator {
     this.#recording = setInterval(() => void this.#record(), RECORD_MS).unref();
   }
 
-  /** Throws UNAUTHENTICATED (HTTP 401) unless the secret is valid now; a request without one is anonymous, which is fine. */
-  async check(authorization: string | undefined): Promise<void> {
+  /**
+   * Throws UNAUTHENTICATED (HTTP 401) unless the secret is valid now. The session is {@link sessionOf} it; a request
+   * without a secret is anonymous, which is fine.
+   */
+  async check(authorization: string | undefined): Promise<string | null> {
     const secret = secretOf(authorization);
-    if (secret === null) return;
-    const session = sha256(secret).toString('hex');
+    if (secret === null) return null;
+    const session = hash('sha256', secret);
     if (!(await this.#isValid(secret, session))) throw unauthenticated('The token is unknown, expired or revoked.');
     if (this.#used.size < CACHE_SIZE) this.#used.add(session);
+    return session;
   }
 
   /** Tells the database what was used since the last time, and stops. */
@@ -114,7 +114,7 @@ export class Authenticator {
       text: `select open_identity_session(
                issuer => $1, subject => $2, token_hash => $3, expires_at => $4, email => $5, email_verified => $6, name => $7
              ) as valid`,
-      values: [issuer, subject, sha256(token), expiresAt, email, emailVerified, name],
+      values: [issuer, subject, hash('sha256', token, 'buffer'), expiresAt, email, emailVerified, name],
     });
     return rows[0]!.valid;
   }

@@ -89,8 +89,8 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       accounts: parts.accounts,
       async settingsOf(request) {
         refuseAmbiguous(request);
-        await parts.authenticator.check(request.headers.authorization);
-        return { ...settingsOf(request.headers.authorization, randomUUID()), ...clientSettings(request, options.proxies ?? 0) };
+        const session = await parts.authenticator.check(request.headers.authorization);
+        return { ...settingsOf(session, randomUUID()), ...clientSettings(request, options.proxies ?? 0) };
       },
       onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
     }),

@@ -34,7 +34,8 @@ const TAGS: JSONPgSmartTags = {
   version: 1,
   config: {
     class: {
-      'public.organizations': { constraint: { organizations_webhook_key_key: hidden } },
+      // organizations_webhook_key shows it, to those who may.
+      'public.organizations': { attribute: { webhook_key: hidden }, constraint: { organizations_webhook_key_key: hidden } },
       'public.organization_users': {
         constraint: {
           organization_users_organization_id_fkey: bothWays('organization', 'members'),

@@ -3,7 +3,6 @@ import './environment.ts';
 import { randomUUID } from 'node:crypto';
 import { PgSimplifyInflectionPreset } from '@graphile/simplify-inflection';
 import type pg from 'pg';
-import { makePgService } from 'postgraphile/adaptors/pg';
 import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
 import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connection-filter';
 import type { AccessLog } from './access_log.ts';
@@ -17,6 +16,7 @@ import { type LogError, errorMask } from './errors.ts';
 import { LIMITS, PagingPlugin } from './limits.ts';
 import type { LiveRuns } from './live.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
+import { pipelinedService } from './pg_service.ts';
 import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
 import { runEventsPlugin } from './run_events.ts';
 import { workflowRunsPlugin } from './workflow_runs.ts';
@@ -66,7 +66,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     ],
     // Arguments without a default are required.
     gather: { pgStrictFunctions: true },
-    pgServices: [makePgService({ pool, schemas: ['public'], pubsub: false })],
+    pgServices: [pipelinedService(pool, ['public'])],
     schema: {
       dontSwallowErrors: true,
       connectionFilterComputedColumns: false,
@@ -85,9 +85,12 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       ],
     },
     grafast: {
-      context: ({ http, node, ws, requestId }) => ({
+      context: ({ http, node, ws, requestId, session }) => ({
         pgSettings: {
-          ...settingsOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams), requestId ?? randomUUID()),
+          ...settingsOf(
+            session === undefined ? sessionOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) : session,
+            requestId ?? randomUUID(),
+          ),
           ...clientSettings(node?.req ?? ws?.request, requests.proxies),
         },
       }),
@@ -102,8 +105,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
 }
 
 /** Every setting on every request, so that nothing of one is left for the next. */
-export function settingsOf(authorization: string | undefined, requestId: string): Record<string, string> {
-  const session = sessionOf(authorization);
+export function settingsOf(session: string | null, requestId: string): Record<string, string> {
   return {
     role: session === null ? 'flowgres_anonymous' : 'flowgres_user',
     'flowgres.session': session ?? '',

@@ -5,9 +5,10 @@ import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import type { ApiCalls } from './api_calls.ts';
-import { type Authenticator, sessionOf } from './auth.ts';
+import type { Authenticator } from './auth.ts';
 import { callerOf } from './client.ts';
 import { requestError } from './errors.ts';
+import { LIMITS } from './limits.ts';
 import type { Operations } from './operations.ts';
 import type { Rate, RateLimiter } from './rate_limit.ts';
 
@@ -29,6 +30,8 @@ declare global {
     interface RequestContext {
       /** Of the HTTP request: a client's own x-request-id when that is a UUID. */
       requestId: string;
+      /** Of the HTTP request, once it is admitted; null when it is anonymous. */
+      session: string | null;
     }
   }
 }
@@ -44,6 +47,8 @@ export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]):
   return corsOrigins.includes('*') || corsOrigins.includes(origin);
 }
 
+const RequestId = z.uuid();
+
 export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   return {
     name: 'FlowgresRequestPlugin',
@@ -52,7 +57,7 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
       middleware: {
         async processRequest(next, { requestDigest }) {
           const { node } = requestDigest.requestContext;
-          const requestId = z.uuid().safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
+          const requestId = RequestId.safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
           requestDigest.requestContext.requestId = requestId;
           // The access log takes it from there.
           requestDigest.headers['x-request-id'] = requestId;
@@ -64,7 +69,8 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
         async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
           const incoming = request?.requestContext.node?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage })?.request;
           const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
-          await admit(options, authorization, incoming).catch(refuseUnasked);
+          const session = await admit(options, authorization, incoming).catch(refuseUnasked);
+          if (request) request.requestContext.session = session;
           options.operations.apply(body);
           return next();
         },
@@ -73,22 +79,27 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   };
 }
 
-/** Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
-async function admit(options: RequestOptions, authorization: string | undefined, request: IncomingMessage | undefined): Promise<void> {
+/** Whose request it is. Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
+async function admit(
+  options: RequestOptions,
+  authorization: string | undefined,
+  request: IncomingMessage | undefined,
+): Promise<string | null> {
   const { authenticator, apiCalls, limiter, rates, proxies } = options;
   const takeAnonymous = async () => {
     if (rates.anonymous) await limiter.take(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
   };
-  try {
-    await authenticator.check(authorization);
-  } catch (error) {
+  const session = await authenticator.check(authorization).catch(async (error: unknown) => {
     await takeAnonymous();
     throw error;
+  });
+  if (session === null) {
+    await takeAnonymous();
+    return null;
   }
-  const session = sessionOf(authorization);
-  if (session === null) return takeAnonymous();
   if (rates.token) await limiter.take(`token:${session}`, rates.token);
   await apiCalls.admit(session);
+  return session;
 }
 
 /** Who asks could not be found out, which is not the client's fault: Grafserv would say that it cannot parse the request. */
@@ -116,6 +127,15 @@ function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOri
 
 const CODES: Record<number, string> = { 405: 'METHOD_NOT_ALLOWED', 413: 'TOO_LARGE', 415: 'UNSUPPORTED_MEDIA_TYPE' };
 
+const JSON_BODY = 'The body of a POST is JSON: {"query", "variables", "operationName"}, with "content-type: application/json".';
+/** For what Grafserv refuses by itself. */
+const HINTS: Record<number, string> = {
+  400: JSON_BODY,
+  405: JSON_BODY,
+  413: `A request has at most ${LIMITS.maxBodyBytes / 1024} kB.`,
+  415: JSON_BODY,
+};
+
 const Refusal = z.looseObject({
   errors: z.array(
     z.looseObject({
@@ -129,7 +149,7 @@ const Refusal = z.looseObject({
   ),
 });
 
-/** Grafserv's own refusals get a code as all errors have, and none of them the status inside the JSON. */
+/** Grafserv's own refusals get a code and a hint as all errors have, and none of them the status inside the JSON. */
 function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers: Record<string, string> }>(
   result: R,
   response: ServerResponse | undefined,
@@ -139,7 +159,9 @@ function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers
   const { errors } = parsed.data;
   for (const error of errors) {
     const { statusCode: _status, ...extensions } = error.extensions ?? {};
-    error.extensions = { code: CODES[result.statusCode] ?? 'INVALID_ARGUMENT', ...extensions };
+    // What has a code is ours, or a fault in the document, whose message says where.
+    const hint = extensions.code === undefined ? HINTS[result.statusCode] : undefined;
+    error.extensions = { code: CODES[result.statusCode] ?? 'INVALID_ARGUMENT', ...(hint && { hint }), ...extensions };
     const retryAfterMs = extensions.details?.retryAfterMs;
     if (retryAfterMs !== undefined) response?.setHeader('retry-after', Math.ceil(retryAfterMs / 1_000));
   }

@@ -26,7 +26,7 @@ beforeAll(async () => {
 
 /** For policies; GraphQL has current_user and current_organization. */
 const SQL_ONLY = ['current_organization_id', 'current_user_id'];
-const COMPUTED = Object.keys(ARGUMENTS).filter((name) => /^workflows?_(runs_|is_)/.test(name));
+const COMPUTED = Object.keys(ARGUMENTS).filter((name) => /^(workflows?_(runs_|is_)|organizations_)/.test(name));
 const CALLED = Object.keys(ARGUMENTS).filter((name) => !SQL_ONLY.includes(name) && !COMPUTED.includes(name));
 
 test.each(CALLED)('%s, with one’s own things, with another organization’s, and by a super admin', async (name) => {
@@ -53,8 +53,14 @@ test.each(
 
 test.each(COMPUTED)('%s', async (name) => {
   const { secret, session } = callers.get('owner')!;
-  const [, table, column] = /^(workflow_runs|workflows)_(.*)$/.exec(name)!;
-  const [key, id] = table === 'workflows' ? ['workflow', worlds.acme.workflow.id] : ['workflowRun', worlds.acme.run];
+  const [, table, column] = /^(workflow_runs|workflows|organizations)_(.*)$/.exec(name)!;
+  const { workflow, run, organization } = worlds.acme;
+  const [key, id] =
+    table === 'workflows'
+      ? ['workflow', workflow.id]
+      : table === 'organizations'
+        ? ['organization', organization.id]
+        : ['workflowRun', run];
   const root = fields.query.find((field) => field.name === key)!;
   const type = getNamedType(root.type);
   const field = isObjectType(type) ? type.getFields()[camel(column!)]! : undefined;

@@ -30,6 +30,24 @@ async function publish(definition: unknown, name = 'Orders'): Promise<string> {
   return createWorkflow.result.id;
 }
 
+test('null takes away again what a command gave', async () => {
+  const { createWorkflow } = await server.data(acme.token, CREATE, { name: 'Given', definition: double });
+  const { id } = createWorkflow.result;
+  const { createTeam } = await server.data(
+    acme.token,
+    'mutation { createTeam(input: { name: "Sales", slug: "sales" }) { result { id } } }',
+  );
+  const ASSIGN = 'mutation ($id: UUID!, $team: UUID) { assignWorkflow(input: { id: $id, team: $team }) { result { teamId } } }';
+  const assign = async (team: string | null) =>
+    (await server.data(acme.token, ASSIGN, { id, team })).assignWorkflow.result.teamId as unknown;
+  expect(await assign(createTeam.result.id)).toBe(createTeam.result.id);
+  expect(await assign(null)).toBeNull();
+  const OFFER = 'mutation ($id: UUID!, $for: String) { setTemplate(input: { id: $id, template: $for }) { result { template } } }';
+  const offer = async (to: string | null) => (await server.data(acme.token, OFFER, { id, for: to })).setTemplate.result.template as unknown;
+  expect(await offer('organization')).toBe('organization');
+  expect(await offer(null)).toBeNull();
+});
+
 test('a workflow is created, validated, published, run and read through GraphQL alone', async () => {
   const { createWorkflow } = await server.data(acme.token, CREATE, { name: 'Orders', definition: double });
   const { id } = createWorkflow.result;

@@ -66,6 +66,7 @@ describe('every request', () => {
     for (const [{ status, body, headers }, expected, code] of refused) {
       expect({ status, code: body.errors[0].extensions.code }).toEqual({ status: expected, code });
       expect(body.errors[0].extensions).not.toHaveProperty('statusCode');
+      expect(body.errors[0].extensions.hint).toMatch(/^[A-Z].*\.$/);
       expect(headers.get('x-request-id')).toBeTruthy();
     }
   });

@@ -7,11 +7,22 @@ export function undoCommits(): void {
   const original = pg.Client.prototype.query;
   pg.Client.prototype.query = function (this: pg.Client, ...args: unknown[]) {
     const [first, ...rest] = args;
+    const send = (...all: unknown[]) => (original as (...all: unknown[]) => unknown).apply(this, all);
+    if (isSubmittable(first)) {
+      // A message that is a transaction by itself; inside of another one it is part of that.
+      send('begin', () => undefined);
+      const sent = send(...args);
+      send('rollback', () => undefined);
+      return sent;
+    }
     const query = typeof first === 'string' ? { text: first } : (first as { text?: string } | null);
-    const given = query?.text?.toLowerCase() === 'commit' ? ['rollback', ...rest] : args;
-    return (original as (...all: unknown[]) => unknown).apply(this, given);
+    return query?.text?.toLowerCase() === 'commit' ? send('rollback', ...rest) : send(...args);
   } as typeof original;
   afterAll(() => {
     pg.Client.prototype.query = original;
   });
+}
+
+function isSubmittable(query: unknown): boolean {
+  return typeof (query as { submit?: unknown } | null)?.submit === 'function';
 }

@@ -97,6 +97,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
   workflow_runs_steps: runRow,
   workflow_templates: () => ({}),
   workflow_version_diff: ({ workflow }) => ({ workflow: workflow.id, from_version: 1, to_version: 2 }),
+  organizations_webhook_key: (world) => ({ organization: { id: world.organization.id, webhook_key: world.organization.webhookKey } }),
   workflows_is_over_limit: (world) => ({ workflow: { id: world.workflow.id, organization_id: world.organization.id } }),
 };
 

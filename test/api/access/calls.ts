@@ -61,7 +61,7 @@ export async function callSql(client: pg.PoolClient, { name, types }: ApiFunctio
   }
 }
 
-const isRow = (type: string) => /^(public\.)?workflows?(_runs)?$/.test(type);
+const isRow = (type: string) => /^(public\.)?(workflows?(_runs)?|organizations)$/.test(type);
 const isJson = (type: string | undefined) => type === 'jsonb' || (type !== undefined && isRow(type));
 
 /** Whether there is anything in it. */

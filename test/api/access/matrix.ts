@@ -25,7 +25,12 @@ const RUNS_THE_INSTALLATION = new Set([
 ]);
 
 /** Say something about the row that they are given, and that is all they know. */
-const OF_THE_ROW = new Set(['workflow_runs_duration_ms', 'workflow_runs_events_expired', 'workflows_is_over_limit']);
+const OF_THE_ROW = new Set([
+  'workflow_runs_duration_ms',
+  'workflow_runs_events_expired',
+  'workflows_is_over_limit',
+  'organizations_webhook_key',
+]);
 
 export const mayReach = (caller: Caller, object: string): boolean => caller.name === 'super admin' && RUNS_THE_INSTALLATION.has(object);
 

@@ -58,6 +58,9 @@ describe('a run', () => {
     await engine.finish(run_id, 'note', {});
     expect(await engine.output(run_id)).toEqual({ rate: 0.19, none: null });
     expect((await engine.log(run_id))[0]!.payload['vars']).toEqual({ rate: 0.19 });
+    // A retry and a fork are runs of their own: what they do again, they do with the values of now.
+    const { rows } = await acme.user.query<{ id: string }>('select id from fork_run($1, from_node => $2)', [run_id, 'end']);
+    expect(await engine.output(rows[0]!.id)).toEqual({ rate: 0.07, none: null });
     const other = await engine.start(acme, workflow);
     expect((await engine.log(other.run_id))[0]!.payload['vars']).toEqual({ rate: 0.07 });
   });

@@ -1,0 +1,132 @@
+/**
+ * How PostGraphile's statements come to PostgreSQL: the settings of the request and the statement in one message, which
+ * is one transaction. PostGraphile's own adaptor waits for begin, settings, statement and commit one after the other.
+ */
+import './environment.ts';
+import pg from 'pg';
+import type { PgClient, PgClientQuery, WithPgClient } from 'postgraphile/@dataplan/pg';
+import { type NodePostgresPgClient, makePgAdaptorWithPgClient, makePgService } from 'postgraphile/adaptors/pg';
+
+/** Statements that a connection keeps prepared; 0 behind a pooler that does not know prepared statements. */
+const PREPARED = Number(process.env['DATAPLAN_PG_PREPARED_STATEMENT_CACHE_SIZE'] || 100);
+
+/** The settings of a request, until the transaction ends. */
+const SETTINGS = {
+  name: PREPARED > 0 ? 'settings' : '',
+  text: 'select count(set_config(setting->>0, setting->>1, true)) from json_array_elements($1::json) as setting',
+};
+
+/** PostGraphile's service for `schemas`, over the connections of `pool`. */
+export function pipelinedService(pool: pg.Pool, schemas: string[]): GraphileConfig.PgServiceConfiguration {
+  // Nobody asks for the raw client, which the type wants.
+  const createWithPgClient = () => pipelined(pool) as WithPgClient<NodePostgresPgClient>;
+  return { ...makePgService({ pool, schemas, pubsub: false }), adaptor: { createWithPgClient, makePgService } };
+}
+
+function pipelined(pool: pg.Pool): WithPgClient {
+  const plain = makePgAdaptorWithPgClient(pool);
+  return async (settings, callback) => {
+    const set = settings && JSON.stringify(Object.entries(settings).filter(([, value]) => value !== undefined));
+    const client: PgClient = {
+      query: (query) => (set === null ? plain(null, (connection) => connection.query(query)) : send(pool, set, query)),
+      // Several statements that belong together, for which one message is not enough.
+      withTransaction: (work) => plain(settings, (connection) => connection.withTransaction(work)),
+    };
+    return callback(client);
+  };
+}
+
+async function send<Row>(pool: pg.Pool, settings: string, { text, values = [], name, arrayMode }: PgClientQuery) {
+  const client = await pool.connect();
+  try {
+    const prepared = preparedOn.get(client) ?? (await prepare(client));
+    const config = { text, values, queryMode: 'extended', ...(arrayMode && { rowMode: 'array' }), ...(PREPARED > 0 && name && { name }) };
+    const { rows, rowCount } = await new Promise<pg.QueryResult>((resolve, reject) => {
+      const answer: Answer = (error, result) => (error ? reject(error) : resolve(result));
+      client.query(new Statement(config, settings, prepared, answer));
+    });
+    return { rows: rows as Row[], rowCount };
+  } catch (error) {
+    // A connection that ends says why first; it goes back to the pool when it is known whether it did.
+    await client.query('').catch(() => undefined);
+    throw error;
+  } finally {
+    client.release();
+  }
+}
+
+/** The names of what is prepared on a connection, first what was not used for longest. */
+const preparedOn = new WeakMap<pg.PoolClient, Set<string>>();
+
+async function prepare(client: pg.PoolClient): Promise<Set<string>> {
+  // Optimising machine code takes longer than such statements do.
+  await client.query('set jit_optimize_above_cost = -1');
+  if (PREPARED > 0) await client.query({ ...SETTINGS, values: ['[]'] });
+  const names = new Set<string>();
+  preparedOn.set(client, names);
+  return names;
+}
+
+/** What the types of pg leave out: its queries are written to be extended, as pg-cursor does. */
+interface Wire extends Pick<pg.Connection, 'stream'> {
+  readonly parsedStatements: Record<string, string>;
+  bind(message: { statement: string; values: string[] }): void;
+  parse(message: { name: string; text: string }): void;
+  execute(message: Record<string, never>): void;
+  close(message: { type: 'S'; name: string }): void;
+}
+interface WireQuery {
+  readonly name: string | undefined;
+  readonly text: string;
+  submit(connection: Wire): Error | null;
+  handleDataRow(message: unknown): void;
+  handleCommandComplete(message: unknown, connection: Wire): void;
+}
+type Answer = (error: Error | null, result: pg.QueryResult) => void;
+const WireQuery = pg.Query as unknown as new (config: object, values: undefined, callback: Answer) => WireQuery;
+
+/** A statement behind settings that end with it: all up to the one Sync is a transaction. */
+class Statement extends WireQuery {
+  readonly #settings: string;
+  readonly #prepared: Set<string>;
+  #isSet = false;
+
+  constructor(config: object, settings: string, prepared: Set<string>, answer: Answer) {
+    super(config, undefined, answer);
+    this.#settings = settings;
+    this.#prepared = prepared;
+  }
+
+  override submit(connection: Wire): Error | null {
+    connection.stream.cork();
+    try {
+      // First of all, for after an error the server skips what follows.
+      if (this.name) this.#keep(this.name, connection);
+      if (PREPARED === 0) connection.parse(SETTINGS);
+      connection.bind({ statement: SETTINGS.name, values: [this.#settings] });
+      connection.execute({});
+      return super.submit(connection);
+    } finally {
+      connection.stream.uncork();
+    }
+  }
+
+  #keep(name: string, connection: Wire): void {
+    this.#prepared.delete(name);
+    this.#prepared.add(name);
+    const [oldest] = this.#prepared;
+    if (this.#prepared.size <= PREPARED || oldest === undefined) return;
+    this.#prepared.delete(oldest);
+    delete connection.parsedStatements[oldest];
+    connection.close({ type: 'S', name: oldest });
+  }
+
+  override handleDataRow(message: unknown): void {
+    if (this.#isSet) super.handleDataRow(message);
+  }
+
+  override handleCommandComplete(message: unknown, connection: Wire): void {
+    if (this.#isSet) super.handleCommandComplete(message, connection);
+    this.#isSet = true;
+  }
+}
