@@ -28,7 +28,7 @@ async function locksOf(statement: string, values: unknown[]): Promise<{ events: 
     await client.query('begin');
     await client.query(statement, values);
     const { rows } = await client.query<{ events: number; others: number }>(
-      `select count(*) filter (where i.inhparent = 'workflow_events'::regclass and x is null)::int as events,
+      `select count(*) filter (where i.inhparent = 'workflow_events'::regclass and x.indexrelid is null)::int as events,
          count(*) filter (where i.inhparent is null)::int as others
        from (select distinct relation from pg_locks where pid = pg_backend_pid() and relation is not null) as l
        left join pg_index as x on x.indexrelid = l.relation
