@@ -15,6 +15,7 @@ import { afterAll, expect, inject } from 'vitest';
 import { connect, createPool, withDatabase } from '../../src/database.ts';
 import { type LoginRole, roleUrl } from '../../src/roles.ts';
 import { TEST_SECRET } from './build.ts';
+import { today } from './clock.ts';
 
 export interface TestDatabase {
   name: string;
@@ -46,7 +47,10 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const serverUrl = inject('serverUrl');
   await onServer(serverUrl, `create database ${name} template ${options.empty ? 'template0' : inject('template')}`);
-  return openDatabase(serverUrl, name, !options.empty && !options.unchecked);
+  const database = openDatabase(serverUrl, name, !options.empty && !options.unchecked);
+  // Tests that go on past midnight have what maintenance would have made.
+  if (!options.empty && inject('templateDay') !== today()) await database.admin.query('select partitions.maintain()');
+  return database;
 }
 
 /** A database that exists, as tests see it; `checked`: its runs are, before it is dropped. */

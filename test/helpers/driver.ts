@@ -145,10 +145,12 @@ export class Driver {
     }
   }
 
-  /** Stops the engine's clock at a moment; null lets it run again. */
+  /** Stops the engine's clock at a moment, whose partitions are made as maintenance would; null lets it run again. */
   async freeze(at: Date | null): Promise<void> {
     await this.db.admin.query('delete from private.test_mode');
-    if (at) await this.db.admin.query('insert into private.test_mode (frozen_at) values ($1)', [at]);
+    if (!at) return;
+    await this.db.admin.query('insert into private.test_mode (frozen_at) values ($1)', [at]);
+    await this.db.admin.query('select partitions.maintain()');
   }
 
   private asWorker<R extends object>(text: string, [batch]: [unknown]) {

@@ -11,10 +11,22 @@ export async function freezeClock(db: TestDatabase, at: string): Promise<void> {
   );
 }
 
-/** A database whose clock stands at a time. */
+/** A database as it is when it was made at a time, where its clock stands: with the partitions of then, not of today. */
 export async function databaseAt(at: string): Promise<TestDatabase> {
   const db = await createTestDatabase({ unchecked: true });
   await freezeClock(db, at);
+  await db.admin.query(`
+    do $$
+    begin
+      execute (
+        select string_agg(format('alter table %s detach partition %s; drop table %2$s', i.inhparent::regclass, i.inhrelid::regclass), ';')
+        from pg_inherits as i
+        join partitions.policies as p on p.parent = i.inhparent
+      );
+    end
+    $$;
+    delete from partitions.maintenance;
+    select partitions.maintain()`);
   return db;
 }
 

@@ -13,6 +13,7 @@ import type { TestProject } from 'vitest/node';
 import { connect, withDatabase } from '../../src/database.ts';
 import { type EmbeddedServer, startEmbedded } from '../../src/embedded.ts';
 import { buildDatabase } from './build.ts';
+import { today } from './clock.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -20,6 +21,8 @@ declare module 'vitest' {
     serverUrl: string;
     /** The database that test databases are copied from. */
     template: string;
+    /** The day on which it was made (UTC), whose partitions it has. */
+    templateDay: string;
   }
 }
 
@@ -41,6 +44,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const external = process.env['FLOWGRES_TEST_SERVER'];
   const server = external ? { url: external, stop: async () => undefined } : await startTemporary();
   const template = `flowgres_template_${process.pid}`;
+  const day = today();
   try {
     const lastLayer = process.env['FLOWGRES_TEST_LAYER'];
     await buildDatabase(server.url, template, lastLayer ? { lastLayer } : {});
@@ -50,6 +54,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
   project.provide('serverUrl', server.url);
   project.provide('template', template);
+  project.provide('templateDay', day);
   return async () => {
     if (external) await dropDatabase(external, template);
     await server.stop();

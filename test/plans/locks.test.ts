@@ -15,20 +15,25 @@ beforeAll(async () => {
   await db.admin.query(`
     select partitions.create(parent, month)
     from unnest(array['workflow_runs', 'workflow_events']::regclass[]) as parent,
-      generate_series(now() - interval '115 months', now(), interval '1 month') as month`);
+      generate_series(now() - interval '115 months', now() + interval '3 months', interval '1 month') as month`);
 }, 120_000);
 
-/** How many partitions of the log, and how many other relations but partitions of runs, a statement has locked by its end. */
+/**
+ * How many partitions of the log a statement has locked by its end, and how many other relations but partitions of runs.
+ * Indexes of partitions do not count: on the last day of a month there are those of the next month's, too.
+ */
 async function locksOf(statement: string, values: unknown[]): Promise<{ events: number; others: number }> {
   const client = await db.pool('flowgres_worker').connect();
   try {
     await client.query('begin');
     await client.query(statement, values);
     const { rows } = await client.query<{ events: number; others: number }>(
-      `select count(*) filter (where i.inhparent = 'workflow_events'::regclass)::int as events,
+      `select count(*) filter (where i.inhparent = 'workflow_events'::regclass and x.indexrelid is null)::int as events,
          count(*) filter (where i.inhparent is null)::int as others
        from (select distinct relation from pg_locks where pid = pg_backend_pid() and relation is not null) as l
-       left join pg_inherits as i on i.inhrelid = l.relation and i.inhparent in ('workflow_events'::regclass, 'workflow_runs'::regclass)`,
+       left join pg_index as x on x.indexrelid = l.relation
+       left join pg_inherits as i on i.inhrelid = coalesce(x.indrelid, l.relation)
+         and i.inhparent in ('workflow_events'::regclass, 'workflow_runs'::regclass)`,
     );
     await client.query('commit');
     return rows[0]!;
@@ -52,5 +57,5 @@ test('completing a step touches the one partition of the log that the run is in,
   expect(rows[0]!.count).toBeGreaterThanOrEqual(119);
   const locks = await locksOf('select from engine.complete_steps($1, $2)', [JSON.stringify(result), engine.worker]);
   expect(locks.events).toBeLessThanOrEqual(2);
-  expect(locks.others).toBeLessThanOrEqual(40);
+  expect(locks.others).toBeLessThanOrEqual(34);
 });

@@ -13,13 +13,16 @@ const db = await createTestDatabase();
 let organization: TestOrganization;
 let origin = '';
 const closing: (() => unknown)[] = [];
+/** Nobody listens there: a request is tried again after a while. */
+const NOBODY = 'http://127.0.0.1:1/';
 /** What the intake takes for its own failures. */
 const problems: unknown[] = [];
 
 beforeAll(async () => {
   organization = await createOrganization(db);
   origin = await serve(db.url('flowgres_intake'));
-  const worker = await startWorker({ connectionString: db.url('flowgres_worker'), concurrency: 5 });
+  const nodes = { httpAllow: [new URL(NOBODY).host] };
+  const worker = await startWorker({ connectionString: db.url('flowgres_worker'), concurrency: 5, nodes });
   closing.push(() => worker.stop());
 });
 afterAll(async () => {
@@ -123,7 +126,7 @@ describe('a webhook that answers with the last node', () => {
     expect((await fetch(waits, json({}))).status).toBe(202);
     const slow = await hook(
       { respond: 'lastNode', responseTimeoutMs: 1 },
-      { id: 'get', type: 'httpRequest', properties: { url: 'http://127.0.0.1:1/' }, retry: { maxAttempts: 3 } },
+      { id: 'get', type: 'httpRequest', properties: { url: NOBODY }, retry: { maxAttempts: 3 } },
     );
     const response = await fetch(slow, json({}));
     expect([response.status, await response.json()]).toEqual([202, { runId: expect.any(String) }]);

@@ -4,7 +4,6 @@ import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 import { createPerson } from '../../helpers/people.ts';
-import { freezeClock } from '../../helpers/partitions.ts';
 
 let db: TestDatabase;
 let acme: TestOrganization;
@@ -34,7 +33,7 @@ const codes = (answers: Awaited<ReturnType<Driver['startAll']>>) => answers.map(
 describe('executions of a month', () => {
   test('are started up to the limit, the others of the batch are refused one by one', async () => {
     await limit('executions_per_month', 3);
-    await freezeClock(db, '2026-11-21T12:00:00Z');
+    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
     const answers = await engine.startAll(Array.from({ length: 5 }, () => request()));
     expect(codes(answers)).toEqual(['LIMIT_REACHED', 'LIMIT_REACHED', 'success', 'success', 'success']);
     expect(answers.find(({ error }) => error)).toMatchObject({
@@ -97,9 +96,9 @@ describe('executions of a month', () => {
 describe('the executions of a month', () => {
   test('begin anew with the month, in UTC whatever the session thinks', async () => {
     await limit('executions_per_month', 1);
-    await freezeClock(db, '2026-11-30T23:59:59.999Z');
+    await engine.freeze(new Date('2026-11-30T23:59:59.999Z'));
     expect(codes(await engine.startAll([request(), request()]))).toEqual(['LIMIT_REACHED', 'success']);
-    await freezeClock(db, '2026-12-01T00:00:00Z');
+    await engine.freeze(new Date('2026-12-01T00:00:00Z'));
     const client = await connect(db.adminUrl);
     await client.query(`set timezone = 'America/New_York'`);
     const { rows } = await client.query('select error, status from engine.start_runs($1)', [JSON.stringify([request(), request()])]);
@@ -109,11 +108,11 @@ describe('the executions of a month', () => {
 
   test('of a batch belong to the month in which it began', async () => {
     await limit('executions_per_month', 3);
-    await freezeClock(db, '2026-11-30T23:59:59.999Z');
+    await engine.freeze(new Date('2026-11-30T23:59:59.999Z'));
     const client = await connect(db.adminUrl);
     await client.query('begin');
     await client.query('select from engine.start_runs($1)', [JSON.stringify([request(), request()])]);
-    await freezeClock(db, '2026-12-01T00:00:05Z');
+    await engine.freeze(new Date('2026-12-01T00:00:05Z'));
     await client.query('commit');
     await client.end();
     expect(await used()).toBe(0);

@@ -3,7 +3,6 @@ import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 import { type TestPerson, createMember } from '../../helpers/people.ts';
-import { freezeClock } from '../../helpers/partitions.ts';
 
 let db: TestDatabase;
 let acme: TestOrganization;
@@ -37,7 +36,7 @@ const codes = (answers: Awaited<ReturnType<Driver['startAll']>>) => answers.map(
 
 describe('executions of a team', () => {
   test('are started up to its limit, and those of others without one', async () => {
-    await freezeClock(db, '2026-11-21T12:00:00Z');
+    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
     await limit('executions_per_month', 2);
     const own = await publish('Own', null);
     const answers = await engine.startAll([request(echo), request(own), request(echo), request(own), request(echo)]);
@@ -82,11 +81,11 @@ describe('executions of a team', () => {
   });
 
   test('count from the beginning of the month when the limit comes later, and begin anew with the next', async () => {
-    await freezeClock(db, '2026-11-21T12:00:00Z');
+    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
     await engine.startAll([request(echo), request(echo)]);
     await limit('executions_per_month', 3);
     expect(codes(await engine.startAll([request(echo), request(echo)]))).toEqual(['success', 'LIMIT_REACHED']);
-    await freezeClock(db, '2026-12-01T00:00:00Z');
+    await engine.freeze(new Date('2026-12-01T00:00:00Z'));
     expect(codes(await engine.startAll([request(echo)]))).toEqual(['success']);
     expect((await acme.user.query(`select used from usage(period => '2026-11-01', team => $1)`, [sales])).rows).toEqual([{ used: 3 }]);
     await limit('executions_per_month', null);

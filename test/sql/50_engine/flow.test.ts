@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { tomorrowAt } from '../../helpers/clock.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { type Answer, Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
@@ -185,10 +186,10 @@ describe('a slot', () => {
 });
 
 describe('a rate limit', () => {
-  const at = (time: string) => engine.freeze(new Date(`2026-11-21T${time}Z`));
+  const at = (time: string) => engine.freeze(tomorrowAt(time));
   const release = async (time: string) => {
     await at(time);
-    await engine.release(new Date(`2026-11-21T${time}Z`));
+    await engine.release(tomorrowAt(time));
   };
 
   test('lets so many in within any window of its length, the others as the window moves on', async () => {
@@ -258,10 +259,10 @@ describe('a rate limit', () => {
 });
 
 describe('a debounce', () => {
-  const at = (time: string) => engine.freeze(new Date(`2026-11-21T${time}Z`));
+  const at = (time: string) => engine.freeze(tomorrowAt(time));
   const release = async (time: string) => {
     await at(time);
-    await engine.release(new Date(`2026-11-21T${time}Z`));
+    await engine.release(tomorrowAt(time));
   };
 
   test('runs the newest start of its key, after so much time without another one', async () => {

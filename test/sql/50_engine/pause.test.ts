@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { tomorrowAt } from '../../helpers/clock.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type Definition, type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
@@ -80,12 +81,12 @@ describe('a paused run', () => {
   });
 
   test('keeps the next attempt of a step until it is resumed', async () => {
-    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
+    await engine.freeze(tomorrowAt('12:00:00'));
     const runId = await start(chain(trigger, call('a')));
     const task = await engine.begin(runId, 'a');
     await command('pause_run', runId);
     await engine.fail(task!, { code: 'DOWN', message: 'down', retryable: true });
-    await engine.freeze(new Date('2026-11-21T13:00:00Z'));
+    await engine.freeze(tomorrowAt('13:00:00'));
     expect(await engine.begin(runId, 'a')).toBeNull();
     await jobs(runId);
     await command('resume_run', runId);
@@ -118,14 +119,14 @@ test('a run whose children ended while it was paused goes on when it is resumed'
 
 describe('the time of a paused run', () => {
   test('lets a timer wait: one whose time came in the pause fires on resume, another one at its time', async () => {
-    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
+    await engine.freeze(tomorrowAt('12:00:00'));
     const [late, early] = [await start(chain(trigger, wait)), await start(chain(trigger, wait))];
     for (const runId of [late, early]) expect(await command('pause_run', runId)).toBe('paused');
-    await engine.freeze(new Date('2026-11-21T12:00:30Z'));
+    await engine.freeze(tomorrowAt('12:00:30'));
     await jobs(early);
     expect(await command('resume_run', early)).toBe('waiting');
     expect(await jobs(early)).toEqual([]);
-    await engine.freeze(new Date('2026-11-21T12:01:01Z'));
+    await engine.freeze(tomorrowAt('12:01:01'));
     expect(await engine.begin(late, 'sleep')).toBeNull();
     expect((await engine.run(late)).status).toBe('paused');
     await jobs(late);
@@ -146,10 +147,10 @@ describe('the time of a paused run', () => {
   });
 
   test('counts towards the deadline', async () => {
-    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
+    await engine.freeze(tomorrowAt('12:00:00'));
     const runId = await start({ ...chain(trigger, call('a')), settings: { deadlineMs: 60_000 } });
     await command('pause_run', runId);
-    await engine.freeze(new Date('2026-11-21T12:01:01Z'));
+    await engine.freeze(tomorrowAt('12:01:01'));
     await engine.reconcile();
     expect(await engine.run(runId)).toMatchObject({ status: 'error', error: { code: 'DEADLINE' } });
   });
