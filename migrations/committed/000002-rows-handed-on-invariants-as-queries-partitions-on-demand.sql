@@ -1,5 +1,5 @@
 --! Previous: sha1:236a582ebfddf65356bf2cdf5a4d182338a320b3
---! Hash: sha1:a6bcb83133d538ac33038110a476a326c253cce5
+--! Hash: sha1:8221b20f4d1e358a38b4a613744dcb3ccd3d552b
 --! Message: Rows handed on, invariants as queries, partitions on demand
 
 set local role flowgres_owner;
@@ -773,6 +773,112 @@ $$;
 
 grant execute on function partitions.retire(regclass, interval, boolean) to flowgres_dba;
 --! EndIncluded 10_partitions/retire.sql
+--! Included 10_partitions/build_index.sql
+-- kind: code
+-- A new index on a table that is written all the time: CREATE INDEX on a partitioned table would hold up its writers
+-- until all partitions are read, and CONCURRENTLY is not to be had for one.
+
+create or replace function partitions.build_index(
+  parent regclass,
+  name text,
+  definition text,
+  is_unique boolean default false
+)
+  returns setof text
+  language plpgsql
+  stable
+  security definer -- definer because a DBA asks for tables of Flowgres without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+  v_index regclass;
+  v_create constant text := format('create %sindex', case when is_unique then 'unique ' end);
+  v_leaf record;
+begin
+  perform partitions.require_manageable(build_index.parent);
+  if coalesce(build_index.name, '') = '' or coalesce(btrim(definition), '') = '' then
+    perform private.raise_error('INVALID_ARGUMENT', 'An index needs a name and a definition.',
+      'The definition is what follows the table''s name in CREATE INDEX, such as (organization_id, ts).');
+  end if;
+  perform partitions.require_short_names(build_index.parent, build_index.name);
+  v_name := partitions.qualified(build_index.parent, build_index.name);
+  v_index := to_regclass(v_name);
+  if not coalesce(
+    (select x.indrelid = build_index.parent from pg_index as x where x.indexrelid = v_index),
+    v_index is null
+  ) then
+    perform private.raise_error('CONFLICT', format('%s is something else already.', v_index), 'Choose another name.');
+  end if;
+  -- First that of the table, which is not valid until all partitions have theirs: new partitions come with it.
+  if v_index is null then
+    return next format('select partitions.execute_patiently(%L)',
+      format('%s %I on only %s %s', v_create, build_index.name, build_index.parent, definition));
+  end if;
+  for v_leaf in
+    select * from partitions.indexed_leaves(build_index.parent, build_index.name) as l where not l.is_attached
+  loop
+    -- Whatever is left of a build that was interrupted.
+    if v_leaf.is_valid is false then
+      return next format('drop index concurrently %s', v_leaf.qualified);
+    end if;
+    if v_leaf.is_valid is not true then
+      return next format('%s concurrently %I on %s %s', v_create, v_leaf.index, v_leaf.partition, definition);
+    end if;
+    return next format('select partitions.attach_index(%L, %L)', v_name, v_leaf.qualified);
+  end loop;
+end
+$$;
+comment on function partitions.build_index(regclass, text, text, boolean) is
+  'Statements that build an index on a partitioned table without holding up its writers: on each partition concurrently, under the partition''s name. The definition is what follows the table''s name in CREATE INDEX. Run them one after the other, each in a transaction of its own, as flowgres_owner. Whatever interrupts them, ask again with the same arguments: what is done is not listed, what was broken off is built anew; nothing is listed when the index is complete. Errors: NOT_FOUND, INVALID_ARGUMENT, CONFLICT (the name is taken). Example, in psql: set role flowgres_owner; select partitions.build_index(''public.workflow_events'', ''workflow_events_seq_idx'', ''(run_id, seq)'') \gexec';
+
+-- Each partition and how far it is with an index of the table; is_valid is null where it has none of that name: what
+-- came with an attached table may have another.
+create or replace function partitions.indexed_leaves(p_parent regclass, p_index text)
+  returns table (
+    partition regclass,
+    index text,
+    qualified text,
+    is_valid boolean,
+    is_attached boolean
+  )
+  language sql
+  stable
+as $$
+  select o.partition, leaf.index, leaf.qualified, x.indisvalid, exists (
+    select
+    from pg_inherits as h
+    join pg_index as attached on attached.indexrelid = h.inhrelid
+    where h.inhparent = to_regclass(partitions.qualified(p.oid, p_index))
+      and attached.indrelid = o.partition
+  )
+  from pg_class as p
+  cross join lateral partitions.of(p.oid) as o
+  cross join lateral partitions.index_name(p.relname, o.name, p_index) as index
+  cross join lateral partitions.qualified(p.oid, index) as qualified
+  cross join lateral (select index, qualified) as leaf
+  left join pg_index as x on x.indexrelid = to_regclass(leaf.qualified) and x.indrelid = o.partition
+  where p.oid = p_parent
+  order by o.lower desc
+$$;
+
+-- One whose build failed must not be attached: it could neither be dropped any more nor become valid.
+create or replace function partitions.attach_index(p_parent regclass, p_index regclass)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if not (select x.indisvalid from pg_index as x where x.indexrelid = p_index) then
+    perform private.raise_error('CONFLICT', format('%s is not valid: its build has failed.', p_index),
+      'Ask for the statements again: it is built anew.');
+  end if;
+  perform partitions.execute_patiently(format('alter index %s attach partition %s', p_parent, p_index));
+end
+$$;
+
+grant execute on function partitions.build_index(regclass, text, text, boolean) to flowgres_dba;
+--! EndIncluded 10_partitions/build_index.sql
 --! Included 20_tenancy/organizations.sql
 -- kind: code
 -- A new organization, and who a request is.
@@ -5575,8 +5681,7 @@ grant execute on function monitor.wrong_references(timestamptz) to flowgres_dba,
 -- kind: code
 -- What must hold at every moment, as queries that find the runs for which it does not. Zero rows is health.
 
--- A cheap part of what partitions.doctor() says: what would refuse runs now, or show them to another organization. By
--- the server's clock, also where a test has moved the engine's: partitions are made ahead of that one.
+-- A cheap part of what partitions.doctor() says: what would refuse runs now, or show them to another organization.
 create or replace function monitor.broken_partitions()
   returns table (
     invariant text,
@@ -5588,15 +5693,19 @@ create or replace function monitor.broken_partitions()
   security definer -- definer because monitors do not own the tables
   set search_path = pg_catalog, pg_temp
 as $$
-  with leaf as (
+  with clock as materialized (
+    select engine.now() as at
+  ),
+  leaf as (
     select p.parent, o.name, o.partition, o.lower, o.upper
     from partitions.policies as p
     cross join lateral partitions.of(p.parent) as o
   )
   select 'I10 there is a partition for now', null::uuid, jsonb_build_object('table', p.parent::text)
   from partitions.policies as p
+  cross join clock
   where not exists (
-    select from leaf as l where l.parent = p.parent and l.lower <= now() and l.upper > now()
+    select from leaf as l where l.parent = p.parent and l.lower <= clock.at and l.upper > clock.at
   )
   union all
   select 'I10 no partition is a default partition', null, jsonb_build_object('partition', l.partition::text)

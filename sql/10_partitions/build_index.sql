@@ -56,7 +56,8 @@ $$;
 comment on function partitions.build_index(regclass, text, text, boolean) is
   'Statements that build an index on a partitioned table without holding up its writers: on each partition concurrently, under the partition''s name. The definition is what follows the table''s name in CREATE INDEX. Run them one after the other, each in a transaction of its own, as flowgres_owner. Whatever interrupts them, ask again with the same arguments: what is done is not listed, what was broken off is built anew; nothing is listed when the index is complete. Errors: NOT_FOUND, INVALID_ARGUMENT, CONFLICT (the name is taken). Example, in psql: set role flowgres_owner; select partitions.build_index(''public.workflow_events'', ''workflow_events_seq_idx'', ''(run_id, seq)'') \gexec';
 
--- Each partition and how far it is with an index of the table; is_valid is null where it has none of that name.
+-- Each partition and how far it is with an index of the table; is_valid is null where it has none of that name: what
+-- came with an attached table may have another.
 create or replace function partitions.indexed_leaves(p_parent regclass, p_index text)
   returns table (
     partition regclass,
@@ -68,15 +69,19 @@ create or replace function partitions.indexed_leaves(p_parent regclass, p_index 
   language sql
   stable
 as $$
-  select o.partition, leaf.index, leaf.qualified, x.indisvalid, h.inhrelid is not null
+  select o.partition, leaf.index, leaf.qualified, x.indisvalid, exists (
+    select
+    from pg_inherits as h
+    join pg_index as attached on attached.indexrelid = h.inhrelid
+    where h.inhparent = to_regclass(partitions.qualified(p.oid, p_index))
+      and attached.indrelid = o.partition
+  )
   from pg_class as p
   cross join lateral partitions.of(p.oid) as o
   cross join lateral partitions.index_name(p.relname, o.name, p_index) as index
   cross join lateral partitions.qualified(p.oid, index) as qualified
   cross join lateral (select index, qualified) as leaf
   left join pg_index as x on x.indexrelid = to_regclass(leaf.qualified) and x.indrelid = o.partition
-  left join pg_inherits as h
-    on h.inhrelid = x.indexrelid and h.inhparent = to_regclass(partitions.qualified(p.oid, p_index))
   where p.oid = p_parent
   order by o.lower desc
 $$;

@@ -1,8 +1,7 @@
 -- kind: code
 -- What must hold at every moment, as queries that find the runs for which it does not. Zero rows is health.
 
--- A cheap part of what partitions.doctor() says: what would refuse runs now, or show them to another organization. By
--- the server's clock, also where a test has moved the engine's: partitions are made ahead of that one.
+-- A cheap part of what partitions.doctor() says: what would refuse runs now, or show them to another organization.
 create or replace function monitor.broken_partitions()
   returns table (
     invariant text,
@@ -14,15 +13,19 @@ create or replace function monitor.broken_partitions()
   security definer -- definer because monitors do not own the tables
   set search_path = pg_catalog, pg_temp
 as $$
-  with leaf as (
+  with clock as materialized (
+    select engine.now() as at
+  ),
+  leaf as (
     select p.parent, o.name, o.partition, o.lower, o.upper
     from partitions.policies as p
     cross join lateral partitions.of(p.parent) as o
   )
   select 'I10 there is a partition for now', null::uuid, jsonb_build_object('table', p.parent::text)
   from partitions.policies as p
+  cross join clock
   where not exists (
-    select from leaf as l where l.parent = p.parent and l.lower <= now() and l.upper > now()
+    select from leaf as l where l.parent = p.parent and l.lower <= clock.at and l.upper > clock.at
   )
   union all
   select 'I10 no partition is a default partition', null, jsonb_build_object('partition', l.partition::text)

@@ -124,7 +124,8 @@ test.each(['drop', 'archive'])(
         }
       }
     };
-    const month = new Date(Date.UTC(2026, 10, 30));
+    const month = new Date();
+    month.setUTCDate(1);
     for (let count = 0; count < MONTHS; count += 1) {
       month.setUTCMonth(month.getUTCMonth() + 1, 28);
       await freezeClock(db, month.toISOString());

@@ -69,6 +69,18 @@ test('an index is built on each partition, and those that are made meanwhile get
   expect(await buildIndex(url(db), INDEX)).toEqual([]);
 });
 
+test('a partition that somebody attaches meanwhile has the index already, whatever its name', async () => {
+  const db = await withReadings();
+  const [first] = await lines(db, `select partitions.build_index('readings', 'readings_note_idx', '${INDEX.definition}')`);
+  await db.admin.query(`${first}`);
+  await db.admin.query(
+    `create table mine (like readings including all);
+     alter table readings attach partition mine for values from ('2031-01-01') to ('2031-02-01')`,
+  );
+  await buildIndex(url(db), INDEX);
+  expect(await lines(db, isComplete)).toEqual(['true true']);
+});
+
 test('a build that was interrupted after any statement goes on, and one that was killed is built anew', async () => {
   const first = await withReadings();
   const plan = (db: TestDatabase) =>

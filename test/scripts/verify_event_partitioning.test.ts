@@ -50,7 +50,7 @@ test.each([
   ['a missing function', 'drop function get_workflow_run_events', 'the functions and the view are there'],
   ['inserts that fail', 'alter table workflow_events add constraint never check (false) not valid', 'events can be inserted'],
 ])('%s fails loudly', async (_case, damage, check) => {
-  const db = await createTestDatabase();
+  const db = await createTestDatabase({ unchecked: true });
   await db.admin.query(damage);
   const { code, output } = await verify({ DATABASE_URL: db.adminUrl });
   expect(output).toContain(`FAILED  ${check}`);

@@ -66,7 +66,7 @@ test('creating twice gives the same name and one partition, also at once', async
 });
 
 test('a table with the wanted name that is no partition is an error, not a success', async () => {
-  const db = await createTestDatabase();
+  const db = await createTestDatabase({ unchecked: true });
   await manageReadings(db);
   await db.admin.query('create table readings_y2026m11 (like readings)');
   await expect(db.admin.query(create, ['readings', '2026-11-21'])).rejects.toMatchObject({
