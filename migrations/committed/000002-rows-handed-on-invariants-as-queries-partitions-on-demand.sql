@@ -1,5 +1,5 @@
 --! Previous: sha1:236a582ebfddf65356bf2cdf5a4d182338a320b3
---! Hash: sha1:8221b20f4d1e358a38b4a613744dcb3ccd3d552b
+--! Hash: sha1:a4c4e5c254bd520d52add8f8bc91d03cf8c83732
 --! Message: Rows handed on, invariants as queries, partitions on demand
 
 set local role flowgres_owner;
@@ -5307,6 +5307,11 @@ comment on function engine.fire_schedules(int) is
 
 grant execute on function engine.fire_schedules(int) to flowgres_worker, flowgres_dba;
 --! EndIncluded 60_triggers/fire_schedules.sql
+
+do $condition$
+begin
+  if not exists (select from pg_extension where extname = 'pg_cron') then
+    execute $files$
 --! Included 70_cron/policies.sql
 -- kind: code
 -- The grants of pg_cron, which are to everybody: the key is USAGE of the schema, which nobody has who is not given it.
@@ -5348,6 +5353,11 @@ grant execute on function
   cron.end_run(bigint, text, text)
   to flowgres_worker;
 --! EndIncluded 70_cron/policies.sql
+    $files$;
+  end if;
+end
+$condition$;
+
 --! Included 90_monitor/broken_logs.sql
 -- kind: code
 -- Rules of the log: I2, I4, I7 and I8 of docs/invariants.md. Plans are made for the values: only the partitions that

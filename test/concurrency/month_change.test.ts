@@ -12,7 +12,7 @@ import type { Answer, Completion, Task } from '../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { freezeClock, lines } from '../helpers/partitions.ts';
 
-const MONTHS = 8;
+const MONTHS = 5;
 const LOADERS = 3;
 const RUNS_AT_ONCE = 4;
 const READER_PAUSE_MS = 20;

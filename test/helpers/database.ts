@@ -27,12 +27,16 @@ export interface TestDatabase {
   admin: pg.Pool;
   /** A pool as one of our roles, ended with the database. */
   pool(role: LoginRole): pg.Pool;
+  /** Ends all connections: only then can it be copied. */
+  disconnect(): Promise<void>;
   drop(): Promise<void>;
 }
 
 export interface TestDatabaseOptions {
   /** An empty database instead of a copy of the template. */
   empty?: boolean;
+  /** A copy of another database instead. */
+  template?: string;
   /** The test writes runs by hand, or breaks them: they are not checked at the end. */
   unchecked?: boolean;
 }
@@ -46,10 +50,11 @@ afterAll(async () => {
 export async function createTestDatabase(options: TestDatabaseOptions = {}): Promise<TestDatabase> {
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const serverUrl = inject('serverUrl');
-  await onServer(serverUrl, `create database ${name} template ${options.empty ? 'template0' : inject('template')}`);
+  const template = options.template ?? (options.empty ? 'template0' : inject('template'));
+  await onServer(serverUrl, `create database ${name} template ${template}`);
   const database = openDatabase(serverUrl, name, !options.empty && !options.unchecked);
   // Tests that go on past midnight have what maintenance would have made.
-  if (!options.empty && inject('templateDay') !== today()) await database.admin.query('select partitions.maintain()');
+  if (template === inject('template') && inject('templateDay') !== today()) await database.admin.query('select partitions.maintain()');
   return database;
 }
 
@@ -74,10 +79,14 @@ function describeDatabase(serverUrl: string, name: string, checked: boolean): Te
     url: (role) => roleUrl(adminUrl, TEST_SECRET, role),
     admin: pool('administrator', adminUrl),
     pool: (role) => pool(role, roleUrl(adminUrl, TEST_SECRET, role)),
+    disconnect: async () => {
+      await Promise.all([...pools.values()].map((each) => each.end()));
+      pools.clear();
+    },
     drop: async () => {
       if (!open.delete(database)) return;
       const broken = checked ? await findBrokenRuns(database.admin) : [];
-      await Promise.all([...pools.values()].map((each) => each.end()));
+      await database.disconnect();
       await onServer(serverUrl, `drop database if exists ${name} with (force)`);
       expect(broken, 'runs that break an invariant or do not replay').toEqual([]);
     },

@@ -13,6 +13,14 @@ export async function freezeClock(db: TestDatabase, at: string): Promise<void> {
 
 /** A database as it is when it was made at a time, where its clock stands: with the partitions of then, not of today. */
 export async function databaseAt(at: string): Promise<TestDatabase> {
+  const template = templates.get(at) ?? templateAt(at);
+  templates.set(at, template);
+  return createTestDatabase({ unchecked: true, template: await template });
+}
+
+const templates = new Map<string, Promise<string>>();
+
+async function templateAt(at: string): Promise<string> {
   const db = await createTestDatabase({ unchecked: true });
   await freezeClock(db, at);
   await db.admin.query(`
@@ -27,7 +35,8 @@ export async function databaseAt(at: string): Promise<TestDatabase> {
     $$;
     delete from partitions.maintenance;
     select partitions.maintain()`);
-  return db;
+  await db.disconnect();
+  return db.name;
 }
 
 /** An empty table `readings` of flowgres_owner, cut by `key`, under management with the given arguments. */

@@ -8,6 +8,7 @@ import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { fingerprint } from './fingerprint.ts';
 
+const CRON = new URL('../../sql/70_cron/index.sql', import.meta.url);
 const MIGRATIONS = new URL('../../migrations/', import.meta.url);
 const committed = (await readdir(new URL('committed/', MIGRATIONS)).catch(() => [])).filter((file) => file.endsWith('.sql')).sort();
 
@@ -45,6 +46,14 @@ test('code can be run again and changes nothing', async () => {
 });
 
 describe.each(committed)('%s', (file) => {
+  test('leaves schema cron alone where it is that of pg_cron', async () => {
+    const sql = await readFile(new URL(`committed/${file}`, MIGRATIONS), 'utf8');
+    const outside = sql.replaceAll(/^ *execute \$files\$\n[\s\S]*?^ *\$files\$;$/gm, '');
+    const conditional = [...(await readFile(CRON, 'utf8')).matchAll(/^--!include (\S+)$/gm)].map(([, name]) => name!).slice(2);
+    expect(conditional).toContain('70_cron/policies.sql');
+    expect(conditional.filter((name) => outside.includes(`--! Included ${name}\n`))).toEqual([]);
+  });
+
   test('has every include in place, acts as the owner and leaves roles alone', async () => {
     const sql = await readFile(new URL(`committed/${file}`, MIGRATIONS), 'utf8');
     expect(sql).not.toMatch(/^--! *include /m);
