@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/system/**/*.test.ts'],
     pool: 'forks',
-    maxWorkers: 1,
+    maxWorkers: 2,
     testTimeout: 90_000,
     hookTimeout: 90_000,
   },
