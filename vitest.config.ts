@@ -7,7 +7,7 @@ export default defineConfig({
     exclude: ['test/system/**', 'test/chaos/**'],
     globalSetup: ['test/helpers/server.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
