@@ -1,16 +1,656 @@
---! Previous: sha1:236a582ebfddf65356bf2cdf5a4d182338a320b3
---! Hash: sha1:a4c4e5c254bd520d52add8f8bc91d03cf8c83732
---! Message: Rows handed on, invariants as queries, partitions on demand
+--! Previous: sha1:cfc1484ff8aa40a637db394e5c425bc21d1e5ae3
+--! Hash: sha1:2dbd4b7d978170a6ceff8229e781f55c09c9285c
+--! Message: Limits of teams and invariants as queries
 
 set local role flowgres_owner;
 
-alter type engine.move add attribute heir engine.open_steps;
-drop function if exists engine.write_moves(engine.move[]);
-drop function if exists engine.write_starts(engine.move[]);
-drop function if exists monitor.invariants();
-drop function if exists monitor.broken_logs();
-drop function if exists monitor.wrong_projections();
+drop function engine.admission_error(private.admission);
+drop function engine.admit_starts(private.admission, uuid, int, timestamptz);
+drop function engine.count_executions(uuid, tstzrange);
+drop function engine.insert_runs(engine.move[]);
+drop function engine.write_moves(engine.move[]);
+drop function monitor.broken_logs();
+drop function monitor.invariants();
+drop function monitor.wrong_projections();
+drop function private.admit(uuid, text, bigint);
+drop function private.admit_flow(uuid, text, bigint, timestamptz);
+drop function private.admit_level(uuid, text, bigint, text);
+drop function private.admit_some(uuid, text, bigint, timestamptz);
+drop function private.begin_counter(uuid, text, timestamptz);
+drop function private.count_members(uuid, tstzrange);
+drop function private.count_used(text, uuid, tstzrange);
+drop function private.count_workflows(uuid, tstzrange);
+drop function private.limit_of(uuid, text);
+drop function private.metrics();
+drop function private.recount(uuid);
+drop function private.release(uuid, text, bigint, timestamptz);
+drop function private.used_of(uuid, text, tstzrange);
+drop function public.usage(uuid, date);
+drop policy plans_public_select on public.plans;
 
+create table public.team_limits (
+  organization_id uuid not null,
+  team_id uuid not null,
+  metric text not null,
+  value bigint not null,
+  constraint team_limits_pkey primary key (organization_id, team_id, metric),
+  constraint team_limits_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete cascade,
+  constraint team_limits_metric_check check (metric in ('workflows', 'executions_per_month', 'team_members')),
+  constraint team_limits_value_check check (value >= 0)
+);
+alter table public.team_limits enable row level security;
+
+comment on table public.team_limits is
+  'How much of what the organization may use one of its teams may use; the organization''s limits count as well. Example: select metric, value from team_limits where team_id = ''0190…'';';
+comment on column public.team_limits.organization_id is 'The organization of the team.';
+comment on column public.team_limits.team_id is 'The team.';
+comment on column public.team_limits.metric is
+  'workflows (that the team looks after), executions_per_month (of these) or team_members (of the team).';
+comment on column public.team_limits.value is 'The most of it.';
+
+-- Each counter had one owner, its organization.
+alter table private.usage_counters add column owner_id uuid;
+update private.usage_counters set owner_id = organization_id;
+alter table private.usage_counters alter column owner_id set not null;
+alter table private.usage_counters
+  add column team_id uuid generated always as (nullif(owner_id, organization_id)) stored;
+alter table private.usage_counters drop constraint usage_counters_pkey;
+alter table private.usage_counters
+  add constraint usage_counters_pkey primary key (organization_id, owner_id, metric, period_start);
+alter table private.usage_counters
+  add constraint usage_counters_team_fkey
+  foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete cascade;
+create index usage_counters_team_idx on private.usage_counters (organization_id, team_id) where team_id is not null;
+comment on table private.usage_counters is
+  'Where limits are enforced: what was used of a metric in a period, of organizations and teams that have a limit; owner_id is the one or the other. A row with the period -infinity, as levels such as workflows have, is only a lock.';
+alter type private.admission add attribute team_id uuid;
+
+-- Written with its schema, whatever the path of this session.
+set local search_path = pg_catalog, pg_temp;
+alter table engine.node_types alter column function type text using function::text;
+set local search_path = public;
+
+create type engine.room as (
+  workflow_id uuid,
+  admitted int, -- by organization and team, when they were asked
+  "left" int,
+  for_organization private.admission,
+  for_team private.admission
+);
+alter type engine.move add attribute heir engine.open_steps;
+
+--! Included 00_foundation/cron_grammar.sql
+-- kind: code
+-- The grammar of schedules, that of pg_cron: `5 4 * * *`, lists, ranges, steps and names, `$` for the last day of a
+-- month, `30 seconds`, @hourly and its relatives. What pg_cron skips is skipped: fields after the fifth, and in a field
+-- what follows its list. strict_cron_problem() is for those who would rather be told.
+
+-- One field as bits; null when pg_cron refuses it.
+create or replace function engine.cron_bits(p_field text, p_low int, p_high int, p_names text[])
+  returns bigint
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_rest text := p_field;
+  v_part text[];
+  v_from int;
+  v_to int;
+  v_step int;
+  v_bits bigint := 0;
+begin
+  loop
+    -- All of it, then: star, number, dash, number after it, slash, number after it.
+    v_part := regexp_match(v_rest, '^((?:([*])|([0-9A-Za-z]+)(?:(-)([0-9A-Za-z]*))?)(?:(/)([0-9A-Za-z]*))?)');
+    -- A step needs a range.
+    if v_part is null or (v_part[6] is not null and v_part[2] is null and v_part[4] is null) then
+      return null;
+    end if;
+    v_from := case when v_part[2] is null then engine.cron_number(v_part[3], p_low, p_names) else p_low end;
+    v_to := case
+      when v_part[2] is not null then p_high
+      when v_part[4] is not null then engine.cron_number(v_part[5], p_low, p_names)
+      else v_from
+    end;
+    v_step := case when v_part[6] is null then 1 else engine.cron_number(v_part[7], 0, null) end;
+    if (v_from >= p_low and v_from <= v_to and v_to <= p_high and v_step between 1 and p_high) is not true then
+      return null;
+    end if;
+    for v_number in v_from .. v_to by v_step loop
+      v_bits := v_bits | (1::bigint << v_number);
+    end loop;
+    v_rest := substr(v_rest, length(v_part[1]) + 1);
+    exit when not starts_with(v_rest, ',');
+    v_rest := substr(v_rest, 2);
+  end loop;
+  return v_bits;
+end
+$$;
+
+-- A number, or a name that stands for one; null when it is neither.
+create or replace function engine.cron_number(p_text text, p_low int, p_names text[])
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    p_low + array_position(p_names, lower(p_text)) - 1,
+    case when p_text ~ '^[0-9]{1,9}$' then p_text::int end
+  )
+$$;
+
+-- What a schedule says; null when pg_cron refuses it.
+create or replace function engine.parse_cron(p_schedule text)
+  returns engine.cron_spec
+  language plpgsql
+  immutable
+  parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_seconds constant text := (regexp_match(p_schedule, '^\s*([0-9]{1,9})\s*seconds?\s*$', 'i'))[1];
+  v_text constant text := ltrim(p_schedule, E' \t\n');
+  v_fields text[] := regexp_split_to_array(v_text, '[ \t]+');
+  v_spec engine.cron_spec;
+begin
+  if length(p_schedule) >= 1000 or v_seconds::int not between 1 and 59 then
+    return null;
+  elsif v_seconds is not null then
+    v_spec.seconds := v_seconds;
+    return v_spec;
+  elsif starts_with(v_text, '@') then
+    v_fields := case (regexp_match(v_text, '^@([^ \t\n]*)'))[1]
+      when 'reboot' then '{@}'
+      when 'restart' then '{@}'
+      when 'yearly' then '{0,0,1,1,*}'
+      when 'annually' then '{0,0,1,1,*}'
+      when 'monthly' then '{0,0,1,*,*}'
+      when 'weekly' then '{0,0,*,*,0}'
+      when 'daily' then '{0,0,*,*,*}'
+      when 'midnight' then '{0,0,*,*,*}'
+      when 'hourly' then '{0,*,*,*,*}'
+    end;
+    if v_fields = '{@}' then
+      v_spec.at_start := true;
+      return v_spec;
+    end if;
+  end if;
+  v_spec := engine.cron_spec_of(v_fields);
+  -- A set that pg_cron refuses is null, and so is their sum.
+  return case
+    when v_spec.minutes + v_spec.hours + v_spec.days + v_spec.months + v_spec.weekdays is not null then v_spec
+  end;
+end
+$$;
+comment on function engine.parse_cron(text) is
+  'What a schedule in pg_cron''s notation says; null when pg_cron refuses it. Example: select (engine.parse_cron(''*/5 9-17 * * mon-fri'')).*;';
+
+create or replace function engine.cron_spec_of(p_fields text[])
+  returns engine.cron_spec
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_spec engine.cron_spec;
+  v_weekdays bigint;
+begin
+  v_spec.minutes := engine.cron_bits(p_fields[1], 0, 59, null);
+  v_spec.hours := engine.cron_bits(p_fields[2], 0, 23, null);
+  v_spec.last_day := p_fields[3] = '$';
+  v_spec.days := case when v_spec.last_day then 0 else engine.cron_bits(p_fields[3], 1, 31, null) end;
+  v_spec.months := engine.cron_bits(p_fields[4], 1, 12, '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
+  v_weekdays := engine.cron_bits(p_fields[5], 0, 7, '{sun,mon,tue,wed,thu,fri,sat}');
+  -- Sunday is 0 and 7.
+  v_spec.weekdays := (v_weekdays & 127) | (v_weekdays >> 7);
+  v_spec.day_rule := case
+    when starts_with(p_fields[3], '*') or starts_with(p_fields[5], '*') then 'both'
+    else 'either'
+  end;
+  v_spec.is_wild := starts_with(p_fields[1], '*') or starts_with(p_fields[2], '*');
+  return v_spec;
+end
+$$;
+
+-- Why a schedule is not what its author means; null when nothing is wrong with it.
+create or replace function engine.strict_cron_problem(p_schedule text)
+  returns text
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_spec constant engine.cron_spec := engine.parse_cron(p_schedule);
+begin
+  return case
+    when v_spec is null or v_spec.at_start then format(
+      '%L is not a schedule; five fields such as "5 4 * * mon-fri", @daily, or "30 seconds" are', p_schedule
+    )
+    when v_spec.seconds is null and p_schedule !~ (
+      '^@[a-z]+$|^[0-9*][0-9*,/-]*( [0-9*][0-9*,/-]*| [$]){2}( [0-9*A-Za-z][0-9A-Za-z*,/-]*){2}$'
+    )
+      or p_schedule ~ '[*][0-9A-Za-z-]|-[^-,/ ]*-|/[^/, ]*[/-]'
+      then format('%L has something that would be ignored; one blank separates its five fields', p_schedule)
+    when engine.next_cron_run(v_spec, '2000-01-01+00', 'UTC') is null
+      then format('%L names a day that never comes', p_schedule)
+  end;
+end
+$$;
+comment on function engine.strict_cron_problem(text) is
+  'Why a schedule is refused where people write it: what pg_cron refuses, what it would ignore, @reboot, and days that never come such as 31 February. Null when it is fine.';
+
+grant execute on function engine.parse_cron(text) to flowgres_dba;
+--! EndIncluded 00_foundation/cron_grammar.sql
+--! Included 00_foundation/cron_times.sql
+-- kind: code
+-- When a schedule runs. One with a fixed time runs once for each time that the clock on the wall passes it: where the
+-- clock is put forward over it, right after the gap; where it is put back, the first time only. One whose minutes or
+-- hours begin with `*` runs by real time: what a gap leaves out is left out, what comes twice runs twice.
+
+create or replace function engine.cron_day_fits(p_spec engine.cron_spec, p_day date)
+  returns boolean
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_day constant int := extract(day from p_day);
+  v_fits constant boolean := (p_spec.days >> v_day) & 1 = 1
+    or (p_spec.last_day and extract(day from p_day + 1) = 1);
+  v_weekday_fits constant boolean := (p_spec.weekdays >> extract(dow from p_day)::int) & 1 = 1;
+begin
+  return case p_spec.day_rule when 'both' then v_fits and v_weekday_fits else v_fits or v_weekday_fits end;
+end
+$$;
+
+-- The first minute on the wall, from the given one on, that fits; null when none does.
+create or replace function engine.next_cron_minute(p_spec engine.cron_spec, p_from timestamp)
+  returns timestamp
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_day date := p_from::date;
+  v_hour int := extract(hour from p_from);
+  v_minute int := extract(minute from p_from);
+  -- The longest pause is that of 29 February around 2100.
+  v_end constant date := v_day + 2930;
+begin
+  while v_day < v_end loop
+    if (p_spec.months >> extract(month from v_day)::int) & 1 = 0 then
+      v_day := date_trunc('month', v_day) + interval '1 month';
+    else
+      if engine.cron_day_fits(p_spec, v_day) then
+        while v_hour < 24 loop
+          if (p_spec.hours >> v_hour) & 1 = 1 and p_spec.minutes >> v_minute > 0 then
+            while (p_spec.minutes >> v_minute) & 1 = 0 loop
+              v_minute := v_minute + 1;
+            end loop;
+            return v_day + make_time(v_hour, v_minute, 0);
+          end if;
+          v_hour := v_hour + 1;
+          v_minute := 0;
+        end loop;
+      end if;
+      v_day := v_day + 1;
+    end if;
+    v_hour := 0;
+    v_minute := 0;
+  end loop;
+  return null;
+end
+$$;
+
+-- How far the clock on the wall is ahead of UTC.
+create or replace function engine.utc_offset(p_at timestamptz, p_timezone text)
+  returns interval
+  language sql
+  stable
+  parallel safe
+as $$
+  select (p_at at time zone p_timezone) - (p_at at time zone 'UTC')
+$$;
+
+-- The first run in a span around a change of the clock, found minute by minute; null when there is none.
+create or replace function engine.walk_cron_runs(
+  p_spec engine.cron_spec,
+  p_from timestamptz,
+  p_to timestamptz,
+  p_timezone text
+)
+  returns timestamptz
+  language plpgsql
+  stable
+  parallel safe
+as $$
+declare
+  -- What the clock showed before it was put back has run.
+  v_at timestamptz := p_from - interval '4 hours';
+  v_due timestamp := engine.next_cron_minute(p_spec, v_at at time zone p_timezone);
+  v_shown timestamp;
+begin
+  while v_at < p_to loop
+    v_shown := v_at at time zone p_timezone;
+    if p_spec.is_wild and v_at >= p_from and engine.next_cron_minute(p_spec, v_shown) = v_shown then
+      return v_at;
+    elsif not p_spec.is_wild and v_shown >= v_due then
+      if v_at >= p_from then
+        return v_at;
+      end if;
+      v_due := engine.next_cron_minute(p_spec, v_shown + interval '1 minute');
+    end if;
+    v_at := v_at + interval '1 minute';
+  end loop;
+  return null;
+end
+$$;
+
+create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after timestamptz, p_timezone text)
+  returns timestamptz
+  language plpgsql
+  stable
+  parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_margin constant interval := '4 hours';
+  v_from timestamptz := date_trunc('minute', p_after, 'UTC') + interval '1 minute';
+  v_at timestamptz;
+begin
+  if p_spec.seconds is not null then
+    return p_after + make_interval(secs => p_spec.seconds);
+  elsif p_spec.minutes is null then
+    return null;
+  end if;
+  loop
+    if engine.utc_offset(v_from - v_margin, p_timezone) <> engine.utc_offset(v_from + v_margin, p_timezone) then
+      v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin, p_timezone);
+      if v_at is not null then
+        return v_at;
+      end if;
+      v_from := v_from + v_margin;
+    end if;
+    v_at := engine.next_cron_minute(p_spec, v_from at time zone p_timezone) at time zone p_timezone;
+    -- Far from a change of the clock, what it shows is what time it is.
+    if v_at is null
+      or engine.utc_offset(v_at - v_margin, p_timezone) = engine.utc_offset(v_at + v_margin, p_timezone)
+    then
+      return v_at;
+    end if;
+    v_from := greatest(v_from, v_at - v_margin);
+    v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin * 2, p_timezone);
+    if v_at is not null then
+      return v_at;
+    end if;
+    v_from := v_from + v_margin * 2;
+  end loop;
+end
+$$;
+comment on function engine.next_cron_run(engine.cron_spec, timestamptz, text) is
+  'The first run of a schedule after a time, in the calendar of a time zone; null when there is none (@reboot, 31 February). Example: select engine.next_cron_run(engine.parse_cron(''0 9 * * mon''), now(), ''Europe/Berlin'');';
+
+grant execute on function engine.next_cron_run(engine.cron_spec, timestamptz, text) to flowgres_dba;
+--! EndIncluded 00_foundation/cron_times.sql
+--! Included 10_partitions/periods.sql
+-- kind: code
+-- The calendar: which period a moment is in, and what its partition is called. UTC, whatever the session's time zone.
+
+create or replace function partitions.step(p_granularity text)
+  returns interval
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_granularity
+    when 'day' then interval '1 day'
+    when 'week' then interval '7 days'
+    when 'month' then interval '1 month'
+    when 'year' then interval '1 year'
+  end
+$$;
+
+-- The period of the calendar that holds a moment, or the one p_shift periods later.
+create or replace function partitions.period(
+  p_granularity text,
+  p_at timestamptz,
+  p_shift int default 0
+)
+  returns tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select tstzrange(
+    (first.day + p_shift * step) at time zone 'UTC',
+    (first.day + (p_shift + 1) * step) at time zone 'UTC'
+  )
+  from date_trunc(p_granularity, p_at at time zone 'UTC') as first (day),
+    partitions.step(p_granularity) as step
+$$;
+
+-- A span of time cut by the calendar: whole periods, except where the span begins or ends inside one.
+create or replace function partitions.split(p_granularity text, p_span tstzrange)
+  returns setof tstzrange
+  language sql
+  immutable
+  parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+  select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_span
+  from generate_series(
+    date_trunc(p_granularity, lower(p_span) at time zone 'UTC'),
+    upper(p_span) at time zone 'UTC' - interval '1 microsecond',
+    partitions.step(p_granularity)
+  ) as cut (at)
+$$;
+
+-- A whole period is called after the calendar; a piece of one after its first day, because there may be two.
+create or replace function partitions.partition_name(
+  p_parent text,
+  p_granularity text,
+  p_span tstzrange
+)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select p_parent || to_char(
+    lower(p_span) at time zone 'UTC',
+    case
+      when p_span <> partitions.period(p_granularity, lower(p_span)) then '"_y"YYYY"m"MM"d"DD'
+      when p_granularity = 'year' then '"_y"YYYY'
+      when p_granularity = 'month' then '"_y"YYYY"m"MM'
+      when p_granularity = 'week' then '"_y"IYYY"w"IW'
+      else '"_y"YYYY"m"MM"d"DD'
+    end
+  )
+$$;
+
+-- The bound as the key's type writes it, with an explicit zone.
+create or replace function partitions.bound(p_key_kind text, p_at timestamptz)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select case p_key_kind
+    when 'uuidv7' then engine.uuid_floor(p_at)::text
+    when 'date' then to_char(p_at at time zone 'UTC', 'YYYY-MM-DD')
+    else to_char(p_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US"+00"')
+  end
+$$;
+
+create or replace function partitions.values_clause(p_key_kind text, p_span tstzrange)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select format('for values from (%s) to (%s)',
+    case lower(p_span) when '-infinity' then 'minvalue'
+      else quote_literal(partitions.bound(p_key_kind, lower(p_span))) end,
+    case upper(p_span) when 'infinity' then 'maxvalue'
+      else quote_literal(partitions.bound(p_key_kind, upper(p_span))) end)
+$$;
+
+-- Names have a year of four digits, and a UUIDv7 begins in 1970.
+create or replace function partitions.require_time(p_key_kind text, p_at timestamptz)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_at is null then
+    perform private.raise_error('INVALID_ARGUMENT', 'A time is needed, not null.');
+  end if;
+  if p_at < timestamptz '0001-01-01 00:00+00'
+    or p_at >= timestamptz '9999-01-01 00:00+00'
+    or (p_key_kind = 'uuidv7' and p_at < timestamptz '1970-01-01 00:00+00')
+  then
+    perform private.raise_error('INVALID_ARGUMENT', format('There can be no partition for %s.', p_at),
+      'Give a time before the year 9999, and from 1970 on where the key is a UUID.');
+  end if;
+end
+$$;
+--! EndIncluded 10_partitions/periods.sql
+--! Included 10_partitions/catalog.sql
+-- kind: code
+-- What the catalog says about a partitioned table.
+
+-- The kind of key that we can cut by; null when we cannot.
+create or replace function partitions.kind_of_type(p_type oid)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case p_type
+    when 'timestamptz'::regtype then 'timestamptz'
+    when 'date'::regtype then 'date'
+    when 'uuid'::regtype then 'uuidv7'
+  end
+$$;
+
+create or replace function partitions.key_kind(p_parent regclass)
+  returns text
+  language sql
+  stable
+as $$
+  select partitions.kind_of_type(a.atttypid)
+  from pg_partitioned_table as t
+  join pg_attribute as a on a.attrelid = t.partrelid and a.attnum = t.partattrs[0]
+  where t.partrelid = p_parent
+    and t.partstrat = 'r'
+    and t.partnatts = 1
+$$;
+
+-- A bound as pg_get_expr writes it, as a time.
+create or replace function partitions.bound_time(p_key_kind text, p_bound text)
+  returns timestamptz
+  language sql
+  stable
+as $$
+  select case
+    when p_key_kind is null then null
+    when p_bound = 'MINVALUE' then '-infinity'
+    when p_bound = 'MAXVALUE' then 'infinity'
+    when p_key_kind = 'uuidv7' then engine.uuid_time(btrim(p_bound, '''')::uuid)
+    else btrim(p_bound, '''')::timestamptz
+  end
+$$;
+
+-- FOR VALUES FROM ('…') TO ('…'), taken apart by position: at 1,200 partitions regular expressions are half the time.
+create or replace function partitions.of(parent regclass)
+  returns table (
+    partition regclass,
+    name text,
+    lower timestamptz,
+    upper timestamptz,
+    detaching boolean
+  )
+  language sql
+  stable
+  set timezone = 'UTC'
+  set datestyle = 'ISO, YMD'
+  set search_path = pg_catalog, pg_temp
+as $$
+  select c.oid::regclass, c.relname,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,
+    partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), bound.middle + 5), ')')) as upper,
+    i.inhdetachpending
+  from partitions.key_kind($1) as kind
+  join pg_inherits as i on i.inhparent = $1
+  join pg_class as c on c.oid = i.inhrelid
+  cross join lateral (
+    select b.text, position(' TO (' in b.text) as middle
+    from (select pg_get_expr(c.relpartbound, c.oid) offset 0) as b (text)
+  ) as bound
+  order by lower, upper
+$$;
+comment on function partitions.of(regclass) is
+  'The partitions of a table in the order of time, with their bounds (upper excluded). A default partition has null bounds. Example: select * from partitions.of(''public.workflow_events'')';
+
+-- The partition that holds the moment, or null.
+create or replace function partitions.find(p_parent regclass, p_at timestamptz)
+  returns text
+  language sql
+  stable
+as $$
+  select o.name
+  from partitions.of(p_parent) as o
+  where p_at >= o.lower
+    and p_at < o.upper
+    and not o.detaching
+$$;
+
+create or replace function partitions.covered(p_parent regclass)
+  returns tstzmultirange
+  language sql
+  stable
+as $$
+  select coalesce(range_agg(tstzrange(o.lower, o.upper)), '{}')
+  from partitions.of(p_parent) as o
+  where o.lower is not null
+$$;
+
+-- Changes when a partition comes, goes or is bound anew, which writes a new catalog row. Cheaper than reading bounds.
+create or replace function partitions.fingerprint(p_parent regclass)
+  returns bigint
+  language sql
+  stable
+as $$
+  select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)::bigint
+  from pg_inherits as i
+  where i.inhparent = p_parent
+$$;
+
+create or replace function partitions.is_referenced(p_table regclass)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (select from pg_constraint as k where k.confrelid = p_table and k.contype = 'f')
+$$;
+
+-- How to write the name of a partition, which is in the schema of its parent, in a statement.
+create or replace function partitions.qualified(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select format('%I.%I', n.nspname, p_partition)
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  where c.oid = p_parent
+$$;
+
+grant execute on function partitions.of(regclass) to flowgres_dba;
+--! EndIncluded 10_partitions/catalog.sql
 --! Included 10_partitions/locks.sql
 -- kind: code
 -- DDL that nobody has to wait for: it gives up its place in the lock queue after 200 ms and comes back later.
@@ -773,6 +1413,78 @@ $$;
 
 grant execute on function partitions.retire(regclass, interval, boolean) to flowgres_dba;
 --! EndIncluded 10_partitions/retire.sql
+--! Included 10_partitions/statistics.sql
+-- kind: code
+-- How large the partitions are.
+
+-- The planner's figure where there is one; before the first ANALYZE the collected count.
+create or replace function partitions.estimated_rows(p_class pg_class)
+  returns bigint
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when p_class.reltuples >= 0 then p_class.reltuples::bigint
+    else pg_stat_get_live_tuples(p_class.oid)
+  end
+$$;
+
+create or replace function partitions.estimated_rows(p_table regclass)
+  returns bigint
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select partitions.estimated_rows(c) from pg_class as c where c.oid = p_table
+$$;
+
+create or replace function partitions.statistics(parent regclass, exact boolean default false)
+  returns table (
+    partition text,
+    lower timestamptz,
+    upper timestamptz,
+    row_count bigint,
+    size_bytes bigint,
+    size_pretty text
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because partitions have no grants; a DBA counts them all the same
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_partition record;
+  v_count text;
+begin
+  for v_partition in
+    select o.*, partitions.estimated_rows(o.partition) as estimate from partitions.of(statistics.parent) as o
+  loop
+    partition := v_partition.name;
+    lower := v_partition.lower;
+    upper := v_partition.upper;
+    row_count := v_partition.estimate;
+    if exact then
+      v_count := format('select count(*) from %s', v_partition.partition);
+      execute v_count into row_count;
+    end if;
+    size_bytes := pg_total_relation_size(v_partition.partition);
+    size_pretty := pg_size_pretty(size_bytes);
+    return next;
+  end loop;
+end
+$$;
+comment on function partitions.statistics(regclass, boolean) is
+  'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
+
+comment on function partitions.estimated_rows(regclass) is
+  'Rows of a table by the planner''s estimate, or as counted since the last ANALYZE. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';
+
+grant execute on function
+  partitions.statistics(regclass, boolean),
+  partitions.estimated_rows(regclass)
+  to flowgres_dba;
+--! EndIncluded 10_partitions/statistics.sql
 --! Included 10_partitions/build_index.sql
 -- kind: code
 -- A new index on a table that is written all the time: CREATE INDEX on a partitioned table would hold up its writers
@@ -1135,6 +1847,1439 @@ grant execute on function
   public.api_tokens()
   to flowgres_user, flowgres_dba;
 --! EndIncluded 20_tenancy/tokens.sql
+--! Included 20_tenancy/sessions.sql
+-- kind: code
+-- Sessions: where somebody is logged in. One that ends sees nothing from that moment on, and is answered 401 within
+-- five seconds.
+
+create or replace function private.open_session(
+  p_user_id uuid,
+  p_kind text,
+  p_token_hash bytea,
+  p_expires_at timestamptz
+)
+  returns private.sessions
+  language sql
+  volatile
+as $$
+  insert into private.sessions (
+    token_hash, user_id, organization_id, kind, created_at, expires_at, last_seen_at, user_agent, ip_prefix
+  )
+  select
+    p_token_hash, p_user_id,
+    coalesce(
+      (
+        select s.organization_id
+        from private.sessions as s
+        join public.organizations as o on o.id = s.organization_id and o.deleted_at is null
+        where s.user_id = p_user_id
+        order by s.created_at desc, s.id desc
+        limit 1
+      ),
+      (
+        select m.organization_id
+        from public.organization_users as m
+        join public.organizations as o on o.id = m.organization_id and o.deleted_at is null
+        where m.user_id = p_user_id
+        order by m.created_at, m.organization_id
+        limit 1
+      )
+    ),
+    p_kind, n, p_expires_at, n,
+    nullif(left(current_setting('flowgres.user_agent', true), 200), ''), private.client_prefix()
+  from engine.now() as n
+  returning *
+$$;
+comment on function private.open_session(uuid, text, bytea, timestamptz) is
+  'A new session, in the organization that was active last, else the one joined first.';
+
+create or replace function private.session(p_session private.sessions)
+  returns public.session
+  language sql
+  stable
+as $$
+  select
+    p_session.id, p_session.kind,
+    -- Also when it has just been revoked, and the context is gone.
+    encode(p_session.token_hash, 'hex') = coalesce(current_setting('flowgres.session', true), ''),
+    p_session.created_at, p_session.expires_at, p_session.last_seen_at, p_session.user_agent, p_session.ip_prefix::text
+$$;
+
+create or replace function private.end_sessions(p_user_id uuid, p_except uuid default null)
+  returns int
+  language sql
+  volatile
+as $$
+  with ended as (
+    update private.sessions as s
+    set revoked_at = engine.now()
+    where s.user_id = p_user_id
+      and s.id is distinct from p_except
+      and s.revoked_at is null
+      and s.expires_at > engine.now()
+    returning 1
+  )
+  select count(*)::int from ended
+$$;
+comment on function private.end_sessions(uuid, uuid) is 'Ends a user''s sessions but one, and returns how many.';
+
+create or replace function public.sessions()
+  returns setof public.session
+  language sql
+  stable
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  rows 10
+as $$
+  select session.*
+  from private.sessions as s
+  cross join lateral private.session(s) as session
+  where s.user_id = (private.context()).user_id
+    and (private.context()).session_id is not null
+    and s.revoked_at is null
+    and s.expires_at > engine.now()
+  order by s.created_at desc, s.id desc
+$$;
+comment on function public.sessions() is
+  'Where the current user is logged in, newest first. A token sees none. Example: select kind, last_seen_at, user_agent from sessions();';
+
+create or replace function public.revoke_session(id uuid)
+  returns public.session
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+  v_session private.sessions;
+begin
+  update private.sessions as s
+  set revoked_at = coalesce(s.revoked_at, engine.now())
+  where s.id = revoke_session.id and s.user_id = v_context.user_id
+  returning * into v_session;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such session of yours.');
+  end if;
+  return private.session(v_session);
+end
+$$;
+comment on function public.revoke_session(uuid) is
+  'Logs out somewhere else. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND. Example: select revoke_session(id) from sessions() where not is_current;';
+
+create or replace function public.revoke_other_sessions()
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+begin
+  return private.end_sessions(v_context.user_id, v_context.session_id);
+end
+$$;
+comment on function public.revoke_other_sessions() is
+  'Logs out everywhere else, and returns how many sessions that ended. Errors: UNAUTHENTICATED, FORBIDDEN (an API token). Example: select revoke_other_sessions();';
+
+create or replace function public.logout()
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_context constant private.context := private.acting_person();
+begin
+  update private.sessions as s set revoked_at = engine.now() where s.id = v_context.session_id;
+  return true;
+end
+$$;
+comment on function public.logout() is
+  'Ends the session that asks. Errors: UNAUTHENTICATED, FORBIDDEN (an API token: see revoke_api_token). Example: select logout();';
+
+grant execute on function
+  public.sessions(),
+  public.revoke_session(uuid),
+  public.revoke_other_sessions(),
+  public.logout()
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 20_tenancy/sessions.sql
+--! Included 25_plans/metrics.sql
+-- kind: code
+-- What can be limited. Two kinds: levels, such as workflows, are counted when one is to be added, so that their number
+-- cannot drift from what is there; flows, such as executions of a month, have a counter for each period, which begins
+-- with what was counted when the organization got a limit. Who has none costs nothing.
+
+create or replace function private.metrics()
+  returns table (metric text, label text, period text, counter text, is_by_team boolean)
+  language sql
+  immutable
+  parallel safe
+as $$
+  -- A counter is the name of a function (organization uuid, span tstzrange, team uuid) returning bigint, of whichever
+  -- layer knows the things; a level has no use for the span. Without a team it counts the organization's.
+  values
+    ('workflows', 'workflows', null, 'private.count_workflows', true),
+    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions', true),
+    ('team_members', 'members', null, 'private.count_members', true),
+    ('credentials', 'credentials', null, 'private.count_credentials', false),
+    ('storage_gb', 'GB of storage', null, 'private.count_storage_gb', false),
+    ('api_calls_per_hour', 'API calls an hour', 'hour', null, false)
+$$;
+
+-- The calendar of UTC, whatever the session's time zone; a level has no period.
+create or replace function private.metric_period(p_period text, p_at timestamptz)
+  returns tstzrange
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_period is null then tstzrange('-infinity', null)
+    else tstzrange(
+      date_trunc(p_period, p_at, 'UTC'),
+      (date_trunc(p_period, p_at at time zone 'UTC') + ('1 ' || p_period)::interval) at time zone 'UTC'
+    )
+  end
+$$;
+
+-- Null where nothing counts such things.
+create or replace function private.count_used(
+  p_counter text,
+  p_organization_id uuid,
+  p_span tstzrange,
+  p_team_id uuid default null
+)
+  returns bigint
+  language plpgsql
+  stable
+as $$
+declare
+  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange, uuid)');
+  v_name record;
+  v_count bigint;
+begin
+  if v_counter is null then
+    return null;
+  end if;
+  select n.nspname as schema, p.proname as name into v_name
+  from pg_proc as p
+  join pg_namespace as n on n.oid = p.pronamespace
+  where p.oid = v_counter;
+  execute format('select %I.%I($1, $2, $3)', v_name.schema, v_name.name)
+  into v_count
+  using p_organization_id, p_span, p_team_id;
+  return v_count;
+end
+$$;
+--! EndIncluded 25_plans/metrics.sql
+--! Included 25_plans/limits.sql
+-- kind: code
+-- Which limit applies: that of the current subscription's plan, or of the default plan, or a lower one of its own. What
+-- a team does is under its own limit and under the organization's.
+
+create or replace function private.limit_of(p_organization_id uuid, p_metric text, p_team_id uuid default null)
+  returns bigint
+  language plpgsql
+  stable
+as $$
+begin
+  if p_team_id is not null then
+    return (
+      select l.value
+      from public.team_limits as l
+      where l.organization_id = p_organization_id and l.team_id = p_team_id and l.metric = p_metric
+    );
+  end if;
+  -- Every start of a run asks this. In PL/pgSQL, and as one query, it takes a quarter of the time.
+  return least( -- of those that are not null
+    (
+      select l.value
+      from public.plan_limits as l
+      where l.metric = p_metric
+        and l.plan_id = coalesce(
+          (
+            select s.plan_id
+            from public.subscriptions as s
+            where s.organization_id = p_organization_id and s.ended_at is null
+          ),
+          (select p.id from public.plans as p where p.is_default)
+        )
+    ),
+    (
+      select l.value
+      from public.organization_limits as l
+      where l.organization_id = p_organization_id and l.metric = p_metric
+    )
+  );
+end
+$$;
+comment on function private.limit_of(uuid, text, uuid) is
+  'The limit that applies to an organization now, or the own one of a team; null: unlimited.';
+
+create or replace function private.limit_error(p_admission private.admission)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_build_object(
+    'code', 'LIMIT_REACHED',
+    'message', format(
+      'The %s may have %s %s.',
+      case when p_admission.team_id is null then 'organization' else 'team' end, p_admission.limit, m.label
+    ),
+    'hint', case
+      when p_admission.team_id is not null then 'Admins of the organization change it with set_team_limit.'
+      when m.period is null then 'Delete or archive what is not needed, or change to a larger plan.'
+      else 'Wait until resetAt, or change to a larger plan.'
+    end,
+    'details', jsonb_build_object(
+      'metric', p_admission.metric,
+      'limit', p_admission.limit,
+      'used', p_admission.used,
+      'resetAt', upper(private.metric_period(m.period, p_admission.period_start))
+    ) || case
+      when p_admission.team_id is null then '{}' else jsonb_build_object('team', p_admission.team_id)
+    end
+  )
+  from private.metrics() as m
+  where m.metric = p_admission.metric
+$$;
+comment on function private.limit_error(private.admission) is
+  'How a refusal is told: {"code", "message", "hint", "details"}.';
+
+-- The counter where a limit is enforced, else what there is.
+create or replace function private.used_of(
+  p_organization_id uuid,
+  p_metric text,
+  p_span tstzrange,
+  p_team_id uuid default null
+)
+  returns bigint
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select c.used
+      from private.usage_counters as c
+      where c.organization_id = p_organization_id
+        and c.owner_id = coalesce(p_team_id, p_organization_id)
+        and c.metric = p_metric
+        and m.period is not null
+        and c.period_start = lower(p_span)
+        and (m.counter is null or private.limit_of(p_organization_id, p_metric, p_team_id) is not null)
+    ),
+    private.count_used(m.counter, p_organization_id, p_span, p_team_id)
+  )
+  from private.metrics() as m
+  where m.metric = p_metric
+$$;
+--! EndIncluded 25_plans/limits.sql
+--! Included 25_plans/admit.sql
+-- kind: code
+-- Admission: counts and compares in one statement, so that any number of clients at once stay within the limit.
+-- Lock order: a counter's row stands for its organization, so it is locked before workflows and runs. A team's comes
+-- after the organization's.
+
+create or replace function private.admit_flow(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_start timestamptz,
+  p_team_id uuid default null
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+declare
+  v_owner_id constant uuid := coalesce(p_team_id, p_organization_id);
+  v_admission private.admission := (
+    p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric, p_team_id), null, p_start, p_amount,
+    p_team_id
+  );
+begin
+  if v_admission.limit is null then
+    return v_admission;
+  elsif p_team_id is not null then
+    -- A batch meets teams in any order: who has the organization's lock never waits for one who waits for it.
+    perform private.lock_counter(p_organization_id, p_organization_id, p_metric);
+  end if;
+  update private.usage_counters as c
+  set used = c.used + p_amount
+  where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+    and c.period_start = p_start and c.used + p_amount <= v_admission.limit;
+  if found then
+    return v_admission;
+  end if;
+
+  -- It is the first of the period, or there is not room for all: then for as many as there is.
+  perform private.begin_counter(p_organization_id, p_metric, p_start, p_team_id);
+  select c.used into v_admission.used
+  from private.usage_counters as c
+  where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+    and c.period_start = p_start
+  for no key update;
+  v_admission.admitted := least(greatest(v_admission.limit - v_admission.used, 0), p_amount);
+  if v_admission.admitted > 0 then
+    v_admission.used := v_admission.used + v_admission.admitted;
+    update private.usage_counters as c
+    set used = c.used + v_admission.admitted
+    where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+      and c.period_start = p_start;
+  end if;
+  return v_admission;
+end
+$$;
+
+create or replace function private.begin_counter(
+  p_organization_id uuid,
+  p_metric text,
+  p_start timestamptz,
+  p_team_id uuid
+)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into private.usage_counters (organization_id, owner_id, metric, period_start, used)
+  select
+    p_organization_id, coalesce(p_team_id, p_organization_id), p_metric, p_start,
+    coalesce(private.count_used(m.counter, p_organization_id, private.metric_period(m.period, p_start), p_team_id), 0)
+  from private.metrics() as m
+  where m.metric = p_metric
+    and not exists (
+      select
+      from private.usage_counters as c
+      where c.organization_id = p_organization_id
+        and c.owner_id = coalesce(p_team_id, p_organization_id)
+        and c.metric = p_metric
+        and c.period_start = p_start
+    )
+  on conflict on constraint usage_counters_pkey do nothing
+$$;
+
+create or replace function private.lock_counter(p_organization_id uuid, p_owner_id uuid, p_metric text)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into private.usage_counters as c (organization_id, owner_id, metric, period_start, used)
+  values (p_organization_id, p_owner_id, p_metric, '-infinity', 0)
+  on conflict on constraint usage_counters_pkey do update set used = c.used
+$$;
+
+-- The things of the owner are counted under the lock; the number in its row is for nobody.
+create or replace function private.admit_level(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_counter text,
+  p_team_id uuid default null
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+declare
+  v_admission private.admission := (
+    p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric, p_team_id), null, null, p_amount,
+    p_team_id
+  );
+begin
+  if v_admission.limit is null then
+    return v_admission;
+  end if;
+  perform private.lock_counter(p_organization_id, coalesce(p_team_id, p_organization_id), p_metric);
+  -- A statement of its own: it sees what was committed while this one waited.
+  v_admission.used := private.count_used(p_counter, p_organization_id, null, p_team_id);
+  v_admission.admitted := least(greatest(v_admission.limit - coalesce(v_admission.used, 0), 0), p_amount);
+  return v_admission;
+end
+$$;
+
+create or replace function private.admit_some(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_at timestamptz default engine.now(),
+  p_team_id uuid default null
+)
+  returns private.admission
+  language plpgsql
+  volatile
+as $$
+declare
+  v_metric record;
+begin
+  select m.* into strict v_metric from private.metrics() as m where m.metric = p_metric;
+  if v_metric.period is null then
+    return private.admit_level(p_organization_id, p_metric, p_amount, v_metric.counter, p_team_id);
+  end if;
+  return private.admit_flow(
+    p_organization_id, p_metric, p_amount, lower(private.metric_period(v_metric.period, p_at)), p_team_id
+  );
+end
+$$;
+comment on function private.admit_some(uuid, text, bigint, timestamptz, uuid) is
+  'Admits as many as the limit has room for, and says how many (admitted); counts them. For batches that refuse one by one.';
+
+create or replace function private.admit(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint default 1,
+  p_team_id uuid default null
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_admission constant private.admission := private.admit_some(
+    p_organization_id, p_metric, p_amount, p_team_id => p_team_id
+  );
+  v_error jsonb;
+begin
+  if v_admission.admitted < p_amount then
+    v_error := private.limit_error(v_admission);
+    perform private.raise_error(
+      v_error ->> 'code', v_error ->> 'message', v_error ->> 'hint', v_error -> 'details'
+    );
+  end if;
+end
+$$;
+comment on function private.admit(uuid, text, bigint, uuid) is
+  'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}, of a team also {"team"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
+
+create or replace function private.release(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint,
+  p_at timestamptz default engine.now(),
+  p_team_id uuid default null
+)
+  returns void
+  language sql
+  volatile
+as $$
+  update private.usage_counters as c
+  set used = c.used - p_amount
+  from private.metrics() as m
+  where m.metric = p_metric
+    and m.period is not null
+    and c.organization_id = p_organization_id
+    and c.owner_id = coalesce(p_team_id, p_organization_id)
+    and c.metric = p_metric
+    and c.period_start = lower(private.metric_period(m.period, p_at))
+$$;
+comment on function private.release(uuid, text, bigint, timestamptz, uuid) is
+  'Gives back what was admitted and not used, in the period of p_at. A level needs none: it is counted anew each time.';
+
+-- After a change of limits: what was used without one was not counted.
+create or replace function private.recount(p_organization_id uuid, p_team_id uuid default null)
+  returns void
+  language sql
+  volatile
+as $$
+  delete from private.usage_counters as c
+  using private.metrics() as m
+  where c.organization_id = p_organization_id
+    and c.owner_id = coalesce(p_team_id, p_organization_id)
+    and m.metric = c.metric
+    and m.period is not null
+    and m.counter is not null
+$$;
+--! EndIncluded 25_plans/admit.sql
+--! Included 25_plans/team_members.sql
+-- kind: code
+-- The members of an organization or a team, as limits count them. Commands that add one ask private.admit first.
+
+create or replace function private.count_members(
+  p_organization_id uuid,
+  p_span tstzrange default null,
+  p_team_id uuid default null
+)
+  returns bigint
+  language sql
+  stable
+as $$
+  select case
+    when p_team_id is null then (
+      select count(*) from public.organization_users as m where m.organization_id = p_organization_id
+    )
+    else (
+      select count(*)
+      from public.team_users as m
+      where m.organization_id = p_organization_id and m.team_id = p_team_id
+    )
+  end
+$$;
+--! EndIncluded 25_plans/team_members.sql
+--! Included 25_plans/entitlements.sql
+-- kind: code
+-- What applies to an organization now, and how much of it is used.
+
+create or replace function private.plan_of(p_organization_id uuid)
+  returns uuid
+  language sql
+  stable
+as $$
+  select coalesce(
+    (
+      select s.plan_id
+      from public.subscriptions as s
+      where s.organization_id = p_organization_id and s.ended_at is null
+    ),
+    (select p.id from public.plans as p where p.is_default)
+  )
+$$;
+
+create or replace function private.entitlements(p_organization_id uuid)
+  returns table (
+    metric text,
+    plan_limit bigint,
+    own_limit bigint,
+    "limit" bigint,
+    used bigint,
+    period_start timestamptz,
+    resets_at timestamptz
+  )
+  language sql
+  stable
+as $$
+  select
+    m.metric,
+    p.value,
+    o.value,
+    least(p.value, o.value),
+    private.used_of(p_organization_id, m.metric, span),
+    case when m.period is not null then lower(span) end,
+    upper(span)
+  from private.metrics() as m
+  cross join lateral private.metric_period(m.period, engine.now()) as span
+  left join public.plan_limits as p on p.plan_id = private.plan_of(p_organization_id) and p.metric = m.metric
+  left join public.organization_limits as o on o.organization_id = p_organization_id and o.metric = m.metric
+  where p_organization_id is not null
+$$;
+
+create or replace function private.current_entitlements()
+  returns table (
+    metric text,
+    plan_limit bigint,
+    own_limit bigint,
+    "limit" bigint,
+    used bigint,
+    period_start timestamptz,
+    resets_at timestamptz
+  )
+  language sql
+  stable
+  security definer -- definer because counters are closed to everybody; it asks for the request's organization only
+  set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from private.entitlements(public.current_organization_id()) as e
+  where private.has_scope('organization:read')
+$$;
+
+create or replace view public.entitlements with (security_invoker = true) as
+select
+  e.metric, e.plan_limit, e.own_limit, e.limit, e.used, coalesce(e.used > e.limit, false) as is_over,
+  e.period_start, e.resets_at
+from private.current_entitlements() as e;
+
+comment on view public.entitlements is
+  'What the current organization may use, one row per metric, and how much of it is used. Example: select metric, used, "limit", resets_at from entitlements;';
+comment on column public.entitlements.metric is 'As in plan_limits.';
+comment on column public.entitlements.plan_limit is 'What its plan allows; null: unlimited.';
+comment on column public.entitlements.own_limit is 'What it has limited itself to; null: it has not.';
+comment on column public.entitlements."limit" is 'What applies: the lower one; null: unlimited.';
+comment on column public.entitlements.used is 'How much is used, of this period if there is one; null where it is not counted.';
+comment on column public.entitlements.is_over is 'Whether more is used than the limit, as after a change to a smaller plan: then nothing can be added.';
+comment on column public.entitlements.period_start is 'When the current period began (UTC); null for what has none.';
+comment on column public.entitlements.resets_at is 'When the next one begins.';
+
+create or replace function public.usage(
+  organization uuid default null,
+  period date default null,
+  team uuid default null
+)
+  returns table (
+    metric text,
+    used bigint,
+    "limit" bigint,
+    period_start timestamptz,
+    resets_at timestamptz
+  )
+  language plpgsql
+  stable
+  security definer -- definer because counters are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  rows 6
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization(organization);
+  v_at constant timestamptz := usage.period::timestamp at time zone 'UTC';
+begin
+  perform private.require_scope('organization:read');
+  if team is not null and not exists (
+    select from public.teams as t where t.organization_id = v_organization_id and t.id = team
+  ) then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+  elsif v_at is not null then
+    return query
+      select
+        m.metric, private.count_used(m.counter, v_organization_id, month, team), null::bigint,
+        lower(month), upper(month)
+      from private.metrics() as m
+      cross join lateral private.metric_period(m.period, v_at) as month
+      where m.period = 'month';
+  elsif team is not null then
+    return query
+      select
+        m.metric, private.used_of(v_organization_id, m.metric, span, team),
+        private.limit_of(v_organization_id, m.metric, team),
+        case when m.period is not null then lower(span) end, upper(span)
+      from private.metrics() as m
+      cross join lateral private.metric_period(m.period, engine.now()) as span
+      where m.is_by_team;
+  else
+    return query
+      select e.metric, e.used, e.limit, e.period_start, e.resets_at from private.entitlements(v_organization_id) as e;
+  end if;
+end
+$$;
+comment on function public.usage(uuid, date, uuid) is
+  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. With a team: of this team, with its own limits. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
+
+grant select on public.entitlements to flowgres_user;
+grant execute on function private.current_entitlements() to flowgres_user;
+grant execute on function public.usage(uuid, date, uuid) to flowgres_user, flowgres_dba;
+--! EndIncluded 25_plans/entitlements.sql
+--! Included 25_plans/change_plan.sql
+-- kind: code
+-- Changing the plan, and limits of one's own. Nothing is deleted by it: what is over the new limit can only be read.
+
+-- A customer chooses what costs nothing, or tries what can be tried, once. What has to be paid for is changed by who
+-- sees the payment: a DBA, or the billing.
+create or replace function private.require_choosable(p_plan public.plans, p_organization_id uuid)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if private.is_dba() then
+    return;
+  end if;
+  perform private.require_role('owner');
+  if p_plan.is_default or (p_plan.is_public and p_plan.price_cents = 0) then
+    return;
+  elsif not p_plan.is_public or p_plan.trial_days = 0 or exists (
+    select from public.subscriptions as s
+    where s.organization_id = p_organization_id and s.trial_ends_at is not null
+  ) then
+    perform private.raise_error(
+      'FORBIDDEN', format('The plan %s begins with a payment.', p_plan.slug), 'Ask the operator of this installation.'
+    );
+  end if;
+end
+$$;
+
+create or replace function private.save_subscription(p_organization_id uuid, p_plan public.plans, p_is_trial boolean)
+  returns public.subscriptions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_subscription public.subscriptions;
+begin
+  select s.* into v_subscription
+  from public.subscriptions as s
+  where s.organization_id = p_organization_id and s.ended_at is null
+  for no key update;
+  if p_plan.is_default then
+    return case when found then private.move_subscription(v_subscription.id, 'canceled') end;
+  elsif v_subscription.id is null then
+    insert into public.subscriptions (organization_id, plan_id, status, started_at, trial_ends_at)
+    values (
+      p_organization_id, p_plan.id, case when p_is_trial then 'trialing' else 'active' end, v_now,
+      case when p_is_trial then v_now + make_interval(days => p_plan.trial_days) end
+    )
+    returning * into v_subscription;
+    return v_subscription;
+  end if;
+  update public.subscriptions as s
+  set plan_id = p_plan.id
+  where s.id = v_subscription.id
+  returning * into v_subscription;
+  if v_subscription.status <> 'active' and not p_is_trial then
+    v_subscription := private.move_subscription(v_subscription.id, 'active');
+  end if;
+  return v_subscription;
+end
+$$;
+
+create or replace function public.change_plan(plan text, organization uuid default null)
+  returns public.subscriptions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization(organization);
+  v_plan public.plans;
+begin
+  perform private.require_scope('organization:write');
+  select p.* into v_plan from public.plans as p where p.slug = change_plan.plan;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such plan.', 'plans lists those that can be chosen.');
+  end if;
+  -- One change at a time; runs can still be inserted.
+  perform from public.organizations as o where o.id = v_organization_id for no key update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  end if;
+  perform private.require_choosable(v_plan, v_organization_id);
+  perform private.recount(v_organization_id);
+  return private.save_subscription(
+    v_organization_id, v_plan, not private.is_dba() and v_plan.price_cents is distinct from 0
+  );
+end
+$$;
+comment on function public.change_plan(text, uuid) is
+  'Puts the organization on a plan, at once: counters go on, limits are the new plan''s, what is over them stays and can only be read. The default plan ends the subscription. An owner may choose what is free, and try, once, what has trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
+
+create or replace function private.check_limit(p_metric text, p_value bigint, p_metrics text[])
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_metric is null or p_metric <> all (p_metrics) then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'There is no such metric.', 'Metrics: ' || array_to_string(p_metrics, ', ') || '.'
+    );
+  elsif p_value < 0 then
+    perform private.raise_error('INVALID_ARGUMENT', 'A limit is 0 or more; null takes it away.');
+  end if;
+end
+$$;
+
+create or replace function public.set_organization_limit(metric text, value bigint default null)
+  returns public.organization_limits
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_limit public.organization_limits;
+begin
+  perform private.require_scope('organization:write');
+  perform private.require_role('owner');
+  perform private.check_limit(
+    set_organization_limit.metric, value, array(select m.metric from private.metrics() as m)
+  );
+  perform private.recount(v_organization_id);
+  if value is null then
+    delete from public.organization_limits as l
+    where l.organization_id = v_organization_id and l.metric = set_organization_limit.metric
+    returning * into v_limit;
+    return v_limit;
+  end if;
+  insert into public.organization_limits as l (organization_id, metric, value)
+  values (v_organization_id, set_organization_limit.metric, set_organization_limit.value)
+  on conflict on constraint organization_limits_pkey do update set value = excluded.value
+  returning * into v_limit;
+  return v_limit;
+end
+$$;
+comment on function public.set_organization_limit(text, bigint) is
+  'Limits the organization to less than its plan allows; null takes that away. A higher one changes nothing. For owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select * from set_organization_limit(''executions_per_month'', 500);';
+
+grant execute on function public.change_plan(text, uuid), public.set_organization_limit(text, bigint)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 25_plans/change_plan.sql
+--! Included 25_plans/team_limits.sql
+-- kind: code
+-- Limits of a team, below the organization's.
+
+create or replace function public.set_team_limit(team uuid, metric text, value bigint default null)
+  returns public.team_limits
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_limit public.team_limits;
+begin
+  perform private.require_scope('organization:write');
+  perform private.require_role('admin');
+  perform private.check_limit(
+    set_team_limit.metric, value, array(select m.metric from private.metrics() as m where m.is_by_team)
+  );
+  perform from public.teams as t where t.organization_id = v_organization_id and t.id = team for key share;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+  end if;
+  perform private.recount(v_organization_id, team);
+  if value is null then
+    delete from public.team_limits as l
+    where l.organization_id = v_organization_id and l.team_id = team and l.metric = set_team_limit.metric
+    returning * into v_limit;
+    return v_limit;
+  end if;
+  insert into public.team_limits as l (organization_id, team_id, metric, value)
+  values (v_organization_id, team, set_team_limit.metric, set_team_limit.value)
+  on conflict on constraint team_limits_pkey do update set value = excluded.value
+  returning * into v_limit;
+  return v_limit;
+end
+$$;
+comment on function public.set_team_limit(uuid, text, bigint) is
+  'Limits a team: how many workflows it looks after (workflows), how many runs of these start in a month (executions_per_month), how many members it has (team_members). null takes a limit away. The organization''s limits count as well: a higher one changes nothing. What a team has beyond it stays. Admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, INVALID_ARGUMENT. Example: select * from set_team_limit(''0190…'', ''executions_per_month'', 500);';
+
+grant execute on function public.set_team_limit(uuid, text, bigint) to flowgres_user, flowgres_dba;
+--! EndIncluded 25_plans/team_limits.sql
+--! Included 25_plans/api_calls.sql
+-- kind: code
+-- The server counts API calls itself and tells once a second, of all its organizations at once.
+
+create or replace function engine.count_api_calls(p_calls jsonb)
+  returns table (session text, organization_id uuid, used bigint, "limit" bigint, resets_at timestamptz)
+  language plpgsql
+  volatile
+  security definer -- definer because counters and the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+  -- Losing the last second of counts in a crash is no harm.
+  set synchronous_commit = off
+as $$
+declare
+  v_period constant tstzrange := private.metric_period('hour', engine.now());
+begin
+  insert into private.usage_counters as c (organization_id, owner_id, metric, period_start, used)
+  select s.organization_id, s.organization_id, 'api_calls_per_hour', lower(v_period), sum(s.count)
+  from private.api_call_sessions(p_calls) as s
+  where s.count > 0
+  group by s.organization_id
+  order by s.organization_id
+  on conflict on constraint usage_counters_pkey do update set used = c.used + excluded.used;
+  return query
+    select
+      s.session, s.organization_id,
+      coalesce(private.used_of(s.organization_id, 'api_calls_per_hour', v_period), 0),
+      private.limit_of(s.organization_id, 'api_calls_per_hour'), upper(v_period)
+    from private.api_call_sessions(p_calls) as s;
+end
+$$;
+comment on function engine.count_api_calls(jsonb) is
+  'Adds to the API calls of this hour, [{"session", "count"}], and answers what each session''s organization has used and may use. A session without an organization is left out.';
+
+create or replace function private.api_call_sessions(p_calls jsonb)
+  returns table (session text, organization_id uuid, count bigint)
+  language sql
+  stable
+as $$
+  select r.session, coalesce(t.organization_id, s.organization_id), r.count
+  from jsonb_to_recordset(p_calls) as r (session text, count bigint)
+  left join private.api_tokens as t on t.token_hash = decode(r.session, 'hex')
+  left join private.sessions as s on s.token_hash = decode(r.session, 'hex')
+  where coalesce(t.organization_id, s.organization_id) is not null
+$$;
+
+grant execute on function engine.count_api_calls(jsonb) to flowgres_api;
+--! EndIncluded 25_plans/api_calls.sql
+--! Included 25_plans/policies.sql
+-- kind: code
+-- Everybody sees what is on offer, an organization its own subscriptions and limits. DBAs keep the plans; a price has
+-- no grant, because it never changes.
+
+drop policy if exists plans_flowgres_anonymous_select on public.plans;
+create policy plans_flowgres_anonymous_select on public.plans
+  for select to flowgres_anonymous
+  using (is_public);
+drop policy if exists plans_flowgres_user_select on public.plans;
+create policy plans_flowgres_user_select on public.plans
+  for select to flowgres_user
+  using (
+    is_public
+    or id = any (array(
+      select s.plan_id
+      from public.subscriptions as s
+      where s.organization_id = (select public.current_organization_id())
+    ))
+  );
+drop policy if exists plans_flowgres_dba on public.plans;
+create policy plans_flowgres_dba on public.plans to flowgres_dba using (true);
+
+drop policy if exists plan_limits_select on public.plan_limits;
+create policy plan_limits_select on public.plan_limits
+  for select to flowgres_user, flowgres_anonymous
+  using (plan_id = any (array(select p.id from public.plans as p)));
+drop policy if exists plan_limits_flowgres_dba on public.plan_limits;
+create policy plan_limits_flowgres_dba on public.plan_limits to flowgres_dba using (true);
+
+drop policy if exists organization_limits_flowgres_user_select on public.organization_limits;
+create policy organization_limits_flowgres_user_select on public.organization_limits
+  for select to flowgres_user
+  using (
+    organization_id = (select public.current_organization_id())
+    and (select private.has_scope('organization:read'))
+  );
+drop policy if exists organization_limits_flowgres_dba on public.organization_limits;
+create policy organization_limits_flowgres_dba on public.organization_limits to flowgres_dba using (true);
+
+drop policy if exists team_limits_flowgres_user_select on public.team_limits;
+create policy team_limits_flowgres_user_select on public.team_limits
+  for select to flowgres_user
+  using (
+    organization_id = (select public.current_organization_id())
+    and (select private.has_scope('organization:read'))
+  );
+drop policy if exists team_limits_flowgres_dba on public.team_limits;
+create policy team_limits_flowgres_dba on public.team_limits to flowgres_dba using (true);
+
+drop policy if exists subscriptions_flowgres_user_select on public.subscriptions;
+create policy subscriptions_flowgres_user_select on public.subscriptions
+  for select to flowgres_user
+  using (
+    organization_id = (select public.current_organization_id())
+    and (select private.has_scope('organization:read'))
+  );
+drop policy if exists subscriptions_flowgres_dba on public.subscriptions;
+create policy subscriptions_flowgres_dba on public.subscriptions for select to flowgres_dba using (true);
+
+grant select on public.plans, public.plan_limits to flowgres_user, flowgres_anonymous, flowgres_dba;
+grant select on public.organization_limits, public.team_limits, public.subscriptions to flowgres_user, flowgres_dba;
+grant
+  insert, delete, update (name, description, trial_days, features, is_public, is_default, sort_order)
+  on public.plans to flowgres_dba;
+grant insert, update, delete on public.plan_limits, public.organization_limits, public.team_limits to flowgres_dba;
+--! EndIncluded 25_plans/policies.sql
+--! Included 30_workflows/register_node.sql
+-- kind: code
+-- Node types that a DBA adds: one SQL function each, owned by flowgres_sql and running as that role, so that it
+-- can do no more than flowgres_sql may. It takes (properties jsonb, prev jsonb, inputs jsonb) and returns jsonb,
+-- the output at port main, or has the out parameters (port text, output jsonb).
+
+-- Why a function cannot be a node; null when it can.
+create or replace function engine.registration_problem(p_function regprocedure, p_kind text)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when p_kind is null or p_kind not in ('pure', 'local') then 'A registered node is pure or local.'
+    when f.prokind <> 'f' or f.proretset or oidvectortypes(f.proargtypes) <> 'jsonb, jsonb, jsonb'
+      then 'The function takes (properties jsonb, prev jsonb, inputs jsonb).'
+    when f.prorettype <> 'jsonb'::regtype
+      and (f.prorettype <> 'record'::regtype or f.proargnames[4:] <> '{port,output}')
+      then 'The function returns jsonb, or has the out parameters (port text, output jsonb).'
+    when pg_get_userbyid(f.proowner) <> 'flowgres_sql' or not f.prosecdef
+      then 'The function belongs to flowgres_sql and is security definer.'
+    when not exists (select from unnest(f.proconfig) as c where starts_with(c, 'search_path='))
+      then 'The function sets search_path.'
+    when p_kind = 'pure' and f.provolatile <> 'i' then 'The function of a pure node is immutable.'
+  end
+  from pg_catalog.pg_proc as f
+  where f.oid = p_function
+$$;
+
+create or replace function engine.register_node(
+  name text,
+  function regprocedure,
+  kind text default 'pure',
+  description text default '',
+  properties jsonb default '{"type": "object"}',
+  ports text[] default '{main}',
+  inputs text[] default '{main}',
+  version int default 1
+)
+  returns engine.node_types
+  language plpgsql
+  volatile
+  security definer -- definer because node types are not written by anybody else
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem text := engine.registration_problem(register_node.function, register_node.kind);
+  v_type engine.node_types;
+begin
+  if exists (select from engine.node_types as t where t.name = register_node.name and t.function is null) then
+    v_problem := format('%s is a built-in node type.', register_node.name);
+  elsif register_node.function is null then
+    v_problem := 'A function is needed.';
+  elsif register_node.kind = 'local' and register_node.inputs <> '{main}' then
+    v_problem := 'A local node has the input main only.';
+  end if;
+  if v_problem is not null then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', v_problem, 'docs/nodes.md shows how a node is registered.',
+      jsonb_build_object('function', register_node.function)
+    );
+  end if;
+
+  insert into engine.node_types (name, version, kind, description, ports, inputs, properties, function)
+  values (
+    register_node.name, register_node.version, register_node.kind, register_node.description, register_node.ports,
+    register_node.inputs, register_node.properties, register_node.function::text
+  )
+  on conflict on constraint node_types_pkey do update
+  set
+    kind = excluded.kind,
+    description = excluded.description,
+    ports = excluded.ports,
+    inputs = excluded.inputs,
+    properties = excluded.properties,
+    function = excluded.function
+  returning * into v_type;
+  return v_type;
+end
+$$;
+comment on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) is
+  'Makes a function a node type; repeated for the same version, it replaces it. properties is a JSON schema. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
+grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
+  to flowgres_dba;
+
+-- p_function is what register_node wrote down, such as custom.double(jsonb,jsonb,jsonb).
+create or replace function engine.registered_function(p_type text, p_function text)
+  returns regprocedure
+  language plpgsql
+  stable
+as $$
+declare
+  v_function constant regprocedure := to_regprocedure(p_function);
+begin
+  if v_function is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  end if;
+  return v_function;
+end
+$$;
+
+create or replace function engine.run_registered(
+  p_type text,
+  p_function text,
+  p_properties jsonb,
+  p_prev jsonb,
+  p_inputs jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  immutable
+as $$
+begin
+  return engine.call_registered(
+    engine.registered_function(p_type, p_function), p_properties, p_prev, p_inputs
+  );
+end
+$$;
+
+create or replace function engine.call_registered(
+  p_function regprocedure,
+  p_properties jsonb,
+  p_prev jsonb,
+  p_inputs jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  volatile
+as $$
+declare
+  v_outcome engine.outcome;
+  v_schema text;
+  v_name text;
+  v_returns oid;
+begin
+  select n.nspname, f.proname, f.prorettype
+  into v_schema, v_name, v_returns
+  from pg_catalog.pg_proc as f
+  join pg_catalog.pg_namespace as n on n.oid = f.pronamespace
+  where f.oid = p_function;
+  if v_returns = 'jsonb'::regtype then
+    execute format('select ''main'', %I.%I($1, $2, $3)', v_schema, v_name)
+    into v_outcome
+    using p_properties, p_prev, p_inputs;
+  else
+    execute format('select o.port, o.output from %I.%I($1, $2, $3) as o', v_schema, v_name)
+    into v_outcome
+    using p_properties, p_prev, p_inputs;
+  end if;
+  return v_outcome;
+end
+$$;
+--! EndIncluded 30_workflows/register_node.sql
+--! Included 30_workflows/compile.sql
+-- kind: code
+-- Compiles a valid definition to the plan that the engine runs.
+
+create or replace function engine.settings_of(p_definition jsonb)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select jsonb_build_object(
+    'errorHandling', 'stop', 'maxRetries', 3, 'timeout', 30000, 'errorWorkflow', null, 'timezone', 'UTC',
+    'concurrency', null, 'priority', 0, 'deadlineMs', null
+  ) || coalesce(p_definition -> 'settings', '{}')
+$$;
+
+-- How often a node is tried, and what happens when that was not enough.
+create or replace function engine.compile_attempts(
+  p_node jsonb,
+  p_settings jsonb,
+  p_plan engine.plan_node,
+  p_fed boolean
+)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_plan engine.plan_node := p_plan;
+  v_retry constant jsonb := coalesce(p_node -> 'retry', '{}');
+begin
+  v_plan.max_attempts := 1;
+  if v_plan.kind = 'effect' then
+    v_plan.max_attempts := coalesce((v_retry ->> 'maxAttempts')::int, (p_settings ->> 'maxRetries')::int + 1);
+  end if;
+  v_plan.retry_initial_ms := coalesce((v_retry ->> 'initialMs')::int, 1000);
+  v_plan.retry_max_ms := case v_retry ->> 'backoff'
+    when 'fixed' then v_plan.retry_initial_ms
+    else coalesce((v_retry ->> 'maxMs')::int, 300000)
+  end;
+  v_plan.retry_jitter := coalesce((v_retry ->> 'jitter')::boolean, true);
+  v_plan.timeout_ms := coalesce((p_node ->> 'timeoutMs')::int, (p_settings ->> 'timeout')::int);
+  -- Inherited from the settings, errorOutput counts for the nodes that have a connection there.
+  v_plan.on_error := coalesce(
+    p_node ->> 'onError',
+    case when p_settings ->> 'errorHandling' <> 'errorOutput' or p_fed then p_settings ->> 'errorHandling' end,
+    'stop'
+  );
+  return v_plan;
+end
+$$;
+
+-- Sets those expressions apart that are evaluated for each child run, with $.item and $.index.
+create or replace function engine.defer_expressions(p_plan engine.plan_node, p_schema jsonb)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_plan engine.plan_node := p_plan;
+  v_expression engine.expression;
+begin
+  v_plan.expressions := null;
+  foreach v_expression in array coalesce(p_plan.expressions, '{}') loop
+    if p_schema #> array['properties', v_expression.place[1], 'deferred'] = 'true' then
+      v_plan.deferred := v_plan.deferred || v_expression;
+    else
+      v_plan.expressions := v_plan.expressions || v_expression;
+    end if;
+  end loop;
+  return v_plan;
+end
+$$;
+
+-- One node of the plan; p_ids are all of them in the order of the plan.
+create or replace function engine.compile_node(
+  p_definition jsonb,
+  p_node jsonb,
+  p_settings jsonb,
+  p_ids text[],
+  out node engine.plan_node,
+  out variables text[]
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_type constant engine.node_types := engine.node_type(p_node ->> 'type');
+  v_sources text[];
+  v_fed constant text[] := array(
+    select c.connection ->> 'sourceOutput'
+    from jsonb_array_elements(p_definition -> 'connections') as c (connection)
+    where c.connection -> 'source' = p_node -> 'id'
+  );
+begin
+  node.id := p_node ->> 'id';
+  node.type := v_type.name || '@' || v_type.version;
+  node.kind := v_type.kind;
+  node.function := v_type.function;
+  node.inputs := v_type.inputs;
+  node.disabled := coalesce((p_node ->> 'disabled')::boolean, false);
+  node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
+  node.credentials := p_node -> 'credentials';
+  node.pin := p_node -> 'pin';
+  node := engine.compile_attempts(p_node, p_settings, node, coalesce('error' = any (v_fed), false));
+  node.ports := engine.node_ports(v_type, p_node -> 'properties', node.on_error);
+  if v_type.name = 'wait' and coalesce('timeout' = any (v_fed), false) is false then
+    node.ports := array_remove(node.ports, 'timeout'); -- it leads nowhere: what comes too late is a failure
+  end if;
+
+  node.properties := engine.default_properties(v_type.properties) || coalesce(p_node -> 'properties', '{}');
+  if v_type.name = 'wait' then
+    node.properties := jsonb_build_object('timezone', p_settings -> 'timezone') || node.properties;
+  end if;
+  if v_type.kind <> 'trigger' then
+    select c.properties, c.expressions, c.variables, c.sources
+    into node.properties, node.expressions, variables, v_sources
+    from engine.compile_properties(node.properties, v_type.properties, node.is_strict, p_ids) as c;
+    node := engine.defer_expressions(node, v_type.properties);
+  end if;
+  node.uses_inputs := cardinality(v_type.inputs) > 1 or v_type.function is not null
+    or coalesce('inputs' = any (v_sources), false);
+  node.uses_run := coalesce('run' = any (v_sources), false);
+
+  select
+    array_agg(array_position(p_ids, c.connection ->> 'source') order by c.place),
+    array_agg(coalesce(c.connection ->> 'sourceOutput', 'main') order by c.place),
+    array_agg(coalesce(c.connection ->> 'targetInput', 'main') order by c.place)
+  into node.sources, node.source_ports, node.target_inputs
+  from jsonb_array_elements(p_definition -> 'connections') with ordinality as c (connection, place)
+  where c.connection ->> 'target' = node.id;
+  node.sources := coalesce(node.sources, '{}');
+  node.source_ports := coalesce(node.source_ports, '{}');
+  node.target_inputs := coalesce(node.target_inputs, '{}');
+
+  if v_type.kind in ('trigger', 'pure') then
+    node.success := jsonb_build_object(
+      'node', node.id, 'attempt', 1, 'port', node.ports[1], 'output', null, 'ms', 0
+    );
+  end if;
+end
+$$;
+
+create or replace function engine.compile_plan(
+  p_definition jsonb,
+  out nodes engine.plan_node[],
+  out vars text[],
+  out settings jsonb
+)
+  language plpgsql
+  stable
+as $$
+declare
+  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  v_definition constant jsonb := p_definition || '{}';
+  v_count constant int := jsonb_array_length(v_definition -> 'nodes');
+  v_edges record := engine.graph_edges(v_definition);
+  v_order constant int[] := engine.sort_graph(v_count, v_edges.sources, v_edges.targets);
+  v_ids constant text[] := array(
+    select v_definition -> 'nodes' -> (o.node - 1) ->> 'id'
+    from unnest(v_order) with ordinality as o (node, place)
+    order by o.place
+  );
+  v_compiled record;
+  v_variables text[];
+begin
+  settings := engine.settings_of(v_definition);
+  settings := settings || jsonb_strip_nulls(jsonb_build_object('flow', engine.compile_flow(settings)));
+  for v_place in 1 .. v_count loop
+    v_compiled := engine.compile_node(
+      v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids
+    );
+    nodes := nodes || v_compiled.node;
+    v_variables := v_variables || v_compiled.variables;
+  end loop;
+  vars := array(select distinct v from unnest(v_variables) as v where v <> '' order by v);
+end
+$$;
+comment on function engine.compile_plan(jsonb) is
+  'The plan of a definition that validate_workflow found nothing wrong with: nodes in topological order, the variables they read, all settings.';
+--! EndIncluded 30_workflows/compile.sql
+--! Included 30_workflows/over_limit.sql
+-- kind: code
+-- Workflows beyond what the plan allows, as after a change to a smaller one: the oldest stay as they are, the others
+-- are read-only until the plan has room. What they have published keeps running.
+
+create or replace function private.count_workflows(
+  p_organization_id uuid,
+  p_span tstzrange default null,
+  p_team_id uuid default null
+)
+  returns bigint
+  language sql
+  stable
+as $$
+  select count(*)
+  from public.workflows as w
+  where w.organization_id = p_organization_id
+    and w.archived_at is null
+    and (p_team_id is null or w.team_id = p_team_id)
+$$;
+
+create or replace function private.is_over_limit(p_workflow public.workflows)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+declare
+  v_limit constant bigint := private.limit_of(p_workflow.organization_id, 'workflows');
+begin
+  if v_limit is null or p_workflow.archived_at is not null then
+    return false;
+  end if;
+  return v_limit <= (
+    select count(*)
+    from (
+      select
+      from public.workflows as w
+      where w.organization_id = p_workflow.organization_id
+        and (w.created_at, w.id) < (p_workflow.created_at, p_workflow.id)
+        and w.archived_at is null
+      limit v_limit
+    ) as older
+  );
+end
+$$;
+
+create or replace function private.require_within_limit(p_workflow public.workflows)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_limit constant bigint := private.limit_of(p_workflow.organization_id, 'workflows');
+begin
+  if private.is_over_limit(p_workflow) then
+    perform private.raise_error(
+      'LIMIT_REACHED',
+      format('The workflow is beyond the %s that the organization may have; it is read-only.', v_limit),
+      'Archive others, or change to a larger plan.',
+      jsonb_build_object('metric', 'workflows', 'limit', v_limit, 'resetAt', null)
+    );
+  end if;
+end
+$$;
+
+create or replace function public.workflows_is_over_limit(workflow public.workflows)
+  returns boolean
+  language sql
+  stable
+  security definer -- definer because plans are closed; it compares within the request's organization
+  set search_path = pg_catalog, pg_temp
+as $$
+  select workflow.organization_id = public.current_organization_id() and private.is_over_limit(workflow)
+$$;
+comment on function public.workflows_is_over_limit(public.workflows) is
+  'Whether the plan has no room for it: then it is read-only, and what it has published keeps running. Example: select w.name from workflows as w where workflows_is_over_limit(w);';
+
+grant execute on function public.workflows_is_over_limit(public.workflows) to flowgres_user, flowgres_dba;
+--! EndIncluded 30_workflows/over_limit.sql
 --! Included 40_runs/unfinished.sql
 -- kind: code
 -- What keeps a month of runs and events from leaving: the log of an unfinished run is still needed to finish it, and a
@@ -1192,6 +3337,143 @@ $$;
 comment on function engine.unfinished_runs(timestamptz, timestamptz) is
   'The guard of runs and events: which unfinished runs began or have events in the time (end excluded), or hold back runs that have; null when none.';
 --! EndIncluded 40_runs/unfinished.sql
+--! Included 40_runs/event_partitions.sql
+-- kind: code
+-- The partitions of the log, under the names of docs/event-partitioning.md; schema partitions does the work.
+
+create or replace function public.create_workflow_events_partition(at timestamptz)
+  returns text
+  language sql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+  select partitions.create('public.workflow_events', at)
+$$;
+comment on function public.create_workflow_events_partition(timestamptz) is
+  'Makes the partition of workflow_events for the UTC month of a moment and returns its name, also when it existed. Errors: INVALID_ARGUMENT (null, infinity, year 9999), CONFLICT (another table has the name, or locks were not to be had). Example: select create_workflow_events_partition(now() + interval ''1 month'')';
+
+create or replace function public.create_workflow_events_partition(month timestamp)
+  returns text
+  language sql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+  select partitions.create('public.workflow_events', month at time zone 'UTC')
+$$;
+comment on function public.create_workflow_events_partition(timestamp) is
+  'The same for a time without a zone, which is taken as UTC. Example: select create_workflow_events_partition(current_date + interval ''1 month'')';
+
+create or replace function public.create_workflow_events_partition(month date)
+  returns text
+  language sql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+  select partitions.create('public.workflow_events', month::timestamp at time zone 'UTC')
+$$;
+comment on function public.create_workflow_events_partition(date) is
+  'The same for a day of the UTC calendar. Example: select create_workflow_events_partition(''2025-06-01''::date)';
+
+-- Runs and logs are kept ahead as well, because no event can be written without its run.
+create or replace function public.maintain_workflow_events_partitions()
+  returns int
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_action partitions.action;
+  v_created int := 0;
+begin
+  for v_action in
+    select m.*
+    from unnest('{public.workflow_runs, public.workflow_events, public.workflow_run_logs}'::regclass[]) as parent
+    cross join lateral partitions.maintain(parent) as m
+  loop
+    if not v_action.done and v_action.action <> 'skip' then
+      raise warning 'Partition %: %', coalesce(v_action.partition, v_action.parent::text), v_action.detail;
+    elsif v_action.action = 'create' and v_action.parent = 'public.workflow_events'::regclass then
+      v_created := v_created + 1;
+    end if;
+  end loop;
+  return v_created;
+end
+$$;
+comment on function public.maintain_workflow_events_partitions() is
+  'Makes the missing partitions of workflow_events from two months back to three ahead, and those of runs and logs; returns how many of workflow_events it made. What fails is a warning and tried again next time. Example: select maintain_workflow_events_partitions()';
+
+create or replace function public.drop_old_workflow_events_partitions(retention_months int default 12)
+  returns int
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_action partitions.action;
+  v_dropped int := 0;
+begin
+  for v_action in
+    select r.*
+    from coalesce(make_interval(months => retention_months), interval '0') as age
+    cross join lateral partitions.retire('public.workflow_events', age) as r
+  loop
+    if v_action.done then
+      v_dropped := v_dropped + 1;
+    else
+      raise warning 'Partition % stays: %', coalesce(v_action.partition, v_action.parent::text), v_action.detail;
+    end if;
+  end loop;
+  return v_dropped;
+end
+$$;
+comment on function public.drop_old_workflow_events_partitions(int) is
+  'Drops the partitions of workflow_events whose last moment is more than so many months ago and returns how many; their runs stay, without events. A partition with events of an unfinished run stays, with a warning, and so does the last one. Error: INVALID_ARGUMENT (null, zero, negative). Example: select drop_old_workflow_events_partitions(6)';
+
+create or replace function public.get_workflow_events_partition_stats()
+  returns table (
+    partition_name text,
+    start_date date,
+    end_date date,
+    row_count bigint,
+    size_bytes bigint,
+    size_pretty text
+  )
+  language sql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+  select s.partition, (s.lower at time zone 'UTC')::date, (s.upper at time zone 'UTC')::date,
+    s.row_count, s.size_bytes, s.size_pretty
+  from partitions.statistics('public.workflow_events', exact => true) as s
+$$;
+comment on function public.get_workflow_events_partition_stats() is
+  'The partitions of workflow_events: UTC days from start_date to end_date (excluded), rows counted one by one, size in bytes with indexes. Example: select * from get_workflow_events_partition_stats()';
+
+create or replace view public.workflow_events_partition_info with (security_invoker = true) as
+select
+  c.relname::text as partition_name,
+  pg_size_pretty(pg_total_relation_size(c.oid)) as size,
+  case when c.reltuples >= 0 then c.reltuples::bigint else pg_stat_get_live_tuples(c.oid) end as row_count_estimate
+from pg_inherits as i
+join pg_class as c on c.oid = i.inhrelid
+where i.inhparent = 'public.workflow_events'::regclass
+order by c.relname;
+comment on view public.workflow_events_partition_info is
+  'The partitions of workflow_events, their size with indexes and about how many rows they have. Example: select * from workflow_events_partition_info';
+comment on column public.workflow_events_partition_info.partition_name is 'For example workflow_events_y2026m11.';
+comment on column public.workflow_events_partition_info.size is 'With indexes, such as 24 MB.';
+comment on column public.workflow_events_partition_info.row_count_estimate is 'Rows by the server''s statistics.';
+
+grant execute on function
+  public.create_workflow_events_partition(timestamptz),
+  public.create_workflow_events_partition(timestamp),
+  public.create_workflow_events_partition(date),
+  public.maintain_workflow_events_partitions(),
+  public.drop_old_workflow_events_partitions(int),
+  public.get_workflow_events_partition_stats()
+  to flowgres_dba;
+grant select on public.workflow_events_partition_info to flowgres_dba, flowgres_monitor;
+--! EndIncluded 40_runs/event_partitions.sql
 --! Included 40_runs/ensure_partitions.sql
 -- kind: code
 -- The last resort against a month without partitions: whoever cannot write makes them.
@@ -1210,6 +3492,70 @@ comment on function engine.ensure_partitions() is
 
 grant execute on function engine.ensure_partitions() to flowgres_intake, flowgres_worker, flowgres_dba;
 --! EndIncluded 40_runs/ensure_partitions.sql
+--! Included 40_runs/run_events.sql
+-- kind: code
+-- The log of one run, read from the few partitions that can hold it.
+
+-- Nothing of a run happened before the time in its id or after its end; a day of margin forgives a clock. The bounds
+-- are variables and the plan is made for their values, so it locks one or two partitions of 120, not all. Most runs end
+-- within a day: then their last event says so, and the run is not looked up.
+create or replace function public.get_workflow_run_events(
+  run_id uuid,
+  start_time timestamptz default null,
+  end_time timestamptz default null
+)
+  returns setof public.workflow_events
+  language plpgsql
+  stable
+  rows 20
+  set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_run constant uuid := get_workflow_run_events.run_id;
+  v_start constant timestamptz := engine.uuid_time(v_run);
+  -- A day given as the end is meant as a whole; any other moment is included.
+  v_end constant timestamptz := end_time + case
+    when end_time = date_trunc('day', end_time, 'UTC') then interval '1 day'
+    else interval '1 microsecond'
+  end;
+  v_from timestamptz := greatest(v_start - interval '1 day', start_time);
+  v_to timestamptz := least(v_start + interval '1 day', v_end);
+  v_event public.workflow_events;
+begin
+  for v_event in
+    select e.*
+    from public.workflow_events as e
+    where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+    order by e.ts
+  loop
+    return next v_event;
+  end loop;
+  if v_event.type in ('run.succeeded', 'run.failed', 'run.canceled') or v_end <= v_to then
+    return;
+  end if;
+
+  v_from := greatest(v_start + interval '1 day', start_time);
+  select coalesce(r.finished_at + interval '1 day', 'infinity')
+  into v_to
+  from public.workflow_runs as r
+  where r.id = v_run;
+  v_to := least(v_to, v_end);
+  if v_to > v_from then
+    return query
+      select e.*
+      from public.workflow_events as e
+      where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+      order by e.ts;
+  end if;
+end
+$$;
+comment on function public.get_workflow_run_events(uuid, timestamptz, timestamptz) is
+  'The events of a run in their order, optionally from start_time to end_time, both included; an end at midnight UTC stands for that whole day. Reads only the partitions between the run''s start and end. Empty for an unknown run or another organization''s. Example: select seq, ts, type from get_workflow_run_events(''0190…'', ''2026-01-01'', ''2026-01-31'')';
+
+grant execute on function public.get_workflow_run_events(uuid, timestamptz, timestamptz) to flowgres_user, flowgres_dba;
+--! EndIncluded 40_runs/run_events.sql
 --! Included 50_engine/outcomes.sql
 -- kind: code
 -- What a node receives and what it leaves behind, in the cases that are rare enough for a function of their own.
@@ -4235,6 +6581,92 @@ begin
 end
 $$;
 --! EndIncluded 50_engine/children.sql
+--! Included 50_engine/local.sql
+-- kind: code
+-- Local nodes: SQL that reads, writes or is random. A worker runs it once, in a transaction of its own under the
+-- step's time limit, and reports what it gave like any other result; a replay takes that from the log.
+
+create or replace function engine.run_random(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+as $$
+declare
+  v_low constant numeric := coalesce((p_properties ->> 'min')::numeric, 0);
+  v_high constant numeric := coalesce((p_properties ->> 'max')::numeric, 2147483647);
+begin
+  if v_low > v_high then
+    perform engine.node_failed('INVALID_ARGUMENT', 'min is greater than max');
+  end if;
+  return jsonb_build_object('value', case coalesce(p_properties ->> 'kind', 'uuid')
+    when 'token' then to_jsonb(private.random_secret(coalesce((p_properties ->> 'bytes')::int, 32)))
+    when 'number' then to_jsonb(engine.random_integer(v_low::bigint, v_high::bigint))
+    else to_jsonb(gen_random_uuid())
+  end);
+end
+$$;
+
+-- From the operating system's source, each number as likely as any other.
+create or replace function engine.random_integer(p_low bigint, p_high bigint)
+  returns bigint
+  language plpgsql
+  volatile
+as $$
+declare
+  c_range constant numeric := 72057594037927936; -- 2^56
+  v_size constant numeric := p_high::numeric - p_low + 1;
+  v_drawn numeric;
+begin
+  loop
+    v_drawn := ('x0' || encode(substring(uuid_send(gen_random_uuid()) from 10 for 7), 'hex'))::varbit::bit(60)::bigint;
+    exit when v_drawn < c_range - mod(c_range, v_size);
+  end loop;
+  return p_low + mod(v_drawn, v_size);
+end
+$$;
+
+-- p_task: as begin_steps gave it. What a function raises is the step's failure, and what it wrote is undone; the time
+-- limit of the statement is not caught here.
+create or replace function engine.run_local(p_task jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+  security definer -- definer because functions of nodes may be called by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_type constant engine.node_types := engine.node_type(p_task ->> 'type');
+  v_prev constant jsonb := coalesce(p_task -> 'input', 'null');
+  v_outcome engine.outcome;
+  v_detail text;
+begin
+  if v_type.kind is distinct from 'local' then
+    perform private.raise_error('INVALID_ARGUMENT', format('%s is no local node.', p_task ->> 'type'));
+  end if;
+  begin
+    if v_type.function is null then
+      v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
+    else
+      v_outcome := engine.call_registered(
+        engine.registered_function(v_type.name, v_type.function),
+        p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
+      );
+    end if;
+  exception
+    when others then
+      get stacked diagnostics v_detail = pg_exception_detail;
+      return jsonb_build_object('error', engine.error_of(sqlstate, sqlerrm, v_detail));
+  end;
+  return jsonb_strip_nulls(jsonb_build_object('port', v_outcome.port))
+    || jsonb_build_object('output', coalesce(v_outcome.output, 'null'));
+end
+$$;
+
+comment on function engine.run_local(jsonb) is
+  'For workers: runs the SQL of a local step, {"type", "properties", "input"}, in the caller''s transaction; answers with {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
+
+grant execute on function engine.run_local(jsonb) to flowgres_worker;
+--! EndIncluded 50_engine/local.sql
 --! Included 50_engine/end.sql
 -- kind: code
 -- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
@@ -5307,6 +7739,156 @@ comment on function engine.fire_schedules(int) is
 
 grant execute on function engine.fire_schedules(int) to flowgres_worker, flowgres_dba;
 --! EndIncluded 60_triggers/fire_schedules.sql
+--! Included 70_cron/expired.sql
+-- kind: code
+-- What has served its time, a batch at a time: keys of starts, sessions, tokens, codes, mails, counters.
+
+create or replace function private.delete_expired_secrets(p_limit int)
+  returns table (thing text, deleted bigint)
+  language plpgsql
+  volatile
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  -- So long one still sees that a token has expired, and which.
+  v_grace constant interval := '30 days';
+begin
+  delete from private.sessions as s
+  where s.id in (
+    select e.id from private.sessions as e where e.expires_at < v_now order by e.expires_at limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'sessions';
+  return next;
+
+  delete from private.api_tokens as t
+  where t.id in (
+    select e.id from private.api_tokens as e where least(e.expires_at, e.revoked_at) < v_now - v_grace limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'API tokens';
+  return next;
+
+  delete from private.email_codes as c
+  where c.id in (
+    select e.id
+    from private.email_codes as e
+    where e.expires_at < v_now - interval '1 day'
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'e-mail codes';
+  return next;
+
+  delete from private.outbox as o
+  where o.id in (
+    select e.id
+    from private.outbox as e
+    where e.created_at < v_now - interval '7 days'
+    order by e.created_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'mails';
+  return next;
+
+  delete from private.throttles as t
+  where t.key in (
+    select e.key from private.throttles as e where e.resets_at < v_now order by e.resets_at limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'throttles';
+  return next;
+
+  -- Full again by now: a new one would be the same.
+  delete from private.rate_buckets as b where b.filled_at < v_now - interval '1 hour';
+  get diagnostics deleted = row_count;
+  thing := 'rate buckets';
+  return next;
+end
+$$;
+
+create or replace function engine.delete_expired(p_limit int default 10000)
+  returns table (thing text, deleted bigint)
+  language plpgsql
+  volatile
+  security definer -- definer because sessions, tokens and keys are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+begin
+  delete from engine.start_keys as k
+  where (k.organization_id, k.workflow_id, k.key) in (
+    select e.organization_id, e.workflow_id, e.key
+    from engine.start_keys as e
+    where e.expires_at < v_now
+    order by e.expires_at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'start keys';
+  return next;
+
+  delete from private.usage_counters as c
+  where (c.organization_id, c.owner_id, c.metric, c.period_start) in (
+    select e.organization_id, e.owner_id, e.metric, e.period_start
+    from private.usage_counters as e
+    where e.period_start > '-infinity' and e.period_start < v_now - interval '2 months'
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'usage counters';
+  return next;
+
+  return query select * from private.delete_expired_secrets(p_limit);
+end
+$$;
+comment on function engine.delete_expired(int) is
+  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+
+grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;
+--! EndIncluded 70_cron/expired.sql
+--! Included 70_cron/maintenance.sql
+-- kind: code
+-- The jobs that keep Flowgres in order. `flowgres migrate` schedules them, by pg_cron or by our own scheduler, as
+-- flowgres_maintenance; docs/scheduling.md has what to do when one of them fails.
+
+create or replace function engine.maintenance_jobs()
+  returns table (jobname text, schedule text, command text)
+  language sql
+  immutable
+  parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+  values
+    ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
+    ('flowgres-retention', '20 2 * * *', 'select * from partitions.retire()'),
+    ('flowgres-statistics', '40 2 * * *', 'select partitions.analyze()'),
+    ('flowgres-split', '30 * * * *', 'call partitions.split()'),
+    ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
+    ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
+    ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
+    ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
+    ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
+    (
+      'flowgres-cron-history',
+      '0 3 * * *',
+      $command$delete from cron.job_run_details where end_time < now() - interval '7 days'$command$
+    )
+$$;
+comment on function engine.maintenance_jobs() is
+  'The jobs of Flowgres itself as they are scheduled when they are missing; cron.job has them as they are. Times are in cron.timezone.';
+
+grant usage on schema engine, partitions to flowgres_maintenance;
+grant execute on function
+  engine.maintenance_jobs(),
+  partitions.maintain(regclass, boolean),
+  partitions.retire(regclass, interval, boolean),
+  partitions.seal_archives()
+  to flowgres_maintenance, flowgres_dba;
+--! EndIncluded 70_cron/maintenance.sql
 
 do $condition$
 begin
@@ -5758,6 +8340,213 @@ comment on function monitor.invariants(timestamptz) is
 grant execute on function monitor.broken_partitions(), monitor.invariants(timestamptz)
   to flowgres_dba, flowgres_monitor;
 --! EndIncluded 90_monitor/invariants.sql
+--! Included 95_api/teams.sql
+-- kind: code
+-- Teams: made by admins of the organization, changed by them and by the team's own admins.
+
+create or replace function private.raise_bad_team(p_sqlstate text, p_slug text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_sqlstate = '23505' then
+    perform private.raise_slug_taken(p_slug);
+  end if;
+  perform private.raise_error(
+    'VALIDATION_FAILED',
+    'A team needs a name of 1 to 200 characters, a slug of 2 to 63 lower-case letters, digits and single hyphens, '
+    'and a color such as #3b82f6.'
+  );
+end
+$$;
+
+create or replace function public.create_team(
+  name text,
+  slug text,
+  description text default null,
+  color text default '#3b82f6'
+)
+  returns public.teams
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_team public.teams;
+begin
+  perform private.require_scope('organization:write');
+  perform private.require_role('admin');
+  insert into public.teams (organization_id, name, slug, description, color)
+  values (
+    v_organization_id, create_team.name, create_team.slug, create_team.description, lower(create_team.color)
+  )
+  returning * into v_team;
+  return v_team;
+exception
+  when unique_violation or check_violation or not_null_violation then
+    perform private.raise_bad_team(sqlstate, slug);
+    return null;
+end
+$$;
+comment on function public.create_team(text, text, text, text) is
+  'Creates a team in the current organization. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select id from create_team(''Sales'', ''sales'');';
+
+create or replace function private.lock_team(p_id uuid, p_self uuid default null)
+  returns public.teams
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_user_id constant uuid := public.current_user_id();
+  v_team public.teams;
+begin
+  perform private.require_scope('organization:write');
+  select t.* into v_team
+  from public.teams as t
+  where t.id = p_id and t.organization_id = v_organization_id
+  for no key update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+  end if;
+  if p_self is distinct from v_user_id and not exists (
+    select from public.team_users as m
+    where m.organization_id = v_organization_id
+      and m.team_id = p_id
+      and m.user_id = v_user_id
+      and m.role = 'admin'
+  ) then
+    perform private.require_role('admin');
+  end if;
+  return v_team;
+end
+$$;
+comment on function private.lock_team(uuid, uuid) is
+  'A team that the request may change, locked; p_self may always take himself out. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+
+create or replace function public.update_team(
+  id uuid,
+  name text default null,
+  slug text default null,
+  description text default null,
+  color text default null
+)
+  returns public.teams
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team public.teams := private.lock_team(id);
+begin
+  update public.teams as t
+  set
+    name = coalesce(update_team.name, t.name),
+    slug = coalesce(update_team.slug, t.slug),
+    description = coalesce(update_team.description, t.description),
+    color = coalesce(lower(update_team.color), t.color),
+    updated_at = engine.now()
+  where t.id = v_team.id
+  returning t.* into v_team;
+  return v_team;
+exception
+  when unique_violation or check_violation then
+    perform private.raise_bad_team(sqlstate, slug);
+    return null;
+end
+$$;
+comment on function public.update_team(uuid, text, text, text, text) is
+  'Changes a team; null leaves a thing as it is. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select update_team(''0190…'', color => ''#ff8800'');';
+
+create or replace function public.delete_team(id uuid)
+  returns public.teams
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team constant public.teams := private.lock_team(id);
+begin
+  perform private.require_role('admin');
+  delete from public.teams as t where t.id = v_team.id;
+  return v_team;
+end
+$$;
+comment on function public.delete_team(uuid) is
+  'Deletes a team; its members and what they made stay in the organization. Admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select delete_team(''0190…'');';
+
+create or replace function public.add_team_member(team uuid, "user" uuid, role text default 'member')
+  returns public.team_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team constant public.teams := private.lock_team(team);
+  v_member public.team_users;
+begin
+  if not exists (
+    select from public.team_users as m
+    where m.organization_id = v_team.organization_id and m.team_id = v_team.id and m.user_id = "user"
+  ) then
+    perform private.admit(v_team.organization_id, 'team_members', p_team_id => v_team.id);
+  end if;
+  insert into public.team_users (organization_id, team_id, user_id, role, added_by)
+  values (v_team.organization_id, v_team.id, "user", add_team_member.role, public.current_user_id())
+  on conflict (organization_id, team_id, user_id) do update set role = excluded.role
+  returning * into v_member;
+  return v_member;
+exception
+  when foreign_key_violation or not_null_violation then
+    perform private.raise_error('NOT_FOUND', 'There is no such member in this organization.', 'Invite them first.');
+    return null;
+  when check_violation then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'There is no such role.', 'Roles in a team: admin, member.', '{"field": "role"}'
+    );
+    return null;
+end
+$$;
+comment on function public.add_team_member(uuid, uuid, text) is
+  'Adds a member of the organization to a team, as admin or member (by default); again with another role changes it. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, LIMIT_REACHED (the team''s members). Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
+
+create or replace function public.remove_team_member(team uuid, "user" uuid)
+  returns public.team_users
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_team constant public.teams := private.lock_team(team, "user");
+  v_member public.team_users;
+begin
+  delete from public.team_users as m
+  where m.organization_id = v_team.organization_id and m.team_id = v_team.id and m.user_id = "user"
+  returning * into v_member;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such member in this team.');
+  end if;
+  return v_member;
+end
+$$;
+comment on function public.remove_team_member(uuid, uuid) is
+  'Takes somebody out of a team. Admins of the organization or the team, and everybody himself. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select remove_team_member(team => ''0190…'', "user" => ''0190…'');';
+
+grant execute on function
+  public.create_team(text, text, text, text),
+  public.update_team(uuid, text, text, text, text),
+  public.delete_team(uuid),
+  public.add_team_member(uuid, uuid, text),
+  public.remove_team_member(uuid, uuid)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/teams.sql
 --! Included 95_api/workflows.sql
 -- kind: code
 -- Drafts. Every change locks the workflow first; publishing is in publish.sql.
@@ -6104,6 +8893,213 @@ grant execute on function
   public.export_workflow(uuid)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/templates.sql
+--! Included 95_api/n8n_import.sql
+-- kind: code
+-- Takes over a workflow of n8n, as its editor exports it.
+
+-- The nodes with the ids that they get here, and what $json is to each: the body of a webhook has its own path there.
+create or replace function private.n8n_named(p_document jsonb)
+  returns table (place int, node jsonb, id text, path text, prev text)
+  language sql
+  stable
+as $$
+  with named as (
+    select
+      (n.place - 1)::int as place,
+      n.node,
+      coalesce(nullif(left(
+        regexp_replace(regexp_replace(n.node ->> 'name', '[^A-Za-z0-9_]+', '_', 'g'), '^(\d)|^_+', '_\1'), 56
+      ), ''), 'node') as id,
+      n.node ->> 'type' = 'n8n-nodes-base.webhook' as is_webhook
+    from jsonb_path_query(p_document, 'lax $.nodes[*] ? (@.type.type() == "string")')
+      with ordinality as n (node, place)
+    where n.node ->> 'type' <> 'n8n-nodes-base.stickyNote'
+  ),
+  told_apart as (
+    select
+      n.*,
+      case row_number() over (partition by lower(n.id) order by n.place)
+        when 1 then n.id
+        else n.id || '_' || n.place
+      end as unique_id
+    from named as n
+  )
+  select
+    n.place, n.node, n.unique_id,
+    case when n.is_webhook then '$.input' else '$.nodes.' || n.unique_id end,
+    case
+      when exists (
+        select
+        from told_apart as s
+        where s.is_webhook
+          and jsonb_path_exists(
+            p_document -> 'connections' -> (s.node ->> 'name'), 'lax $.main[*][*] ? (@.node == $name)',
+            jsonb_build_object('name', n.node -> 'name')
+          )
+      ) then '$.input'
+      else '$.prev'
+    end
+  from told_apart as n
+$$;
+
+-- One node as ours; one that there is nothing like becomes a disabled noOp, so that the graph stays whole.
+create or replace function private.n8n_definition_node(p_node jsonb, p_id text, p_places jsonb, p_prev text)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'id', p_id,
+    'type', coalesce(m.type, 'noOp'),
+    'name', left(p_node ->> 'name', 200),
+    'position', case when jsonb_path_exists(p_node, 'lax $.position[1] ? (@.type() == "number")') then
+      jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
+    end,
+    'disabled', case when m.type is null or p_node -> 'disabled' = 'true' then true end,
+    'onError', case
+      when p_node ->> 'onError' = 'continueErrorOutput' then 'errorOutput'
+      when p_node ->> 'onError' = 'continueRegularOutput' or p_node -> 'continueOnFail' = 'true' then 'continue'
+    end,
+    'retry', case when m.type = 'httpRequest' and p_node -> 'retryOnFail' = 'true' then
+      jsonb_build_object('maxAttempts', coalesce(p_node -> 'maxTries', '3'))
+    end
+  )) || jsonb_build_object('properties', coalesce(m.properties, '{}'))
+  from private.n8n_node(
+    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
+  ) as m
+$$;
+
+create or replace function private.n8n_connections(p_document jsonb, p_ids jsonb, p_types jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_agg(distinct jsonb_build_object(
+    'source', p_ids -> s.key,
+    'sourceOutput', case
+      when p_types ->> s.key = 'if' then case o.place when 1 then 'true' else 'false' end
+      when o.place > 1 then 'error'
+      else 'main'
+    end,
+    'target', p_ids -> (t.target ->> 'node'),
+    'targetInput', case
+      when p_types ->> (t.target ->> 'node') = 'merge' and t.target -> 'index' <> '0' then 'second'
+      else 'main'
+    end
+  )), '[]')
+  from jsonb_each(case jsonb_typeof(p_document -> 'connections') when 'object' then p_document -> 'connections' end)
+    as s
+  cross join jsonb_path_query(s.value, 'lax $.main[*]') with ordinality as o (targets, place)
+  cross join jsonb_path_query(o.targets, 'lax $[*] ? (@.node.type() == "string")') as t (target)
+  where p_ids ? s.key and p_ids ? (t.target ->> 'node')
+$$;
+
+-- What was lost on the way: unknown nodes, expressions that are programs, secrets.
+create or replace function private.n8n_problems(p_place int, p_node jsonb, p_places jsonb, p_prev text)
+  returns table (pointer text, message text)
+  language plpgsql
+  stable
+as $$
+begin
+  pointer := format('/nodes/%s', p_place);
+  if (private.n8n_node(
+    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
+  )).type is null then
+    message := format(
+      '%s is not known here, or not as it is used; a disabled noOp stands for it', p_node ->> 'type'
+    );
+    return next;
+    return;
+  end if;
+  return query
+  select
+    format('/nodes/%s/parameters', p_place),
+    format('%s is more than a path; write it anew', left(t.value #>> '{}', 200))
+  from jsonb_path_query(p_node, 'strict $.parameters.** ? (@.type() == "string" && @ starts with "=")', '{}', true)
+    as t (value)
+  where private.n8n_expression(t.value #>> '{}', p_places, p_prev) is null;
+  if p_node ? 'credentials' or p_node #>> '{parameters,authentication}' <> 'none' then
+    pointer := format('/nodes/%s/credentials', p_place);
+    message := 'credentials are not taken over; choose one here';
+    return next;
+  end if;
+end
+$$;
+
+-- The definition, and what was lost.
+create or replace function private.n8n_definition(p_document jsonb, out definition jsonb, out problems jsonb)
+  language plpgsql
+  stable
+as $$
+declare
+  v_ids jsonb;
+  v_places jsonb;
+  v_types jsonb;
+begin
+  select
+    coalesce(jsonb_object_agg(n.node ->> 'name', n.id), '{}'),
+    coalesce(jsonb_object_agg(n.node ->> 'name', n.path), '{}'),
+    coalesce(jsonb_object_agg(n.node ->> 'name', regexp_replace(n.node ->> 'type', '^n8n-nodes-base\.', '')), '{}')
+  into v_ids, v_places, v_types
+  from private.n8n_named(p_document) as n
+  where n.node ->> 'name' is not null;
+
+  select
+    jsonb_build_object(
+      'nodes', coalesce(
+        jsonb_agg(private.n8n_definition_node(n.node, n.id, v_places, n.prev) order by n.place), '[]'
+      ),
+      'connections', private.n8n_connections(p_document, v_ids, v_types)
+    ),
+    coalesce(
+      jsonb_path_query_array(jsonb_agg(p.problems order by n.place) filter (where p.problems is not null), '$[*][*]'),
+      '[]'
+    )
+  into definition, problems
+  from private.n8n_named(p_document) as n
+  cross join lateral (
+    select jsonb_agg(to_jsonb(q)) as problems
+    from private.n8n_problems(n.place, n.node, v_places, n.prev) as q
+  ) as p;
+end
+$$;
+
+create or replace function public.import_n8n_workflow(doc jsonb, name text default null)
+  returns public.workflow_import
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_result record;
+  v_import public.workflow_import;
+begin
+  perform private.require_scope('workflows:write');
+  if coalesce(jsonb_typeof(doc -> 'nodes'), '') <> 'array' or jsonb_array_length(doc -> 'nodes') > 500 then
+    perform private.raise_error(
+      'VALIDATION_FAILED',
+      'This is no workflow of n8n with at most 500 nodes.',
+      'Export it with "Download" in the editor.',
+      '{"field": "doc"}'
+    );
+  elsif octet_length(doc::text) > 1048576 then
+    perform private.raise_error('TOO_LARGE', 'A document is at most 1 MiB.', null, '{"limit": 1048576}');
+  end if;
+  v_result := private.n8n_definition(doc);
+  select w.id into v_import.workflow_id
+  from public.create_workflow(
+    left(coalesce(import_n8n_workflow.name, nullif(btrim(doc ->> 'name'), ''), 'n8n'), 200), v_result.definition
+  ) as w;
+  v_import.problems := v_result.problems;
+  return v_import;
+end
+$$;
+comment on function public.import_n8n_workflow(jsonb, text) is
+  'Makes a draft of a workflow that n8n''s editor has exported. Taken over are manualTrigger, webhook, scheduleTrigger, if, set, httpRequest, merge, noOp and respondToWebhook, how they are connected, and expressions that take a value by a path; problems lists what is not. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+
+grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/n8n_import.sql
 --! Included 95_api/runs.sql
 -- kind: code
 -- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
@@ -6383,5 +9379,168 @@ comment on function public.retry_runs(jsonb) is
 
 grant execute on function public.cancel_runs(jsonb, text), public.retry_runs(jsonb) to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/run_operations.sql
+--! Included 95_api/run_columns.sql
+-- kind: code
+-- What a run shows beside its columns, read from its log. Nothing of a run happened before the time in its id, so with
+-- a day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as field x of a run.
+
+-- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads the events of all
+-- of them in one statement. Within a run ts is the order of seq, and there is an index for it.
+create or replace function public.workflow_runs_events(run public.workflow_runs)
+  returns setof public.workflow_events
+  language sql
+  stable
+  rows 20
+as $$
+  select e.*
+  from public.workflow_events as e
+  where e.run_id = run.id
+    and e.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by e.ts
+$$;
+comment on function public.workflow_runs_events(public.workflow_runs) is
+  'The log of the run, in the order of seq. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_events(r) as e where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_latest_events(run public.workflow_runs)
+  returns setof public.workflow_events
+  language sql
+  stable
+  rows 20
+as $$
+  select e.*
+  from public.workflow_events as e
+  where e.run_id = run.id
+    and e.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by e.ts desc
+$$;
+comment on function public.workflow_runs_latest_events(public.workflow_runs) is
+  'The log of the run, the last event first: what it is about at the moment. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_latest_events(r) as e where r.id = ''0190…'' limit 5;';
+
+create or replace function public.workflow_runs_logs(run public.workflow_runs)
+  returns setof public.workflow_run_logs
+  language sql
+  stable
+  rows 20
+as $$
+  select l.*
+  from public.workflow_run_logs as l
+  where l.organization_id = run.organization_id
+    and l.run_id = run.id
+    and l.ts >= engine.uuid_time(run.id) - interval '1 day'
+  order by l.ts, l.id
+$$;
+comment on function public.workflow_runs_logs(public.workflow_runs) is
+  'What log nodes and workers wrote about the run, oldest first; kept 30 days. Example: select l.level, l.message from workflow_runs as r, workflow_runs_logs(r) as l where r.id = ''0190…'';';
+
+-- A custom plan for each call: the bounds are known when it is planned, so it locks and plans one or two partitions.
+create or replace function public.workflow_runs_input(run public.workflow_runs)
+  returns jsonb
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
+  v_to constant timestamptz := engine.uuid_time(run.id) + interval '1 day';
+begin
+  return (
+    select e.payload -> 'input'
+    from public.workflow_events as e
+    where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.seq = 1
+  );
+end
+$$;
+comment on function public.workflow_runs_input(public.workflow_runs) is
+  'What the run was started with. Example: select workflow_runs_input(r) from workflow_runs as r where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_output(run public.workflow_runs)
+  returns jsonb
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from constant timestamptz := run.finished_at - interval '1 day';
+  v_to constant timestamptz := run.finished_at + interval '1 day';
+begin
+  if run.status <> 'success' then
+    return null;
+  end if;
+  return (
+    select e.payload -> 'output'
+    from public.workflow_events as e
+    where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.type = 'run.succeeded'
+  );
+end
+$$;
+comment on function public.workflow_runs_output(public.workflow_runs) is
+  'The result of a successful run; null before, after a failure, and when its events have expired. Example: select workflow_runs_output(r) from workflow_runs as r where r.id = ''0190…'';';
+
+create or replace function public.workflow_runs_events_expired(run public.workflow_runs)
+  returns boolean
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
+  v_to constant timestamptz := engine.uuid_time(run.id) + interval '1 day';
+begin
+  return not exists (
+    select from public.workflow_events as e where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.seq = 1
+  );
+end
+$$;
+comment on function public.workflow_runs_events_expired(public.workflow_runs) is
+  'Whether the log of the run was dropped by retention; input, output and steps are gone with it. Example: select count(*) from workflow_runs as r where workflow_runs_events_expired(r);';
+
+create or replace function public.workflow_runs_duration_ms(run public.workflow_runs)
+  returns double precision
+  language sql
+  stable
+as $$
+  select extract(epoch from run.finished_at - run.started_at)::double precision * 1000
+$$;
+comment on function public.workflow_runs_duration_ms(public.workflow_runs) is
+  'Milliseconds from the start to the end of the run, waits included; null before it ends. Example: select avg(workflow_runs_duration_ms(r)) from workflow_runs as r;';
+
+grant execute on function
+  public.workflow_runs_events(public.workflow_runs),
+  public.workflow_runs_latest_events(public.workflow_runs),
+  public.workflow_runs_logs(public.workflow_runs),
+  public.workflow_runs_input(public.workflow_runs),
+  public.workflow_runs_output(public.workflow_runs),
+  public.workflow_runs_events_expired(public.workflow_runs),
+  public.workflow_runs_duration_ms(public.workflow_runs)
+  to flowgres_user, flowgres_dba;
+--! EndIncluded 95_api/run_columns.sql
+--! Included 95_api/audit.sql
+-- kind: code
+-- The tables under audit: configuration, never runs. What follows from a publication (webhooks, schedules, plans of the
+-- engine) is not here, its version is.
+
+select private.audit_table('public.users');
+select private.audit_table('public.organizations', p_masked => '{webhook_key}');
+select private.audit_table('public.organization_users');
+select private.audit_table('public.teams');
+select private.audit_table('public.team_users');
+select private.audit_table('public.invitations');
+select private.audit_table('private.passwords', p_masked => '{hash}');
+select private.audit_table('private.identities');
+select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_ignored => '{updated_at,last_used_at}');
+select private.audit_table('public.workflows', p_digested => '{definition}');
+select private.audit_table('public.workflow_versions', p_digested => '{definition}');
+select private.audit_table('public.variables', p_digested => '{value}');
+select private.audit_table('public.plans');
+select private.audit_table('public.plan_limits');
+select private.audit_table('public.organization_limits');
+select private.audit_table('public.team_limits');
+select private.audit_table('public.subscriptions');
+select private.audit_table('engine.node_types', p_digested => '{properties}');
+select private.audit_table('partitions.policies');
+--! EndIncluded 95_api/audit.sql
 
 reset role;
