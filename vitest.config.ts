@@ -6,9 +6,11 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: ['test/system/**', 'test/chaos/**'],
     globalSetup: ['test/helpers/server.ts'],
+    // What is awaited comes within moments; a machine that is busy, or waits for its disk, may take longer.
+    expect: { poll: { timeout: 20_000 } },
     pool: 'forks',
     maxWorkers: 3,
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
   },

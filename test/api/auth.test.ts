@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
@@ -60,7 +60,7 @@ describe('a request', () => {
       (await server.query(expired.secret, ME)).status,
       await ask().catch(() => 'refused'),
     ];
-    await vi.waitFor(async () => expect(await answer()).toEqual([401, 401, 'refused']), { timeout: 6_000, interval: 250 });
+    await expect.poll(answer, { interval: 250 }).toEqual([401, 401, 'refused']);
   });
 
   test('with a token that was just revoked sees nothing even while it is remembered', async () => {

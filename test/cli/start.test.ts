@@ -20,11 +20,10 @@ async function countRuns({ databaseUrl }: Connection): Promise<number> {
   return rows[0].runs;
 }
 
-async function stop(cli: Cli, signal: NodeJS.Signals): Promise<number> {
-  const startedAt = Date.now();
+/** Resolves to the exit code. */
+function stop(cli: Cli, signal: NodeJS.Signals): Promise<number | null> {
   cli.child.kill(signal);
-  await cli.exited;
-  return Date.now() - startedAt;
+  return cli.exited;
 }
 
 test('the first start runs the demo and serves; later ones keep the data, also after kill -9 of everything', async () => {
@@ -52,8 +51,7 @@ test('the first start runs the demo and serves; later ones keep the data, also a
   expect(await json(`${connection.webhookUrl}/stock/none`)).toMatchObject({ status: 200, body: { available: 0 } });
 
   const runs = await countRuns(connection);
-  expect(await stop(first, 'SIGINT')).toBeLessThan(10_000);
-  expect(first.child.exitCode).toBe(0);
+  expect(await stop(first, 'SIGINT')).toBe(0);
   expect(first.output()).not.toMatch(/error|fail|warn/i);
   await expect(stat(join(folder, 'connection.json'))).rejects.toMatchObject({ code: 'ENOENT' });
 
@@ -74,7 +72,7 @@ test('the first start runs the demo and serves; later ones keep the data, also a
   await third.exited;
   const fourth = runCli(['start'], { FLOWGRES_DATA: folder });
   expect(await countRuns(await ready(fourth, folder))).toBe(runs + 3);
-  expect(await stop(fourth, 'SIGTERM')).toBeLessThan(10_000);
+  expect(await stop(fourth, 'SIGTERM')).toBe(0);
 }, 120_000);
 
 test('a server that dies under a running process is started again, and work goes on', async () => {

@@ -1,4 +1,5 @@
 /** What tests of partitions need: a clock that stands still, tables to cut, runs and events at any time. */
+import type pg from 'pg';
 import { type TestDatabase, createTestDatabase } from './database.ts';
 import { createOrganization } from './factory.ts';
 
@@ -76,8 +77,11 @@ export interface Log {
   addRun(at: string, events?: string[], status?: string): Promise<string>;
 }
 
-/** Somewhere to write runs and events to, without the engine. */
-export async function createLog(db: TestDatabase): Promise<Log & { organization: Awaited<ReturnType<typeof createOrganization>> }> {
+/** Somewhere to write runs and events to, over `writers`, without the engine. */
+export async function createLog(
+  db: TestDatabase,
+  writers: pg.Pool = db.admin,
+): Promise<Log & { organization: Awaited<ReturnType<typeof createOrganization>> }> {
   const organization = await createOrganization(db);
   const { rows } = await db.admin.query<{ id: string }>(
     `with workflow as (
@@ -88,7 +92,7 @@ export async function createLog(db: TestDatabase): Promise<Log & { organization:
     [organization.id],
   );
   const addRun: Log['addRun'] = async (at, events = [at], status = 'success') => {
-    const { rows: runs } = await db.admin.query<{ id: string }>(
+    const { rows: runs } = await writers.query<{ id: string }>(
       `with run as (
          insert into workflow_runs (id, organization_id, workflow_id, version, mode, status, started_at, finished_at)
          select engine.uuid_v7($3), $1, $2, 1, 'api', $5::text, $3,

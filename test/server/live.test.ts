@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { LiveRuns, type News } from '../../src/server/live.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
@@ -21,29 +21,29 @@ const heartbeats = async (db: TestDatabase) => (await db.admin.query('select fro
 test.each(['flowgres_api', 'flowgres_intake'] as const)('%s hears of runs, after one call to read everything', async (role) => {
   const db = await createTestDatabase();
   const { news } = listen(db, role);
-  await vi.waitFor(() => expect(news).toEqual(['many']));
+  await expect.poll(() => news).toEqual(['many']);
   await notify(db, '["a", "b"]');
   await notify(db, '"many"');
   await notify(db, 'nonsense');
-  await vi.waitFor(() => expect(news).toEqual(['many', ['a', 'b'], 'many', 'many']));
+  await expect.poll(() => news).toEqual(['many', ['a', 'b'], 'many', 'many']);
 });
 
 test('a listener is told nothing after it has stopped', async () => {
   const db = await createTestDatabase();
   const first = listen(db);
-  await vi.waitFor(() => expect(first.news).toEqual(['many']));
+  await expect.poll(() => first.news).toEqual(['many']);
   const second: News[] = [];
   first.live.subscribe((each) => second.push(each));
   first.stop();
   await notify(db, '["a"]');
-  await vi.waitFor(() => expect(second).toEqual([['a']]));
+  await expect.poll(() => second).toEqual([['a']]);
   expect(first.news).toEqual(['many']);
 });
 
 test('the engine knows of listeners while there are any', async () => {
   const db = await createTestDatabase();
   const { live, news } = listen(db);
-  await vi.waitFor(() => expect(news).toHaveLength(1));
+  await expect.poll(() => news).toHaveLength(1);
   expect(await heartbeats(db)).toBe(1);
   await live.close();
   expect(await heartbeats(db)).toBe(0);
@@ -52,11 +52,11 @@ test('the engine knows of listeners while there are any', async () => {
 test('a lost connection is replaced, and everybody is told to read again', async () => {
   const db = await createTestDatabase();
   const { news } = listen(db);
-  await vi.waitFor(() => expect(news).toEqual(['many']));
+  await expect.poll(() => news).toEqual(['many']);
   await db.admin.query(
     `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'flowgres_api'`,
   );
-  await vi.waitFor(() => expect(news).toEqual(['many', 'many']), { timeout: 5_000 });
+  await expect.poll(() => news).toEqual(['many', 'many']);
   await notify(db, '["a"]');
-  await vi.waitFor(() => expect(news.at(-1)).toEqual(['a']));
+  await expect.poll(() => news.at(-1)).toEqual(['a']);
 });

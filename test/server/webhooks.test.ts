@@ -144,7 +144,7 @@ describe('a caller who waits for a run', () => {
           [`/p${paths}`],
         )
       ).rows[0]?.id;
-    await expect.poll(find, { timeout: 10_000 }).toBeDefined();
+    await expect.poll(find).toBeDefined();
     return (await find())!;
   }
   const slow = { id: 'get', type: 'httpRequest', properties: { url: 'http://nowhere.invalid/' }, retry: { initialMs: 3_600_000 } };
@@ -180,7 +180,7 @@ describe('a caller who waits for a run', () => {
   test('too long is told 202, and the run goes on', async () => {
     const url = await hook({ respond: 'lastNode', responseTimeoutMs: 50 }, { ...slow, retry: { initialMs: 200, maxAttempts: 2 } });
     expect((await fetch(url, json({}))).status).toBe(202);
-    await expect.poll(() => runsOf(`/p${paths}`), { timeout: 15_000 }).toEqual(['error']);
+    await expect.poll(() => runsOf(`/p${paths}`)).toEqual(['error']);
   });
 });
 
@@ -387,7 +387,7 @@ test("a caller who leaves in the middle is nobody's problem", async () => {
   const url = await hook({ respond: 'lastNode' }, { id: 'get', type: 'httpRequest', properties: { url: 'http://nowhere.invalid/' } });
   const waiting = new AbortController();
   const answer = fetch(url, { ...json({}), signal: waiting.signal });
-  await expect.poll(() => runsOf(`/p${paths}`), { timeout: 10_000 }).toHaveLength(1);
+  await expect.poll(() => runsOf(`/p${paths}`)).toHaveLength(1);
   waiting.abort();
   await expect(answer).rejects.toThrow('aborted');
   const sending = httpRequest(url, { method: 'POST', headers: { 'content-length': '100' } }).on('error', () => undefined);

@@ -69,7 +69,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
       onProblem: () => undefined,
     });
     onTestFinished(() => runner.stop());
-    await vi.waitUntil(() => runner.leads);
+    await expect.poll(() => runner.leads).toBe(true);
     const folder = await temporaryFolder();
     const file = `${folder}/jobs.json`;
     const command = ['cron', 'handover', '--database-url', adminUrl, '--jobs', file];
@@ -82,7 +82,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
     const kept = (await jobs()).rows;
     expect(await finishCli(command)).toMatchObject({ code: 0, output: expect.stringContaining(`the ${kept.length} jobs`) });
     expect((await jobs()).rows).toEqual(kept);
-    await expect.poll(() => runner.leads, { timeout: 5_000 }).toBe(false);
+    await expect.poll(() => runner.leads).toBe(false);
     expect(JSON.parse(readFileSync(file, 'utf8'))).toHaveLength(kept.length);
     expect((await admin.query(`select from pg_extension where extname = 'pg_cron'`)).rowCount).toBe(1);
     await expect(handOver(adminUrl, async () => undefined)).rejects.toMatchObject({ code: 'NOTHING_TO_HAND_OVER' });

@@ -23,7 +23,7 @@ async function soak(serverUrl: string): Promise<void> {
 const sentence = 'no insert fails or waits for long, and no maintainer errs, while the clock crosses months';
 
 describe('PostgreSQL 18', () => {
-  test(sentence, { timeout: (SECONDS + 120) * 1000 }, async () => {
+  test(sentence, { timeout: (4 * SECONDS + 60) * 1000 }, async () => {
     const { url, stop } = await startTemporary();
     onTestFinished(stop);
     await soak(url);
@@ -31,7 +31,7 @@ describe('PostgreSQL 18', () => {
 });
 
 suite('PostgreSQL 15', ['postgresql-15'], () => {
-  test(sentence, { timeout: (SECONDS + 120) * 1000 }, async () => {
+  test(sentence, { timeout: (4 * SECONDS + 60) * 1000 }, async () => {
     await soak(await startPostgres15(MEMORY));
   });
 });

@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { SMTPServer } from 'smtp-server';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { startMail } from '../../src/worker/mail.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
@@ -58,8 +58,8 @@ test('mails are delivered once, to one address each, and their text is forgotten
   // Nodemailer would read a text with a comma as two addresses.
   await send(db, 'evil,ada@example.com');
   deliver(db, port, 'flowgres:secret@');
-  await vi.waitFor(() => expect(received).toHaveLength(2));
-  await vi.waitFor(async () => expect(await unsent(db)).toEqual([]));
+  await expect.poll(() => received).toHaveLength(2);
+  await expect.poll(() => unsent(db)).toEqual([]);
   expect(received.map(({ to }) => to).sort()).toEqual([['"evil,ada"@example.com'], ['ada@example.com']]);
   for (const { from, message } of received) {
     expect(from).toBe('flowgres@acme.example');
@@ -75,7 +75,7 @@ test('several workers deliver each mail once', async () => {
   for (let count = 0; count < 30; count += 1) await send(db, `person-${count}@example.com`);
   deliver(db, port);
   deliver(db, port);
-  await vi.waitFor(async () => expect(await unsent(db)).toEqual([]), { timeout: 10_000 });
+  await expect.poll(() => unsent(db)).toEqual([]);
   expect(received.map(({ to }) => to[0]).sort()).toEqual(Array.from({ length: 30 }, (_, count) => `person-${count}@example.com`).sort());
 });
 
@@ -85,18 +85,18 @@ test('a mail that is refused is tried again, later each time, and says why', asy
   const { received, port } = await startServer({ refuse: () => refusing });
   await send(db, 'ada@example.com');
   const problems = deliver(db, port);
-  await vi.waitFor(async () => expect(await unsent(db)).toMatchObject([{ attempts: 1, error: expect.stringContaining('450') }]));
+  await expect.poll(() => unsent(db)).toMatchObject([{ attempts: 1, error: expect.stringContaining('450') }]);
   expect(problems).toContain('A mail was not sent.');
   refusing = false;
   await db.admin.query(`update private.outbox set run_at = now()`);
-  await vi.waitFor(() => expect(received).toHaveLength(1));
+  await expect.poll(() => received).toHaveLength(1);
 });
 
 test('a server that is away loses nothing', async () => {
   const db = await createTestDatabase();
   await send(db, 'ada@example.com');
   deliver(db, 1);
-  await vi.waitFor(async () => expect(await unsent(db)).toMatchObject([{ attempts: 1, error: expect.any(String) }]));
+  await expect.poll(() => unsent(db)).toMatchObject([{ attempts: 1, error: expect.any(String) }]);
 });
 
 test('a decoy, or what is on its way, is not taken again', async () => {

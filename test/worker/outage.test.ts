@@ -38,7 +38,7 @@ test('when the database is killed in the middle of a step, its result is recorde
   const held: (() => void)[] = [];
   target.answer = ({ response }) => void held.push(() => response.end());
   const { runId } = await start();
-  await expect.poll(() => held.length, { timeout: 15_000 }).toBe(1);
+  await expect.poll(() => held.length).toBe(1);
   await server.signal('SIGKILL');
   target.answer = ({ response }) => response.end();
   held[0]?.();
@@ -55,14 +55,14 @@ test('when the database is killed in the middle of a step, its result is recorde
 }, 60_000);
 
 test('a worker whose heartbeats do not get through knows that it is not ready, and when it is again', async () => {
-  await expect.poll(() => worker!.isAlive(), { timeout: 15_000 }).toBe(true);
+  await expect.poll(() => worker!.isAlive()).toBe(true);
   const client = await server.db.admin.connect();
   try {
     await client.query('begin; lock table engine.workers');
-    await expect.poll(() => worker!.isAlive(), { timeout: 15_000 }).toBe(false);
+    await expect.poll(() => worker!.isAlive()).toBe(false);
     await client.query('rollback');
   } finally {
     client.release();
   }
-  await expect.poll(() => worker!.isAlive(), { timeout: 15_000 }).toBe(true);
+  await expect.poll(() => worker!.isAlive()).toBe(true);
 }, 60_000);

@@ -41,7 +41,7 @@ async function start(definition: Definition, input: unknown = {}): Promise<strin
   return (await intake.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input })).runId;
 }
 const statusOf = async (runId: string) => (await intake.runAnswers([runId]))[0]?.status;
-const reaches = (runId: string, status: string) => expect.poll(() => statusOf(runId), { timeout: 20_000, interval: 20 }).toBe(status);
+const reaches = (runId: string, status: string) => expect.poll(() => statusOf(runId), { interval: 20 }).toBe(status);
 const outputOf = async (runId: string) => (await intake.runAnswers([runId]))[0]?.output?.value;
 
 describe('a local node', () => {
@@ -122,9 +122,9 @@ describe('children', () => {
     const runId = await start(chain(trigger, { id: 'all', type: 'forEach', properties: { workflow: 'outer' } }), [1, 2, 3]);
     const unfinished = async () =>
       Number((await db.admin.query(`select count(*) as n from workflow_runs where status in ('running', 'waiting')`)).rows[0].n);
-    await expect.poll(unfinished, { timeout: 20_000 }).toBe(7);
+    await expect.poll(unfinished).toBe(7);
     await organization.user.query('select cancel_run($1)', [runId]);
-    await expect.poll(unfinished, { timeout: 20_000 }).toBe(0);
+    await expect.poll(unfinished).toBe(0);
   });
 });
 

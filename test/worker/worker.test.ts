@@ -48,7 +48,7 @@ async function start(definition: Definition, input: unknown = {}): Promise<strin
 }
 
 /** For what happens by itself, on a machine that may be busy. */
-const soon = <T>(look: () => T) => expect.poll(look, { timeout: 15_000, interval: 20 });
+const soon = <T>(look: () => T) => expect.poll(look, { interval: 20 });
 const stateOf = async (runId: string) => (await intake.runAnswers([runId]))[0];
 const finished = async (runId: string, timeout = 20_000) => {
   await expect.poll(async () => (await stateOf(runId))?.status, { timeout, interval: 20 }).toMatch(/success|error|canceled/);
@@ -239,14 +239,14 @@ test('a step that the database cannot digest ends its run, and no other one', as
   await soon(jobs).toBe(0);
 });
 
-test('a canceled run aborts what runs, within five seconds', async () => {
+test('a canceled run aborts what runs', async () => {
   await world();
   target.answer = () => undefined;
   await work();
   const runId = await start(chain(trigger, target.node('one')));
   await soon(() => target.calls.length).toBe(1);
   await db.admin.query('select engine.cancel_run($1)', [runId]);
-  await expect.poll(() => target.calls[0]?.aborted, { timeout: 5_000, interval: 20 }).toBe(true);
+  await expect.poll(() => target.calls[0]?.aborted, { interval: 20 }).toBe(true);
   expect(await typesOf(runId)).toEqual(['run.created', 'step.succeeded start', 'step.started one', 'run.canceled']);
   await soon(jobs).toBe(0);
 });

@@ -248,7 +248,7 @@ test('the history keeps the newest runs only', async () => {
   expect(await details()).toHaveLength(3);
 });
 
-test('10,000 jobs cost under 5 ms a tick when few are due', async () => {
+test('a tick reads a few pages when few of 10,000 jobs are due', async () => {
   const { db, tick, set, drain, session } = await at('2026-11-21T10:00:30Z');
   await db.admin.query(
     `select count(cron.schedule('job ' || n, format('%s %s * * *', n % 60, n / 60 % 23), 'select 1')) from generate_series(1, 10000) as n`,
@@ -256,11 +256,12 @@ test('10,000 jobs cost under 5 ms a tick when few are due', async () => {
   await tick();
   await set('2026-11-21T10:01:00Z');
   expect((await drain()).length).toBeGreaterThan(3);
-  const times: number[] = [];
+  const pages: number[] = [];
   for (let second = 10; second < 60; second += 1) {
     await set(`2026-11-21T10:01:${second}Z`);
-    const { rows } = await session.query(`explain (analyze, format json) select * from cron.tick('{}', false)`);
-    times.push(rows[0]['QUERY PLAN'][0]['Execution Time']);
+    const { rows } = await session.query(`explain (analyze, buffers, format json) select * from cron.tick('{}', false)`);
+    const { Plan: plan } = rows[0]['QUERY PLAN'][0];
+    pages.push(plan['Shared Hit Blocks'] + plan['Shared Read Blocks']);
   }
-  expect(times.sort((a, b) => a - b)[25]).toBeLessThan(5);
+  expect(Math.max(...pages)).toBeLessThan(100);
 }, 60_000);
