@@ -5,7 +5,7 @@
 import { watch } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { connect } from '../../src/database.ts';
 import { TEST_SECRET } from '../helpers/build.ts';
 import { contentOf, fillMonths } from '../helpers/archive.ts';
@@ -65,43 +65,54 @@ const nothingIsLeft = async () => {
   expect(await lines(server.db, 'select name from partitions.departures')).toEqual([]);
 };
 
-describe.each(['client', 'backend'] as const)('when the %s is killed', (victim) => {
-  test.each(['csv', 'ndjson'])(
-    'again and again, a month still leaves for %s and comes back, whole and once',
-    async (format) => {
-      const to = await temporaryFolder();
-      const kills = await killOnAndOn(['archive', '--period', '2025-01', '--to', to, '--format', format], victim);
-      expect(kills).toBeGreaterThan(1);
-      await nothingIsLeft();
-      const files = await readdir(join(to, MONTH));
-      expect(files.filter((file) => file.endsWith('.partial'))).toEqual([]);
-      expect(files).toHaveLength(4);
+test.each([
+  ['client', 'csv'],
+  ['backend', 'ndjson'],
+] as const)(
+  'when the %s is killed again and again, a month still leaves for %s and comes back, whole and once',
+  async (victim, format) => {
+    const to = await temporaryFolder();
+    const kills = await killOnAndOn(['archive', '--period', '2025-01', '--to', to, '--format', format], victim);
+    expect(kills).toBeGreaterThan(1);
+    await nothingIsLeft();
+    const files = await readdir(join(to, MONTH));
+    expect(files.filter((file) => file.endsWith('.partial'))).toEqual([]);
+    expect(files).toHaveLength(4);
 
-      expect(await killOnAndOn(['restore', join(to, MONTH)], victim)).toBeGreaterThan(1);
-      expect(await contentOf(server.db)).toEqual(before);
-    },
-    240_000,
-  );
-});
+    expect(await killOnAndOn(['restore', join(to, MONTH)], victim)).toBeGreaterThan(1);
+    expect(await contentOf(server.db)).toEqual(before);
+  },
+  240_000,
+);
+
+/** Archives the month and kills the process as a file appears. Resolves to whether the kill came in time. */
+async function archiveUntil(file: string, to: string): Promise<boolean> {
+  const folder = join(to, MONTH);
+  await mkdir(folder);
+  const watcher = watch(folder, (_event, name) => {
+    if (name?.endsWith(file)) cli.child.kill('SIGKILL');
+  });
+  const cli = runCli(['archive', '--period', '2025-01', '--to', to], environment(server.db.adminUrl));
+  await cli.exited;
+  watcher.close();
+  return cli.child.signalCode === 'SIGKILL';
+}
 
 test.each(['.csv.partial', '_late.csv', 'manifest.json.partial', 'manifest.json'])(
   'when the process is killed as %s appears, nothing is lost',
   async (file) => {
-    const to = await temporaryFolder();
-    const folder = join(to, MONTH);
-    await mkdir(folder);
-    const watcher = watch(folder, (_event, name) => {
-      if (name?.endsWith(file)) cli.child.kill('SIGKILL');
-    });
-    const args = ['archive', '--period', '2025-01', '--to', to];
-    const cli = runCli(args, environment(server.db.adminUrl));
-    await cli.exited;
-    watcher.close();
-    expect(cli.child.signalCode, cli.output()).toBe('SIGKILL');
-    expect(await runUntil(args, 0, 'client')).toMatchObject({ code: 0 });
+    let to = await temporaryFolder();
+    const restore = async () => {
+      expect(await runUntil(['restore', join(to, MONTH)], 0, 'client')).toMatchObject({ code: 0 });
+      expect(await contentOf(server.db)).toEqual(before);
+    };
+    while (!(await archiveUntil(file, to))) {
+      await restore();
+      to = await temporaryFolder();
+    }
+    expect(await runUntil(['archive', '--period', '2025-01', '--to', to], 0, 'client')).toMatchObject({ code: 0 });
     await nothingIsLeft();
-    expect(await runUntil(['restore', folder], 0, 'client')).toMatchObject({ code: 0 });
-    expect(await contentOf(server.db)).toEqual(before);
+    await restore();
   },
   60_000,
 );
