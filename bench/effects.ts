@@ -29,8 +29,11 @@ export async function measureEffects(server: BenchServer): Promise<Result[]> {
     const workflowId = await server.publish(`${steps} effects`, [{ id: 'start', type: 'apiTrigger' }, ...nodes]);
     const label = `${steps} effect step${steps > 1 ? 's' : ''}`;
     results.push({ name: `${label}, drained`, ...(await drain(server, workflowId, runs)) });
-    results.push({ name: `${label}, end to end, ${IN_FLIGHT} in flight`, ...(await endToEnd(server, workflowId, runs / 2)) });
-    results.push({ name: `${label}, one run at a time, idle system`, ...(await latency(server, workflowId)) });
+    for (const lends of [false, true]) {
+      const how = lends ? 'in one process' : 'by the queue';
+      results.push({ name: `${label}, ${IN_FLIGHT} in flight, ${how}`, ...(await endToEnd(server, workflowId, runs / 2, lends)) });
+      results.push({ name: `${label}, one run at a time, idle system, ${how}`, ...(await latency(server, workflowId, lends)) });
+    }
   }
   return results;
 }
@@ -57,12 +60,24 @@ async function drain(server: BenchServer, workflowId: string, runs: number): Pro
   return { rate: runs / seconds, wal: wal / runs, transactions: transactions / runs };
 }
 
-/** Callers each await their start, and start the next; the clock stops when the last run has ended. */
-async function endToEnd(server: BenchServer, workflowId: string, runs: number): Promise<Partial<Result>> {
-  const admin = createPool(server.adminUrl, { name: 'bench', max: 2 });
+/**
+ * A process that starts runs and works as well, as `flowgres start` is. With `lends` it begins the first step of the
+ * runs that it starts itself; else all steps come through the queue, as where others start them.
+ */
+async function startProcess(server: BenchServer, lends: boolean): Promise<{ engine: Engine; stop(): Promise<void> }> {
   const pool = createEnginePool(server.url('flowgres_worker'), 'bench starts', 4);
-  const engine = new Engine(pool);
-  const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200 });
+  const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200, lends });
+  const stop = async () => {
+    await worker.stop();
+    await pool.end();
+  };
+  return { engine: new Engine(pool, worker), stop };
+}
+
+/** Callers each await their start, and start the next; the clock stops when the last run has ended. */
+async function endToEnd(server: BenchServer, workflowId: string, runs: number, lends: boolean): Promise<Partial<Result>> {
+  const admin = createPool(server.adminUrl, { name: 'bench', max: 2 });
+  const { engine, stop } = await startProcess(server, lends);
   const {
     value: seconds,
     wal,
@@ -81,33 +96,28 @@ async function endToEnd(server: BenchServer, workflowId: string, runs: number): 
     await untilNoStepIsOpen(admin);
     return (performance.now() - startedAt) / 1000;
   });
-  await worker.stop();
-  await Promise.all([pool.end(), admin.end()]);
+  await stop();
+  await admin.end();
   return { rate: runs / seconds, wal: wal / runs, transactions: transactions / runs };
 }
 
 /** From the call that starts the run to the moment another connection sees it finished. */
-async function latency(server: BenchServer, workflowId: string): Promise<Partial<Result>> {
+async function latency(server: BenchServer, workflowId: string, lends: boolean): Promise<Partial<Result>> {
   const pool = createPool(server.adminUrl, { name: 'bench latency', max: 1 });
-  const worker = await startWorker({ connectionString: server.url('flowgres_worker') });
-  const request = JSON.stringify([{ organizationId: server.organizationId, workflowId, input: {} }]);
+  const { engine, stop } = await startProcess(server, lends);
   const samples: number[] = [];
   for (let index = 0; index < SAMPLES + 20; index += 1) {
     const startedAt = performance.now();
-    const { rows } = await pool.query<{ run_id: string }>({
-      name: 'start',
-      text: 'select run_id from engine.start_runs($1)',
-      values: [request],
-    });
+    const { runId } = await engine.startRun({ organizationId: server.organizationId, workflowId, mode: 'api', input: {} });
     const finished = {
       name: 'finished',
       text: 'select from workflow_runs where id = $1 and finished_at is not null',
-      values: [rows[0]!.run_id],
+      values: [runId],
     };
     while ((await pool.query(finished)).rowCount === 0) await delay(POLL_MS);
     if (index >= 20) samples.push(performance.now() - startedAt);
   }
-  await worker.stop();
+  await stop();
   await pool.end();
   return percentiles(samples);
 }

@@ -77,6 +77,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       worker = await startWorker({
         connectionString: as('flowgres_worker'),
         concurrency: work.concurrency,
+        lends: serve,
         nodes: { httpAllow: work.httpAllow },
         graceMs: 3_000,
         onProblem: reportProblem,
@@ -99,7 +100,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
-      const webhooks = startWebhooks(as('flowgres_intake'));
+      const webhooks = startWebhooks(as('flowgres_intake'), worker);
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
     }
@@ -134,10 +135,10 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
   };
 }
 
-function startWebhooks(connectionString: string): { handle: Handler; stop(): Promise<void> } {
+function startWebhooks(connectionString: string, worker: RunningWorker | undefined): { handle: Handler; stop(): Promise<void> } {
   const pool = createEnginePool(connectionString, 'flowgres intake');
   const live = new LiveRuns(connectionString);
-  const handle = createWebhookHandler({ engine: new Engine(pool), live, onProblem: reportProblem });
+  const handle = createWebhookHandler({ engine: new Engine(pool, worker && { lend: worker.lend }), live, onProblem: reportProblem });
   watchPool('intake', pool);
   const stop = async () => {
     handle.close();

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { createPool } from '../../src/database.ts';
+import { Engine as FlowgresEngine, createEnginePool } from '../../src/engine/engine.ts';
 import { registerNode } from '../../src/nodes/registry.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { roleUrl } from '../../src/roles.ts';
@@ -12,21 +13,21 @@ import { type Engine, type Setup, inFlight, oneByOne, step } from './engine.ts';
 const BATCH = 100;
 const CALLERS = 4;
 const CONCURRENCY = 200;
+const INPUT = { id: 17, total: 120 };
 const START = { name: 'start', text: 'select run_id, status from engine.start_runs($1)' };
 
 const requests = ({ organizationId, workflowId }: Setup, count: number) =>
-  JSON.stringify(Array.from({ length: count }, () => ({ organizationId, workflowId, input: { id: 17, total: 120 } })));
+  JSON.stringify(Array.from({ length: count }, () => ({ organizationId, workflowId, input: INPUT })));
 
-const poolOf = (setup: Setup, max: number) =>
-  createPool(roleUrl(setup.databaseUrl, TEST_SECRET, 'flowgres_worker'), { name: 'bench', max });
+const urlOf = (setup: Setup) => roleUrl(setup.databaseUrl, TEST_SECRET, 'flowgres_worker');
 
-function worker(setup: Setup) {
+function worker(setup: Setup, lends = false) {
   registerNode({ type: 'benchStep@1', properties: z.object({}), execute: async () => ({ output: await step(setup) }) });
-  return startWorker({ connectionString: roleUrl(setup.databaseUrl, TEST_SECRET, 'flowgres_worker'), concurrency: CONCURRENCY });
+  return startWorker({ connectionString: urlOf(setup), concurrency: CONCURRENCY, lends });
 }
 
 async function startMany(setup: Setup, runs: number): Promise<number> {
-  const pool = poolOf(setup, CALLERS);
+  const pool = createPool(urlOf(setup), { name: 'bench', max: CALLERS });
   const values = [requests(setup, BATCH)];
   const seconds = await inFlight(Math.ceil(runs / BATCH), CALLERS, () => pool.query({ ...START, values }));
   await pool.end();
@@ -48,17 +49,19 @@ export const flowgres: Engine = {
     await admin.end();
     return seconds;
   },
+  // As in `flowgres start`, whose webhooks start runs in the process that works on them.
   latency: async (setup, work, samples) => {
-    const pool = poolOf(setup, 1);
+    const pool = createEnginePool(urlOf(setup), 'bench', 1);
     const admin = createPool(setup.databaseUrl, { name: 'bench', max: 1 });
-    const running = work.kind === 'effect' ? await worker(setup) : undefined;
-    const values = [requests(setup, 1)];
+    const running = work.kind === 'effect' ? await worker(setup, true) : undefined;
+    const engine = new FlowgresEngine(pool, running && { lend: running.lend });
+    const { organizationId, workflowId } = setup;
     const ms = await oneByOne(samples, async () => {
-      const { rows } = await pool.query<{ run_id: string }>({ ...START, values });
+      const { runId } = await engine.startRun({ organizationId, workflowId, mode: 'api', input: INPUT });
       const finished = {
         name: 'finished',
         text: 'select from workflow_runs where id = $1 and finished_at is not null',
-        values: [rows[0]!.run_id],
+        values: [runId],
       };
       if (running) while (!(await admin.query(finished)).rowCount) await delay(1);
     });

@@ -1,6 +1,8 @@
 --! Previous: sha1:cfc1484ff8aa40a637db394e5c425bc21d1e5ae3
---! Hash: sha1:2dbd4b7d978170a6ceff8229e781f55c09c9285c
+--! Hash: sha1:ae0f8c6c6e7c25005a95843369a6383c2aabae48
 --! Message: Limits of teams and invariants as queries
+
+-- The migration in the making; README.md says how to write one.
 
 set local role flowgres_owner;
 
@@ -8,6 +10,8 @@ drop function engine.admission_error(private.admission);
 drop function engine.admit_starts(private.admission, uuid, int, timestamptz);
 drop function engine.count_executions(uuid, tstzrange);
 drop function engine.insert_runs(engine.move[]);
+drop function engine.start_runs(jsonb);
+drop function engine.wake_at(engine.open_steps, timestamptz);
 drop function engine.write_moves(engine.move[]);
 drop function monitor.broken_logs();
 drop function monitor.invariants();
@@ -79,6 +83,8 @@ create type engine.room as (
   for_team private.admission
 );
 alter type engine.move add attribute heir engine.open_steps;
+alter type engine.move add attribute taken text;
+alter type engine.start_request add attribute is_taken boolean;
 
 --! Included 00_foundation/cron_grammar.sql
 -- kind: code
@@ -4495,8 +4501,9 @@ end
 $$;
 
 -- When a step gets another job, or its first one. What must happen later has none until then, so that those that
--- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost.
-create or replace function engine.wake_at(p_step engine.open_steps, p_now timestamptz)
+-- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost. One
+-- that the caller has taken has none, unless nobody has begun it in a few seconds.
+create or replace function engine.wake_at(p_step engine.open_steps, p_taken text, p_now timestamptz)
   returns timestamptz
   language sql
   immutable
@@ -4504,6 +4511,7 @@ as $$
   select case
     when p_step.state = 'running' then null
     when p_step.run_at > p_now then p_step.run_at
+    when p_step.node = p_taken then p_now + interval '5 seconds'
     when p_step.run_at is not null then p_now + interval '1 minute'
     when p_step.next_index is not null then p_now + interval '1 hour'
   end
@@ -4529,7 +4537,7 @@ begin
   )
   select
     s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.deaths, s.worker_id, s.lease_until, s.run_at,
-    s.next_index, s.error, engine.wake_at(s, p_now)
+    s.next_index, s.error, engine.wake_at(s, m.taken, p_now)
   from unnest(p_moves) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
@@ -4549,6 +4557,7 @@ begin
     cross join unnest(m.steps) as s
     where s.state <> 'running'
       and s.run_at <= p_now
+      and s.node is distinct from m.taken
       and (m.run).finished_at is null
   ));
 end
@@ -4688,6 +4697,7 @@ begin
   v_request.key := p_request ->> 'key';
   v_request.fingerprint := p_request ->> 'fingerprint';
   v_request.metadata := nullif(p_request -> 'metadata', 'null');
+  v_request.is_taken := p_request -> 'take' = 'true';
   v_request.run_id := engine.uuid_v7(p_now);
   v_request.error := case
     when v_request.organization_id is null or v_request.workflow_id is null
@@ -5173,6 +5183,128 @@ comment on function engine.release_runs(uuid, text, text) is
 
 grant execute on function engine.release_runs(uuid, text, text) to flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/release.sql
+--! Included 50_engine/first_move.sql
+-- kind: code
+-- The beginning of a run: its row, its first event, and what follows from that at once.
+
+-- The row of a run that is about to begin.
+create or replace function engine.new_run(
+  p_request engine.start_request,
+  p_version int,
+  p_settings jsonb,
+  p_now timestamptz
+)
+  returns public.workflow_runs
+  language plpgsql
+  immutable
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  v_run.id := p_request.run_id;
+  v_run.organization_id := p_request.organization_id;
+  v_run.workflow_id := p_request.workflow_id;
+  v_run.version := p_version;
+  v_run.mode := p_request.mode;
+  v_run.parent_run_id := p_request.parent_run_id;
+  v_run.parent_node := p_request.parent_node;
+  v_run.parent_index := p_request.parent_index;
+  v_run.started_by := p_request.started_by;
+  v_run.priority := coalesce(p_request.priority, (p_settings -> 'priority')::smallint, 0);
+  v_run.started_at := p_now;
+  v_run.deadline_at := p_now + make_interval(secs => (p_settings ->> 'deadlineMs')::double precision / 1000);
+  v_run.metadata := p_request.metadata;
+  v_run.retry_of := p_request.retry_of;
+  v_run.concurrency_key := p_request.concurrency_key;
+  return v_run;
+end
+$$;
+
+-- A run from its first event to where it needs somebody else, or its end.
+create or replace function engine.first_move(
+  p_request engine.start_request,
+  p_plan engine.plans,
+  p_nodes engine.plan_node[],
+  p_trigger text,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_created engine.log_entry;
+  v_advanced engine.advanced;
+  v_opened engine.opened_step;
+  v_step engine.open_steps;
+  v_waiting boolean := true;
+  v_error jsonb;
+  v_move engine.move;
+begin
+  if p_plan.settings ? 'flow' then
+    p_request := engine.admit_start(p_request, p_plan);
+  end if;
+  v_run := engine.new_run(p_request, p_plan.version, p_plan.settings, p_now);
+
+  v_created.seq := 1;
+  v_created.ts := p_now;
+  v_created.type := 'run.created';
+  v_created.payload := jsonb_build_object(
+    'workflowId', v_run.workflow_id,
+    'version', v_run.version,
+    'mode', v_run.mode,
+    'trigger', p_trigger,
+    'input', p_request.input,
+    'vars', case
+      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
+    end
+  );
+  if v_run.parent_run_id is not null then
+    v_created.payload := v_created.payload || engine.parent_of(v_run);
+  end if;
+  if p_request.origin is not null then
+    v_created.payload := v_created.payload || p_request.origin;
+  end if;
+  v_move.entries := v_created || p_request.reused;
+  if p_request.mode = 'child' then
+    v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
+  end if;
+  if v_error is null then
+    v_advanced := engine.advance(
+      p_nodes, p_plan.ids, v_run.id, v_move.entries, p_resume_key => p_plan.resume_key
+    );
+  else
+    v_advanced.entries := array[engine.next_entry(
+      v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
+    )];
+  end if;
+  v_move.entries := v_move.entries || v_advanced.entries;
+
+  foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+    v_step := engine.new_step(v_run, v_opened, p_now);
+    if p_request.is_taken and v_step.state = 'queued' then
+      v_move.taken := coalesce(v_move.taken, v_step.node);
+    end if;
+    v_move.steps := v_move.steps || v_step;
+    v_waiting := v_waiting and v_opened.state = 'waiting';
+  end loop;
+  v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
+  return v_move;
+end
+$$;
+
+-- What run.created says of a child's parent.
+create or replace function engine.parent_of(p_run public.workflow_runs)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object('parent', jsonb_strip_nulls(jsonb_build_object(
+    'run', p_run.parent_run_id, 'node', p_run.parent_node, 'index', p_run.parent_index
+  )))
+$$;
+--! EndIncluded 50_engine/first_move.sql
 --! Included 50_engine/start.sql
 -- kind: code
 -- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
@@ -5183,6 +5315,7 @@ create or replace function engine.response_in(p_entries engine.log_entry[])
   returns jsonb
   language plpgsql
   immutable
+  strict
 as $$
 declare
   v_entry engine.log_entry;
@@ -5201,6 +5334,7 @@ create or replace function engine.output_in(p_entries engine.log_entry[])
   returns jsonb
   language plpgsql
   immutable
+  strict
 as $$
 declare
   v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
@@ -5240,7 +5374,8 @@ create or replace function engine.start_runs(p_requests jsonb)
     output jsonb,
     response jsonb,
     error jsonb,
-    duplicate boolean
+    duplicate boolean,
+    taken text
   )
   language plpgsql
   volatile
@@ -5266,8 +5401,7 @@ begin
     run_id := v_request.duplicate_of;
     duplicate := run_id is not null;
     status := case when duplicate then engine.status_of(run_id, v_moves) end;
-    output := null;
-    response := null;
+    v_move := null;
     -- The request before this one may have held the key and been refused: then this one is, too.
     error := case when run_id = v_refused then error else v_request.error end;
 
@@ -5299,9 +5433,10 @@ begin
       run_id := (v_move.run).id;
       status := (v_move.run).status;
       error := (v_move.run).error;
-      response := engine.response_in(v_move.entries);
-      output := engine.output_in(v_move.entries);
     end if;
+    response := engine.response_in(v_move.entries);
+    output := engine.output_in(v_move.entries);
+    taken := v_move.taken;
     return next;
   end loop;
   perform engine.admit_starts(v_room, null, 0, v_now);
@@ -5310,7 +5445,7 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?, "take"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. With "take" the run''s first step gets no job for the next five seconds: the caller, a worker with room for it, begins it by begin_steps; its node is in taken. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
 --! EndIncluded 50_engine/start.sql

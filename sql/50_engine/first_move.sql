@@ -51,6 +51,7 @@ declare
   v_created engine.log_entry;
   v_advanced engine.advanced;
   v_opened engine.opened_step;
+  v_step engine.open_steps;
   v_waiting boolean := true;
   v_error jsonb;
   v_move engine.move;
@@ -95,7 +96,11 @@ begin
   v_move.entries := v_move.entries || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
-    v_move.steps := v_move.steps || engine.new_step(v_run, v_opened, p_now);
+    v_step := engine.new_step(v_run, v_opened, p_now);
+    if p_request.is_taken and v_step.state = 'queued' then
+      v_move.taken := coalesce(v_move.taken, v_step.node);
+    end if;
+    v_move.steps := v_move.steps || v_step;
     v_waiting := v_waiting and v_opened.state = 'waiting';
   end loop;
   v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);

@@ -40,6 +40,7 @@ begin
   v_request.key := p_request ->> 'key';
   v_request.fingerprint := p_request ->> 'fingerprint';
   v_request.metadata := nullif(p_request -> 'metadata', 'null');
+  v_request.is_taken := p_request -> 'take' = 'true';
   v_request.run_id := engine.uuid_v7(p_now);
   v_request.error := case
     when v_request.organization_id is null or v_request.workflow_id is null

@@ -7,6 +7,7 @@ create or replace function engine.response_in(p_entries engine.log_entry[])
   returns jsonb
   language plpgsql
   immutable
+  strict
 as $$
 declare
   v_entry engine.log_entry;
@@ -25,6 +26,7 @@ create or replace function engine.output_in(p_entries engine.log_entry[])
   returns jsonb
   language plpgsql
   immutable
+  strict
 as $$
 declare
   v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
@@ -64,7 +66,8 @@ create or replace function engine.start_runs(p_requests jsonb)
     output jsonb,
     response jsonb,
     error jsonb,
-    duplicate boolean
+    duplicate boolean,
+    taken text
   )
   language plpgsql
   volatile
@@ -90,8 +93,7 @@ begin
     run_id := v_request.duplicate_of;
     duplicate := run_id is not null;
     status := case when duplicate then engine.status_of(run_id, v_moves) end;
-    output := null;
-    response := null;
+    v_move := null;
     -- The request before this one may have held the key and been refused: then this one is, too.
     error := case when run_id = v_refused then error else v_request.error end;
 
@@ -123,9 +125,10 @@ begin
       run_id := (v_move.run).id;
       status := (v_move.run).status;
       error := (v_move.run).error;
-      response := engine.response_in(v_move.entries);
-      output := engine.output_in(v_move.entries);
     end if;
+    response := engine.response_in(v_move.entries);
+    output := engine.output_in(v_move.entries);
+    taken := v_move.taken;
     return next;
   end loop;
   perform engine.admit_starts(v_room, null, 0, v_now);
@@ -134,6 +137,6 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?, "take"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. With "take" the run''s first step gets no job for the next five seconds: the caller, a worker with room for it, begins it by begin_steps; its node is in taken. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;

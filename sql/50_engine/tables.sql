@@ -80,7 +80,8 @@ create type engine.move as (
   steps engine.open_steps[],   -- opened, begun or queued again
   closed text[],               -- nodes whose step has ended
   task jsonb,                  -- what the caller does now
-  heir engine.open_steps       -- begun in the place of the first of the closed ones, whose row it takes over
+  heir engine.open_steps,      -- begun in the place of the first of the closed ones, whose row it takes over
+  taken text                   -- node whose step the caller begins itself: it gets no job
 );
 
 -- A start that was asked for, read and checked.
@@ -106,7 +107,8 @@ create type engine.start_request as (
   concurrency_key text,
   parent_run_id uuid,
   parent_node text,
-  parent_index int -- null when the parent does not wait
+  parent_index int, -- null when the parent does not wait
+  is_taken boolean  -- the caller begins the run's first step itself
 );
 
 -- How many of the starts of one workflow its organization and its team admit.

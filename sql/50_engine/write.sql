@@ -77,8 +77,9 @@ end
 $$;
 
 -- When a step gets another job, or its first one. What must happen later has none until then, so that those that
--- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost.
-create or replace function engine.wake_at(p_step engine.open_steps, p_now timestamptz)
+-- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost. One
+-- that the caller has taken has none, unless nobody has begun it in a few seconds.
+create or replace function engine.wake_at(p_step engine.open_steps, p_taken text, p_now timestamptz)
   returns timestamptz
   language sql
   immutable
@@ -86,6 +87,7 @@ as $$
   select case
     when p_step.state = 'running' then null
     when p_step.run_at > p_now then p_step.run_at
+    when p_step.node = p_taken then p_now + interval '5 seconds'
     when p_step.run_at is not null then p_now + interval '1 minute'
     when p_step.next_index is not null then p_now + interval '1 hour'
   end
@@ -111,7 +113,7 @@ begin
   )
   select
     s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.deaths, s.worker_id, s.lease_until, s.run_at,
-    s.next_index, s.error, engine.wake_at(s, p_now)
+    s.next_index, s.error, engine.wake_at(s, m.taken, p_now)
   from unnest(p_moves) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
@@ -131,6 +133,7 @@ begin
     cross join unnest(m.steps) as s
     where s.state <> 'running'
       and s.run_at <= p_now
+      and s.node is distinct from m.taken
       and (m.run).finished_at is null
   ));
 end

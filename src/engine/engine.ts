@@ -43,7 +43,12 @@ export type * from './types.ts';
 export interface EngineOptions extends CoalesceOptions {
   /** Identity of this process as a worker; random when not given. */
   workerId?: string;
+  /** Room in a worker of this process: the first step of a run that is started then needs no job. */
+  lend?: () => Room | undefined;
 }
+
+/** Room for one step, which waits for it. Called with the step, or with null when there is none. */
+export type Room = (step: StepRef | null) => void;
 
 /** Longest time for one batch, in the server. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -98,6 +103,7 @@ interface BatchCall<Row> {
 export class Engine {
   readonly workerId: string;
   readonly #pool: pg.Pool;
+  readonly #lend: () => Room | undefined;
   readonly #starts: Coalescer<z.infer<typeof startAnswer>>;
   readonly #begins: Coalescer<BeginAnswer>;
   readonly #completes: Coalescer<CompleteAnswer>;
@@ -105,14 +111,15 @@ export class Engine {
   #mending: Promise<void> | undefined;
 
   constructor(pool: pg.Pool, options: EngineOptions = {}) {
-    const { workerId = randomUUID(), ...limits } = options;
+    const { workerId = randomUUID(), lend = () => undefined, ...limits } = options;
     this.#pool = pool;
+    this.#lend = lend;
     this.workerId = workerId;
     const coalescer = <Row extends { index: number }>(call: BatchCall<Row>) =>
       new Coalescer<Row>((requests) => this.#batch(call, requests), limits);
     this.#starts = coalescer({
       name: 'start_runs',
-      text: 'select index, run_id, status, output::text, response, error, duplicate from engine.start_runs($1::jsonb)',
+      text: 'select index, run_id, status, output::text, response, error, duplicate, taken from engine.start_runs($1::jsonb)',
       values: [],
       row: startAnswer,
       idempotent: false,
@@ -145,9 +152,17 @@ export class Engine {
    */
   async startRun(request: StartRequest): Promise<StartAnswer> {
     const { input, ...rest } = request;
-    const answer = await this.#starts.call(`${JSON.stringify(rest).slice(0, -1)},"input":${encodeJson(input)}}`);
-    if (answer.run_id === null) throw requestError(answer.error);
-    return { ...describeRun(answer), duplicate: answer.duplicate };
+    const room = this.#lend();
+    let step: StepRef | null = null;
+    try {
+      const head = JSON.stringify(room ? { ...rest, take: true } : rest);
+      const answer = await this.#starts.call(`${head.slice(0, -1)},"input":${encodeJson(input)}}`);
+      if (answer.run_id === null) throw requestError(answer.error);
+      if (answer.taken !== null) step = { runId: answer.run_id, node: answer.taken };
+      return { ...describeRun(answer), duplicate: answer.duplicate };
+    } finally {
+      room?.(step);
+    }
   }
 
   /** Begins an attempt of a step that was queued. */

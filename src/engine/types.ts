@@ -40,7 +40,14 @@ const runState = {
 export const runAnswer = z.object({ run_id: z.string(), ...runState });
 export const startAnswer = z.union([
   // The run of a duplicate in the same batch has no state yet.
-  z.object({ index: z.number(), run_id: z.string(), ...runState, status: runStatus.nullable(), duplicate: z.boolean() }),
+  z.object({
+    index: z.number(),
+    run_id: z.string(),
+    ...runState,
+    status: runStatus.nullable(),
+    duplicate: z.boolean(),
+    taken: z.string().nullable(),
+  }),
   z.object({ index: z.number(), run_id: z.null(), error: errorShape }),
 ]);
 

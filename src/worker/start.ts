@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
 import type pg from 'pg';
 import { z } from 'zod';
-import { Engine, createEnginePool } from '../engine/engine.ts';
+import { Engine, type Room, type StepRef, createEnginePool } from '../engine/engine.ts';
 import { watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
@@ -15,6 +15,8 @@ export interface WorkerOptions {
   connectionString: string;
   /** Steps that run at a time; they wait for the network most of the time. */
   concurrency?: number;
+  /** Whether a quarter of these is kept for the first steps of runs that this process starts itself. */
+  lends?: boolean;
   nodes?: NodeConfig;
   /** How long stopping waits for running attempts before it hands them back, in milliseconds. */
   graceMs?: number;
@@ -27,6 +29,8 @@ export interface RunningWorker {
   id: string;
   /** Whether its heartbeats get through: else others will soon take over what it does. */
   isAlive(): boolean;
+  /** Room for the first step of a run that this process is about to start, if there is any. */
+  lend(): Room | undefined;
   /** Takes no more jobs, lets running attempts finish for a while, and hands back the rest. */
   stop(): Promise<void>;
 }
@@ -59,7 +63,7 @@ const operationShape = z.object({ id: z.string() });
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const worker = new Worker(options);
   await worker.start();
-  return { id: worker.id, isAlive: () => worker.isAlive(), stop: () => worker.stop() };
+  return { id: worker.id, isAlive: () => worker.isAlive(), lend: () => worker.lend(), stop: () => worker.stop() };
 }
 
 class Worker {
@@ -67,6 +71,9 @@ class Worker {
   readonly #pool: pg.Pool;
   readonly #engine: Engine;
   readonly #attempts: Attempts;
+  /** So many steps run at a time that did not come from the queue. */
+  readonly #lendable: number;
+  readonly #lent = new Set<Promise<void>>();
   readonly #timers: { stop(): void }[] = [];
   #runner: Promise<Runner> | undefined;
   #stopping: Promise<void> | undefined;
@@ -76,6 +83,7 @@ class Worker {
   constructor(options: WorkerOptions) {
     this.#options = {
       concurrency: 100,
+      lends: false,
       nodes: { httpAllow: [] },
       graceMs: 5_000,
       onProblem: (message, error) => console.error(message, error),
@@ -84,6 +92,7 @@ class Worker {
     this.#pool = createEnginePool(this.#options.connectionString, 'flowgres worker');
     this.#engine = new Engine(this.#pool);
     this.#attempts = new Attempts(this.#engine, this.#options.nodes);
+    this.#lendable = this.#options.lends ? Math.floor(this.#options.concurrency / 4) : 0;
     watchPool('worker', this.#pool);
   }
 
@@ -136,6 +145,24 @@ class Worker {
     return !this.#stopping && performance.now() - this.#heardAt < SILENCE_MS;
   }
 
+  lend(): Room | undefined {
+    if (this.#lent.size >= this.#lendable || !this.isAlive()) return undefined;
+    const { promise: step, resolve: room } = Promise.withResolvers<StepRef | null>();
+    const lent = this.#executeLent(step).finally(() => this.#lent.delete(lent));
+    this.#lent.add(lent);
+    return room;
+  }
+
+  /** Should it fail, the step gets a job in a few seconds. */
+  async #executeLent(lent: Promise<StepRef | null>): Promise<void> {
+    try {
+      const step = await lent;
+      if (step) await this.#attempts.execute(step);
+    } catch (error) {
+      if (!this.#stopping) this.#options.onProblem('A step was not executed.', error);
+    }
+  }
+
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -143,7 +170,7 @@ class Worker {
 
   async #stop(): Promise<void> {
     this.#attempts.beginStopping();
-    const stopped = this.#stopRunner();
+    const stopped = Promise.all([this.#stopRunner(), ...this.#lent]);
     const grace = new AbortController();
     await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
     grace.abort();
@@ -191,7 +218,7 @@ class Worker {
       noHandleSignals: true,
       preset: {
         worker: {
-          concurrentJobs: this.#options.concurrency,
+          concurrentJobs: this.#options.concurrency - this.#lendable,
           pollInterval: POLL_MS,
           localQueue: { size: 500, ttl: LOCAL_QUEUE_TTL_MS },
           completeJobBatchDelay: 0,

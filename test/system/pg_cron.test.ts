@@ -47,7 +47,9 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
 
     await admin.query(`select cron.alter_job(jobid, schedule => '* * * * *') from cron.job`);
     const ended = () =>
-      admin.query(`select distinct command, status, return_message from cron.job_run_details where status in ('succeeded', 'failed')`);
+      admin.query(`
+        select distinct on (jobid) command, status, return_message
+        from cron.job_run_details where status in ('succeeded', 'failed') order by jobid, runid`);
     await vi.waitFor(async () => expect((await ended()).rowCount).toBe(rows.length), { timeout: 130_000, interval: 1_000 });
     expect((await ended()).rows.filter(({ status }) => status !== 'succeeded')).toEqual([]);
   }, 180_000);
