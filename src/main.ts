@@ -12,6 +12,7 @@ const host = new Option('--host <address>', 'address to listen on (HOST, default
 const data = new Option('--data <folder>', 'folder of the embedded server (FLOWGRES_DATA, default .flowgres)');
 const databaseUrl = new Option('--database-url <url>', 'PostgreSQL server (DATABASE_URL)');
 const concurrency = new Option('--concurrency <number>', 'steps that run at a time (FLOWGRES_CONCURRENCY, default 100)');
+const alsoWork = new Option('--work', 'runs the steps of workflows, too');
 const output = new Option('-o, --output <file>', 'file to write').default('schema.graphql');
 const period = new Option('--period <time>', 'a month or a day in the period, such as 2025-01');
 const tableName = new Option('--table <name>', 'the table that the others leave with').default('public.workflow_runs');
@@ -23,6 +24,7 @@ interface Flags {
   data?: string;
   databaseUrl?: string;
   concurrency?: string;
+  work?: boolean;
   output?: string;
   jobs?: string;
 }
@@ -78,9 +80,12 @@ command('roles', 'creates the roles of a server and sets their passwords (part o
   .addHelpText('after', '\nExample:\n  flowgres roles --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')
   .action(async (flags: Flags) => (await import('./cli/migrate.ts')).rolesCommand(configure(flags)));
 
-command('serve', 'serves GraphQL and webhooks', [port, host, databaseUrl])
-  .addHelpText('after', '\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --host 0.0.0.0 --port 8080')
-  .action(async (flags: Flags) => (await import('./cli/serve.ts')).serve(configure(flags)));
+command('serve', 'serves GraphQL and webhooks', [port, host, databaseUrl, alsoWork, concurrency])
+  .addHelpText(
+    'after',
+    '\nExamples:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --host 0.0.0.0 --port 8080\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --work',
+  )
+  .action(async (flags: Flags) => (await import('./cli/serve.ts')).serve(configure(flags), { work: flags.work }));
 
 command('work', 'runs the steps of workflows; start as many as needed', [port, host, databaseUrl, concurrency])
   .addHelpText(

@@ -1,12 +1,13 @@
-/** `flowgres serve` and `flowgres work`: the processes of an installation that has its own database. */
+/** `flowgres serve` and `flowgres work`: the processes of an installation that has its own database. One may be both. */
 import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
 import { startHttp } from '../server/http.ts';
 import { type ServiceOptions, startServices } from '../services.ts';
 import { Shutdown } from './shutdown.ts';
 import { MAILS_STAY } from './terminal.ts';
 
-export async function serve(config: Config): Promise<void> {
-  await runProcess(config, { serve: true }, 'GraphQL and webhooks');
+export async function serve(config: Config, options: { work?: boolean | undefined } = {}): Promise<void> {
+  if (options.work) await runProcess(config, { serve: true, work: config }, 'GraphQL, webhooks and a worker');
+  else await runProcess(config, { serve: true }, 'GraphQL and webhooks');
 }
 
 export async function work(config: Config): Promise<void> {

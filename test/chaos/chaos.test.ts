@@ -106,7 +106,8 @@ beforeAll(async () => {
     return started;
   };
   const ports = [await freePort(), await freePort()];
-  for (const [place, port] of ports.entries()) run(`api ${place + 1}`, [main, 'serve'], port);
+  const both = run('api 1, working as well', [workerScript, 'serve'], ports[0]!);
+  run('api 2', [main, 'serve'], ports[1]!);
   const workers = [run('worker 1', [workerScript], 0), run('worker 2', [workerScript], 0)];
   bases = ports.map((port) => `http://127.0.0.1:${port}`);
   await vi.waitFor(async () => expect(await Promise.all(bases.map(isReady))).toEqual([true, true]), { timeout: 90_000, interval: 200 });
@@ -115,7 +116,7 @@ beforeAll(async () => {
   const startPoison = async () => {
     await organizations[0]!.user.query('select start_workflow_run($1)', [poison.id]);
   };
-  world = { server, network, workers, client, hooks, patience: profile.patience, machine, broken: [], startPoison };
+  world = { server, network, workers, both, client, hooks, patience: profile.patience, machine, broken: [], startPoison };
 }, 240_000);
 
 afterAll(async () => {

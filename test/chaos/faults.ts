@@ -14,6 +14,8 @@ export interface World {
   /** Before PostgreSQL, for every process of the installation; the tests themselves have a way past it. */
   network: BadNetwork;
   workers: Supervised[];
+  /** Serves and works: it begins the first steps of the runs that it starts. */
+  both: Supervised;
   client: Client;
   hooks: Hook[];
   /** How long a frozen process or a silent network lasts, in seconds. */
@@ -42,6 +44,7 @@ const seconds = (count: number) => delay(count * 1_000);
 
 export const FAULTS: Fault[] = [
   { id: 'F1', title: 'kill -9 of a worker', every: [2, 4], strike: ({ workers }, dice) => dice.pick(workers).kill() },
+  { id: 'F1b', title: 'kill -9 of a process that serves and works', every: [20, 40], strike: ({ both }) => both.kill() },
   { id: 'F2', title: 'a worker frozen for longer than its lease', every: [15, 30], strike: freeze },
   { id: 'F3', title: 'kill -9 of PostgreSQL', every: [9, 15], strike: (world) => endServer(world, 'SIGKILL') },
   { id: 'F4a', title: 'immediate stop of PostgreSQL', every: [40, 60], strike: (world) => endServer(world, 'SIGQUIT') },

@@ -1,6 +1,6 @@
-/** A worker as an installation runs it, with a node of its own that kills it. */
+/** A worker as an installation runs it, with a node of its own that kills it; with `serve`, one that serves as well. */
 import { z } from 'zod';
-import { work } from '../../src/cli/serve.ts';
+import { serve, work } from '../../src/cli/serve.ts';
 import { readConfig } from '../../src/config.ts';
 import { registerNode } from '../../src/nodes/registry.ts';
 
@@ -12,4 +12,5 @@ registerNode({
     return { output: null };
   },
 });
-await work(readConfig());
+if (process.argv[2] === 'serve') await serve(readConfig(), { work: true });
+else await work(readConfig());

@@ -40,7 +40,8 @@ test('migrate makes a database that serve and work run on, and schema describes'
 
   const worker = runCli(['work'], environment);
   const server = runCli(['serve'], environment);
-  for (const process of [worker, server]) {
+  const both = runCli(['serve', '--work'], environment);
+  for (const process of [worker, server, both]) {
     await expect.poll(process.output).toMatch(/on http:/);
     const [url] = /http:\S+/.exec(process.output())!;
     await expect.poll(async () => (await fetch(`${url}/readyz`)).status).toBe(200);
