@@ -1,5 +1,5 @@
 --! Previous: sha1:cfc1484ff8aa40a637db394e5c425bc21d1e5ae3
---! Hash: sha1:ae0f8c6c6e7c25005a95843369a6383c2aabae48
+--! Hash: sha1:952726656a670d39bf6e2644fcb49c69f05a1723
 --! Message: Limits of teams and invariants as queries
 
 -- The migration in the making; README.md says how to write one.
@@ -16,6 +16,8 @@ drop function engine.write_moves(engine.move[]);
 drop function monitor.broken_logs();
 drop function monitor.invariants();
 drop function monitor.wrong_projections();
+drop function partitions.finish_departures(regclass);
+drop function partitions.last_statements(regclass[], text);
 drop function private.admit(uuid, text, bigint);
 drop function private.admit_flow(uuid, text, bigint, timestamptz);
 drop function private.admit_level(uuid, text, bigint, text);
@@ -1171,8 +1173,9 @@ begin
 end
 $$;
 
--- Sees off what was, or was being, detached concurrently. What is still attached is decided anew.
-create or replace function partitions.finish_departures(p_parent regclass)
+-- Sees off what was, or was being, detached concurrently: all of it, or one partition. What is still attached is
+-- decided anew.
+create or replace function partitions.finish_departures(p_parent regclass, p_name text default null)
   returns setof partitions.action
   language plpgsql
   volatile
@@ -1197,6 +1200,7 @@ begin
     left join pg_class as c on c.oid = d.partition
     left join pg_inherits as i on i.inhrelid = d.partition
     where d.parent = p_parent
+      and (p_name is null or d.name = p_name)
     order by d.lower
   loop
     if v_departure.is_leaving then
@@ -1419,6 +1423,313 @@ $$;
 
 grant execute on function partitions.retire(regclass, interval, boolean) to flowgres_dba;
 --! EndIncluded 10_partitions/retire.sql
+--! Included 10_partitions/retire_concurrently.sql
+-- kind: code
+-- The gentle way to retire: statements that each run alone, because DETACH … CONCURRENTLY can run in no function.
+
+create or replace function partitions.retire_concurrently(
+  parent regclass default null,
+  older_than interval default null
+)
+  returns setof text
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off -- as in maintain_table
+as $$
+declare
+  v_parents regclass[];
+begin
+  if pg_is_in_recovery() then
+    return;
+  end if;
+  perform partitions.require_age(retire_concurrently.parent, retire_concurrently.older_than);
+  v_parents := array(
+    select p.parent
+    from partitions.policies as p
+    where retire_concurrently.parent is null
+      or retire_concurrently.parent in (p.parent, p.retire_with)
+  );
+  perform partitions.take_long_turn(v_parents);
+  -- After a long pause a partition is due by its own age and with its group: it is to be detached once.
+  return query
+    select s.statement
+    from partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than)
+      with ordinality as s (statement, place)
+    group by s.statement
+    order by min(s.place);
+  return query
+    select partitions.last_statements(v_parents, array(
+      select partitions.single_statements(retire_concurrently.parent, retire_concurrently.older_than)
+    ) || format('select * from partitions.retire(%L, %L, dry_run => true) where action = ''keep''',
+      retire_concurrently.parent, retire_concurrently.older_than));
+end
+$$;
+comment on function partitions.retire_concurrently(regclass, interval) is
+  'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and each period then leaves in a transaction of its own. One row per action, as of retire(). If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
+
+-- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
+create or replace function partitions.take_long_turn(p_parents regclass[])
+  returns void
+  language sql
+  volatile
+as $$
+  select pg_advisory_lock(partitions.lock_key(p)) from unnest(p_parents) as p order by p
+$$;
+
+-- What leaves last holds locks that writers wait for until its transaction ends: each partition has one of its own.
+create or replace function partitions.last_statements(p_parents regclass[], p_finals text[])
+  returns setof text
+  language sql
+  volatile
+as $$
+  (
+    select format('select * from partitions.finish_departures(%L, %L)', d.parent, d.name)
+    from partitions.departures as d
+    where d.parent = any (p_parents)
+    order by d.parent::text, d.lower
+  )
+  union all
+  select f from unnest(p_finals) as f
+  union all
+  select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(p_parents) as p
+$$;
+
+-- One period of a table, with what leaves with it; nothing if it must stay now.
+create or replace function partitions.retire_period(
+  p_parent regclass,
+  p_lower timestamptz,
+  p_upper timestamptz
+)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  set jit = off -- as in maintain_table
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(p_parent);
+  v_group constant partitions.action[] := (
+    select partitions.period_group(v_policy, l) from partitions.leaving(v_policy, p_lower, p_upper) as l
+  );
+begin
+  if v_group[1].action <> 'keep' then
+    return query select g.* from unnest(partitions.retire_group(v_group)) as g;
+  end if;
+end
+$$;
+
+create or replace function partitions.single_statements(p_parent regclass, p_older_than interval)
+  returns setof text
+  language sql
+  volatile
+as $$
+  select format('select * from partitions.retire_period(%L, %L, %L)', l.parent, l.lower, l.upper)
+  from partitions.retiring_policies(p_parent) as p
+  cross join lateral partitions.leaders(
+    p,
+    engine.now() - coalesce(p_older_than, p.retention),
+    case when p_parent is null then p.retire_with end
+  ) as l
+  where l.action <> 'keep'
+$$;
+
+create or replace function partitions.gentle_statements(p_parent regclass, p_older_than interval)
+  returns setof text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_policy partitions.policies;
+  v_action partitions.action;
+begin
+  for v_policy in select p.* from partitions.retiring_policies(p_parent) as p loop
+    for v_action in
+      select member.*
+      from partitions.leaders(
+        v_policy,
+        engine.now() - coalesce(p_older_than, v_policy.retention),
+        case when p_parent is null then v_policy.retire_with end
+      ) as l
+      cross join lateral unnest(partitions.period_group(v_policy, l)) as member
+      where member.action <> 'keep'
+    loop
+      return next partitions.gentle_statement(v_action);
+    end loop;
+  end loop;
+end
+$$;
+
+-- A table that others refer to is detached plainly, by retire(), once the rows that refer to the period are gone.
+create or replace function partitions.gentle_statement(p_action partitions.action)
+  returns text
+  language plpgsql
+  volatile
+as $$
+declare
+  v_partition constant regclass := partitions.qualified(p_action.parent, p_action.partition);
+begin
+  if partitions.is_referenced(p_action.parent) then
+    return format('call partitions.clear_stragglers(%L, %L, %L, %L)',
+      p_action.parent, p_action.lower, p_action.upper, p_action.action);
+  end if;
+  insert into partitions.departures (partition, parent, name, lower, upper, action, since)
+  values (
+    v_partition, p_action.parent, p_action.partition, p_action.lower, p_action.upper, p_action.action, engine.now()
+  )
+  on conflict on constraint departures_pkey do update
+  set action = excluded.action,
+    since = excluded.since;
+  return format('alter table %s detach partition %s concurrently', p_action.parent, v_partition);
+end
+$$;
+--! EndIncluded 10_partitions/retire_concurrently.sql
+--! Included 10_partitions/archive.sql
+-- kind: code
+-- Archives one period of a table by name of its time, whatever the policy says, together with what leaves with it.
+-- Periods that the policy lets go by their age are archived by retire().
+
+create or replace function partitions.archive(parent regclass, at timestamptz)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  security definer -- definer because DBAs archive partitions without owning them
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(archive.parent);
+  v_turn text;
+  v_group partitions.action[];
+begin
+  select t.detail into v_turn
+  from partitions.take_turn(array(
+    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+  )) as t;
+  if found then
+    perform private.raise_error('CONFLICT', v_turn, 'Try again when it is done.');
+  end if;
+  return query
+    select d.*
+    from partitions.policies as p
+    cross join lateral partitions.finish_departures(p.parent) as d
+    where v_policy.parent in (p.parent, p.retire_with);
+  v_group := partitions.archivable_group(v_policy, archive.at);
+  if v_group <> '{}' then
+    perform partitions.clear_stragglers(v_group[cardinality(v_group)]);
+    return query select g.* from unnest(partitions.retire_group(v_group)) as g;
+  end if;
+end
+$$;
+comment on function partitions.archive(regclass, timestamptz) is
+  'Moves the partition that holds a time to schema partitions, with those of the tables that retire with this one, and the rows of later partitions that belong to it; nothing is copied or lost. If it is archived already, nothing happens; what was not to be had is a row that is not done. Errors: NOT_FOUND (no managed table, no partition), INVALID_ARGUMENT (null, or the period is not over), CONFLICT (it must stay: the message says why; or another session is at it). Example: select * from partitions.archive(''public.workflow_runs'', ''2025-01-01'')';
+
+create or replace function partitions.archive_concurrently(parent regclass, at timestamptz)
+  returns setof text
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(archive_concurrently.parent);
+  v_parents constant regclass[] := array(
+    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+  );
+begin
+  perform partitions.take_long_turn(v_parents);
+  -- What is on its way out already is brought to its end first; archive() does the rest.
+  if not exists (select from partitions.departures as d where d.parent = any (v_parents)) then
+    return query
+      select partitions.gentle_statement(g)
+      from unnest(partitions.archivable_group(v_policy, archive_concurrently.at)) as g;
+  end if;
+  return query select partitions.last_statements(v_parents, array[
+    format('select * from partitions.archive(%L, %L)', v_policy.parent, archive_concurrently.at)
+  ]);
+end
+$$;
+comment on function partitions.archive_concurrently(regclass, timestamptz) is
+  'What archive() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner; see retire_concurrently(). Errors as of archive(). Example, in psql: set role flowgres_owner; select partitions.archive_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
+
+-- The partition that holds a time and those that leave with it, in the order of leaving; none when they have left.
+create or replace function partitions.archivable_group(p_policy partitions.policies, p_at timestamptz)
+  returns partitions.action[]
+  language plpgsql
+  volatile
+as $$
+declare
+  v_partition record;
+  v_group partitions.action[];
+  v_reason text;
+begin
+  perform partitions.require_time(p_policy.key_kind, p_at);
+  select o.* into v_partition
+  from partitions.of(p_policy.parent) as o
+  where p_at >= o.lower
+    and p_at < o.upper;
+  if not found then
+    perform partitions.require_archived(p_policy.parent, p_at);
+    return '{}';
+  elsif v_partition.upper > engine.now() then
+    perform private.raise_error('INVALID_ARGUMENT',
+      format('%s ends on %s and cannot be archived before.', v_partition.name,
+        to_char(v_partition.upper at time zone 'UTC', 'YYYY-MM-DD')),
+      'Name a period that is over.');
+  end if;
+  perform partitions.end_hold(p_policy.parent, v_partition.lower, v_partition.upper);
+  v_reason := partitions.reason_to_stay(p_policy, v_partition.lower, v_partition.upper);
+  v_group := partitions.period_group(p_policy, (
+    p_policy.parent, v_partition.name, case when v_reason is null then 'archive' else 'keep' end,
+    v_partition.lower, v_partition.upper, false, v_reason
+  )::partitions.action);
+  if v_group[1].action = 'keep' then
+    perform private.raise_error('CONFLICT',
+      format('%s cannot be archived: %s', v_partition.name, v_group[1].detail),
+      'See what holds it: select * from partitions.retire(dry_run => true)');
+  end if;
+  return array(
+    select (g.parent, g.partition, 'archive', g.lower, g.upper, false, null)::partitions.action
+    from unnest(v_group) as g
+  );
+end
+$$;
+
+-- Who names a period that was restored is done with it.
+create or replace function partitions.end_hold(p_parent regclass, p_lower timestamptz, p_upper timestamptz)
+  returns void
+  language sql
+  volatile
+as $$
+  update partitions.archives as a set kept_until = engine.now()
+  from partitions.policies as p
+  where p.parent = a.parent
+    and p_parent in (p.parent, p.retire_with)
+    and a.upper > p_lower
+    and a.upper <= p_upper
+    and a.kept_until > engine.now()
+$$;
+
+create or replace function partitions.require_archived(p_parent regclass, p_at timestamptz)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if not exists (
+    select
+    from partitions.archives as a
+    where a.parent = p_parent
+      and a.content = 'partition'
+      and p_at >= a.lower
+      and p_at < a.upper
+  ) then
+    perform private.raise_error('NOT_FOUND',
+      format('%s has neither a partition nor an archive for %s.', p_parent, p_at),
+      format('These are there: select * from partitions.of(%L), and: select * from partitions.archives', p_parent));
+  end if;
+end
+$$;
+
+grant execute on function partitions.archive(regclass, timestamptz) to flowgres_dba;
+--! EndIncluded 10_partitions/archive.sql
 --! Included 10_partitions/statistics.sql
 -- kind: code
 -- How large the partitions are.

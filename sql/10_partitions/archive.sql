@@ -55,8 +55,9 @@ begin
       select partitions.gentle_statement(g)
       from unnest(partitions.archivable_group(v_policy, archive_concurrently.at)) as g;
   end if;
-  return query select partitions.last_statements(v_parents, format('select * from partitions.archive(%L, %L)',
-    v_policy.parent, archive_concurrently.at));
+  return query select partitions.last_statements(v_parents, array[
+    format('select * from partitions.archive(%L, %L)', v_policy.parent, archive_concurrently.at)
+  ]);
 end
 $$;
 comment on function partitions.archive_concurrently(regclass, timestamptz) is

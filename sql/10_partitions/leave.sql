@@ -56,8 +56,9 @@ begin
 end
 $$;
 
--- Sees off what was, or was being, detached concurrently. What is still attached is decided anew.
-create or replace function partitions.finish_departures(p_parent regclass)
+-- Sees off what was, or was being, detached concurrently: all of it, or one partition. What is still attached is
+-- decided anew.
+create or replace function partitions.finish_departures(p_parent regclass, p_name text default null)
   returns setof partitions.action
   language plpgsql
   volatile
@@ -82,6 +83,7 @@ begin
     left join pg_class as c on c.oid = d.partition
     left join pg_inherits as i on i.inhrelid = d.partition
     where d.parent = p_parent
+      and (p_name is null or d.name = p_name)
     order by d.lower
   loop
     if v_departure.is_leaving then

@@ -32,12 +32,15 @@ begin
       with ordinality as s (statement, place)
     group by s.statement
     order by min(s.place);
-  return query select partitions.last_statements(v_parents, format('select * from partitions.retire(%L, %L)',
-    retire_concurrently.parent, retire_concurrently.older_than));
+  return query
+    select partitions.last_statements(v_parents, array(
+      select partitions.single_statements(retire_concurrently.parent, retire_concurrently.older_than)
+    ) || format('select * from partitions.retire(%L, %L, dry_run => true) where action = ''keep''',
+      retire_concurrently.parent, retire_concurrently.older_than));
 end
 $$;
 comment on function partitions.retire_concurrently(regclass, interval) is
-  'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and retire() does the rest. If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
+  'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and each period then leaves in a transaction of its own. One row per action, as of retire(). If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
 
 -- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
 create or replace function partitions.take_long_turn(p_parents regclass[])
@@ -48,18 +51,60 @@ as $$
   select pg_advisory_lock(partitions.lock_key(p)) from unnest(p_parents) as p order by p
 $$;
 
-create or replace function partitions.last_statements(p_parents regclass[], p_final text)
+-- What leaves last holds locks that writers wait for until its transaction ends: each partition has one of its own.
+create or replace function partitions.last_statements(p_parents regclass[], p_finals text[])
   returns setof text
   language sql
   volatile
 as $$
-  select distinct format('select * from partitions.finish_departures(%L)', d.parent)
-  from partitions.departures as d
-  where d.parent = any (p_parents)
+  (
+    select format('select * from partitions.finish_departures(%L, %L)', d.parent, d.name)
+    from partitions.departures as d
+    where d.parent = any (p_parents)
+    order by d.parent::text, d.lower
+  )
   union all
-  select p_final
+  select f from unnest(p_finals) as f
   union all
   select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(p_parents) as p
+$$;
+
+-- One period of a table, with what leaves with it; nothing if it must stay now.
+create or replace function partitions.retire_period(
+  p_parent regclass,
+  p_lower timestamptz,
+  p_upper timestamptz
+)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  set jit = off -- as in maintain_table
+as $$
+declare
+  v_policy constant partitions.policies := partitions.require_policy(p_parent);
+  v_group constant partitions.action[] := (
+    select partitions.period_group(v_policy, l) from partitions.leaving(v_policy, p_lower, p_upper) as l
+  );
+begin
+  if v_group[1].action <> 'keep' then
+    return query select g.* from unnest(partitions.retire_group(v_group)) as g;
+  end if;
+end
+$$;
+
+create or replace function partitions.single_statements(p_parent regclass, p_older_than interval)
+  returns setof text
+  language sql
+  volatile
+as $$
+  select format('select * from partitions.retire_period(%L, %L, %L)', l.parent, l.lower, l.upper)
+  from partitions.retiring_policies(p_parent) as p
+  cross join lateral partitions.leaders(
+    p,
+    engine.now() - coalesce(p_older_than, p.retention),
+    case when p_parent is null then p.retire_with end
+  ) as l
+  where l.action <> 'keep'
 $$;
 
 create or replace function partitions.gentle_statements(p_parent regclass, p_older_than interval)

@@ -62,6 +62,27 @@ describe('retirement', () => {
     expect(names).toEqual(expect.arrayContaining(['workflow_run_logs_y2025w03', 'workflow_events_y2025m01', 'workflow_runs_y2025m01']));
   });
 
+  test('takes months that are due together one by one, so that nobody waits for all of them', async () => {
+    const db = await databaseAt('2025-01-15');
+    await db.admin.query('select partitions.maintain()');
+    await freezeClock(db, '2026-05-01');
+    await db.admin.query('select partitions.maintain()');
+    const client = await connect(db.adminUrl);
+    await client.query('set role flowgres_owner');
+    const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
+    const taken: string[][] = [];
+    for (const { statement } of rows) {
+      const { rows: actions } = await client.query<{ partition?: string }>(statement);
+      taken.push(actions.flatMap(({ partition }) => partition ?? []).filter((name) => /^workflow_(events|runs)_/.test(name)));
+    }
+    await client.end();
+    const months = ['y2024m11', 'y2024m12', 'y2025m01', 'y2025m02', 'y2025m03', 'y2025m04'];
+    expect(taken.filter(({ length }) => length)).toEqual([
+      ...months.map((month) => [`workflow_events_${month}`]),
+      ...months.map((month) => [`workflow_runs_${month}`]),
+    ]);
+  });
+
   test('holds up neither readers nor writers of the log while it waits for a reader', async () => {
     const db = await afterAYear();
     const { addRun } = await createLog(db);
@@ -77,48 +98,49 @@ describe('retirement', () => {
     expect(summary(await retired)).toEqual(['drop workflow_events_y2025m01 true -', 'drop workflow_runs_y2025m01 true -']);
     await reader.end();
   });
+});
 
-  test('that was interrupted at any step is finished by the next', async () => {
-    const db = await afterAYear();
-    const client = await connect(db.adminUrl);
-    await client.query('set role flowgres_owner');
-    const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
-    expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)')).toSorted()).toEqual([
-      'alter table public.workflow_events detach partition public.workflow_events_y2025m01 concurrently',
-      "call partitions.clear_stragglers('public.workflow_runs', …)",
-      "select * from partitions.finish_departures('public.workflow_events')",
-      'select * from partitions.retire(NULL, NULL)',
-      "select pg_advisory_unlock(partitions.lock_key('private.audit_seals'))",
-      "select pg_advisory_unlock(partitions.lock_key('public.audit_log'))",
-      "select pg_advisory_unlock(partitions.lock_key('public.workflow_events'))",
-      "select pg_advisory_unlock(partitions.lock_key('public.workflow_runs'))",
-    ]);
-    await client.end();
-    // Between two unlocks there is nothing to interrupt.
-    const steps = rows.filter(({ statement }) => !statement.includes('pg_advisory_unlock')).length;
-    for (let step = 0; step <= steps; step += 1) {
-      const damaged = await afterAYear();
-      const interrupted = await connect(damaged.adminUrl);
-      await interrupted.query('set role flowgres_owner');
-      await interrupted.query('select partitions.retire_concurrently()');
-      for (const { statement } of rows.slice(0, step)) await interrupted.query(statement);
-      await interrupted.end();
-      await retirePartitions(damaged.url('flowgres_maintenance'));
-      expect(await isLeft(damaged)).toEqual(JANUARY_GONE);
-      await damaged.drop();
-    }
-  }, 60_000);
+test('retirement that was interrupted at any step is finished by the next', async () => {
+  const db = await afterAYear();
+  const client = await connect(db.adminUrl);
+  await client.query('set role flowgres_owner');
+  const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
+  expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)')).toSorted()).toEqual([
+    'alter table public.workflow_events detach partition public.workflow_events_y2025m01 concurrently',
+    "call partitions.clear_stragglers('public.workflow_runs', …)",
+    "select * from partitions.finish_departures('public.workflow_events', 'workflow_events_y2025m01')",
+    "select * from partitions.retire(NULL, NULL, dry_run => true) where action = 'keep'",
+    "select * from partitions.retire_period('public.workflow_runs', …)",
+    "select pg_advisory_unlock(partitions.lock_key('private.audit_seals'))",
+    "select pg_advisory_unlock(partitions.lock_key('public.audit_log'))",
+    "select pg_advisory_unlock(partitions.lock_key('public.workflow_events'))",
+    "select pg_advisory_unlock(partitions.lock_key('public.workflow_runs'))",
+  ]);
+  await client.end();
+  // Between two unlocks there is nothing to interrupt.
+  const steps = rows.filter(({ statement }) => !statement.includes('pg_advisory_unlock')).length;
+  for (let step = 0; step <= steps; step += 1) {
+    const damaged = await afterAYear();
+    const interrupted = await connect(damaged.adminUrl);
+    await interrupted.query('set role flowgres_owner');
+    await interrupted.query('select partitions.retire_concurrently()');
+    for (const { statement } of rows.slice(0, step)) await interrupted.query(statement);
+    await interrupted.end();
+    await retirePartitions(damaged.url('flowgres_maintenance'));
+    expect(await isLeft(damaged)).toEqual(JANUARY_GONE);
+    await damaged.drop();
+  }
+}, 60_000);
 
-  test('that a reader keeps waiting too long gives up, and goes on the next time', async () => {
-    const db = await afterAYear();
-    const reader = await connect(db.adminUrl);
-    await reader.query('begin; select * from workflow_events');
-    const first = summary(await retirePartitions(db.url('flowgres_maintenance'), { lockTimeoutMs: 100 }));
-    expect(first[0]).toMatch(/^alter table .* concurrently null false canceling statement due to lock timeout$/);
-    expect(first.at(-1)).toMatch(/^keep workflow_runs_y2025m01 false workflow_events_y2025m01 is still on its way out\.$/);
-    await reader.query('commit');
-    await retirePartitions(db.url('flowgres_maintenance'));
-    expect(await isLeft(db)).toEqual(JANUARY_GONE);
-    await reader.end();
-  });
+test('retirement that a reader keeps waiting too long gives up, and goes on the next time', async () => {
+  const db = await afterAYear();
+  const reader = await connect(db.adminUrl);
+  await reader.query('begin; select * from workflow_events');
+  const first = summary(await retirePartitions(db.url('flowgres_maintenance'), { lockTimeoutMs: 100 }));
+  expect(first[0]).toMatch(/^alter table .* concurrently null false canceling statement due to lock timeout$/);
+  expect(first.at(-1)).toMatch(/^keep workflow_runs_y2025m01 false workflow_events_y2025m01 is still on its way out\.$/);
+  await reader.query('commit');
+  await retirePartitions(db.url('flowgres_maintenance'));
+  expect(await isLeft(db)).toEqual(JANUARY_GONE);
+  await reader.end();
 });
