@@ -1,46 +1,7 @@
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
-import { Driver } from '../../helpers/driver.ts';
-import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
+import { describe, expect, test } from 'vitest';
+import { createFamily } from '../../helpers/family.ts';
 
-let db: TestDatabase;
-let acme: TestOrganization;
-let engine: Driver;
-beforeAll(async () => {
-  db = await createTestDatabase();
-  acme = await createOrganization(db);
-  engine = new Driver(db);
-  const called = { id: 'start', type: 'subworkflowTrigger' };
-  const path = (value: string) => ({ id: 'out', type: 'transform', properties: { path: value } });
-  const failing = { id: 'out', type: 'transform', properties: { template: '{{ $.prev | number }}' } };
-  await publishWorkflow(acme, chain(called, path('$.prev * 2')), 'double');
-  await publishWorkflow(acme, chain(called, path('$.prev.n + 1')), 'next');
-  await publishWorkflow(acme, chain(called, path('$.input')), 'echo');
-  await publishWorkflow(acme, chain(called, failing), 'number');
-  await publishWorkflow(acme, chain(called, { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' } }), 'call');
-  await publishWorkflow(acme, chain(called, { id: 'count', type: 'set', properties: { assign: { n: '{{ $.prev.n + 1 }}' } } }), 'count');
-});
-beforeEach(() => engine.freeze(null));
-
-const trigger = { id: 'start', type: 'apiTrigger' };
-
-async function start(properties: Record<string, unknown>, input: unknown, more: Record<string, unknown> = {}) {
-  const { run_id } = await engine.start(
-    acme,
-    await publishWorkflow(acme, chain(trigger, { id: 'all', type: 'repeat', properties, ...more })),
-    input,
-  );
-  return run_id!;
-}
-const childrenOf = async (runId: string): Promise<{ id: string; status: string; parent_index: number }[]> =>
-  (await db.admin.query('select * from workflow_runs where parent_run_id = $1 order by parent_index', [runId])).rows;
-/** Takes the jobs of the parent's step as long as there are any. */
-async function drain(runId: string): Promise<void> {
-  while ((await engine.jobs(runId)).length) {
-    await db.admin.query(`delete from graphile_worker._private_jobs where payload ->> 'runId' = $1`, [runId]);
-    await engine.begin(runId, 'all');
-  }
-}
+const { engine, start, childrenOf, drain } = await createFamily('repeat');
 
 describe('repeat', () => {
   test('runs one child after the other, each with what the one before gave, until the condition holds', async () => {
