@@ -69,7 +69,7 @@ function describeDatabase(serverUrl: string, name: string, checked: boolean): Te
   const adminUrl = withDatabase(serverUrl, name);
   const pools = new Map<string, pg.Pool>();
   const pool = (role: string, url: string): pg.Pool => {
-    const existing = pools.get(role) ?? createPool(url, { name: `test ${role}`, max: 10 });
+    const existing = pools.get(role) ?? createTestPool(url, `test ${role}`);
     pools.set(role, existing);
     return existing;
   };
@@ -92,6 +92,28 @@ function describeDatabase(serverUrl: string, name: string, checked: boolean): Te
     },
   };
   return database;
+}
+
+/**
+ * The server reports an error before it ends the transaction. The next statement of a pool goes over another connection,
+ * and could still meet the locks of the failed one: so that one is over before anybody is told.
+ */
+function createTestPool(url: string, name: string): pg.Pool {
+  const pool = createPool(url, { name, max: 10 });
+  const query = async (text: string | pg.QueryConfig, values?: unknown[]): Promise<pg.QueryResult> => {
+    const client = await pool.connect();
+    let failed = false;
+    try {
+      return await client.query(text, values);
+    } catch (error) {
+      failed = true;
+      await client.query('rollback').catch(() => undefined);
+      throw error;
+    } finally {
+      client.release(failed);
+    }
+  };
+  return Object.assign(pool, { query });
 }
 
 async function findBrokenRuns(admin: pg.Pool): Promise<unknown[]> {
