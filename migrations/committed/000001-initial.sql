@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:cfc1484ff8aa40a637db394e5c425bc21d1e5ae3
+--! Hash: sha1:236a582ebfddf65356bf2cdf5a4d182338a320b3
 --! Message: initial
 
 -- The migration in the making; migrations/README.md says how to write one. The first one is the whole schema.
@@ -247,6 +247,7 @@ create or replace function engine.parse_cron(p_schedule text)
   language plpgsql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_seconds constant text := (regexp_match(p_schedule, '^\s*([0-9]{1,9})\s*seconds?\s*$', 'i'))[1];
@@ -452,6 +453,7 @@ create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after
   language plpgsql
   stable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_margin constant interval := '4 hours';
@@ -814,6 +816,7 @@ create or replace function partitions.split(p_granularity text, p_span tstzrange
   language sql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_span
   from generate_series(
@@ -952,6 +955,7 @@ create or replace function partitions.of(parent regclass)
   stable
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
+  set search_path = pg_catalog, pg_temp
 as $$
   select c.oid::regclass, c.relname,
     partitions.bound_time(kind, rtrim(substr(nullif(bound.text, 'DEFAULT'), 18, bound.middle - 18), ')')) as lower,
@@ -1642,7 +1646,11 @@ begin
   return query
     select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
     from partitions.of(p_policy.parent) as o
-    where o.detaching;
+    where o.detaching
+      -- Mostly there is none, and then no bound is read.
+      and exists (
+        select from pg_inherits as i where i.inhparent = p_policy.parent and i.inhdetachpending
+      );
   return query
     select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
       lower(piece), upper(piece), false, null::text
@@ -1704,7 +1712,7 @@ as $$
     p_failure
   from partitions.policies as p
   cross join lateral partitions.wanted(p) as wanted
-  cross join lateral (select partitions.covered(p_parent) @> wanted) as c (is_covered)
+  cross join lateral (select partitions.covered(p_parent) @> wanted offset 0) as c (is_covered)
   where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
@@ -4771,6 +4779,7 @@ create or replace function partitions.estimated_rows(p_class pg_class)
   returns bigint
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select case
     when p_class.reltuples >= 0 then p_class.reltuples::bigint
@@ -4782,6 +4791,7 @@ create or replace function partitions.estimated_rows(p_table regclass)
   returns bigint
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.estimated_rows(c) from pg_class as c where c.oid = p_table
 $$;
@@ -7127,7 +7137,9 @@ create or replace function private.session(p_session private.sessions)
   stable
 as $$
   select
-    p_session.id, p_session.kind, p_session.id = (private.context()).session_id,
+    p_session.id, p_session.kind,
+    -- Also when it has just been revoked, and the context is gone.
+    encode(p_session.token_hash, 'hex') = coalesce(current_setting('flowgres.session', true), ''),
     p_session.created_at, p_session.expires_at, p_session.last_seen_at, p_session.user_agent, p_session.ip_prefix::text
 $$;
 
@@ -7655,6 +7667,27 @@ comment on column public.organization_limits.organization_id is 'The organizatio
 comment on column public.organization_limits.metric is 'As in plan_limits.';
 comment on column public.organization_limits.value is 'The most of it.';
 
+create table public.team_limits (
+  organization_id uuid not null,
+  team_id uuid not null,
+  metric text not null,
+  value bigint not null,
+  constraint team_limits_pkey primary key (organization_id, team_id, metric),
+  constraint team_limits_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete cascade,
+  constraint team_limits_metric_check check (metric in ('workflows', 'executions_per_month', 'team_members')),
+  constraint team_limits_value_check check (value >= 0)
+);
+alter table public.team_limits enable row level security;
+
+comment on table public.team_limits is
+  'How much of what the organization may use one of its teams may use; the organization''s limits count as well. Example: select metric, value from team_limits where team_id = ''0190…'';';
+comment on column public.team_limits.organization_id is 'The organization of the team.';
+comment on column public.team_limits.team_id is 'The team.';
+comment on column public.team_limits.metric is
+  'workflows (that the team looks after), executions_per_month (of these) or team_members (of the team).';
+comment on column public.team_limits.value is 'The most of it.';
+
 create table public.subscriptions (
   id uuid not null default engine.uuid_v7(),
   organization_id uuid not null,
@@ -7700,14 +7733,19 @@ create table private.usage_counters (
   metric text not null,
   period_start timestamptz not null,
   used bigint not null,
-  constraint usage_counters_pkey primary key (organization_id, metric, period_start),
+  owner_id uuid not null,
+  team_id uuid generated always as (nullif(owner_id, organization_id)) stored,
+  constraint usage_counters_pkey primary key (organization_id, owner_id, metric, period_start),
   constraint usage_counters_organization_id_fkey
-    foreign key (organization_id) references public.organizations (id) on delete cascade
+    foreign key (organization_id) references public.organizations (id) on delete cascade,
+  constraint usage_counters_team_fkey
+    foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete cascade
 ) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index usage_counters_period_start_idx on private.usage_counters (period_start);
+create index usage_counters_team_idx on private.usage_counters (organization_id, team_id) where team_id is not null;
 alter table private.usage_counters enable row level security;
 comment on table private.usage_counters is
-  'Where limits are enforced: what was used of a metric in a period, of organizations that have a limit. The row of a level, such as workflows, has the period -infinity and is only a lock.';
+  'Where limits are enforced: what was used of a metric in a period, of organizations and teams that have a limit; owner_id is the one or the other. A row with the period -infinity, as levels such as workflows have, is only a lock.';
 
 -- How much of what was asked for may be used.
 create type private.admission as (
@@ -7716,7 +7754,8 @@ create type private.admission as (
   "limit" bigint,
   used bigint,
   period_start timestamptz,
-  admitted bigint
+  admitted bigint,
+  team_id uuid -- whose limit it is; null: the organization's
 );
 --! EndIncluded 25_plans/tables.sql
 --! Included 25_plans/metrics.sql
@@ -7726,20 +7765,20 @@ create type private.admission as (
 -- with what was counted when the organization got a limit. Who has none costs nothing.
 
 create or replace function private.metrics()
-  returns table (metric text, label text, period text, counter text)
+  returns table (metric text, label text, period text, counter text, is_by_team boolean)
   language sql
   immutable
   parallel safe
 as $$
-  -- A counter is the name of a function (organization uuid, span tstzrange) returning bigint, of whichever layer knows
-  -- the things; a level has no use for the span.
+  -- A counter is the name of a function (organization uuid, span tstzrange, team uuid) returning bigint, of whichever
+  -- layer knows the things; a level has no use for the span. Without a team it counts the organization's.
   values
-    ('workflows', 'workflows', null, 'private.count_workflows'),
-    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions'),
-    ('team_members', 'members', null, 'private.count_members'),
-    ('credentials', 'credentials', null, 'private.count_credentials'),
-    ('storage_gb', 'GB of storage', null, 'private.count_storage_gb'),
-    ('api_calls_per_hour', 'API calls an hour', 'hour', null)
+    ('workflows', 'workflows', null, 'private.count_workflows', true),
+    ('executions_per_month', 'executions a month', 'month', 'engine.count_executions', true),
+    ('team_members', 'members', null, 'private.count_members', true),
+    ('credentials', 'credentials', null, 'private.count_credentials', false),
+    ('storage_gb', 'GB of storage', null, 'private.count_storage_gb', false),
+    ('api_calls_per_hour', 'API calls an hour', 'hour', null, false)
 $$;
 
 -- The calendar of UTC, whatever the session's time zone; a level has no period.
@@ -7759,13 +7798,18 @@ as $$
 $$;
 
 -- Null where nothing counts such things.
-create or replace function private.count_used(p_counter text, p_organization_id uuid, p_span tstzrange)
+create or replace function private.count_used(
+  p_counter text,
+  p_organization_id uuid,
+  p_span tstzrange,
+  p_team_id uuid default null
+)
   returns bigint
   language plpgsql
   stable
 as $$
 declare
-  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange)');
+  v_counter constant regprocedure := to_regprocedure(p_counter || '(uuid, tstzrange, uuid)');
   v_name record;
   v_count bigint;
 begin
@@ -7776,21 +7820,31 @@ begin
   from pg_proc as p
   join pg_namespace as n on n.oid = p.pronamespace
   where p.oid = v_counter;
-  execute format('select %I.%I($1, $2)', v_name.schema, v_name.name) into v_count using p_organization_id, p_span;
+  execute format('select %I.%I($1, $2, $3)', v_name.schema, v_name.name)
+  into v_count
+  using p_organization_id, p_span, p_team_id;
   return v_count;
 end
 $$;
 --! EndIncluded 25_plans/metrics.sql
 --! Included 25_plans/limits.sql
 -- kind: code
--- Which limit applies: that of the current subscription's plan, or of the default plan, or a lower one of its own.
+-- Which limit applies: that of the current subscription's plan, or of the default plan, or a lower one of its own. What
+-- a team does is under its own limit and under the organization's.
 
-create or replace function private.limit_of(p_organization_id uuid, p_metric text)
+create or replace function private.limit_of(p_organization_id uuid, p_metric text, p_team_id uuid default null)
   returns bigint
   language plpgsql
   stable
 as $$
 begin
+  if p_team_id is not null then
+    return (
+      select l.value
+      from public.team_limits as l
+      where l.organization_id = p_organization_id and l.team_id = p_team_id and l.metric = p_metric
+    );
+  end if;
   -- Every start of a run asks this. In PL/pgSQL, and as one query, it takes a quarter of the time.
   return least( -- of those that are not null
     (
@@ -7814,7 +7868,8 @@ begin
   );
 end
 $$;
-comment on function private.limit_of(uuid, text) is 'The limit that applies to an organization now; null: unlimited.';
+comment on function private.limit_of(uuid, text, uuid) is
+  'The limit that applies to an organization now, or the own one of a team; null: unlimited.';
 
 create or replace function private.limit_error(p_admission private.admission)
   returns jsonb
@@ -7823,8 +7878,12 @@ create or replace function private.limit_error(p_admission private.admission)
 as $$
   select jsonb_build_object(
     'code', 'LIMIT_REACHED',
-    'message', format('The organization may have %s %s.', p_admission.limit, m.label),
+    'message', format(
+      'The %s may have %s %s.',
+      case when p_admission.team_id is null then 'organization' else 'team' end, p_admission.limit, m.label
+    ),
     'hint', case
+      when p_admission.team_id is not null then 'Admins of the organization change it with set_team_limit.'
       when m.period is null then 'Delete or archive what is not needed, or change to a larger plan.'
       else 'Wait until resetAt, or change to a larger plan.'
     end,
@@ -7833,7 +7892,9 @@ as $$
       'limit', p_admission.limit,
       'used', p_admission.used,
       'resetAt', upper(private.metric_period(m.period, p_admission.period_start))
-    )
+    ) || case
+      when p_admission.team_id is null then '{}' else jsonb_build_object('team', p_admission.team_id)
+    end
   )
   from private.metrics() as m
   where m.metric = p_admission.metric
@@ -7842,7 +7903,12 @@ comment on function private.limit_error(private.admission) is
   'How a refusal is told: {"code", "message", "hint", "details"}.';
 
 -- The counter where a limit is enforced, else what there is.
-create or replace function private.used_of(p_organization_id uuid, p_metric text, p_span tstzrange)
+create or replace function private.used_of(
+  p_organization_id uuid,
+  p_metric text,
+  p_span tstzrange,
+  p_team_id uuid default null
+)
   returns bigint
   language sql
   stable
@@ -7852,12 +7918,13 @@ as $$
       select c.used
       from private.usage_counters as c
       where c.organization_id = p_organization_id
+        and c.owner_id = coalesce(p_team_id, p_organization_id)
         and c.metric = p_metric
         and m.period is not null
         and c.period_start = lower(p_span)
-        and (m.counter is null or private.limit_of(p_organization_id, p_metric) is not null)
+        and (m.counter is null or private.limit_of(p_organization_id, p_metric, p_team_id) is not null)
     ),
-    private.count_used(m.counter, p_organization_id, p_span)
+    private.count_used(m.counter, p_organization_id, p_span, p_team_id)
   )
   from private.metrics() as m
   where m.metric = p_metric
@@ -7866,92 +7933,121 @@ $$;
 --! Included 25_plans/admit.sql
 -- kind: code
 -- Admission: counts and compares in one statement, so that any number of clients at once stay within the limit.
--- Lock order: a counter's row stands for its organization, so it is locked before workflows and runs.
+-- Lock order: a counter's row stands for its organization, so it is locked before workflows and runs. A team's comes
+-- after the organization's.
 
 create or replace function private.admit_flow(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_start timestamptz
+  p_start timestamptz,
+  p_team_id uuid default null
 )
   returns private.admission
   language plpgsql
   volatile
 as $$
 declare
-  v_admission private.admission :=
-    (p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric), null, p_start, p_amount);
+  v_owner_id constant uuid := coalesce(p_team_id, p_organization_id);
+  v_admission private.admission := (
+    p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric, p_team_id), null, p_start, p_amount,
+    p_team_id
+  );
 begin
   if v_admission.limit is null then
     return v_admission;
+  elsif p_team_id is not null then
+    -- A batch meets teams in any order: who has the organization's lock never waits for one who waits for it.
+    perform private.lock_counter(p_organization_id, p_organization_id, p_metric);
   end if;
   update private.usage_counters as c
   set used = c.used + p_amount
-  where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
-    and c.used + p_amount <= v_admission.limit;
+  where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+    and c.period_start = p_start and c.used + p_amount <= v_admission.limit;
   if found then
     return v_admission;
   end if;
 
   -- It is the first of the period, or there is not room for all: then for as many as there is.
-  perform private.begin_counter(p_organization_id, p_metric, p_start);
+  perform private.begin_counter(p_organization_id, p_metric, p_start, p_team_id);
   select c.used into v_admission.used
   from private.usage_counters as c
-  where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
+  where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+    and c.period_start = p_start
   for no key update;
   v_admission.admitted := least(greatest(v_admission.limit - v_admission.used, 0), p_amount);
   if v_admission.admitted > 0 then
     v_admission.used := v_admission.used + v_admission.admitted;
     update private.usage_counters as c
     set used = c.used + v_admission.admitted
-    where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start;
+    where c.organization_id = p_organization_id and c.owner_id = v_owner_id and c.metric = p_metric
+      and c.period_start = p_start;
   end if;
   return v_admission;
 end
 $$;
 
-create or replace function private.begin_counter(p_organization_id uuid, p_metric text, p_start timestamptz)
+create or replace function private.begin_counter(
+  p_organization_id uuid,
+  p_metric text,
+  p_start timestamptz,
+  p_team_id uuid
+)
   returns void
   language sql
   volatile
 as $$
-  insert into private.usage_counters (organization_id, metric, period_start, used)
+  insert into private.usage_counters (organization_id, owner_id, metric, period_start, used)
   select
-    p_organization_id, p_metric, p_start,
-    coalesce(private.count_used(m.counter, p_organization_id, private.metric_period(m.period, p_start)), 0)
+    p_organization_id, coalesce(p_team_id, p_organization_id), p_metric, p_start,
+    coalesce(private.count_used(m.counter, p_organization_id, private.metric_period(m.period, p_start), p_team_id), 0)
   from private.metrics() as m
   where m.metric = p_metric
     and not exists (
       select
       from private.usage_counters as c
-      where c.organization_id = p_organization_id and c.metric = p_metric and c.period_start = p_start
+      where c.organization_id = p_organization_id
+        and c.owner_id = coalesce(p_team_id, p_organization_id)
+        and c.metric = p_metric
+        and c.period_start = p_start
     )
   on conflict on constraint usage_counters_pkey do nothing
 $$;
 
--- The row is the lock under which the organization's things are counted; the number in it is for nobody.
+create or replace function private.lock_counter(p_organization_id uuid, p_owner_id uuid, p_metric text)
+  returns void
+  language sql
+  volatile
+as $$
+  insert into private.usage_counters as c (organization_id, owner_id, metric, period_start, used)
+  values (p_organization_id, p_owner_id, p_metric, '-infinity', 0)
+  on conflict on constraint usage_counters_pkey do update set used = c.used
+$$;
+
+-- The things of the owner are counted under the lock; the number in its row is for nobody.
 create or replace function private.admit_level(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_counter text
+  p_counter text,
+  p_team_id uuid default null
 )
   returns private.admission
   language plpgsql
   volatile
 as $$
 declare
-  v_admission private.admission :=
-    (p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric), null, null, p_amount);
+  v_admission private.admission := (
+    p_organization_id, p_metric, private.limit_of(p_organization_id, p_metric, p_team_id), null, null, p_amount,
+    p_team_id
+  );
 begin
   if v_admission.limit is null then
     return v_admission;
   end if;
-  insert into private.usage_counters as c (organization_id, metric, period_start, used)
-  values (p_organization_id, p_metric, '-infinity', 0)
-  on conflict on constraint usage_counters_pkey do update set used = c.used;
+  perform private.lock_counter(p_organization_id, coalesce(p_team_id, p_organization_id), p_metric);
   -- A statement of its own: it sees what was committed while this one waited.
-  v_admission.used := private.count_used(p_counter, p_organization_id, null);
+  v_admission.used := private.count_used(p_counter, p_organization_id, null, p_team_id);
   v_admission.admitted := least(greatest(v_admission.limit - coalesce(v_admission.used, 0), 0), p_amount);
   return v_admission;
 end
@@ -7961,7 +8057,8 @@ create or replace function private.admit_some(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_at timestamptz default engine.now()
+  p_at timestamptz default engine.now(),
+  p_team_id uuid default null
 )
   returns private.admission
   language plpgsql
@@ -7972,23 +8069,30 @@ declare
 begin
   select m.* into strict v_metric from private.metrics() as m where m.metric = p_metric;
   if v_metric.period is null then
-    return private.admit_level(p_organization_id, p_metric, p_amount, v_metric.counter);
+    return private.admit_level(p_organization_id, p_metric, p_amount, v_metric.counter, p_team_id);
   end if;
   return private.admit_flow(
-    p_organization_id, p_metric, p_amount, lower(private.metric_period(v_metric.period, p_at))
+    p_organization_id, p_metric, p_amount, lower(private.metric_period(v_metric.period, p_at)), p_team_id
   );
 end
 $$;
-comment on function private.admit_some(uuid, text, bigint, timestamptz) is
+comment on function private.admit_some(uuid, text, bigint, timestamptz, uuid) is
   'Admits as many as the limit has room for, and says how many (admitted); counts them. For batches that refuse one by one.';
 
-create or replace function private.admit(p_organization_id uuid, p_metric text, p_amount bigint default 1)
+create or replace function private.admit(
+  p_organization_id uuid,
+  p_metric text,
+  p_amount bigint default 1,
+  p_team_id uuid default null
+)
   returns void
   language plpgsql
   volatile
 as $$
 declare
-  v_admission constant private.admission := private.admit_some(p_organization_id, p_metric, p_amount);
+  v_admission constant private.admission := private.admit_some(
+    p_organization_id, p_metric, p_amount, p_team_id => p_team_id
+  );
   v_error jsonb;
 begin
   if v_admission.admitted < p_amount then
@@ -7999,14 +8103,15 @@ begin
   end if;
 end
 $$;
-comment on function private.admit(uuid, text, bigint) is
-  'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
+comment on function private.admit(uuid, text, bigint, uuid) is
+  'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}, of a team also {"team"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
 
 create or replace function private.release(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
-  p_at timestamptz default engine.now()
+  p_at timestamptz default engine.now(),
+  p_team_id uuid default null
 )
   returns void
   language sql
@@ -8018,14 +8123,15 @@ as $$
   where m.metric = p_metric
     and m.period is not null
     and c.organization_id = p_organization_id
+    and c.owner_id = coalesce(p_team_id, p_organization_id)
     and c.metric = p_metric
     and c.period_start = lower(private.metric_period(m.period, p_at))
 $$;
-comment on function private.release(uuid, text, bigint, timestamptz) is
+comment on function private.release(uuid, text, bigint, timestamptz, uuid) is
   'Gives back what was admitted and not used, in the period of p_at. A level needs none: it is counted anew each time.';
 
 -- After a change of limits: what was used without one was not counted.
-create or replace function private.recount(p_organization_id uuid)
+create or replace function private.recount(p_organization_id uuid, p_team_id uuid default null)
   returns void
   language sql
   volatile
@@ -8033,6 +8139,7 @@ as $$
   delete from private.usage_counters as c
   using private.metrics() as m
   where c.organization_id = p_organization_id
+    and c.owner_id = coalesce(p_team_id, p_organization_id)
     and m.metric = c.metric
     and m.period is not null
     and m.counter is not null
@@ -8040,14 +8147,27 @@ $$;
 --! EndIncluded 25_plans/admit.sql
 --! Included 25_plans/team_members.sql
 -- kind: code
--- The members of an organization, as its plan counts them. Commands that add one ask private.admit first.
+-- The members of an organization or a team, as limits count them. Commands that add one ask private.admit first.
 
-create or replace function private.count_members(p_organization_id uuid, p_span tstzrange default null)
+create or replace function private.count_members(
+  p_organization_id uuid,
+  p_span tstzrange default null,
+  p_team_id uuid default null
+)
   returns bigint
   language sql
   stable
 as $$
-  select count(*) from public.organization_users as m where m.organization_id = p_organization_id
+  select case
+    when p_team_id is null then (
+      select count(*) from public.organization_users as m where m.organization_id = p_organization_id
+    )
+    else (
+      select count(*)
+      from public.team_users as m
+      where m.organization_id = p_organization_id and m.team_id = p_team_id
+    )
+  end
 $$;
 --! EndIncluded 25_plans/team_members.sql
 --! Included 25_plans/subscriptions.sql
@@ -8235,7 +8355,11 @@ comment on column public.entitlements.is_over is 'Whether more is used than the 
 comment on column public.entitlements.period_start is 'When the current period began (UTC); null for what has none.';
 comment on column public.entitlements.resets_at is 'When the next one begins.';
 
-create or replace function public.usage(organization uuid default null, period date default null)
+create or replace function public.usage(
+  organization uuid default null,
+  period date default null,
+  team uuid default null
+)
   returns table (
     metric text,
     used bigint,
@@ -8254,25 +8378,39 @@ declare
   v_at constant timestamptz := usage.period::timestamp at time zone 'UTC';
 begin
   perform private.require_scope('organization:read');
-  if v_at is null then
+  if team is not null and not exists (
+    select from public.teams as t where t.organization_id = v_organization_id and t.id = team
+  ) then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+  elsif v_at is not null then
+    return query
+      select
+        m.metric, private.count_used(m.counter, v_organization_id, month, team), null::bigint,
+        lower(month), upper(month)
+      from private.metrics() as m
+      cross join lateral private.metric_period(m.period, v_at) as month
+      where m.period = 'month';
+  elsif team is not null then
+    return query
+      select
+        m.metric, private.used_of(v_organization_id, m.metric, span, team),
+        private.limit_of(v_organization_id, m.metric, team),
+        case when m.period is not null then lower(span) end, upper(span)
+      from private.metrics() as m
+      cross join lateral private.metric_period(m.period, engine.now()) as span
+      where m.is_by_team;
+  else
     return query
       select e.metric, e.used, e.limit, e.period_start, e.resets_at from private.entitlements(v_organization_id) as e;
-    return;
   end if;
-  return query
-    select
-      m.metric, private.count_used(m.counter, v_organization_id, month), null::bigint, lower(month), upper(month)
-    from private.metrics() as m
-    cross join lateral private.metric_period(m.period, v_at) as month
-    where m.period = 'month';
 end
 $$;
-comment on function public.usage(uuid, date) is
-  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
+comment on function public.usage(uuid, date, uuid) is
+  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. With a team: of this team, with its own limits. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
 
 grant select on public.entitlements to flowgres_user;
 grant execute on function private.current_entitlements() to flowgres_user;
-grant execute on function public.usage(uuid, date) to flowgres_user, flowgres_dba;
+grant execute on function public.usage(uuid, date, uuid) to flowgres_user, flowgres_dba;
 --! EndIncluded 25_plans/entitlements.sql
 --! Included 25_plans/change_plan.sql
 -- kind: code
@@ -8369,7 +8507,23 @@ $$;
 comment on function public.change_plan(text, uuid) is
   'Puts the organization on a plan, at once: counters go on, limits are the new plan''s, what is over them stays and can only be read. The default plan ends the subscription. An owner may choose what is free, and try, once, what has trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
 
-create or replace function public.set_organization_limit(metric text, value bigint)
+create or replace function private.check_limit(p_metric text, p_value bigint, p_metrics text[])
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_metric is null or p_metric <> all (p_metrics) then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'There is no such metric.', 'Metrics: ' || array_to_string(p_metrics, ', ') || '.'
+    );
+  elsif p_value < 0 then
+    perform private.raise_error('INVALID_ARGUMENT', 'A limit is 0 or more; null takes it away.');
+  end if;
+end
+$$;
+
+create or replace function public.set_organization_limit(metric text, value bigint default null)
   returns public.organization_limits
   language plpgsql
   volatile
@@ -8382,14 +8536,9 @@ declare
 begin
   perform private.require_scope('organization:write');
   perform private.require_role('owner');
-  if not exists (select from private.metrics() as m where m.metric = set_organization_limit.metric) then
-    perform private.raise_error(
-      'INVALID_ARGUMENT', 'There is no such metric.',
-      'Metrics: ' || (select string_agg(m.metric, ', ') from private.metrics() as m) || '.'
-    );
-  elsif value < 0 then
-    perform private.raise_error('INVALID_ARGUMENT', 'A limit is 0 or more; null takes it away.');
-  end if;
+  perform private.check_limit(
+    set_organization_limit.metric, value, array(select m.metric from private.metrics() as m)
+  );
   perform private.recount(v_organization_id);
   if value is null then
     delete from public.organization_limits as l
@@ -8410,6 +8559,49 @@ comment on function public.set_organization_limit(text, bigint) is
 grant execute on function public.change_plan(text, uuid), public.set_organization_limit(text, bigint)
   to flowgres_user, flowgres_dba;
 --! EndIncluded 25_plans/change_plan.sql
+--! Included 25_plans/team_limits.sql
+-- kind: code
+-- Limits of a team, below the organization's.
+
+create or replace function public.set_team_limit(team uuid, metric text, value bigint default null)
+  returns public.team_limits
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+  v_limit public.team_limits;
+begin
+  perform private.require_scope('organization:write');
+  perform private.require_role('admin');
+  perform private.check_limit(
+    set_team_limit.metric, value, array(select m.metric from private.metrics() as m where m.is_by_team)
+  );
+  perform from public.teams as t where t.organization_id = v_organization_id and t.id = team for key share;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
+  end if;
+  perform private.recount(v_organization_id, team);
+  if value is null then
+    delete from public.team_limits as l
+    where l.organization_id = v_organization_id and l.team_id = team and l.metric = set_team_limit.metric
+    returning * into v_limit;
+    return v_limit;
+  end if;
+  insert into public.team_limits as l (organization_id, team_id, metric, value)
+  values (v_organization_id, team, set_team_limit.metric, set_team_limit.value)
+  on conflict on constraint team_limits_pkey do update set value = excluded.value
+  returning * into v_limit;
+  return v_limit;
+end
+$$;
+comment on function public.set_team_limit(uuid, text, bigint) is
+  'Limits a team: how many workflows it looks after (workflows), how many runs of these start in a month (executions_per_month), how many members it has (team_members). null takes a limit away. The organization''s limits count as well: a higher one changes nothing. What a team has beyond it stays. Admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, INVALID_ARGUMENT. Example: select * from set_team_limit(''0190…'', ''executions_per_month'', 500);';
+
+grant execute on function public.set_team_limit(uuid, text, bigint) to flowgres_user, flowgres_dba;
+--! EndIncluded 25_plans/team_limits.sql
 --! Included 25_plans/api_calls.sql
 -- kind: code
 -- The server counts API calls itself and tells once a second, of all its organizations at once.
@@ -8426,8 +8618,8 @@ as $$
 declare
   v_period constant tstzrange := private.metric_period('hour', engine.now());
 begin
-  insert into private.usage_counters as c (organization_id, metric, period_start, used)
-  select s.organization_id, 'api_calls_per_hour', lower(v_period), sum(s.count)
+  insert into private.usage_counters as c (organization_id, owner_id, metric, period_start, used)
+  select s.organization_id, s.organization_id, 'api_calls_per_hour', lower(v_period), sum(s.count)
   from private.api_call_sessions(p_calls) as s
   where s.count > 0
   group by s.organization_id
@@ -8497,15 +8689,16 @@ on conflict do nothing;
 -- Everybody sees what is on offer, an organization its own subscriptions and limits. DBAs keep the plans; a price has
 -- no grant, because it never changes.
 
-drop policy if exists plans_public_select on public.plans;
-create policy plans_public_select on public.plans
-  for select to flowgres_user, flowgres_anonymous
+drop policy if exists plans_flowgres_anonymous_select on public.plans;
+create policy plans_flowgres_anonymous_select on public.plans
+  for select to flowgres_anonymous
   using (is_public);
 drop policy if exists plans_flowgres_user_select on public.plans;
 create policy plans_flowgres_user_select on public.plans
   for select to flowgres_user
   using (
-    id = any (array(
+    is_public
+    or id = any (array(
       select s.plan_id
       from public.subscriptions as s
       where s.organization_id = (select public.current_organization_id())
@@ -8531,6 +8724,16 @@ create policy organization_limits_flowgres_user_select on public.organization_li
 drop policy if exists organization_limits_flowgres_dba on public.organization_limits;
 create policy organization_limits_flowgres_dba on public.organization_limits to flowgres_dba using (true);
 
+drop policy if exists team_limits_flowgres_user_select on public.team_limits;
+create policy team_limits_flowgres_user_select on public.team_limits
+  for select to flowgres_user
+  using (
+    organization_id = (select public.current_organization_id())
+    and (select private.has_scope('organization:read'))
+  );
+drop policy if exists team_limits_flowgres_dba on public.team_limits;
+create policy team_limits_flowgres_dba on public.team_limits to flowgres_dba using (true);
+
 drop policy if exists subscriptions_flowgres_user_select on public.subscriptions;
 create policy subscriptions_flowgres_user_select on public.subscriptions
   for select to flowgres_user
@@ -8542,11 +8745,11 @@ drop policy if exists subscriptions_flowgres_dba on public.subscriptions;
 create policy subscriptions_flowgres_dba on public.subscriptions for select to flowgres_dba using (true);
 
 grant select on public.plans, public.plan_limits to flowgres_user, flowgres_anonymous, flowgres_dba;
-grant select on public.organization_limits, public.subscriptions to flowgres_user, flowgres_dba;
+grant select on public.organization_limits, public.team_limits, public.subscriptions to flowgres_user, flowgres_dba;
 grant
   insert, delete, update (name, description, trial_days, features, is_public, is_default, sort_order)
   on public.plans to flowgres_dba;
-grant insert, update, delete on public.plan_limits, public.organization_limits to flowgres_dba;
+grant insert, update, delete on public.plan_limits, public.organization_limits, public.team_limits to flowgres_dba;
 --! EndIncluded 25_plans/policies.sql
 --! EndIncluded 25_plans/index.sql
 --! Included 30_workflows/index.sql
@@ -8676,7 +8879,7 @@ create table engine.node_types (
   ports text[] not null default '{main}',
   inputs text[] not null default '{main}',
   properties jsonb not null default '{"type": "object"}',
-  function regprocedure,
+  function text, -- such as custom.double(jsonb,jsonb,jsonb): a regprocedure is in the way of pg_upgrade
   constraint node_types_pkey primary key (name, version),
   constraint node_types_kind_check check (kind in ('trigger', 'pure', 'local', 'wait', 'effect')),
   constraint node_types_name_check check (name ~ '^[a-z][A-Za-z0-9]{0,63}$'),
@@ -11513,7 +11716,7 @@ begin
   insert into engine.node_types (name, version, kind, description, ports, inputs, properties, function)
   values (
     register_node.name, register_node.version, register_node.kind, register_node.description, register_node.ports,
-    register_node.inputs, register_node.properties, register_node.function
+    register_node.inputs, register_node.properties, register_node.function::text
   )
   on conflict on constraint node_types_pkey do update
   set
@@ -11532,7 +11735,24 @@ comment on function engine.register_node(text, regprocedure, text, text, jsonb, 
 grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
   to flowgres_dba;
 
--- p_function is what compile_plan took from the catalog, such as custom.double(jsonb,jsonb,jsonb).
+-- p_function is what register_node wrote down, such as custom.double(jsonb,jsonb,jsonb).
+create or replace function engine.registered_function(p_type text, p_function text)
+  returns regprocedure
+  language plpgsql
+  stable
+as $$
+declare
+  v_function constant regprocedure := to_regprocedure(p_function);
+begin
+  if v_function is null then
+    perform private.raise_error(
+      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  end if;
+  return v_function;
+end
+$$;
+
 create or replace function engine.run_registered(
   p_type text,
   p_function text,
@@ -11544,15 +11764,10 @@ create or replace function engine.run_registered(
   language plpgsql
   immutable
 as $$
-declare
-  v_function constant regprocedure := to_regprocedure(p_function);
 begin
-  if v_function is null then
-    perform private.raise_error(
-      'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
-    );
-  end if;
-  return engine.call_registered(v_function, p_properties, p_prev, p_inputs);
+  return engine.call_registered(
+    engine.registered_function(p_type, p_function), p_properties, p_prev, p_inputs
+  );
 end
 $$;
 
@@ -12019,11 +12234,7 @@ begin
   node.id := p_node ->> 'id';
   node.type := v_type.name || '@' || v_type.version;
   node.kind := v_type.kind;
-  node.function := (
-    select format('%I.%I(jsonb,jsonb,jsonb)', f.pronamespace::regnamespace, f.proname)
-    from pg_catalog.pg_proc as f
-    where f.oid = v_type.function
-  );
+  node.function := v_type.function;
   node.inputs := v_type.inputs;
   node.disabled := coalesce((p_node ->> 'disabled')::boolean, false);
   node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
@@ -12777,12 +12988,20 @@ grant execute on function public.validate_workflow(jsonb) to flowgres_user, flow
 -- Workflows beyond what the plan allows, as after a change to a smaller one: the oldest stay as they are, the others
 -- are read-only until the plan has room. What they have published keeps running.
 
-create or replace function private.count_workflows(p_organization_id uuid, p_span tstzrange default null)
+create or replace function private.count_workflows(
+  p_organization_id uuid,
+  p_span tstzrange default null,
+  p_team_id uuid default null
+)
   returns bigint
   language sql
   stable
 as $$
-  select count(*) from public.workflows as w where w.organization_id = p_organization_id and w.archived_at is null
+  select count(*)
+  from public.workflows as w
+  where w.organization_id = p_organization_id
+    and w.archived_at is null
+    and (p_team_id is null or w.team_id = p_team_id)
 $$;
 
 create or replace function private.is_over_limit(p_workflow public.workflows)
@@ -13285,6 +13504,7 @@ create or replace function public.create_workflow_events_partition(at timestampt
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', at)
 $$;
@@ -13295,6 +13515,7 @@ create or replace function public.create_workflow_events_partition(month timesta
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', month at time zone 'UTC')
 $$;
@@ -13305,6 +13526,7 @@ create or replace function public.create_workflow_events_partition(month date)
   returns text
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select partitions.create('public.workflow_events', month::timestamp at time zone 'UTC')
 $$;
@@ -13316,6 +13538,7 @@ create or replace function public.maintain_workflow_events_partitions()
   returns int
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_action partitions.action;
@@ -13342,6 +13565,7 @@ create or replace function public.drop_old_workflow_events_partitions(retention_
   returns int
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_action partitions.action;
@@ -13375,6 +13599,7 @@ create or replace function public.get_workflow_events_partition_stats()
   )
   language sql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
   select s.partition, (s.lower at time zone 'UTC')::date, (s.upper at time zone 'UTC')::date,
     s.row_count, s.size_bytes, s.size_pretty
@@ -13425,6 +13650,7 @@ create or replace function public.get_workflow_run_events(
   stable
   rows 20
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -15147,6 +15373,7 @@ begin
 end
 $$;
 
+-- Its settings say also which team looks after the workflow, if any does: that costs nobody a look-up.
 create or replace function engine.plan_to_start(p_request engine.start_request)
   returns engine.plans
   language plpgsql
@@ -15155,7 +15382,11 @@ as $$
 declare
   v_plan engine.plans;
 begin
-  select p.* into v_plan
+  select
+    p.organization_id, p.workflow_id, p.version, p.nodes, p.ids, p.vars,
+    case when w.team_id is null then p.settings else p.settings || jsonb_build_object('team', w.team_id) end,
+    p.resume_key
+  into v_plan
   from public.workflows as w
   join engine.plans as p
     on p.organization_id = w.organization_id
@@ -15202,8 +15433,17 @@ $$;
 --! EndIncluded 50_engine/requests.sql
 --! Included 50_engine/admit.sql
 -- kind: code
--- Executions are counted once per batch and organization, when the first of its requests is about to start: as many as
--- the batch may start. What it does not, goes back in the same transaction.
+-- Executions are counted once per batch and organization, when the first of its requests is about to start, and per
+-- team that has a limit: as many as the batch may start. What it does not, goes back in the same transaction.
+
+-- For the starts of one workflow.
+create type engine.room as (
+  workflow_id uuid,
+  admitted int, -- by organization and team, when they were asked
+  "left" int,
+  for_organization private.admission,
+  for_team private.admission
+);
 
 create or replace function engine.give_back(p_admission private.admission, p_now timestamptz)
   returns void
@@ -15212,42 +15452,77 @@ create or replace function engine.give_back(p_admission private.admission, p_now
 as $$
 begin
   if p_admission.admitted > 0 and p_admission.limit is not null then
-    perform private.release(p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now);
+    perform private.release(
+      p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now, p_admission.team_id
+    );
   end if;
 end
 $$;
 
--- p_before: of the organization that came before this one.
+-- p_before: of the workflow that came before this one; what both have in common is kept. Without a plan it gives back.
 create or replace function engine.admit_starts(
-  p_before private.admission,
-  p_organization_id uuid,
+  p_before engine.room,
+  p_plan engine.plans,
   p_wanted int,
   p_now timestamptz
 )
-  returns private.admission
+  returns engine.room
   language plpgsql
   volatile
 as $$
+declare
+  c_metric constant text := 'executions_per_month';
+  v_start constant timestamptz := date_trunc('month', p_now, 'UTC');
+  v_team_id constant uuid := p_plan.settings ->> 'team';
+  v_used constant int := p_before.admitted - p_before.left;
+  v_organization private.admission := p_before.for_organization;
+  v_team private.admission := p_before.for_team;
 begin
-  perform engine.give_back(p_before, p_now);
-  return private.admit_flow(
-    p_organization_id, 'executions_per_month', p_wanted, date_trunc('month', p_now, 'UTC')
-  );
+  v_organization.admitted := v_organization.admitted - v_used;
+  v_team.admitted := v_team.admitted - v_used;
+  if v_organization.organization_id is distinct from p_plan.organization_id then
+    perform engine.give_back(v_organization, p_now);
+    v_organization := null;
+    if p_plan.organization_id is not null then
+      v_organization := private.admit_flow(p_plan.organization_id, c_metric, p_wanted, v_start);
+    end if;
+  end if;
+  if v_team.team_id is distinct from v_team_id then
+    perform engine.give_back(v_team, p_now);
+    v_team := null;
+    if v_team_id is not null then
+      v_team := private.admit_flow(p_plan.organization_id, c_metric, p_wanted, v_start, v_team_id);
+    end if;
+  end if;
+  p_before.workflow_id := p_plan.workflow_id;
+  p_before.for_organization := v_organization;
+  p_before.for_team := v_team;
+  p_before.admitted := least(v_organization.admitted, v_team.admitted);
+  p_before.left := p_before.admitted;
+  return p_before;
 end
 $$;
 
 -- Null while there is one left.
-create or replace function engine.admission_error(p_admission private.admission)
+create or replace function engine.admission_error(p_room engine.room)
   returns jsonb
   language plpgsql
   stable
 as $$
 begin
-  return case when p_admission.admitted <= 0 then private.limit_error(p_admission) end;
+  return case
+    when p_room.left > 0 then null
+    when (p_room.for_team).admitted < (p_room.for_organization).admitted then private.limit_error(p_room.for_team)
+    else private.limit_error(p_room.for_organization)
+  end;
 end
 $$;
 
-create or replace function engine.count_executions(p_organization_id uuid, p_span tstzrange)
+create or replace function engine.count_executions(
+  p_organization_id uuid,
+  p_span tstzrange,
+  p_team_id uuid default null
+)
   returns bigint
   language sql
   stable
@@ -15257,9 +15532,15 @@ as $$
   where r.organization_id = p_organization_id
     and r.id >= engine.uuid_floor(lower(p_span))
     and r.id < engine.uuid_floor(upper(p_span))
+    and (
+      p_team_id is null
+      or r.workflow_id = any (array(
+        select w.id from public.workflows as w where w.organization_id = p_organization_id and w.team_id = p_team_id
+      ))
+    )
 $$;
-comment on function engine.count_executions(uuid, tstzrange) is
-  'How many runs of an organization began in a span of time: what executions_per_month counts.';
+comment on function engine.count_executions(uuid, tstzrange, uuid) is
+  'How many runs of an organization, or of the workflows that a team looks after now, began in a span of time: what executions_per_month counts.';
 --! EndIncluded 50_engine/admit.sql
 --! Included 50_engine/flow.sql
 -- kind: code
@@ -15946,13 +16227,14 @@ as $$
   )
 $$;
 
-create or replace function engine.insert_runs(p_moves engine.move[])
+create or replace function engine.write_starts(p_moves engine.move[])
   returns void
   language plpgsql
   volatile
 as $$
 begin
   insert into public.workflow_runs select (m.run).* from unnest(p_moves) as m;
+  perform engine.write_moves(p_moves);
 end
 $$;
 
@@ -15980,7 +16262,7 @@ declare
   v_nodes engine.plan_node[];
   v_asked int;
   v_trigger text;
-  v_admission private.admission;
+  v_room engine.room;
   v_refused uuid;
   v_move engine.move;
   v_moves engine.move[];
@@ -16006,11 +16288,11 @@ begin
       end if;
       v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
       error := engine.start_refusal(v_request, v_plan.version, (v_nodes[array_position(v_plan.ids, v_trigger)]).kind);
-      if error is null and v_admission.organization_id is distinct from v_request.organization_id then
-        v_admission := engine.admit_starts(v_admission, v_request.organization_id, cardinality(v_requests), v_now);
+      if error is null and v_room.workflow_id is distinct from v_request.workflow_id then
+        v_room := engine.admit_starts(v_room, v_plan, cardinality(v_requests), v_now);
       end if;
-      error := coalesce(error, engine.admission_error(v_admission));
-      v_admission.admitted := v_admission.admitted - (error is null)::int;
+      error := coalesce(error, engine.admission_error(v_room));
+      v_room.left := v_room.left - (error is null)::int;
     end if;
 
     if error is not null then
@@ -16028,9 +16310,8 @@ begin
     end if;
     return next;
   end loop;
-  perform engine.give_back(v_admission, v_now);
-  perform engine.insert_runs(v_moves);
-  perform engine.write_moves(v_moves);
+  perform engine.admit_starts(v_room, null, 0, v_now);
+  perform engine.write_starts(v_moves);
 end
 $$;
 
@@ -17659,7 +17940,8 @@ begin
       v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
     else
       v_outcome := engine.call_registered(
-        v_type.function, p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
+        engine.registered_function(v_type.name, v_type.function),
+        p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
       );
     end if;
   exception
@@ -17951,6 +18233,7 @@ create or replace function engine.resume_run(p_run_id uuid, p_by uuid default nu
   language plpgsql
   volatile
   set plan_cache_mode = force_generic_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := engine.now();
@@ -18129,7 +18412,7 @@ begin
     p_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
   end if;
   p_request.error := coalesce(
-    p_request.error, engine.admission_error(engine.admit_starts(null, p_request.organization_id, 1, v_now))
+    p_request.error, engine.admission_error(engine.admit_starts(null, v_plan, 1, v_now))
   );
   if p_request.error is not null then
     perform private.raise_error(
@@ -18147,8 +18430,7 @@ begin
   p_request.run_id := engine.uuid_v7(v_now);
   p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
   v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
-  perform engine.insert_runs(array[v_move]);
-  perform engine.write_moves(array[v_move]);
+  perform engine.write_starts(array[v_move]);
   return v_move.run;
 end
 $$;
@@ -19099,6 +19381,7 @@ create or replace function engine.verify_run(p_run_id uuid)
   )
   language plpgsql
   volatile
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_loaded engine.loaded_run;
@@ -19902,8 +20185,8 @@ begin
   return next;
 
   delete from private.usage_counters as c
-  where (c.organization_id, c.metric, c.period_start) in (
-    select e.organization_id, e.metric, e.period_start
+  where (c.organization_id, c.owner_id, c.metric, c.period_start) in (
+    select e.organization_id, e.owner_id, e.metric, e.period_start
     from private.usage_counters as e
     where e.period_start > '-infinity' and e.period_start < v_now - interval '2 months'
     limit p_limit
@@ -19930,6 +20213,7 @@ create or replace function engine.maintenance_jobs()
   language sql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
   values
     ('flowgres-partitions', '0 2 * * *', 'select * from partitions.maintain()'),
@@ -20892,6 +21176,7 @@ create or replace function monitor.invariants()
   )
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select * from monitor.broken_logs()
   union all
@@ -22251,6 +22536,12 @@ declare
   v_team constant public.teams := private.lock_team(team);
   v_member public.team_users;
 begin
+  if not exists (
+    select from public.team_users as m
+    where m.organization_id = v_team.organization_id and m.team_id = v_team.id and m.user_id = "user"
+  ) then
+    perform private.admit(v_team.organization_id, 'team_members', p_team_id => v_team.id);
+  end if;
   insert into public.team_users (organization_id, team_id, user_id, role, added_by)
   values (v_team.organization_id, v_team.id, "user", add_team_member.role, public.current_user_id())
   on conflict (organization_id, team_id, user_id) do update set role = excluded.role
@@ -22268,7 +22559,7 @@ exception
 end
 $$;
 comment on function public.add_team_member(uuid, uuid, text) is
-  'Adds a member of the organization to a team, as admin or member (by default); again with another role changes it. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
+  'Adds a member of the organization to a team, as admin or member (by default); again with another role changes it. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, LIMIT_REACHED (the team''s members). Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
 
 create or replace function public.remove_team_member(team uuid, "user" uuid)
   returns public.team_users
@@ -22587,6 +22878,9 @@ as $$
 declare
   v_workflow public.workflows := private.lock_workflow(id);
 begin
+  if v_workflow.team_id is distinct from team and team is not null and v_workflow.archived_at is null then
+    perform private.admit(v_workflow.organization_id, 'workflows', p_team_id => team);
+  end if;
   update public.workflows as w
   set team_id = assign_workflow.team, updated_at = now()
   where w.id = v_workflow.id
@@ -22599,7 +22893,7 @@ exception
 end
 $$;
 comment on function public.assign_workflow(uuid, uuid) is
-  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
+  'Says which team looks after a workflow; null: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team), LIMIT_REACHED (the team''s workflows). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
 
 grant execute on function
   public.assign_workflow(uuid, uuid),
@@ -23015,7 +23309,7 @@ begin
 end
 $$;
 comment on function public.copy_template(uuid, text) is
-  'A new workflow of the organization with the template''s definition, description and tags; under another name if given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select id from copy_template(''0190…'', ''Our invoices'');';
+  'A new workflow of the organization with the template''s definition, description and tags; under another name if given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, LIMIT_REACHED (workflows). Example: select id from copy_template(''0190…'', ''Our invoices'');';
 
 create or replace function public.export_workflow(id uuid)
   returns jsonb
@@ -23634,7 +23928,7 @@ begin
 end
 $$;
 comment on function public.import_n8n_workflow(jsonb, text) is
-  'Makes a draft of a workflow that n8n''s editor has exported. Taken over are manualTrigger, webhook, scheduleTrigger, if, set, httpRequest, merge, noOp and respondToWebhook, how they are connected, and expressions that take a value by a path; problems lists what is not. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+  'Makes a draft of a workflow that n8n''s editor has exported. Taken over are manualTrigger, webhook, scheduleTrigger, if, set, httpRequest, merge, noOp and respondToWebhook, how they are connected, and expressions that take a value by a path; problems lists what is not. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
 
 grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
 --! EndIncluded 95_api/n8n_import.sql
@@ -24098,6 +24392,7 @@ create or replace function public.workflow_runs_input(run public.workflow_runs)
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
@@ -24118,6 +24413,7 @@ create or replace function public.workflow_runs_output(run public.workflow_runs)
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := run.finished_at - interval '1 day';
@@ -24141,6 +24437,7 @@ create or replace function public.workflow_runs_events_expired(run public.workfl
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(run.id) - interval '1 day';
@@ -24336,6 +24633,7 @@ select private.audit_table('public.variables', p_digested => '{value}');
 select private.audit_table('public.plans');
 select private.audit_table('public.plan_limits');
 select private.audit_table('public.organization_limits');
+select private.audit_table('public.team_limits');
 select private.audit_table('public.subscriptions');
 select private.audit_table('engine.node_types', p_digested => '{properties}');
 select private.audit_table('partitions.policies');
