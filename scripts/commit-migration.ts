@@ -1,18 +1,29 @@
 /** Moves migrations/current.sql to migrations/committed after trying it on a fresh server: npm run db:commit -- "message" */
 import { chmod, readdir } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { commit, defaultLogger } from 'graphile-migrate';
+import { commit, defaultLogger, reset } from 'graphile-migrate';
 import { withDatabase } from '../src/database.ts';
-import { migrate, migrationSettings, releaseConnections } from '../src/migrate.ts';
+import { migrationSettings, releaseConnections } from '../src/migrate.ts';
+import { createRoles } from '../src/roles.ts';
+import { BUILD_FOLDER } from '../src/sources.ts';
 import { startTemporary } from '../test/helpers/server.ts';
+import { hasRelease } from './released.ts';
 
 const [message] = process.argv.slice(2);
+if (!hasRelease()) throw new Error('Nothing has been released: change sql/, no migration is needed. See migrations/README.md.');
 const server = await startTemporary();
 try {
   const url = withDatabase(server.url, 'flowgres');
-  await migrate(url, 'commit');
-  const shadowConnectionString = withDatabase(server.url, 'flowgres_shadow');
-  await commit({ ...migrationSettings(url), shadowConnectionString, logger: defaultLogger }, message);
+  await createRoles(url, 'commit');
+  const settings = {
+    ...migrationSettings(url, BUILD_FOLDER),
+    shadowConnectionString: withDatabase(server.url, 'flowgres_shadow'),
+    afterReset: [{ _: 'command' as const, command: 'node scripts/prepare-database.ts' }],
+    afterAllMigrations: [{ _: 'command' as const, command: 'node scripts/apply-code.ts' }],
+    logger: defaultLogger,
+  };
+  await reset(settings);
+  await commit(settings, message);
   // It writes them for its own user and group alone; an image built from here is read by another one.
   const committed = new URL('../migrations/committed/', import.meta.url);
   for (const file of await readdir(committed)) await chmod(new URL(file, committed), 0o444);

@@ -8,6 +8,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'pgsql-parser';
+import { lintMigrations } from './lint-migrations.ts';
 import { type Token, tokenize } from './sql-tokens.ts';
 
 const MAX_COLUMNS = 120;
@@ -66,7 +67,7 @@ interface Statement {
 }
 
 function lintKind(sql: string, report: Report): void {
-  if (!/^-- kind: (?:state|code|roles)\n/.test(sql)) report(1, 'begins with `-- kind: state` or `-- kind: code`');
+  if (!/^-- kind: (?:state|code|roles|drops)\n/.test(sql)) report(1, 'begins with `-- kind: state` or `-- kind: code`');
 }
 
 function lintLines(sql: string, tokens: Token[], report: Report): void {
@@ -165,7 +166,8 @@ function visit(node: unknown, action: (node: Record<string, unknown>) => void): 
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const problems = await lintFolder(fileURLToPath(new URL('../sql', import.meta.url)));
-  for (const { file, line, message } of problems) console.log(`sql/${file}:${line} ${message}`);
+  const sources = await lintFolder(fileURLToPath(new URL('../sql', import.meta.url)));
+  const problems = [...sources.map((problem) => ({ ...problem, file: `sql/${problem.file}` })), ...(await lintMigrations())];
+  for (const { file, line, message } of problems) console.log(`${file}:${line} ${message}`);
   if (problems.length) process.exitCode = 1;
 }

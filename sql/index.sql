@@ -1,7 +1,12 @@
 -- The whole schema, layer by layer: each layer uses only the layers above it in this list.
--- Every object belongs to flowgres_owner; the roles themselves are made before (see roles.sql).
-
-set local role flowgres_owner;
+-- Every object belongs to flowgres_owner, whom the loader acts as; the roles are made before (see roles.sql).
+-- A new database gets every file, in this order. An existing one gets the migrations, then what dropped.sql lists,
+-- then the files of kind code that have changed: migrations/README.md.
+--
+-- The protocol is what processes and the schema agree on: the functions that src/ calls, with their arguments and
+-- the JSON in between. Raise it in the change that processes of the last release would not survive: they then say in
+-- /readyz that they have to be replaced.
+--!protocol 1
 
 --!include 00_foundation/index.sql
 --!include 10_partitions/index.sql
@@ -16,5 +21,3 @@ set local role flowgres_owner;
 --!include 70_cron/index.sql
 --!include 90_monitor/index.sql
 --!include 95_api/index.sql
-
-reset role;

@@ -69,12 +69,13 @@ command('start', 'runs everything in one process: a PostgreSQL server if none is
   )
   .action(async (flags: Flags) => (await import('./cli/start.ts')).start(configure(flags)));
 
-command('migrate', 'brings the database to the newest schema: roles, database, queue, migrations', [databaseUrl])
+command('migrate', 'brings the database to the schema of this build: roles, database, queue, migrations, functions', [databaseUrl])
+  .option('--downgrade', 'puts the functions of this build in place of those of a later build of the same release')
   .addHelpText(
     'after',
     '\nNeeds a superuser, or on PostgreSQL 16 and newer a role with CREATEROLE and CREATEDB.\n\nExample:\n  flowgres migrate --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres',
   )
-  .action(async (flags: Flags) => (await import('./cli/migrate.ts')).migrateCommand(configure(flags)));
+  .action(async (flags: Flags & { downgrade?: boolean }) => (await import('./cli/migrate.ts')).migrateCommand(configure(flags), flags));
 
 command('roles', 'creates the roles of a server and sets their passwords (part of migrate)', [databaseUrl])
   .addHelpText('after', '\nExample:\n  flowgres roles --database-url postgres://postgres:secret@127.0.0.1:5432/flowgres')

@@ -1,38 +1,78 @@
-/** Brings a database to the newest schema: roles, database, queue, then the committed migrations. */
-import { fileURLToPath } from 'node:url';
-import { Logger as MigrateLogger, type Settings, compile, migrate as applyCommitted } from 'graphile-migrate';
+/** Brings a database to the schema of this build: roles, database, queue, migrations, code. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { Logger as MigrateLogger, type Settings, migrate as applyCommitted } from 'graphile-migrate';
 // Not part of its index: see releaseConnections().
 import { clearAllPools } from 'graphile-migrate/dist/pg.js';
 import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
 import pg from 'pg';
+import { applyCode, installSources, isBusy } from './apply_sources.ts';
 import { connect, requireSupportedServer, withDatabase } from './database.ts';
+import { FlowgresError } from './errors.ts';
 import { scheduleMaintenance } from './ops/maintenance.ts';
 import { createRoles } from './roles.ts';
+import { dropInvalidIndexes, requireUpgradable } from './schema_state.ts';
+import { type Sources, readSources } from './sources.ts';
 
-const MIGRATIONS = fileURLToPath(new URL('../migrations', import.meta.url));
 const silent = () => () => undefined;
 
 /** Any constant will do: migrations of one database run one after the other. */
 const LOCK = 4_608_275_002;
+/** How often a step of the upgrade is tried that others keep from its locks, and how long they are left alone between. */
+const ATTEMPTS = 20;
+const PAUSE_MS = 500;
+const BLANK_MIGRATION = '-- The migration in the making; README.md says how to write one.\n';
+
+export interface MigrateOptions {
+  /** Those of this build when not given. */
+  sources?: Sources;
+  /** Puts the functions of this build in place of newer ones, where no migration and no release stands between. */
+  downgrade?: boolean;
+}
 
 /** Everything `flowgres migrate` does. Idempotent, and safe to run from several processes at once. */
-export async function migrate(adminUrl: string, secret: string): Promise<void> {
+export async function migrate(adminUrl: string, secret: string, options: MigrateOptions = {}): Promise<void> {
+  const sources = options.sources ?? readSources();
   await requireSupportedServer(adminUrl);
   await createRoles(adminUrl, secret);
   await createDatabase(adminUrl);
   const client = await connect(adminUrl);
   try {
     await client.query('select pg_advisory_lock($1)', [LOCK]);
+    const isEmpty = await requireUpgradable(client, sources, options.downgrade ?? false);
     await prepareDatabase(adminUrl);
-    await applyCommitted(migrationSettings(adminUrl));
+    await (isEmpty ? installSources(client, sources) : upgrade(client, adminUrl, sources));
     await scheduleMaintenance(adminUrl, secret);
-    // /readyz compares the schema's version with its own.
-    await client.query(`
-      grant usage on schema graphile_migrate to flowgres_monitor;
-      grant select on graphile_migrate.migrations to flowgres_monitor`);
   } finally {
     releaseConnections();
     await client.end();
+  }
+}
+
+/** The migrations that are missing, each in a transaction of its own; then the code that has changed, in one. */
+export async function upgrade(client: pg.Client, adminUrl: string, sources: Sources): Promise<void> {
+  await whenNotBusy(async () => {
+    await dropInvalidIndexes(client, sources);
+    await applyCommitted(migrationSettings(adminUrl, sources.folder));
+  });
+  await whenNotBusy(() => applyCode(client, sources));
+}
+
+/** Tries again what gave way to the locks of others; each attempt has left nothing behind. */
+async function whenNotBusy(work: () => Promise<unknown>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+      if (attempt === ATTEMPTS) {
+        throw new FlowgresError('SCHEMA_BUSY', `Other transactions hold locks that the upgrade needs (attempts: ${ATTEMPTS}).`, {
+          hint: 'Run it again when they have ended: select pid, xact_start, query from pg_stat_activity order by xact_start.',
+          cause: error,
+        });
+      }
+      await delay(PAUSE_MS);
+    }
   }
 }
 
@@ -44,22 +84,16 @@ export function releaseConnections(): void {
   clearAllPools();
 }
 
-/** The settings that graphile-migrate's own command line reads from `.gmrc`. */
-export function migrationSettings(adminUrl: string): Settings {
+/** How graphile-migrate is called; its own command line reads the same from `.gmrc`. */
+export function migrationSettings(adminUrl: string, folder: string): Settings {
   return {
     connectionString: adminUrl,
     rootConnectionString: withDatabase(adminUrl, 'postgres'),
-    migrationsFolder: MIGRATIONS,
-    pgSettings: { search_path: 'public' },
-    afterReset: [{ _: 'command', command: 'node scripts/prepare-database.ts' }],
-    blankMigrationContent: '-- The migration in the making; README.md says how to write one.\n',
+    migrationsFolder: `${folder}/migrations`,
+    pgSettings: { search_path: 'public', lock_timeout: '2s', statement_timeout: '0', standard_conforming_strings: 'on' },
+    blankMigrationContent: BLANK_MIGRATION,
     logger: new MigrateLogger(silent),
   };
-}
-
-/** A script of `sql/` with every include in place, for example `--!include index.sql`: the whole schema. */
-export function compileSources(adminUrl: string, script: string): Promise<string> {
-  return compile(migrationSettings(adminUrl), script);
 }
 
 async function createDatabase(adminUrl: string): Promise<void> {

@@ -1,14 +1,11 @@
 -- The scheduler of SQL commands, with pg_cron's interface, and the jobs that keep Flowgres in order.
--- Where the extension pg_cron is, schema cron is its own and only the list of jobs is ours. A migration that changes
--- one of the conditional files repeats the condition around its include.
 
 --!include 70_cron/expired.sql
 --!include 70_cron/maintenance.sql
 
-do $condition$
-begin
-  if not exists (select from pg_extension where extname = 'pg_cron') then
-    execute $files$
+-- Where the extension pg_cron is, schema cron is its own, and only the list of jobs is ours. The files below this line
+-- are then left out; a migration that changes their tables asks for the extension itself.
+--!unless-extension pg_cron
 --!include 70_cron/tables.sql
 --!include 70_cron/checks.sql
 --!include 70_cron/jobs.sql
@@ -18,7 +15,3 @@ begin
 --!include 70_cron/runs.sql
 --!include 70_cron/tick.sql
 --!include 70_cron/policies.sql
-    $files$;
-  end if;
-end
-$condition$;

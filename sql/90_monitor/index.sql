@@ -6,3 +6,4 @@
 --!include 90_monitor/references.sql
 --!include 90_monitor/invariants.sql
 --!include 90_monitor/queue.sql
+--!include 90_monitor/builds.sql

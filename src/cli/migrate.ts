@@ -5,9 +5,9 @@ import { migrate } from '../migrate.ts';
 import { createRoles } from '../roles.ts';
 import { progress } from './terminal.ts';
 
-export async function migrateCommand(config: Config): Promise<void> {
+export async function migrateCommand(config: Config, options: { downgrade?: boolean | undefined } = {}): Promise<void> {
   const url = requireDatabaseUrl(config);
-  await progress('Schema', 'up to date', () => migrate(url, roleSecret(config, url)));
+  await progress('Schema', 'up to date', () => migrate(url, roleSecret(config, url), { downgrade: options.downgrade ?? false }));
 }
 
 export async function rolesCommand(config: Config): Promise<void> {

@@ -34,7 +34,8 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   console.log('Flowgres');
   const adminUrl = config.databaseUrl ?? (await startServer(folder, shutdown));
   const secret = roleSecret(config, adminUrl);
-  await progress('Schema', 'up to date', () => migrate(adminUrl, secret));
+  // Nobody else runs another build on a server of our own.
+  await progress('Schema', 'up to date', () => migrate(adminUrl, secret, { downgrade: !config.databaseUrl }));
   shutdown.check();
   const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
   const { poolerUrl, accessLog, api } = config;

@@ -50,10 +50,11 @@ const QUERIES = [
    where i.schema in ('public', 'private', 'partitions', 'engine', 'monitor', 'cron') or i.type = 'schema'`,
 ];
 
-/** Tables whose rows come with the schema. */
+/** Tables whose rows come with the schema; not those that tell how it came to be what it is. */
+const HISTORY = `'private.builds'::regclass, 'private.audit_unsealed'::regclass`;
 const SEEDS = `
   select c.oid::regclass::text as name from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-  where ${OURS} and c.relkind = 'r' and not c.relispartition`;
+  where ${OURS} and c.relkind = 'r' and not c.relispartition and c.oid not in (${HISTORY})`;
 
 /** The lines of a database, sorted. */
 export async function fingerprint(admin: Pool): Promise<string[]> {

@@ -1,13 +1,14 @@
 /** Each layer of `sql/index.sql` uses only the layers above it: every prefix of the list is a working database. */
-import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { tokenize } from '../../scripts/sql-tokens.ts';
-import { compileSources, prepareDatabase } from '../../src/migrate.ts';
-import { indexUpTo } from '../helpers/build.ts';
+import { installSources } from '../../src/apply_sources.ts';
+import { connect } from '../../src/database.ts';
+import { prepareDatabase } from '../../src/migrate.ts';
+import { readSources } from '../../src/sources.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
-const index = readFileSync(new URL('../../sql/index.sql', import.meta.url), 'utf8');
-const layers = [...index.matchAll(/^--!include (\w+)\/index\.sql$/gm)].map(([, layer]) => layer!);
+const sources = readSources();
+const layers = [...new Set(sources.files.map(({ path }) => path.split('/', 1)[0]!))];
 const OURS = ['public', 'private', 'partitions', 'engine', 'monitor', 'cron'];
 
 test('the layers are in the order of their numbers', () => {
@@ -19,7 +20,8 @@ describe.each(layers)('up to %s', (layer) => {
   test('the schema builds, and its functions name nothing of a later layer', async () => {
     const db = await createTestDatabase({ empty: true });
     await prepareDatabase(db.adminUrl);
-    await db.admin.query(`begin; ${await compileSources(db.adminUrl, indexUpTo(index, layer))}; commit`);
+    const client = await connect(db.adminUrl);
+    await installSources(client, sources, layer).finally(() => client.end());
     expect(await unknownNames(db)).toEqual([]);
     await db.drop();
   });

@@ -4,9 +4,8 @@ import type pg from 'pg';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { connect } from '../../src/database.ts';
 import { handOver } from '../../src/ops/handover.ts';
-import { scheduleMaintenance } from '../../src/ops/maintenance.ts';
-import { compileSources, prepareDatabase } from '../../src/migrate.ts';
-import { createRoles, roleUrl } from '../../src/roles.ts';
+import { migrate } from '../../src/migrate.ts';
+import { roleUrl } from '../../src/roles.ts';
 import { startCron } from '../../src/worker/cron.ts';
 import { TEST_SECRET, buildDatabase } from '../helpers/build.ts';
 import { finishCli, temporaryFolder } from '../helpers/cli.ts';
@@ -32,7 +31,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
     const adminUrl = await databaseOn(await startPostgres15(PG_CRON));
     const admin = await connectForTest(adminUrl);
     await admin.query('create extension pg_cron');
-    await build(adminUrl);
+    await migrate(adminUrl, TEST_SECRET);
     const { rows } = await admin.query(
       `select jobname, schedule, username, database, to_regclass('cron.job_state') as ours from cron.job order by jobid`,
     );
@@ -57,7 +56,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
   test('hands its own jobs over', async () => {
     const adminUrl = await databaseOn(await startPostgres15(PG_CRON));
     const admin = await connectForTest(adminUrl);
-    await build(adminUrl);
+    await migrate(adminUrl, TEST_SECRET);
     await admin.query(`
       select cron.schedule('unnamed is 0 1 * * *', '0 1 * * *', 'select 1'), cron.schedule('5 5 * * *', 'select 2');
       select cron.schedule_in_database('off', '1 1 1 1 *', 'select 3', 'postgres', 'flowgres_maintenance', false);
@@ -102,16 +101,6 @@ async function databaseOn(server: string): Promise<string> {
   await client.query('create database flowgres');
   await client.end();
   return `${server}/flowgres`;
-}
-
-/** Everything that `flowgres migrate` does, from the sources. */
-async function build(adminUrl: string): Promise<void> {
-  await createRoles(adminUrl, TEST_SECRET);
-  await prepareDatabase(adminUrl);
-  const client = await connect(adminUrl);
-  await client.query(`begin; ${await compileSources(adminUrl, '--!include index.sql\n')}; commit`);
-  await client.end();
-  await scheduleMaintenance(adminUrl, TEST_SECRET);
 }
 
 async function theirServer(): Promise<pg.Client> {

@@ -1,0 +1,24 @@
+-- kind: state
+-- What this schema was made from. Written by `flowgres migrate` alone, in the transaction that applies the files.
+
+create table private.code_files (
+  path text not null,
+  checksum text not null,
+  applied_at timestamptz not null default clock_timestamp(),
+  constraint code_files_pkey primary key (path)
+);
+comment on table private.code_files is
+  'The files of kind code as they were applied last. A migration that removes what a file makes deletes its row: the file is then applied again.';
+alter table private.code_files enable row level security;
+
+create table private.builds (
+  number integer not null,
+  digest text not null,
+  version text not null,
+  protocol integer not null,
+  installed_at timestamptz not null default clock_timestamp(),
+  constraint builds_pkey primary key (number)
+);
+comment on table private.builds is
+  'The builds of Flowgres that this schema has been brought to, in their order. The last one is in place; monitor.builds() shows them.';
+alter table private.builds enable row level security;

@@ -1,0 +1,6 @@
+-- kind: drops
+-- What earlier releases had and this one has not: a line each, in the order in which they can go. `flowgres migrate`
+-- runs the list when it has changed, after the migrations and before the code, and applies again every file of kind
+-- code that names what a line has removed. A function whose arguments or result change has its old signature here.
+-- The list holds `drop … if exists …;` only, without cascade: a policy or a view that stands in the way is dropped by
+-- a line above.
