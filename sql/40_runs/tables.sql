@@ -149,6 +149,7 @@ create table engine.open_steps (
   next_index int,
   error jsonb,
   wake_at timestamptz,
+  unfinished_children int,
   constraint open_steps_pkey primary key (run_id, node),
   constraint open_steps_run_fkey
     foreign key (organization_id, run_id)
@@ -171,6 +172,8 @@ comment on column engine.open_steps.run_at is
   'When it may go on without being asked; null for one that waits for something else than a time.';
 comment on column engine.open_steps.next_index is
   'Of a step with child runs: how many it has started; null before the first one.';
+comment on column engine.open_steps.unfinished_children is
+  'Of a step with child runs: how many of them its last turn has left unfinished. Fewer by now: there is something to do.';
 comment on column engine.open_steps.error is
   'Why a step with child runs starts no further one; it fails when those that run have ended.';
 comment on column engine.open_steps.wake_at is

@@ -160,6 +160,7 @@ begin
   end if;
   p_step.next_index := v_turn.next_index;
   p_step.error := v_turn.error;
+  p_step.unfinished_children := v_turn.unfinished;
   p_step.run_at := case when v_turn.again then p_now end;
   v_move.run := p_loaded.run;
   v_move.is_changed := false;

@@ -27,6 +27,16 @@ begin
 end
 $$;
 
+-- Whether children of a step have ended since its last turn, which then has something to do.
+create or replace function engine.has_ended_children(p_step engine.open_steps)
+  returns boolean
+  language sql
+  stable
+as $$
+  select p_step.unfinished_children is null
+    or (engine.family_of(p_step.run_id, p_step.node)).unfinished < p_step.unfinished_children
+$$;
+
 -- What children that have ended leave to their parent, by their place: {"output"} or {"error"}.
 create or replace function engine.child_results(p_run_id uuid, p_node text, p_index int default null)
   returns table (index int, result jsonb)

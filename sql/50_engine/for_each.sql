@@ -67,6 +67,7 @@ begin
     v_number := least(v_width - v_family.unfinished, v_count - v_turn.next_index, v_left);
     if v_number = 0 then
       v_turn.again := true;
+      v_turn.unfinished := v_family.unfinished;
       return v_turn;
     end if;
     begin
@@ -92,6 +93,7 @@ begin
     v_left := v_left - v_number;
   end loop;
 
+  v_turn.unfinished := v_family.unfinished;
   -- Those that run may end, whatever became of the others.
   if v_family.unfinished = 0 then
     v_turn.result := engine.family_result(p_step, v_turn.error, v_items is not null, v_goes_on);

@@ -1,5 +1,5 @@
 -- kind: code
--- Jobs in the queue of the workers.
+-- Jobs in the queue of the workers. add_jobs is the only way into it.
 
 -- A job is a wake-up and nothing else: losing or doubling one does no harm.
 create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
@@ -31,8 +31,8 @@ as $$
   )
 $$;
 
--- Wakes the parents of runs that have ended, each once however many of its children end, and ends the children of
--- those that will not wait for them any more.
+-- Wakes the parents of runs that have ended, each once however many of its children end, and ends
+-- the children of those that will not wait for them any more.
 create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
   returns graphile_worker.job_spec[]
   language sql
@@ -62,6 +62,30 @@ as $$
   )
 $$;
 
+-- Adds jobs: all of them, or it fails. Every job of the engine goes through here, never to
+-- graphile-worker directly.
+--
+-- What a job guarantees: a turn that begins after this transaction has committed. A turn that runs
+-- already, in a job that a worker has locked, may have read before the commit; so a locked job is
+-- no wake-up for what is written here.
+--
+-- What graphile-worker does for a job with a key, in two statements: (1) it takes the key off a job
+-- that is locked; (2) it inserts the job, or renews the one with that key `where locked_at is
+-- null`. A worker that locks the job between (1) and (2), or whose lock (2) has waited for, makes
+-- (2) do nothing, and nothing is said. So this function counts what comes back and asks again for
+-- the keys that are missing.
+--
+-- Why that is enough in READ COMMITTED: (2) locks the row that it conflicts with even when it does
+-- not change it. From then on nobody completes, unlocks or renews that job, and no other
+-- transaction inserts its key, before this one ends. So the second call sees the lock in (1), takes
+-- the key off, and inserts a new job in (2). Nobody can lock what is new or renewed before the
+-- commit, because it is locked or not visible; so the turn that it brings reads what is committed.
+-- Others that ask for the key meanwhile wait, and then renew that job, or do as above: many ends
+-- become few jobs.
+--
+-- In the stricter isolation levels a transaction does not see the lock of the worker. PostgreSQL
+-- mostly refuses (2) with 40001 then; where jobs are still missing after the second call, so does
+-- this function. The caller repeats all of it.
 create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
   returns void
   language plpgsql
@@ -71,9 +95,48 @@ create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
+declare
+  v_missing graphile_worker.job_spec[] := coalesce(p_jobs, '{}');
+  v_asked int;
+  v_keys text[]; -- of the jobs that were added; null for each one without a key
 begin
-  if cardinality(p_jobs) > 0 then
-    perform graphile_worker.add_jobs(p_jobs);
-  end if;
+  for v_call in 1 .. 2 loop
+    v_asked := cardinality(v_missing);
+    if v_asked = 0 then
+      return;
+    end if;
+    v_keys := array(select j.key from graphile_worker.add_jobs(v_missing) as j);
+    if cardinality(v_keys) = v_asked then
+      return;
+    end if;
+    v_missing := array(
+      select m from unnest(v_missing) as m where m.job_key is not null and array_position(v_keys, m.job_key) is null
+    );
+    -- One without a key is missing, too: asking for it again could double others.
+    exit when cardinality(v_keys) + cardinality(v_missing) <> v_asked;
+  end loop;
+  raise exception 'Jobs were not added: workers have locked others with their keys.'
+    using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
 end
 $$;
+
+-- Makes the jobs that a worker pool has locked free for others, as graphile-worker's
+-- force_unlock_workers would, but under new ids. A worker that was only slow completes its jobs
+-- later, by their ids and whoever holds them then: it would delete a job that was renewed meanwhile
+-- for something that its turn has not seen. Jobs of a pool are locked by no queue, since the engine
+-- uses none.
+create or replace function engine.unlock_jobs(p_pools text[])
+  returns void
+  language sql
+  volatile
+  security definer -- definer because the queue is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  update graphile_worker._private_jobs as j
+  set id = default, locked_at = null, locked_by = null
+  where j.locked_by = any (p_pools)
+$$;
+comment on function engine.unlock_jobs(text[]) is
+  'For workers: makes the jobs free that graphile-worker has locked under these names, as their worker is gone. Example: select engine.unlock_jobs(''{pool-0190…}'');';
+
+grant execute on function engine.unlock_jobs(text[]) to flowgres_worker;

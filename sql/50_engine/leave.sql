@@ -1,9 +1,9 @@
 -- kind: code
 -- Wakes held runs: when others end, when they are resumed, and when their wake-up was lost.
 
--- Runs that have ended give their slots back. By a job, even if nobody seems to wait: a start that has counted them,
--- and is held for that, may not be committed yet, and the job waits for it. Runs that began in this transaction were
--- counted by nobody.
+-- Runs that have ended give their slots back. By a job, even if nobody seems to wait: a start that
+-- has counted them, and is held for that, may not be committed yet, and the job waits for it. Runs
+-- that began in this transaction were counted by nobody.
 create or replace function engine.leave_flow(p_runs public.workflow_runs[], p_are_new boolean)
   returns void
   language plpgsql
@@ -40,7 +40,31 @@ begin
 end
 $$;
 
--- For the reconciler: held runs whose wake-up was lost. It waits for no lock.
+-- The first held run of each key that may have to be let in, in any order, so that each has its
+-- turn however many there are. Without a concurrency or rate limit no run waits for another one:
+-- each is the first.
+create or replace function engine.first_held_runs(p_now timestamptz)
+  returns setof engine.flow_runs
+  language sql
+  stable
+as $$
+  select h.*
+  from (
+    select distinct on (f.workflow_id, f.concurrency_key, f.rate_key, o.run_id) f.*
+    from engine.flow_runs as f
+    cross join lateral (
+      select case when f.concurrency_key is null and f.rate_key is null then f.run_id end as run_id
+    ) as o
+    where f.is_held
+      and (f.held_until is null or f.held_until < p_now - interval '10 seconds')
+    order by f.workflow_id, f.concurrency_key, f.rate_key, o.run_id, f.priority, f.place
+  ) as h
+  order by random()
+  limit 1000
+$$;
+
+-- For the reconciler: held runs whose wake-up was lost. It waits for no lock. A first run that is
+-- paused is in nobody's way: then those with its key are asked for.
 create or replace function engine.let_overdue_in(p_now timestamptz)
   returns table (run_id uuid)
   language plpgsql
@@ -48,17 +72,18 @@ create or replace function engine.let_overdue_in(p_now timestamptz)
 as $$
 declare
   v_row engine.flow_runs;
+  v_by text;
+  v_key text;
 begin
-  for v_row in
-    select distinct on (f.workflow_id, f.concurrency_key, f.rate_key) f.*
-    from engine.flow_runs as f
-    where f.is_held
-      and (f.held_until is null or f.held_until < p_now - interval '10 seconds')
-    order by f.workflow_id, f.concurrency_key, f.rate_key, f.priority, f.place
-    limit 1000
-  loop
+  for v_row in select * from engine.first_held_runs(p_now) loop
+    v_by := 'run';
+    v_key := v_row.run_id;
+    if exists (select from public.workflow_runs as r where r.id = v_row.run_id and r.status = 'paused') then
+      v_by := case when v_row.concurrency_key is null then 'rate' else 'concurrency' end;
+      v_key := coalesce(v_row.concurrency_key, v_row.rate_key);
+    end if;
     if engine.try_lock_flow(v_row.workflow_id)
-      and engine.let_in(v_row.workflow_id, 'run', v_row.run_id::text, p_now) > 0
+      and engine.let_in(v_row.workflow_id, v_by, v_key, p_now) > 0
     then
       -- Those behind it, if there is room for more.
       perform engine.add_jobs(array(

@@ -1,8 +1,9 @@
 -- kind: code
--- The reconciler: hands on what nobody holds any more, so that an unfinished run always has something that moves it.
+-- The reconciler: hands on what nobody holds any more, so that an unfinished run always has
+-- something that moves it.
 
--- One pass: at most 1,000 steps of each kind, so that recovery never stalls what works. Safe to run from any number of
--- processes at once: what one has locked the others skip.
+-- One pass: at most 1,000 steps of each kind, so that recovery never stalls what works. Safe to run
+-- from any number of processes at once: what one has locked the others skip.
 create or replace function engine.reconcile()
   returns table (
     action text,
@@ -30,7 +31,7 @@ begin
   )
   select array_agg(d.pool_id) into v_dead from dead as d where d.pool_id is not null;
   if v_dead is not null then
-    perform graphile_worker.force_unlock_workers(v_dead);
+    perform engine.unlock_jobs(v_dead);
   end if;
 
   return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
@@ -43,7 +44,8 @@ begin
 end
 $$;
 
--- Steps whose worker died: back to the queue. It is not their failure, so it costs none of their attempts.
+-- Steps whose worker died: back to the queue. It is not their failure, so it costs none of their
+-- attempts.
 create or replace function engine.requeue_expired_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
@@ -75,8 +77,8 @@ begin
 end
 $$;
 
--- A step whose worker died five times is what kills them. A run that is locked is being moved on by somebody: the next
--- pass looks at it again, and this one waits for nobody while it holds locks.
+-- A step whose worker died five times is what kills them. A run that is locked is being moved on by
+-- somebody: the next pass looks at it again, and this one waits for nobody while it holds locks.
 create or replace function engine.fail_poisonous_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
@@ -111,8 +113,10 @@ begin
 end
 $$;
 
--- Gives a job to the steps whose time has come, and another one to those that nothing has taken for a minute: their
--- job was lost, or the queue is long; another wake-up does no harm. Steps that sleep are not looked at.
+-- Gives a job to the steps whose time has come, and another one to those that nothing has taken for
+-- a minute: their job was lost, or the queue is long; another wake-up does no harm. Steps that
+-- sleep are not looked at. Of those that wait for child runs the children are counted once a
+-- minute: the end of a child brings a job, so mostly for nothing.
 create or replace function engine.wake_steps()
   returns table (
     run_id uuid,
@@ -133,7 +137,7 @@ declare
 begin
   with woken as (
     update engine.open_steps as s
-    set wake_at = v_now + case when s.run_at is null then interval '1 hour' else interval '1 minute' end
+    set wake_at = v_now + interval '1 minute'
     -- By their place in the table: whatever the planner believes, it reads no other row.
     where s.ctid = any (array(
       select d.ctid
@@ -143,9 +147,12 @@ begin
       limit 1000
       for update skip locked
     ))
-    returning s.*
+    returning s as step
   )
-  select array_agg(w) into v_steps from woken as w;
+  select array_agg(w.step) into v_steps
+  from woken as w
+  where (w.step).run_at is not null
+    or engine.has_ended_children(w.step);
   -- With a key: while such a wake-up waits in the queue, another one replaces it.
   perform engine.add_jobs(engine.jobs_of(v_steps, 'due:'));
   return query select s.run_id, s.node from unnest(v_steps) as s;
@@ -203,7 +210,7 @@ end
 $$;
 
 comment on function engine.wake_steps() is
-  'For workers, every second: gives a job to each step whose time has come, at most 1,000; any number of workers may call it at once. Example: select * from engine.wake_steps();';
+  'For workers, every second: looks at the steps whose time has come, at most 1,000, and gives each of them a job that has something to do; any number of workers may call it at once. Example: select * from engine.wake_steps();';
 comment on function engine.reconcile() is
   'Moves on what nobody holds any more: jobs and steps of dead workers, runs past their deadline, steps that nothing has taken for a minute. Workers call it every 10 seconds; any number may at once. One row per action. Example: select * from engine.reconcile();';
 

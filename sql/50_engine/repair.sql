@@ -1,7 +1,9 @@
 -- kind: code
--- Repairs what cannot happen: runs that nothing would move, because a row was lost. monitor.stuck_runs() names them.
+-- Repairs what cannot happen: runs that nothing would move, because a row was lost.
+-- monitor.stuck_runs() names them.
 
--- The number of a node's last attempt, so that a late result of it is told apart from that of the next one.
+-- The number of a node's last attempt, so that a late result of it is told apart from that of the
+-- next one.
 create or replace function engine.last_attempt(p_run_id uuid, p_node text)
   returns int
   language sql
@@ -26,7 +28,8 @@ as $$
     and r.id >= engine.uuid_floor(engine.uuid_time(p_run_id))
 $$;
 
--- Opens again what the log says should be open: first what waits, for to the engine a wait that is not open is over.
+-- Opens again what the log says should be open: first what waits, for to the engine a wait that is
+-- not open is over.
 create or replace function engine.repaired_move(p_loaded engine.loaded_run, p_now timestamptz)
   returns engine.move
   language plpgsql
@@ -84,6 +87,26 @@ begin
 end
 $$;
 
+-- Runs that have ended, with child runs that nothing is going to end: the job that does so was
+-- lost.
+create or replace function engine.parents_without_end()
+  returns setof uuid
+  language sql
+  stable
+as $$
+  select distinct c.parent_run_id
+  from public.workflow_runs as c
+  join public.workflow_runs as p on p.id = c.parent_run_id and p.finished_at is not null
+  where c.status in ('waiting', 'running', 'paused')
+    and c.parent_index is not null
+    and not exists (
+      select
+      from graphile_worker._private_jobs as j
+      where j.key = 'children:' || c.parent_run_id and (j.locked_at is not null or j.attempts < j.max_attempts)
+    )
+  limit 1000
+$$;
+
 create or replace function engine.repair_runs()
   returns table (
     action text,
@@ -108,6 +131,7 @@ declare
   );
   v_loaded engine.loaded_run;
   v_moves engine.move[];
+  v_parents uuid[];
 begin
   if cardinality(v_ids) > 0 then
     -- What is locked now may have moved on since it was looked for.
@@ -140,9 +164,13 @@ begin
       returning f.run_id
     )
     select 'slot', l.run_id from lost as l;
+
+  v_parents := array(select engine.parents_without_end());
+  perform engine.add_jobs(engine.family_jobs('{}', v_parents));
+  return query select 'children', p.id from unnest(v_parents) as p (id);
 end
 $$;
 comment on function engine.repair_runs() is
-  'Repairs unfinished runs that nothing would move, at most 100, and slots that nobody holds; workers call it every minute. A row for each says what was done; no row is health. Example: select * from engine.repair_runs();';
+  'Repairs unfinished runs that nothing would move, at most 100, slots that nobody holds, and child runs that go on after their parent; workers call it every minute. A row for each says what was done; no row is health. Example: select * from engine.repair_runs();';
 
 grant execute on function engine.repair_runs() to flowgres_worker, flowgres_dba;

@@ -40,6 +40,7 @@ declare
   v_turn engine.turn;
 begin
   v_turn.next_index := v_first;
+  v_turn.unfinished := 1;
   loop
     if v_turn.next_index > 0 then
       select c.result into v_last

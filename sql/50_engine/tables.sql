@@ -138,7 +138,8 @@ create type engine.turn as (
   result jsonb,   -- of the step, as a worker would report it; null: it goes on
   next_index int,
   error jsonb,    -- why no further child is started
-  again boolean   -- more can be handed out at once, in another transaction
+  again boolean,  -- more can be handed out at once, in another transaction
+  unfinished int  -- children that it leaves unfinished
 );
 
 -- A replay: what was fed so far, what the engine says comes next, and which steps it has opened.

@@ -1,8 +1,10 @@
 -- kind: code
--- The only writers of runs, events and open steps: a batch of moves is written table by table, not run by run.
+-- The only writers of runs, events and open steps: a batch of moves is written table by table, not
+-- run by run.
 --
--- Statements that take arrays are planned anew in every call if PostgreSQL has its way, as it then knows how long the
--- array is. That costs more than they do: the functions that begin a batch set plan_cache_mode for all below them.
+-- Statements that take arrays are planned anew in every call if PostgreSQL has its way, as it then
+-- knows how long the array is. That costs more than they do: the functions that begin a batch set
+-- plan_cache_mode for all below them.
 
 create or replace function engine.insert_events(p_moves engine.move[])
   returns void
@@ -46,8 +48,8 @@ begin
 end
 $$;
 
--- The step that a branch goes on with takes over the row of the one that has ended: one row is changed, instead of one
--- deleted and another written.
+-- The step that a branch goes on with takes over the row of the one that has ended: one row is
+-- changed, instead of one deleted and another written.
 create or replace function engine.hand_on_steps(p_moves engine.move[])
   returns void
   language plpgsql
@@ -68,6 +70,7 @@ begin
     run_at = (m.heir).run_at,
     next_index = (m.heir).next_index,
     error = (m.heir).error,
+    unfinished_children = null,
     wake_at = null
   from unnest(p_moves) as m
   where s.run_id = (m.run).id
@@ -76,9 +79,11 @@ begin
 end
 $$;
 
--- When a step gets another job, or its first one. What must happen later has none until then, so that those that
--- sleep are in nobody's way; what must happen now has one, and gets another after a minute, in case that was lost. One
--- that the caller has taken has none, unless nobody has begun it in a few seconds.
+-- When a step gets another job, or its first one. What must happen later has none until then, so
+-- that those that sleep are in nobody's way; what must happen now has one, and gets another after a
+-- minute, in case that was lost. One that waits for child runs is looked at every minute: it gets a
+-- job if any of them has ended since its last turn. One that the caller has taken has none, unless
+-- nobody has begun it in a few seconds.
 create or replace function engine.wake_at(p_step engine.open_steps, p_taken text, p_now timestamptz)
   returns timestamptz
   language sql
@@ -88,8 +93,7 @@ as $$
     when p_step.state = 'running' then null
     when p_step.run_at > p_now then p_step.run_at
     when p_step.node = p_taken then p_now + interval '5 seconds'
-    when p_step.run_at is not null then p_now + interval '1 minute'
-    when p_step.next_index is not null then p_now + interval '1 hour'
+    when p_step.run_at is not null or p_step.next_index is not null then p_now + interval '1 minute'
   end
 $$;
 
@@ -109,11 +113,11 @@ begin
   end if;
   insert into engine.open_steps (
     organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
-    wake_at
+    wake_at, unfinished_children
   )
   select
     s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.deaths, s.worker_id, s.lease_until, s.run_at,
-    s.next_index, s.error, engine.wake_at(s, m.taken, p_now)
+    s.next_index, s.error, engine.wake_at(s, m.taken, p_now), s.unfinished_children
   from unnest(p_moves) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
@@ -126,7 +130,8 @@ begin
     run_at = excluded.run_at,
     next_index = excluded.next_index,
     error = excluded.error,
-    wake_at = excluded.wake_at;
+    wake_at = excluded.wake_at,
+    unfinished_children = excluded.unfinished_children;
   perform engine.add_jobs(array(
     select engine.job(s, (m.run).priority)
     from unnest(p_moves) as m

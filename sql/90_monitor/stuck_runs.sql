@@ -1,6 +1,6 @@
 -- kind: code
 -- Unfinished runs that nothing would move, and what is held by nobody: I5 and I6 of docs/invariants.md. They read the
--- working set only: runs that are not finished, steps that are open, jobs that are locked. The clock is asked once.
+-- working set only: runs that are not finished, steps that are open, the queue. The clock is asked once.
 
 create or replace function monitor.stuck_runs()
   returns table (
@@ -66,8 +66,12 @@ as $$
       where w.pool_id = j.locked_by
         and w.seen_at > (select engine.now()) - interval '1 minute'
     )
+  union all
+  select * from monitor.lost_wake_ups()
+  union all
+  select * from monitor.overdue_runs()
 $$;
 comment on function monitor.stuck_runs() is
-  'Unfinished runs that nothing would move. Cheap: it reads unfinished runs only. Example: select * from monitor.stuck_runs()';
+  'Unfinished runs that nothing would move. Cheap: it reads unfinished runs and the queue only. Example: select * from monitor.stuck_runs()';
 
 grant execute on function monitor.stuck_runs() to flowgres_dba, flowgres_monitor;

@@ -234,6 +234,11 @@ export class Engine {
     return rows.map((row) => repairAnswer.parse(row));
   }
 
+  /** Makes the jobs free for others that graphile-worker has locked under these names. */
+  async unlockJobs(pools: string[]): Promise<void> {
+    await this.#ask('unlock_jobs', 'select engine.unlock_jobs($1::text[])', [pools]);
+  }
+
   /** Gives jobs to the steps whose time has come. Resolves to how many. */
   async wakeSteps(): Promise<number> {
     const { rows } = await this.#ask('wake_steps', 'select count(*)::int as woken from engine.wake_steps()', []);

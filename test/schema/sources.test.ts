@@ -1,3 +1,4 @@
+import { readFile, readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { lintFile, lintFolder } from '../../scripts/lint-sql.ts';
@@ -5,6 +6,18 @@ import { lintFile, lintFolder } from '../../scripts/lint-sql.ts';
 test('the SQL sources keep the style', async () => {
   const problems = await lintFolder(fileURLToPath(new URL('../../sql', import.meta.url)));
   expect(problems.map(({ file, line, message }) => `sql/${file}:${line} ${message}`)).toEqual([]);
+});
+
+test('no process changes the queue but through the engine', async () => {
+  const folder = fileURLToPath(new URL('../../src', import.meta.url));
+  const files = (await readdir(folder, { recursive: true })).filter((file) => file.endsWith('.ts'));
+  const calls = await Promise.all(
+    files.map(async (file) => {
+      const text = await readFile(`${folder}/${file}`, 'utf8');
+      return [...text.matchAll(/graphile_worker\.\w+|\b(?:addJobs?|quickAddJob|makeWorkerUtils)\b/g)].map(([call]) => `${file}: ${call}`);
+    }),
+  );
+  expect(calls.flat()).toEqual([]);
 });
 
 describe('the lint finds', () => {
