@@ -121,4 +121,5 @@ $$;
 comment on function monitor.overdue_runs() is
   'Unfinished runs past their deadline, and steps whose lease ran out, that no worker has seen to for 15 seconds. Example: select * from monitor.overdue_runs()';
 
-grant execute on function monitor.wake_ups(), monitor.lost_wake_ups(), monitor.overdue_runs() to flowgres_dba, flowgres_monitor;
+grant execute on function monitor.wake_ups(), monitor.lost_wake_ups(), monitor.overdue_runs()
+  to flowgres_dba, flowgres_monitor;
