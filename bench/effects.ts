@@ -66,12 +66,12 @@ async function drain(server: BenchServer, workflowId: string, runs: number): Pro
  */
 async function startProcess(server: BenchServer, lends: boolean): Promise<{ engine: Engine; stop(): Promise<void> }> {
   const pool = createEnginePool(server.url('flowgres_worker'), 'bench starts', 4);
-  const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200, lends });
+  const worker = await startWorker({ connectionString: server.url('flowgres_worker'), concurrency: 200 });
   const stop = async () => {
     await worker.stop();
     await pool.end();
   };
-  return { engine: new Engine(pool, worker), stop };
+  return { engine: new Engine(pool, lends ? { lend: worker.lend } : {}), stop };
 }
 
 /** Callers each await their start, and start the next; the clock stops when the last run has ended. */

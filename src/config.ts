@@ -62,7 +62,8 @@ const settings = z.object({
   FLOWGRES_JWT_ISSUER: z.string().min(1).optional(),
   FLOWGRES_JWT_AUDIENCE: z.string().min(1).optional(),
   FLOWGRES_ACCESS_LOG: z.coerce.number('must be a number').min(0, 'must be 0 to 1').max(1, 'must be 0 to 1').default(0.1),
-  FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(1_000).default(100),
+  FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(2_000),
+  FLOWGRES_ORGANIZATION_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(200),
 });
 
 /** What GraphQL requests may do. */
@@ -94,8 +95,9 @@ export interface Config {
   secret: string | undefined;
   /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
   accessLog: number;
-  /** Steps that one worker runs at a time. */
+  /** Steps that one worker has in flight at a time, and how many of these one organization adds. */
   concurrency: number;
+  organizationConcurrency: number;
   /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
@@ -131,6 +133,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     secret: data.FLOWGRES_SECRET,
     accessLog: data.FLOWGRES_ACCESS_LOG,
     concurrency: data.FLOWGRES_CONCURRENCY,
+    organizationConcurrency: data.FLOWGRES_ORGANIZATION_CONCURRENCY,
     cronUsers: data.FLOWGRES_CRON_USERS,
     cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
     proxies: data.FLOWGRES_PROXIES,

@@ -11,7 +11,7 @@ const port = new Option('-p, --port <number>', 'HTTP port, 0 for any free one (P
 const host = new Option('--host <address>', 'address to listen on (HOST, default 127.0.0.1)');
 const data = new Option('--data <folder>', 'folder of the embedded server (FLOWGRES_DATA, default .flowgres)');
 const databaseUrl = new Option('--database-url <url>', 'PostgreSQL server (DATABASE_URL)');
-const concurrency = new Option('--concurrency <number>', 'steps that run at a time (FLOWGRES_CONCURRENCY, default 100)');
+const concurrency = new Option('--concurrency <number>', 'steps that are in flight at a time (FLOWGRES_CONCURRENCY, default 2000)');
 const alsoWork = new Option('--work', 'runs the steps of workflows, too');
 const output = new Option('-o, --output <file>', 'file to write').default('schema.graphql');
 const period = new Option('--period <time>', 'a month or a day in the period, such as 2025-01');
@@ -40,6 +40,8 @@ Settings come from the environment; an option overrides its variable.
   FLOWGRES_SECRET       what the passwords of Flowgres' roles derive from (default: the administrator's password)
   FLOWGRES_POOLER_URL   a pgbouncer in transaction mode that GraphQL requests go through
   FLOWGRES_CRON_USERS   users whose cron jobs a worker runs, with connection strings: {"reports": "postgres://reports:…@db/flowgres"}
+  FLOWGRES_ORGANIZATION_CONCURRENCY
+                        how many of these steps one organization may have, where there are others (default 200)
   FLOWGRES_CRON_TIMEOUT longest time for the command of a cron job, in seconds (default 0: none)
   FLOWGRES_SMTP_URL     where e-mails go: smtp://user:password@mail.example.com:587; without it they stay in the outbox
   FLOWGRES_MAIL_FROM    their sender, such as "Acme <flowgres@acme.example>"

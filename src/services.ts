@@ -21,7 +21,9 @@ import { type RunningWorker, startWorker } from './worker/start.ts';
 const CARE_MS = 3_600_000;
 
 export interface WorkOptions {
+  /** Steps in flight at a time, and those of one organization. */
   concurrency: number;
+  organizationConcurrency: number;
   httpAllow: string[];
   /** Further users whose cron jobs are run, each with a connection string. */
   cronUsers: Record<string, string>;
@@ -49,7 +51,7 @@ export interface ServiceOptions {
   trust?: TrustOptions;
   /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
   accessLog: number;
-  /** A worker of that many steps at a time. */
+  /** A worker. */
   work?: WorkOptions;
   /** The outside world of the examples, under /demo/. */
   demo?: boolean;
@@ -77,7 +79,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       worker = await startWorker({
         connectionString: as('flowgres_worker'),
         concurrency: work.concurrency,
-        lends: serve,
+        organizationConcurrency: work.organizationConcurrency,
         nodes: { httpAllow: work.httpAllow },
         graceMs: 3_000,
         onProblem: reportProblem,

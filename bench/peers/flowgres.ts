@@ -21,9 +21,9 @@ const requests = ({ organizationId, workflowId }: Setup, count: number) =>
 
 const urlOf = (setup: Setup) => roleUrl(setup.databaseUrl, TEST_SECRET, 'flowgres_worker');
 
-function worker(setup: Setup, lends = false) {
+function worker(setup: Setup) {
   registerNode({ type: 'benchStep@1', properties: z.object({}), execute: async () => ({ output: await step(setup) }) });
-  return startWorker({ connectionString: urlOf(setup), concurrency: CONCURRENCY, lends });
+  return startWorker({ connectionString: urlOf(setup), concurrency: CONCURRENCY });
 }
 
 async function startMany(setup: Setup, runs: number): Promise<number> {
@@ -53,7 +53,7 @@ export const flowgres: Engine = {
   latency: async (setup, work, samples) => {
     const pool = createEnginePool(urlOf(setup), 'bench', 1);
     const admin = createPool(setup.databaseUrl, { name: 'bench', max: 1 });
-    const running = work.kind === 'effect' ? await worker(setup, true) : undefined;
+    const running = work.kind === 'effect' ? await worker(setup) : undefined;
     const engine = new FlowgresEngine(pool, running && { lend: running.lend });
     const { organizationId, workflowId } = setup;
     const ms = await oneByOne(samples, async () => {

@@ -14,7 +14,19 @@ as $$
     and (p_step.run_at <= p_now or p_step.next_index is not null)
 $$;
 
+-- Whether a worker has to do the step: the end of a wait, and pure nodes that go on where their budget ran out, take no
+-- slot of anybody.
+create or replace function engine.needs_slot(p_plan engine.plans, p_step engine.open_steps)
+  returns boolean
+  language sql
+  immutable
+as $$
+  select p_step.state = 'queued'
+    and (p_plan.nodes[array_position(p_plan.ids, p_step.node)]).kind in ('effect', 'local')
+$$;
+
 -- What comes of the job of a step that is due: it is begun, its wait ends, or the engine goes on where it had paused.
+-- Without a worker (no slot is free) a step that needs one is deferred.
 create or replace function engine.take_job(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
@@ -29,6 +41,9 @@ as $$
 declare
   v_move engine.move;
 begin
+  if p_worker is null and engine.needs_slot(p_plan, p_step) then
+    return engine.parked_move(p_loaded.run, p_step);
+  end if;
   if p_step.state = 'waiting' then
     return engine.take_wait(p_loaded, p_plan, p_step, p_worker, p_now);
   end if;
@@ -57,6 +72,7 @@ declare
   v_now constant timestamptz := engine.now();
   v_ids uuid[] := array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_requests) as r);
   v_nodes constant text[] := array(select r ->> 'node' from jsonb_array_elements(p_requests) as r);
+  v_deferred constant jsonb[] := array(select r -> 'defer' from jsonb_array_elements(p_requests) as r);
   v_loaded engine.loaded_run;
   v_plan engine.plans;
   v_places int[];
@@ -64,18 +80,19 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
-  v_slots constant int := (select w.share from engine.workers as w where w.id = p_worker);
+  v_worker engine.workers;
   v_organization_id uuid;
   v_free int; -- slots that the organization still has
 begin
+  select w.* into v_worker from engine.workers as w where w.id = p_worker;
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
     if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
       v_plan := engine.plan_of(v_loaded.run);
     end if;
-    if v_slots is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
+    if v_worker.share is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
       v_organization_id := (v_loaded.run).organization_id;
-      v_free := engine.free_slots(v_organization_id, v_slots);
+      v_free := engine.free_slots(v_organization_id, v_worker, cardinality(v_moves));
     end if;
     v_places := array_positions(v_ids, run_id);
     foreach v_place in array v_places loop
@@ -84,11 +101,10 @@ begin
       v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
       outcome := case when v_step.node is null then 'stale' else 'done' end;
       if engine.is_due(v_loaded.run, v_step, v_now) then
-        if v_free <= 0 and v_step.state = 'queued' then
-          v_move := engine.parked_move(v_loaded.run, v_step);
-        else
-          v_move := engine.take_job(v_loaded, v_plan, v_step, p_worker, v_now);
-        end if;
+        v_move := engine.take_job(
+          v_loaded, v_plan, v_step,
+          case when v_deferred[v_place] = 'true' or v_free <= 0 then null else p_worker end, v_now
+        );
         v_moves := v_moves || v_move;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_move(v_loaded, v_move);
@@ -115,6 +131,6 @@ end
 $$;
 
 comment on function engine.begin_steps(jsonb, uuid) is
-  'For workers: begins the steps of a batch of jobs, [{"runId", "node"}]. outcome is begun, with the task to do; done when there is nothing to do now; stale when the step is gone. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
+  'For workers: begins the steps of a batch of jobs, [{"runId", "node", "defer"?}]. With defer, as a worker says that has no slot free, a step that would need one is deferred. outcome is begun, with the task to do; done when there is nothing to do now; stale when the step is gone. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
 
 grant execute on function engine.begin_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

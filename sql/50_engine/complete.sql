@@ -160,7 +160,7 @@ declare
   v_step engine.open_steps;
   v_move engine.move;
   v_moves engine.move[];
-  v_left uuid[];
+  v_left int := 0; -- slots
 begin
   select coalesce(array_agg(r), '{}'), coalesce(array_agg((r ->> 'runId')::uuid), '{}')
   into v_results, v_ids
@@ -185,7 +185,7 @@ begin
         v_moves := v_moves || v_move;
         next := v_move.task;
         if next is null then
-          v_left := v_left || (v_loaded.run).organization_id;
+          v_left := v_left + 1;
         end if;
         status := (v_move.run).status;
         if v_place < v_places[cardinality(v_places)] then
@@ -197,8 +197,8 @@ begin
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
   perform engine.write_moves(v_moves, v_now);
-  if v_left is not null and engine.is_any_parked() then
-    perform engine.fill_slots(v_left);
+  if v_left > 0 and engine.is_any_parked() then
+    perform engine.fill_free_slots(v_left);
   end if;
 
   if array_remove(v_ids, null) <> '{}' then -- of runs that are gone

@@ -1,44 +1,82 @@
 -- kind: code
--- Fairness between organizations. However much one of them starts, it runs at most three quarters of the steps that the
--- workers can run at once, so that a slot is free when another one comes. What is beyond that is parked: queued without
--- a job, run_at infinity, so that the queue stays short. Each step of the organization that ends lets the next one in.
+-- Fairness between organizations. A step that runs holds a slot: room for one more effect in flight in some worker. An
+-- organization may have so many as its limit says, and never more than three times of what is free at that moment, so
+-- that something is free whenever another organization comes. What is beyond that is deferred: queued without a job,
+-- run_at infinity, so that the queue stays short. A slot that becomes free goes to the organization that runs least.
 
--- How many steps of one organization may run at once; null: as many as there are slots. Where there is one organization
--- only, nobody has to be left room.
+-- The steps that all workers may run at once; null while there is none that says so.
+create or replace function engine.total_capacity()
+  returns int
+  language sql
+  stable
+as $$
+  select sum(w.capacity)::int
+  from engine.workers as w
+  where w.seen_at > engine.now() - interval '15 seconds'
+$$;
+
+-- How many steps of one organization may run at once, whatever is free; null: as many as there are slots. Where there
+-- is one organization only, nobody has to be left room.
 create or replace function engine.organization_slots()
   returns int
   language sql
   stable
 as $$
-  select ceil(sum(w.capacity) * 0.75)::int
+  select least(sum(coalesce(w.organization_capacity, w.capacity)), ceil(sum(w.capacity) * 0.75))::int
   from engine.workers as w
   where w.seen_at > engine.now() - interval '15 seconds'
     and (select count(*) from (select from public.organizations limit 2) as o) = 2
 $$;
 
--- How many more steps of an organization may begin; null: any number.
-create or replace function engine.free_slots(p_organization_id uuid, p_slots int)
+-- How many steps run, of an organization or (null) of all; counts no further than p_most.
+create or replace function engine.running_steps(p_organization_id uuid, p_most int)
   returns int
   language plpgsql
   stable
   set enable_seqscan = off -- by the index of running steps, however many are queued
 as $$
-declare
-  v_running int;
 begin
-  if p_slots is null then
-    return null;
+  if p_organization_id is null then
+    return (
+      select count(*)
+      from (select from engine.open_steps as s where s.state = 'running' limit p_most) as running
+    );
   end if;
-  v_running := (
+  return (
     select count(*)
     from (
       select
       from engine.open_steps as s
       where s.organization_id = p_organization_id and s.state = 'running'
-      limit p_slots
+      limit p_most
     ) as running
   );
-  return p_slots - v_running;
+end
+$$;
+
+-- How many more steps of an organization may begin; null: any number. Each of them needs less than three times of what
+-- is free to be the organization's already: running + i < 3 * (free - i). p_worker
+-- knows both limits, p_begun is how many the caller has begun and not written yet.
+create or replace function engine.free_slots(
+  p_organization_id uuid,
+  p_worker engine.workers,
+  p_begun int default 0
+)
+  returns int
+  language plpgsql
+  stable
+as $$
+declare
+  v_running int;
+  v_free int;
+begin
+  if p_worker.share is null then
+    return null;
+  end if;
+  v_running := engine.running_steps(p_organization_id, p_worker.share);
+  v_free := p_worker.total_capacity - coalesce(p_begun, 0)
+    - engine.running_steps(null, p_worker.total_capacity);
+  return least(p_worker.share - v_running, (3 * v_free - v_running + 3) / 4);
 end
 $$;
 
@@ -136,88 +174,5 @@ begin
     end loop;
   end loop;
   return p_moves;
-end
-$$;
-
--- Queues the oldest parked steps of an organization, so many.
-create or replace function engine.unpark_steps(p_organization_id uuid, p_count int)
-  returns void
-  language plpgsql
-  volatile
-  set enable_seqscan = off
-as $$
-declare
-  v_steps engine.open_steps[];
-begin
-  with parked as (
-    select s.run_id, s.node
-    from engine.open_steps as s
-    where s.organization_id = p_organization_id
-      and s.run_at = 'infinity'
-      and s.state = 'queued'
-    order by s.run_id
-    limit greatest(p_count, 0)
-    for update skip locked
-  ),
-  unparked as (
-    update engine.open_steps as s
-    set run_at = engine.now(), wake_at = engine.now() + interval '1 minute'
-    from parked as p
-    where s.run_id = p.run_id
-      and s.node = p.node
-    returning s.*
-  )
-  select array_agg(u) into v_steps from unparked as u;
-  perform engine.add_jobs(engine.jobs_of(v_steps));
-end
-$$;
-
--- p_left: the organization of each step that has left its slot. What others left beside it is not filled here: they
--- do so themselves.
-create or replace function engine.fill_slots(p_left uuid[])
-  returns void
-  language plpgsql
-  volatile
-as $$
-declare
-  v_left record;
-begin
-  for v_left in
-    select l.id, count(*)::int as count
-    from unnest(p_left) as l (id)
-    where exists (
-      select
-      from engine.open_steps as s
-      where s.organization_id = l.id and s.run_at = 'infinity' and s.state = 'queued'
-    )
-    group by l.id
-    order by l.id
-  loop
-    perform engine.unpark_steps(
-      v_left.id, least(v_left.count, engine.free_slots(v_left.id, engine.organization_slots()))
-    );
-  end loop;
-end
-$$;
-
--- For the reconciler: slots that were left in another way than by a result, as by a canceled run.
-create or replace function engine.unpark_overdue_steps()
-  returns void
-  language plpgsql
-  volatile
-as $$
-declare
-  c_slots constant int := engine.organization_slots();
-  v_organization_id uuid;
-begin
-  for v_organization_id in
-    select distinct s.organization_id
-    from engine.open_steps as s
-    where s.run_at = 'infinity' and s.state = 'queued'
-  loop
-    perform engine.unpark_steps(
-      v_organization_id, coalesce(engine.free_slots(v_organization_id, c_slots), 1000)
-    );
-  end loop;
 end
 $$;

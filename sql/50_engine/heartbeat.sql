@@ -7,7 +7,8 @@ create or replace function engine.heartbeat(
   p_worker uuid,
   p_running jsonb,
   p_pool_id text default null,
-  p_capacity int default null
+  p_capacity int default null,
+  p_organization_capacity int default null
 )
   returns table (
     run_id uuid,
@@ -25,17 +26,19 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
 begin
-  insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity)
-  values (p_worker, p_pool_id, v_now, v_now, p_capacity)
+  insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity, organization_capacity)
+  values (p_worker, p_pool_id, v_now, v_now, p_capacity, p_organization_capacity)
   on conflict (id) do update set
     seen_at = excluded.seen_at,
     capacity = coalesce(excluded.capacity, w.capacity),
+    organization_capacity = coalesce(excluded.organization_capacity, w.organization_capacity),
     pool_id = coalesce(excluded.pool_id, w.pool_id);
 
   update engine.workers as w
-  set share = engine.organization_slots()
+  set share = n.share, total_capacity = n.total_capacity
+  from (select engine.organization_slots() as share, engine.total_capacity() as total_capacity) as n
   where w.id = p_worker
-    and w.share is distinct from engine.organization_slots();
+    and (w.share is distinct from n.share or w.total_capacity is distinct from n.total_capacity);
 
   return query
   with running as (
@@ -47,6 +50,8 @@ begin
     from engine.open_steps as s
     join running as r on r.run_id = s.run_id and r.node = s.node and r.attempt = s.attempt
     where s.state = 'running'
+      -- Thousands of requests may hang for an hour: every second heartbeat writes their leases.
+      and s.lease_until < v_now + interval '11 seconds'
     -- A step that is locked is being completed: there is no lease to extend, and waiting could become a deadlock.
     for update of s skip locked
   ),
@@ -114,12 +119,12 @@ begin
 end
 $$;
 
-comment on function engine.heartbeat(uuid, jsonb, text, int) is
-  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. p_capacity: how many steps the worker runs at once. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+comment on function engine.heartbeat(uuid, jsonb, text, int, int) is
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. p_capacity: how many steps the worker runs at once, p_organization_capacity: how many of one organization. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
 comment on function engine.release_steps(uuid, jsonb) is
   'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
 
 grant execute on function
-  engine.heartbeat(uuid, jsonb, text, int),
+  engine.heartbeat(uuid, jsonb, text, int, int),
   engine.release_steps(uuid, jsonb)
   to flowgres_worker;

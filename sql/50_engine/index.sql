@@ -9,6 +9,7 @@
 --!include 50_engine/bounds.sql
 --!include 50_engine/fair.sql
 --!include 50_engine/jobs.sql
+--!include 50_engine/fill.sql
 --!include 50_engine/write.sql
 --!include 50_engine/requests.sql
 --!include 50_engine/admit.sql

@@ -37,7 +37,7 @@ begin
   return query select 'deadline', e.run_id, null::text from engine.end_overdue_runs(v_now) as e (run_id);
   return query select 'poison', p.run_id, p.node from engine.fail_poisonous_steps(v_now) as p;
   return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
-  perform engine.unpark_overdue_steps();
+  perform engine.fill_free_slots(1000);
   return query select 'wake', w.run_id, w.node from engine.wake_steps() as w;
   return query select 'release', l.run_id, null::text from engine.let_overdue_in(v_now) as l;
   return query select 'operation', null::uuid, o.id::text from engine.wake_operations(v_now) as o (id);

@@ -8,11 +8,13 @@ create table engine.workers (
   seen_at timestamptz not null,
   capacity int,
   share int,
+  organization_capacity int,
+  total_capacity int,
   constraint workers_pkey primary key (id)
 );
 alter table engine.workers enable row level security;
 comment on table engine.workers is
-  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them, capacity how many steps they run at once; share is how many steps of one organization all workers may run at once.';
+  'Worker processes and their heartbeats; pool_id is the name under which graphile-worker locks jobs for them, capacity how many steps they run at once, organization_capacity how many of one organization; share is how many steps of one organization all workers may run at once, total_capacity how many of all, both as the last heartbeat found them.';
 
 create table engine.listeners (
   id uuid not null,

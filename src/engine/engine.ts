@@ -25,6 +25,7 @@ import {
   type StepResult,
   type StepTask,
   type WebhookRoute,
+  type WorkerCapacity,
   abortAnswer,
   beginAnswer,
   completeAnswer,
@@ -170,6 +171,11 @@ export class Engine {
     return this.#begins.call(JSON.stringify({ runId: step.runId, node: step.node }));
   }
 
+  /** Does for a step what needs no slot. One that needs one is deferred until a slot of some worker is free. */
+  deferStep(step: StepRef): Promise<BeginAnswer> {
+    return this.#begins.call(JSON.stringify({ runId: step.runId, node: step.node, defer: true }));
+  }
+
   /** Records what an attempt came to, once, and hands back the branch's next step if there is one. */
   completeStep(result: StepResult): Promise<CompleteAnswer> {
     const text = encodeStorableJson(result);
@@ -185,11 +191,11 @@ export class Engine {
   }
 
   /** Tells that this worker lives and what it executes. Resolves to those of the attempts that have become pointless. */
-  async heartbeat(running: AttemptRef[], jobPool: string | null = null, capacity: number | null = null): Promise<AttemptRef[]> {
+  async heartbeat(running: AttemptRef[], jobPool: string | null = null, capacity?: WorkerCapacity): Promise<AttemptRef[]> {
     const { rows } = await this.#ask(
       'heartbeat',
-      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3, $4)',
-      [this.workerId, JSON.stringify(running), jobPool, capacity],
+      'select run_id, node from engine.heartbeat($1::uuid, $2::jsonb, $3, $4, $5)',
+      [this.workerId, JSON.stringify(running), jobPool, capacity?.steps ?? null, capacity?.perOrganization ?? null],
       HEARTBEAT_TIMEOUT_MS,
     );
     const pointless = new Set(rows.map((row) => abortAnswer.parse(row)).map(({ run_id, node }) => `${run_id}/${node}`));

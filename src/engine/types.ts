@@ -130,6 +130,12 @@ export interface StepFailure {
 }
 /** What an attempt came to. */
 export type StepResult = AttemptRef & { ms: number } & ({ ok: true; port?: string; output: unknown } | { ok: false; error: StepFailure });
+/** How many steps a worker has in flight at most. */
+export interface WorkerCapacity {
+  steps: number;
+  /** Of one organization; what all workers say adds up. */
+  perOrganization: number;
+}
 export interface LogEntry {
   organizationId: string;
   runId: string;

@@ -42,7 +42,7 @@ export const httpRequest: EffectNode<Properties> = {
   async execute(context) {
     const response = await send(context, describeRequest(context));
     const headers = plainHeaders(response.headers);
-    const body = readResponseBody(response, context.properties.responseType, context.signal);
+    const body = readResponseBody(response, context.properties.responseType, context);
     const status = response.statusCode;
     if (status < 400) return { output: { status, headers, body: await body } };
     const retryAfterMs = retryAfter(headers['retry-after']);

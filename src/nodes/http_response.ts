@@ -5,10 +5,12 @@ import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Dispatcher } from 'undici';
 import { parseJson } from '../engine/json.ts';
 import { contentKind, parseMediaType } from '../media_type.ts';
-import { NodeError } from './types.ts';
+import { type EffectContext, NodeError } from './types.ts';
 
 /** Largest response, on the wire and decompressed. */
 const MAX_RESPONSE_SIZE = 10 * 1024 * 1024;
+/** Answers up to here need no memory reserved. */
+const SMALL_RESPONSE_SIZE = 64 * 1024;
 const MAX_CODINGS = 2;
 const MAX_JSON_DEPTH = 64;
 const DECODERS: Record<string, () => Transform> = {
@@ -21,13 +23,19 @@ const DECODERS: Record<string, () => Transform> = {
 export type ResponseType = 'auto' | 'json' | 'text' | 'base64';
 
 /** The body as a value: parsed JSON, text, `{"base64"}` for bytes, or null when it is empty. */
-export async function readResponseBody(response: Dispatcher.ResponseData, wanted: ResponseType, signal: AbortSignal): Promise<unknown> {
+export async function readResponseBody(
+  response: Dispatcher.ResponseData,
+  wanted: ResponseType,
+  { signal, reserve }: Pick<EffectContext<unknown>, 'signal' | 'reserve'>,
+): Promise<unknown> {
   const declared = Number(response.headers['content-length']);
   if (declared > MAX_RESPONSE_SIZE) {
     response.body.on('error', () => undefined).destroy();
     throw tooLarge();
   }
-  const bytes = await readBytes(response.body, decodersOf(response), signal);
+  const decoders = decodersOf(response);
+  const largest = decoders.length || Number.isNaN(declared) ? MAX_RESPONSE_SIZE : declared;
+  const bytes = await readBytes(response.body, decoders, signal, () => reserve(largest));
   if (!bytes.length) return null;
   const { type, charset } = parseMediaType(response.headers['content-type']);
   const as = wanted === 'auto' ? contentKind(type) : wanted;
@@ -50,10 +58,16 @@ function decodersOf(response: Dispatcher.ResponseData): Transform[] {
   return decoders.map((create) => (create as () => Transform)());
 }
 
-async function readBytes(body: Readable, decoders: Transform[], signal: AbortSignal): Promise<Buffer> {
+/** While `reserve` waits nothing is read, so that the peer has to wait as well. */
+async function readBytes(body: Readable, decoders: Transform[], signal: AbortSignal, reserve: () => Promise<void>): Promise<Buffer> {
   const chunks: Buffer[] = [];
   const collect = async (source: AsyncIterable<Buffer>) => {
-    for await (const chunk of source) chunks.push(chunk);
+    let size = 0;
+    for await (const chunk of source) {
+      if (size <= SMALL_RESPONSE_SIZE && size + chunk.length > SMALL_RESPONSE_SIZE) await reserve();
+      size += chunk.length;
+      chunks.push(chunk);
+    }
   };
   try {
     const stages = [body, limited, ...decoders, ...(decoders.length ? [limited] : []), collect];

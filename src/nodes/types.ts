@@ -23,6 +23,11 @@ export interface EffectContext<Properties> {
   idempotencyKey: string;
   /** Writes to the log of the run; resolves when it is stored. */
   log(level: LogLevel, message: string, context?: Record<string, unknown>): Promise<void>;
+  /**
+   * Waits until the process has memory for so many bytes of an answer, which the attempt then holds until its result is
+   * recorded. Call it once, before reading more than a few kilobytes: who waits must hold nothing.
+   */
+  reserve(bytes: number): Promise<void>;
   /** Opened credentials by their name in the definition. */
   credentials: Record<string, unknown>;
   config: NodeConfig;

@@ -1,5 +1,7 @@
 /** Executes steps: begin, do, complete, and on with what the engine hands back, as long as the branch goes on. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { FairShare, type Release } from './fair_share.ts';
+import type { Slot } from './slots.ts';
 import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import { stepSeconds, steps } from '../metrics.ts';
@@ -8,6 +10,10 @@ import { type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
 
 /** What setTimeout can count: 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** Local steps of all organizations that use a connection at a time; the pool has a few more, for everything else. */
+const LOCAL_STEPS = 6;
+/** Bytes of large answers that a process holds at a time: what attempts read, until their results are recorded. */
+const ANSWER_BYTES = 128 * 1024 * 1024;
 const RETRY_DELAY_MS = { first: 100, longest: 2_000 };
 
 /** The run has ended, or another worker has taken over: whatever the attempt comes to is of no interest. */
@@ -26,13 +32,18 @@ interface RunningAttempt {
 export class Attempts {
   readonly #engine: Engine;
   readonly #config: NodeConfig;
+  readonly #onProblem: (message: string, error: unknown) => void;
   readonly #running = new Map<string, RunningAttempt>();
+  readonly #branches = new Set<Promise<void>>();
+  readonly #localSteps = new FairShare(LOCAL_STEPS);
+  readonly #answerBytes = new FairShare(ANSWER_BYTES);
   readonly #stopped = new AbortController();
   #stopping = false;
 
-  constructor(engine: Engine, config: NodeConfig) {
+  constructor(engine: Engine, config: NodeConfig, onProblem: (message: string, error: unknown) => void) {
     this.#engine = engine;
     this.#config = config;
+    this.#onProblem = onProblem;
   }
 
   /** What heartbeats report. */
@@ -63,21 +74,64 @@ export class Attempts {
   }
 
   /**
-   * Executes a queued step and the steps after it that need no job of their own. It fails only when the database stays
-   * out of reach until this process stops; what goes wrong in a step is recorded in its run.
+   * Begins a queued step; resolves once it has begun, or when there is nothing to do. The step and those after it that
+   * need no job of their own then go on by themselves, and hold `slot` until their end. What goes wrong in a step is
+   * recorded in its run.
    */
-  async execute(step: StepRef): Promise<void> {
-    let task = await this.#begin(step);
-    while (task) {
+  async start(step: StepRef, slot: Slot): Promise<void> {
+    let task: StepTask | null = null;
+    try {
+      task = await this.#begin(step);
+    } finally {
+      if (!task) slot.release();
+    }
+    if (!task) return;
+    const branch: Promise<void> = this.#follow(task)
+      .catch((error: unknown) => {
+        // The database stayed out of reach until this process stopped: the reconciler of another one will know.
+        if (!this.#stopping) this.#onProblem('A step was not executed.', error);
+      })
+      .finally(() => {
+        this.#branches.delete(branch);
+        slot.release();
+      });
+    this.#branches.add(branch);
+  }
+
+  /** For a step that has no slot here: does what needs none, and defers the rest until one is free somewhere. */
+  async defer(step: StepRef): Promise<void> {
+    await this.#untilAnswered(step, () => this.#engine.deferStep(step));
+  }
+
+  /** Begins a step and gives it back to the queue at once, for another worker. */
+  async giveBack(step: StepRef): Promise<void> {
+    const task = await this.#begin(step);
+    if (task) await this.#release(task);
+  }
+
+  /** Resolves once nothing that was started goes on. */
+  async ended(): Promise<void> {
+    while (this.#branches.size) await Promise.all(this.#branches);
+  }
+
+  async #follow(first: StepTask): Promise<void> {
+    for (let task: StepTask | null = first; task; ) {
       if (this.#stopping) return this.#release(task);
-      const running = this.#enter(task);
-      try {
-        const result = await this.#attempt(task, running.controller);
-        running.isDone = true;
-        task = result ? await this.#complete(result) : null;
-      } finally {
-        if (this.#running.get(keyOf(running.ref)) === running) this.#running.delete(keyOf(running.ref));
-      }
+      task = await this.#execute(task);
+    }
+  }
+
+  /** One attempt, recorded. Resolves to the step that the branch goes on with. */
+  async #execute(task: StepTask): Promise<StepTask | null> {
+    const running = this.#enter(task);
+    const held: Release[] = [];
+    try {
+      const result = await this.#attempt(task, running.controller, held);
+      running.isDone = true;
+      return result ? await this.#complete(result) : null;
+    } finally {
+      for (const release of held) release();
+      if (this.#running.get(keyOf(running.ref)) === running) this.#running.delete(keyOf(running.ref));
     }
   }
 
@@ -103,10 +157,10 @@ export class Attempts {
   }
 
   /** The result of an attempt; null when nobody waits for it any more. */
-  async #attempt(task: StepTask, controller: AbortController): Promise<StepResult | null> {
+  async #attempt(task: StepTask, controller: AbortController, held: Release[]): Promise<StepResult | null> {
     const { runId, node, attempt, type, timeoutMs } = task;
-    const timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
-    const startedAt = performance.now();
+    let timeout: NodeJS.Timeout | undefined;
+    let startedAt = performance.now();
     const described = (outcome: string) => {
       const ms = Math.round(performance.now() - startedAt);
       steps.inc({ type, outcome });
@@ -114,7 +168,11 @@ export class Attempts {
       return { runId, node, attempt, ms };
     };
     try {
-      const { port, output } = await unlessAborted(this.#executeNode(task, controller.signal), controller.signal);
+      // Its time begins when it has what it needs: others may use all connections.
+      if (task.kind === 'local') held.push(await this.#localSteps.acquire(task.organizationId, 1, controller.signal));
+      timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
+      startedAt = performance.now();
+      const { port, output } = await unlessAborted(this.#executeNode(task, controller.signal, held), controller.signal);
       return { ...described('succeeded'), ok: true, ...(port === undefined ? {} : { port }), output };
     } catch (error) {
       const reason: unknown = controller.signal.aborted ? controller.signal.reason : error;
@@ -128,7 +186,7 @@ export class Attempts {
     }
   }
 
-  #executeNode(task: StepTask, signal: AbortSignal): ReturnType<typeof executeNode> {
+  #executeNode(task: StepTask, signal: AbortSignal, held: Release[]): ReturnType<typeof executeNode> {
     if (task.kind === 'local') return this.#executeLocal(task);
     const { organizationId, runId, node } = task;
     return executeNode(task.type, {
@@ -138,6 +196,7 @@ export class Attempts {
       idempotencyKey: task.idempotencyKey,
       credentials: task.credentials ?? {},
       config: this.#config,
+      reserve: async (bytes) => void held.push(await this.#answerBytes.acquire(organizationId, bytes, signal)),
       log: (level, message, context) => this.#engine.appendLog({ organizationId, runId, node, level, message, context }),
     });
   }

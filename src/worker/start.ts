@@ -4,19 +4,20 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
 import type pg from 'pg';
 import { z } from 'zod';
-import { Engine, type Room, type StepRef, createEnginePool } from '../engine/engine.ts';
-import { watchPool } from '../metrics.ts';
+import { Engine, type Room, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
+import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
 import { every, everySecond } from './every.ts';
+import { type Slot, Slots } from './slots.ts';
 
 export interface WorkerOptions {
   /** Connection string of flowgres_worker: a direct one, since it listens for jobs. */
   connectionString: string;
-  /** Steps that run at a time; they wait for the network most of the time. */
+  /** Steps that are in flight at a time. One that waits for the network costs a socket and some memory, no job. */
   concurrency?: number;
-  /** Whether a quarter of these is kept for the first steps of runs that this process starts itself. */
-  lends?: boolean;
+  /** How many of these one organization may have, where there are others. What all workers say adds up. */
+  organizationConcurrency?: number;
   nodes?: NodeConfig;
   /** How long stopping waits for running attempts before it hands them back, in milliseconds. */
   graceMs?: number;
@@ -29,7 +30,7 @@ export interface RunningWorker {
   id: string;
   /** Whether its heartbeats get through: else others will soon take over what it does. */
   isAlive(): boolean;
-  /** Room for the first step of a run that this process is about to start, if there is any. */
+  /** Room for the first step of a run that this process is about to start, if a slot is free that no job waits for. */
   lend(): Room | undefined;
   /** Takes no more jobs, lets running attempts finish for a while, and hands back the rest. */
   stop(): Promise<void>;
@@ -51,6 +52,11 @@ const HEARTBEATS_BEFORE_RECONCILE = 2;
 /** As many rows as one pass of the reconciler may handle. */
 const RECONCILE_LIMIT = 1_000;
 
+/** Jobs that are handled at a time: a job ends when its step has begun. As many requests as a batch has. */
+const JOBS = 100;
+/** A job waits that long for a slot of this process; then its step is deferred until one is free in any. */
+const SLOT_PATIENCE_MS = 2_000;
+
 /** As many steps as are woken at a time. */
 const WAKE_LIMIT = 1_000;
 
@@ -71,8 +77,8 @@ class Worker {
   readonly #pool: pg.Pool;
   readonly #engine: Engine;
   readonly #attempts: Attempts;
-  /** So many steps run at a time that did not come from the queue. */
-  readonly #lendable: number;
+  readonly #slots: Slots;
+  readonly #capacity: WorkerCapacity;
   readonly #lent = new Set<Promise<void>>();
   readonly #timers: { stop(): void }[] = [];
   #runner: Promise<Runner> | undefined;
@@ -82,8 +88,8 @@ class Worker {
 
   constructor(options: WorkerOptions) {
     this.#options = {
-      concurrency: 100,
-      lends: false,
+      concurrency: 2_000,
+      organizationConcurrency: 200,
       nodes: { httpAllow: [] },
       graceMs: 5_000,
       onProblem: (message, error) => console.error(message, error),
@@ -91,9 +97,12 @@ class Worker {
     };
     this.#pool = createEnginePool(this.#options.connectionString, 'flowgres worker');
     this.#engine = new Engine(this.#pool);
-    this.#attempts = new Attempts(this.#engine, this.#options.nodes);
-    this.#lendable = this.#options.lends ? Math.floor(this.#options.concurrency / 4) : 0;
+    const { concurrency, organizationConcurrency, nodes, onProblem } = this.#options;
+    this.#attempts = new Attempts(this.#engine, nodes, onProblem);
+    this.#slots = new Slots(concurrency);
+    this.#capacity = { steps: concurrency, perOrganization: Math.min(organizationConcurrency, concurrency) };
     watchPool('worker', this.#pool);
+    watchNumber('flowgres_steps_in_flight', 'Steps that this process executes.', async () => this.#slots.used);
   }
 
   get id(): string {
@@ -117,7 +126,7 @@ class Worker {
   async start(): Promise<void> {
     process.on('unhandledRejection', this.#forgotten);
     try {
-      await this.#engine.heartbeat([], this.#jobPool, this.#options.concurrency);
+      await this.#engine.heartbeat([], this.#jobPool, this.#capacity);
       this.#heardAt = performance.now();
       this.#runner = this.#takeJobs();
       await this.#runner;
@@ -146,21 +155,31 @@ class Worker {
   }
 
   lend(): Room | undefined {
-    if (this.#lent.size >= this.#lendable || !this.isAlive()) return undefined;
+    const slot = this.isAlive() ? this.#slots.take() : undefined;
+    if (!slot) return undefined;
     const { promise: step, resolve: room } = Promise.withResolvers<StepRef | null>();
-    const lent = this.#executeLent(step).finally(() => this.#lent.delete(lent));
+    const lent = this.#executeLent(step, slot).finally(() => this.#lent.delete(lent));
     this.#lent.add(lent);
     return room;
   }
 
   /** Should it fail, the step gets a job in a few seconds. */
-  async #executeLent(lent: Promise<StepRef | null>): Promise<void> {
+  async #executeLent(lent: Promise<StepRef | null>, slot: Slot): Promise<void> {
     try {
       const step = await lent;
-      if (step) await this.#attempts.execute(step);
+      if (step) await this.#attempts.start(step, slot);
+      else slot.release();
     } catch (error) {
       if (!this.#stopping) this.#options.onProblem('A step was not executed.', error);
     }
+  }
+
+  /** The job of a step: it has ended when the step has begun. From then on the lease says who has it. */
+  async #takeStep(step: StepRef): Promise<void> {
+    const slot = await this.#slots.acquire(SLOT_PATIENCE_MS);
+    if (slot) await this.#attempts.start(step, slot);
+    else if (this.#stopping) await this.#attempts.giveBack(step);
+    else await this.#attempts.defer(step);
   }
 
   stop(): Promise<void> {
@@ -170,7 +189,8 @@ class Worker {
 
   async #stop(): Promise<void> {
     this.#attempts.beginStopping();
-    const stopped = Promise.all([this.#stopRunner(), ...this.#lent]);
+    this.#slots.close();
+    const stopped = Promise.all([this.#stopRunner(), ...this.#lent]).then(() => this.#attempts.ended());
     const grace = new AbortController();
     await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
     grace.abort();
@@ -209,7 +229,7 @@ class Worker {
       events,
       logger: this.#logger(),
       taskList: {
-        run_step: (payload) => this.#attempts.execute(stepShape.parse(payload)),
+        run_step: (payload) => this.#takeStep(stepShape.parse(payload)),
         release_runs: (payload) => this.#engine.releaseRuns(heldShape.parse(payload)),
         work_operation: (payload) => this.#engine.workOperation(operationShape.parse(payload).id),
         end_children: (payload) => this.#engine.endChildren(runShape.parse(payload).runId),
@@ -218,7 +238,7 @@ class Worker {
       noHandleSignals: true,
       preset: {
         worker: {
-          concurrentJobs: this.#options.concurrency - this.#lendable,
+          concurrentJobs: Math.min(JOBS, this.#options.concurrency),
           pollInterval: POLL_MS,
           localQueue: { size: 500, ttl: LOCAL_QUEUE_TTL_MS },
           completeJobBatchDelay: 0,
@@ -247,7 +267,7 @@ class Worker {
 
   async #heartbeat(): Promise<void> {
     try {
-      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool, this.#options.concurrency));
+      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool, this.#capacity));
       this.#heartbeats += 1;
       this.#heardAt = performance.now();
     } catch (error) {

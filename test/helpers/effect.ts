@@ -10,6 +10,7 @@ export function effectContext(
     signal: new AbortController().signal,
     idempotencyKey: 'run/node',
     log: async () => undefined,
+    reserve: async () => undefined,
     credentials: {},
     config: { httpAllow: [] },
     ...given,

@@ -168,6 +168,32 @@ describe('the response', () => {
     expect(await failureOf({})).toMatchObject({ code: 'INVALID_RESPONSE' });
   });
 
+  test('of more than 64 KiB is read when there is memory for it, as much as it announces or 10 MiB', async () => {
+    const reserved: number[] = [];
+    const waiting = Promise.withResolvers<void>();
+    const reserve = (bytes: number) => {
+      reserved.push(bytes);
+      return waiting.promise;
+    };
+    const get = () => executeNode('httpRequest@1', effectContext({ properties: { url: `${origin}/` }, config, reserve }));
+    reply(200, { 'content-type': 'text/plain' }, 'x'.repeat(64 * 1024));
+    await get();
+    expect(reserved).toEqual([]);
+    const body = 'y'.repeat(300_000);
+    reply(200, { 'content-type': 'text/plain', 'content-length': '300000' }, body);
+    let done = false;
+    const answer = get().finally(() => {
+      done = true;
+    });
+    await expect.poll(() => reserved).toEqual([300_000]);
+    expect(done).toBe(false);
+    waiting.resolve();
+    expect((await answer).output).toMatchObject({ body });
+    reply(200, { 'content-type': 'text/plain', 'content-encoding': 'gzip' }, gzipSync(body));
+    await get();
+    expect(reserved).toEqual([300_000, 10 * 1024 * 1024]);
+  });
+
   test('of more than 10 MiB is cut, announced or not, compressed or not', async () => {
     reply(200, { 'content-length': String(11 * 2 ** 20) });
     expect(await failureOf({})).toMatchObject({ code: 'TOO_LARGE', retryable: false });

@@ -1,4 +1,4 @@
-/** A tenant that posts twenty times as much does not make another one wait. */
+/** A tenant that posts twenty times as much, or whose peers never answer, does not make another one wait. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type RunningWorker, startWorker } from '../../src/worker/start.ts';
@@ -64,6 +64,30 @@ test('the 95th percentile of the start latency is at most twice what it is alone
   console.log(`p95 of start latency: alone ${alone.toFixed(1)} ms, with the flood ${crowded.toFixed(1)} ms`);
   expect(rows[0]!.left, 'runs of the flood that are still to be done').toBeGreaterThan(0);
   expect(crowded).toBeLessThan(2 * Math.max(alone, EFFECT_MS));
+  await db.admin.query('select from engine.end_runs(array(select id from workflow_runs where finished_at is null), $1, $2)', [
+    'run.canceled',
+    '{}',
+  ]);
+}, 60_000);
+
+test('requests that hang hold no job, and all slots of their organization hold up no other one', async () => {
+  const [hanging, other] = [await createOrganization(db, 'Hanging'), await createOrganization(db, 'Waiting')];
+  const slow = target.node('hang', { timeoutMs: 3_600_000 });
+  const stuck = await publishWorkflow(hanging, chain({ id: 'start', type: 'apiTrigger' }, slow));
+  const workflow = await publishWorkflow(other, chain({ id: 'start', type: 'apiTrigger' }, target.node('one')));
+  const held: (() => void)[] = [];
+  target.answer = ({ path, response }) => void (path === '/hang' ? held.push(() => response.end()) : response.end());
+  await engine.startAll(Array.from({ length: 30 }, () => ({ organizationId: hanging.id, workflowId: stuck.id, input: {} })));
+  await expect.poll(() => held.length, { interval: 20 }).toBe(6);
+  await expect.poll(async () => (await db.admin.query('select from graphile_worker._private_jobs')).rowCount, { interval: 20 }).toBe(0);
+
+  const { run_id } = await engine.start(other, workflow);
+  const statusOf = async () => (await engine.run(run_id)).status;
+  await expect.poll(statusOf, { interval: 20 }).toBe('success');
+
+  // Each that ends lets one of the deferred ones begin.
+  for (const answer of held.splice(0, 2)) answer();
+  await expect.poll(() => held.length, { interval: 20 }).toBe(6);
   await db.admin.query('select from engine.end_runs(array(select id from workflow_runs where finished_at is null), $1, $2)', [
     'run.canceled',
     '{}',

@@ -19,11 +19,10 @@ afterEach(async () => {
   target.close();
 });
 
-async function work(lends: boolean): Promise<RunningWorker> {
+async function work(): Promise<RunningWorker> {
   const worker = await startWorker({
     connectionString: db.url('flowgres_worker'),
     concurrency: 8,
-    lends,
     nodes: { httpAllow: [target.host] },
     graceMs: 500,
   });
@@ -53,20 +52,20 @@ const jobs = async () => {
 
 test('a run needs no job in the process that starts it', async () => {
   target = await new Target().start();
-  const worker = await work(true);
+  const worker = await work();
   const before = await jobs();
   await succeed(await start(worker, 1));
   expect(await jobs()).toBe(before);
 });
 
-test('a quarter of the slots is for these, the others are for the queue', async () => {
+test('the runs that find no slot free go through the queue', async () => {
   target = await new Target().start();
   const [held, before] = [target.calls, await jobs()];
   target.answer = () => undefined;
-  const worker = await work(true);
+  const worker = await work();
   const runs = await start(worker, 20);
   await expect.poll(() => held.length).toBe(8);
-  expect((await jobs()) - before).toBe(18);
+  expect((await jobs()) - before).toBe(12);
   expect(worker.lend()).toBeUndefined();
   target.answer = ({ response }) => response.end();
   for (const { response } of held) response.end();
@@ -75,7 +74,7 @@ test('a quarter of the slots is for these, the others are for the queue', async 
 
 test('a start that fails gives its room back', async () => {
   target = await new Target().start();
-  const worker = await work(true);
+  const worker = await work();
   const engine = new Engine(db.pool('flowgres_intake'), { lend: worker.lend });
   const request = { organizationId: organization.id, workflowId: organization.id, mode: 'api' as const, input: {} };
   for (let count = 0; count < 5; count += 1) await expect(engine.startRun(request)).rejects.toMatchObject({ code: 'NOT_FOUND' });
@@ -84,10 +83,9 @@ test('a start that fails gives its room back', async () => {
   expect(await jobs()).toBe(before);
 });
 
-test('a worker lends nothing in a process that does not start runs, nor while it stops', async () => {
+test('a worker lends nothing while it stops', async () => {
   target = await new Target().start();
-  expect((await work(false)).lend()).toBeUndefined();
-  const worker = await work(true);
+  const worker = await work();
   const stopping = worker.stop();
   expect(worker.lend()).toBeUndefined();
   await stopping;
@@ -96,18 +94,18 @@ test('a worker lends nothing in a process that does not start runs, nor while it
 test('a worker that stops hands back what it was lent for, to be done by another one', async () => {
   target = await new Target().start();
   target.answer = () => undefined;
-  const worker = await work(true);
+  const worker = await work();
   const runs = await start(worker, 2);
   await expect.poll(() => target.calls.length).toBe(2);
   await worker.stop();
   target.answer = ({ response }) => response.end();
-  await work(false);
+  await work();
   await succeed(runs);
 });
 
 test('what a process has taken and not begun is done by another one', async () => {
   target = await new Target().start();
-  await work(false);
+  await work();
   const engine = new Engine(db.pool('flowgres_intake'), { lend: () => () => undefined });
   const workflow = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, target.node('one')));
   const { runId } = await engine.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input: {} });

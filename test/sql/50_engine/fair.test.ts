@@ -80,3 +80,67 @@ test('a parked step can be paused, resumed and canceled like any other', async (
   await busy.user.query('select resume_run($1)', [first]);
   expect(await engine.begin(first!, 'a')).not.toBeNull();
 });
+
+/** Declares a worker of so many slots, and of so many for one organization. */
+const capacity = (slots: number, ofOne: number) =>
+  db.pool('flowgres_worker').query(`select from engine.heartbeat($1, '[]', 'pool', $2, $3)`, [engine.worker, slots, ofOne]);
+
+/** Starts runs of an organization and begins as many of their steps as may begin. */
+async function begin(organization: TestOrganization, count: number): Promise<Task[]> {
+  const workflow = await publish(organization);
+  const tasks: Task[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const task = await engine.begin(await start(organization, workflow), 'a');
+    if (task) tasks.push(task);
+  }
+  return tasks;
+}
+
+test('each organization leaves a part of what is free, so that the next one begins at once', async () => {
+  await capacity(32, 32);
+  const begun = [];
+  for (const name of ['First', 'Second', 'Third']) begun.push((await begin(await createOrganization(db, name), 26)).length);
+  expect(begun).toEqual([24, 6, 2]);
+});
+
+test('an organization has at most as many slots as the setting says, whatever is free', async () => {
+  await capacity(32, 5);
+  expect(await begin(busy, 8)).toHaveLength(5);
+  expect(await begin(quiet, 8)).toHaveLength(5);
+});
+
+test('a slot that becomes free goes to the organization that runs least', async () => {
+  const first = await begin(busy, 6);
+  const [second] = await begin(quiet, 1);
+  expect([first.length, second]).toEqual([3, expect.anything()]);
+  const late = await createOrganization(db, 'Late');
+  const run = await start(late, await publish(late));
+  expect(await engine.begin(run, 'a')).toBeNull();
+  expect(await engine.jobs(run)).toEqual(['a']); // the one that was begun in vain
+  await db.admin.query('delete from graphile_worker._private_jobs');
+  await engine.complete(first[0]!, 1);
+  expect(await engine.jobs(run)).toEqual(['a']);
+  expect(await jobs()).toBe(1);
+  expect(await engine.begin(run, 'a')).not.toBeNull();
+});
+
+test('a worker without a free slot defers the step, and still ends waits', async () => {
+  const defer = (runId: string, node: string) =>
+    db
+      .pool('flowgres_worker')
+      .query('select * from engine.begin_steps($1, $2)', [JSON.stringify([{ runId, node, defer: true }]), engine.worker]);
+  const wait = { id: 'wait', type: 'wait', properties: { seconds: 1 } };
+  const effect = { id: 'a', type: 'httpRequest', properties: { url: 'https://example.com' } };
+  const workflow = await publishWorkflow(busy, chain({ id: 'start', type: 'apiTrigger' }, wait, effect));
+  const runId = await start(busy, workflow);
+  const openAfter = async () => {
+    await defer(runId, 'wait');
+    return engine.openSteps(runId);
+  };
+  await expect.poll(openAfter, { interval: 20 }).toMatchObject([{ node: 'a', state: 'queued', attempt: 0 }]);
+  expect((await defer(runId, 'a')).rows).toMatchObject([{ outcome: 'done', task: null }]);
+  await db.admin.query('delete from graphile_worker._private_jobs');
+  await engine.reconcile();
+  expect(await engine.jobs(runId)).toEqual(['a']);
+  expect(await engine.begin(runId, 'a')).not.toBeNull();
+});

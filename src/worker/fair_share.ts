@@ -1,0 +1,97 @@
+/** Shares what a process has little of, bytes or connections, among organizations. */
+
+/** Gives back what was granted. Calling it twice does no harm. */
+export type Release = () => void;
+
+interface Waiter {
+  key: string;
+  amount: number;
+  grant(release: Release): void;
+}
+
+/**
+ * A total that is handed out in amounts. A key that holds something already gets more only while it then holds no more
+ * than what is left free, so that a newcomer always finds something. Who has to wait is served by what it holds, the least
+ * first, then in the order of the calls.
+ */
+export class FairShare {
+  readonly total: number;
+  readonly #used = new Map<string, number>();
+  #free: number;
+  #waiting: Waiter[] = [];
+
+  /** @param total all there is, in any unit */
+  constructor(total: number) {
+    this.total = total;
+    this.#free = total;
+  }
+
+  /** What nobody holds. */
+  get free(): number {
+    return this.#free;
+  }
+
+  /**
+   * Resolves once `amount` is granted; more than the total counts as the total.
+   *
+   * @throws the signal's reason when it aborts before
+   */
+  acquire(key: string, wanted: number, signal?: AbortSignal): Promise<Release> {
+    signal?.throwIfAborted();
+    const amount = Math.min(wanted, this.total);
+    if (this.#fits(key, amount)) return Promise.resolve(this.#grant(key, amount));
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        this.#waiting = this.#waiting.filter((each) => each !== waiter);
+        reject(signal?.reason);
+      };
+      const waiter: Waiter = {
+        key,
+        amount,
+        grant: (release) => {
+          signal?.removeEventListener('abort', abort);
+          resolve(release);
+        },
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#waiting.push(waiter);
+    });
+  }
+
+  #fits(key: string, amount: number): boolean {
+    const used = this.#used.get(key) ?? 0;
+    return amount <= this.#free && (used === 0 || used + amount <= this.#free - amount);
+  }
+
+  #grant(key: string, amount: number): Release {
+    this.#add(key, amount);
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#add(key, -amount);
+      this.#serve();
+    };
+  }
+
+  #add(key: string, amount: number): void {
+    this.#free -= amount;
+    const used = (this.#used.get(key) ?? 0) + amount;
+    if (used > 0) this.#used.set(key, used);
+    else this.#used.delete(key);
+  }
+
+  #serve(): void {
+    for (;;) {
+      let next: Waiter | undefined;
+      let least = Number.POSITIVE_INFINITY;
+      for (const waiter of this.#waiting) {
+        const used = this.#used.get(waiter.key) ?? 0;
+        if (used < least && this.#fits(waiter.key, waiter.amount)) [next, least] = [waiter, used];
+      }
+      if (!next) return;
+      this.#waiting = this.#waiting.filter((each) => each !== next);
+      next.grant(this.#grant(next.key, next.amount));
+    }
+  }
+}
