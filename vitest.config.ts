@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/system/**', 'test/chaos/**'],
+    exclude: ['test/system/**', 'test/chaos/**', 'test/dates/**'],
     globalSetup: ['test/helpers/server.ts'],
     // What is awaited comes within moments; a machine that is busy, or waits for its disk, may take longer.
     expect: { poll: { timeout: 20_000 } },

@@ -58,16 +58,6 @@ begin
 end
 $$;
 
--- How far the clock on the wall is ahead of UTC.
-create or replace function engine.utc_offset(p_at timestamptz, p_timezone text)
-  returns interval
-  language sql
-  stable
-  parallel safe
-as $$
-  select (p_at at time zone p_timezone) - (p_at at time zone 'UTC')
-$$;
-
 -- The first run in a span around a change of the clock, found minute by minute; null when there is none.
 create or replace function engine.walk_cron_runs(
   p_spec engine.cron_spec,
@@ -120,7 +110,7 @@ begin
     return null;
   end if;
   loop
-    if engine.utc_offset(v_from - v_margin, p_timezone) <> engine.utc_offset(v_from + v_margin, p_timezone) then
+    if engine.offset_seconds(v_from - v_margin, p_timezone) <> engine.offset_seconds(v_from + v_margin, p_timezone) then
       v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin, p_timezone);
       if v_at is not null then
         return v_at;
@@ -130,7 +120,7 @@ begin
     v_at := engine.next_cron_minute(p_spec, v_from at time zone p_timezone) at time zone p_timezone;
     -- Far from a change of the clock, what it shows is what time it is.
     if v_at is null
-      or engine.utc_offset(v_at - v_margin, p_timezone) = engine.utc_offset(v_at + v_margin, p_timezone)
+      or engine.offset_seconds(v_at - v_margin, p_timezone) = engine.offset_seconds(v_at + v_margin, p_timezone)
     then
       return v_at;
     end if;

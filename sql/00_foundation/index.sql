@@ -5,6 +5,7 @@
 --!include 00_foundation/errors.sql
 --!include 00_foundation/clock.sql
 --!include 00_foundation/uuid.sql
+--!include 00_foundation/time_zones.sql
 --!include 00_foundation/cron_spec.sql
 --!include 00_foundation/cron_grammar.sql
 --!include 00_foundation/cron_times.sql

@@ -1,25 +1,7 @@
 -- kind: code
--- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds; the zone is always said, as a name of
--- the IANA database, so that the result does not depend on the server. SQL null means that a filter does not
--- apply.
-
--- Names only: PostgreSQL would also take +02:00, but means two hours west of Greenwich by it.
-create or replace function engine.is_time_zone(p_name text)
-  returns boolean
-  language plpgsql
-  immutable
-as $$
-begin
-  if p_name !~ '^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$' then
-    return false;
-  end if;
-  perform timestamp '2026-01-01 00:00' at time zone p_name;
-  return true;
-exception
-  when data_exception then
-    return false;
-end
-$$;
+-- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds, to the millisecond; the zone is always said,
+-- as a name of the IANA database, so that the result does not depend on the server. SQL null means that a filter does
+-- not apply. How a local time becomes an instant: time_zones.sql, as for waits and schedules.
 
 -- The instant; a text without an offset is a local time of the zone.
 create or replace function engine.parse_instant(p_value jsonb, p_zone text)
@@ -28,48 +10,70 @@ create or replace function engine.parse_instant(p_value jsonb, p_zone text)
   immutable
 as $$
 declare
-  v_text constant text := upper(btrim(engine.scalar_text(p_value)));
+  v_text constant text := replace(replace(upper(btrim(engine.scalar_text(p_value)) collate "C"), 'T', ' '), ',', '.');
   v_instant timestamptz;
 begin
-  if not engine.is_time_zone(p_zone) then
+  if engine.is_time_zone(p_zone) is not true then
     return null;
   end if;
   case
     when jsonb_typeof(p_value) = 'number' then
       v_instant := to_timestamp(v_text::numeric);
-    when v_text ~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?$' then
-      v_instant := replace(replace(v_text, 'T', ' '), ',', '.')::timestamp at time zone p_zone;
-    when v_text ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$' then
-      v_instant := replace(replace(v_text, 'T', ' '), ',', '.')::timestamptz;
+    when v_text ~ '^\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d(\.\d+)?)?)?$' then
+      v_instant := engine.instant_of(v_text::timestamp, p_zone);
+    when v_text ~ '^\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d(:\d\d)?)?)$' then
+      v_instant := v_text::timestamptz;
     else
       return null;
   end case;
-  if v_instant >= '0001-01-02 00:00+00' and v_instant < '9999-12-31 00:00+00' then
-    return v_instant;
-  end if;
-  return null;
+  -- Also of what is smaller than a millisecond before 1970.
+  return engine.instant_in_range(date_trunc('milliseconds', v_instant, 'UTC'));
 exception
   when data_exception then
     return null;
 end
 $$;
 
--- ISO 8601 with the offset of the zone, such as 2026-11-21T10:30:00.000+01:00.
+-- The instants that a text of four digits of the year can say in every zone; null for others.
+create or replace function engine.instant_in_range(p_instant timestamptz)
+  returns timestamptz
+  language sql
+  immutable
+as $$
+  select case when p_instant >= '0001-01-02 00:00+00' and p_instant < '9999-12-31 00:00+00' then p_instant end
+$$;
+
+-- ISO 8601 with the offset of the zone, such as 2026-11-21T10:30:00.000+01:00. Offsets of long ago have seconds.
 create or replace function engine.instant_text(p_instant timestamptz, p_zone text)
   returns text
   language sql
   immutable
 as $$
-  select to_char(l.local_time, 'YYYY-MM-DD"T"HH24:MI:SS.MS') || case
-    when l.minutes = 0 then 'Z'
-    else case when l.minutes < 0 then '-' else '+' end
-      || to_char(abs(l.minutes) / 60, 'FM00') || ':' || to_char(abs(l.minutes) % 60, 'FM00')
-  end
-  from (
-    select
-      p_instant at time zone p_zone as local_time,
-      (extract(epoch from (p_instant at time zone p_zone) - (p_instant at time zone 'UTC')) / 60)::int as minutes
-  ) as l
+  select to_char(p_instant at time zone p_zone, 'YYYY-MM-DD"T"HH24:MI:SS.MS')
+    || case when o.seconds = 0 then 'Z' else engine.offset_text(o.seconds, 5) end
+  from engine.offset_seconds(p_instant, p_zone) as o (seconds)
+$$;
+
+-- A template of to_char with OF, TZH and TZM replaced by what they are in the zone: to_char itself knows the zone of
+-- the session only. Null: it asks for an abbreviation (TZ), which is not a name of the IANA database.
+create or replace function engine.zoned_template(p_template text, p_instant timestamptz, p_zone text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case when bool_or(upper(t.token[1] collate "C") = 'TZ') then null else string_agg(
+    case upper(t.token[1] collate "C")
+      when 'OF' then format('"%s"', engine.offset_text(o.seconds, 2))
+      when 'TZH' then format('"%s"', engine.offset_text(o.seconds - o.seconds % 3600, 2))
+      when 'TZM' then format('"%s"', to_char(abs(o.seconds) / 60 % 60, 'FM00'))
+      else t.token[1]
+    end,
+    '' order by t.place
+  ) end
+  from engine.offset_seconds(p_instant, p_zone) as o (seconds)
+  -- Quoted texts and escaped characters are tokens of their own.
+  cross join regexp_matches(p_template, '("(?:\\.|[^"\\])*"?|\\.|[Tt][Zz][HhMm]?|[Oo][Ff]|.)', 'gs')
+    with ordinality as t (token, place)
 $$;
 
 -- The date in a zone, as ISO 8601 or by a template of to_char.
@@ -80,25 +84,26 @@ create or replace function engine.filter_date(p_value jsonb, p_zone text, p_temp
 as $$
 declare
   v_instant constant timestamptz := engine.parse_instant(p_value, p_zone);
+  v_template text := p_template;
 begin
   if p_template is null then
     return to_jsonb(engine.instant_text(v_instant, p_zone));
   elsif length(p_template) > 200 or p_template ~ 'TM' then -- TM depends on the server's language
     return null;
+  elsif p_template ~* 'of|tz' then
+    v_template := engine.zoned_template(p_template, v_instant, p_zone);
   end if;
-  return to_jsonb(to_char(v_instant at time zone p_zone, p_template));
+  return to_jsonb(to_char(v_instant at time zone p_zone, v_template));
 end
 $$;
 
--- Days and longer are those of the calendar in the zone; a day may have 23 or 25 hours.
-create or replace function engine.filter_add(p_value jsonb, p_amount int, p_unit text, p_zone text)
-  returns jsonb
-  language plpgsql
+create or replace function engine.unit_interval(p_unit text)
+  returns interval
+  language sql
   immutable
+  parallel safe
 as $$
-declare
-  v_instant timestamptz := engine.parse_instant(p_value, p_zone);
-  v_step constant interval := case p_unit
+  select case p_unit
     when 'milliseconds' then interval '1 millisecond'
     when 'seconds' then interval '1 second'
     when 'minutes' then interval '1 minute'
@@ -107,20 +112,66 @@ declare
     when 'weeks' then interval '1 week'
     when 'months' then interval '1 month'
     when 'years' then interval '1 year'
-  end;
+  end
+$$;
+
+-- Days and longer are those of the calendar in the zone: a day may have 23 or 25 hours, and a month that is shorter
+-- ends with its last day. None of a unit changes nothing, also in an hour that comes twice.
+create or replace function engine.add_units(p_instant timestamptz, p_amount int, p_unit text, p_zone text)
+  returns timestamptz
+  language sql
+  immutable
+as $$
+  select case
+    when p_amount = 0 then p_instant
+    when p_unit in ('milliseconds', 'seconds', 'minutes', 'hours')
+      then p_instant + p_amount * engine.unit_interval(p_unit)
+    else engine.instant_of((p_instant at time zone p_zone) + p_amount * engine.unit_interval(p_unit), p_zone)
+  end
+$$;
+
+create or replace function engine.filter_add(p_value jsonb, p_amount int, p_unit text, p_zone text)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
 begin
-  if p_unit in ('milliseconds', 'seconds', 'minutes', 'hours') then
-    v_instant := v_instant + p_amount * v_step;
-  else
-    v_instant := ((v_instant at time zone p_zone) + p_amount * v_step) at time zone p_zone;
-  end if;
-  if v_instant >= '0001-01-02 00:00+00' and v_instant < '9999-12-31 00:00+00' then
-    return to_jsonb(engine.instant_text(v_instant, p_zone));
-  end if;
-  return null;
+  return to_jsonb(engine.instant_text(
+    engine.instant_in_range(engine.add_units(engine.parse_instant(p_value, p_zone), p_amount, p_unit, p_zone)), p_zone
+  ));
 exception
   when data_exception then
     return null;
+end
+$$;
+
+-- Whole units of the calendar from one instant to another: the most that add_units adds without passing it, so that
+-- what was added is what comes out.
+create or replace function engine.calendar_units(p_from timestamptz, p_to timestamptz, p_unit text, p_zone text)
+  returns int
+  language plpgsql
+  immutable
+as $$
+declare
+  v_from constant timestamp := p_from at time zone p_zone;
+  v_to constant timestamp := p_to at time zone p_zone;
+  v_months constant int := (extract(year from v_to) - extract(year from v_from)) * 12
+    + extract(month from v_to) - extract(month from v_from);
+  v_sign constant int := case when p_to < p_from then -1 else 1 end;
+  -- At most one too many, and one more for a change of the clock.
+  v_count int := v_sign + case p_unit
+    when 'days' then v_to::date - v_from::date
+    when 'weeks' then (v_to::date - v_from::date) / 7
+    when 'months' then v_months
+    when 'years' then v_months / 12
+  end;
+begin
+  while v_count * v_sign > 0 loop
+    exit when (v_sign = 1 and engine.add_units(p_from, v_count, p_unit, p_zone) <= p_to)
+      or (v_sign = -1 and engine.add_units(p_from, v_count, p_unit, p_zone) >= p_to);
+    v_count := v_count - v_sign;
+  end loop;
+  return case when v_count * v_sign > 0 then v_count else 0 end;
 end
 $$;
 
@@ -133,19 +184,14 @@ as $$
 declare
   v_value constant timestamptz := engine.parse_instant(p_value, p_zone);
   v_other constant timestamptz := engine.parse_instant(p_other, p_zone);
-  v_exact constant numeric := extract(epoch from v_value - v_other);
-  v_local constant numeric := extract(epoch from (v_value at time zone p_zone) - (v_other at time zone p_zone));
-  v_age constant interval := age(v_value at time zone p_zone, v_other at time zone p_zone);
 begin
-  return to_jsonb(trunc(case p_unit
-    when 'milliseconds' then v_exact * 1000
-    when 'seconds' then v_exact
-    when 'minutes' then v_exact / 60
-    when 'hours' then v_exact / 3600
-    when 'days' then v_local / 86400
-    when 'weeks' then v_local / 604800
-    when 'months' then extract(year from v_age) * 12 + extract(month from v_age)
-    when 'years' then extract(year from v_age)
-  end));
+  if v_value is null or v_other is null then
+    return null;
+  elsif p_unit in ('milliseconds', 'seconds', 'minutes', 'hours') then
+    return to_jsonb(trunc(
+      extract(epoch from v_value - v_other) * 1000 / (extract(epoch from engine.unit_interval(p_unit)) * 1000)
+    ));
+  end if;
+  return to_jsonb(engine.calendar_units(v_other, v_value, p_unit, p_zone));
 end
 $$;

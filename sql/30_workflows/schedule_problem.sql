@@ -7,9 +7,8 @@ create or replace function engine.schedule_problem(p_properties jsonb)
 as $$
   select case
     when p_properties ? 'cron' and p_properties ? 'every' then 'cron and every exclude each other'
-    when p_properties ? 'timezone' and not exists (
-      select from pg_timezone_names as z where z.name = p_properties ->> 'timezone'
-    ) then format('%L is not a time zone; Europe/Berlin and UTC are', p_properties ->> 'timezone')
+    when p_properties ? 'timezone' and engine.is_time_zone(p_properties ->> 'timezone') is not true
+      then format('%L is not a time zone; Europe/Berlin and UTC are', p_properties ->> 'timezone')
     when p_properties ? 'cron' then engine.strict_cron_problem(p_properties ->> 'cron')
   end
 $$;

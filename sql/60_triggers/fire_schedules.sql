@@ -1,6 +1,7 @@
 -- kind: code
--- Starts the runs of schedules that are due. The run and the schedule's next time are one transaction, and the tick is
--- the run's idempotency key: whoever calls this, at once or after a crash, a tick starts one run.
+-- Starts the runs of schedules that are due, one schedule per transaction. The run and the schedule's next time are one
+-- transaction, and the tick is the run's idempotency key: whoever calls this, at once or after a crash, a tick starts
+-- one run. Firing locks the schedule's row at its end only, so a slow start keeps nobody from unpublishing a workflow.
 
 -- What becomes of a tick. One that is a minute late has been missed; then catchUp says whether it still runs, and from
 -- when on the schedule goes on: from the tick itself, or past all that were missed with it.
@@ -52,14 +53,15 @@ as $$
   from engine.iso_time(p_schedule.next_run_at) as tick
 $$;
 
--- Starts one run; an error that start_runs did not foresee is the tick's own, the others go on. But that there is no
--- partition for now is nobody's own: all ticks wait until there is.
+-- Starts one run. An error that start_runs did not foresee is the tick's own. What says nothing about the tick is
+-- raised for another try: a conflict with another transaction, a server short of something, a month without partition.
 create or replace function engine.start_tick(p_schedule public.schedules, p_now timestamptz)
   returns jsonb
   language plpgsql
   volatile
 as $$
 declare
+  c_passing constant text := '^(40|53|55P03|57|58)';
   v_answer record;
   v_constraint text;
 begin
@@ -75,12 +77,53 @@ exception
     end if;
     return jsonb_build_object('code', 'INTERNAL', 'message', sqlerrm);
   when others then
+    if sqlstate ~ c_passing then
+      raise;
+    end if;
     return jsonb_build_object('code', 'INTERNAL', 'message', sqlerrm);
 end
 $$;
 
-create or replace function engine.fire_schedules(p_limit int default 100)
-  returns int
+-- The schedules to fire next. Each organization's first comes before anybody's second; those whose last start failed
+-- come last, so that they delay nobody. Equal ones come in random order: workers that ask at once begin with different
+-- ones. Locks nothing.
+create or replace function engine.due_schedules(p_limit int default 500)
+  returns table (
+    organization_id uuid,
+    workflow_id uuid,
+    node text,
+    is_quarantined boolean
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because the worker reads no table
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+begin
+  return query
+    select d.organization_id, d.workflow_id, d.node, d.is_quarantined
+    from (
+      select
+        s.organization_id, s.workflow_id, s.node, s.failures > 0 as is_quarantined,
+        row_number() over (partition by s.organization_id, s.failures > 0 order by s.fires_at) as place
+      from public.schedules as s
+      where s.fires_at <= v_now
+        -- Those of a deleted organization wait for its return, or go with it.
+        and exists (
+          select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null
+        )
+    ) as d
+    order by d.is_quarantined, d.place, random()
+    limit p_limit;
+end
+$$;
+comment on function engine.due_schedules(int) is
+  'The schedules that are due, at most p_limit, those of each organization in turn: the worker calls fire_schedule for each. is_quarantined: its last start failed or took too long. Example: select * from engine.due_schedules();';
+
+create or replace function engine.fire_schedule(p_organization_id uuid, p_workflow_id uuid, p_node text)
+  returns boolean
   language plpgsql
   volatile
   security definer -- definer because the worker writes no table
@@ -92,38 +135,109 @@ declare
   v_verdict record;
   v_tick timestamptz;
   v_error jsonb;
-  v_count int := 0;
 begin
-  for v_schedule in
-    select s.*
-    from public.schedules as s
-    where s.fires_at <= v_now
-      -- Those of a deleted organization wait for its return, or go with it.
-      and exists (
-        select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null
-      )
-    order by s.fires_at
-    limit p_limit
-    for no key update skip locked
-  loop
-    select * into v_verdict from engine.judge_tick(v_schedule, v_now);
-    v_error := case when v_verdict.is_run then engine.start_tick(v_schedule, v_now) else v_schedule.last_error end;
-    v_tick := engine.next_tick(v_schedule.properties, v_verdict.go_on_after);
-    update public.schedules as s
-    set
-      next_run_at = v_tick,
-      fires_at = v_tick + engine.jitter(s.properties, s.workflow_id, s.node, v_tick),
-      last_run_at = case when v_verdict.is_run and v_error is null then v_schedule.next_run_at else s.last_run_at end,
-      last_error = v_error
-    where s.organization_id = v_schedule.organization_id
-      and s.workflow_id = v_schedule.workflow_id
-      and s.node = v_schedule.node;
-    v_count := v_count + 1;
-  end loop;
-  return v_count;
+  -- Two that fire one schedule exclude each other by this lock; one on the row would hold up who deletes it.
+  if not pg_try_advisory_xact_lock(
+    hashtextextended(format('flowgres.schedule %s %s %s', p_organization_id, p_workflow_id, p_node), 0)
+  ) then
+    return false;
+  end if;
+  select s.* into v_schedule
+  from public.schedules as s
+  where s.organization_id = p_organization_id
+    and s.workflow_id = p_workflow_id
+    and s.node = p_node
+    and s.fires_at <= v_now
+    and exists (select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null);
+  if not found then
+    return false;
+  end if;
+
+  select * into v_verdict from engine.judge_tick(v_schedule, v_now);
+  v_error := case when v_verdict.is_run then engine.start_tick(v_schedule, v_now) else v_schedule.last_error end;
+  v_tick := engine.next_tick(v_schedule.properties, v_verdict.go_on_after);
+  update public.schedules as s
+  set
+    next_run_at = v_tick,
+    fires_at = v_tick + engine.jitter(s.properties, s.workflow_id, s.node, v_tick),
+    last_run_at = case when v_verdict.is_run and v_error is null then v_schedule.next_run_at else s.last_run_at end,
+    last_error = v_error,
+    failures = case when v_verdict.is_run then 0 else s.failures end
+  where s.organization_id = p_organization_id
+    and s.workflow_id = p_workflow_id
+    and s.node = p_node
+    and s.version = v_schedule.version
+    and s.next_run_at = v_schedule.next_run_at;
+  if not found then
+    perform private.raise_error(
+      'CONFLICT',
+      'The schedule was changed while it fired; its run is not started.',
+      'Ask for the schedules that are due again.'
+    );
+  end if;
+  return true;
 end
 $$;
-comment on function engine.fire_schedules(int) is
-  'Starts the runs of schedules that are due, one tick of each and at most p_limit, and returns how many it looked at: call it again while that is p_limit, or more than none and schedules catch up. Safe to call from many sessions at once.';
+comment on function engine.fire_schedule(uuid, uuid, text) is
+  'For workers: starts the run of a schedule that is due and sets its next time, in the caller''s transaction. False when there is nothing to do: it is not due, is gone, or fires elsewhere. Call it under a statement_timeout; when it fails, call fail_schedule in another transaction. Errors: CONFLICT (unpublished or published again meanwhile: nothing was started). Example: select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules(1);';
 
-grant execute on function engine.fire_schedules(int) to flowgres_worker, flowgres_dba;
+-- Records that firing failed. The tick is tried again after 2 and 4 seconds; then it is given up, with those that were
+-- due meanwhile. A schedule of which not even the next time can be computed comes again in an hour.
+create or replace function engine.fail_schedule(
+  p_organization_id uuid,
+  p_workflow_id uuid,
+  p_node text,
+  p_error jsonb
+)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  c_attempts constant int := 3;
+  v_now constant timestamptz := engine.now();
+  v_schedule public.schedules;
+  v_tick timestamptz;
+begin
+  select s.* into v_schedule
+  from public.schedules as s
+  where s.organization_id = p_organization_id
+    and s.workflow_id = p_workflow_id
+    and s.node = p_node
+    and s.fires_at <= v_now
+  for no key update skip locked;
+  if not found then
+    return false;
+  end if;
+  if v_schedule.failures + 1 >= c_attempts then
+    begin
+      v_tick := engine.next_tick(v_schedule.properties, greatest(v_schedule.next_run_at, v_now));
+    exception
+      when others then
+        v_tick := null;
+    end;
+    v_tick := coalesce(v_tick, v_now + interval '1 hour');
+  end if;
+  update public.schedules as s
+  set
+    next_run_at = coalesce(v_tick, s.next_run_at),
+    fires_at = coalesce(
+      v_tick + engine.jitter(s.properties, s.workflow_id, s.node, v_tick),
+      v_now + make_interval(secs => 2 ^ (s.failures + 1))
+    ),
+    last_error = p_error,
+    failures = least(s.failures + 1, 1000000)
+  where s.organization_id = p_organization_id
+    and s.workflow_id = p_workflow_id
+    and s.node = p_node;
+  return true;
+end
+$$;
+comment on function engine.fail_schedule(uuid, uuid, text, jsonb) is
+  'For workers: records why fire_schedule failed, {"code", "message"}. The tick is tried again after 2 and 4 seconds, then given up for the next one; until a start succeeds the schedule is tried once per tick, after all others. False when the schedule is not due any more, or is locked. Example: select engine.fail_schedule(organization_id, workflow_id, node, ''{"code": "TIMEOUT", "message": "…"}'') from engine.due_schedules(1);';
+
+grant execute on function
+  engine.due_schedules(int), engine.fire_schedule(uuid, uuid, text), engine.fail_schedule(uuid, uuid, text, jsonb)
+  to flowgres_worker, flowgres_dba;

@@ -48,8 +48,8 @@ begin
   return case
     when v_size > interval '0' then date_bin(v_size, p_after, timestamptz '1970-01-01+00') + v_size
     when p_unit = 'months' then
-      (v_first + make_interval(months => (v_months / p_n + 1) * p_n - 1970 * 12)) at time zone p_timezone
-    else (v_first + ((v_today - v_first) / v_length + 1) * v_length)::timestamp at time zone p_timezone
+      engine.instant_of(v_first + make_interval(months => (v_months / p_n + 1) * p_n - 1970 * 12), p_timezone)
+    else engine.instant_of((v_first + ((v_today - v_first) / v_length + 1) * v_length)::timestamp, p_timezone)
   end;
 end
 $$;

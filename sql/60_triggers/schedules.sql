@@ -12,10 +12,12 @@ create table public.schedules (
   last_run_at timestamptz,
   last_error jsonb,
   created_at timestamptz not null default now(),
+  failures int not null default 0,
   constraint schedules_pkey primary key (organization_id, workflow_id, node),
   constraint schedules_version_fkey
     foreign key (organization_id, workflow_id, version)
     references public.workflow_versions (organization_id, workflow_id, version) on delete cascade,
+  constraint schedules_failures_check check (failures >= 0),
   constraint schedules_fires_at_check check (fires_at >= next_run_at),
   constraint schedules_properties_check check (jsonb_typeof(properties) = 'object')
 );
@@ -35,4 +37,6 @@ comment on column public.schedules.next_run_at is 'The next time that the schedu
 comment on column public.schedules.fires_at is 'When that run starts: next_run_at, later by a part of jitterSeconds.';
 comment on column public.schedules.last_run_at is 'The last time that started a run; null before the first.';
 comment on column public.schedules.last_error is 'Why the latest time started no run: {"code", "message"}; null when it did.';
+comment on column public.schedules.failures is
+  'How many starts in a row took too long or met an error of the database; after the third the tick is given up. 0 when the last one succeeded.';
 comment on column public.schedules.created_at is 'When this version was published.';

@@ -207,12 +207,6 @@ export class Engine {
     await this.#ask('release_steps', 'select engine.release_steps($1::uuid, $2::jsonb)', [this.workerId, JSON.stringify(running)]);
   }
 
-  /** Starts the runs of schedules that are due. Resolves to how many schedules it looked at: none means that none is due. */
-  async fireSchedules(): Promise<number> {
-    const { rows } = await this.#ask('fire_schedules', 'select engine.fire_schedules() as fired', []);
-    return Number(rows[0]?.['fired']);
-  }
-
   /** Returns the steps of dead workers to the queue, fires what is overdue, wakes what nothing would move. */
   async reconcile(): Promise<ReconcileAction[]> {
     const { rows } = await this.#ask('reconcile', 'select action, run_id, node from engine.reconcile()', []);

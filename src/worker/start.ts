@@ -9,6 +9,7 @@ import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
 import { every, everySecond } from './every.ts';
+import { ScheduleRunner } from './schedules.ts';
 import { type Slot, Slots } from './slots.ts';
 
 export interface WorkerOptions {
@@ -77,6 +78,7 @@ class Worker {
   readonly #pool: pg.Pool;
   readonly #engine: Engine;
   readonly #attempts: Attempts;
+  readonly #schedules: ScheduleRunner;
   readonly #slots: Slots;
   readonly #capacity: WorkerCapacity;
   readonly #lent = new Set<Promise<void>>();
@@ -101,6 +103,11 @@ class Worker {
     this.#attempts = new Attempts(this.#engine, nodes, onProblem);
     this.#slots = new Slots(concurrency);
     this.#capacity = { steps: concurrency, perOrganization: Math.min(organizationConcurrency, concurrency) };
+    this.#schedules = new ScheduleRunner({
+      connectionString: this.#options.connectionString,
+      mend: () => this.#engine.ensurePartitions(),
+      onProblem,
+    });
     watchPool('worker', this.#pool);
     watchNumber('flowgres_steps_in_flight', 'Steps that this process executes.', async () => this.#slots.used);
   }
@@ -138,6 +145,7 @@ class Worker {
     // What died with an earlier process need not wait for the first turn, nor does what nobody has maintained.
     void this.#ensurePartitions();
     void this.#reconcile();
+    this.#schedules.start();
     this.#timers.push(
       every(HEARTBEAT_MS, () => this.#heartbeat()),
       every(RECONCILE_MS, async () => {
@@ -145,7 +153,6 @@ class Worker {
       }),
       every(REPAIR_MS, () => this.#repair()),
       every(REPAIR_MS, () => this.#ensurePartitions()),
-      everySecond(() => this.#fireSchedules()),
       everySecond(() => this.#wakeSteps()),
     );
   }
@@ -190,7 +197,7 @@ class Worker {
   async #stop(): Promise<void> {
     this.#attempts.beginStopping();
     this.#slots.close();
-    const stopped = Promise.all([this.#stopRunner(), ...this.#lent]).then(() => this.#attempts.ended());
+    const stopped = Promise.all([this.#stopRunner(), this.#schedules.stop(), ...this.#lent]).then(() => this.#attempts.ended());
     const grace = new AbortController();
     await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
     grace.abort();
@@ -301,15 +308,6 @@ class Worker {
       await this.#engine.ensurePartitions();
     } catch (error) {
       this.#options.onProblem('Partitions were not maintained.', error);
-    }
-  }
-
-  /** Every worker does so: what one has locked the others skip. A schedule that catches up is due again at once. */
-  async #fireSchedules(): Promise<void> {
-    try {
-      while ((await this.#engine.fireSchedules()) > 0 && !this.#stopping);
-    } catch (error) {
-      this.#options.onProblem('Schedules were not fired.', error);
     }
   }
 

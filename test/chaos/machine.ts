@@ -4,14 +4,12 @@ import { constants } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type pg from 'pg';
+import { clockDistance, clockEnvironment, compileClock } from '../helpers/fake_clock.ts';
 
 const run = promisify(execFile);
 const DISK_SIZE = '3g';
-const CLOCK_SOURCE = fileURLToPath(new URL('clock.c', import.meta.url));
-const NANOSECONDS_PER_MS = 1_000_000n;
 const HOUR_MS = 3_600_000;
 
 /** A disk of limited size for the whole data folder. */
@@ -58,7 +56,7 @@ export class Clock {
 
   constructor(library: string, file: string) {
     this.#file = file;
-    this.environment = { LD_PRELOAD: library, FLOWGRES_TEST_CLOCK: file };
+    this.environment = clockEnvironment(library, file);
   }
 
   now(): number {
@@ -89,8 +87,7 @@ export class Clock {
   /** In one write of one number: processes have it mapped, and would take half of one for a jump of its own. */
   async #setAhead(milliseconds: number): Promise<void> {
     this.#aheadMs = Math.round(milliseconds);
-    const nanoseconds = Buffer.alloc(8);
-    nanoseconds.writeBigInt64LE(BigInt(this.#aheadMs) * NANOSECONDS_PER_MS);
+    const nanoseconds = clockDistance(this.#aheadMs);
     const file = await open(this.#file, constants.O_WRONLY | constants.O_CREAT, 0o644);
     await file.write(nanoseconds, 0, nanoseconds.length, 0);
     await file.close();
@@ -151,9 +148,9 @@ export class Machine {
   }
 
   async #fake(folder: string): Promise<Clock | undefined> {
-    const library = join(folder, 'clock.so');
+    let library: string;
     try {
-      await run('cc', ['-shared', '-fPIC', '-O2', '-o', library, CLOCK_SOURCE, '-ldl']);
+      library = await compileClock(folder);
     } catch {
       this.missing.push('F12 and F17 (no C compiler for Linux)');
       return undefined;

@@ -1,7 +1,8 @@
 import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { JsonText } from '../../src/engine/json.ts';
+import { ScheduleRunner } from '../../src/worker/schedules.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
@@ -140,9 +141,15 @@ describe('after months without maintenance', () => {
     expect(await worker.completeStep({ ...task, ok: true, output: 1, ms: 1 })).toMatchObject({ outcome: 'recorded', status: 'success' });
     await driver.freeze(new Date('2029-12-01'));
     await later.admin.query(`update schedules set next_run_at = '2029-12-01', fires_at = '2029-12-01'`);
-    expect(await worker.fireSchedules()).toBe(1);
-    const { rows } = await later.admin.query('select mode, count(*)::int from workflow_runs group by mode order by mode');
-    expect(rows).toEqual([
+    const schedules = new ScheduleRunner({
+      connectionString: later.url('flowgres_worker'),
+      mend: () => worker.ensurePartitions(),
+      onProblem: (message, error) => console.error(message, error),
+    });
+    onTestFinished(() => schedules.stop());
+    schedules.start();
+    const modes = async () => (await later.admin.query('select mode, count(*)::int from workflow_runs group by mode order by mode')).rows;
+    await expect.poll(modes).toEqual([
       { mode: 'api', count: 4 },
       { mode: 'schedule', count: 1 },
     ]);

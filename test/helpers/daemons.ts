@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { canFakeClock } from './fake_clock.ts';
 
 const POSTGRES_15 = '/usr/lib/postgresql/15';
 const START_MS = 30_000;
@@ -22,6 +23,7 @@ export const packages = {
   pgbouncer: existsSync('/usr/sbin/pgbouncer'),
   chromium: existsSync('/usr/bin/chromium'),
   'postgres-language-server': existsSync(LINTER),
+  cc: canFakeClock(),
 };
 
 /** As root a server runs as the user postgres, whom the package has made. */

@@ -146,6 +146,20 @@ export class Driver {
     }
   }
 
+  /** Fires each schedule that is due now once, as a worker does. Resolves to how many started or skipped a tick. */
+  async fireSchedules(): Promise<number> {
+    const worker = this.db.pool('flowgres_worker');
+    const { rows } = await worker.query<{ organization_id: string; workflow_id: string; node: string }>(
+      'select * from engine.due_schedules()',
+    );
+    let count = 0;
+    for (const { organization_id, workflow_id, node } of rows) {
+      const { rows: fired } = await worker.query('select where engine.fire_schedule($1, $2, $3)', [organization_id, workflow_id, node]);
+      count += fired.length;
+    }
+    return count;
+  }
+
   /** Stops the engine's clock at a moment, whose partitions are made as maintenance would; null lets it run again. */
   async freeze(at: Date | null): Promise<void> {
     await this.db.admin.query('delete from private.test_mode');

@@ -1,8 +1,10 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
+import { startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { createOrganization, publishWorkflow } from '../helpers/factory.ts';
+import { beforeStartsOf } from '../helpers/slow.ts';
 
 test('of two workers each tick starts one run, also when one is killed', async () => {
   const db = await createTestDatabase();
@@ -28,4 +30,37 @@ test('of two workers each tick starts one run, also when one is killed', async (
 
   const all = await ticks();
   expect(all.slice(1).map((at, index) => at - all[index]!)).toEqual(all.slice(1).map(() => 1_000));
-}, 40_000);
+}, 90_000);
+
+test('many slow schedules of one organization cost another one no tick, and can be unpublished', async () => {
+  const db = await createTestDatabase();
+  const [slow, other] = [await createOrganization(db, 'Slow'), await createOrganization(db, 'Other')];
+  await beforeStartsOf(db, slow.id, 'perform pg_sleep(30)');
+  const everySecond = { nodes: [{ id: 'clock', type: 'scheduleTrigger', properties: { cron: '1 second' } }], connections: [] };
+  const published = await Promise.all(Array.from({ length: 10 }, () => publishWorkflow(slow, everySecond)));
+  await publishWorkflow(other, everySecond);
+  const worker = await startWorker({ connectionString: db.url('flowgres_worker'), concurrency: 4 });
+  onTestFinished(() => worker.stop());
+
+  const lateness = async () => {
+    const { rows } = await db.admin.query<{ late: number }>(
+      `select extract(epoch from ts - (payload -> 'input' ->> 'scheduledAt')::timestamptz)::float as late
+       from workflow_events where type = 'run.created' and organization_id = $1 order by payload -> 'input' ->> 'scheduledAt'`,
+      [other.id],
+    );
+    return rows.map(({ late }) => late);
+  };
+  await expect
+    .poll(async () => (await slow.user.query(`select from schedules where last_error ->> 'code' = 'TIMEOUT'`)).rowCount)
+    .toBeGreaterThan(2);
+  const { length: before } = await lateness();
+  await expect.poll(async () => (await lateness()).length).toBeGreaterThan(before + 3);
+  // The first ones waited for the worker to start. One after the other the slow ones would hold them up for half a minute.
+  expect(Math.max(...(await lateness()).slice(before))).toBeLessThan(15);
+
+  await slow.user.transaction(async (client) => {
+    await client.query(`set local lock_timeout = '200ms'`);
+    for (const { id } of published) await client.query('select unpublish_workflow(id => $1)', [id]);
+  });
+  expect((await slow.user.query('select from schedules')).rowCount).toBe(0);
+}, 60_000);

@@ -8,6 +8,11 @@ test('the clock runs', async () => {
   expect(rows).toEqual([{ close: true }]);
 });
 
+test('PostgreSQL goes by the same clock as the tests', async () => {
+  const { rows } = await db.admin.query<{ now: Date }>('select clock_timestamp() as now');
+  expect(Math.abs(rows[0]!.now.getTime() - Date.now())).toBeLessThan(60_000);
+});
+
 test('the clock stands still at the time that a test sets', async () => {
   await db.admin.query(`insert into private.test_mode (frozen_at) values ('2026-02-28 23:59:59+00')`);
   const { rows } = await db.admin.query('select engine.now()');

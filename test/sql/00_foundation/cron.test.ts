@@ -137,7 +137,7 @@ test('10,000 random schedules run when croner says, but for the hours in which c
   const random = generator(20_261_121);
   const cases = Array.from({ length: 10_000 }, () => randomCase(random));
   const { rows } = await db.admin.query<{ at: Date | null; is_calm: boolean }>(
-    `select at, engine.utc_offset(at - interval '1 day', c ->> 'timezone') = engine.utc_offset(at + interval '1 day', c ->> 'timezone') as is_calm
+    `select at, engine.offset_seconds(at - interval '1 day', c ->> 'timezone') = engine.offset_seconds(at + interval '1 day', c ->> 'timezone') as is_calm
      from jsonb_array_elements($1) with ordinality as e (c, place)
      cross join lateral engine.next_cron_run(engine.parse_cron(c ->> 'schedule'), (c ->> 'after')::timestamptz, c ->> 'timezone') as at
      order by place`,

@@ -28,8 +28,7 @@ async function at(moment: string) {
   await set(moment);
   const organization = await createOrganization(db);
   const publish = (properties: Record<string, unknown>) => publishWorkflow(organization, definition(properties));
-  const fire = async () =>
-    (await db.pool('flowgres_worker').query<{ fired: number }>('select engine.fire_schedules() as fired')).rows[0]!.fired;
+  const fire = () => driver.fireSchedules();
   const fireAll = async () => {
     while ((await fire()) > 0);
   };
@@ -119,10 +118,10 @@ describe('a tick', () => {
   });
 
   test('starts one run when many sessions fire at once', async () => {
-    const { publish, set, db, runs } = await at('2026-11-21T07:00:10Z');
+    const { publish, set, fire, runs } = await at('2026-11-21T07:00:10Z');
     await Promise.all(Array.from({ length: 5 }, () => publish({ cron: '* * * * *' })));
     await set('2026-11-21T07:01:00Z');
-    await Promise.all(Array.from({ length: 8 }, () => db.pool('flowgres_worker').query('select engine.fire_schedules()')));
+    await Promise.all(Array.from({ length: 8 }, fire));
     expect(await runs()).toHaveLength(5);
   });
 
@@ -132,7 +131,7 @@ describe('a tick', () => {
     await set('2026-11-21T07:01:00Z');
     const client = await db.pool('flowgres_worker').connect();
     await client.query('begin');
-    await client.query('select engine.fire_schedules()');
+    await client.query('select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules()');
     client.release(true);
     const runsNow = () => fireAll().then(runs);
     await expect.poll(runsNow).toHaveLength(1);

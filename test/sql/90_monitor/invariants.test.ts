@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { tomorrowAt } from '../../helpers/clock.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
@@ -16,7 +17,7 @@ const definition = chain(
   { id: 'nap', type: 'wait', properties: { seconds: 3600 } },
   { id: 'last', type: 'httpRequest', properties: { url: 'https://example.com' } },
 );
-const NOON = new Date('2026-11-21T12:00:00Z');
+const NOON = tomorrowAt('12:00:00');
 
 beforeAll(async () => {
   db = await createTestDatabase({ unchecked: true });
@@ -212,7 +213,7 @@ describe('of what belongs together', () => {
 
   test('I10 there is no partition for now, or one without row-level security', async () => {
     const { rows } = await db.admin.query<{ child: string }>(
-      `select partitions.qualified('workflow_run_logs', partitions.find('workflow_run_logs', now())) as child`,
+      `select partitions.qualified('workflow_run_logs', partitions.find('workflow_run_logs', engine.now())) as child`,
     );
     const child = rows[0]!.child;
     expect(await broken(`alter table public.workflow_run_logs detach partition ${child}`)).toEqual({

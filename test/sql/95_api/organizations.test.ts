@@ -97,7 +97,7 @@ describe('a deleted organization', () => {
         .found;
     const due = async () => {
       await db.admin.query('update schedules set fires_at = now(), next_run_at = now() where organization_id = $1', [organization.id]);
-      return (await db.pool('flowgres_worker').query('select engine.fire_schedules() as count')).rows[0].count;
+      return new Driver(db).fireSchedules();
     };
     expect(await current(organization.user)).toBe(organization.id);
     await remove(organization);

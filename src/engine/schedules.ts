@@ -1,0 +1,66 @@
+/** The engine's calls about schedules: each fires one, in a transaction of its own with a time limit of its own. */
+import type pg from 'pg';
+import { z } from 'zod';
+import { createPool } from '../database.ts';
+
+/** Longest time for the start of one tick, in the server. */
+export const FIRING_TIMEOUT_MS = 3_000;
+/** Shorter, so that waiting for a lock is told apart from working too long. */
+const LOCK_TIMEOUT_MS = 2_000;
+/** Connecting fails sooner than by default: ticks wait. */
+const CONNECT_TIMEOUT_MS = 2_000;
+
+const dueSchedule = z.object({
+  organization_id: z.string(),
+  workflow_id: z.string(),
+  node: z.string(),
+  is_quarantined: z.boolean(),
+});
+
+/** A schedule that is due. */
+export type DueSchedule = z.infer<typeof dueSchedule>;
+
+export class Schedules {
+  readonly pool: pg.Pool;
+
+  /** @param connections as many schedules fire at a time */
+  constructor(connectionString: string, connections: number) {
+    this.pool = createPool(connectionString, {
+      name: 'flowgres schedules',
+      max: connections,
+      settings: {
+        statement_timeout: String(FIRING_TIMEOUT_MS),
+        lock_timeout: String(LOCK_TIMEOUT_MS),
+        idle_in_transaction_session_timeout: String(FIRING_TIMEOUT_MS),
+      },
+    });
+    this.pool.options.connectionTimeoutMillis = CONNECT_TIMEOUT_MS;
+  }
+
+  /** Those that are due, the first of each organization before the second of any. */
+  async due(): Promise<DueSchedule[]> {
+    const { rows } = await this.pool.query({ name: 'due_schedules', text: 'select * from engine.due_schedules()' });
+    return rows.map((row) => dueSchedule.parse(row));
+  }
+
+  /** Starts the run of one; false when it is not due any more. Rejects with the server's error; then nothing was started, but where the connection was lost. */
+  async fire({ organization_id, workflow_id, node }: DueSchedule): Promise<boolean> {
+    const text = 'select engine.fire_schedule($1::uuid, $2::uuid, $3) as fired';
+    const { rows } = await this.pool.query<{ fired: boolean }>({
+      name: 'fire_schedule',
+      text,
+      values: [organization_id, workflow_id, node],
+    });
+    return rows[0]!.fired;
+  }
+
+  /** Records why one was not fired, and sets its next time. */
+  async fail({ organization_id, workflow_id, node }: DueSchedule, error: { code: string; message: string }): Promise<void> {
+    const text = 'select engine.fail_schedule($1::uuid, $2::uuid, $3, $4::jsonb)';
+    await this.pool.query({ name: 'fail_schedule', text, values: [organization_id, workflow_id, node, JSON.stringify(error)] });
+  }
+
+  async end(): Promise<void> {
+    await this.pool.end();
+  }
+}
