@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { FlowgresError } from './errors.ts';
 import type { JwtConfig } from './server/jwt.ts';
+import type { SubscriptionSettings } from './server/subscription_limits.ts';
 
 const postgresUrl = z
   .string()
@@ -31,6 +32,7 @@ const list = z.string().transform((text) =>
     .filter(Boolean),
 );
 const perSecond = z.coerce.number('must be a number').min(0, 'must be 0 or more').max(1_000_000);
+const atLeastOne = z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(1_000_000);
 
 const settings = z.object({
   PORT: z.coerce.number('must be a number').int().min(0, 'must be 0 or more').max(65_535, 'must be at most 65535').default(8080),
@@ -43,6 +45,9 @@ const settings = z.object({
   FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(10_000),
   FLOWGRES_RATE_LIMIT: perSecond.default(100),
   FLOWGRES_ANONYMOUS_RATE_LIMIT: perSecond.default(10),
+  FLOWGRES_SUBSCRIPTIONS_PER_TOKEN: atLeastOne.default(200),
+  FLOWGRES_SUBSCRIPTIONS_PER_ORGANIZATION: atLeastOne.default(1_000),
+  FLOWGRES_SUBSCRIPTION_RATE: atLeastOne.default(300),
   FLOWGRES_CORS_ORIGINS: list.default([]),
   FLOWGRES_OPERATIONS: z.string().optional(),
   FLOWGRES_ONLY_OPERATIONS: z.enum(['true', 'false'], 'must be true or false').default('false'),
@@ -73,6 +78,8 @@ export interface ApiConfig {
   /** Requests per second of one token, and of one address without a token; 0 sets no limit. */
   rateLimit: number;
   anonymousRateLimit: number;
+  /** Subscriptions of one token and of one organization, and how often an organization's read again. */
+  subscriptions: SubscriptionSettings;
   /** Websites whose pages may call the API; `*` for all. */
   corsOrigins: string[];
   /** Folder of the documents that clients may name instead of sending, and whether there are no others. */
@@ -144,6 +151,11 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       maxCost: data.FLOWGRES_MAX_COST,
       rateLimit: data.FLOWGRES_RATE_LIMIT,
       anonymousRateLimit: data.FLOWGRES_ANONYMOUS_RATE_LIMIT,
+      subscriptions: {
+        perToken: data.FLOWGRES_SUBSCRIPTIONS_PER_TOKEN,
+        perOrganization: data.FLOWGRES_SUBSCRIPTIONS_PER_ORGANIZATION,
+        readsPerSecond: data.FLOWGRES_SUBSCRIPTION_RATE,
+      },
       corsOrigins: data.FLOWGRES_CORS_ORIGINS,
       operationsFolder: data.FLOWGRES_OPERATIONS,
       onlyOperations: data.FLOWGRES_ONLY_OPERATIONS === 'true',

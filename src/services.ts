@@ -133,6 +133,7 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
     maxCost: api.maxCost,
     rates: { token: rate(api.rateLimit), anonymous: rate(api.anonymousRateLimit) },
     corsOrigins: api.corsOrigins,
+    subscriptions: api.subscriptions,
     ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),
   };
 }

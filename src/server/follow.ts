@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { WithPgClient } from 'postgraphile/@dataplan/pg';
 import { SafeError } from 'postgraphile/grafast';
 import type { LiveRuns, News } from './live.ts';
+import type { SubscriptionLimits } from './subscription_limits.ts';
 
 /** Notifications are hints: a subscription reads again this often without any, and so learns that its token has ended. */
 const REREAD_MS = 4_000;
@@ -13,7 +14,20 @@ export interface RequestContext {
   pgSettings: Record<string, string>;
 }
 
+/** Where subscriptions hear of changes, and what they may cost. */
+export interface Subscriptions {
+  live: LiveRuns;
+  limits: SubscriptionLimits;
+}
+
+export interface Query {
+  text: string;
+  values: unknown[];
+}
+
 export interface Page<T> {
+  /** Whose run or workflow it is. */
+  organizationId: string;
   items: T[];
   /** There may be more to read at once. */
   full: boolean;
@@ -22,35 +36,67 @@ export interface Page<T> {
 }
 
 export interface Followed<T> {
-  /** Reads what is new since the last call; null when the request may not see it, or not any more. */
-  read(): Promise<Page<T> | null>;
-  concerns(news: News): boolean;
+  /** What is new since the last page. */
+  query(): Query;
+  /** Takes in what the query gave; null when the request may not see it, or not any more. */
+  page(rows: readonly unknown[]): Page<T> | null;
+  concerns(runs: News, workflows: News): boolean;
   /** What there is none of, for NOT_FOUND. */
   thing: string;
   /** Least time between two reads. */
   pauseMs?: number;
 }
 
-/** Authorises now, by the first read, then returns the stream. */
-export async function follow<T>(live: LiveRuns, followed: Followed<T>): Promise<AsyncIterableIterator<T>> {
+/**
+ * Authorises now, by the first read, then returns the stream. Every read is made under the rights of the request; requests
+ * of the same token that ask the same at once are answered by one read.
+ */
+export async function follow<T>(
+  { live, limits }: Subscriptions,
+  request: RequestContext,
+  followed: Followed<T>,
+): Promise<AsyncIterableIterator<T>> {
+  const { pgSettings } = request;
+  const leave = [limits.enter('token', pgSettings['flowgres.session'] ?? '')];
   const alarm = new Alarm();
+  let organizationId: string | undefined;
+  const read = async (): Promise<Page<T> | null> => {
+    const query = followed.query();
+    const rows = await limits.share(
+      JSON.stringify([pgSettings['role'], pgSettings['flowgres.session'], query]),
+      organizationId,
+      async () => {
+        const result = await request.withPgClient(pgSettings, (client) => client.query<Record<string, unknown>>(query));
+        return result.rows;
+      },
+    );
+    return followed.page(rows);
+  };
   // Before the first read, so that nothing comes between the two.
-  const unsubscribe = live.subscribe((news) => {
-    if (followed.concerns(news)) alarm.ring();
-  });
+  leave.push(
+    live.subscribe((runs, workflows) => {
+      if (followed.concerns(runs, workflows)) alarm.ring();
+    }),
+  );
   const close = () => {
-    unsubscribe();
+    for (const each of leave) each();
     alarm.close();
   };
-  const first = await followed.read().catch((error: unknown) => {
+  try {
+    const first = await read();
+    if (!first) throw new SafeError(`There is no such ${followed.thing} in this organization.`, { code: 'NOT_FOUND' });
+    organizationId = first.organizationId;
+    leave.push(limits.enter('organization', organizationId));
+    const turn = () => limits.turn(first.organizationId);
+    return closing(pages(first, { read, turn, pauseMs: followed.pauseMs }, alarm), close);
+  } catch (error) {
     close();
     throw error;
-  });
-  if (!first) {
-    close();
-    throw new SafeError(`There is no such ${followed.thing} in this organization.`, { code: 'NOT_FOUND' });
   }
-  const stream = pages(first, followed, alarm);
+}
+
+/** The stream, calling `close` when it ends or is given up. */
+function closing<T>(stream: AsyncGenerator<T, undefined>, close: () => void): AsyncIterableIterator<T> {
   const stop = async (): Promise<IteratorResult<T>> => {
     close();
     return stream.return(undefined);
@@ -68,10 +114,20 @@ export async function follow<T>(live: LiveRuns, followed: Followed<T>): Promise<
   return iterator;
 }
 
-async function* pages<T>(first: Page<T>, { read, pauseMs }: Followed<T>, alarm: Alarm): AsyncGenerator<T, undefined> {
+interface Reading<T> {
+  read(): Promise<Page<T> | null>;
+  /** Before each item is sent: its fields are read, too. */
+  turn(): Promise<void>;
+  pauseMs: number | undefined;
+}
+
+async function* pages<T>(first: Page<T>, { read, turn, pauseMs }: Reading<T>, alarm: Alarm): AsyncGenerator<T, undefined> {
   let page: Page<T> | null | undefined = first;
   while (!alarm.closed) {
-    yield* page?.items ?? [];
+    for (const item of page?.items ?? []) {
+      await turn();
+      yield item;
+    }
     if (page?.done) return;
     if (!page?.full) {
       if (pauseMs) await delay(pauseMs);

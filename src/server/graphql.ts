@@ -24,6 +24,7 @@ import { createPreset, settingsOf } from './preset.ts';
 import { type Rate, RateLimiter } from './rate_limit.ts';
 import type { RequestOptions } from './requests.ts';
 import { serveSockets } from './sockets.ts';
+import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from './subscription_limits.ts';
 
 export interface GraphqlOptions {
   /** Connection string with the login of flowgres_api. */
@@ -38,6 +39,8 @@ export interface GraphqlOptions {
   maxCost?: number;
   /** Requests of each token, and of each address without one; no limit when not given. */
   rates?: { token: Rate | null; anonymous: Rate | null };
+  /** What the subscriptions of a token and of an organization may cost; {@link DEFAULT_SUBSCRIPTIONS} when not given. */
+  subscriptions?: SubscriptionSettings;
   /** Documents that clients may name instead of sending. */
   operations?: Operations;
   /** Websites whose pages may call the API; none when not given. */
@@ -138,7 +141,7 @@ function createParts(options: GraphqlOptions) {
   };
   const preset = createPreset({
     pool,
-    live,
+    subscriptions: { live, limits: new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS) },
     requests,
     accounts,
     maxCost: options.maxCost ?? LIMITS.maxCost,

@@ -18,6 +18,8 @@ export const LIMITS = {
   maxSockets: 20,
   /** Operations that one WebSocket may have at a time. */
   maxSubscriptions: 100,
+  /** Bytes that a WebSocket's client may leave unread before it is cut off. */
+  maxUnreadBytes: 4 * 1024 * 1024,
 } as const;
 
 type PageArgument = 'first' | 'last' | 'offset';

@@ -5,11 +5,14 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { connect } from '../database.ts';
 
-/** Ids of runs that have changed, or `many`: any run may have. */
+/** Ids, of runs that have changed or of their workflows, or `many`: any of them may have. */
 export type News = readonly string[] | 'many';
-export type Listener = (news: News) => void;
+/** Hears which runs have changed, and which workflows they are of. */
+export type Listener = (runs: News, workflows: News) => void;
 
-const Payload = z.union([z.array(z.string()), z.literal('many')]);
+const ids = z.union([z.array(z.string()), z.literal('many')]);
+const notification = z.object({ runs: ids, workflows: ids });
+const ANYTHING = { runs: 'many', workflows: 'many' } as const;
 
 /** The engine sends nothing when nobody's heartbeat is younger than 15 s. */
 const HEARTBEAT_MS = 5_000;
@@ -71,7 +74,7 @@ export class LiveRuns {
       if (this.#listeners.size > 0) {
         await client.query('select engine.listen($1)', [this.#id]);
         // From now on nothing is missed; what happened before is found by reading once.
-        if (!beating) this.#tell('many');
+        if (!beating) this.#tell(ANYTHING);
       } else if (beating) {
         await client.query('select engine.unlisten($1)', [this.#id]);
       }
@@ -84,8 +87,8 @@ export class LiveRuns {
     if (beating) await client.query('select engine.unlisten($1)', [this.#id]);
   }
 
-  #tell(news: News): void {
-    for (const listener of this.#listeners) listener(news);
+  #tell({ runs, workflows }: z.infer<typeof notification>): void {
+    for (const listener of this.#listeners) listener(runs, workflows);
   }
 
   async #pause(ms: number): Promise<void> {
@@ -93,10 +96,10 @@ export class LiveRuns {
   }
 }
 
-function parse(payload: string | undefined): News {
+function parse(payload: string | undefined): z.infer<typeof notification> {
   try {
-    return Payload.parse(JSON.parse(payload ?? ''));
+    return notification.parse(JSON.parse(payload ?? ''));
   } catch {
-    return 'many';
+    return ANYTHING;
   }
 }

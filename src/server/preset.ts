@@ -14,7 +14,7 @@ import { costPlugin } from './cost.ts';
 import { documentPlugin } from './documents.ts';
 import { type LogError, errorMask } from './errors.ts';
 import { LIMITS, PagingPlugin } from './limits.ts';
-import type { LiveRuns } from './live.ts';
+import type { Subscriptions } from './follow.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
 import { pipelinedService } from './pg_service.ts';
 import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
@@ -24,7 +24,7 @@ import { workflowRunsPlugin } from './workflow_runs.ts';
 export interface PresetOptions {
   /** Logs in as flowgres_api. */
   pool: pg.Pool;
-  live: LiveRuns;
+  subscriptions: Subscriptions;
   requests: RequestOptions;
   accounts: Accounts;
   /** Objects that an answer may have. */
@@ -36,7 +36,7 @@ export interface PresetOptions {
 }
 
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, live, requests, accounts, maxCost, openIntrospection, logError, accessLog } = options;
+  const { pool, subscriptions, requests, accounts, maxCost, openIntrospection, logError, accessLog } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -46,8 +46,8 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       PagingPlugin,
       documentPlugin(openIntrospection),
       costPlugin(maxCost),
-      runEventsPlugin(live),
-      workflowRunsPlugin(live),
+      runEventsPlugin(subscriptions),
+      workflowRunsPlugin(subscriptions),
       accountsPlugin(accounts),
       accessLog.plugin,
       requestPlugin(requests),

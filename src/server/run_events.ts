@@ -2,12 +2,12 @@
 import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
-import { type Followed, type RequestContext, follow } from './follow.ts';
-import type { LiveRuns } from './live.ts';
+import { type Followed, type RequestContext, type Subscriptions, follow } from './follow.ts';
 
 const BATCH = 100;
 
 const Row = z.object({
+  organization_id: z.string(),
   finished: z.boolean(),
   id: z.string().nullable(),
   ts: z.string().nullable(),
@@ -24,6 +24,7 @@ interface EventKey {
 /** One statement, so that the run's state and its events are of one moment. */
 const NEXT_EVENTS = `
   select
+    r.organization_id,
     r.finished_at is not null as finished,
     e.id::text,
     e.ts::text,
@@ -36,7 +37,7 @@ const NEXT_EVENTS = `
   where r.id = $1
   order by e.seq`;
 
-export function runEventsPlugin(live: LiveRuns): GraphileConfig.Plugin {
+export function runEventsPlugin(subscriptions: Subscriptions): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const events = build.input.pgRegistry.pgResources['workflow_events'];
     if (!events) throw new Error('public.workflow_events is not exposed to this role');
@@ -62,7 +63,7 @@ export function runEventsPlugin(live: LiveRuns): GraphileConfig.Plugin {
             workflowRunEvents: {
               subscribePlan(_$root: Step, args: { getRaw(name: string): Step }) {
                 return lambda([context(), args.getRaw('runId'), args.getRaw('after')], ([request, runId, after]) =>
-                  follow(live, eventsOf(request as unknown as RequestContext, String(runId), Number(after ?? 0))),
+                  follow(subscriptions, request as unknown as RequestContext, eventsOf(String(runId), Number(after ?? 0))),
                 );
               },
               plan($event: Step<EventKey>) {
@@ -76,18 +77,17 @@ export function runEventsPlugin(live: LiveRuns): GraphileConfig.Plugin {
   });
 }
 
-function eventsOf(request: RequestContext, runId: string, after: number): Followed<EventKey> {
+function eventsOf(runId: string, after: number): Followed<EventKey> {
   let seq = after;
   return {
     thing: 'run',
-    concerns: (news) => news === 'many' || news.includes(runId),
-    async read() {
-      const { rows } = await request.withPgClient(request.pgSettings, (client) =>
-        client.query({ text: NEXT_EVENTS, values: [runId, seq] }),
-      );
+    concerns: (runs) => runs === 'many' || runs.includes(runId),
+    query: () => ({ text: NEXT_EVENTS, values: [runId, seq] }),
+    page(found) {
+      const rows = z.array(Row).parse(found);
       const items: EventKey[] = [];
       let done = false;
-      for (const row of z.array(Row).parse(rows)) {
+      for (const row of rows) {
         if (row.id === null || row.ts === null || row.seq === null) {
           done = row.finished;
           continue;
@@ -96,7 +96,7 @@ function eventsOf(request: RequestContext, runId: string, after: number): Follow
         seq = row.seq;
         done = row.terminal === true;
       }
-      return rows.length === 0 ? null : { items, done, full: items.length === BATCH };
+      return rows[0] ? { organizationId: rows[0].organization_id, items, done, full: items.length === BATCH } : null;
     },
   };
 }

@@ -36,9 +36,10 @@ export class RunsCursor {
     return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
   }
 
-  /** Runs above the floor that were told of. */
+  /** Runs above the floor that were told of, in their order: subscribers that know the same ask the same. */
   get recent(): string[] {
-    return [...this.#told.keys()];
+    const { floor } = this;
+    return [...this.#told.keys()].filter((id) => id > floor).sort();
   }
 
   /** Unfinished runs that were told of, the newest of them. */

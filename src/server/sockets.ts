@@ -5,11 +5,12 @@ import type { ConnectionInitMessage, Context } from 'graphql-ws';
 import { type Extra, useServer } from 'graphql-ws/use/ws';
 import { type GrafservBase, makeGraphQLWSConfig } from 'postgraphile/grafserv';
 import { GraphQLError } from 'postgraphile/graphql';
-import { WebSocketServer } from 'ws';
+import { type WebSocket, WebSocketServer } from 'ws';
 import { sessionOf } from './auth.ts';
 import { callerOf } from './client.ts';
 import { LIMITS } from './limits.ts';
 import { type RequestOptions, bearerOf, isAllowedOrigin } from './requests.ts';
+import { Counts } from './subscription_limits.ts';
 
 /** Codes of the graphql-ws protocol: a client does not try again after these. */
 const UNAUTHORIZED = 4401;
@@ -56,6 +57,8 @@ export function serveSockets(server: GrafservBase, { authenticator, corsOrigins,
     PING_MS,
   );
 
+  sockets.on('connection', (webSocket: WebSocket) => cutOffUnread(webSocket));
+
   return {
     upgrade(request, socket, head) {
       if (request.url?.split('?', 1)[0] !== '/graphql') {
@@ -78,6 +81,15 @@ export function serveSockets(server: GrafservBase, { authenticator, corsOrigins,
   };
 }
 
+/** What is sent waits in this process until the client reads it: one that does not read has an end. */
+export function cutOffUnread(webSocket: WebSocket): void {
+  const send = webSocket.send.bind(webSocket);
+  webSocket.send = (...args: unknown[]) => {
+    send(...args);
+    if (webSocket.bufferedAmount > LIMITS.maxUnreadBytes) webSocket.terminate();
+  };
+}
+
 /** Programs send no Origin, pages of this server its own. */
 function isOwnOrigin({ headers: { origin, host } }: IncomingMessage): boolean {
   return origin === undefined || URL.parse(origin)?.host === host;
@@ -85,22 +97,4 @@ function isOwnOrigin({ headers: { origin, host } }: IncomingMessage): boolean {
 
 function refuse(socket: Duplex, status: string): void {
   socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\n\r\n`);
-}
-
-class Counts {
-  readonly #counts = new Map<string, number>();
-
-  /** Counts one more, unless there are `limit` already. */
-  add(key: string, limit: number): boolean {
-    const count = this.#counts.get(key) ?? 0;
-    if (count >= limit) return false;
-    this.#counts.set(key, count + 1);
-    return true;
-  }
-
-  remove(key: string): void {
-    const count = (this.#counts.get(key) ?? 1) - 1;
-    if (count > 0) this.#counts.set(key, count);
-    else this.#counts.delete(key);
-  }
 }

@@ -2,15 +2,14 @@
 import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
-import { type Followed, type RequestContext, follow } from './follow.ts';
-import type { LiveRuns } from './live.ts';
+import { type Followed, type RequestContext, type Subscriptions, follow } from './follow.ts';
 import { RunsCursor } from './runs_cursor.ts';
 
 const BATCH = 100;
 /** A busy workflow changes many times a second; nobody looks that often. */
 const PAUSE_MS = 200;
 
-const Row = z.object({ id: z.string().nullable(), status: z.string().nullable() });
+const Row = z.object({ organization_id: z.string(), id: z.string().nullable(), status: z.string().nullable() });
 
 interface RunChange {
   id: string;
@@ -19,7 +18,7 @@ interface RunChange {
 
 /** Without a cursor: what there is. The workflow stands first: a request that does not see it gets no row. */
 const LATEST = `
-  select r.id, r.status
+  select w.organization_id, r.id, r.status
   from public.workflows as w
   left join lateral (
     select l.id, l.status from public.workflow_runs as l where l.workflow_id = w.id order by l.id desc limit ${BATCH}
@@ -29,7 +28,7 @@ const LATEST = `
 
 /** Runs that started since, those told of already excepted; and what has become of the unfinished ones. */
 const CHANGES = `
-  select r.id, r.status
+  select w.organization_id, r.id, r.status
   from public.workflows as w
   left join lateral (
     (
@@ -45,7 +44,7 @@ const CHANGES = `
   where w.id = $1
   order by r.id`;
 
-export function workflowRunsPlugin(live: LiveRuns): GraphileConfig.Plugin {
+export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const runs = build.input.pgRegistry.pgResources['workflow_runs'];
     if (!runs) throw new Error('public.workflow_runs is not exposed to this role');
@@ -81,7 +80,11 @@ export function workflowRunsPlugin(live: LiveRuns): GraphileConfig.Plugin {
             workflowRuns: {
               subscribePlan(_$root: Step, args: { getRaw(name: string): Step }) {
                 return lambda([context(), args.getRaw('workflowId'), args.getRaw('after')], ([request, workflowId, after]) =>
-                  follow(live, runsOf(request as unknown as RequestContext, String(workflowId), after == null ? undefined : String(after))),
+                  follow(
+                    subscriptions,
+                    request as unknown as RequestContext,
+                    runsOf(String(workflowId), after == null ? undefined : String(after)),
+                  ),
                 );
               },
               plan: ($change: Step<RunChange>) => $change,
@@ -99,18 +102,16 @@ export function workflowRunsPlugin(live: LiveRuns): GraphileConfig.Plugin {
   });
 }
 
-function runsOf(request: RequestContext, workflowId: string, after: string | undefined): Followed<RunChange> {
+function runsOf(workflowId: string, after: string | undefined): Followed<RunChange> {
   const cursor = after === undefined ? new RunsCursor() : RunsCursor.parse(after);
   let begun = after !== undefined;
   return {
     thing: 'workflow',
-    concerns: () => true,
+    concerns: (_runs, workflows) => workflows === 'many' || workflows.includes(workflowId),
     pauseMs: PAUSE_MS,
-    async read() {
-      const query = begun
-        ? { text: CHANGES, values: [workflowId, cursor.floor, cursor.recent, cursor.open] }
-        : { text: LATEST, values: [workflowId] };
-      const { rows } = await request.withPgClient(request.pgSettings, (client) => client.query(query));
+    query: () =>
+      begun ? { text: CHANGES, values: [workflowId, cursor.floor, cursor.recent, cursor.open] } : { text: LATEST, values: [workflowId] },
+    page(rows) {
       const found = z.array(Row).parse(rows);
       const known = new Set(cursor.open);
       const items: RunChange[] = [];
@@ -120,7 +121,7 @@ function runsOf(request: RequestContext, workflowId: string, after: string | und
       }
       const full = begun && found.filter(({ id }) => id !== null && !known.has(id)).length >= BATCH;
       begun = true;
-      return found.length === 0 ? null : { items, full, done: false };
+      return found[0] ? { organizationId: found[0].organization_id, items, full, done: false } : null;
     },
   };
 }

@@ -16,13 +16,14 @@ function listen(db: TestDatabase, role: 'flowgres_api' | 'flowgres_intake' = 'fl
 }
 
 const notify = (db: TestDatabase, payload: string) => db.admin.query(`select pg_notify('flowgres_runs', $1)`, [payload]);
+const runs = (...ids: string[]) => JSON.stringify({ runs: ids, workflows: ['w'] });
 const heartbeats = async (db: TestDatabase) => (await db.admin.query('select from engine.listeners')).rowCount;
 
 test.each(['flowgres_api', 'flowgres_intake'] as const)('%s hears of runs, after one call to read everything', async (role) => {
   const db = await createTestDatabase();
   const { news } = listen(db, role);
   await expect.poll(() => news).toEqual(['many']);
-  await notify(db, '["a", "b"]');
+  await notify(db, runs('a', 'b'));
   await notify(db, '"many"');
   await notify(db, 'nonsense');
   await expect.poll(() => news).toEqual(['many', ['a', 'b'], 'many', 'many']);
@@ -35,7 +36,7 @@ test('a listener is told nothing after it has stopped', async () => {
   const second: News[] = [];
   first.live.subscribe((each) => second.push(each));
   first.stop();
-  await notify(db, '["a"]');
+  await notify(db, runs('a'));
   await expect.poll(() => second).toEqual([['a']]);
   expect(first.news).toEqual(['many']);
 });
@@ -57,6 +58,6 @@ test('a lost connection is replaced, and everybody is told to read again', async
     `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'flowgres_api'`,
   );
   await expect.poll(() => news).toEqual(['many', 'many']);
-  await notify(db, '["a"]');
+  await notify(db, runs('a'));
   await expect.poll(() => news.at(-1)).toEqual(['a']);
 });
