@@ -29,17 +29,23 @@ $$;
 -- A transaction that notifies holds one lock of the whole server until it has committed: nobody listening means none.
 -- The ids of the runs, and those of their workflows, so that nobody reads again for a workflow that has not changed. A
 -- payload has less than 8,000 bytes: `many` stands for more than 90 of one kind.
-create or replace function engine.notify(p_run_ids uuid[], p_workflow_ids uuid[])
+create or replace function engine.notify(p_moves engine.move[])
   returns void
   language plpgsql
   volatile
 as $$
 begin
   if exists (select from engine.listeners as l where l.seen_at > clock_timestamp() - interval '15 seconds') then
-    perform pg_notify('flowgres_runs', jsonb_build_object(
-      'runs', case when cardinality(p_run_ids) <= 90 then to_jsonb(p_run_ids) else '"many"' end,
-      'workflows', case when cardinality(p_workflow_ids) <= 90 then to_jsonb(p_workflow_ids) else '"many"' end
-    )::text);
+    perform pg_notify('flowgres_runs', (
+      select jsonb_build_object(
+        'runs', case when count(distinct (m.run).id) <= 90 then to_jsonb(array_agg(distinct (m.run).id)) else '"many"' end,
+        'workflows', case
+          when count(distinct (m.run).workflow_id) <= 90 then to_jsonb(array_agg(distinct (m.run).workflow_id))
+          else '"many"'
+        end
+      )::text
+      from unnest(p_moves) as m
+    ));
   end if;
 end
 $$;

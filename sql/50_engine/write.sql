@@ -181,7 +181,6 @@ declare
   v_is_child boolean := false;
   v_parents uuid[];
   v_ids uuid[];
-  v_workflow_ids uuid[];
   v_changed public.workflow_runs[];
   v_failed public.workflow_runs[];
   v_left public.workflow_runs[];
@@ -195,9 +194,6 @@ begin
     v_is_child := v_is_child or (v_move.run).parent_index is not null;
     if v_ids[cardinality(v_ids)] is distinct from (v_move.run).id then
       v_ids := v_ids || (v_move.run).id;
-    end if;
-    if v_workflow_ids[cardinality(v_workflow_ids)] is distinct from (v_move.run).workflow_id then
-      v_workflow_ids := v_workflow_ids || (v_move.run).workflow_id;
     end if;
     -- The moves of a run stand together, in the order in which they were made.
     if v_changed[cardinality(v_changed)].id = (v_move.run).id then
@@ -229,7 +225,7 @@ begin
   if v_changed is not null then
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
-  perform engine.notify(v_ids, v_workflow_ids);
+  perform engine.notify(p_moves);
   if v_failed is not null then
     perform engine.start_error_runs(v_failed);
   end if;
