@@ -38,7 +38,10 @@ begin
   if exists (select from engine.listeners as l where l.seen_at > clock_timestamp() - interval '15 seconds') then
     perform pg_notify('flowgres_runs', (
       select jsonb_build_object(
-        'runs', case when count(distinct (m.run).id) <= 90 then to_jsonb(array_agg(distinct (m.run).id)) else '"many"' end,
+        'runs', case
+          when count(distinct (m.run).id) <= 90 then to_jsonb(array_agg(distinct (m.run).id))
+          else '"many"'
+        end,
         'workflows', case
           when count(distinct (m.run).workflow_id) <= 90 then to_jsonb(array_agg(distinct (m.run).workflow_id))
           else '"many"'
