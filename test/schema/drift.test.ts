@@ -1,12 +1,14 @@
 /** An installation that is upgraded has the same schema as a new one, and code can be applied in any order. */
 import { readFile } from 'node:fs/promises';
 import { compile, migrate as applyCommitted } from 'graphile-migrate';
+import type pg from 'pg';
 import { expect, test } from 'vitest';
 import { withReleased } from '../../scripts/released.ts';
 import { applyCode, applyFile, installSources } from '../../src/apply_sources.ts';
 import { connect } from '../../src/database.ts';
 import { migrate, migrationSettings, prepareDatabase } from '../../src/migrate.ts';
 import { scheduleMaintenance } from '../../src/ops/maintenance.ts';
+import { LOGIN_ROLES } from '../../src/roles.ts';
 import { BUILD_FOLDER, type SourceFile, readSources } from '../../src/sources.ts';
 import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
@@ -26,7 +28,10 @@ test('the last release, upgraded, is the same as a new installation', async () =
   const [fresh, upgraded] = await Promise.all([createTestDatabase(), createTestDatabase({ empty: true })]);
   await prepareDatabase(upgraded.adminUrl);
   const client = await connect(upgraded.adminUrl);
-  await withReleased((released) => installSources(client, released));
+  const before = await withReleased(async (released) => {
+    await installSources(client, released);
+    return { protocol: released.protocol, functions: await calledByProcesses(upgraded.admin) };
+  });
   const settings = migrationSettings(upgraded.adminUrl, BUILD_FOLDER);
   await applyCommitted(settings);
   await client.query(`begin; ${await compile(settings, await readFile(CURRENT, 'utf8'))}; commit`);
@@ -37,7 +42,24 @@ test('the last release, upgraded, is the same as a new installation', async () =
   const [wanted, got] = await Promise.all([fingerprint(fresh.admin), fingerprint(upgraded.admin)]);
   expect(wanted.length).toBeGreaterThan(100);
   expect(differences(wanted, got)).toEqual(NONE);
+
+  // What processes of the last release may call is still there, or the protocol says that it is not.
+  const functions = await calledByProcesses(upgraded.admin);
+  expect(before.functions.length).toBeGreaterThan(50);
+  if (before.protocol === sources.protocol) expect(before.functions.filter((each) => !functions.includes(each))).toEqual([]);
 });
+
+/** The functions that the roles of processes, and of the requests they serve, may execute. */
+async function calledByProcesses(admin: pg.Pool): Promise<string[]> {
+  const { rows } = await admin.query<{ name: string }>(
+    `select p.oid::regprocedure::text as name
+     from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+     where n.nspname in ('public', 'private', 'partitions', 'engine', 'monitor', 'cron') and exists (
+       select from unnest($1::text[]) as r where has_function_privilege(r, p.oid, 'execute'))`,
+    [[...LOGIN_ROLES, 'flowgres_user', 'flowgres_anonymous']],
+  );
+  return rows.map(({ name }) => name);
+}
 
 test('migrate gives the schema of the sources, and migrating again changes nothing', async () => {
   const [fresh, db] = await Promise.all([createTestDatabase(), createTestDatabase({ empty: true })]);

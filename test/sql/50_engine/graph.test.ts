@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type Definition, type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
@@ -22,13 +22,32 @@ const effect = (id: string, more: Record<string, unknown> = {}) => ({
 });
 const edge = (source: string, target: string, sourceOutput = 'main') => ({ source, target, sourceOutput });
 
-async function run(definition: Definition, input: unknown = {}) {
+/** What `engine.start_runs` answers: the run has ended, waits for an effect, or has used up its transaction's 50 ms. */
+async function startOnce(definition: Definition, input: unknown = {}) {
   return engine.start(acme, await publishWorkflow(acme, definition), input);
+}
+
+/** Starts a run and goes on with its pure nodes, as a worker does, where its first transaction was used up. */
+async function run(definition: Definition, input: unknown = {}) {
+  const answer = await startOnce(definition, input);
+  const pure = new Set(definition.nodes.filter(({ type }) => type !== 'httpRequest').map(({ id }) => id));
+  const next = async () => (await engine.openSteps(answer.run_id)).find(({ node, state }) => state === 'queued' && pure.has(node));
+  let open = answer.status === 'running' ? await next() : undefined;
+  if (!open) return answer;
+  for (; open; open = await next()) await engine.begin(answer.run_id, open.node);
+  const log = await engine.log(answer.run_id);
+  const { status, error } = await engine.run(answer.run_id);
+  return { ...answer, status, error, output: log.at(-1)!.payload['output'] ?? null };
 }
 
 describe('a run of pure nodes', () => {
   test('is finished when its start returns, and one transaction wrote all of it', async () => {
-    const answer = await run(chain(start, set('a', { doubled: '{{ $.input.n }}' }), { id: 'b', type: 'noOp' }), { n: 2 });
+    // A busy machine may keep it from ending within the 50 ms that a transaction has: then it is another run's turn.
+    const answer = await vi.waitFor(async () => {
+      const started = await startOnce(chain(start, set('a', { doubled: '{{ $.input.n }}' }), { id: 'b', type: 'noOp' }), { n: 2 });
+      expect(started.status).toBe('success');
+      return started;
+    }, 20_000);
     expect(answer).toMatchObject({ status: 'success', output: { n: 2, doubled: 2 }, error: null, duplicate: false });
     expect(await engine.story(answer.run_id)).toEqual([
       'run.created',
@@ -182,7 +201,7 @@ test('a pinned output counts in test runs, and in no other', async () => {
 
 test('a run with more nodes than one transaction may take goes on in another one', async () => {
   const many = Array.from({ length: 320 }, (_, index) => set(`n${index}`, { last: index }));
-  const { run_id, status } = await run(chain(start, ...many));
+  const { run_id, status } = await startOnce(chain(start, ...many));
   expect(status).toBe('running');
   const [rest] = await engine.openSteps(run_id);
   expect(rest).toMatchObject({ state: 'queued' });
@@ -200,7 +219,7 @@ test.each([
   ['a time', { seconds: 0 }],
 ])('a run whose transaction is used up just before a wait for %s waits for it in the next one', async (_, properties) => {
   const many = Array.from({ length: 199 }, (_, index) => set(`n${index}`, { last: index }));
-  const { run_id } = await run(chain(start, ...many, { id: 'wait', type: 'wait', properties }, set('end', { done: true })));
+  const { run_id } = await startOnce(chain(start, ...many, { id: 'wait', type: 'wait', properties }, set('end', { done: true })));
   const steps = () => engine.openSteps(run_id);
   for (let [open] = await steps(); open?.state === 'queued'; [open] = await steps()) await engine.begin(run_id, open.node);
   expect(await steps()).toMatchObject([{ node: 'wait', state: 'waiting' }]);
@@ -251,6 +270,8 @@ describe('a failed node', () => {
     const workflow = await publishWorkflow(acme, chain(start, failing('stop')));
     const request = (x: unknown) => ({ organizationId: acme.id, workflowId: workflow.id, input: { x } });
     const answers = await engine.startAll([request(1), request('many'), request(3)]);
-    expect(answers.map((answer) => answer.status)).toEqual(['success', 'error', 'success']);
+    for (const { run_id, status } of answers) if (status === 'running') await engine.begin(run_id, 'bad');
+    const runs = await Promise.all(answers.map(({ run_id }) => engine.run(run_id)));
+    expect(runs.map(({ status }) => status)).toEqual(['success', 'error', 'success']);
   });
 });

@@ -1,0 +1,107 @@
+/** The recipes of CONTRIBUTING, followed to the letter. */
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type pg from 'pg';
+import { expect, inject, onTestFinished, test } from 'vitest';
+import { codeFunctions, lintDrops, lintMigration } from '../../scripts/lint-migrations.ts';
+import { installSources } from '../../src/apply_sources.ts';
+import { connect } from '../../src/database.ts';
+import { prepareDatabase, releaseConnections, upgrade } from '../../src/migrate.ts';
+import { BUILD_FOLDER, readSources } from '../../src/sources.ts';
+import { changedSources } from '../helpers/builds.ts';
+import { createTestDatabase } from '../helpers/database.ts';
+import { createOrganization } from '../helpers/factory.ts';
+import { fingerprint } from '../schema/fingerprint.ts';
+
+const page = await readFile(join(BUILD_FOLDER, 'CONTRIBUTING.md'), 'utf8');
+const section = (heading: string) => page.split(/^## /m).find((each) => each.startsWith(`${heading}\n`))!;
+/** The blocks of a section in a language, without the indentation of lists. */
+const blocks = (heading: string, language: string) =>
+  [...section(heading).matchAll(new RegExp(`^( *)\`\`\`${language}\\n([\\s\\S]*?)^ *\`\`\`$`, 'gm'))].map(([, indent, text]) =>
+    text!.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
+  );
+
+test('a node in SQL', async () => {
+  const db = await createTestDatabase();
+  const { id } = await createOrganization(db, 'Demo');
+  await db.admin.query(`update organizations set slug = 'demo' where id = $1`, [id]);
+  const client = await connect(db.adminUrl);
+  const rows = await psql(client, blocks('Adding a node in SQL', 'sql').join('\n')).finally(() => client.end());
+  const [, wanted] = /gives `(\{.*?\})`/.exec(section('Adding a node in SQL'))!;
+  expect(rows).toEqual([{ workflow_runs_output: JSON.parse(wanted!) }]);
+});
+
+test('a node in TypeScript', async () => {
+  const heading = 'Adding a node in TypeScript';
+  const folder = await mkdtemp(join(tmpdir(), 'flowgres-recipe-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  for (const part of ['src', 'sql', 'test', 'scripts', 'migrations', 'docs', 'package.json', 'vitest.config.ts', 'tsconfig.json']) {
+    await cp(join(BUILD_FOLDER, part), join(folder, part), { recursive: true, verbatimSymlinks: true });
+  }
+  await symlink(join(BUILD_FOLDER, 'node_modules'), join(folder, 'node_modules'), 'dir');
+  const edit = async (path: string, change: (text: string) => string) => {
+    const text = await readFile(join(folder, path), 'utf8');
+    expect(change(text)).not.toBe(text);
+    await writeFile(join(folder, path), change(text));
+  };
+  const [node, itsTest] = blocks(heading, 'ts');
+  const [row] = blocks(heading, '');
+  await writeFile(join(folder, 'src/nodes/chat_message.ts'), node!);
+  await writeFile(join(folder, 'test/nodes/chat_message.test.ts'), itsTest!);
+  await edit('src/nodes/registry.ts', (text) =>
+    text
+      .replace(`import { httpRequest }`, `import { chatMessage } from './chat_message.ts';\nimport { httpRequest }`)
+      .replace('entry(httpRequest)', 'entry(chatMessage), entry(httpRequest)'),
+  );
+  await edit('sql/30_workflows/node_types.sql', (text) => text.replace(/^ {2}\('httpRequest'/m, `${row}\n$&`));
+
+  // Its own test, and the types of the whole.
+  const run = (file: string, ...args: string[]) =>
+    promisify(execFile)(process.execPath, [join(BUILD_FOLDER, 'node_modules', file), ...args], {
+      cwd: folder,
+      env: { ...process.env, FLOWGRES_TEST_SERVER: inject('serverUrl'), FLOWGRES_TEST_LAYER: '00_foundation' },
+    });
+  expect((await run('vitest/vitest.mjs', 'run', 'test/nodes/chat_message.test.ts')).stdout).toMatch(/1 passed/);
+
+  // An installation that is upgraded gets the node, and is the same as a new one.
+  const sources = readSources(folder);
+  const [upgraded, fresh] = await Promise.all([createTestDatabase(), createTestDatabase({ empty: true })]);
+  await prepareDatabase(fresh.adminUrl);
+  const [old, empty] = await Promise.all([connect(upgraded.adminUrl), connect(fresh.adminUrl)]);
+  await upgrade(old, upgraded.adminUrl, sources).finally(() => old.end());
+  await installSources(empty, sources).finally(() => empty.end());
+  releaseConnections();
+  expect((await upgraded.admin.query(`select kind from engine.node_types where name = 'chatMessage'`)).rows).toEqual([{ kind: 'effect' }]);
+  expect(await fingerprint(upgraded.admin)).toEqual(await fingerprint(fresh.admin));
+}, 120_000);
+
+test('a changed table: the migration of the page passes the lint and can be applied', async () => {
+  const [migration] = blocks('Changing a table', 'sql');
+  expect(await lintMigration('current.sql', migration!, codeFunctions())).toEqual([]);
+  const db = await createTestDatabase();
+  const client = await connect(db.adminUrl);
+  await upgrade(client, db.adminUrl, await changedSources({ migrations: [migration!] })).finally(() => client.end());
+  releaseConnections();
+  expect((await db.admin.query('select color from workflows')).fields.map(({ name }) => name)).toEqual(['color']);
+});
+
+test('a changed function: the line for its old signature passes the lint', () => {
+  const [line] = blocks('Changing a function', 'sql');
+  expect(lintDrops('sql/dropped.sql', line!)).toEqual([]);
+});
+
+/** Runs a script as psql does: one statement each, `\gset` keeps the columns of its only row, `:'name'` is a literal. */
+async function psql(client: pg.Client, script: string): Promise<Record<string, unknown>[]> {
+  const variables = new Map<string, string>();
+  let last: Record<string, unknown>[] = [];
+  for (const [, text, end] of script.matchAll(/([\s\S]*?)(;|\\gset)\s*(?:\n|$)/g)) {
+    const statement = text!.replaceAll(/:'(\w+)'/g, (_, name: string) => client.escapeLiteral(variables.get(name)!));
+    const { rows } = await client.query<Record<string, unknown>>(statement);
+    if (end === ';') last = rows;
+    else for (const [name, value] of Object.entries(rows[0]!)) variables.set(name, String(value));
+  }
+  return last;
+}
