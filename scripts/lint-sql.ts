@@ -38,7 +38,7 @@ export async function lintFile(file: string, sql: string): Promise<Problem[]> {
   const problems: Problem[] = [];
   const report = (line: number, message: string) => problems.push({ file, line, message });
   const tokens = tokenize(sql);
-  if (!file.endsWith('index.sql')) lintKind(sql, report);
+  if (!/(?:^|\/)index\.sql$/.test(file)) lintKind(sql, report);
   lintLines(sql, tokens, report);
   lintWords(tokens, report);
   lintBackslashes(tokens, report);

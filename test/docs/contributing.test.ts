@@ -20,9 +20,9 @@ const page = await readFile(join(BUILD_FOLDER, 'CONTRIBUTING.md'), 'utf8');
 const section = (heading: string) => page.split(/^## /m).find((each) => each.startsWith(`${heading}\n`))!;
 /** The blocks of a section in a language, without the indentation of lists. */
 const blocks = (heading: string, language: string) =>
-  [...section(heading).matchAll(new RegExp(`^( *)\`\`\`${language}\\n([\\s\\S]*?)^ *\`\`\`$`, 'gm'))].map(([, indent, text]) =>
-    text!.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
-  );
+  [...section(heading).matchAll(/^( *)```(\w*)\n([\s\S]*?)^ *```$/gm)]
+    .filter(([, , each]) => each === language)
+    .map(([, indent, , text]) => text!.replaceAll(new RegExp(`^${indent}`, 'gm'), ''));
 
 test('a node in SQL', async () => {
   const db = await createTestDatabase();
