@@ -17,7 +17,9 @@ const QUERIES = {
 export async function measureLookup(bench: PartitionBench): Promise<Outcome[]> {
   const { admin } = bench;
   await admin.query(`
+    set session_replication_role = replica;
     truncate workflow_runs cascade;
+    reset session_replication_role;
     update partitions.policies set retention = null, behind = ${MONTHS - 4} where parent::text in ('workflow_runs', 'workflow_events')`);
   await admin.query('select * from partitions.maintain()');
   const { rows: begin } = await admin.query<{ at: string }>(

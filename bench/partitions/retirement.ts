@@ -28,11 +28,13 @@ export async function measureRetirement(bench: PartitionBench): Promise<Outcome[
 
   await prepareMonth();
   const deleted = await timed(() =>
-    admin.query(`delete from workflow_events where ts >= $1 and ts < $1::timestamptz + interval '1 month'`, [month]),
+    admin.query(
+      `set flowgres.purge = 'on'; delete from workflow_events where ts >= '${month}' and ts < '${month}'::timestamptz + interval '1 month'`,
+    ),
   );
   const vacuumed = await timed(() => admin.query(`vacuum ${name}`));
   await admin.query(`drop table ${name}`);
-  await admin.query('truncate workflow_runs cascade');
+  await admin.query('set session_replication_role = replica; truncate workflow_runs cascade; reset session_replication_role');
 
   const leave = async (retire: () => Promise<{ partition: string | null; done: boolean; detail: string | null }[]>) => {
     await prepareMonth();

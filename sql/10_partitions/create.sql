@@ -23,6 +23,7 @@ begin
   end if;
   perform partitions.execute_patiently(concat_ws('; ',
     partitions.table_like(p_policy, v_name),
+    partitions.truncate_triggers(p_policy.parent, v_name),
     partitions.comment_of_partition(v_parent, v_table, p_span)
   ));
   perform partitions.execute_patiently(format('select partitions.lock_to_attach(%L); %s', p_policy.parent, v_attach));

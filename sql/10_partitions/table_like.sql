@@ -103,6 +103,27 @@ begin
 end
 $$;
 
+-- Triggers for TRUNCATE, which partitions do not inherit; those for rows come with the attachment.
+create or replace function partitions.truncate_triggers(p_parent regclass, p_partition text)
+  returns text
+  language sql
+  stable
+as $$
+  select string_agg(
+    format('create trigger %I %s truncate on %s for each statement execute function %I.%I()', t.tgname,
+      case when t.tgtype & 2 <> 0 then 'before' else 'after' end, partitions.qualified(t.tgrelid, p_partition),
+      n.nspname, f.proname),
+    '; ' order by t.tgname
+  )
+  from pg_trigger as t
+  join pg_proc as f on f.oid = t.tgfoid
+  join pg_namespace as n on n.oid = f.pronamespace
+  where t.tgrelid = p_parent
+    and t.tgtype & 32 <> 0
+    and t.tgnargs = 0
+    and not t.tgisinternal
+$$;
+
 -- The statements that make the table. Foreign keys come with the attachment: one made before would lock the other
 -- table harder.
 create or replace function partitions.table_like(p_policy partitions.policies, p_partition text)

@@ -4,6 +4,7 @@
 --!include 40_runs/run_operations.sql
 --!include 40_runs/flow.sql
 --!include 40_runs/unfinished.sql
+--!include 40_runs/append_only.sql
 --!include 40_runs/partitioning.sql
 --!include 40_runs/event_partitions.sql
 --!include 40_runs/ensure_partitions.sql

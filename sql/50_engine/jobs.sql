@@ -72,8 +72,7 @@ $$;
 -- What graphile-worker does for a job with a key, in two statements: (1) it takes the key off a job
 -- that is locked; (2) it inserts the job, or renews the one with that key `where locked_at is
 -- null`. A worker that locks the job between (1) and (2), or whose lock (2) has waited for, makes
--- (2) do nothing, and nothing is said. So this function counts what comes back and asks again for
--- the keys that are missing.
+-- (2) do nothing, and nothing is said. So this function counts what comes back and asks again.
 --
 -- Why that is enough in READ COMMITTED: (2) locks the row that it conflicts with even when it does
 -- not change it. From then on nobody completes, unlocks or renews that job, and no other
@@ -84,8 +83,8 @@ $$;
 -- become few jobs.
 --
 -- In the stricter isolation levels a transaction does not see the lock of the worker. PostgreSQL
--- mostly refuses (2) with 40001 then; where jobs are still missing after the second call, so does
--- this function. The caller repeats all of it.
+-- mostly refuses (2) with 40001 then; where it does not and jobs are missing, this function does.
+-- The caller repeats all of it.
 create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
   returns void
   language plpgsql
@@ -96,27 +95,26 @@ create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
   set enable_mergejoin = off
 as $$
 declare
-  v_missing graphile_worker.job_spec[] := coalesce(p_jobs, '{}');
-  v_asked int;
-  v_keys text[]; -- of the jobs that were added; null for each one without a key
+  v_asked int := cardinality(p_jobs);
+  v_added int;
 begin
-  for v_call in 1 .. 2 loop
-    v_asked := cardinality(v_missing);
-    if v_asked = 0 then
-      return;
-    end if;
-    v_keys := array(select j.key from graphile_worker.add_jobs(v_missing) as j);
-    if cardinality(v_keys) = v_asked then
-      return;
-    end if;
-    v_missing := array(
-      select m from unnest(v_missing) as m where m.job_key is not null and array_position(v_keys, m.job_key) is null
-    );
-    -- One without a key is missing, too: asking for it again could double others.
-    exit when cardinality(v_keys) + cardinality(v_missing) <> v_asked;
-  end loop;
-  raise exception 'Jobs were not added: workers have locked others with their keys.'
-    using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
+  if coalesce(v_asked, 0) = 0 then
+    return;
+  end if;
+  perform graphile_worker.add_jobs(p_jobs);
+  get diagnostics v_added = row_count;
+  if v_added < v_asked and current_setting('transaction_isolation') = 'read committed' then
+    -- All that have a key, for it is not known which are missing: the others renew what has just been added. Jobs
+    -- without a key conflict with none, so none of them is missing.
+    p_jobs := array(select j from unnest(p_jobs) as j where j.job_key is not null);
+    v_asked := cardinality(p_jobs);
+    perform graphile_worker.add_jobs(p_jobs);
+    get diagnostics v_added = row_count;
+  end if;
+  if v_added < v_asked then
+    raise exception 'Jobs were not added: workers have locked others with their keys.'
+      using errcode = 'serialization_failure', hint = 'Repeat the transaction.';
+  end if;
 end
 $$;
 

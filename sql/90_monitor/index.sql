@@ -5,6 +5,7 @@
 --!include 90_monitor/stuck_runs.sql
 --!include 90_monitor/projections.sql
 --!include 90_monitor/references.sql
+--!include 90_monitor/changed_log.sql
 --!include 90_monitor/invariants.sql
 --!include 90_monitor/queue.sql
 --!include 90_monitor/builds.sql

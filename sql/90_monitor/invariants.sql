@@ -61,6 +61,8 @@ as $$
   select * from monitor.wrong_references(since)
   union all
   select * from monitor.broken_partitions()
+  union all
+  select * from monitor.changed_log()
 $$;
 comment on function monitor.invariants(timestamptz) is
   'Everything that must always hold, and where it does not: the rule with its number in docs/invariants.md, the run, the facts. No row is health. Of finished runs only those that started since then. Example: select * from monitor.invariants(now() - interval ''1 hour'')';

@@ -20,6 +20,7 @@ begin
   if v_runs = '{}' then
     return 0;
   end if;
+  perform set_config('flowgres.purge', 'on', true); -- else the log of runs refuses that events are deleted
   for v_leaf in
     select n.nspname as schema, o.name
     from partitions.of('public.workflow_events') as o
@@ -34,6 +35,7 @@ begin
   where l.organization_id = p_organization_id and l.run_id = any (v_runs);
   delete from public.workflow_runs as r
   where r.id = any (v_runs);
+  perform set_config('flowgres.purge', 'off', true);
   return cardinality(v_runs);
 end
 $$;

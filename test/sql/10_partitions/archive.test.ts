@@ -92,7 +92,7 @@ describe('a month of runs', () => {
     await db.admin.query(archive());
     await db.admin.query(restore());
     const [run] = await lines(db, `select run_id from workflow_events where ts >= '2025-02-01' and ts < '2025-02-02'`);
-    await db.admin.query('delete from workflow_runs where id = $1', [run]);
+    await db.admin.query(`set flowgres.purge = 'on'; delete from workflow_runs where id = '${run}'; reset flowgres.purge`);
     expect(await lines(db, `select count(*) from workflow_events where run_id = $1`, [run])).toEqual(['0']);
     await expect(
       db.admin.query(`insert into workflow_events (organization_id, run_id, seq, ts, type, payload)

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database.ts';
 import { createOrganization } from '../../helpers/factory.ts';
 import { createLog, databaseAt, lines } from '../../helpers/partitions.ts';
+import { tamper } from '../../helpers/tamper.ts';
 
 describe('get_workflow_run_events', async () => {
   const db = await databaseAt('2025-02-15');
@@ -43,7 +44,7 @@ test('of 120 months it locks and reads only those of the run', async () => {
   const { addRun } = await createLog(db);
   const run = await addRun('2021-03-15', ['2021-03-15', '2021-03-16']);
   const ended = await addRun('2021-03-31 12:00+00', ['2021-03-31 12:00+00', '2021-04-01 00:00+00']);
-  await db.admin.query(`update workflow_events set type = 'run.failed' where run_id = $1 and seq = 2`, [ended]);
+  await tamper(db, `update workflow_events set type = 'run.failed' where run_id = $1 and seq = 2`, [ended]);
   const endless = await addRun('2026-10-15', ['2026-10-15', '2026-11-20'], 'waiting');
   const client = await connect(db.adminUrl);
   const locked = async (name: string) => {

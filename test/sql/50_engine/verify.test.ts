@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
+import { tamper } from '../../helpers/tamper.ts';
 
 let db: TestDatabase;
 let acme: TestOrganization;
@@ -32,7 +33,8 @@ test('replaying the log of a run gives the same events', async () => {
 
 test('a changed output is found where it stands', async () => {
   const runId = await finishedRun();
-  await db.admin.query(
+  await tamper(
+    db,
     `update workflow_events set payload = jsonb_set(payload, '{output}', '{"doubled": 5}') where run_id = $1 and payload ->> 'node' = 'double'`,
     [runId],
   );
@@ -41,7 +43,7 @@ test('a changed output is found where it stands', async () => {
 
 test('a missing event is found', async () => {
   const runId = await finishedRun();
-  await db.admin.query('delete from workflow_events where run_id = $1 and seq = 3', [runId]);
+  await tamper(db, 'delete from workflow_events where run_id = $1 and seq = 3', [runId]);
   expect((await verify(runId)).length).toBeGreaterThan(0);
 });
 

@@ -95,7 +95,7 @@ describe('a job that a worker locks between the two statements of add_jobs', () 
     expect((await db.admin.query(`select from graphile_worker._private_jobs where locked_by = 'pool-x' and key is null`)).rowCount).toBe(1);
   });
 
-  test('is the only one of its batch that is asked for again', async () => {
+  test('does not double the others of its batch', async () => {
     await db.admin.query(add('first', 'second'));
     await heldApart(add('first', null, 'second', 'third', null), () => lock(`key = 'second'`));
     const { rows } = await db.admin.query<{ key: string | null; n: number }>(

@@ -58,7 +58,10 @@ async function broken(statement: string, values: unknown[] = [], since = '-infin
     await client.query('set local session_replication_role = replica');
     await client.query(statement, values);
     const { rows } = await client.query<{ invariant: string; run_id: string | null }>('select * from monitor.invariants($1)', [since]);
-    return Object.fromEntries(rows.map(({ invariant, run_id }) => [invariant, run_id]));
+    // Statistics count what was rolled back, too: the log has a test of its own.
+    return Object.fromEntries(
+      rows.filter(({ invariant }) => invariant !== 'I16 no event was changed').map(({ invariant, run_id }) => [invariant, run_id]),
+    );
   } finally {
     await client.query('rollback');
     client.release();

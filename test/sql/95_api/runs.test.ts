@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asUser, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
+import { tamper } from '../../helpers/tamper.ts';
 
 let db: TestDatabase;
 let acme: TestOrganization;
@@ -98,7 +99,7 @@ describe('cancel_run', () => {
 test('verify_run finds nothing in a whole log, and what was changed in another', async () => {
   const run = await start(pure, '{"a": 1}');
   expect((await acme.user.query('select * from verify_run($1)', [run.id])).rows).toEqual([]);
-  await db.admin.query(`update workflow_events set payload = payload || '{"output": 5}' where run_id = $1 and seq = 3`, [run.id]);
+  await tamper(db, `update workflow_events set payload = payload || '{"output": 5}' where run_id = $1 and seq = 3`, [run.id]);
   const { rows } = await acme.user.query('select seq, problem from verify_run($1)', [run.id]);
   expect(rows[0]).toMatchObject({ seq: 3, problem: expect.any(String) });
 });
@@ -134,7 +135,7 @@ test('a run that another one has started is no dead letter, and is not retried b
 test('a run whose log has expired is neither retried nor forked', async () => {
   const run = await start(effect);
   await acme.user.query('select cancel_run($1)', [run.id]);
-  await db.admin.query('delete from workflow_events where run_id = $1', [run.id]);
+  await tamper(db, 'delete from workflow_events where run_id = $1', [run.id]);
   for (const command of ['retry_run', 'fork_run']) {
     await expect(acme.user.query(`select ${command}($1)`, [run.id]), command).rejects.toMatchObject({ code: 'WF014' });
   }
@@ -142,7 +143,7 @@ test('a run whose log has expired is neither retried nor forked', async () => {
 
 test('a run whose events have expired says so', async () => {
   const run = await start(pure);
-  await db.admin.query('delete from workflow_events where run_id = $1', [run.id]);
+  await tamper(db, 'delete from workflow_events where run_id = $1', [run.id]);
   expect(await columns(run.id)).toMatchObject({ expired: true, input: null, output: null, events: [], steps: [] });
 });
 
