@@ -1,7 +1,8 @@
 -- kind: code
 -- Nobody has the right to change the log of runs; these triggers also stop its owner's, and a superuser's, slips. They
 -- say nothing about inserts, so those cost what they did. What leaves the log: whole months, by partitions.retire(),
--- which drops tables, and the runs of an organization that is purged.
+-- which drops tables and deletes what their runs
+-- have elsewhere, and the runs of an organization that is purged.
 
 create or replace function engine.refuse_event_change()
   returns trigger
@@ -23,7 +24,8 @@ create or replace trigger _100_append_only
   before update on public.workflow_events
   for each row execute function engine.refuse_event_change();
 
--- private.purge_runs() sets flowgres.purge while it deletes.
+-- private.purge_runs() sets flowgres.purge while it deletes, and so does partitions.clear_some_stragglers(), for events
+-- that leave with a month of runs.
 create or replace trigger _100_append_only_delete
   before delete on public.workflow_events
   for each row when (current_setting('flowgres.purge', true) is distinct from 'on')
