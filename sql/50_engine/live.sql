@@ -53,6 +53,21 @@ begin
 end
 $$;
 
+-- When a run that waits may go on without being asked, in milliseconds from now: at its first timer, at any time where
+-- children run. Null: only somebody from outside lets it go on, or a hold ends.
+create or replace function engine.moves_in_ms(p_run_id uuid)
+  returns double precision
+  language sql
+  stable
+as $$
+  select min(case
+    when s.next_index is not null then 0
+    else extract(epoch from nullif(s.run_at, 'infinity') - engine.now()) * 1000
+  end)
+  from engine.open_steps as s
+  where s.run_id = p_run_id
+$$;
+
 -- What a webhook answers with, for many that wait at once.
 create or replace function engine.run_answers(p_ids uuid[])
   returns table (
@@ -60,7 +75,8 @@ create or replace function engine.run_answers(p_ids uuid[])
     status text,
     output jsonb,
     response jsonb,
-    error jsonb
+    error jsonb,
+    moves_in_ms double precision
   )
   language plpgsql
   stable
@@ -79,7 +95,8 @@ begin
     r.status,
     (array_agg(e.payload -> 'output') filter (where e.type = 'run.succeeded'))[1],
     (array_agg(e.payload - 'node') filter (where e.type = 'run.responded'))[1],
-    r.error
+    r.error,
+    case when r.status = 'waiting' then engine.moves_in_ms(r.id) end
   from public.workflow_runs as r
   left join public.workflow_events as e
     on e.run_id = r.id
@@ -119,7 +136,7 @@ comment on function engine.listen(uuid) is
 comment on function engine.unlisten(uuid) is
   'Says that it listens no more. Example: select engine.unlisten(''0190…'');';
 comment on function engine.run_answers(uuid[]) is
-  'For the intake: status, output, response and error of runs that webhooks wait for. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
+  'For the intake: status, output, response and error of runs that webhooks wait for; moves_in_ms says in how many milliseconds one that waits may go on by itself, null if never. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
 comment on function engine.append_logs(jsonb) is
   'For workers: writes lines to the logs of runs, [{"organizationId", "runId", "node", "level", "message", "context"}]; answers how many. Example: select engine.append_logs(''[]'');';
 

@@ -276,7 +276,7 @@ export class Engine {
   async runAnswers(runIds: string[]): Promise<RunAnswer[]> {
     const { rows } = await this.#ask(
       'run_answers',
-      'select run_id, status, output::text, response, error from engine.run_answers($1::uuid[])',
+      'select run_id, status, output::text, response, error, moves_in_ms from engine.run_answers($1::uuid[])',
       [runIds],
     );
     return rows.map((row) => describeRun(runAnswer.parse(row)));

@@ -37,7 +37,7 @@ const runState = {
   response: responseShape.nullable(),
   error: errorShape.nullable(),
 };
-export const runAnswer = z.object({ run_id: z.string(), ...runState });
+export const runAnswer = z.object({ run_id: z.string(), ...runState, moves_in_ms: z.number().nullable() });
 export const startAnswer = z.union([
   // The run of a duplicate in the same batch has no state yet.
   z.object({
@@ -105,6 +105,11 @@ export interface RunAnswer {
   /** What respondToWebhook said, if it ran. */
   response: RunResponse | null;
   error: RunError | null;
+  /**
+   * Of a run that waits: in how many milliseconds it may go on without being asked; null when only somebody from outside
+   * lets it go on. Not known of a run that has just started.
+   */
+  movesInMs?: number | null;
 }
 export interface StartAnswer extends RunAnswer {
   /** The key was used before: this is the run of then. */
@@ -155,9 +160,10 @@ export interface HeldRuns {
   key: string;
 }
 
-type RunRow = Omit<z.infer<typeof runAnswer>, 'status'> & { status: RunStatus | null };
+type RunRow = Omit<z.infer<typeof runAnswer>, 'status' | 'moves_in_ms'> & { status: RunStatus | null; moves_in_ms?: number | null };
 
 /** A row of `run_answers` or `start_runs` as the caller sees it. */
-export function describeRun({ run_id: runId, status, output, response, error }: RunRow): RunAnswer {
-  return { runId, status: status ?? 'running', output: status === 'success' ? output : null, response, error };
+export function describeRun({ run_id: runId, status, output, response, error, moves_in_ms: movesInMs }: RunRow): RunAnswer {
+  const answer = { runId, status: status ?? 'running', output: status === 'success' ? output : null, response, error };
+  return movesInMs === undefined ? answer : { ...answer, movesInMs };
 }

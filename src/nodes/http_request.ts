@@ -15,6 +15,8 @@ const RETRYABLE_STATUS = new Set([408, 425, 429]);
 const OWN_HEADERS = /^(?:host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|idempotency-key|proxy-.*)$/;
 /** What another host must not see. */
 const CREDENTIAL_HEADERS = /^(?:authorization|cookie)$/;
+/** What describes a body that is not sent any more. */
+const BODY_HEADERS = /^content-(?:type|encoding|language|location)$/;
 
 const scalar = z.union([z.string(), z.number(), z.boolean()]);
 const properties = z.object({
@@ -40,12 +42,12 @@ export const httpRequest: EffectNode<Properties> = {
   type: 'httpRequest@1',
   properties,
   async execute(context) {
-    const response = await send(context, describeRequest(context));
-    const headers = plainHeaders(response.headers);
+    const { response, cookies } = await send(context, describeRequest(context));
+    const headers = plainHeaders(response.headers, cookies);
     const body = readResponseBody(response, context.properties.responseType, context);
     const status = response.statusCode;
     if (status < 400) return { output: { status, headers, body: await body } };
-    const retryAfterMs = retryAfter(headers['retry-after']);
+    const retryAfterMs = retryAfter(textOf(response.headers['retry-after']));
     throw new NodeError('HTTP_STATUS', `${context.properties.method} ${context.properties.url.slice(0, 200)} answered ${status}.`, {
       retryable: status >= 500 || RETRYABLE_STATUS.has(status),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
@@ -68,11 +70,14 @@ function guardOf(config: EffectContext<Properties>['config']): { agent: Dispatch
 
 function describeRequest({ properties: wanted, idempotencyKey, config }: EffectContext<Properties>): Request {
   const url = checkUrl(wanted.url, guardOf(config).allow);
+  const query = new URLSearchParams();
   for (const [name, value] of Object.entries(wanted.query ?? {})) {
     for (const each of Array.isArray(value) ? value : [value]) {
-      if (each !== null) url.searchParams.append(name, String(each));
+      if (each !== null) query.append(name, String(each));
     }
   }
+  // Behind what the URL has, whose own spelling may be signed: `url.searchParams.append` would write it anew.
+  if (query.size > 0) url.search = url.search ? `${url.search}&${query}` : String(query);
   const { type, body } = encodeBody(wanted);
   const headers: Record<string, string> = {
     'user-agent': 'flowgres',
@@ -124,14 +129,22 @@ function encodeRawBody(body: unknown): { type: string; body: string | Buffer } {
   return { type: 'application/octet-stream', body: Buffer.from(bytes.data.base64, 'base64') };
 }
 
-async function send(context: EffectContext<Properties>, first: Request): Promise<Dispatcher.ResponseData> {
+/** An answer, and every cookie that it and the redirects to it have set. */
+interface Answer {
+  response: Dispatcher.ResponseData;
+  cookies: string[];
+}
+
+async function send(context: EffectContext<Properties>, first: Request): Promise<Answer> {
   const { agent, allow } = guardOf(context.config);
+  const cookies: string[] = [];
   let request = first;
   for (let redirects = 0; ; redirects += 1) {
     const response = await exchange(agent, request, context.signal);
+    cookies.push(...[response.headers['set-cookie'] ?? []].flat());
     const location = response.headers['location'];
     const redirected = [301, 302, 303, 307, 308].includes(response.statusCode) && typeof location === 'string';
-    if (!redirected || !context.properties.followRedirects) return response;
+    if (!redirected || !context.properties.followRedirects) return { response, cookies };
     // Undici takes the connection back only when the body is read or given up.
     response.body.on('error', () => undefined).destroy();
     if (redirects === MAX_REDIRECTS) throw new NodeError('TOO_MANY_REDIRECTS', `More than ${MAX_REDIRECTS} redirects.`);
@@ -155,7 +168,7 @@ function redirect(from: Request, status: number, location: string, allow: Readon
   const keepsCredentials = url.origin === from.url.origin;
   const headers = Object.fromEntries(
     Object.entries(from.headers).filter(
-      ([name]) => (keepsBody || name !== 'content-type') && (keepsCredentials || !CREDENTIAL_HEADERS.test(name)),
+      ([name]) => (keepsBody || !BODY_HEADERS.test(name)) && (keepsCredentials || !CREDENTIAL_HEADERS.test(name)),
     ),
   );
   if (keepsBody) return { ...from, url, headers };
@@ -174,12 +187,19 @@ function describeNetworkError(error: unknown, url: URL): NodeError {
   });
 }
 
-function plainHeaders(headers: Dispatcher.ResponseData['headers']): Record<string, string> {
-  const plain: Record<string, string> = Object.create(null);
+/** Texts by name, but for `set-cookie`, whose values may hold commas: always a list. */
+function plainHeaders(headers: Dispatcher.ResponseData['headers'], cookies: string[]): Record<string, string | string[]> {
+  const plain: Record<string, string | string[]> = Object.create(null);
   for (const [name, value] of Object.entries(headers)) {
-    if (value !== undefined) plain[name] = Array.isArray(value) ? value.join(', ') : value;
+    const text = textOf(value);
+    if (text !== undefined) plain[name] = text;
   }
+  if (cookies.length > 0) plain['set-cookie'] = cookies;
   return plain;
+}
+
+function textOf(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(', ') : value;
 }
 
 /** The peer's wish in milliseconds, from seconds or a date. */

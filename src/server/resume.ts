@@ -16,7 +16,8 @@ export async function resume(engine: Engine, request: IncomingMessage, maxBodySi
   const address = parseResume(request.url ?? '');
   if (!address) throw new FlowgresError('NOT_FOUND', 'There is nothing to resume here.');
   const body = await readBody(request, maxBodySize);
-  const runId = await engine.resumeRun(address.token, describeCall(request, address.query, body)).catch((error: unknown) => {
+  const call = await describeCall(request, address.query, body);
+  const runId = await engine.resumeRun(address.token, call).catch((error: unknown) => {
     throw wrongMethod(error) ?? error;
   });
   return jsonReply(200, { runId });

@@ -14,21 +14,27 @@ const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const statusShape = z.coerce.number().int().min(200).max(599);
-const headersShape = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
+const headersShape = z.record(z.string(), z.unknown());
+const headerShape = z.union([z.string(), z.number(), z.boolean()]).transform(String);
 const bytesShape = z.strictObject({ base64: z.base64() });
 
-/** The answer that the run's state gives; undefined while it runs on. */
-export function replyFor(mode: ResponseMode, run: RunAnswer): Reply | undefined {
+/**
+ * The answer that the run's state gives; undefined while one may still come.
+ *
+ * @param leftMs how long the caller is kept waiting yet; a run that waits is answered at once when nothing can come in time
+ */
+export function replyFor(mode: ResponseMode, run: RunAnswer, leftMs: number): Reply | undefined {
   if (mode === 'immediately') return accepted(run.runId);
   if (mode === 'respondNode' && run.response) return respond(run.response, run.runId);
   switch (run.status) {
     case 'running':
       return undefined;
     case 'waiting':
+      return run.movesInMs === undefined || (run.movesInMs !== null && run.movesInMs < leftMs) ? undefined : accepted(run.runId);
     case 'paused':
       return accepted(run.runId);
     default:
-      return mode === 'respondNode' ? runReply(200, run.runId) : lastNode(run);
+      return mode === 'respondNode' && run.status === 'success' ? runReply(200, run.runId) : lastNode(run);
   }
 }
 
@@ -75,8 +81,10 @@ function plainHeaders(headers: unknown): Record<string, string> {
   const fields = headersShape.safeParse(headers).data ?? {};
   return Object.fromEntries(
     Object.entries(fields)
-      .map(([name, value]) => [name.toLowerCase(), String(value)] as const)
-      .filter(([name, value]) => HEADER_NAME.test(name) && !OWN_HEADERS.test(name) && HEADER_VALUE.test(value)),
+      // What HTTP cannot send has failed the node; one value that got here all the same must not take others with it.
+      .map(([name, value]) => [name.toLowerCase(), headerShape.safeParse(value).data] as const)
+      .filter((field): field is readonly [string, string] => field[1] !== undefined && HEADER_VALUE.test(field[1]))
+      .filter(([name]) => HEADER_NAME.test(name) && !OWN_HEADERS.test(name)),
   );
 }
 

@@ -4,6 +4,8 @@ import type { IncomingMessage } from 'node:http';
 import { FlowgresError } from '../errors.ts';
 import { JsonText, encodeJson, parseStrictJson } from '../engine/json.ts';
 import { contentKind, parseMediaType } from '../media_type.ts';
+import { decodeForm } from './form.ts';
+import { parseMultipart } from './multipart.ts';
 
 /** What follows `/hooks/` in the address. */
 export interface WebhookAddress {
@@ -49,7 +51,12 @@ export async function readBody(request: IncomingMessage, limit: number): Promise
 }
 
 /** The trigger's input. The body's own JSON text is kept, so that no number in it changes. */
-export function describeRequest(request: IncomingMessage, address: WebhookAddress, params: Record<string, string>, body: Buffer): JsonText {
+export async function describeRequest(
+  request: IncomingMessage,
+  address: WebhookAddress,
+  params: Record<string, string>,
+  body: Buffer,
+): Promise<JsonText> {
   const head = JSON.stringify({
     method: request.method,
     path: address.path,
@@ -57,13 +64,13 @@ export function describeRequest(request: IncomingMessage, address: WebhookAddres
     query: parseFields(address.query),
     headers: describeHeaders(request.headers),
   });
-  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(parseBody(body, request.headers['content-type']))}}`);
+  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(await parseBody(body, request.headers['content-type']))}}`);
 }
 
 /** A request to an address without a path of its own: `{method, query, headers, body}`. */
-export function describeCall(request: IncomingMessage, query: string, body: Buffer): JsonText {
+export async function describeCall(request: IncomingMessage, query: string, body: Buffer): Promise<JsonText> {
   const head = JSON.stringify({ method: request.method, query: parseFields(query), headers: describeHeaders(request.headers) });
-  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(parseBody(body, request.headers['content-type']))}}`);
+  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(await parseBody(body, request.headers['content-type']))}}`);
 }
 
 /** What must be equal for two deliveries with the same key to be the same; senders change headers between attempts. */
@@ -71,14 +78,15 @@ export function fingerprint(request: IncomingMessage, address: WebhookAddress, b
   return createHash('sha256').update(`${request.method} ${address.path}?${address.query}\n`).update(body).digest('hex');
 }
 
-function parseBody(body: Buffer, contentType: string | undefined): unknown {
+async function parseBody(body: Buffer, contentType: string | undefined): Promise<unknown> {
   if (!body.length) return null;
   const { type, charset } = parseMediaType(contentType);
+  if (type === 'multipart/form-data') return fieldsOf(await parseMultipart(body, contentType!));
   switch (contentKind(type)) {
     case 'json':
       return parseStrictJson(decode(body, 'utf-8'));
     case 'form':
-      return parseFields(decode(body, charset));
+      return fieldsOf(decodeForm(body, charset));
     case 'text':
       return refuseNul(decode(body, charset));
     default:
@@ -94,13 +102,18 @@ function decode(body: Buffer, charset: string): string {
   }
 }
 
+function parseFields(query: string): Record<string, unknown> {
+  return fieldsOf(new URLSearchParams(refuseNul(query)));
+}
+
 /** Fields of a query or form; one that comes several times is an array. */
-function parseFields(text: string): Record<string, string | string[]> {
+function fieldsOf<Value>(pairs: Iterable<[string, Value]>): Record<string, Value | Value[]> {
   // Without a prototype, `__proto__` is a name like any other.
-  const fields: Record<string, string | string[]> = Object.create(null);
-  for (const [name, value] of new URLSearchParams(refuseNul(text))) {
+  const fields: Record<string, Value | Value[]> = Object.create(null);
+  for (const [name, value] of pairs) {
+    if (typeof value === 'string') refuseNul(value);
     const before = fields[refuseNul(name)];
-    fields[name] = before === undefined ? refuseNul(value) : [before, refuseNul(value)].flat();
+    fields[name] = before === undefined ? value : ([before, value].flat() as Value[]);
   }
   return fields;
 }

@@ -92,15 +92,20 @@ class Intake {
     const body = await readBody(request, this.#maxBodySize);
     const started = await this.#start(trigger, request, address, body);
     // A run that an earlier delivery started is looked up as it is now.
-    const now = started.duplicate ? undefined : replyFor(trigger.respond, started);
+    const until = performance.now() + trigger.responseTimeoutMs;
+    const settle = (run: RunAnswer) => replyFor(trigger.respond, run, until - performance.now());
+    const now = started.duplicate ? undefined : settle(started);
     if (now || trigger.respond === 'immediately') return now ?? accepted(started.runId);
-    const settle = (run: RunAnswer) => replyFor(trigger.respond, run);
     const later = await this.#waiters.wait(started.runId, settle, trigger.responseTimeoutMs, gone);
     return later ?? accepted(started.runId);
   }
 
   async #trigger(address: WebhookAddress, method: string): Promise<Trigger> {
-    const route = await this.#routes.find(address.organizationKey, method, address.path);
+    let route = await this.#routes.find(address.organizationKey, method, address.path);
+    // Whoever answers GET answers HEAD, with the same head.
+    if (method === 'HEAD' && route?.methods.includes('GET') && !route.methods.includes('HEAD')) {
+      route = await this.#routes.find(address.organizationKey, 'GET', address.path);
+    }
     if (!route) throw notFound();
     const { organizationId, workflowId, node, params = {}, properties, methods } = route;
     if (!organizationId || !workflowId || !node) {
@@ -120,7 +125,7 @@ class Intake {
       workflowId,
       mode: 'webhook',
       trigger: node,
-      input: describeRequest(request, address, params, body),
+      input: await describeRequest(request, address, params, body),
       ...(key ? { key: `${node}:${key}`, fingerprint: fingerprint(request, address, body) } : {}),
     });
     if (!started.duplicate) runsStarted.inc({ mode: 'webhook' });
@@ -139,5 +144,6 @@ function write(response: ServerResponse, { status, headers, body }: Reply, headO
     ...headers,
     ...(body === null ? {} : { 'content-length': Buffer.byteLength(body) }),
   });
-  response.end(headOnly || body === null ? undefined : body);
+  // As bytes: Node writes the headers in the encoding of a text that goes with them, not in Latin-1.
+  response.end(headOnly || body === null ? undefined : typeof body === 'string' ? Buffer.from(body) : body);
 }

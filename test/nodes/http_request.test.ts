@@ -50,7 +50,7 @@ beforeEach(() => {
 
 interface Output {
   status: number;
-  headers: Record<string, string>;
+  headers: Record<string, string | string[]>;
   body: unknown;
 }
 
@@ -322,4 +322,36 @@ describe('an aborted attempt', () => {
       expect(await failure).toBe(reason);
     }
   });
+});
+
+test('what a URL says stays as it is beside the property query', async () => {
+  await send({ url: `${origin}/q?sig=a%20b~(c)&latin=%E4&plus=1%2B1`, query: { y: 'ä b', list: [1, 2] } });
+  await send({ url: `${origin}/q`, query: { y: 1 } });
+  await send({ url: `${origin}/q?`, query: {} });
+  expect(seen.map(({ url }) => url)).toEqual(['/q?sig=a%20b~(c)&latin=%E4&plus=1%2B1&y=%C3%A4+b&list=1&list=2', '/q?y=1', '/q']);
+});
+
+test('several cookies stay several, those of redirects first', async () => {
+  const cookies = ['a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT', 'b=2; HttpOnly'];
+  respond = (request, response) => {
+    if (request.url === '/end') response.writeHead(200, { 'set-cookie': cookies }).end();
+    else response.writeHead(302, { location: '/end', 'set-cookie': 'first=1' }).end();
+  };
+  expect((await send({})).headers).toMatchObject({ 'set-cookie': ['first=1', ...cookies] });
+  reply(200, { 'set-cookie': 'only=1' });
+  expect((await send({})).headers).toMatchObject({ 'set-cookie': ['only=1'] });
+});
+
+test('a redirect that drops the body drops what described it, and a request without a body says so', async () => {
+  respond = (request, response) => {
+    if (request.url === '/end') response.end();
+    else response.writeHead(303, { location: '/end' }).end();
+  };
+  await send({ method: 'PUT', body: { a: 1 }, headers: { 'Content-Language': 'en', 'X-Kept': 'yes' } });
+  expect(seen[1]).toMatchObject({ method: 'GET', body: '', headers: { 'x-kept': 'yes' } });
+  expect(Object.keys(seen[1]!.headers).filter((name) => name.startsWith('content-'))).toEqual([]);
+  seen = [];
+  respond = (_request, response) => response.end();
+  await send({ method: 'POST' });
+  expect(seen[0]!.headers['content-length']).toBe('0');
 });

@@ -55,6 +55,11 @@ function close(server: Server): void {
   server.closeAllConnections();
 }
 
+/** A multipart body of these parts, with the boundary `x`. */
+function form(...parts: string[]): string {
+  return `${parts.map((part) => `--x\r\nContent-Disposition: form-data; ${part}\r\n`).join('')}--x--\r\n`;
+}
+
 let paths = 0;
 /** A published workflow that starts with a webhook; returns its address. */
 async function hook(properties: Record<string, unknown>, ...nodes: Definition['nodes']): Promise<string> {
@@ -160,20 +165,41 @@ describe('a caller who waits for a run', () => {
     await db.admin.query('select engine.cancel_run(id) from workflow_runs where finished_at is null');
   });
 
-  test('is told 500 when it is canceled, or 200 when only respondToWebhook would have been an answer', async () => {
-    for (const [respond, status] of [
-      ['lastNode', 500],
-      ['respondNode', 200],
-    ] as const) {
-      const url = await hook({ respond }, slow);
-      const answer = fetch(url, json({}));
-      const runId = await begunRun();
-      await organization.user.query('select cancel_run($1)', [runId]);
-      const response = await answer;
-      expect([response.status, await response.json()]).toEqual([
-        status,
-        { runId, ...(status === 500 ? { error: expect.objectContaining({ code: 'CANCELED' }) } : {}) },
-      ]);
+  test.each(['lastNode', 'respondNode'])('by %s is told 500 when it is canceled', async (respond) => {
+    const url = await hook({ respond }, slow);
+    const answer = fetch(url, json({}));
+    const runId = await begunRun();
+    await organization.user.query('select cancel_run($1)', [runId]);
+    const response = await answer;
+    expect([response.status, await response.json()]).toEqual([500, { runId, error: expect.objectContaining({ code: 'CANCELED' }) }]);
+  });
+
+  test.each(['lastNode', 'respondNode'])('by %s waits for a timer and for a child run', async (respond) => {
+    const child = await publishWorkflow(organization, {
+      nodes: [
+        { id: 'start', type: 'subworkflowTrigger' },
+        { id: 'nap', type: 'wait', properties: { seconds: 0.1 } },
+        { id: 'end', type: 'transform', properties: { template: { by: 'child' } } },
+      ],
+      connections: [
+        { source: 'start', target: 'nap' },
+        { source: 'nap', target: 'end' },
+      ],
+    });
+    const url = await hook(
+      { respond },
+      { id: 'nap', type: 'wait', properties: { seconds: 0.2 } },
+      { id: 'call', type: 'executeWorkflow', properties: { workflow: child.id } },
+      { id: 'answer', type: 'respondToWebhook', properties: { status: respond === 'lastNode' ? 299 : 200 } },
+    );
+    const response = await fetch(url, json({}));
+    expect([response.status, await response.json()]).toEqual([200, { by: 'child' }]);
+  });
+
+  test('is told 202 at once by a run that waits for a signal, or for longer than the answer may take', async () => {
+    for (const properties of [{ signal: 'go' }, { seconds: 3600 }]) {
+      const url = await hook({ respond: 'lastNode', responseTimeoutMs: 120_000 }, { id: 'wait', type: 'wait', properties });
+      expect((await fetch(url, json({}))).status).toBe(202);
     }
   });
 
@@ -218,6 +244,29 @@ describe('a webhook that answers with respondToWebhook', () => {
     expect([response.status, await response.bytes()]).toEqual([200, new Uint8Array([1, 2, 3])]);
   });
 
+  test.each([null, ['1', '2'], { a: 1 }, '😀', 'a\nb'])('says 500 when a header cannot be sent, such as %j', async (value) => {
+    const url = await hook({ respond: 'respondNode' }, respond({ status: 302, headers: { location: '/moved', 'x-a': '{{ $.prev.a }}' } }));
+    const response = await fetch(url, { ...json({ a: value }), redirect: 'manual' });
+    const { error } = (await response.json()) as { error: { code: string; message: string } };
+    expect([response.status, error.code, error.message.includes('x-a')]).toEqual([500, 'INVALID_RESPONSE', true]);
+  });
+
+  test('sends a header of Latin letters with the others', async () => {
+    const url = await hook({ respond: 'respondNode' }, respond({ status: 302, headers: { location: '/moved', 'x-a': 'Grüße' } }));
+    const response = await fetch(url, { ...json({}), redirect: 'manual' });
+    expect([response.status, response.headers.get('location'), response.headers.get('x-a')]).toEqual([302, '/moved', 'Grüße']);
+  });
+
+  test('says 500 with the error when the run fails before it', async () => {
+    const fails = { id: 'no', type: 'stopAndError', properties: { message: 'not today' } };
+    const url = await hook({ respond: 'respondNode' }, fails, respond({}));
+    const response = await fetch(url, json({}));
+    expect([response.status, await response.json()]).toEqual([
+      500,
+      { error: expect.objectContaining({ code: 'STOPPED' }), runId: expect.any(String) },
+    ]);
+  });
+
   test('says 200 with the run when the run ends without it', async () => {
     const url = await hook({ respond: 'respondNode' }, echo);
     const response = await fetch(url, json({}));
@@ -256,7 +305,16 @@ describe('the input', () => {
     ['text/plain; charset=iso-8859-1', Buffer.from([0xe4]), 'ä'],
     ['application/xml', '<a/>', '<a/>'],
     ['application/octet-stream', Buffer.from([0, 255]), { base64: 'AP8=' }],
-    ['multipart/form-data; boundary=x', '--x--', { base64: 'LS14LS0=' }],
+    ['application/x-www-form-urlencoded; charset=windows-1252', 'name=M%FCller&euro=%80', { name: 'Müller', euro: '€' }],
+    ['application/x-www-form-urlencoded; charset=Shift_JIS', 'a=%93%FA%96%7B', { a: '日本' }],
+    ['text/xml', '<a/>', '<a/>'],
+    ['text/csv; charset=utf-8', 'a,b', 'a,b'],
+    ['image/png', Buffer.from([1, 2]), { base64: 'AQI=' }],
+    [
+      'multipart/form-data; boundary=x',
+      form('name="a"\r\n\r\nätsch', 'name="file"; filename="a b.bin"\r\nContent-Type: image/png\r\n\r\nabc', 'name="a"\r\n\r\n2'),
+      { a: ['ätsch', '2'], file: { name: 'a b.bin', type: 'image/png', base64: 'YWJj' } },
+    ],
     ['application/json', '', null],
   ])('of %s is what was sent', async (type, body, expected) => {
     expect((await inputOf({}, '', { method: 'POST', body, headers: { 'content-type': type } }))['body']).toEqual(expected);
@@ -277,6 +335,10 @@ describe('the input', () => {
     ['application/json', Buffer.from([0x22, 0xff, 0x22]), 'INVALID_TEXT'],
     ['text/plain', 'a\0b', 'INVALID_TEXT'],
     ['application/x-www-form-urlencoded', 'a=%00', 'INVALID_TEXT'],
+    ['application/x-www-form-urlencoded', 'a=%FC', 'INVALID_TEXT'],
+    ['application/x-www-form-urlencoded; charset=klingon', 'a=1', 'INVALID_TEXT'],
+    ['multipart/form-data; boundary=x', '--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nbroken off', 'INVALID_TEXT'],
+    ['multipart/form-data', 'no boundary', 'INVALID_TEXT'],
   ])('of %s %j is refused', async (type, body, code) => {
     const url = await hook({ respond: 'lastNode' }, echo);
     const response = await fetch(url, { method: 'POST', body, headers: { 'content-type': type } });
@@ -326,6 +388,14 @@ describe('the address', () => {
     }
     const head = await fetch(url, { method: 'HEAD' });
     expect([head.status, await head.text()]).toEqual([405, '']);
+  });
+
+  test('answers HEAD where it answers GET, without the body', async () => {
+    const url = await hook({ method: 'GET', respond: 'lastNode' }, echo);
+    const [get, head] = [await fetch(url), await fetch(url, { method: 'HEAD' })];
+    expect([head.status, await head.text()]).toEqual([200, '']);
+    expect(head.headers.get('content-type')).toBe(get.headers.get('content-type'));
+    expect(await get.json()).toMatchObject({ method: 'GET' });
   });
 
   test('is gone when the workflow is unpublished', async () => {
