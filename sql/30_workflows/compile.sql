@@ -116,6 +116,7 @@ begin
     into node.properties, node.expressions, variables, v_sources
     from engine.compile_properties(node.properties, v_type.properties, node.is_strict, p_ids) as c;
     node := engine.defer_expressions(node, v_type.properties);
+    node := engine.bound_inline(node);
   end if;
   node.uses_inputs := cardinality(v_type.inputs) > 1 or v_type.function is not null
     or coalesce('inputs' = any (v_sources), false);
@@ -132,11 +133,9 @@ begin
   node.source_ports := coalesce(node.source_ports, '{}');
   node.target_inputs := coalesce(node.target_inputs, '{}');
 
-  if v_type.kind in ('trigger', 'pure') then
-    node.success := jsonb_build_object(
-      'node', node.id, 'attempt', 1, 'port', node.ports[1], 'output', null, 'ms', 0
-    );
-  end if;
+  node.success := jsonb_build_object(
+    'node', node.id, 'attempt', 1, 'port', node.ports[1], 'output', null, 'ms', 0
+  );
 end
 $$;
 

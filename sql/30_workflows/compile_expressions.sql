@@ -45,7 +45,8 @@ as $$
     case when p_argument_paths is null then engine.plain_filters(p_filters) else p_filters end,
     p_argument_paths::jsonpath[],
     case when p_regex then 65536 else 262144 end,
-    p_start_at
+    p_start_at,
+    null
   )::engine.expression_part
 $$;
 
@@ -54,6 +55,8 @@ create or replace function engine.compile_expression(
   p_place text[],
   p_kind text,
   p_parts engine.expression_part[],
+  p_cost text,
+  p_weight int,
   p_strict boolean
 )
   returns engine.expression
@@ -66,6 +69,8 @@ declare
 begin
   v_expression.place := p_place;
   v_expression.kind := p_kind;
+  v_expression.cost := p_cost;
+  v_expression.weight := p_weight;
   if p_kind in ('value', 'predicate')
     and not p_strict and not v_part.many and v_part.filters is null and cardinality(v_part.sources) = 1
   then
@@ -108,7 +113,11 @@ begin
         ) order by p.part
       ) as parts,
       string_agg(array_to_string(p.sources, ' '), ' ') as reads,
-      string_agg(array_to_string(p.variables, ' '), ' ') as variables
+      string_agg(array_to_string(p.variables, ' '), ' ') as variables,
+      case max(case p.cost when 'linear' then 0 when 'quadratic' then 1 when 'unbounded' then 2 end)
+        when 2 then 'unbounded' when 1 then 'quadratic' else 'linear'
+      end as cost,
+      least(coalesce(sum(p.weight), 0), 1000000)::int as weight
     from engine.parse_properties(p_properties, p_schema) as p
     group by p.place, p.kind
     order by p.kind = 'each', p.place -- conditions for each item come after the items
@@ -117,7 +126,9 @@ begin
       properties := jsonb_set(properties, v_text.place, to_jsonb(v_text.literal));
       continue;
     end if;
-    expressions := expressions || engine.compile_expression(v_text.place, v_text.kind, v_text.parts, p_strict);
+    expressions := expressions || engine.compile_expression(
+      v_text.place, v_text.kind, v_text.parts, v_text.cost, v_text.weight, p_strict
+    );
     variables := variables || string_to_array(v_text.variables, ' ');
     sources := sources || string_to_array(v_text.reads, ' ');
   end loop;

@@ -23,9 +23,54 @@ exception
 end
 $$;
 
--- Every source of a part as a jsonpath variable.
+-- Many expressions of one node, eight at a time: each copies all properties, so their size is looked at between.
+create or replace function engine.resolve_many(
+  p_properties jsonb,
+  p_expressions engine.expression[],
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  c_most constant int := 8388608; -- no node gives or takes that much: outputs and inputs have 1 MiB
+  v_properties jsonb := p_properties;
+  v_copied bigint := 0;
+  v_first int := 1;
+begin
+  while v_first <= cardinality(p_expressions) loop
+    v_properties := engine.resolve(
+      v_properties, p_expressions[v_first : v_first + 7], p_strict,
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+    if pg_column_size(v_properties) > c_most then
+      perform engine.expression_failed(
+        'EXPRESSION_TOO_LARGE', 'the results have at most 8 MiB together', p_expressions[v_first].place, 1
+      );
+    end if;
+    v_copied := v_copied + 8 * pg_column_size(v_properties);
+    if v_copied > engine.inline_work() and p_expressions[v_first].inline_input is not null then
+      perform engine.beyond_input(0, 0, p_expressions[v_first].place, 1);
+    end if;
+    v_first := v_first + 8;
+  end loop;
+  return v_properties;
+end
+$$;
+
+-- Every source of a part as a jsonpath variable. Sizes are added up first: copying must not cost more than reading.
 create or replace function engine.source_variables(
   p_part engine.expression_part,
+  p_property text[],
   p_input jsonb,
   p_prev jsonb,
   p_inputs jsonb,
@@ -41,12 +86,19 @@ create or replace function engine.source_variables(
 as $$
 declare
   v_variables jsonb := '{}';
+  v_value jsonb;
+  v_size int := 0;
 begin
   for v_place in 1 .. cardinality(p_part.sources) loop
-    v_variables := v_variables || jsonb_build_object(p_part.sources[v_place], engine.source_value(
+    v_value := engine.source_value(
       split_part(p_part.sources[v_place], '.', 1), p_part.source_nodes[v_place],
       p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
-    ));
+    );
+    v_size := v_size + pg_column_size(v_value);
+    if v_size > coalesce(p_part.inline_input, p_part.max_input) then
+      perform engine.beyond_input(v_size, p_part.max_input, p_property, p_part.position);
+    end if;
+    v_variables := v_variables || jsonb_build_object(p_part.sources[v_place], v_value);
   end loop;
   return v_variables;
 end
@@ -82,11 +134,13 @@ begin
     );
   else
     v_variables := engine.source_variables(
-      p_part, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+      p_part, p_place, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
     );
   end if;
-  if pg_column_size(v_target) + pg_column_size(v_variables) > p_part.max_input then
-    perform engine.input_too_large(p_part.max_input, p_place, p_part.position);
+  if pg_column_size(v_target) + pg_column_size(v_variables) > coalesce(p_part.inline_input, p_part.max_input) then
+    perform engine.beyond_input(
+      pg_column_size(v_target) + pg_column_size(v_variables), p_part.max_input, p_place, p_part.position
+    );
   end if;
 
   if p_strict then
@@ -126,13 +180,19 @@ declare
   v_part constant engine.expression_part := p_expression.parts[1];
   v_item_only constant boolean := v_part.sources = '{item}';
   v_variables constant jsonb := engine.source_variables(
-    v_part, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, null, null
+    v_part, p_expression.place, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, null, null
   );
   v_found jsonb;
   v_truths text[] := '{}';
 begin
   if jsonb_typeof(v_items) <> 'array' then
     return '[]'; -- the node will say what is wrong with it
+  elsif pg_column_size(v_items) > v_part.inline_input
+    -- Each item looks at what the others see as well.
+    or (not v_item_only and jsonb_array_length(v_items)::bigint * pg_column_size(v_variables)
+      > case p_expression.cost when 'linear' then 32 else 1024 end * v_part.inline_input::bigint)
+  then
+    perform engine.beyond_input(0, 0, p_expression.place, v_part.position);
   end if;
   for v_index in 0 .. jsonb_array_length(v_items) - 1 loop
     if v_part.filters is not null or p_strict then
@@ -178,7 +238,8 @@ create or replace function engine.evaluate_expression(
 as $$
 declare
   v_part engine.expression_part;
-  v_text text := '';
+  v_texts text[] := '{}';
+  v_size int := 0;
   v_value jsonb;
 begin
   if p_expression.kind = 'each' then
@@ -189,7 +250,7 @@ begin
 
   foreach v_part in array p_expression.parts loop
     if v_part.literal is not null then
-      v_text := v_text || v_part.literal;
+      v_texts := v_texts || v_part.literal;
       continue;
     end if;
     v_value := engine.part_value(
@@ -201,13 +262,14 @@ begin
     elsif p_expression.kind = 'predicate' then
       return engine.truth(jsonb_build_array(v_value), p_strict, p_expression.place, v_part.position);
     end if;
-    v_text := v_text || engine.text_of(v_value);
-    if octet_length(v_text) > 1048576 then
+    v_texts := v_texts || engine.text_of(v_value);
+    v_size := v_size + octet_length(v_texts[cardinality(v_texts)]);
+    if v_size > 1048576 then
       perform engine.expression_failed(
         'EXPRESSION_TOO_LARGE', 'a text has at most 1 MiB', p_expression.place, v_part.position
       );
     end if;
   end loop;
-  return to_jsonb(v_text);
+  return to_jsonb(array_to_string(v_texts, ''));
 end
 $$;

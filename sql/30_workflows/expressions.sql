@@ -26,6 +26,8 @@ create or replace function engine.parse_filters(
   out sources text[],
   out variables text[],
   out inputs text[],
+  out cost text,
+  out weight int,
   out problem text,
   out problem_at int
 )
@@ -51,6 +53,8 @@ begin
     sources := sources || v_filter.sources;
     variables := variables || v_filter.variables;
     inputs := inputs || v_filter.inputs;
+    cost := engine.worse_cost(cost, v_filter.cost);
+    weight := coalesce(weight, 0) + coalesce(v_filter.weight, 0);
   end loop;
 end
 $$;
@@ -66,6 +70,8 @@ create or replace function engine.parse_expression(
   out regex boolean,
   out filters jsonb,
   out argument_paths text[],
+  out cost text,
+  out weight int,
   out problem text,
   out problem_at int
 )
@@ -78,6 +84,7 @@ declare
   v_last int;
   v_main record;
   v_filters record;
+  v_cost record;
 begin
   problem_at := 1;
   problem := case
@@ -107,6 +114,12 @@ begin
 
   many := v_main.many;
   regex := v_main.regex;
+  v_cost := engine.path_cost(v_tokens.tokens[1 : v_last]);
+  v_cost := engine.chain_cost(
+    engine.worse_cost(v_cost.cost, v_filters.cost), v_cost.weight + coalesce(v_filters.weight, 0), v_filters.filters
+  );
+  cost := v_cost.cost;
+  weight := v_cost.weight;
   filters := v_filters.filters;
   argument_paths := v_filters.argument_paths;
   sources := array(select distinct s from unnest(v_main.sources || v_filters.sources) as s order by s);

@@ -85,7 +85,7 @@ as $$
   end
 $$;
 
--- Each value once, at its first place.
+-- Each value once, at its first place. Sorted, not hashed: values with one hash could be made on purpose.
 create or replace function engine.filter_unique(p_value jsonb)
   returns jsonb
   language sql
@@ -94,10 +94,10 @@ create or replace function engine.filter_unique(p_value jsonb)
 as $$
   select coalesce(jsonb_agg(u.item order by u.place), '[]')
   from (
-    select i.item, min(i.place) as place
+    select i.item, i.place, row_number() over (partition by i.item order by i.place) as number
     from jsonb_array_elements(engine.list_of(p_value)) with ordinality as i (item, place)
-    group by i.item
   ) as u
+  where u.number = 1
 $$;
 
 -- By the items themselves, or by one key of them; p_direction is asc or desc. Equal items keep their order.

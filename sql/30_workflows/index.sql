@@ -10,6 +10,7 @@
 --!include 30_workflows/tokenizer.sql
 --!include 30_workflows/path_tokens.sql
 --!include 30_workflows/paths.sql
+--!include 30_workflows/costs.sql
 --!include 30_workflows/parse_filters.sql
 --!include 30_workflows/expressions.sql
 --!include 30_workflows/properties.sql
@@ -23,6 +24,7 @@
 --!include 30_workflows/run_pure.sql
 --!include 30_workflows/graph.sql
 --!include 30_workflows/compile_expressions.sql
+--!include 30_workflows/bound_inline.sql
 --!include 30_workflows/flow_settings.sql
 --!include 30_workflows/compile.sql
 --!include 30_workflows/definition_schema.sql

@@ -34,6 +34,8 @@ create or replace function engine.parse_argument(
   out sources text[],
   out variables text[],
   out inputs text[],
+  out cost text,
+  out weight int,
   out problem text,
   out problem_at int
 )
@@ -41,6 +43,7 @@ create or replace function engine.parse_argument(
   immutable
 as $$
 declare
+  v_cost record;
   v_text constant text := array_to_string(p_tokens, '');
   v_path record;
 begin
@@ -64,6 +67,9 @@ begin
       sources := v_path.sources;
       variables := v_path.variables;
       inputs := v_path.inputs;
+      v_cost := engine.path_cost(p_tokens);
+      cost := v_cost.cost;
+      weight := v_cost.weight;
     else
       problem := 'an argument is a number, a text in quotes, true, false, null, or a path that begins with $';
   end case;
@@ -109,6 +115,8 @@ create or replace function engine.parse_filter(
   out sources text[],
   out variables text[],
   out inputs text[],
+  out cost text,
+  out weight int,
   out problem text,
   out problem_at int
 )
@@ -151,6 +159,8 @@ begin
     sources := sources || v_argument.sources;
     variables := variables || v_argument.variables;
     inputs := inputs || v_argument.inputs;
+    cost := engine.worse_cost(cost, v_argument.cost);
+    weight := coalesce(weight, 0) + coalesce(v_argument.weight, 0);
   end loop;
   filter := jsonb_build_object('name', p_tokens[1], 'arguments', v_arguments);
   problem := engine.filter_problem(p_tokens[1], v_arguments);

@@ -123,6 +123,8 @@ create or replace function engine.run_filter(p_properties jsonb)
   language plpgsql
   immutable
 as $$
+declare
+  v_when constant jsonb := p_properties -> 'when'; -- taken out once: as a list it is as long as the items
 begin
   if p_properties -> 'items' = 'null' then
     return '[]';
@@ -134,9 +136,9 @@ begin
   return (
     select coalesce(jsonb_agg(i.item order by i.place), '[]')
     from jsonb_array_elements(p_properties -> 'items') with ordinality as i (item, place)
-    where case jsonb_typeof(p_properties -> 'when')
-      when 'array' then p_properties -> 'when' -> (i.place - 1)::int = 'true'
-      else p_properties -> 'when' = 'true'
+    where case jsonb_typeof(v_when)
+      when 'array' then v_when -> (i.place - 1)::int = 'true'
+      else v_when = 'true'
     end
   );
 end

@@ -69,6 +69,21 @@ as $$
   )
 $$;
 
+-- An expression reads more than it may: more than max_input fails the node, more than inline_input ends the evaluation
+-- here, and advance leaves the node to a local step.
+create or replace function engine.beyond_input(p_size int, p_max_input int, p_place text[], p_position int)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_size > p_max_input then
+    perform engine.input_too_large(p_max_input, p_place, p_position);
+  end if;
+  raise exception using errcode = 'WFLOC', message = 'This is evaluated in a local step.';
+end
+$$;
+
 -- What a predicate found, as true or false. Unknown (a text compared with a number, a missing value) is false, or an
 -- error on a strict node.
 create or replace function engine.truth(p_found jsonb, p_strict boolean, p_place text[], p_position int)
@@ -119,6 +134,10 @@ declare
 begin
   if p_expressions is null then
     return p_properties;
+  elsif cardinality(p_expressions) > 8 then
+    return engine.resolve_many(
+      p_properties, p_expressions, p_strict, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
   end if;
 
   foreach v_expression in array p_expressions loop
@@ -134,8 +153,10 @@ begin
       v_expression.source, v_expression.source_node,
       p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
     );
-    if pg_column_size(v_found) > v_expression.max_input then
-      perform engine.input_too_large(v_expression.max_input, v_expression.place, v_expression.position);
+    if pg_column_size(v_found) > coalesce(v_expression.inline_input, v_expression.max_input) then
+      perform engine.beyond_input(
+        pg_column_size(v_found), v_expression.max_input, v_expression.place, v_expression.position
+      );
     end if;
 
     v_found := jsonb_path_query_array(v_found, v_expression.path, '{}', true);

@@ -145,7 +145,8 @@ create type engine.expression_part as (
   filters jsonb,     -- [{"name": "pad", "arguments": [8]}, …], null when none
   argument_paths jsonpath[], -- of filters, whose arguments then are {"value"} or {"path": its number, "many"}
   max_input int,     -- bytes that the sources may have together
-  position int       -- the 1-based character of the property at which it stands
+  position int,      -- the 1-based character of the property at which it stands
+  inline_input int   -- bytes up to which the engine evaluates it itself; null: no such limit
 );
 
 create type engine.expression as (
@@ -156,14 +157,17 @@ create type engine.expression as (
   source_node int,
   path jsonpath,
   max_input int,
-  position int
+  position int,
+  inline_input int,  -- bytes up to which the engine evaluates it itself; null: no such limit
+  cost text,         -- linear, quadratic or unbounded: see costs.sql
+  weight int         -- how often it walks what it reads
 );
 
 -- One node, ready to run. Nodes stand in topological order, so one pass from first to last settles all that can be.
 create type engine.plan_node as (
   id text,
   type text,         -- with its version, such as set@1
-  kind text,         -- trigger, pure, local, wait, effect
+  kind text,         -- trigger, pure, local, wait, effect; a pure node that is not cheap is local here
   function text,     -- of a registered node: the SQL function to call; null for built-in ones
   properties jsonb,
   expressions engine.expression[],
@@ -184,8 +188,10 @@ create type engine.plan_node as (
   credentials jsonb, -- {"auth": "crm"}
   pin jsonb,         -- the output to take in a test run
   retry_jitter boolean, -- false: the delays between attempts are not random
-  success jsonb,     -- of a trigger or pure node: its step.succeeded, lacking only the output
-  deferred engine.expression[] -- of a node with child runs: expressions that are evaluated for each of them
+  success jsonb,     -- its step.succeeded when the engine runs it itself, lacking only the output
+  deferred engine.expression[], -- of a node with child runs: expressions that are evaluated for each of them
+  is_isolated boolean, -- evaluated in a local step of its own, whatever its input
+  inline_input int   -- of a pure node: bytes up to which the engine runs it itself; null: no such limit
 );
 
 create function engine.plan_ids(p_nodes engine.plan_node[])

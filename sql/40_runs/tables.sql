@@ -150,6 +150,7 @@ create table engine.open_steps (
   error jsonb,
   wake_at timestamptz,
   unfinished_children int,
+  is_isolated boolean not null default false,
   constraint open_steps_pkey primary key (run_id, node),
   constraint open_steps_run_fkey
     foreign key (organization_id, run_id)

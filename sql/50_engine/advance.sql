@@ -4,7 +4,8 @@
 
 -- long because handing the arrays of a run, or the row of a node, to another function for each node makes a node cost
 -- half as much again.
--- p_open: steps that are open already; p_resume_key: what the tokens of resume addresses are made with.
+-- p_open: steps that are open already; p_resume_key: what the tokens of resume addresses are made with; p_isolate: a
+-- node that is to be opened for its evaluation whatever it costs.
 create or replace function engine.advance(
   p_nodes engine.plan_node[],
   p_ids text[],
@@ -12,7 +13,8 @@ create or replace function engine.advance(
   p_log engine.log_entry[],
   p_open text[] default '{}',
   p_budget int default 200,
-  p_resume_key bytea default null
+  p_resume_key bytea default null,
+  p_isolate text default null
 )
   returns engine.advanced
   language plpgsql
@@ -38,13 +40,19 @@ declare
   v_ts timestamptz := v_fold.ts;
   -- Without a budget, as in a replay, there is no hurry either.
   v_stop_at constant timestamptz :=
-    case when p_budget is null then 'infinity' else clock_timestamp() + interval '50 ms' end;
+    case
+      when p_budget is null then 'infinity'
+      -- Also the runs of a large batch leave time for each other.
+      else least(clock_timestamp() + interval '50 ms', statement_timestamp() + interval '1 second')
+    end;
+  v_isolated boolean[] := array[]::boolean[]; -- nodes whose evaluation turned out to need a local step
   v_taken int := 0;
   v_place int := 1;
   v_node engine.plan_node;
   v_source int;
   v_live boolean;
   v_settled boolean;
+  v_is_isolated boolean;
   v_prev jsonb;
   v_inputs jsonb;
   v_properties jsonb;
@@ -60,6 +68,9 @@ declare
 begin
   if v_fold.finished or v_fold.held then
     return v_result;
+  end if;
+  if p_isolate is not null then
+    v_isolated[array_position(p_ids, p_isolate)] := true;
   end if;
 
   -- One pass in topological order. A node that fails raises; the failure is noted and the pass goes on from that node.
@@ -111,21 +122,34 @@ begin
         else
           v_started := clock_timestamp();
           -- One node is always taken: however slow the machine, the run gets on. Effects are only queued.
-          if (v_taken >= p_budget or (v_taken > 0 and v_started > v_stop_at)) and v_node.kind not in ('effect', 'local')
-          then
-            v_result.entries := v_entries;
-            v_result.opened := v_opened
-              || row(v_node.id, 'queued', v_place, null, null, null, null, null)::engine.opened_step;
-            return v_result;
+          if (v_taken >= p_budget or (v_taken > 0 and v_started > v_stop_at)) and v_isolated[v_place] is not true then
+            if v_node.kind not in ('effect', 'local') then
+              v_result.entries := v_entries;
+              v_result.opened := v_opened
+                || row(v_node.id, 'queued', v_place, null, null, null, null, null, false)::engine.opened_step;
+              return v_result;
+            elsif v_started > v_stop_at and v_node.expressions is not null then
+              v_isolated[v_place] := true;
+            end if;
           end if;
           v_taken := v_taken + 1;
+          v_is_isolated := false;
+          if v_node.is_isolated or v_isolated[v_place] or v_fold.isolated then
+            v_is_isolated := not v_node.disabled
+              and v_fold.evaluated[v_place] is null
+              and (v_node.pin is null or v_created ->> 'mode' <> 'manual')
+              and (v_node.expressions is not null or v_node.function is not null or v_node.inline_input is not null
+                or v_isolated[v_place] is true);
+          end if;
 
           v_properties := v_node.properties;
           v_inputs := null;
-          if cardinality(v_node.sources) > 1 or v_node.uses_inputs then
-            v_inputs := engine.inputs_of(v_node, v_states, v_ports, v_outputs);
+          if v_node.uses_inputs and not v_node.disabled then
+            v_inputs := engine.inputs_of(v_node, v_states, v_ports, v_outputs, v_is_isolated);
           end if;
-          if v_node.expressions is not null and not v_node.disabled then
+          if v_fold.evaluated[v_place] is not null then
+            v_properties := v_fold.evaluated[v_place];
+          elsif v_node.expressions is not null and not v_node.disabled and not v_is_isolated then
             if v_node.uses_run and v_run is null then
               v_run := engine.run_context(p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key);
             end if;
@@ -142,6 +166,10 @@ begin
             when v_node.pin is not null and v_created ->> 'mode' = 'manual' then
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_node.pin;
+            when v_is_isolated then
+              null; -- a worker evaluates it
+            when v_node.kind = 'pure' and v_node.inline_input < pg_column_size(coalesce(v_inputs, v_prev)) then
+              raise exception using errcode = 'WFLOC', message = 'This is evaluated in a local step.';
             when v_node.kind = 'pure' then
               v_outcome := engine.run_pure(v_node.type, v_node.function, v_properties, v_prev, v_inputs);
             when v_node.kind = 'trigger' then
@@ -182,7 +210,7 @@ begin
           else
             v_open := true;
             v_run_at := null;
-            if v_node.kind = 'wait' then
+            if v_node.kind = 'wait' and not v_is_isolated then
               v_payload := engine.waiting_payload(v_node, v_properties, v_fold.at);
               v_run_at := engine.wait_run_at(v_payload, v_fold.at);
               v_entries := v_entries || row(v_seq, v_ts, 'step.waiting', v_payload)::engine.log_entry;
@@ -193,10 +221,11 @@ begin
               v_ts := v_ts - interval '1 microsecond';
             end if;
             v_opened := v_opened || row(
-              v_node.id, case v_node.kind when 'wait' then 'waiting' else 'queued' end, v_place, v_properties,
-              v_prev, v_run_at,
-              case when v_node.deferred is not null then v_inputs end,
-              case when v_node.deferred is not null then v_outputs end
+              v_node.id, case when v_node.kind = 'wait' and not v_is_isolated then 'waiting' else 'queued' end,
+              v_place, v_properties, v_prev, v_run_at,
+              case when v_node.deferred is not null or v_is_isolated then v_inputs end,
+              case when v_node.deferred is not null or v_is_isolated then v_outputs end,
+              v_is_isolated
             )::engine.opened_step;
           end if;
         end if;
@@ -210,6 +239,10 @@ begin
       end loop;
       exit;
     exception
+      when sqlstate 'WFLOC' then
+        v_isolated[v_place] := true;
+        v_seq := coalesce(v_entries[cardinality(v_entries)].seq, v_fold.seq);
+        v_ts := coalesce(v_entries[cardinality(v_entries)].ts, v_fold.ts);
       when others then
         get stacked diagnostics v_detail = pg_exception_detail;
         v_states[v_place] := 4;

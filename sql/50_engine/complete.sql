@@ -26,10 +26,18 @@ begin
     when p_result -> 'ok' is distinct from 'true' then coalesce(p_result -> 'error', '{}')
     when pg_column_size(p_result -> 'output') > 1048576
       then engine.request_error('TOO_LARGE', 'The output of a step is at most 1 MiB.')
+    when p_step.is_isolated and p_result ? 'properties' then case
+      when pg_column_size(p_result -> 'properties') > 1048576
+        then engine.request_error('TOO_LARGE', 'The input of a step is at most 1 MiB.')
+    end
     when v_port <> all (p_node.ports)
       then engine.request_error('UNKNOWN_PORT', format('The node has no port %L.', v_port))
   end;
-  if v_error is null then
+  if v_error is null and p_step.is_isolated and p_result ? 'properties' then
+    return engine.next_entry(p_last, p_now, 'step.evaluated', v_payload || jsonb_build_object(
+      'properties', p_result -> 'properties'
+    ));
+  elsif v_error is null then
     return engine.next_entry(p_last, p_now, 'step.succeeded', v_payload || jsonb_build_object(
       'port', v_port, 'output', coalesce(p_result -> 'output', 'null')
     ));
@@ -117,6 +125,8 @@ begin
     v_move.run := p_loaded.run;
     v_move.is_changed := false;
     v_move.steps := array[p_step];
+  elsif v_entry.type = 'step.evaluated' then
+    v_move := engine.after_evaluation(p_loaded, p_plan, p_step, p_worker, p_now);
   else
     p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node);
     if (p_loaded.run).status = 'paused' then
@@ -132,6 +142,37 @@ begin
   end if;
   v_move.entries := v_entry || v_move.entries;
   return v_move;
+end
+$$;
+
+-- A step whose properties are known now: its attempts go on counting, so that a late result of an earlier one is stale.
+create or replace function engine.after_evaluation(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_move engine.move;
+begin
+  p_step.state := 'queued';
+  p_step.is_isolated := false;
+  p_step.worker_id := null;
+  p_step.lease_until := null;
+  p_step.run_at := p_now;
+  if (p_loaded.run).status = 'paused' then
+    v_move.run := p_loaded.run;
+    v_move.is_changed := false;
+    v_move.steps := array[p_step];
+    return v_move;
+  end if;
+  p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node) || p_step;
+  return engine.take_job(p_loaded, p_plan, p_step, p_worker, p_now);
 end
 $$;
 
@@ -211,6 +252,6 @@ end
 $$;
 
 comment on function engine.complete_steps(jsonb, uuid) is
-  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
+  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "properties"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
 
 grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

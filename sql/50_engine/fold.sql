@@ -48,6 +48,11 @@ begin
             v_folded.at := v_entry.ts;
           end if;
         end if;
+      when 'step.evaluated' then
+        v_folded.evaluated[array_position(p_ids, v_entry.payload ->> 'node')] := v_entry.payload -> 'properties';
+        v_folded.at := v_entry.ts;
+      when 'run.isolated' then
+        v_folded.isolated := true;
       when 'step.waiting' then
         v_states[array_position(p_ids, v_entry.payload ->> 'node')] := 3;
       when 'run.responded' then

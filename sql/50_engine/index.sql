@@ -32,6 +32,7 @@
 --!include 50_engine/for_each.sql
 --!include 50_engine/repeat.sql
 --!include 50_engine/local.sql
+--!include 50_engine/isolate.sql
 --!include 50_engine/end.sql
 --!include 50_engine/orphans.sql
 --!include 50_engine/error_runs.sql

@@ -1,6 +1,7 @@
 -- kind: code
 -- Local nodes: SQL that reads, writes or is random. A worker runs it once, in a transaction of its own under the
--- step's time limit, and reports what it gave like any other result; a replay takes that from the log.
+-- step's time limit, and reports what it gave like any other result; a replay takes that from the log. So are nodes
+-- whose expressions or work are not cheap: see isolate.sql.
 
 create or replace function engine.run_random(p_properties jsonb)
   returns jsonb

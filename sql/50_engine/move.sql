@@ -78,11 +78,12 @@ create or replace function engine.step_for(
   immutable
 as $$
 declare
-  v_step constant engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
+  v_step engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
 begin
   if v_step.node is null or p_opened.state = 'waiting' then
     return engine.new_step(p_loaded.run, p_opened, p_now);
   end if;
+  v_step.is_isolated := p_opened.is_isolated;
   return v_step;
 end
 $$;
@@ -98,7 +99,7 @@ declare
   v_step engine.open_steps;
 begin
   foreach v_step in array p_steps loop
-    if v_step.state = 'queued' and v_step.node is distinct from p_prefer
+    if v_step.state = 'queued' and v_step.node is distinct from p_prefer and not v_step.is_isolated
       and (p_plan.nodes[array_position(p_plan.ids, v_step.node)]).kind not in ('effect', 'local')
     then
       return engine.nodes_beside(p_plan, p_prefer);
@@ -161,8 +162,11 @@ begin
         v_step := engine.begun_step(v_step, p_worker, p_now);
         v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
         v_last := engine.next_entry(v_last, p_now, 'step.started', jsonb_build_object(
-          'node', v_opened.node, 'attempt', v_step.attempt, 'input', v_opened.properties
-        ));
+          'node', v_opened.node, 'attempt', v_step.attempt
+        ) || case
+          when v_opened.is_isolated then '{"isolated": true}'
+          else jsonb_build_object('input', v_opened.properties)
+        end);
         v_move.entries := v_move.entries || v_last;
       end if;
       v_open := v_open || case when v_opened.properties is null then p_plan.ids else array[v_opened.node] end;

@@ -36,12 +36,14 @@ begin
 end
 $$;
 
--- The live values at each input of a node: {"main": [value, …]}.
+-- The live values at each input of a node: {"main": [value, …]}. More than 2 MiB of them are put together in a local
+-- step only.
 create or replace function engine.inputs_of(
   p_node engine.plan_node,
   p_states int[],
   p_ports text[],
-  p_outputs jsonb[]
+  p_outputs jsonb[],
+  p_is_isolated boolean default true
 )
   returns jsonb
   language plpgsql
@@ -50,15 +52,26 @@ as $$
 declare
   v_inputs jsonb := '{}';
   v_input text;
+  v_values jsonb[];
   v_source int;
+  v_size bigint := 0;
 begin
-  for v_edge in 1 .. cardinality(p_node.sources) loop
-    v_source := p_node.sources[v_edge];
-    v_input := p_node.target_inputs[v_edge];
-    if p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge] then
-      v_inputs := v_inputs || jsonb_build_object(
-        v_input, coalesce(v_inputs -> v_input, '[]') || jsonb_build_array(p_outputs[v_source])
-      );
+  foreach v_input in array p_node.inputs loop
+    v_values := null;
+    for v_edge in 1 .. cardinality(p_node.sources) loop
+      v_source := p_node.sources[v_edge];
+      if p_node.target_inputs[v_edge] = v_input
+        and p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge]
+      then
+        v_size := v_size + pg_column_size(p_outputs[v_source]);
+        if v_size > 2097152 and p_is_isolated is not true then
+          raise exception using errcode = 'WFLOC', message = 'This is evaluated in a local step.';
+        end if;
+        v_values := v_values || p_outputs[v_source];
+      end if;
+    end loop;
+    if v_values is not null then
+      v_inputs := v_inputs || jsonb_build_object(v_input, v_values);
     end if;
   end loop;
   return v_inputs;

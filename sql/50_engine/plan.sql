@@ -89,14 +89,15 @@ as $$
     'runId', p_run.id,
     'node', p_node.id,
     'type', p_node.type,
-    'kind', p_node.kind,
+    'kind', case when p_step.is_isolated then 'local' else p_node.kind end,
+    'isolated', coalesce(p_step.is_isolated, false),
     'attempt', p_attempt,
     'properties', p_step.properties,
     'credentials', p_node.credentials,
     'timeoutMs', p_node.timeout_ms,
     'idempotencyKey', case when p_run.retry_of is null then p_run.id else engine.key_run(p_run, p_node.id) end
       || '/' || p_node.id,
-    'input', p_step.prev
+    'input', case when not p_step.is_isolated then p_step.prev end
   )
 $$;
 
@@ -213,6 +214,7 @@ begin
   v_step.attempt := 0;
   v_step.failures := 0;
   v_step.deaths := 0;
+  v_step.is_isolated := coalesce(p_opened.is_isolated, false);
   v_step.run_at := case p_opened.state when 'queued' then p_now else p_opened.run_at end;
   return v_step;
 end

@@ -47,7 +47,9 @@ create type engine.folded as (
   ports text[],
   outputs jsonb[],
   errors jsonb[],
-  held boolean            -- created, but not let in yet
+  held boolean,           -- created, but not let in yet
+  evaluated jsonb[],      -- properties that a local step has found, before the node itself is done
+  isolated boolean        -- every node is evaluated in a local step
 );
 
 -- A step that advance has reached and cannot take itself.
@@ -59,7 +61,8 @@ create type engine.opened_step as (
   prev jsonb,
   run_at timestamptz, -- of one that waits: when it goes on without being asked
   inputs jsonb,       -- where expressions are left for child runs: what else they can see
-  outputs jsonb[]
+  outputs jsonb[],
+  is_isolated boolean -- queued for its evaluation: its properties are not known yet
 );
 
 create type engine.advanced as (

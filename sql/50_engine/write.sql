@@ -71,7 +71,8 @@ begin
     next_index = (m.heir).next_index,
     error = (m.heir).error,
     unfinished_children = null,
-    wake_at = null
+    wake_at = null,
+    is_isolated = (m.heir).is_isolated
   from unnest(p_moves) as m
   where s.run_id = (m.run).id
     and s.node = m.closed[1]
@@ -113,11 +114,12 @@ begin
   end if;
   insert into engine.open_steps (
     organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
-    wake_at, unfinished_children
+    wake_at, unfinished_children, is_isolated
   )
   select
     s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.deaths, s.worker_id, s.lease_until, s.run_at,
-    s.next_index, s.error, engine.wake_at(s, m.taken, p_now), s.unfinished_children
+    s.next_index, s.error, engine.wake_at(s, m.taken, p_now), s.unfinished_children,
+    coalesce(s.is_isolated, false)
   from unnest(p_moves) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
@@ -131,7 +133,8 @@ begin
     next_index = excluded.next_index,
     error = excluded.error,
     wake_at = excluded.wake_at,
-    unfinished_children = excluded.unfinished_children;
+    unfinished_children = excluded.unfinished_children,
+    is_isolated = excluded.is_isolated;
   perform engine.add_jobs(array(
     select engine.job(s, (m.run).priority)
     from unnest(p_moves) as m

@@ -37,7 +37,7 @@ cross join lateral (
   where e.run_id = r.id
     -- the bound that prunes: see run_columns.sql
     and e.ts >= engine.uuid_time(r.id) - interval '1 day'
-    and e.type in ('step.started', 'step.succeeded', 'step.failed', 'step.waiting', 'step.reused')
+    and e.type in ('step.started', 'step.succeeded', 'step.failed', 'step.waiting', 'step.reused', 'step.evaluated')
   group by e.payload ->> 'node'
 ) as s;
 

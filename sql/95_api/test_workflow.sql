@@ -25,7 +25,7 @@ begin
   select c.* into v_compiled from engine.compile_plan(definition) as c;
   v_plan.organization_id := v_organization_id;
   v_plan.version := 0;
-  v_plan.nodes := v_compiled.nodes;
+  v_plan.nodes := engine.without_isolation(v_compiled.nodes); -- the statement has a time limit of its own
   v_plan.ids := engine.plan_ids(v_compiled.nodes);
   v_plan.vars := v_compiled.vars;
   v_plan.settings := v_compiled.settings;

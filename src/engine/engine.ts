@@ -23,7 +23,6 @@ import {
   type StartRequest,
   type StepRef,
   type StepResult,
-  type StepTask,
   type WebhookRoute,
   type WorkerCapacity,
   abortAnswer,
@@ -37,7 +36,6 @@ import {
   webhookRoute,
 } from './types.ts';
 import { type JsonText, encodeJson, encodeStorableJson, parseJson } from './json.ts';
-import { type LocalOutcome, runLocal } from './local.ts';
 
 export type * from './types.ts';
 
@@ -248,11 +246,6 @@ export class Engine {
   /** Cancels children of a run that has ended; the rest of them gets a job. */
   async endChildren(runId: string): Promise<void> {
     await this.#ask('end_children', 'select engine.end_children($1::uuid)', [runId]);
-  }
-
-  /** Runs the SQL of a local step, in a transaction of its own. */
-  runLocal(task: StepTask): Promise<LocalOutcome> {
-    return runLocal(this.#pool, task);
   }
 
   /** A request to `/resume/<token>`. Resolves to the run. */

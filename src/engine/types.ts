@@ -59,6 +59,8 @@ const taskShape = z.object({
   node: z.string(),
   type: z.string(),
   kind: z.string(),
+  /** Its expressions are evaluated first, by the database in a transaction of their own. */
+  isolated: z.boolean().default(false),
   attempt: z.number(),
   properties: z.record(z.string(), z.unknown()),
   credentials: z.record(z.string(), z.unknown()).nullish(),
@@ -134,7 +136,12 @@ export interface StepFailure {
   retryAfterMs?: number;
 }
 /** What an attempt came to. */
-export type StepResult = AttemptRef & { ms: number } & ({ ok: true; port?: string; output: unknown } | { ok: false; error: StepFailure });
+export type StepResult = AttemptRef & { ms: number } & (
+    | { ok: true; port?: string; output: unknown }
+    /** Of an isolated step that is not pure: what its expressions came to. The step itself follows. */
+    | { ok: true; properties: unknown }
+    | { ok: false; error: StepFailure }
+  );
 /** How many steps a worker has in flight at most. */
 export interface WorkerCapacity {
   steps: number;

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { FairShare, type Release } from './fair_share.ts';
 import type { Slot } from './slots.ts';
 import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine/engine.ts';
+import type { LocalSteps } from '../engine/local.ts';
 import { FlowgresError } from '../errors.ts';
 import { stepSeconds, steps } from '../metrics.ts';
 import { executeNode } from '../nodes/registry.ts';
@@ -21,6 +22,9 @@ const POINTLESS = Symbol('pointless');
 /** This process stops before the attempt has finished. */
 const HANDED_BACK = Symbol('handed back');
 
+/** What a step came to that did not fail. */
+type Done = { port?: string; output: unknown } | { properties: unknown };
+
 interface RunningAttempt {
   ref: AttemptRef;
   controller: AbortController;
@@ -31,6 +35,7 @@ interface RunningAttempt {
 /** The attempts that this process is making. */
 export class Attempts {
   readonly #engine: Engine;
+  readonly #local: LocalSteps;
   readonly #config: NodeConfig;
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #running = new Map<string, RunningAttempt>();
@@ -40,8 +45,9 @@ export class Attempts {
   readonly #stopped = new AbortController();
   #stopping = false;
 
-  constructor(engine: Engine, config: NodeConfig, onProblem: (message: string, error: unknown) => void) {
+  constructor(engine: Engine, local: LocalSteps, config: NodeConfig, onProblem: (message: string, error: unknown) => void) {
     this.#engine = engine;
+    this.#local = local;
     this.#config = config;
     this.#onProblem = onProblem;
   }
@@ -172,8 +178,8 @@ export class Attempts {
       if (task.kind === 'local') held.push(await this.#localSteps.acquire(task.organizationId, 1, controller.signal));
       timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
       startedAt = performance.now();
-      const { port, output } = await unlessAborted(this.#executeNode(task, controller.signal, held), controller.signal);
-      return { ...described('succeeded'), ok: true, ...(port === undefined ? {} : { port }), output };
+      const outcome = await unlessAborted(this.#executeNode(task, controller.signal, held), controller.signal);
+      return outcome && { ...described('succeeded'), ok: true, ...outcome };
     } catch (error) {
       const reason: unknown = controller.signal.aborted ? controller.signal.reason : error;
       if (reason === POINTLESS || reason === HANDED_BACK) {
@@ -186,10 +192,10 @@ export class Attempts {
     }
   }
 
-  #executeNode(task: StepTask, signal: AbortSignal, held: Release[]): ReturnType<typeof executeNode> {
+  async #executeNode(task: StepTask, signal: AbortSignal, held: Release[]): Promise<Done | null> {
     if (task.kind === 'local') return this.#executeLocal(task);
     const { organizationId, runId, node } = task;
-    return executeNode(task.type, {
+    const { port, output } = await executeNode(task.type, {
       properties: task.properties,
       input: task.input,
       signal,
@@ -199,11 +205,12 @@ export class Attempts {
       reserve: async (bytes) => void held.push(await this.#answerBytes.acquire(organizationId, bytes, signal)),
       log: (level, message, context) => this.#engine.appendLog({ organizationId, runId, node, level, message, context }),
     });
+    return { ...(port === undefined ? {} : { port }), output };
   }
 
-  async #executeLocal(task: StepTask): ReturnType<typeof executeNode> {
-    const outcome = await this.#patiently(() => this.#engine.runLocal(task));
-    if (!('error' in outcome)) return outcome;
+  async #executeLocal(task: StepTask): Promise<Done | null> {
+    const outcome = await this.#patiently(() => this.#local.run(task));
+    if (!outcome || !('error' in outcome)) return outcome;
     const { code, message, ...rest } = outcome.error;
     throw new NodeError(code, message, rest);
   }

@@ -5,6 +5,7 @@ import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, 
 import type pg from 'pg';
 import { z } from 'zod';
 import { Engine, type Room, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
+import { LocalSteps } from '../engine/local.ts';
 import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
@@ -20,6 +21,10 @@ export interface WorkerOptions {
   /** How many of these one organization may have, where there are others. What all workers say adds up. */
   organizationConcurrency?: number;
   nodes?: NodeConfig;
+  /** Longest time for the expressions of one isolated step, in milliseconds; 1,000 when not given. */
+  evaluationTimeoutMs?: number;
+  /** Local steps of one organization that this process runs at a time; 2 when not given. */
+  localPerOrganization?: number;
   /** How long stopping waits for running attempts before it hands them back, in milliseconds. */
   graceMs?: number;
   /** Where trouble is told; the process's standard error when not given. */
@@ -46,6 +51,8 @@ const POLL_MS = 1_000;
 const RESTART_MS = 1_000;
 const GIVING_UP_MS = 2_000;
 const LAST_WORDS_MS = 3_000;
+/** Local steps that one process runs at a time, of all organizations. */
+const LOCAL_CONNECTIONS = 8;
 /** Jobs that wait in this process longer than that go back, for workers that are free. */
 const LOCAL_QUEUE_TTL_MS = 5_000;
 /** Heartbeats in a row before this worker judges others: after an outage everybody looks dead for a moment. */
@@ -76,6 +83,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
 class Worker {
   readonly #options: Required<WorkerOptions>;
   readonly #pool: pg.Pool;
+  readonly #localPool: pg.Pool;
   readonly #engine: Engine;
   readonly #attempts: Attempts;
   readonly #schedules: ScheduleRunner;
@@ -93,6 +101,8 @@ class Worker {
       concurrency: 2_000,
       organizationConcurrency: 200,
       nodes: { httpAllow: [] },
+      evaluationTimeoutMs: 1_000,
+      localPerOrganization: 2,
       graceMs: 5_000,
       onProblem: (message, error) => console.error(message, error),
       ...options,
@@ -100,7 +110,11 @@ class Worker {
     this.#pool = createEnginePool(this.#options.connectionString, 'flowgres worker');
     this.#engine = new Engine(this.#pool);
     const { concurrency, organizationConcurrency, nodes, onProblem } = this.#options;
-    this.#attempts = new Attempts(this.#engine, nodes, onProblem);
+    const { evaluationTimeoutMs, localPerOrganization } = this.#options;
+    // Local steps hold their connection while they work: those of the engine must not wait for one.
+    this.#localPool = createEnginePool(this.#options.connectionString, 'flowgres local', LOCAL_CONNECTIONS);
+    const local = new LocalSteps(this.#localPool, { evaluationTimeoutMs, perOrganization: localPerOrganization });
+    this.#attempts = new Attempts(this.#engine, local, nodes, onProblem);
     this.#slots = new Slots(concurrency);
     this.#capacity = { steps: concurrency, perOrganization: Math.min(organizationConcurrency, concurrency) };
     this.#schedules = new ScheduleRunner({
@@ -109,6 +123,7 @@ class Worker {
       onProblem,
     });
     watchPool('worker', this.#pool);
+    watchPool('local', this.#localPool);
     watchNumber('flowgres_steps_in_flight', 'Steps that this process executes.', async () => this.#slots.used);
   }
 
@@ -139,7 +154,7 @@ class Worker {
       await this.#runner;
     } catch (error) {
       process.off('unhandledRejection', this.#forgotten);
-      await this.#pool.end();
+      await Promise.all([this.#pool.end(), this.#localPool.end()]);
       throw error;
     }
     // What died with an earlier process need not wait for the first turn, nor does what nobody has maintained.
@@ -205,7 +220,7 @@ class Worker {
     process.off('unhandledRejection', this.#forgotten);
     await this.#attempts.handBack().catch((error: unknown) => this.#options.onProblem('Steps were not handed back.', error));
     // Without a database graphile-worker would try for minutes to tell it which jobs are free again; the reconciler will know.
-    await Promise.race([stopped.then(() => this.#pool.end()), delay(LAST_WORDS_MS, undefined, { ref: false })]);
+    await Promise.race([stopped.then(() => Promise.all([this.#pool.end(), this.#localPool.end()])), delay(LAST_WORDS_MS, undefined, { ref: false })]);
   }
 
   async #stopRunner(): Promise<void> {

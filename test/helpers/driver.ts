@@ -17,6 +17,7 @@ export interface Task {
   runId: string;
   node: string;
   attempt: number;
+  isolated: boolean;
   properties: Record<string, unknown>;
   idempotencyKey: string;
   input: unknown;
@@ -75,6 +76,45 @@ export class Driver {
     const task = await this.begin(runId, node);
     if (!task) throw new Error(`step ${node} has nothing to do`);
     return this.complete(task, output);
+  }
+
+  /** Evaluates an isolated step as a worker does, and reports what it came to. */
+  async evaluate(task: Task): Promise<Completion> {
+    const { rows } = await this.db
+      .pool('flowgres_worker')
+      .query<{ outcome: Record<string, unknown> }>('select engine.evaluate_step($1, $2) as outcome', [task.runId, task.node]);
+    const { outcome } = rows[0]!;
+    return this.report({ ...resultOf(task), ok: !('error' in outcome), ...outcome });
+  }
+
+  /** Begins an isolated step and evaluates it; the task of the step itself, when it is not pure. */
+  async isolate(runId: string | null, node: string): Promise<Task | null> {
+    await this.goOn(runId);
+    const task = await this.begin(runId, node);
+    if (!task?.isolated) throw new Error(`step ${node} is not isolated`);
+    return (await this.evaluate(task)).next;
+  }
+
+  /** Moves the run on where the time of a transaction was up, as slow machines have it: until only steps for workers are open. */
+  async goOn(runId: string | null): Promise<void> {
+    for (let turn = 0; turn < 100; turn += 1) {
+      const { rows } = await this.db.admin.query<{ node: string }>(
+        `select s.node from engine.open_steps as s
+         join workflow_runs as r on r.id = s.run_id
+         join engine.plans as p on p.workflow_id = r.workflow_id and p.version = r.version
+         where s.run_id = $1 and s.state = 'queued' and not s.is_isolated
+           and (p.nodes[array_position(p.ids, s.node)]).kind not in ('effect', 'local')`,
+        [runId],
+      );
+      if (!rows[0]) return;
+      await this.begin(runId, rows[0].node);
+    }
+    throw new Error('the run does not get on');
+  }
+
+  /** The events that a replay of the run gives otherwise. */
+  async verify(runId: string | null): Promise<unknown[]> {
+    return (await this.db.admin.query('select * from engine.verify_run($1)', [runId])).rows;
   }
 
   async report(result: Record<string, unknown>): Promise<Completion> {

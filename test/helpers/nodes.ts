@@ -35,14 +35,14 @@ export function definitionFor(node: TestNode, context: NodeContext = {}): Defini
 }
 
 const RUN = `
-  with plan as materialized (select p.nodes from engine.compile_plan($1) as p),
+  with plan as materialized (select engine.without_isolation(p.nodes) as nodes from engine.compile_plan($1) as p),
   node as (
     select n as plan, r.properties
     from plan as p
     cross join lateral unnest(p.nodes) as n
     cross join lateral (
       select engine.resolve(
-        n.properties, n.expressions, n.is_strict, $4, $5, $6,
+        n.properties, engine.with_inline_input(n.expressions), n.is_strict, $4, $5, $6,
         array(select $7::jsonb -> o.id from unnest(p.nodes) with ordinality as o order by o.ordinality),
         $8, $9, $10, $11
       ) as properties

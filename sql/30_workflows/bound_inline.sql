@@ -1,0 +1,111 @@
+-- kind: code
+-- Says of a compiled node which inputs the engine evaluates in its own transactions. What reads more, or is of no
+-- bounded cost, is evaluated in a local step: a transaction of its own with a time limit.
+
+-- Bytes that the expressions of a node may walk together inside the engine's transaction: some 0.1 seconds.
+create or replace function engine.inline_work()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 8388608
+$$;
+
+-- Bytes that one quadratic expression may read there: some 0.05 seconds at worst.
+create or replace function engine.inline_quadratic_input()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 8192
+$$;
+
+-- Expressions with a limit for each; null takes the limits away, as in a local step.
+create or replace function engine.with_inline_input(
+  p_expressions engine.expression[],
+  p_linear int default null,
+  p_quadratic int default null
+)
+  returns engine.expression[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_expression engine.expression;
+  v_part engine.expression_part;
+  v_limit int;
+  v_expressions engine.expression[];
+  v_parts engine.expression_part[];
+begin
+  foreach v_expression in array coalesce(p_expressions, '{}') loop
+    v_limit := case v_expression.cost when 'linear' then p_linear when 'quadratic' then p_quadratic end;
+    v_expression.inline_input := least(v_expression.max_input, v_limit);
+    if v_limit is null then
+      v_expression.inline_input := null;
+    end if;
+    v_parts := null;
+    foreach v_part in array coalesce(v_expression.parts, '{}') loop
+      v_part.inline_input := case when v_limit is not null then least(v_part.max_input, v_limit) end;
+      v_parts := v_parts || v_part;
+    end loop;
+    v_expression.parts := v_parts;
+    v_expressions := v_expressions || v_expression;
+  end loop;
+  return v_expressions;
+end
+$$;
+
+-- Up to how many bytes of input the work of a pure node itself is cheap; null: whatever it gets.
+create or replace function engine.inline_node_input(p_node engine.plan_node)
+  returns int
+  language sql
+  immutable
+as $$
+  select case split_part(p_node.type, '@', 1)
+    when 'merge' then case when p_node.properties ->> 'mode' = 'fields' then engine.inline_quadratic_input() end
+    -- Each type is put into the object by itself, and each key is looked for among those to leave out.
+    when 'set' then case when s.keys > 8 then engine.inline_work() / s.keys end
+  end
+  from (
+    select coalesce(jsonb_array_length(p_node.properties -> 'omit'), 0)
+      + (select count(*)::int from jsonb_object_keys(coalesce(p_node.properties -> 'types', '{}'))) as keys
+  ) as s
+$$;
+
+create or replace function engine.bound_inline(p_node engine.plan_node)
+  returns engine.plan_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_node engine.plan_node := p_node;
+  v_expression engine.expression;
+  v_weight bigint := 1;
+  v_quadratic bigint := 0;
+begin
+  v_node.is_isolated := coalesce(cardinality(v_node.expressions), 0)::bigint * pg_column_size(v_node.properties)
+    > engine.inline_work();
+  foreach v_expression in array coalesce(v_node.expressions, '{}') loop
+    v_weight := v_weight + v_expression.weight + case v_expression.kind when 'each' then 32 else 0 end;
+    v_quadratic := v_quadratic + case v_expression.cost when 'quadratic' then v_expression.weight else 0 end;
+    v_node.is_isolated := v_node.is_isolated or v_expression.cost = 'unbounded';
+  end loop;
+  v_node.expressions := engine.with_inline_input(
+    v_node.expressions,
+    (engine.inline_work() / v_weight)::int,
+    least(
+      engine.inline_work() / v_weight, engine.inline_quadratic_input() / ceil(sqrt(greatest(v_quadratic / 4.0, 1)))
+    )::int
+  );
+  if v_node.kind = 'pure' then
+    v_node.inline_input := engine.inline_node_input(v_node);
+    -- respondToWebhook stays: its answer is read from the properties, which a local step finds.
+    if v_node.is_isolated and not starts_with(v_node.type, 'respondToWebhook@') then
+      v_node.kind := 'local';
+    end if;
+  end if;
+  return v_node;
+end
+$$;

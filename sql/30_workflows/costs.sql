@@ -1,0 +1,274 @@
+-- kind: code
+-- The cost class of an expression, found when it is compiled. linear: the work grows with the size of what it reads.
+-- quadratic: it compares or multiplies two things that it reads, or walks one of them again for each item of another.
+-- unbounded: nothing is proved about it. bound_inline says from this which inputs the engine evaluates itself; all
+-- others are evaluated in a local step, which has a time limit. Work is counted in bytes of input that are walked.
+
+-- The worse of two classes.
+create or replace function engine.worse_cost(p_one text, p_other text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when 'unbounded' in (p_one, p_other) then 'unbounded'
+    when 'quadratic' in (p_one, p_other) then 'quadratic'
+    else 'linear'
+  end
+$$;
+
+-- Whether the automaton of a pattern stays as small as the pattern: literal texts, also as alternatives; or, bound to
+-- the beginning, single characters and classes one after the other, of which the last one may be repeated. Then one
+-- place of the pattern is active at a time, so no set of places has to be built while it matches.
+create or replace function engine.is_safe_regex(p_pattern text, p_flags text)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(p_flags, '') ~ 'q'
+    or (
+      length(p_pattern) <= 256
+      and coalesce(p_flags, '') !~ 'm'
+      and (
+        p_pattern ~ format('^\^?%1$s*\$?$', a.literal)
+        or p_pattern ~ format('^%1$s+(\|%1$s+)*$', a.literal)
+        or (
+          p_pattern ~ format('^\^((%1$s|%2$s)(\{\d{1,2}\})?)*((%1$s|%2$s)[*+])?\$?$', a.literal, a.class)
+          and (
+            select coalesce(sum(m.match[1]::int), 0) <= 128
+            from regexp_matches(p_pattern, '\{(\d{1,2})\}', 'g') as m (match)
+          )
+        )
+      )
+    )
+  from (values (
+    '([[:alnum:] _@:,;=#%&~''"/<>!-]|\\[].^$*+?()[{}|\\/-])', '(\.|\\[dDwWsS]|\[\^?[A-Za-z0-9 _.,:@/+-]+\])'
+  )) as a (literal, class)
+$$;
+
+create or replace function engine.is_literal_token(p_token text)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(p_token ~ '^["0-9]' or p_token in ('true', 'false', 'null'), false)
+$$;
+
+-- Whether the operator at p_place has a literal beside it: then it looks at each item once.
+create or replace function engine.has_literal_side(p_tokens text[], p_place int)
+  returns boolean
+  language plpgsql
+  immutable
+as $$
+declare
+  c_ends constant text[] := '{(,),&&,||,!}';
+  v_left int := p_place - 2;
+  v_right int := p_place + 1;
+begin
+  if p_tokens[v_left] in ('-', '+') then
+    v_left := v_left - 1;
+  end if;
+  if p_tokens[v_right] in ('-', '+') then
+    v_right := v_right + 1;
+  end if;
+  return engine.is_literal_token(p_tokens[p_place - 1]) and coalesce(p_tokens[v_left] = any (c_ends), true)
+    or engine.is_literal_token(p_tokens[v_right]) and coalesce(p_tokens[v_right + 1] = any (c_ends), true);
+end
+$$;
+
+-- Whether both sides of the comparison at p_place begin at the root.
+create or replace function engine.compares_roots(p_tokens text[], p_place int)
+  returns boolean
+  language plpgsql
+  immutable
+as $$
+declare
+  v_left boolean := false;
+  v_right boolean := false;
+  v_place int := p_place - 1;
+begin
+  while v_place > 0 and p_tokens[v_place] not in ('&&', '||', '?') loop
+    v_left := v_left or p_tokens[v_place] = '$';
+    v_place := v_place - 1;
+  end loop;
+  v_place := p_place + 1;
+  while v_place <= cardinality(p_tokens) and p_tokens[v_place] not in ('&&', '||') loop
+    v_right := v_right or p_tokens[v_place] = '$';
+    v_place := v_place + 1;
+  end loop;
+  return v_left and v_right;
+end
+$$;
+
+-- The cost of one token. p_open: what the brackets around it are: ? of a filter, [ of a subscript, ( of others.
+create or replace function engine.token_cost(
+  p_tokens text[],
+  p_place int,
+  p_open text[],
+  out cost text,
+  out weight int
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_token constant text := p_tokens[p_place];
+  v_before constant text := coalesce(p_tokens[p_place - 1], '');
+  v_depth constant int := cardinality(array_positions(p_open, '?') || array_positions(p_open, '['));
+  v_is_subscript constant boolean := coalesce(p_open[cardinality(p_open)] = '[', false);
+begin
+  cost := 'linear';
+  weight := 0;
+  case
+    when v_token = '**' or (v_token = ',' and v_is_subscript) then
+      cost := 'unbounded'; -- what is found several times is walked several times
+    when v_token = '$' then
+      weight := 1;
+      cost := case when v_depth > 1 then 'unbounded' when v_depth = 1 then 'quadratic' else cost end;
+    when v_token = '@' then
+      weight := 1;
+      cost := case when '[' = any (p_open) then 'quadratic' else cost end;
+    when v_token in ('[', '?') then
+      weight := 1;
+    when v_token in ('==', '!=', '<>', '<', '<=', '>', '>=') then
+      weight := 1;
+      if not engine.has_literal_side(p_tokens, p_place) then
+        cost := case when v_depth > 0 and engine.compares_roots(p_tokens, p_place) then 'unbounded' else 'quadratic' end;
+      end if;
+    when v_token in ('*', '/', '%') and v_before not in ('.', '[') then
+      weight := 8;
+      cost := case
+        when engine.is_literal_token(v_before) or engine.is_literal_token(p_tokens[p_place + 1]) then cost
+        else 'quadratic'
+      end;
+    when v_token in ('+', '-') then
+      weight := 1;
+    when v_token = 'like_regex' and v_before <> '.' then
+      weight := 32;
+      cost := case
+        when engine.is_safe_regex(
+          engine.token_text(p_tokens[p_place + 1]),
+          case when p_tokens[p_place + 2] = 'flag' then engine.token_text(p_tokens[p_place + 3]) end
+        ) then cost
+        else 'unbounded'
+      end;
+    when v_before = '.' and p_tokens[p_place + 1] = '(' then
+      weight := case v_token when 'datetime' then 16 else 2 end;
+    else
+      null;
+  end case;
+end
+$$;
+
+create or replace function engine.path_cost(p_tokens text[], out cost text, out weight int)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_open text[] := '{}';
+  v_found record;
+  v_key_values int := 0;
+  v_products int := 0;
+begin
+  cost := 'linear';
+  weight := 0;
+  for v_place in 1 .. cardinality(p_tokens) loop
+    if p_tokens[v_place] in (')', ']', '}') then
+      v_open := trim_array(v_open, least(1, cardinality(v_open)));
+    end if;
+    v_found := engine.token_cost(p_tokens, v_place, v_open);
+    cost := engine.worse_cost(cost, v_found.cost);
+    weight := weight + v_found.weight;
+    v_key_values := v_key_values + (p_tokens[v_place] = 'keyvalue' and p_tokens[v_place - 1] = '.')::int;
+    v_products := v_products + (v_found.weight = 8 and v_found.cost = 'quadratic')::int;
+    if p_tokens[v_place] in ('(', '[', '{') then
+      v_open := v_open || case
+        when p_tokens[v_place] = '(' and p_tokens[v_place - 1] = '?' then '?'
+        else p_tokens[v_place]
+      end;
+    end if;
+  end loop;
+  -- Each keyvalue() makes three items of one; numbers grow with each product.
+  if v_key_values > 1 or v_products > 4 then
+    cost := 'unbounded';
+  end if;
+end
+$$;
+
+-- The work of a filter for each byte of its value, and by how much the value grows. An argument that is a path has no
+-- `value`.
+create or replace function engine.filter_cost(
+  p_name text,
+  p_arguments jsonb,
+  out cost text,
+  out weight int,
+  out growth int
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_first constant text := p_arguments -> 0 ->> 'value';
+  v_second constant text := p_arguments -> 1 ->> 'value';
+  v_is_given constant boolean := coalesce(p_arguments -> 0 ? 'value', true);
+begin
+  cost := 'linear';
+  weight := case
+    when p_name in ('upper', 'lower', 'trim', 'pad', 'length', 'first', 'last', 'default', 'type') then 2
+    when p_name in ('base64', 'hash', 'number', 'round', 'keys') then 4
+    when p_name in ('date', 'add', 'diff', 'split') then 16
+    when p_name in ('unique', 'sort') then 128
+    when p_name = 'urlencode' then 512
+    when p_name = 'flatten' then case when v_is_given then 4 * greatest(coalesce(v_first::int, 1), 1) else 256 end
+    else 8
+  end;
+  growth := case
+    when p_name in ('upper', 'lower', 'base64') then 2
+    when p_name = 'urlencode' then 3
+    when p_name = 'split' then 5
+    when p_name = 'json' then 32
+    when p_name = 'join' then case when v_is_given then 1 + length(coalesce(v_first, ',')) / 4 else 1024 end
+    when p_name = 'replace' then case
+      when v_is_given and p_arguments -> 1 ? 'value'
+        then 1 + octet_length(coalesce(v_second, '')) / greatest(length(coalesce(v_first, '')), 1)
+      else 1024
+    end
+    else 1
+  end;
+  -- Searching a text takes the product of both lengths at worst.
+  if p_name in ('replace', 'split') then
+    cost := case when not v_is_given then 'quadratic' when length(v_first) > 64 then 'unbounded' else cost end;
+  end if;
+end
+$$;
+
+-- A path and the filters behind it.
+create or replace function engine.chain_cost(
+  p_cost text,
+  p_weight int,
+  p_filters jsonb,
+  out cost text,
+  out weight int
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_filter jsonb;
+  v_found record;
+  v_growth bigint := 1;
+  v_weight bigint := p_weight;
+begin
+  cost := p_cost;
+  for v_filter in select f from jsonb_array_elements(p_filters) as f loop
+    v_found := engine.filter_cost(v_filter ->> 'name', v_filter -> 'arguments');
+    cost := engine.worse_cost(cost, v_found.cost);
+    v_weight := v_weight + v_found.weight * v_growth;
+    v_growth := least(v_growth * v_found.growth, 1024);
+  end loop;
+  weight := least(v_weight, 1000000);
+end
+$$;

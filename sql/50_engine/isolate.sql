@@ -1,0 +1,122 @@
+-- kind: code
+-- Evaluates the expressions of one step, whatever they cost, and runs it if it is pure. A worker calls this in a
+-- transaction of its own with a time limit. It locks nothing and writes nothing: what a node reads has settled before it
+-- is reached, so the log gives the same at any time.
+
+-- The log of a run, without a lock.
+create or replace function engine.read_log(p_run_id uuid)
+  returns engine.log_entry[]
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan -- prunes
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(p_run_id) - interval '1 day';
+  v_to constant timestamptz := engine.now() + interval '1 day';
+begin
+  return array(
+    select row(e.seq, e.ts, e.type, case when e.type <> 'step.started' then e.payload end)::engine.log_entry
+    from public.workflow_events as e
+    where e.run_id = p_run_id
+      and e.ts >= v_from
+      and e.ts < v_to
+    order by e.seq
+  );
+end
+$$;
+
+-- The properties of a step, and what the node gets beside them.
+create or replace function engine.evaluate_opened(
+  p_plan engine.plans,
+  p_run_id uuid,
+  p_log engine.log_entry[],
+  p_opened engine.opened_step
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant engine.plan_node := p_plan.nodes[p_opened.place];
+  v_created constant jsonb := p_log[1].payload;
+  v_index constant int := (v_created #>> '{parent,index}')::int;
+begin
+  return engine.resolve(
+    v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict, v_created -> 'input',
+    p_opened.prev, p_opened.inputs, p_opened.outputs,
+    engine.run_context(p_run_id, v_created, p_log[1].ts, p_plan.nodes, p_plan.resume_key),
+    v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
+  );
+end
+$$;
+
+-- {"port", "output"} of a pure node, {"properties"} of any other, {"error"}, or null when the step is no longer open.
+create or replace function engine.evaluate_step(p_run_id uuid, p_node text)
+  returns jsonb
+  language plpgsql
+  stable
+  security definer -- definer because the worker reads no runs and calls no functions of nodes
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run public.workflow_runs;
+  v_plan engine.plans;
+  v_log engine.log_entry[];
+  v_opened engine.opened_step;
+  v_type engine.node_types;
+  v_properties jsonb;
+  v_outcome engine.outcome;
+  v_detail text;
+begin
+  select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
+  v_plan := engine.plan_of(v_run);
+  v_log := engine.read_log(p_run_id);
+  v_opened := (engine.advance(
+    v_plan.nodes, v_plan.ids, p_run_id, v_log, engine.nodes_beside(v_plan, p_node), null, v_plan.resume_key, p_node
+  )).opened[1];
+  if v_opened.is_isolated is not true then
+    return null;
+  end if;
+  v_type := engine.node_type((v_plan.nodes[v_opened.place]).type);
+  begin
+    v_properties := engine.evaluate_opened(v_plan, p_run_id, v_log, v_opened);
+    if v_type.kind <> 'pure' or v_type.name = 'respondToWebhook' then
+      return jsonb_build_object('properties', v_properties);
+    end if;
+    v_outcome := engine.run_pure(
+      (v_plan.nodes[v_opened.place]).type, v_type.function, v_properties, v_opened.prev, v_opened.inputs
+    );
+  exception
+    when others then
+      get stacked diagnostics v_detail = pg_exception_detail;
+      return jsonb_build_object('error', engine.error_of(sqlstate, sqlerrm, v_detail));
+  end;
+  return jsonb_build_object('port', v_outcome.port, 'output', coalesce(v_outcome.output, 'null'));
+end
+$$;
+comment on function engine.evaluate_step(uuid, text) is
+  'For workers: evaluates the expressions of an isolated step in the caller''s transaction, and runs it if it is pure. Answers {"port", "output"}, {"properties"}, {"error"}, or null when the step is no longer open. Set statement_timeout before. Example: select engine.evaluate_step(''0190…'', ''shape'');';
+grant execute on function engine.evaluate_step(uuid, text) to flowgres_worker;
+
+-- Nodes as they are run where the whole statement has a time limit of its own: everything at once.
+create or replace function engine.without_isolation(p_nodes engine.plan_node[])
+  returns engine.plan_node[]
+  language plpgsql
+  stable
+as $$
+declare
+  v_node engine.plan_node;
+  v_nodes engine.plan_node[];
+begin
+  foreach v_node in array p_nodes loop
+    v_node.is_isolated := false;
+    v_node.inline_input := null;
+    v_node.expressions := engine.with_inline_input(v_node.expressions);
+    if v_node.kind = 'local' and (engine.node_type(v_node.type)).kind = 'pure' then
+      v_node.kind := 'pure';
+    end if;
+    v_nodes := v_nodes || v_node;
+  end loop;
+  return v_nodes;
+end
+$$;
