@@ -69,6 +69,8 @@ const settings = z.object({
   FLOWGRES_ACCESS_LOG: z.coerce.number('must be a number').min(0, 'must be 0 to 1').max(1, 'must be 0 to 1').default(0.1),
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(2_000),
   FLOWGRES_ORGANIZATION_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(200),
+  FLOWGRES_EXPRESSION_TIMEOUT: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(60_000).default(1_000),
+  FLOWGRES_LOCAL_STEPS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(8).default(2),
 });
 
 /** What GraphQL requests may do. */
@@ -105,6 +107,10 @@ export interface Config {
   /** Steps that one worker has in flight at a time, and how many of these one organization adds. */
   concurrency: number;
   organizationConcurrency: number;
+  /** Longest time for the expressions of one isolated step, in milliseconds. */
+  expressionTimeout: number;
+  /** Local steps of one organization that one worker runs at a time. */
+  localSteps: number;
   /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
@@ -141,6 +147,8 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     accessLog: data.FLOWGRES_ACCESS_LOG,
     concurrency: data.FLOWGRES_CONCURRENCY,
     organizationConcurrency: data.FLOWGRES_ORGANIZATION_CONCURRENCY,
+    expressionTimeout: data.FLOWGRES_EXPRESSION_TIMEOUT,
+    localSteps: data.FLOWGRES_LOCAL_STEPS,
     cronUsers: data.FLOWGRES_CRON_USERS,
     cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
     proxies: data.FLOWGRES_PROXIES,

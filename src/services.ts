@@ -24,6 +24,10 @@ export interface WorkOptions {
   /** Steps in flight at a time, and those of one organization. */
   concurrency: number;
   organizationConcurrency: number;
+  /** Longest time for the expressions of one isolated step, in milliseconds; 1,000 when not given. */
+  expressionTimeout?: number;
+  /** Local steps of one organization at a time; 2 when not given. */
+  localSteps?: number;
   httpAllow: string[];
   /** Further users whose cron jobs are run, each with a connection string. */
   cronUsers: Record<string, string>;
@@ -80,6 +84,8 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         connectionString: as('flowgres_worker'),
         concurrency: work.concurrency,
         organizationConcurrency: work.organizationConcurrency,
+        ...(work.expressionTimeout ? { evaluationTimeoutMs: work.expressionTimeout } : {}),
+        ...(work.localSteps ? { localPerOrganization: work.localSteps } : {}),
         nodes: { httpAllow: work.httpAllow },
         graceMs: 3_000,
         onProblem: reportProblem,

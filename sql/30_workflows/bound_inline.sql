@@ -40,7 +40,11 @@ declare
   v_parts engine.expression_part[];
 begin
   foreach v_expression in array coalesce(p_expressions, '{}') loop
-    v_limit := case v_expression.cost when 'linear' then p_linear when 'quadratic' then p_quadratic end;
+    v_limit := case
+      when p_linear is null or v_expression.cost = 'linear' then p_linear
+      when v_expression.cost = 'quadratic' then p_quadratic
+      else 0
+    end;
     v_expression.inline_input := least(v_expression.max_input, v_limit);
     if v_limit is null then
       v_expression.inline_input := null;
@@ -85,6 +89,8 @@ declare
   v_weight bigint := 1;
   v_quadratic bigint := 0;
 begin
+  -- Those of child runs have the limits of one expression: they are refused beyond.
+  v_node.deferred := engine.with_inline_input(v_node.deferred, 262144, engine.inline_quadratic_input());
   v_node.is_isolated := coalesce(cardinality(v_node.expressions), 0)::bigint * pg_column_size(v_node.properties)
     > engine.inline_work();
   foreach v_expression in array coalesce(v_node.expressions, '{}') loop

@@ -136,7 +136,10 @@ begin
     when v_token in ('==', '!=', '<>', '<', '<=', '>', '>=') then
       weight := 1;
       if not engine.has_literal_side(p_tokens, p_place) then
-        cost := case when v_depth > 0 and engine.compares_roots(p_tokens, p_place) then 'unbounded' else 'quadratic' end;
+        cost := case
+          when v_depth > 0 and engine.compares_roots(p_tokens, p_place) then 'unbounded'
+          else 'quadratic'
+        end;
       end if;
     when v_token in ('*', '/', '%') and v_before not in ('.', '[') then
       weight := 8;
@@ -195,80 +198,5 @@ begin
   if v_key_values > 1 or v_products > 4 then
     cost := 'unbounded';
   end if;
-end
-$$;
-
--- The work of a filter for each byte of its value, and by how much the value grows. An argument that is a path has no
--- `value`.
-create or replace function engine.filter_cost(
-  p_name text,
-  p_arguments jsonb,
-  out cost text,
-  out weight int,
-  out growth int
-)
-  language plpgsql
-  immutable
-as $$
-declare
-  v_first constant text := p_arguments -> 0 ->> 'value';
-  v_second constant text := p_arguments -> 1 ->> 'value';
-  v_is_given constant boolean := coalesce(p_arguments -> 0 ? 'value', true);
-begin
-  cost := 'linear';
-  weight := case
-    when p_name in ('upper', 'lower', 'trim', 'pad', 'length', 'first', 'last', 'default', 'type') then 2
-    when p_name in ('base64', 'hash', 'number', 'round', 'keys') then 4
-    when p_name in ('date', 'add', 'diff', 'split') then 16
-    when p_name in ('unique', 'sort') then 128
-    when p_name = 'urlencode' then 512
-    when p_name = 'flatten' then case when v_is_given then 4 * greatest(coalesce(v_first::int, 1), 1) else 256 end
-    else 8
-  end;
-  growth := case
-    when p_name in ('upper', 'lower', 'base64') then 2
-    when p_name = 'urlencode' then 3
-    when p_name = 'split' then 5
-    when p_name = 'json' then 32
-    when p_name = 'join' then case when v_is_given then 1 + length(coalesce(v_first, ',')) / 4 else 1024 end
-    when p_name = 'replace' then case
-      when v_is_given and p_arguments -> 1 ? 'value'
-        then 1 + octet_length(coalesce(v_second, '')) / greatest(length(coalesce(v_first, '')), 1)
-      else 1024
-    end
-    else 1
-  end;
-  -- Searching a text takes the product of both lengths at worst.
-  if p_name in ('replace', 'split') then
-    cost := case when not v_is_given then 'quadratic' when length(v_first) > 64 then 'unbounded' else cost end;
-  end if;
-end
-$$;
-
--- A path and the filters behind it.
-create or replace function engine.chain_cost(
-  p_cost text,
-  p_weight int,
-  p_filters jsonb,
-  out cost text,
-  out weight int
-)
-  language plpgsql
-  immutable
-as $$
-declare
-  v_filter jsonb;
-  v_found record;
-  v_growth bigint := 1;
-  v_weight bigint := p_weight;
-begin
-  cost := p_cost;
-  for v_filter in select f from jsonb_array_elements(p_filters) as f loop
-    v_found := engine.filter_cost(v_filter ->> 'name', v_filter -> 'arguments');
-    cost := engine.worse_cost(cost, v_found.cost);
-    v_weight := v_weight + v_found.weight * v_growth;
-    v_growth := least(v_growth * v_found.growth, 1024);
-  end loop;
-  weight := least(v_weight, 1000000);
 end
 $$;

@@ -56,6 +56,11 @@ begin
         array['settings', v_rule, 'key'], 'INVALID_EXPRESSION',
         'a key is a path into the input, such as $.input.customer, without filters'
       );
+    elsif v_key.cost <> 'linear' or v_key.weight > 4 then
+      return next engine.problem(
+        array['settings', v_rule, 'key'], 'EXPENSIVE_EXPRESSION',
+        'a key is looked up when the run starts: it must be a simple path, such as $.input.customer'
+      );
     end if;
   end loop;
 end

@@ -11,11 +11,13 @@
 --!include 30_workflows/path_tokens.sql
 --!include 30_workflows/paths.sql
 --!include 30_workflows/costs.sql
+--!include 30_workflows/filter_costs.sql
 --!include 30_workflows/parse_filters.sql
 --!include 30_workflows/expressions.sql
 --!include 30_workflows/properties.sql
 --!include 30_workflows/evaluate.sql
 --!include 30_workflows/resolve.sql
+--!include 30_workflows/resolve_many.sql
 --!include 30_workflows/node_types.sql
 --!include 30_workflows/ports.sql
 --!include 30_workflows/pure_nodes.sql

@@ -80,7 +80,11 @@ begin
   if p_size > p_max_input then
     perform engine.input_too_large(p_max_input, p_place, p_position);
   end if;
-  raise exception using errcode = 'WFLOC', message = 'This is evaluated in a local step.';
+  -- Where nothing can be left to a local step, as for each child run, this is the error.
+  raise exception using
+    errcode = 'WFLOC',
+    message = format('The expression reads too much for what it does (property %s).', engine.json_pointer(p_place)),
+    detail = '{"code": "EXPRESSION_TOO_LARGE"}';
 end
 $$;
 

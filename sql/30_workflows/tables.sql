@@ -212,6 +212,7 @@ create table engine.plans (
   vars text[] not null default '{}', -- names of the variables that expressions read
   settings jsonb not null,
   resume_key bytea not null default sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
+  quarantined_at timestamptz,
   constraint plans_pkey primary key (organization_id, workflow_id, version),
   constraint plans_version_fkey
     foreign key (organization_id, workflow_id, version)
@@ -219,6 +220,8 @@ create table engine.plans (
 );
 alter table engine.plans enable row level security;
 comment on table engine.plans is 'What publishing compiles a version to; read once per batch by the engine.';
+comment on column engine.plans.quarantined_at is
+  'When a transaction with its runs took too long: until a run succeeds, every node is evaluated in a local step.';
 comment on column engine.plans.resume_key is 'The secret that the tokens of resume addresses are made with.';
 
 -- What a pure or local node answers.

@@ -52,7 +52,8 @@ declare
   v_source int;
   v_live boolean;
   v_settled boolean;
-  v_is_isolated boolean;
+  v_is_isolated boolean; -- evaluated in a local step
+  v_is_given boolean; -- its outcome is known without its properties
   v_prev jsonb;
   v_inputs jsonb;
   v_properties jsonb;
@@ -133,23 +134,26 @@ begin
             end if;
           end if;
           v_taken := v_taken + 1;
+          v_is_given := v_node.disabled or (
+            v_node.pin is not null and v_created ->> 'mode' = 'manual'
+            and not starts_with(v_node.type, 'respondToWebhook@') -- its answer is no output
+          );
           v_is_isolated := false;
           if v_node.is_isolated or v_isolated[v_place] or v_fold.isolated then
-            v_is_isolated := not v_node.disabled
+            v_is_isolated := not v_is_given
               and v_fold.evaluated[v_place] is null
-              and (v_node.pin is null or v_created ->> 'mode' <> 'manual')
               and (v_node.expressions is not null or v_node.function is not null or v_node.inline_input is not null
                 or v_isolated[v_place] is true);
           end if;
 
           v_properties := v_node.properties;
           v_inputs := null;
-          if v_node.uses_inputs and not v_node.disabled then
+          if v_node.uses_inputs and not v_is_given then
             v_inputs := engine.inputs_of(v_node, v_states, v_ports, v_outputs, v_is_isolated);
           end if;
           if v_fold.evaluated[v_place] is not null then
             v_properties := v_fold.evaluated[v_place];
-          elsif v_node.expressions is not null and not v_node.disabled and not v_is_isolated then
+          elsif v_node.expressions is not null and not v_is_given and not v_is_isolated then
             if v_node.uses_run and v_run is null then
               v_run := engine.run_context(p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key);
             end if;
@@ -163,11 +167,11 @@ begin
             when v_node.disabled then
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_prev;
+            when v_is_isolated then
+              null; -- a worker evaluates it
             when v_node.pin is not null and v_created ->> 'mode' = 'manual' then
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_node.pin;
-            when v_is_isolated then
-              null; -- a worker evaluates it
             when v_node.kind = 'pure' and v_node.inline_input < pg_column_size(coalesce(v_inputs, v_prev)) then
               raise exception using errcode = 'WFLOC', message = 'This is evaluated in a local step.';
             when v_node.kind = 'pure' then
@@ -239,16 +243,18 @@ begin
       end loop;
       exit;
     exception
-      when sqlstate 'WFLOC' then
-        v_isolated[v_place] := true;
-        v_seq := coalesce(v_entries[cardinality(v_entries)].seq, v_fold.seq);
-        v_ts := coalesce(v_entries[cardinality(v_entries)].ts, v_fold.ts);
       when others then
         get stacked diagnostics v_detail = pg_exception_detail;
+        v_seq := coalesce(v_entries[cardinality(v_entries)].seq, v_fold.seq);
+        v_ts := coalesce(v_entries[cardinality(v_entries)].ts, v_fold.ts);
+        if sqlstate = 'WFLOC' and v_isolated[v_place] is not true then
+          v_isolated[v_place] := true;
+          continue;
+        end if;
         v_states[v_place] := 4;
         v_errors[v_place] := engine.error_of(sqlstate, sqlerrm, v_detail);
-        v_seq := coalesce(v_entries[cardinality(v_entries)].seq, v_fold.seq) + 1;
-        v_ts := coalesce(v_entries[cardinality(v_entries)].ts, v_fold.ts) + interval '1 microsecond';
+        v_seq := v_seq + 1;
+        v_ts := v_ts + interval '1 microsecond';
         v_entries := v_entries || row(
           v_seq, v_ts, 'step.failed',
           jsonb_build_object('node', v_node.id, 'attempt', 1, 'error', v_errors[v_place])

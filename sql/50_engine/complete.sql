@@ -145,37 +145,6 @@ begin
 end
 $$;
 
--- A step whose properties are known now: its attempts go on counting, so that a late result of an earlier one is stale.
-create or replace function engine.after_evaluation(
-  p_loaded engine.loaded_run,
-  p_plan engine.plans,
-  p_step engine.open_steps,
-  p_worker uuid,
-  p_now timestamptz
-)
-  returns engine.move
-  language plpgsql
-  volatile
-as $$
-declare
-  v_move engine.move;
-begin
-  p_step.state := 'queued';
-  p_step.is_isolated := false;
-  p_step.worker_id := null;
-  p_step.lease_until := null;
-  p_step.run_at := p_now;
-  if (p_loaded.run).status = 'paused' then
-    v_move.run := p_loaded.run;
-    v_move.is_changed := false;
-    v_move.steps := array[p_step];
-    return v_move;
-  end if;
-  p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node) || p_step;
-  return engine.take_job(p_loaded, p_plan, p_step, p_worker, p_now);
-end
-$$;
-
 create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
   returns table (
     index int,

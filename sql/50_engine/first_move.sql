@@ -34,6 +34,30 @@ begin
 end
 $$;
 
+-- What run.created says of any run.
+create or replace function engine.created_payload(
+  p_request engine.start_request,
+  p_plan engine.plans,
+  p_trigger text
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+begin
+  return jsonb_build_object(
+    'workflowId', p_request.workflow_id,
+    'version', p_plan.version,
+    'mode', p_request.mode,
+    'trigger', p_trigger,
+    'input', p_request.input,
+    'vars', case
+      when cardinality(p_plan.vars) > 0 then engine.variables_of(p_request.organization_id, p_plan.vars) else '{}'
+    end
+  );
+end
+$$;
+
 -- A run from its first event to where it needs somebody else, or its end.
 create or replace function engine.first_move(
   p_request engine.start_request,
@@ -64,16 +88,7 @@ begin
   v_created.seq := 1;
   v_created.ts := p_now;
   v_created.type := 'run.created';
-  v_created.payload := jsonb_build_object(
-    'workflowId', v_run.workflow_id,
-    'version', v_run.version,
-    'mode', v_run.mode,
-    'trigger', p_trigger,
-    'input', p_request.input,
-    'vars', case
-      when cardinality(p_plan.vars) > 0 then engine.variables_of(v_run.organization_id, p_plan.vars) else '{}'
-    end
-  );
+  v_created.payload := engine.created_payload(p_request, p_plan, p_trigger);
   if v_run.parent_run_id is not null then
     v_created.payload := v_created.payload || engine.parent_of(v_run);
   end if;
@@ -81,6 +96,9 @@ begin
     v_created.payload := v_created.payload || p_request.origin;
   end if;
   v_move.entries := v_created || p_request.reused;
+  if p_plan.quarantined_at is not null then
+    v_move.entries := v_move.entries || engine.isolated_entry(v_move.entries, p_plan, p_now);
+  end if;
   if p_request.mode = 'child' then
     v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
   end if;
@@ -104,6 +122,9 @@ begin
     v_waiting := v_waiting and v_opened.state = 'waiting';
   end loop;
   v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
+  if p_plan.quarantined_at is not null then
+    perform engine.end_quarantine(p_plan, v_move.run, v_move.entries);
+  end if;
   return v_move;
 end
 $$;

@@ -1,6 +1,7 @@
 -- kind: code
 -- The state of a run is the fold of its log.
 
+-- long because each type of event is a branch.
 create or replace function engine.fold(
   p_nodes engine.plan_node[],
   p_ids text[],

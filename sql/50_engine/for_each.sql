@@ -2,7 +2,7 @@
 -- executeWorkflow and forEach: one child run, or one for each item, so many at a time.
 
 -- What the children from p_from on get: the result of the property `input`, whose expressions see $.item and $.index,
--- else the item.
+-- else the item. Fewer than p_count when that takes long.
 create or replace function engine.child_inputs(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
@@ -16,10 +16,12 @@ create or replace function engine.child_inputs(
 as $$
 declare
   v_is_deferred constant boolean := (p_plan.nodes[p_reached.place]).deferred is not null;
+  v_stop_at constant timestamptz := clock_timestamp() + interval '100 ms';
   v_item jsonb;
   v_inputs jsonb[];
 begin
   for v_index in p_from .. p_from + p_count - 1 loop
+    exit when v_index > p_from and clock_timestamp() > v_stop_at;
     v_item := p_reached.properties -> 'items' -> v_index;
     v_inputs := v_inputs || case
       when v_is_deferred
@@ -89,8 +91,8 @@ begin
         v_family.unfinished := v_family.unfinished + 1;
       end if;
     end loop;
-    v_turn.next_index := v_turn.next_index + v_number;
-    v_left := v_left - v_number;
+    v_turn.next_index := v_turn.next_index + cardinality(v_inputs);
+    v_left := case when cardinality(v_inputs) < v_number then 0 else v_left - v_number end;
   end loop;
 
   v_turn.unfinished := v_family.unfinished;

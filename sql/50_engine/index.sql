@@ -17,6 +17,7 @@
 --!include 50_engine/hold.sql
 --!include 50_engine/release.sql
 --!include 50_engine/leave.sql
+--!include 50_engine/quarantine.sql
 --!include 50_engine/first_move.sql
 --!include 50_engine/start.sql
 --!include 50_engine/load.sql

@@ -1,7 +1,7 @@
 -- kind: code
 -- Evaluates the expressions of one step, whatever they cost, and runs it if it is pure. A worker calls this in a
--- transaction of its own with a time limit. It locks nothing and writes nothing: what a node reads has settled before it
--- is reached, so the log gives the same at any time.
+-- transaction of its own with a time limit. It locks nothing and writes nothing: what a node reads has settled before
+-- it is reached, so the log gives the same at any time.
 
 -- The log of a run, without a lock.
 create or replace function engine.read_log(p_run_id uuid)
@@ -118,5 +118,36 @@ begin
     v_nodes := v_nodes || v_node;
   end loop;
   return v_nodes;
+end
+$$;
+
+-- A step whose properties are known now: its attempts go on counting, so that a late result of an earlier one is stale.
+create or replace function engine.after_evaluation(
+  p_loaded engine.loaded_run,
+  p_plan engine.plans,
+  p_step engine.open_steps,
+  p_worker uuid,
+  p_now timestamptz
+)
+  returns engine.move
+  language plpgsql
+  volatile
+as $$
+declare
+  v_move engine.move;
+begin
+  p_step.state := 'queued';
+  p_step.is_isolated := false;
+  p_step.worker_id := null;
+  p_step.lease_until := null;
+  p_step.run_at := p_now;
+  if (p_loaded.run).status = 'paused' then
+    v_move.run := p_loaded.run;
+    v_move.is_changed := false;
+    v_move.steps := array[p_step];
+    return v_move;
+  end if;
+  p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node) || p_step;
+  return engine.take_job(p_loaded, p_plan, p_step, p_worker, p_now);
 end
 $$;

@@ -111,6 +111,7 @@ $$;
 
 -- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
 -- worker right away, which saves its branch a job and a transaction; every other one is queued.
+-- long because beginning a step and ending a wait are parts of one loop.
 create or replace function engine.move_on(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
@@ -145,6 +146,11 @@ begin
       v_some_wait := v_some_wait or v_step.state = 'waiting';
     end if;
   end loop;
+
+  if p_plan.quarantined_at is not null then
+    v_move.entries := array_remove(array[engine.isolated_entry(p_loaded.log, p_plan, p_now)], null);
+    v_last := coalesce(v_move.entries[1], v_last);
+  end if;
 
   -- Once, and again for each signal that a step turns out to have been waiting for.
   loop
@@ -183,6 +189,9 @@ begin
 
   v_move.run := engine.run_after(v_run, v_last, v_all_wait);
   v_move.is_changed := (v_move.run).status <> v_run.status;
+  if p_plan.quarantined_at is not null then
+    perform engine.end_quarantine(p_plan, v_move.run, p_loaded.log || v_move.entries);
+  end if;
   return v_move;
 end
 $$;

@@ -64,7 +64,9 @@ begin
     if v_turn.next_index = v_most then
       v_error := engine.request_error('TOO_MANY_ITERATIONS', format('%s runs were not enough.', v_most));
       exit;
-    elsif v_turn.next_index = v_first + 100 then
+    elsif v_turn.next_index = v_first + 100
+      or (v_turn.next_index > v_first and clock_timestamp() > statement_timestamp() + interval '1 second')
+    then
       v_turn.again := true;
       exit;
     end if;

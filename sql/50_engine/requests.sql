@@ -154,7 +154,7 @@ begin
   select
     p.organization_id, p.workflow_id, p.version, p.nodes, p.ids, p.vars,
     case when w.team_id is null then p.settings else p.settings || jsonb_build_object('team', w.team_id) end,
-    p.resume_key
+    p.resume_key, p.quarantined_at
   into v_plan
   from public.workflows as w
   join engine.plans as p

@@ -107,7 +107,8 @@ begin
     problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
     if engine.is_fed(v_entry, v_replay.open) then
       v_replay := engine.feed(
-        v_replay, v_entry, coalesce(v_loaded.log[v_entry.seq + 1].type = 'step.reused', false), v_plan, p_run_id
+        v_replay, v_entry,
+        coalesce(v_loaded.log[v_entry.seq + 1].type in ('step.reused', 'run.isolated'), false), v_plan, p_run_id
       );
     else
       problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));

@@ -16,11 +16,19 @@ export interface CoalesceOptions {
   maxInFlight?: number;
 }
 
-/** Handles a batch: one settled result per request, in the order of the requests. Rejecting rejects all of them. */
-export type BatchHandler<Answer> = (requests: string[]) => Promise<PromiseSettledResult<Answer>[]>;
+/** A request of a batch, encoded as JSON, and whose it is: owners get equal parts of a batch. */
+export interface BatchRequest {
+  text: string;
+  owner: string;
+}
 
-interface Waiting<Answer> {
-  request: string;
+/**
+ * Handles a batch: one result per request, in the order of the requests. One that is a promise is still worked on, by
+ * itself: the others do not wait for it, nor does the next batch. Rejecting rejects all of them.
+ */
+export type BatchHandler<Answer> = (requests: BatchRequest[]) => Promise<(PromiseSettledResult<Answer> | Promise<Answer>)[]>;
+
+interface Waiting<Answer> extends BatchRequest {
   resolve(answer: Answer): void;
   reject(reason: unknown): void;
 }
@@ -40,9 +48,9 @@ export class Coalescer<Answer> {
   }
 
   /** The answer to one request. */
-  call(request: string): Promise<Answer> {
+  call(text: string, owner = ''): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ request, resolve, reject });
+      this.#queue.push({ text, owner, resolve, reject });
       this.#schedule();
     });
   }
@@ -71,33 +79,55 @@ export class Coalescer<Answer> {
   }
 
   async #settle(batch: Waiting<Answer>[]): Promise<void> {
-    let results: PromiseSettledResult<Answer>[] = [];
+    let results: (PromiseSettledResult<Answer> | Promise<Answer>)[] = [];
     let failure: unknown = new Error('The batch has no answer for this request.');
     try {
-      results = await this.#handle(batch.map((waiting) => waiting.request));
+      results = await this.#handle(batch);
     } catch (error) {
       failure = error;
     }
     this.#inFlight -= 1;
     batch.forEach((waiting, index) => {
       const result = results[index] ?? { status: 'rejected', reason: failure };
-      if (result.status === 'fulfilled') waiting.resolve(result.value);
+      if (result instanceof Promise) result.then(waiting.resolve, waiting.reject);
+      else if (result.status === 'fulfilled') waiting.resolve(result.value);
       else waiting.reject(result.reason);
     });
     if (this.#queue.length) this.#schedule();
   }
 
+  /** The oldest requests; when not all fit in, each owner's part is equal, so that one with many delays no other. */
   #take(): Waiting<Answer>[] {
     const { maxRequests, maxSize } = this.#limits;
+    const order = this.#queue.length <= maxRequests ? this.#queue : inTurns(this.#queue);
     let size = 0;
     let count = 0;
-    for (const { request } of this.#queue) {
-      size += request.length;
+    for (const { text } of order) {
+      size += text.length;
       if (count === maxRequests || (count > 0 && size > maxSize)) break;
       count += 1;
     }
-    const batch = this.#queue.slice(0, count);
-    this.#queue = this.#queue.slice(count);
+    const batch = order.slice(0, count);
+    if (order === this.#queue) {
+      this.#queue = this.#queue.slice(count);
+    } else {
+      const taken = new Set(batch);
+      this.#queue = this.#queue.filter((waiting) => !taken.has(waiting));
+    }
     return batch;
   }
+}
+
+/** The first of each owner, then the second of each, and so on. */
+function inTurns<T extends { owner: string }>(queue: readonly T[]): T[] {
+  const counts = new Map<string, number>();
+  const turns: T[][] = [];
+  for (const waiting of queue) {
+    const turn = counts.get(waiting.owner) ?? 0;
+    counts.set(waiting.owner, turn + 1);
+    const others = turns[turn];
+    if (others) others.push(waiting);
+    else turns.push([waiting]);
+  }
+  return turns.flat();
 }

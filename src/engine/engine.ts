@@ -5,11 +5,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import type { z } from 'zod';
-import { type CoalesceOptions, Coalescer } from './coalesce.ts';
+import { z } from 'zod';
+import { type BatchRequest, type CoalesceOptions, Coalescer } from './coalesce.ts';
 import { createPool } from '../database.ts';
 import { FlowgresError } from '../errors.ts';
-import { type Failure, NotSent, classifyFailure, mayRepeat, poison, requestError, unavailable } from './errors.ts';
+import { type Failure, NotSent, classifyFailure, isLasting, mayRepeat, poison, requestError, unavailable } from './errors.ts';
 import {
   type AttemptRef,
   type BeginAnswer,
@@ -36,6 +36,7 @@ import {
   webhookRoute,
 } from './types.ts';
 import { type JsonText, encodeJson, encodeStorableJson, parseJson } from './json.ts';
+import { SharedSlots } from './slots.ts';
 
 export type * from './types.ts';
 
@@ -98,6 +99,14 @@ interface BatchCall<Row> {
   idempotent: boolean;
 }
 
+/** What a request says of the version that it runs. */
+const quarantineShape = z.looseObject({
+  organizationId: z.string().optional(),
+  workflowId: z.string().optional(),
+  version: z.number().optional(),
+  runId: z.string().optional(),
+});
+
 /** The engine, as one process uses it. */
 export class Engine {
   readonly workerId: string;
@@ -107,6 +116,8 @@ export class Engine {
   readonly #begins: Coalescer<BeginAnswer>;
   readonly #completes: Coalescer<CompleteAnswer>;
   readonly #logs: Coalescer<true>;
+  /** Requests that are repeated alone, because the batch that they were in took too long: one of each owner at a time. */
+  readonly #alone = new SharedSlots(1);
   #mending: Promise<void> | undefined;
 
   constructor(pool: pg.Pool, options: EngineOptions = {}) {
@@ -155,7 +166,7 @@ export class Engine {
     let step: StepRef | null = null;
     try {
       const head = JSON.stringify(room ? { ...rest, take: true } : rest);
-      const answer = await this.#starts.call(`${head.slice(0, -1)},"input":${encodeJson(input)}}`);
+      const answer = await this.#starts.call(`${head.slice(0, -1)},"input":${encodeJson(input)}}`, request.organizationId);
       if (answer.run_id === null) throw requestError(answer.error);
       if (answer.taken !== null) step = { runId: answer.run_id, node: answer.taken };
       return { ...describeRun(answer), duplicate: answer.duplicate };
@@ -166,7 +177,7 @@ export class Engine {
 
   /** Begins an attempt of a step that was queued. */
   beginStep(step: StepRef): Promise<BeginAnswer> {
-    return this.#begins.call(JSON.stringify({ runId: step.runId, node: step.node }));
+    return this.#begins.call(JSON.stringify({ runId: step.runId, node: step.node }), step.runId);
   }
 
   /** Does for a step what needs no slot. One that needs one is deferred until a slot of some worker is free. */
@@ -177,10 +188,10 @@ export class Engine {
   /** Records what an attempt came to, once, and hands back the branch's next step if there is one. */
   completeStep(result: StepResult): Promise<CompleteAnswer> {
     const text = encodeStorableJson(result);
-    if (text.length <= MAX_RESULT_LENGTH) return this.#completes.call(text);
     const { runId, node, attempt, ms } = result;
+    if (text.length <= MAX_RESULT_LENGTH) return this.#completes.call(text, runId);
     const error = { code: 'TOO_LARGE', message: 'The result of the step is too large.', retryable: false };
-    return this.#completes.call(JSON.stringify({ runId, node, attempt, ms, ok: false, error }));
+    return this.#completes.call(JSON.stringify({ runId, node, attempt, ms, ok: false, error }), runId);
   }
 
   /** Ends a run that no batch survives. */
@@ -256,7 +267,7 @@ export class Engine {
 
   /** Writes a line to the log of a run. */
   async appendLog(entry: LogEntry): Promise<void> {
-    await this.#logs.call(encodeStorableJson(entry));
+    await this.#logs.call(encodeStorableJson(entry), entry.organizationId);
   }
 
   /** The webhook of a path below `/hooks/<organization key>`; null when there is none. */
@@ -276,7 +287,10 @@ export class Engine {
   }
 
   /** One batch: answered, or split until the requests that cannot be answered stand alone. */
-  async #batch<Row extends { index: number }>(call: BatchCall<Row>, requests: string[]): Promise<PromiseSettledResult<Row>[]> {
+  async #batch<Row extends { index: number }>(
+    call: BatchCall<Row>,
+    requests: BatchRequest[],
+  ): Promise<(PromiseSettledResult<Row> | Promise<Row>)[]> {
     const startedAt = performance.now();
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -286,18 +300,40 @@ export class Engine {
         const patient = attempt < RETRIES && performance.now() - startedAt < RETRY_FOR_MS;
         if (patient && (mayRepeat(failure, call.idempotent) || (await this.#isMended(failure)))) {
           await delay(RETRY_DELAY_MS * 2 ** attempt * (0.5 + Math.random()));
-        } else if (failure.kind !== 'refused') {
+        } else if (!isLasting(failure)) {
           return requests.map(() => ({ status: 'rejected', reason: unavailable(failure) }));
+        } else if (requests.length > 1 && failure.kind === 'timed_out') {
+          return requests.map((request) => this.#repeatAlone(call, request));
         } else if (requests.length > 1) {
           return (await Promise.all(requests.map((request) => this.#batch(call, [request])))).flat();
-        } else if (attempt >= 2 || failure.sqlstate?.startsWith('WF')) {
+        } else if (failure.kind === 'timed_out' ? !(await this.#quarantine(requests[0]!)) : isFinal(failure, attempt)) {
           return [{ status: 'rejected', reason: poison(failure) }];
         }
       }
     }
   }
 
-  async #answers<Row extends { index: number }>(call: BatchCall<Row>, requests: string[]): Promise<PromiseSettledResult<Row>[]> {
+  /** A request of a batch that took too long, perhaps because of another one. */
+  async #repeatAlone<Row extends { index: number }>(call: BatchCall<Row>, request: BatchRequest): Promise<Row> {
+    const [result] = await this.#alone.use(request.owner, () => this.#batch(call, [request]));
+    if (result instanceof Promise || result === undefined) return result ?? Promise.reject(new Error('No answer.'));
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  }
+
+  /** Whether the request may succeed now: its version is evaluated in local steps from now on, and was not before. */
+  async #quarantine(request: BatchRequest): Promise<boolean> {
+    try {
+      const { organizationId, workflowId, version, runId } = quarantineShape.parse(JSON.parse(request.text));
+      const key = runId === undefined ? { organizationId, workflowId, version } : { runId };
+      const { rows } = await this.#query('quarantine', 'select engine.quarantine($1::jsonb) as is_new', [JSON.stringify(key)]);
+      return rows[0]?.['is_new'] === true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #answers<Row extends { index: number }>(call: BatchCall<Row>, requests: BatchRequest[]): Promise<PromiseSettledResult<Row>[]> {
     const { rows } = await this.#query(call.name, call.text, [batchOf(requests), ...call.values]);
     const answers: PromiseSettledResult<Row>[] = [];
     for (const row of rows) {
@@ -317,7 +353,7 @@ export class Engine {
       } catch (error) {
         const failure = classifyFailure(error);
         if (attempt === 1 && (await this.#isMended(failure))) continue;
-        throw failure.kind === 'refused' ? poison(failure) : unavailable(failure);
+        throw isLasting(failure) ? poison(failure) : unavailable(failure);
       }
     }
   }
@@ -354,6 +390,11 @@ export class Engine {
   }
 }
 
-function batchOf(requests: string[]): string {
-  return `[${requests.join(',')}]`;
+function batchOf(requests: BatchRequest[]): string {
+  return `[${requests.map(({ text }) => text).join(',')}]`;
+}
+
+/** Whether a request that was sent alone has failed for good. */
+function isFinal(failure: Failure, attempt: number): boolean {
+  return attempt >= 2 || (failure.sqlstate?.startsWith('WF') ?? false);
 }

@@ -16,16 +16,18 @@ export class NotSent extends Error {
  * - `conflict`: rolled back because of another transaction, worth trying again;
  * - `unable`: rolled back because of the server's state (disk full, read-only, a migration missing);
  * - `no_partition`: rolled back because there is none for now, which can be mended;
+ * - `timed_out`: rolled back because it took longer than a statement may;
  * - `refused`: rolled back because of a request in the batch.
  */
 export interface Failure {
-  kind: 'not_sent' | 'unknown' | 'conflict' | 'unable' | 'no_partition' | 'refused';
+  kind: 'not_sent' | 'unknown' | 'conflict' | 'unable' | 'no_partition' | 'timed_out' | 'refused';
   message: string;
   /** SQLSTATE, if the server said one. */
   sqlstate: string | undefined;
   cause: unknown;
 }
 
+const QUERY_CANCELED = '57014';
 const CONFLICTS = new Set(['40001', '40P01', '55P03']);
 /** Resources, read-only servers, and whatever says that this process and the schema do not fit each other. */
 const UNABLE = /^(?:25006|53|57P|58|42)/;
@@ -45,6 +47,7 @@ export function classifyFailure(error: unknown): Failure {
 
 function kindOf(sqlstate: string, constraint: string | undefined): Failure['kind'] {
   if (CONFLICTS.has(sqlstate)) return 'conflict';
+  if (sqlstate === QUERY_CANCELED) return 'timed_out';
   if (UNABLE.test(sqlstate)) return 'unable';
   if (sqlstate === CHECK_VIOLATION && !constraint) return 'no_partition';
   return 'refused';
@@ -62,6 +65,11 @@ export function unavailable(failure: Failure): FlowgresError {
     details: { committed: failure.kind === 'unknown' ? 'unknown' : 'no' },
     cause: failure.cause,
   });
+}
+
+/** Whether it is the statement itself that failed, and would again. */
+export function isLasting(failure: Failure): boolean {
+  return failure.kind === 'refused' || failure.kind === 'timed_out';
 }
 
 /** A request that fails on its own every time: an error with a code of ours as it is, anything else is POISON. */

@@ -20,13 +20,14 @@ export class SharedSlots {
     }
   }
 
-  #enter(owner: string): Promise<void> | void {
+  #enter(owner: string): Promise<void> {
     const used = this.#used.get(owner) ?? 0;
-    if (used < this.#perOwner) {
-      this.#used.set(owner, used + 1);
-      return;
-    }
     return new Promise((resolve) => {
+      if (used < this.#perOwner) {
+        this.#used.set(owner, used + 1);
+        resolve();
+        return;
+      }
       const waiting = this.#waiting.get(owner);
       if (waiting) waiting.push(resolve);
       else this.#waiting.set(owner, [resolve]);
@@ -38,7 +39,10 @@ export class SharedSlots {
     const waiting = this.#waiting.get(owner);
     const next = waiting?.shift();
     if (waiting && waiting.length === 0) this.#waiting.delete(owner);
-    if (next) return next();
+    if (next) {
+      next();
+      return;
+    }
     const used = (this.#used.get(owner) ?? 1) - 1;
     if (used === 0) this.#used.delete(owner);
     else this.#used.set(owner, used);

@@ -220,7 +220,10 @@ class Worker {
     process.off('unhandledRejection', this.#forgotten);
     await this.#attempts.handBack().catch((error: unknown) => this.#options.onProblem('Steps were not handed back.', error));
     // Without a database graphile-worker would try for minutes to tell it which jobs are free again; the reconciler will know.
-    await Promise.race([stopped.then(() => Promise.all([this.#pool.end(), this.#localPool.end()])), delay(LAST_WORDS_MS, undefined, { ref: false })]);
+    await Promise.race([
+      stopped.then(() => Promise.all([this.#pool.end(), this.#localPool.end()])),
+      delay(LAST_WORDS_MS, undefined, { ref: false }),
+    ]);
   }
 
   async #stopRunner(): Promise<void> {

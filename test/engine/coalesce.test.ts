@@ -13,7 +13,8 @@ function controlled(options: CoalesceOptions = {}) {
   const sizes: number[] = [];
   let inFlight = 0;
   let mostInFlight = 0;
-  const coalescer = new Coalescer<string>((requests) => {
+  const coalescer = new Coalescer<string>((batch) => {
+    const requests = batch.map(({ text }) => text);
     sizes.push(requests.length);
     inFlight += 1;
     mostInFlight = Math.max(mostInFlight, inFlight);
@@ -85,7 +86,8 @@ describe('a coalescer', () => {
   });
 
   test('rejects one request without the others, and all when the handler fails', async () => {
-    const coalescer = new Coalescer<string>(async (requests) => {
+    const coalescer = new Coalescer<string>(async (batch) => {
+      const requests = batch.map(({ text }) => text);
       if (requests.includes('boom')) throw new Error('boom');
       return requests.map((request) =>
         request === 'bad' ? { status: 'rejected', reason: new Error('bad') } : { status: 'fulfilled', value: request },
@@ -97,5 +99,33 @@ describe('a coalescer', () => {
     ]);
     await expect(coalescer.call('boom')).rejects.toThrow('boom');
     await expect(coalescer.call('good')).resolves.toBe('good');
+  });
+
+  test('answers the others of a batch while one is still worked on, and sends the next batch', async () => {
+    const slow = Promise.withResolvers<string>();
+    const coalescer = new Coalescer<string>(
+      async (batch) => batch.map(({ text }) => (text === 'slow' ? slow.promise : { status: 'fulfilled', value: text })),
+      { maxInFlight: 1 },
+    );
+    const late = coalescer.call('slow');
+    expect(await coalescer.call('quick')).toBe('quick');
+    expect(await coalescer.call('next')).toBe('next');
+    slow.resolve('done');
+    expect(await late).toBe('done');
+  });
+
+  test('gives each owner an equal part of a full batch', async () => {
+    const { coalescer, next } = controlled({ maxRequests: 4, maxInFlight: 1 });
+    const calls = [coalescer.call('first')];
+    const first = await next();
+    calls.push(...['a1', 'a2', 'a3', 'a4', 'a5'].map((text) => coalescer.call(text, 'a')), coalescer.call('b1', 'b'));
+    first.finish();
+    const second = await next();
+    expect(second.requests).toEqual(['a1', 'b1', 'a2', 'a3']);
+    second.finish();
+    const third = await next();
+    expect(third.requests).toEqual(['a4', 'a5']);
+    third.finish();
+    expect(await Promise.all(calls)).toHaveLength(7);
   });
 });

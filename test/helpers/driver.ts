@@ -34,6 +34,8 @@ export interface LoggedEvent {
 export class Driver {
   readonly worker = randomUUID();
   private readonly db: TestDatabase;
+  /** What goOn has begun. */
+  private readonly begun = new Map<string, Task>();
 
   constructor(db: TestDatabase) {
     this.db = db;
@@ -87,11 +89,17 @@ export class Driver {
     return this.report({ ...resultOf(task), ok: !('error' in outcome), ...outcome });
   }
 
+  /** Begins an isolated step. */
+  async beginIsolated(runId: string | null, node: string): Promise<Task> {
+    await this.goOn(runId);
+    const task = this.begun.get(`${runId}/${node}`) ?? (await this.begin(runId, node));
+    if (!task?.isolated) throw new Error(`step ${node} is not isolated`);
+    return task;
+  }
+
   /** Begins an isolated step and evaluates it; the task of the step itself, when it is not pure. */
   async isolate(runId: string | null, node: string): Promise<Task | null> {
-    await this.goOn(runId);
-    const task = await this.begin(runId, node);
-    if (!task?.isolated) throw new Error(`step ${node} is not isolated`);
+    const task = await this.beginIsolated(runId, node);
     return (await this.evaluate(task)).next;
   }
 
@@ -107,7 +115,8 @@ export class Driver {
         [runId],
       );
       if (!rows[0]) return;
-      await this.begin(runId, rows[0].node);
+      const task = await this.begin(runId, rows[0].node);
+      if (task) this.begun.set(`${runId}/${task.node}`, task);
     }
     throw new Error('the run does not get on');
   }

@@ -69,7 +69,7 @@ describe('the cost of', () => {
   });
 });
 
-const list = (length: number, item: (index: number) => unknown) => Array.from({ length }, (_, index) => item(index));
+const list = <T>(length: number, item: (index: number) => T): T[] => Array.from({ length }, (_, index) => item(index));
 const nested = (depth: number): unknown => (depth === 0 ? 2 : { a: nested(depth - 1), b: 1 });
 const numbers = list(20_000, (n) => n + 1);
 const value = (text: string): Definition['nodes'] => [{ id: 'n', type: 'transform', properties: { template: { value: `{{ ${text} }}` } } }];
@@ -92,7 +92,11 @@ const HOSTILE: [string, Definition['nodes'], unknown][] = [
     [{ id: 'n', type: 'transform', properties: { template: list(1_000, () => '{{ $.prev[*] ? (@ > 30000) }}') } }],
     numbers,
   ],
-  ['many copies', [{ id: 'n', type: 'transform', properties: { template: list(1_000, () => '{{ $.prev.text }}') } }], { text: 'x'.repeat(50_000) }],
+  [
+    'many copies',
+    [{ id: 'n', type: 'transform', properties: { template: list(1_000, () => '{{ $.prev.text }}') } }],
+    { text: 'x'.repeat(50_000) },
+  ],
   [
     'a condition for each item that reads the rest',
     [{ id: 'n', type: 'filter', properties: { items: '{{ $.prev.items }}', when: '$.item > $.prev.limit' } }],
@@ -112,7 +116,7 @@ const HOSTILE: [string, Definition['nodes'], unknown][] = [
 ];
 
 describe('the engine itself is not held up by', () => {
-  test.each(HOSTILE)('%s', async (_, nodes, input) => {
+  test.each<[string, Definition['nodes'], unknown]>(HOSTILE)('%s', async (_, nodes, input) => {
     const workflow = await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }, ...nodes));
     const engine = new Driver(db);
     await db.pool('flowgres_intake').query(`set statement_timeout = '5s'`);

@@ -18,7 +18,13 @@ const start = { id: 'start', type: 'apiTrigger' };
 const end = { id: 'end', type: 'set', properties: { assign: { ended: true } } };
 /** Nothing is proved about it. */
 const DEEP = '$.prev.**.name';
-const prev = { name: 'Ada', items: [{ name: 'x', n: 1 }, { name: 'y', n: 2 }] };
+const prev = {
+  name: 'Ada',
+  items: [
+    { name: 'x', n: 1 },
+    { name: 'y', n: 2 },
+  ],
+};
 
 async function startChain(...nodes: Node[]) {
   const workflow = await publishWorkflow(acme, chain(start, ...nodes));
@@ -41,7 +47,7 @@ describe('a pure node whose expressions are not cheap', () => {
     ['a pattern', { id: 'n', type: 'transform', properties: { path: '$.prev.items[*].name ? (@ like_regex "(x|z)+")' } }, ['x']],
   ])('%s is a local step with the same outcome', async (_, node, output, port = 'main') => {
     const run = await startChain(node);
-    expect(await engine.openSteps(run)).toMatchObject([{ node: 'n', state: 'queued' }]);
+    expect(await engine.openSteps(run)).toMatchObject([{ node: 'n', is_isolated: true }]);
     expect(await engine.isolate(run, 'n')).toBeNull();
     const log = await engine.log(run);
     expect(log.map(({ type }) => type)).toEqual(['run.created', 'step.succeeded', 'step.started', 'step.succeeded', 'run.succeeded']);
@@ -83,13 +89,22 @@ describe('a pure node whose expressions are not cheap', () => {
 describe('any other node is evaluated first, and then does what it does', () => {
   test('an effect gets its properties and its own attempts', async () => {
     const run = await startChain(
-      { id: 'n', type: 'httpRequest', properties: { url: 'https://example.com', body: `{{ ${DEEP} }}` }, retry: { initialMs: 1, jitter: false } },
+      {
+        id: 'n',
+        type: 'httpRequest',
+        properties: { url: 'https://example.com', body: `{{ ${DEEP} }}` },
+        retry: { initialMs: 1, jitter: false },
+      },
       end,
     );
-    const begun = (await engine.begin(run, 'n'))!;
+    const begun = await engine.beginIsolated(run, 'n');
     expect(begun).toMatchObject({ isolated: true, properties: {} });
     const { next } = await engine.evaluate(begun);
-    expect(next).toMatchObject({ node: 'n', isolated: false, properties: { url: 'https://example.com', body: ['Ada', 'x', 'y', 'x', 'y'] } });
+    expect(next).toMatchObject({
+      node: 'n',
+      isolated: false,
+      properties: { url: 'https://example.com', body: ['Ada', 'x', 'y', 'x', 'y'] },
+    });
     expect((await engine.complete(begun, 'late')).outcome).toBe('stale');
     expect((await engine.complete(next!, { status: 200 })).status).toBe('success');
     expect(await engine.story(run)).toEqual([
@@ -126,7 +141,7 @@ describe('any other node is evaluated first, and then does what it does', () => 
 
   test('also after a pause', async () => {
     const run = await startChain({ id: 'n', type: 'httpRequest', properties: { url: `{{ ${DEEP} | first }}` } });
-    const task = (await engine.begin(run, 'n'))!;
+    const task = await engine.beginIsolated(run, 'n');
     await acme.user.query('select pause_run($1)', [run]);
     expect((await engine.evaluate(task)).next).toBeNull();
     await acme.user.query('select resume_run($1)', [run]);

@@ -1,0 +1,46 @@
+-- kind: code
+-- Expressions of nodes that have more than eight.
+
+-- Many expressions of one node, eight at a time: each copies all properties, so their size is looked at between.
+create or replace function engine.resolve_many(
+  p_properties jsonb,
+  p_expressions engine.expression[],
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  c_most constant int := 8388608; -- no node gives or takes that much: outputs and inputs have 1 MiB
+  v_properties jsonb := p_properties;
+  v_copied bigint := 0;
+  v_first int := 1;
+begin
+  while v_first <= cardinality(p_expressions) loop
+    v_properties := engine.resolve(
+      v_properties, p_expressions[v_first : v_first + 7], p_strict,
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+    if pg_column_size(v_properties) > c_most then
+      perform engine.expression_failed(
+        'EXPRESSION_TOO_LARGE', 'the results have at most 8 MiB together', p_expressions[v_first].place, 1
+      );
+    end if;
+    v_copied := v_copied + 8 * pg_column_size(v_properties);
+    if v_copied > engine.inline_work() and p_expressions[v_first].inline_input is not null then
+      perform engine.beyond_input(0, 0, p_expressions[v_first].place, 1);
+    end if;
+    v_first := v_first + 8;
+  end loop;
+  return v_properties;
+end
+$$;

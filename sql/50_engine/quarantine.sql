@@ -1,0 +1,99 @@
+-- kind: code
+-- A version whose runs made a transaction of the engine take too long is quarantined: its runs are evaluated node by
+-- node in local steps, which hold up nobody, until one succeeds. The mark is in the compiled version, which every batch
+-- reads anyway. It is written in a transaction of its own and locks that row only.
+
+-- The event that says so in the log of a run, so that a replay does the same; null when it is there already.
+create or replace function engine.isolated_entry(p_log engine.log_entry[], p_plan engine.plans, p_now timestamptz)
+  returns engine.log_entry
+  language plpgsql
+  stable
+as $$
+declare
+  v_entry engine.log_entry;
+begin
+  foreach v_entry in array p_log loop
+    if v_entry.type = 'run.isolated' then
+      return null;
+    end if;
+  end loop;
+  return engine.next_entry(v_entry, p_now, 'run.isolated', jsonb_build_object(
+    'since', engine.iso_time(p_plan.quarantined_at)
+  ));
+end
+$$;
+
+-- Marks the version of a request that took too long even alone: of a run, {"runId"}, or of a start,
+-- {"organizationId", "workflowId", "version"?}. Whether it was not marked before: then the request may be repeated.
+create or replace function engine.quarantine(p_request jsonb)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because compiled versions are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  v_run.organization_id := p_request ->> 'organizationId';
+  v_run.workflow_id := p_request ->> 'workflowId';
+  v_run.version := p_request ->> 'version';
+  if p_request ? 'runId' then
+    select r.* into v_run from public.workflow_runs as r where r.id = (p_request ->> 'runId')::uuid;
+  elsif v_run.version is null then
+    select w.published_version into v_run.version
+    from public.workflows as w
+    where w.organization_id = v_run.organization_id
+      and w.id = v_run.workflow_id;
+  end if;
+  update engine.plans as p
+  set quarantined_at = engine.now()
+  where p.organization_id = v_run.organization_id
+    and p.workflow_id = v_run.workflow_id
+    and p.version = v_run.version
+    and p.quarantined_at is null;
+  return found;
+end
+$$;
+comment on function engine.quarantine(jsonb) is
+  'For workers and the intake: from now on, until a run of it succeeds, the runs of the version are evaluated in local steps. The request is what took too long, {"runId"} or {"organizationId", "workflowId", "version"}; true when it was not so before. Example: select engine.quarantine(''{"runId": "0190…"}'');';
+grant execute on function engine.quarantine(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
+
+-- Ends it when a run has succeeded in which nothing took too long. Waits for no lock: the next success ends it as well.
+create or replace function engine.end_quarantine(
+  p_plan engine.plans,
+  p_run public.workflow_runs,
+  p_log engine.log_entry[]
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_entry engine.log_entry;
+  v_was_isolated boolean := false;
+begin
+  if p_run.status <> 'success' then
+    return;
+  end if;
+  foreach v_entry in array p_log loop
+    v_was_isolated := v_was_isolated or v_entry.type = 'run.isolated';
+    if v_entry.payload #>> '{error,code}' = 'EXPRESSION_TIMEOUT' then
+      return;
+    end if;
+  end loop;
+  if v_was_isolated then
+    update engine.plans as p
+    set quarantined_at = null
+    where p.ctid = any (array(
+      select q.ctid
+      from engine.plans as q
+      where q.organization_id = p_plan.organization_id
+        and q.workflow_id = p_plan.workflow_id
+        and q.version = p_plan.version
+        and q.quarantined_at = p_plan.quarantined_at
+      for update skip locked
+    ));
+  end if;
+end
+$$;
