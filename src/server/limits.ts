@@ -14,6 +14,8 @@ export const LIMITS = {
   maxCost: 10_000,
   maxBodyBytes: 256 * 1024,
   statementTimeout: '5s',
+  /** Of testWorkflow, which evaluates whatever its caller wrote. */
+  testTimeout: '2s',
   /** WebSockets of one token, or of one address without a token. */
   maxSockets: 20,
   /** Operations that one WebSocket may have at a time. */

@@ -5,6 +5,7 @@
 import './environment.ts';
 import pg from 'pg';
 import type { PgClient, PgClientQuery, WithPgClient } from 'postgraphile/@dataplan/pg';
+import { LIMITS } from './limits.ts';
 import { type NodePostgresPgClient, makePgAdaptorWithPgClient, makePgService } from 'postgraphile/adaptors/pg';
 
 /** Statements that a connection keeps prepared; 0 behind a pooler that does not know prepared statements. */
@@ -16,6 +17,9 @@ const SETTINGS = {
   text: 'select count(set_config(setting->>0, setting->>1, true)) from json_array_elements($1::json) as setting',
 };
 
+/** The statement of the field testWorkflow. */
+const TEST = /"public"\."test_workflow"\s*\(/;
+
 /** PostGraphile's service for `schemas`, over the connections of `pool`. */
 export function pipelinedService(pool: pg.Pool, schemas: string[]): GraphileConfig.PgServiceConfiguration {
   // Nobody asks for the raw client, which the type wants.
@@ -26,9 +30,14 @@ export function pipelinedService(pool: pg.Pool, schemas: string[]): GraphileConf
 function pipelined(pool: pg.Pool): WithPgClient {
   const plain = makePgAdaptorWithPgClient(pool);
   return async (settings, callback) => {
-    const set = settings && JSON.stringify(Object.entries(settings).filter(([, value]) => value !== undefined));
+    const encode = (each: Record<string, unknown>) => JSON.stringify(Object.entries(each).filter(([, value]) => value !== undefined));
+    const set = settings && encode(settings);
     const client: PgClient = {
-      query: (query) => (set === null ? plain(null, (connection) => connection.query(query)) : send(pool, set, query)),
+      query: (query) => {
+        if (settings === null || set === null) return plain(null, (connection) => connection.query(query));
+        // A function cannot limit its own time: the statement has its limit before it begins.
+        return send(pool, TEST.test(query.text) ? encode({ ...settings, statement_timeout: LIMITS.testTimeout }) : set, query);
+      },
       // Several statements that belong together, for which one message is not enough.
       withTransaction: (work) => plain(settings, (connection) => connection.withTransaction(work)),
     };

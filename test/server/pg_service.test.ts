@@ -60,6 +60,12 @@ test('a statement is stopped by the timeout of its request', async () => {
   expect(await ask(USER, `select current_setting('statement_timeout')`)).toEqual([['10s']]);
 });
 
+test('the statement of testWorkflow has a time limit of its own', async () => {
+  const limit = `select current_setting('statement_timeout')`;
+  expect(await ask(USER, limit)).toEqual([['10s']]);
+  expect(await ask(USER, `${limit} /* "public"."test_workflow"() */`)).toEqual([['2s']]);
+});
+
 test('several statements of one request may share a transaction', async () => {
   const seen = await withPgClient(USER, (client) =>
     client.withTransaction(async (transaction) => {

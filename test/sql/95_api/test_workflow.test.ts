@@ -79,3 +79,27 @@ describe('test_workflow', () => {
     ).rejects.toMatchObject({ code: 'WF010' });
   });
 });
+
+describe('an organization tests two workflows at a time', () => {
+  test('a third one is refused until one has ended, and others are not affected', async () => {
+    const definition = chain({ id: 'start', type: 'apiTrigger' }, shape('{{ $.prev.**.n }}'));
+    const holders = [await db.admin.connect(), await db.admin.connect()];
+    try {
+      for (const holder of holders) {
+        await holder.query('begin');
+        await holder.query('select engine.take_test_slot($1)', [acme.id]);
+      }
+      await expect(tryOut(definition, { n: 1 })).rejects.toMatchObject({ code: 'WF013' });
+      const other = await createOrganization(db);
+      const { rows } = await other.user.query('select * from test_workflow($1)', [JSON.stringify(definition)]);
+      expect(rows.length).toBeGreaterThan(0);
+    } finally {
+      for (const holder of holders) {
+        await holder.query('rollback');
+        holder.release();
+      }
+    }
+    // What is a local step in a run is evaluated here like everything else.
+    expect((await tryOut(definition, { n: 1 })).at(-1)).toMatchObject({ type: 'run.succeeded', payload: { output: [1, 1] } });
+  });
+});
