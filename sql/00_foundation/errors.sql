@@ -22,7 +22,8 @@ as $$
     ('NOT_PUBLISHED',     'WF011'),
     ('NODE_FAILED',       'WF012'),
     ('RATE_LIMITED',      'WF013'),
-    ('EXPIRED',           'WF014')
+    ('EXPIRED',           'WF014'),
+    ('NOT_INLINE',        'WF020')
 $$;
 
 create or replace function private.raise_error(

@@ -69,6 +69,16 @@ as $$
   )
 $$;
 
+-- Ends an evaluation that advance then leaves to a local step. Where nothing can be left to one, as for each child run,
+-- it is the failure EXPRESSION_TOO_LARGE.
+create or replace function engine.leave_to_local_step(p_message text default 'This is evaluated in a local step.')
+  returns void
+  language sql
+  immutable
+as $$
+  select private.raise_error('NOT_INLINE', p_message, null, '{"code": "EXPRESSION_TOO_LARGE"}')
+$$;
+
 -- An expression reads more than it may: more than max_input fails the node, more than inline_input ends the evaluation
 -- here, and advance leaves the node to a local step.
 create or replace function engine.beyond_input(p_size int, p_max_input int, p_place text[], p_position int)
@@ -80,11 +90,9 @@ begin
   if p_size > p_max_input then
     perform engine.input_too_large(p_max_input, p_place, p_position);
   end if;
-  -- Where nothing can be left to a local step, as for each child run, this is the error.
-  raise exception using
-    errcode = 'WFLOC',
-    message = format('The expression reads too much for what it does (property %s).', engine.json_pointer(p_place)),
-    detail = '{"code": "EXPRESSION_TOO_LARGE"}';
+  perform engine.leave_to_local_step(
+    format('The expression reads too much for what it does (property %s).', engine.json_pointer(p_place))
+  );
 end
 $$;
 

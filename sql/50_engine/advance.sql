@@ -173,7 +173,7 @@ begin
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_node.pin;
             when v_node.kind = 'pure' and v_node.inline_input < pg_column_size(coalesce(v_inputs, v_prev)) then
-              raise exception using errcode = 'WFLOC', message = 'This is evaluated in a local step.';
+              perform engine.leave_to_local_step();
             when v_node.kind = 'pure' then
               v_outcome := engine.run_pure(v_node.type, v_node.function, v_properties, v_prev, v_inputs);
             when v_node.kind = 'trigger' then
@@ -247,7 +247,7 @@ begin
         get stacked diagnostics v_detail = pg_exception_detail;
         v_seq := coalesce(v_entries[cardinality(v_entries)].seq, v_fold.seq);
         v_ts := coalesce(v_entries[cardinality(v_entries)].ts, v_fold.ts);
-        if sqlstate = 'WFLOC' and v_isolated[v_place] is not true then
+        if sqlstate = 'WF020' and v_isolated[v_place] is not true then
           v_isolated[v_place] := true;
           continue;
         end if;

@@ -65,7 +65,7 @@ begin
       then
         v_size := v_size + pg_column_size(p_outputs[v_source]);
         if v_size > 2097152 and p_is_isolated is not true then
-          raise exception using errcode = 'WFLOC', message = 'This is evaluated in a local step.';
+          perform engine.leave_to_local_step();
         end if;
         v_values := v_values || p_outputs[v_source];
       end if;

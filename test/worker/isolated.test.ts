@@ -41,12 +41,12 @@ async function post(path: string, nodes: Definition['nodes'], respond: string, b
 
 test('a webhook waits for the output of a local step', async () => {
   const node = { id: 'n', type: 'transform', properties: { path: '$.prev.**.a' } };
-  expect(await post('/last', [node], 'lastNode', { a: 1, b: { a: 2 } })).toMatchObject({ status: 200, body: [1, 2, 1, 2] });
+  expect(await post('/last', [node], 'lastNode', { a: 1, b: { a: 2 } })).toMatchObject({ status: 200, body: [1, 2] });
 });
 
 test('and for a response that a local step finds', async () => {
   const node = { id: 'n', type: 'respondToWebhook', properties: { status: 201, body: '{{ $.prev.**.a }}' } };
-  expect(await post('/respond', [node], 'respondNode', { a: 1, b: { a: 2 } })).toMatchObject({ status: 201, body: [1, 2, 1, 2] });
+  expect(await post('/respond', [node], 'respondNode', { a: 1, b: { a: 2 } })).toMatchObject({ status: 201, body: [1, 2] });
 });
 
 test('expressions that take too long end with EXPRESSION_TIMEOUT, and the worker goes on', async () => {
