@@ -125,10 +125,8 @@ begin
         p_place || v_part.place, 'UNKNOWN_REFERENCE', format('%s (at character %s)', v_problem, v_part.start_at)
       );
     elsif v_part.cost = 'unbounded' and p_type.properties -> 'properties' -> v_part.place[1] ? 'deferred' then
-      return next engine.problem(
-        p_place || v_part.place, 'EXPENSIVE_EXPRESSION',
-        'what is evaluated for each child run must be cheap: compute it in a node of the child, or before'
-      );
+      return next engine.problem(p_place || v_part.place, 'EXPENSIVE_EXPRESSION',
+        'what is evaluated for each child run must be cheap: compute it in a node of the child, or before');
     end if;
   end loop;
 end
