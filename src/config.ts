@@ -34,6 +34,9 @@ const list = z.string().transform((text) =>
 const perSecond = z.coerce.number('must be a number').min(0, 'must be 0 or more').max(1_000_000);
 const atLeastOne = z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(1_000_000);
 
+const tokens = z.coerce.number('must be a number').int().min(100, 'must be 100 or more').max(100_000, 'must be at most 100000');
+const cpuPerSecond = z.coerce.number('must be a number').min(0, 'must be 0 or more').max(10_000, 'must be at most 10000');
+
 const settings = z.object({
   PORT: z.coerce.number('must be a number').int().min(0, 'must be 0 or more').max(65_535, 'must be at most 65535').default(8080),
   HOST: z.string().min(1).default('127.0.0.1'),
@@ -48,6 +51,10 @@ const settings = z.object({
   FLOWGRES_SUBSCRIPTIONS_PER_TOKEN: atLeastOne.default(200),
   FLOWGRES_SUBSCRIPTIONS_PER_ORGANIZATION: atLeastOne.default(1_000),
   FLOWGRES_SUBSCRIPTION_RATE: atLeastOne.default(300),
+  FLOWGRES_MAX_TOKENS: tokens.default(2_500),
+  FLOWGRES_ANONYMOUS_MAX_TOKENS: tokens.default(1_000),
+  FLOWGRES_CPU_LIMIT: cpuPerSecond.default(200),
+  FLOWGRES_ANONYMOUS_CPU_LIMIT: cpuPerSecond.default(50),
   FLOWGRES_CORS_ORIGINS: list.default([]),
   FLOWGRES_OPERATIONS: z.string().optional(),
   FLOWGRES_ONLY_OPERATIONS: z.enum(['true', 'false'], 'must be true or false').default('false'),
@@ -82,6 +89,12 @@ export interface ApiConfig {
   anonymousRateLimit: number;
   /** Subscriptions of one token and of one organization, and how often an organization's read again. */
   subscriptions: SubscriptionSettings;
+  /** Words and signs of a document, of a request with a token and of one without. */
+  maxTokens: number;
+  anonymousMaxTokens: number;
+  /** Milliseconds of CPU per second for the documents of one token, and of one network without a token; 0 sets no limit. */
+  cpuLimit: number;
+  anonymousCpuLimit: number;
   /** Websites whose pages may call the API; `*` for all. */
   corsOrigins: string[];
   /** Folder of the documents that clients may name instead of sending, and whether there are no others. */
@@ -164,6 +177,10 @@ export function readConfig(environment: Record<string, string | undefined> = pro
         perOrganization: data.FLOWGRES_SUBSCRIPTIONS_PER_ORGANIZATION,
         readsPerSecond: data.FLOWGRES_SUBSCRIPTION_RATE,
       },
+      maxTokens: data.FLOWGRES_MAX_TOKENS,
+      anonymousMaxTokens: data.FLOWGRES_ANONYMOUS_MAX_TOKENS,
+      cpuLimit: data.FLOWGRES_CPU_LIMIT,
+      anonymousCpuLimit: data.FLOWGRES_ANONYMOUS_CPU_LIMIT,
       corsOrigins: data.FLOWGRES_CORS_ORIGINS,
       operationsFolder: data.FLOWGRES_OPERATIONS,
       onlyOperations: data.FLOWGRES_ONLY_OPERATIONS === 'true',

@@ -138,6 +138,8 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
   return {
     maxCost: api.maxCost,
     rates: { token: rate(api.rateLimit), anonymous: rate(api.anonymousRateLimit) },
+    tokens: { token: api.maxTokens, anonymous: api.anonymousMaxTokens },
+    cpu: { token: api.cpuLimit || null, anonymous: api.anonymousCpuLimit || null },
     corsOrigins: api.corsOrigins,
     subscriptions: api.subscriptions,
     ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),

@@ -59,6 +59,11 @@ export class ApiCalls {
     }, FLUSH_MS).unref();
   }
 
+  /** The organization of a session that was admitted; null: it has none. */
+  organizationOf(session: string): string | null {
+    return this.#sessions.get(session)?.organization ?? null;
+  }
+
   /** Tells the database what is left. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);

@@ -21,6 +21,12 @@ export function callerOf(request: IncomingMessage, proxies: number): string {
   return address.includes(':') ? `${address.split(':').slice(0, 4).join(':')}::/64` : address;
 }
 
+/** The network of a request, as the database counts networks: 24 bits of an IPv4 address, 48 of an IPv6 one. */
+export function networkOf(request: IncomingMessage, proxies: number): string {
+  const address = clientIp(request, proxies);
+  return address.includes(':') ? `${address.split(':').slice(0, 3).join(':')}::/48` : address.replace(/\.\d+$/, '.0/24');
+}
+
 /** `::ffff:192.0.2.1` is 192.0.2.1. */
 function normalize(address: string | undefined): string | undefined {
   if (!address || !ipaddr.isValid(address)) return undefined;

@@ -15,6 +15,8 @@ import { Authenticator, refuseAmbiguous } from './auth.ts';
 import { clientSettings } from './client.ts';
 import type { LogError } from './errors.ts';
 import { errorReply } from './http_error.ts';
+import { CpuBudget } from './cpu_budget.ts';
+import { DocumentCache, PlanCaches } from './document_cache.ts';
 import { type JwtConfig, JwtVerifier } from './jwt.ts';
 import { LIMITS } from './limits.ts';
 import { LiveRuns } from './live.ts';
@@ -22,7 +24,7 @@ import { Operations } from './operations.ts';
 import { Passwords, type ScryptParameters } from './passwords.ts';
 import { createPreset, settingsOf } from './preset.ts';
 import { type Rate, RateLimiter } from './rate_limit.ts';
-import type { RequestOptions } from './requests.ts';
+import { type RequestOptions, createCallerOf } from './requests.ts';
 import { serveSockets } from './sockets.ts';
 import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from './subscription_limits.ts';
 
@@ -41,6 +43,10 @@ export interface GraphqlOptions {
   rates?: { token: Rate | null; anonymous: Rate | null };
   /** What the subscriptions of a token and of an organization may cost; {@link DEFAULT_SUBSCRIPTIONS} when not given. */
   subscriptions?: SubscriptionSettings;
+  /** Words and signs of a document, with a token and without; those of {@link LIMITS} when not given. */
+  tokens?: { token: number; anonymous: number };
+  /** Milliseconds of CPU per second that documents of one token, and of one network without one, may take; no limit when not given. */
+  cpu?: { token: number | null; anonymous: number | null };
   /** Documents that clients may name instead of sending. */
   operations?: Operations;
   /** Websites whose pages may call the API; none when not given. */
@@ -64,6 +70,8 @@ export interface Graphql {
   handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Takes over WebSockets at `/graphql`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** What is kept of documents that were asked: their tokens, and the number of plans. */
+  kept(): { documents: number; plans: number };
   /** Ends subscriptions and connections. */
   release(): Promise<void>;
 }
@@ -73,7 +81,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const instance = postgraphile(parts.preset);
   const server = instance.createServ(grafserv);
   const handler = server.createHandler();
-  await Promise.all([instance.getSchema(), server.ready()]);
+  const [schema] = await Promise.all([instance.getSchema(), server.ready()]);
 
   const sockets = serveSockets(server, parts.requests);
 
@@ -98,6 +106,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
     }),
     upgrade: sockets.upgrade,
+    kept: () => ({ documents: parts.cache.weight, plans: parts.plans.count(schema) }),
     async release() {
       await sockets.close();
       await parts.live.close();
@@ -139,15 +148,24 @@ function createParts(options: GraphqlOptions) {
     corsOrigins: options.corsOrigins ?? [],
     proxies: options.proxies ?? 0,
   };
+  const [cache, plans] = [new DocumentCache(), new PlanCaches()];
   const preset = createPreset({
     pool,
     subscriptions: { live, limits: new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS) },
     requests,
     accounts,
     maxCost: options.maxCost ?? LIMITS.maxCost,
-    openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
+    documents: {
+      openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
+      tokens: options.tokens ?? { token: LIMITS.maxTokens, anonymous: LIMITS.maxAnonymousTokens },
+      isPersisted: (query) => requests.operations.has(query),
+      cpu: new CpuBudget(),
+      cache,
+      plans,
+      callerOf: createCallerOf(requests, options.cpu ?? { token: null, anonymous: null }),
+    },
     logError,
     accessLog,
   });
-  return { pool, live, authenticator, accounts, accessLog, apiCalls, requests, logError, preset };
+  return { pool, live, authenticator, accounts, accessLog, apiCalls, requests, cache, plans, logError, preset };
 }

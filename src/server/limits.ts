@@ -9,7 +9,20 @@ export const LIMITS = {
   maxOffset: 10_000,
   maxDepth: 12,
   maxAliases: 30,
-  maxTokens: 5_000,
+  /** Words and signs of a document, of a request with a token and of one without. */
+  maxTokens: 2_500,
+  maxAnonymousTokens: 1_000,
+  /** Brackets inside of brackets. */
+  maxNesting: 64,
+  /** Operations and fragments of a document. */
+  maxDefinitions: 100,
+  /** Fields that stand beside each other. */
+  maxSelections: 150,
+  /** Uses of fragments, also inside of other fragments. */
+  maxSpreads: 200,
+  maxDirectives: 50,
+  /** Pairs of fields that ask for the same place of the answer: validating compares each with each. */
+  maxRepetitions: 20_000,
   /** Objects that an answer may have. */
   maxCost: 10_000,
   maxBodyBytes: 256 * 1024,

@@ -17,11 +17,13 @@ interface RequestBody {
 export class Operations {
   /** By SHA-256 of the file, in hex, and by its name without `.graphql`. */
   readonly #documents: ReadonlyMap<string, string>;
+  readonly #texts: ReadonlySet<string>;
   readonly #only: boolean;
 
   /** @param only whether documents that are not among them are refused */
   constructor(documents: ReadonlyMap<string, string> = new Map(), only = false) {
     this.#documents = documents;
+    this.#texts = new Set(documents.values());
     this.#only = only;
   }
 
@@ -39,6 +41,11 @@ export class Operations {
       documents.set(basename(file, '.graphql'), text);
     }
     return new Operations(documents, only);
+  }
+
+  /** Whether it is one of the documents, however it was sent. */
+  has(query: string): boolean {
+    return this.#texts.has(query);
   }
 
   /** Puts the document in that the request names; throws for one that is not known, and for what may not be sent. */

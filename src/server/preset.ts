@@ -11,7 +11,7 @@ import { accountsPlugin } from './accounts_graphql.ts';
 import { sessionOf } from './auth.ts';
 import { clientSettings } from './client.ts';
 import { costPlugin } from './cost.ts';
-import { documentPlugin } from './documents.ts';
+import { type DocumentOptions, documentPlugin } from './documents.ts';
 import { type LogError, errorMask } from './errors.ts';
 import { LIMITS, PagingPlugin } from './limits.ts';
 import type { Subscriptions } from './follow.ts';
@@ -29,14 +29,13 @@ export interface PresetOptions {
   accounts: Accounts;
   /** Objects that an answer may have. */
   maxCost: number;
-  /** Whether anybody may read the schema, or only requests with a token. */
-  openIntrospection: boolean;
+  documents: DocumentOptions;
   logError: LogError;
   accessLog: AccessLog;
 }
 
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, subscriptions, requests, accounts, maxCost, openIntrospection, logError, accessLog } = options;
+  const { pool, subscriptions, requests, accounts, maxCost, documents, logError, accessLog } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -44,8 +43,9 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       UnsearchablePlugin,
       TagsPlugin,
       PagingPlugin,
-      documentPlugin(openIntrospection),
       costPlugin(maxCost),
+      // After the others that may refuse a document: it measures what all of them take.
+      documentPlugin(documents),
       runEventsPlugin(subscriptions),
       workflowRunsPlugin(subscriptions),
       accountsPlugin(accounts),
@@ -99,6 +99,8 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       graphqlPath: '/graphql',
       graphiqlPath: '/',
       maxRequestLength: LIMITS.maxBodyBytes,
+      // documentPlugin has a cache that knows sizes.
+      parseAndValidateCacheSize: 0,
       maskError: accessLog.watchErrors(errorMask(logError)),
     },
   };

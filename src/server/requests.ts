@@ -5,8 +5,9 @@ import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import type { ApiCalls } from './api_calls.ts';
-import type { Authenticator } from './auth.ts';
-import { callerOf } from './client.ts';
+import { type Authenticator, sessionOf } from './auth.ts';
+import { callerOf, networkOf } from './client.ts';
+import type { CpuShare } from './cpu_budget.ts';
 import { requestError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Operations } from './operations.ts';
@@ -100,6 +101,35 @@ async function admit(
   if (rates.token) await limiter.take(`token:${session}`, rates.token);
   await apiCalls.admit(session);
   return session;
+}
+
+/**
+ * Whose CPU a request takes: a token's and its organization's, which may have twice that; an anonymous one's is its
+ * network's, and that of all anonymous ones together, who may have four times that.
+ */
+export function createCallerOf({ apiCalls, proxies }: RequestOptions, cpu: { token: number | null; anonymous: number | null }) {
+  return ({
+    http,
+    node,
+    ws,
+    session: admitted,
+  }: Partial<Grafast.RequestContext>): { isAnonymous: boolean; shares: readonly CpuShare[] } => {
+    const session = admitted === undefined ? sessionOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) : admitted;
+    if (session === null) {
+      const request = node?.req ?? ws?.request;
+      const key = request ? networkOf(request, proxies) : '';
+      const shares = cpu.anonymous === null ? [] : [share('network', key, cpu.anonymous), share('anonymous', '', 4 * cpu.anonymous)];
+      return { isAnonymous: true, shares };
+    }
+    if (cpu.token === null) return { isAnonymous: false, shares: [] };
+    const organization = apiCalls.organizationOf(session);
+    const shares = [share('token', session, cpu.token), ...(organization ? [share('organization', organization, 2 * cpu.token)] : [])];
+    return { isAnonymous: false, shares };
+  };
+}
+
+function share(kind: string, key: string, perSecond: number): CpuShare {
+  return { key: JSON.stringify([kind, key]), perSecond };
 }
 
 /** Who asks could not be found out, which is not the client's fault: Grafserv would say that it cannot parse the request. */

@@ -105,16 +105,24 @@ describe('a document', () => {
   test('is refused when fragments make a small one large', async () => {
     const spread = Array.from({ length: 9 }, (_, index) => `fragment f${index} on Workflow { ${`...f${index + 1} `.repeat(9)} }`).join(' ');
     const { errors } = await server.query(acme.token, `{ workflows { nodes { ...f0 } } } ${spread} fragment f9 on Workflow { id }`);
-    expect(errors?.[0]?.extensions).toMatchObject({ code: 'TOO_LARGE', details: { cost: null } });
+    expect(errors?.[0]?.extensions).toMatchObject({ code: 'TOO_LARGE', details: { limit: expect.any(Number) } });
   });
 
-  test('has at most 30 aliases and 5,000 tokens', async () => {
+  test('has at most 30 aliases and 2,500 tokens, 1,000 without a token', async () => {
     const aliases = (count: number) => `{ ${Array.from({ length: count }, (_, index) => `a${index}: currentUser { id }`).join(' ')} }`;
     expect((await server.query(acme.token, aliases(30))).errors).toBeUndefined();
     expect((await server.query(acme.token, aliases(500))).errors?.[0]?.extensions?.code).toBe('TOO_LARGE');
     const words = (count: number) => `{ currentUser { ${'id '.repeat(count)} } }`;
     expect((await server.query(acme.token, words(100))).errors).toBeUndefined();
-    expect((await server.query(acme.token, words(5_000))).errors?.[0]?.extensions?.code).toBe('TOO_LARGE');
+    const code = async (token: string | null, query: string) => (await server.query(token, query)).errors?.[0]?.extensions?.code;
+    const long = (count: number) =>
+      `query (${Array.from({ length: count / 4 }, (_, place) => `$v${place}: Int`).join(' ')}) { __typename }`;
+    expect(await code(acme.token, long(2_400))).toBe('INVALID_ARGUMENT');
+    expect(await code(acme.token, long(2_600))).toBe('TOO_LARGE');
+    expect(await code(null, long(900))).toBe('INVALID_ARGUMENT');
+    // Also when the server knows it already.
+    await server.query(acme.token, long(1_100));
+    expect(await code(null, long(1_100))).toBe('TOO_LARGE');
   });
 
   test('is not batched', async () => {

@@ -33,6 +33,8 @@ describe('docs/api.md', () => {
       `at most\n${number(LIMITS.maxOffset)}`,
       `body | ${LIMITS.maxBodyBytes / 1024} kB`,
       `${number(LIMITS.maxTokens)} words and signs, ${LIMITS.maxAliases} aliases, ${LIMITS.maxDepth} levels`,
+      `${number(LIMITS.maxAnonymousTokens)} words and signs (`,
+      `${LIMITS.maxDefinitions} operations and fragments, ${LIMITS.maxSelections}\nfields beside each other, fragments in ${LIMITS.maxSpreads} places, ${LIMITS.maxDirectives} directives, ${LIMITS.maxNesting} levels`,
       `cost | ${number(LIMITS.maxCost)}`,
       `page | ${LIMITS.maxPage} rows`,
       `${LIMITS.maxSockets} of a token or address, ${LIMITS.maxSubscriptions} operations`,
