@@ -3,6 +3,7 @@
 --!include 00_foundation/schemas.sql
 --!include 00_foundation/builds.sql
 --!include 00_foundation/errors.sql
+--!include 00_foundation/texts.sql
 --!include 00_foundation/clock.sql
 --!include 00_foundation/uuid.sql
 --!include 00_foundation/time_zones.sql

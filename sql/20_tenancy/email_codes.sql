@@ -1,7 +1,27 @@
 -- kind: code
 -- Codes that prove an address: whoever sends one back has read the mail.
 
+create or replace function private.may_send(p_kind text, p_email text, p_user_id uuid default null)
+  returns boolean
+  language sql
+  volatile
+as $$
+  -- The first limit is of whoever asks, so that a stranger who asks too often uses up little of the second, the
+  -- recipient's; each kind of mail has its own, so that none stands in the way of another.
+  select case
+    when
+      private.is_within(
+        array['mail from', p_kind, lower(p_email), p_user_id::text, private.client_prefix()::text], 5, interval '1 hour'
+      )
+      then private.is_within(array['mail to', p_kind, lower(p_email)], 10, interval '1 hour')
+    else false
+  end
+$$;
+comment on function private.may_send(text, text, uuid) is
+  'Counts a mail, and says whether it is sent: of each kind an address gets 5 an hour by one user or network, and 10 by all of them.';
+
 create or replace function private.send_code(
+  p_kind text,
   p_purpose text,
   p_email text,
   p_user_id uuid,
@@ -17,16 +37,10 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
   v_code constant text := private.random_secret(16);
-  v_sent bigint;
-  v_purpose text := p_purpose;
+  -- Nobody's mailbox is flooded by us, and nobody is told.
+  v_is_sent constant boolean := private.may_send(p_kind, p_email, case when p_kind = 'change' then p_user_id end);
+  v_purpose constant text := case when v_is_sent then p_purpose else 'none' end;
 begin
-  -- Nobody's mailbox is flooded by us: the sixth mail to an address within an hour is not sent, and nobody is told.
-  select count(*) into v_sent
-  from private.email_codes as c
-  where lower(c.email) = lower(p_email) and c.created_at > v_now - interval '1 hour';
-  if v_sent >= 5 then
-    v_purpose := 'none';
-  end if;
   insert into private.email_codes (
     purpose, email, user_id, name, password_hash, code_hash, created_at, expires_at
   )
@@ -36,13 +50,41 @@ begin
     v_now + case v_purpose when 'reset' then interval '1 hour' else interval '1 day' end
   );
   perform private.send_mail(
-    case when v_purpose <> 'none' or (p_purpose = 'none' and v_sent < 5 and p_text is not null) then p_email end,
-    p_subject, format(p_text, v_code)
+    case when v_is_sent and p_text is not null then p_email end, p_subject, format(p_text, v_code)
   );
 end
 $$;
-comment on function private.send_code(text, text, uuid, text, text, text, text) is
-  'Mails a code for register, change or reset; for none a text without one. Without a text nothing is sent, which takes as long.';
+comment on function private.send_code(text, text, text, uuid, text, text, text, text) is
+  'Mails a code for register, change or reset, which p_kind counts; purpose none: a text without one. Without a text nothing is sent, which takes as long.';
+
+create or replace function private.find_code(p_code text, p_purposes text[])
+  returns private.email_codes
+  language sql
+  stable
+as $$
+  select c.*
+  from private.email_codes as c
+  where c.code_hash = private.hash_secret(p_code) and c.purpose = any (p_purposes)
+$$;
+
+create or replace function private.require_code(p_code private.email_codes)
+  returns void
+  language plpgsql
+  stable
+as $$
+begin
+  if p_code.id is null then
+    perform private.raise_error('NOT_FOUND', 'There is no such code.', 'Copy it as it stands in the mail.');
+  elsif p_code.used_at is not null then
+    perform private.raise_error(
+      'ALREADY_USED', 'The code has been used.', null, jsonb_build_object('usedAt', p_code.used_at)
+    );
+  elsif p_code.expires_at <= engine.now() then
+    perform private.raise_error('EXPIRED', 'The code has expired.', 'Ask for a new one.');
+  end if;
+end
+$$;
+comment on function private.require_code(private.email_codes) is 'Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
 
 create or replace function private.take_code(p_code text, p_purposes text[])
   returns private.email_codes
@@ -56,15 +98,7 @@ begin
   from private.email_codes as c
   where c.code_hash = private.hash_secret(p_code) and c.purpose = any (p_purposes)
   for update;
-  if not found then
-    perform private.raise_error('NOT_FOUND', 'There is no such code.', 'Copy it as it stands in the mail.');
-  elsif v_code.used_at is not null then
-    perform private.raise_error(
-      'ALREADY_USED', 'The code has been used.', null, jsonb_build_object('usedAt', v_code.used_at)
-    );
-  elsif v_code.expires_at <= engine.now() then
-    perform private.raise_error('EXPIRED', 'The code has expired.', 'Ask for a new one.');
-  end if;
+  perform private.require_code(v_code);
   update private.email_codes as c
   set used_at = engine.now(), password_hash = null
   where c.id = v_code.id;
@@ -73,18 +107,3 @@ end
 $$;
 comment on function private.take_code(text, text[]) is
   'What a code is for; from now on it is used. Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
-
-create or replace function private.check_person(p_name text, p_email text)
-  returns void
-  language plpgsql
-  immutable
-as $$
-begin
-  if btrim(p_name) = '' or length(p_name) > 200 then
-    perform private.raise_error('VALIDATION_FAILED', 'A name has 1 to 200 characters.', null, '{"field": "name"}');
-  elsif p_email !~ '^[^@\s]+@[^@\s]+$' or length(p_email) > 254 then
-    perform private.raise_error('VALIDATION_FAILED', 'This is no e-mail address.', null, '{"field": "email"}');
-  end if;
-end
-$$;
-comment on function private.check_person(text, text) is 'Raises VALIDATION_FAILED; nulls pass.';

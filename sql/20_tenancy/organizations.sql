@@ -38,6 +38,7 @@ declare
   v_context constant private.context := private.acting_person();
   v_organization public.organizations;
 begin
+  perform private.check_name(coalesce(create_organization.name, ''));
   begin
     insert into public.organizations (name, slug)
     values (create_organization.name, create_organization.slug)

@@ -42,6 +42,8 @@ create table private.email_codes (
   constraint email_codes_code_hash_key unique (code_hash),
   constraint email_codes_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade,
   constraint email_codes_purpose_check check (purpose in ('register', 'change', 'reset', 'none')),
+  constraint email_codes_email_check check (private.is_email(email)),
+  constraint email_codes_name_check check (private.is_name(name)),
   constraint email_codes_code_hash_check check (length(code_hash) = 32)
 );
 create index email_codes_user_id_idx on private.email_codes (user_id);
@@ -59,7 +61,7 @@ create table private.throttles (
 );
 create index throttles_resets_at_idx on private.throttles (resets_at);
 alter table private.throttles enable row level security;
-comment on table private.throttles is 'Attempts in a stretch of time, by the SHA-256 of what is counted: an address, a network, both.';
+comment on table private.throttles is 'Attempts in a stretch of time, by the SHA-256 of what is counted, a JSON list: what is tried, an address, a network.';
 
 create table private.outbox (
   id uuid not null default engine.uuid_v7(),
@@ -72,6 +74,8 @@ create table private.outbox (
   error text,
   sent_at timestamptz,
   constraint outbox_pkey primary key (id),
+  -- A line break would begin a header of its own.
+  constraint outbox_subject_check check (subject !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'),
   -- The body has a code in it: it goes with the mail.
   constraint outbox_body_matches_sent_at_check check (body is null or sent_at is null)
 );
@@ -137,7 +141,7 @@ create table private.api_tokens (
   constraint api_tokens_member_fkey
     foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
     on delete cascade,
-  constraint api_tokens_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint api_tokens_name_check check (private.is_name(name)),
   constraint api_tokens_scopes_check check (cardinality(scopes) > 0),
   constraint api_tokens_token_hash_check check (length(token_hash) = 32)
 );

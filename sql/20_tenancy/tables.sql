@@ -12,8 +12,8 @@ create table public.users (
   deleted_at timestamptz,
   constraint users_pkey primary key (id),
   constraint users_global_role_check check (global_role in ('user', 'super_admin')),
-  constraint users_name_check check (btrim(name) <> '' and length(name) <= 200),
-  constraint users_email_check check (email ~ '^[^@\s]+@[^@\s]+$' and length(email) <= 254)
+  constraint users_name_check check (private.is_name(name)),
+  constraint users_email_check check (private.is_email(email))
 );
 -- Among the verified only: whoever writes down somebody else's address must not keep him out, nor learn of him.
 create unique index users_email_key on public.users (lower(email)) where email_verified_at is not null;
@@ -41,7 +41,7 @@ create table public.organizations (
   constraint organizations_pkey primary key (id),
   constraint organizations_slug_key unique (slug),
   constraint organizations_webhook_key_key unique (webhook_key),
-  constraint organizations_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint organizations_name_check check (private.is_name(name)),
   constraint organizations_slug_check check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$' and length(slug) <= 63),
   constraint organizations_slug_reserved_check check (
     slug <> all (array[

@@ -16,7 +16,7 @@ create table public.teams (
   constraint teams_organization_id_slug_key unique (organization_id, slug),
   constraint teams_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
-  constraint teams_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint teams_name_check check (private.is_name(name)),
   constraint teams_slug_check check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$' and length(slug) <= 63),
   constraint teams_description_check check (length(description) <= 5000),
   constraint teams_color_check check (color ~ '^#[0-9a-f]{6}$')
@@ -78,7 +78,7 @@ create table public.invitations (
     foreign key (organization_id) references public.organizations (id) on delete cascade,
   constraint invitations_invited_by_fkey
     foreign key (invited_by) references public.users (id) on delete set null,
-  constraint invitations_email_check check (email ~ '^[^@\s]+@[^@\s]+$' and length(email) <= 254),
+  constraint invitations_email_check check (private.is_email(email)),
   constraint invitations_role_check check (role in ('owner', 'admin', 'member')),
   constraint invitations_one_end_check check (accepted_at is null or revoked_at is null)
 );

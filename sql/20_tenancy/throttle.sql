@@ -20,49 +20,69 @@ $$;
 comment on function private.client_prefix() is
   'The network of the client, from the setting flowgres.client_ip that the HTTP server makes; null in psql.';
 
-create or replace function private.throttle_key(p_thing text)
+create or replace function private.throttle_key(p_parts text[])
   returns bytea
   language sql
   immutable
   parallel safe
 as $$
-  select private.hash_secret(lower(p_thing))
+  -- As JSON, so that no text that somebody chose runs into its neighbour: what is counted comes first.
+  select private.hash_secret(to_jsonb(p_parts)::text)
 $$;
 
-create or replace function private.throttle(p_thing text, p_limit int, p_window interval)
+create or replace function private.count_attempt(p_parts text[], p_window interval)
+  returns private.throttles
+  language sql
+  volatile
+as $$
+  insert into private.throttles as t (key, used, resets_at)
+  select private.throttle_key(p_parts), 1, n + p_window
+  from engine.now() as n
+  on conflict (key) do update
+  set
+    used = case when t.resets_at > engine.now() then t.used + 1 else 1 end,
+    resets_at = case when t.resets_at > engine.now() then t.resets_at else engine.now() + p_window end
+  returning t.*
+$$;
+comment on function private.count_attempt(text[], interval) is
+  'Counts one attempt: how many there have been in the p_window that began with the first of them.';
+
+create or replace function private.is_within(p_parts text[], p_limit int, p_window interval)
+  returns boolean
+  language sql
+  volatile
+as $$
+  select (private.count_attempt(p_parts, p_window)).used <= p_limit
+$$;
+comment on function private.is_within(text[], int, interval) is
+  'Counts one attempt, and says whether it is among the first p_limit: for what is left out in silence.';
+
+create or replace function private.throttle(p_parts text[], p_limit int, p_window interval)
   returns void
   language plpgsql
   volatile
 as $$
 declare
-  v_now constant timestamptz := engine.now();
-  v_throttle private.throttles;
+  v_throttle constant private.throttles := private.count_attempt(p_parts, p_window);
 begin
-  insert into private.throttles as t (key, used, resets_at)
-  values (private.throttle_key(p_thing), 1, v_now + p_window)
-  on conflict (key) do update
-  set
-    used = case when t.resets_at > v_now then t.used + 1 else 1 end,
-    resets_at = case when t.resets_at > v_now then t.resets_at else v_now + p_window end
-  returning t.* into v_throttle;
   if v_throttle.used > p_limit then
     perform private.raise_error(
       'RATE_LIMITED',
       'Too many attempts.',
       'Try again later.',
-      jsonb_build_object('retryAfterMs', ceil(extract(epoch from v_throttle.resets_at - v_now) * 1000)::bigint)
+      jsonb_build_object('retryAfterMs', ceil(extract(epoch from v_throttle.resets_at - engine.now()) * 1000)::bigint)
     );
   end if;
 end
 $$;
-comment on function private.throttle(text, int, interval) is
+comment on function private.throttle(text[], int, interval) is
   'Counts one attempt; the p_limit + 1st within p_window of the first raises RATE_LIMITED.';
 
-create or replace function private.forgive(p_thing text)
+create or replace function private.forgive(p_parts text[])
   returns void
   language sql
   volatile
 as $$
-  update private.throttles as t set used = greatest(t.used - 1, 0) where t.key = private.throttle_key(p_thing)
+  update private.throttles as t set used = greatest(t.used - 1, 0) where t.key = private.throttle_key(p_parts)
 $$;
-comment on function private.forgive(text) is 'Takes back one attempt, which was no attack.';
+comment on function private.forgive(text[]) is 'Takes back one attempt, which was no attack.';

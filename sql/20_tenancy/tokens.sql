@@ -49,6 +49,7 @@ declare
   v_token private.api_tokens;
 begin
   perform private.require_scope('organization:write');
+  perform private.check_name(coalesce(create_api_token.name, ''));
   foreach v_scope in array coalesce(scopes, '{}') loop
     if v_scope is null or v_scope not in (select s.scope from private.scopes() as s) then
       perform private.raise_error(
@@ -60,9 +61,10 @@ begin
     -- A token cannot make a mightier one.
     perform private.require_scope(v_scope);
   end loop;
-  if v_end <= engine.now() then
+  if v_end <= engine.now() or not isfinite(create_api_token.expires_at) then
     perform private.raise_error(
-      'VALIDATION_FAILED', 'The token would have expired already.', 'Give a later expires_at, or none.'
+      'VALIDATION_FAILED', 'The token would have expired already, or never.', 'Give a later expires_at, or none.',
+      '{"field": "expiresAt"}'
     );
   end if;
 

@@ -19,7 +19,7 @@ create table public.plans (
   constraint plans_pkey primary key (id),
   constraint plans_slug_key unique (slug),
   constraint plans_slug_check check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
-  constraint plans_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint plans_name_check check (private.is_name(name)),
   constraint plans_price_cents_check check (price_cents >= 0),
   constraint plans_currency_check check (currency ~ '^[A-Z]{3}$'),
   constraint plans_billing_interval_check check (billing_interval in ('day', 'week', 'month', 'year')),

@@ -18,7 +18,7 @@ create function private.are_tags(p_tags text[])
   immutable
   parallel safe
 as $$
-  select cardinality(p_tags) <= 20 and coalesce(bool_and(t.tag is not null and length(t.tag) between 1 and 50), true)
+  select cardinality(p_tags) <= 20 and coalesce(bool_and(t.tag is not null and length(t.tag) <= 50 and private.is_name(t.tag)), true)
   from unnest(p_tags) as t (tag)
 $$;
 
@@ -45,7 +45,7 @@ create table public.workflows (
     foreign key (organization_id, team_id) references public.teams (organization_id, id) on delete set null (team_id),
   constraint workflows_created_by_fkey
     foreign key (created_by) references public.users (id) on delete set null,
-  constraint workflows_name_check check (btrim(name) <> '' and length(name) <= 200),
+  constraint workflows_name_check check (private.is_name(name)),
   constraint workflows_description_check check (length(description) <= 5000),
   constraint workflows_definition_check check (jsonb_typeof(definition) = 'object'),
   constraint workflows_revision_check check (revision > 0),

@@ -17,6 +17,8 @@ declare
   v_user_id uuid := (
     select i.user_id from private.identities as i where i.issuer = p_issuer and i.subject = p_subject
   );
+  -- One that is none is not the person's fault: whoever they are, the subject says.
+  v_email constant text := case when private.is_email(p_email) then p_email end;
 begin
   if v_user_id is not null then
     return v_user_id;
@@ -30,11 +32,14 @@ begin
     -- An address that belongs to an account already does not open it: a DBA may link the two.
     insert into public.users (name, email, email_verified_at)
     select
-      coalesce(nullif(btrim(left(p_name, 200)), ''), 'Unnamed'),
-      coalesce(p_email, encode(private.hash_secret(p_issuer || ' ' || p_subject), 'hex') || '@identity.invalid'),
+      private.clean_name(p_name, 'Unnamed'),
+      coalesce(
+        v_email,
+        left(encode(private.hash_secret(jsonb_build_array(p_issuer, p_subject)::text), 'hex'), 48) || '@identity.invalid'
+      ),
       case
-        when p_is_verified and not exists (
-          select from public.users as u where lower(u.email) = lower(p_email) and u.email_verified_at is not null
+        when v_email is not null and p_is_verified and not exists (
+          select from public.users as u where lower(u.email) = lower(v_email) and u.email_verified_at is not null
         ) then engine.now()
       end
     returning id into v_user_id;

@@ -18,11 +18,14 @@ declare
 begin
   perform private.require_scope('organization:write');
   perform private.check_role(role);
-  perform private.check_person(null, coalesce(email, ''));
+  perform private.check_email(coalesce(email, ''));
   v_organization := private.lock_organization(v_organization_id);
   perform private.require_power_over(role);
   -- Our mails go to people who did not ask for them.
-  perform private.throttle(format('invite to %s', v_organization_id), 200, interval '1 hour');
+  perform private.throttle(array['invite to', v_organization_id::text], 200, interval '1 hour');
+  perform private.throttle(array['invite by user', public.current_user_id()::text], 200, interval '1 hour')
+  where public.current_user_id() is not null;
+  perform private.throttle(array['invite to', v_organization_id::text, lower(email)], 5, interval '1 hour');
   if exists (
     select
     from public.organization_users as m
@@ -46,7 +49,8 @@ begin
   insert into private.invitation_codes (organization_id, invitation_id, code_hash)
   values (v_organization_id, v_invitation.id, private.hash_secret(v_code));
   perform private.send_mail(
-    email,
+    -- Many organizations that invite one person are one nuisance; the code works without the mail.
+    case when private.may_send('invite', email, public.current_user_id()) then email end,
     format('You are invited to %s', v_organization.name),
     format(
       'You are invited to join %s as %s. Log in with this address, or register it, and accept: '
@@ -58,7 +62,7 @@ begin
 end
 $$;
 comment on function public.invite_member(text, text) is
-  'Invites somebody by e-mail to become owner, admin or member (by default), and returns the code, once; it is mailed as well. An open invitation of the same address is replaced. Admins; only owners invite owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (a member already), RATE_LIMITED (more than 200 an hour). Example: select code from invite_member(''bo@example.com'', ''admin'');';
+  'Invites somebody by e-mail to become owner, admin or member (by default), and returns the code, once; it is mailed as well. An open invitation of the same address is replaced. Admins; only owners invite owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (a member already), RATE_LIMITED (more than 200 an hour by the organization or the person, or 5 to one address). Example: select code from invite_member(''bo@example.com'', ''admin'');';
 
 create or replace function public.revoke_invitation(id uuid)
   returns public.invitations

@@ -193,7 +193,7 @@ begin
   v_result := private.n8n_definition(doc);
   select w.id into v_import.workflow_id
   from public.create_workflow(
-    left(coalesce(import_n8n_workflow.name, nullif(btrim(doc ->> 'name'), ''), 'n8n'), 200), v_result.definition
+    coalesce(import_n8n_workflow.name, private.clean_name(doc ->> 'name', 'n8n')), v_result.definition
   ) as w;
   v_import.problems := v_result.problems;
   return v_import;

@@ -20,6 +20,7 @@ begin
   perform private.require_scope('organization:write');
   v_organization := private.lock_organization(public.current_organization_id());
   perform private.require_role('admin');
+  perform private.check_name(update_organization.name);
   update public.organizations as o
   set
     name = coalesce(update_organization.name, o.name),

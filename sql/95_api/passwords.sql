@@ -9,18 +9,15 @@ create or replace function public.request_password_reset(email text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_prefix constant cidr := private.client_prefix();
   v_user public.users;
 begin
-  perform private.check_person(null, coalesce(email, ''));
-  if v_prefix is not null then
-    perform private.throttle(format('reset from %s', v_prefix), 50, interval '1 hour');
-  end if;
+  perform private.check_email(coalesce(email, ''));
+  perform private.throttle_network('request reset');
   select u.* into v_user
   from public.users as u
   where lower(u.email) = lower(request_password_reset.email) and u.email_verified_at is not null;
   perform private.send_code(
-    case when v_user.id is null then 'none' else 'reset' end,
+    'reset', case when v_user.id is null then 'none' else 'reset' end,
     coalesce(v_user.email, request_password_reset.email), v_user.id, 'Reset your password',
     case
       when v_user.id is not null then
@@ -33,6 +30,22 @@ end
 $$;
 comment on function public.request_password_reset(text) is
   'Mails a code for reset_password. The answer is the same for an address without an account, which gets no mail. Errors: RATE_LIMITED. Example: select request_password_reset(''ada@example.com'');';
+
+create or replace function engine.begin_reset(code text)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.throttle_network('reset');
+  perform private.require_code(private.find_code(begin_reset.code, '{reset}'));
+end
+$$;
+comment on function engine.begin_reset(text) is
+  'Counts a new password by a code, of which the client''s network may have 50 an hour, and checks the code, before the password is hashed. To be committed before reset_password. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, RATE_LIMITED. Example: select engine.begin_reset(''3q2-7wAAAAAAAAAAAAAAAA'');';
+grant execute on function engine.begin_reset(text) to flowgres_api;
 
 create or replace function public.reset_password(code text, password_hash text)
   returns uuid

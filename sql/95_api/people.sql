@@ -13,7 +13,7 @@ declare
   v_context constant private.context := private.acting_person();
   v_user public.users;
 begin
-  perform private.check_person(coalesce(name, ''), null);
+  perform private.check_name(coalesce(name, ''));
   update public.users as u
   set name = update_profile.name, updated_at = engine.now()
   where u.id = v_context.user_id
@@ -34,9 +34,11 @@ as $$
 declare
   v_context constant private.context := private.acting_person();
 begin
-  perform private.check_person(null, coalesce(email, ''));
+  perform private.check_email(coalesce(email, ''));
+  -- Our mails go to people who did not ask for them.
+  perform private.throttle(array['change e-mail', v_context.user_id::text], 5, interval '1 hour');
   perform private.send_code(
-    'change', change_email.email, v_context.user_id, 'Verify your e-mail address',
+    'change', 'change', change_email.email, v_context.user_id, 'Verify your e-mail address',
     'Somebody, we hope you, wants to use this address. The code is %s and works for a day: verify_email(code). '
     'If it was not you, nothing has to be done.'
   );
@@ -44,7 +46,7 @@ begin
 end
 $$;
 comment on function public.change_email(text) is
-  'Mails a code to a new address; verify_email takes it over. Until then the old one counts. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), VALIDATION_FAILED. Example: select change_email(''ada@example.org'');';
+  'Mails a code to a new address; verify_email takes it over. Until then the old one counts. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), VALIDATION_FAILED, RATE_LIMITED (more than 5 an hour). Example: select change_email(''ada@example.org'');';
 
 create or replace function private.end_memberships(p_user_id uuid)
   returns void

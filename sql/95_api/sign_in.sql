@@ -16,6 +16,59 @@ begin
 end
 $$;
 
+create or replace function private.throttle_network(p_thing text)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_prefix constant cidr := private.client_prefix();
+begin
+  if v_prefix is not null then
+    perform private.throttle(array[p_thing || ' from', v_prefix::text], 50, interval '1 hour');
+  end if;
+end
+$$;
+comment on function private.throttle_network(text) is
+  'Counts an attempt of the client''s network, which may have 50 an hour; psql has none. Raises RATE_LIMITED.';
+
+create or replace function engine.begin_registration(name text, email text)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform private.check_name(coalesce(name, ''));
+  perform private.check_email(coalesce(email, ''));
+  perform private.throttle_network('register');
+end
+$$;
+comment on function engine.begin_registration(text, text) is
+  'Counts a registration of the client''s network, 50 an hour, before its password is hashed. To be committed before register_user. Errors: VALIDATION_FAILED, RATE_LIMITED. Example: select engine.begin_registration(''Ada'', ''ada@example.com'');';
+
+create or replace function engine.forgive_attempt(kind text, email text default null)
+  returns void
+  language plpgsql
+  volatile
+  security definer -- definer because the secrets' tables are closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if kind = 'login' then
+    perform private.forgive(c.thing)
+    from private.login_counters(
+      coalesce(forgive_attempt.email, (select u.email from public.users as u where u.id = public.current_user_id()))
+    ) as c;
+  else
+    perform private.forgive(array[kind || ' from', private.client_prefix()::text]);
+  end if;
+end
+$$;
+comment on function engine.forgive_attempt(text, text) is
+  'Takes back what begin_login (login), begin_registration (register) or begin_reset (reset) counted: the server was too busy to find out whether the password is right. Example: select engine.forgive_attempt(''login'', ''ada@example.com'');';
+
 create or replace function public.register_user(name text, email text, password_hash text)
   returns boolean
   language plpgsql
@@ -23,26 +76,22 @@ create or replace function public.register_user(name text, email text, password_
   security definer -- definer because the secrets' tables are closed to everybody
   set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_prefix constant cidr := private.client_prefix();
 begin
-  perform private.check_person(coalesce(name, ''), coalesce(email, ''));
+  perform private.check_name(coalesce(name, ''));
+  perform private.check_email(coalesce(email, ''));
   perform private.check_password_hash(coalesce(password_hash, ''));
-  if v_prefix is not null then
-    perform private.throttle(format('register from %s', v_prefix), 50, interval '1 hour');
-  end if;
   if exists (
     select from public.users as u
     where lower(u.email) = lower(register_user.email) and u.email_verified_at is not null
   ) then
     perform private.send_code(
-      'none', register_user.email, null, 'You have an account already',
+      'register', 'none', register_user.email, null, 'You have an account already',
       'Somebody, perhaps you, tried to register with this address, which has an account already. If you forgot the '
       'password, reset it; if it was not you, nothing has to be done.'
     );
   else
     perform private.send_code(
-      'register', register_user.email, null, 'Verify your e-mail address',
+      'register', 'register', register_user.email, null, 'Verify your e-mail address',
       'Somebody, we hope you, registered with this address. The code is %s and works for a day: '
       'verify_email(code). If it was not you, nothing has to be done.',
       register_user.name, password_hash
@@ -52,7 +101,7 @@ begin
 end
 $$;
 comment on function public.register_user(text, text, text) is
-  'Mails a code that makes the account: verify_email. The answer is the same for an address that has one, whose owner is told so. For flowgres_api, which hashes passwords, and DBAs: `flowgres hash` makes the hash. Errors: VALIDATION_FAILED, RATE_LIMITED. Example: select register_user(''Ada'', ''ada@example.com'', ''$scrypt$ln=15,r=8,p=3$…'');';
+  'Mails a code that makes the account: verify_email. The answer is the same for an address that has one, whose owner is told so. For flowgres_api, which hashes passwords, and DBAs: `flowgres hash` makes the hash. Errors: VALIDATION_FAILED. Example: select register_user(''Ada'', ''ada@example.com'', ''$scrypt$ln=15,r=8,p=3$…'');';
 
 create or replace function public.verify_email(code text)
   returns uuid
@@ -89,17 +138,17 @@ comment on function public.verify_email(text) is
   'Proves an address by the code that was mailed to it, and returns the user''s id. After register_user this makes the account; after change_email it takes the new address. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, CONFLICT. Example: select verify_email(''3q2-7wAAAAAAAAAAAAAAAA'');';
 
 create or replace function private.login_counters(p_email text)
-  returns table (thing text, most int, span interval, is_own boolean)
+  returns table (thing text[], most int, span interval, is_own boolean)
   language sql
   stable
 as $$
   -- One who guesses from one network stops early, without locking the owner out elsewhere; one who has many networks
   -- or tries many addresses stops later.
-  select format('login %s from %s', lower(p_email), private.client_prefix()), 10, interval '15 minutes', true
+  select array['login', lower(p_email), private.client_prefix()::text], 10, interval '15 minutes', true
   union all
-  select format('login %s', lower(p_email)), 100, interval '1 hour', true
+  select array['login', lower(p_email)], 100, interval '1 hour', true
   union all
-  select format('login from %s', private.client_prefix()), 200, interval '15 minutes', false
+  select array['login from', private.client_prefix()::text], 200, interval '15 minutes', false
   where private.client_prefix() is not null
 $$;
 
@@ -118,6 +167,7 @@ begin
     v_context := private.acting_person();
     v_email := (select u.email from public.users as u where u.id = v_context.user_id);
   end if;
+  perform private.check_email(v_email);
   perform private.throttle(c.thing, c.most, c.span) from private.login_counters(v_email) as c;
   return (
     select regexp_replace(p.hash, '\$[^$]*$', '')
@@ -128,7 +178,7 @@ begin
 end
 $$;
 comment on function public.begin_login(text) is
-  'Counts an attempt, before it is known how it ends, and returns the parameters and salt of the account''s password: null when there is none, which the API keeps to itself. Without an address: of the current user. To be committed before login. Errors: RATE_LIMITED (details.retryAfterMs), UNAUTHENTICATED. Example: select begin_login(''ada@example.com'');';
+  'Counts an attempt, before it is known how it ends, and returns the parameters and salt of the account''s password: null when there is none, which the API keeps to itself. Without an address: of the current user. To be committed before login. Errors: RATE_LIMITED (details.retryAfterMs), UNAUTHENTICATED, VALIDATION_FAILED. Example: select begin_login(''ada@example.com'');';
 
 create or replace function public.login(email text, password_key bytea)
   returns public.new_session
@@ -165,6 +215,7 @@ $$;
 comment on function public.login(text, bytea) is
   'Begins a session of 30 days. The key is what scrypt makes of the password with the parameters of begin_login, 32 bytes; for flowgres_api, which does both, and DBAs. Errors: UNAUTHENTICATED. Example: select secret from login(''ada@example.com'', ''\x…'');';
 
+grant execute on function engine.begin_registration(text, text), engine.forgive_attempt(text, text) to flowgres_api;
 grant execute on function
   public.register_user(text, text, text),
   public.begin_login(text),

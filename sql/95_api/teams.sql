@@ -36,6 +36,7 @@ declare
 begin
   perform private.require_scope('organization:write');
   perform private.require_role('admin');
+  perform private.check_name(coalesce(create_team.name, ''));
   insert into public.teams (organization_id, name, slug, description, color)
   values (
     v_organization_id, create_team.name, create_team.slug, create_team.description, lower(create_team.color)
@@ -100,6 +101,7 @@ as $$
 declare
   v_team public.teams := private.lock_team(id);
 begin
+  perform private.check_name(update_team.name);
   update public.teams as t
   set
     name = coalesce(update_team.name, t.name),

@@ -24,9 +24,8 @@ create or replace function private.check_draft(p_name text, p_description text, 
   immutable
 as $$
 begin
-  if btrim(p_name) = '' or length(p_name) > 200 then
-    perform private.raise_error('VALIDATION_FAILED', 'A name has 1 to 200 characters.', null, '{"field": "name"}');
-  elsif length(p_description) > 5000 then
+  perform private.check_name(p_name);
+  if length(p_description) > 5000 then
     perform private.raise_error(
       'VALIDATION_FAILED', 'A description has at most 5,000 characters.', null, '{"field": "description"}'
     );
@@ -56,7 +55,7 @@ declare
 begin
   if not private.are_tags(v_tags) then
     perform private.raise_error(
-      'VALIDATION_FAILED', 'A workflow has at most 20 tags, each of 1 to 50 characters.', null, '{"field": "tags"}'
+      'VALIDATION_FAILED', 'A workflow has at most 20 tags, each of 1 to 50 characters in one line.', null, '{"field": "tags"}'
     );
   end if;
   return v_tags;

@@ -3,17 +3,19 @@ import pg from 'pg';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import { FlowgresError } from '../errors.ts';
+import { networkOfAddress } from './client.ts';
+import type { HashCaller, HashKind } from './hash_queue.ts';
 import { type Passwords, password } from './passwords.ts';
 
 /** The settings of a request: who asks, and from where. They hold for one transaction. */
 export type RequestSettings = Record<string, string>;
 
-/** PostgreSQL's text cannot hold the character U+0000. */
+/** PostgreSQL's text cannot hold the character U+0000, nor half of a pair of surrogates. */
 const text = (longest: number) =>
   z
     .string()
     .max(longest)
-    .regex(/^[^\0]*$/);
+    .refine((each) => !each.includes('\0') && each.isWellFormed());
 const email = text(254);
 /** Whatever somebody sends when logging in; longer text than a password may have would only cost time. */
 const anyPassword = z.string().refine((text) => Buffer.byteLength(text) <= 1_024, 'A password has at most 1,024 bytes.');
@@ -47,7 +49,8 @@ export class Accounts {
   /** Always true: whether the address has an account is told to its owner only, by mail. */
   async register(settings: RequestSettings, input: unknown): Promise<boolean> {
     const { name, email, password } = parse(INPUTS.register, input);
-    const hash = await this.#passwords.hash(password);
+    await this.#query(settings, 'select engine.begin_registration(name => $1, email => $2)', [name, email]);
+    const hash = await this.#counted(settings, 'register', null, (caller) => this.#passwords.hash(password, caller));
     await this.#query(settings, 'select register_user(name => $1, email => $2, password_hash => $3)', [name, email, hash]);
     return true;
   }
@@ -57,15 +60,21 @@ export class Accounts {
     // Counted and committed before anything is known: a failure cannot take it back, a hundred at once count a hundred.
     const stored = await this.#beginLogin(settings, email);
     // Without an account the work is the same.
-    const key = await this.#passwords.key(password, stored ?? this.#passwords.newSettings());
+    const key = await this.#counted(settings, 'login', email, (caller) =>
+      this.#passwords.key(password, stored ?? this.#passwords.newSettings(), caller),
+    );
     const [session] = await this.#query(
       settings,
       `select secret, to_json(expires_at) #>> '{}' as "expiresAt", user_id as "userId", organization_id as "organizationId"
        from login(email => $1, password_key => $2)`,
       [email, key],
     );
-    if (stored && this.#passwords.isOutdated(stored)) {
-      const hash = await this.#passwords.hash(password);
+    const hash =
+      stored && this.#passwords.isOutdated(stored)
+        ? // Another login will do as well, when there is time.
+          await this.#passwords.hash(password, callerOf(settings, 'login')).catch(() => null)
+        : null;
+    if (hash !== null) {
       await this.#query(settings, 'select rehash_password(email => $1, password_key => $2, password_hash => $3)', [email, key, hash]);
     }
     return Session.parse(session);
@@ -80,7 +89,8 @@ export class Accounts {
   /** Returns the id of the user whose password it was. */
   async resetPassword(settings: RequestSettings, input: unknown): Promise<string> {
     const { code, password } = parse(INPUTS.resetPassword, input);
-    const hash = await this.#passwords.hash(password);
+    await this.#query(settings, 'select engine.begin_reset(code => $1)', [code]);
+    const hash = await this.#counted(settings, 'reset', null, (caller) => this.#passwords.hash(password, caller));
     const [row] = await this.#query(settings, 'select reset_password(code => $1, password_hash => $2) as id', [code, hash]);
     return z.object({ id: z.string() }).parse(row).id;
   }
@@ -89,8 +99,10 @@ export class Accounts {
   async changePassword(settings: RequestSettings, input: unknown): Promise<number> {
     const { currentPassword, password } = parse(INPUTS.changePassword, input);
     const stored = await this.#beginLogin(settings, null);
-    const key = await this.#passwords.key(currentPassword, stored ?? this.#passwords.newSettings());
-    const hash = await this.#passwords.hash(password);
+    const [key, hash] = await this.#counted(settings, 'login', null, async (caller) => [
+      await this.#passwords.key(currentPassword, stored ?? this.#passwords.newSettings(), caller),
+      await this.#passwords.hash(password, caller),
+    ]);
     const [row] = await this.#query(settings, 'select change_password(current_key => $1, password_hash => $2) as ended', [key, hash]);
     return z.object({ ended: z.number() }).parse(row).ended;
   }
@@ -98,6 +110,21 @@ export class Accounts {
   async #beginLogin(settings: RequestSettings, email: string | null): Promise<string | null> {
     const [row] = await this.#query(settings, 'select begin_login(email => $1) as settings', [email]);
     return z.object({ settings: z.string().nullable() }).parse(row).settings;
+  }
+
+  /** Work that was counted as an attempt; a refusal because of load is none. */
+  async #counted<T>(
+    settings: RequestSettings,
+    kind: 'login' | 'register' | 'reset',
+    email: string | null,
+    work: (caller: HashCaller) => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await work(callerOf(settings, kind === 'login' ? 'login' : 'registration'));
+    } catch (error) {
+      await this.#query(settings, 'select engine.forgive_attempt(kind => $1, email => $2)', [kind, email]).catch(() => undefined);
+      throw error;
+    }
   }
 
   /** One statement in a transaction of its own, with the settings of the request. */
@@ -122,6 +149,10 @@ export class Accounts {
   }
 }
 
+function callerOf(settings: RequestSettings, kind: HashKind): HashCaller {
+  return { kind, network: networkOfAddress(settings['flowgres.client_ip'] ?? '') };
+}
+
 function parse<T extends z.ZodType>(shape: T, input: unknown): z.infer<T> {
   const parsed = shape.safeParse(input);
   if (parsed.success) return parsed.data;
@@ -133,11 +164,13 @@ function parse<T extends z.ZodType>(shape: T, input: unknown): z.infer<T> {
   throw new FlowgresError('VALIDATION_FAILED', message, field ? { details: { field } } : {});
 }
 
+const Refusal = z.looseObject({ code: z.string(), hint: z.string().optional(), details: z.record(z.string(), z.unknown()).optional() });
+
 /** An error of the database, or of the check of a secret, as ours; any other as it is. */
 export function asFlowgresError(error: unknown): unknown {
   if (error instanceof SafeError) {
-    const { code, hint } = z.looseObject({ code: z.string(), hint: z.string().optional() }).parse(error.extensions);
-    return new FlowgresError(code, error.message, hint ? { hint } : {});
+    const { code, hint, details } = Refusal.parse(error.extensions);
+    return new FlowgresError(code, error.message, { ...(hint ? { hint } : {}), ...(details ? { details } : {}) });
   }
   if (!(error instanceof pg.DatabaseError) || !error.code?.startsWith('WF')) return error;
   const { code, ...details } = z.looseObject({ code: z.string() }).parse(JSON.parse(error.detail ?? '{}'));

@@ -12,22 +12,22 @@ export function accountsPlugin(accounts: Accounts): GraphileConfig.Plugin {
       extend type Mutation {
         """
         Mails a code that makes the account: verifyEmail. The answer is the same for an address that has an account, whose
-        owner is told so. Errors: VALIDATION_FAILED, RATE_LIMITED.
+        owner is told so. Errors: VALIDATION_FAILED, RATE_LIMITED, TOO_BUSY.
         """
         registerUser(input: RegisterUserInput!): RegisterUserPayload
         """
         Begins a session of 30 days. Errors: UNAUTHENTICATED (the address or the password is wrong), RATE_LIMITED (too many
-        attempts; details.retryAfterMs).
+        attempts; details.retryAfterMs), TOO_BUSY.
         """
         login(input: LoginInput!): LoginPayload
         """
         Sets a new password by the code of requestPasswordReset and ends all sessions. Errors: NOT_FOUND, ALREADY_USED,
-        EXPIRED, VALIDATION_FAILED.
+        EXPIRED, VALIDATION_FAILED, RATE_LIMITED, TOO_BUSY.
         """
         resetPassword(input: ResetPasswordInput!): ResetPasswordPayload
         """
         Sets a new password by the old one and logs out everywhere else. Errors: UNAUTHENTICATED, FORBIDDEN (the current
-        password is wrong, or a token asks), RATE_LIMITED, VALIDATION_FAILED.
+        password is wrong, or a token asks), RATE_LIMITED, VALIDATION_FAILED, TOO_BUSY.
         """
         changePassword(input: ChangePasswordInput!): ChangePasswordPayload
       }

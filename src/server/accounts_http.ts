@@ -11,7 +11,7 @@ const MAX_BODY = 16 * 1024;
 
 export interface AccountRoutesOptions {
   accounts: Accounts;
-  /** The settings of a request; throws UNAUTHENTICATED for a secret that is not valid. */
+  /** The settings of a request; throws UNAUTHENTICATED for a secret that is not valid, RATE_LIMITED for one request too many. */
   settingsOf(request: IncomingMessage): Promise<RequestSettings>;
   onProblem: (message: string, error: unknown) => void;
 }
@@ -40,8 +40,9 @@ async function answer({ accounts, settingsOf, onProblem }: AccountRoutesOptions,
     if (request.method !== 'POST') {
       throw new FlowgresError('METHOD_NOT_ALLOWED', 'This takes POST only.', { details: { methods: ['POST'] } });
     }
-    const input = await readInput(request);
-    return jsonReply(200, await route(accounts, await settingsOf(request), input));
+    // Who asks too often is not listened to.
+    const settings = await settingsOf(request);
+    return jsonReply(200, await route(accounts, settings, await readInput(request)));
   } catch (error) {
     return errorReply(asFlowgresError(error), onProblem);
   }

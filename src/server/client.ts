@@ -23,7 +23,11 @@ export function callerOf(request: IncomingMessage, proxies: number): string {
 
 /** The network of a request, as the database counts networks: 24 bits of an IPv4 address, 48 of an IPv6 one. */
 export function networkOf(request: IncomingMessage, proxies: number): string {
-  const address = clientIp(request, proxies);
+  return networkOfAddress(clientIp(request, proxies));
+}
+
+/** The same of an address. */
+export function networkOfAddress(address: string): string {
   return address.includes(':') ? `${address.split(':').slice(0, 3).join(':')}::/48` : address.replace(/\.\d+$/, '.0/24');
 }
 

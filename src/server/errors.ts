@@ -48,6 +48,9 @@ const KNOWN: Record<string, { code: string; message: string; hint?: string }> = 
 /** The filter plugin has no type of its own for the one mistake that the schema does not exclude. */
 const FILTER_ERROR = /^(?:Null literals|Empty objects) are forbidden in filter argument input/;
 
+/** How GraphQL says which variable is wrong, and where in it. */
+const VARIABLE = /^Variable "\$(\w+)" (?:got invalid value .*(?: at "([^"]+)")|got invalid value |of )/s;
+
 /** Every other error of that class; it is logged, for it may be a mistake of ours. */
 const KNOWN_CLASSES: Record<string, { code: string; message: string }> = {
   '22': { code: 'INVALID_ARGUMENT', message: 'A value is impossible, or out of the range of its type.' },
@@ -79,7 +82,14 @@ export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError 
     if (original && FILTER_ERROR.test(original.message)) {
       return replaceError(error, 'A filter names a value for each condition: none may be null or empty.', { code: 'INVALID_ARGUMENT' });
     }
-    if (isRequestError(error)) return replaceError(error, error.message, { code: 'INVALID_ARGUMENT', ...error.extensions });
+    if (isRequestError(error)) {
+      const field = VARIABLE.exec(error.message)?.slice(1).findLast(Boolean);
+      return replaceError(error, error.message, {
+        code: 'INVALID_ARGUMENT',
+        ...(field ? { details: { field } } : {}),
+        ...error.extensions,
+      });
+    }
     const errorId = logged({ message: String(original ?? error), path: error.path, stack: original?.stack });
     return replaceError(error, INTERNAL, { code: 'INTERNAL', errorId });
   };

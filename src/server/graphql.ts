@@ -24,7 +24,7 @@ import { Operations } from './operations.ts';
 import { Passwords, type ScryptParameters } from './passwords.ts';
 import { createPreset, settingsOf } from './preset.ts';
 import { type Rate, RateLimiter } from './rate_limit.ts';
-import { type RequestOptions, createCallerOf } from './requests.ts';
+import { type RequestOptions, admit, createCallerOf } from './requests.ts';
 import { serveSockets } from './sockets.ts';
 import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from './subscription_limits.ts';
 
@@ -100,7 +100,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       accounts: parts.accounts,
       async settingsOf(request) {
         refuseAmbiguous(request);
-        const session = await parts.authenticator.check(request.headers.authorization);
+        const session = await admit(parts.requests, request.headers.authorization, request);
         return { ...settingsOf(session, randomUUID()), ...clientSettings(request, options.proxies ?? 0) };
       },
       onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),

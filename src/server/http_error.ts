@@ -27,6 +27,7 @@ const STATUS: Record<string, number> = {
   LIMIT_REACHED: 429,
   RATE_LIMITED: 429,
   UNAVAILABLE: 503,
+  TOO_BUSY: 503,
 };
 /** What may work in a moment says when. */
 const RETRY_AFTER: Record<string, string> = { LIMIT_REACHED: '1', UNAVAILABLE: '1' };

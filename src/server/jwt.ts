@@ -30,18 +30,22 @@ const SHARED = ['HS256'];
 const PUBLISHED = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
 const JWKS_TIMEOUT_MS = 5_000;
 
+/** PostgreSQL's text cannot hold the character U+0000, nor half of a pair of surrogates. */
+const text = (longest: number) =>
+  z
+    .string()
+    .max(longest)
+    .refine((each) => !each.includes('\0') && each.isWellFormed());
+
 const Claims = z.object({
   iss: z.string(),
-  sub: z.string().min(1).max(255),
-  exp: z.number(),
-  email: z
-    .string()
-    .max(254)
-    .regex(/^[^@\s]+@[^@\s]+$/)
-    .nullish()
-    .catch(null),
+  sub: text(255).refine((each) => each !== ''),
+  // What PostgreSQL and JavaScript have as a time.
+  exp: z.number().int().min(0).max(253_402_300_799),
+  // Whether it can be one, the database says.
+  email: text(1_000).nullish().catch(null),
   email_verified: z.boolean().nullish().catch(false),
-  name: z.string().nullish().catch(null),
+  name: text(10_000).nullish().catch(null),
 });
 
 export class JwtVerifier {

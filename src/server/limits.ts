@@ -14,6 +14,8 @@ export const LIMITS = {
   maxAnonymousTokens: 1_000,
   /** Brackets inside of brackets. */
   maxNesting: 64,
+  /** Levels of a variable: 64 of JSON, and what it stands in. */
+  maxVariableDepth: 72,
   /** Operations and fragments of a document. */
   maxDefinitions: 100,
   /** Fields that stand beside each other. */

@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes, scrypt } from 'node:crypto';
 import { z } from 'zod';
-import { FlowgresError } from '../errors.ts';
+import { type HashCaller, HashQueue } from './hash_queue.ts';
 
 export interface ScryptParameters {
   /** Logarithm to base 2 of N, scrypt's cost. */
@@ -23,15 +23,12 @@ export const password = z
   .refine((text) => Buffer.byteLength(text) <= 1_024, 'A password has at most 1,024 bytes.');
 
 const KEY_BYTES = 32;
-/** Hashing is memory and time: so much of it happens at once … */
-const AT_ONCE = 2;
-/** … and so many wait; more would wait for longer than clients do. */
-const WAITING = 50;
+/** Of the command line, which has nobody beside it. */
+const NOBODY: HashCaller = { kind: 'registration', network: '' };
 
 export class Passwords {
   readonly parameters: ScryptParameters;
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #queue = new HashQueue();
 
   constructor(parameters: ScryptParameters = SCRYPT) {
     this.parameters = parameters;
@@ -49,48 +46,31 @@ export class Passwords {
     return !settings.startsWith(`$scrypt$ln=${ln},r=${r},p=${p}$`);
   }
 
-  /** What the database stores. */
-  async hash(text: string): Promise<string> {
+  /** What the database stores. Throws TOO_BUSY. */
+  async hash(text: string, caller: HashCaller = NOBODY): Promise<string> {
     const settings = this.newSettings();
     return `${settings}$${base64(
       createHash('sha256')
-        .update(await this.key(text, settings))
+        .update(await this.key(text, settings, caller))
         .digest(),
     )}`;
   }
 
-  /** What proves that somebody knows the password. */
-  async key(text: string, settings: string): Promise<Buffer> {
+  /** What proves that somebody knows the password. Throws TOO_BUSY. */
+  async key(text: string, settings: string, caller: HashCaller = NOBODY): Promise<Buffer> {
     const [, ln, r, p, salt] = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)$/.exec(settings) ?? [];
     if (!salt) throw new Error('these are no settings of scrypt');
     const N = 2 ** Number(ln);
     const options = { N, r: Number(r), p: Number(p), maxmem: 256 * N * Number(r) };
-    await this.#enter();
-    try {
-      return await new Promise<Buffer>((resolve, reject) => {
+    const hashed = () =>
+      new Promise<Buffer>((resolve, reject) => {
         // The same letters typed on another keyboard may be other code points.
         scrypt(text.normalize('NFKC'), Buffer.from(salt, 'base64'), KEY_BYTES, options, (error, key) => {
           if (error) reject(error);
           else resolve(key);
         });
       });
-    } finally {
-      this.#running -= 1;
-      this.#waiting.shift()?.();
-    }
-  }
-
-  async #enter(): Promise<void> {
-    if (this.#running >= AT_ONCE) {
-      if (this.#waiting.length >= WAITING) {
-        throw new FlowgresError('RATE_LIMITED', 'Too many people log in at the moment.', {
-          hint: 'Try again in a moment.',
-          details: { retryAfterMs: 1_000 },
-        });
-      }
-      await new Promise<void>((resolve) => void this.#waiting.push(resolve));
-    }
-    this.#running += 1;
+    return this.#queue.run(caller, hashed);
   }
 }
 

@@ -19,6 +19,7 @@ import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
 import { pipelinedService } from './pg_service.ts';
 import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
 import { runEventsPlugin } from './run_events.ts';
+import { ScalarsPlugin } from './scalars.ts';
 import { workflowRunsPlugin } from './workflow_runs.ts';
 
 export interface PresetOptions {
@@ -43,6 +44,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       UnsearchablePlugin,
       TagsPlugin,
       PagingPlugin,
+      ScalarsPlugin,
       costPlugin(maxCost),
       // After the others that may refuse a document: it measures what all of them take.
       documentPlugin(documents),

@@ -12,6 +12,7 @@ import { requestError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Operations } from './operations.ts';
 import type { Rate, RateLimiter } from './rate_limit.ts';
+import { requireVariables } from './variables.ts';
 
 export interface RequestOptions {
   authenticator: Authenticator;
@@ -70,9 +71,10 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
         async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
           const incoming = request?.requestContext.node?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage })?.request;
           const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
-          const session = await admit(options, authorization, incoming).catch(refuseUnasked);
+          const session = await admit(options, authorization, incoming);
           if (request) request.requestContext.session = session;
           options.operations.apply(body);
+          requireVariables(body.variableValues);
           return next();
         },
       },
@@ -81,7 +83,15 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
 }
 
 /** Whose request it is. Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
-async function admit(
+export async function admit(
+  options: RequestOptions,
+  authorization: string | undefined,
+  request: IncomingMessage | undefined,
+): Promise<string | null> {
+  return countRequest(options, authorization, request).catch(refuseUnasked);
+}
+
+async function countRequest(
   options: RequestOptions,
   authorization: string | undefined,
   request: IncomingMessage | undefined,

@@ -129,7 +129,7 @@ describe('over GraphQL', () => {
       { name: 'A', email: 'a\u0000@example.com', password: PASSWORD },
     ]) {
       const { errors } = await server.query(null, REGISTER, variables);
-      expect(errors?.[0]?.extensions?.code).toBe('VALIDATION_FAILED');
+      expect(errors?.[0]?.extensions?.code).toBe('INVALID_TEXT');
     }
   });
 

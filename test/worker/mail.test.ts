@@ -69,6 +69,26 @@ test('mails are delivered once, to one address each, and their text is forgotten
   expect(rows).toEqual([{ body: null }]);
 });
 
+test('no name or address becomes a header of its own, nor another recipient', async () => {
+  const db = await createTestDatabase();
+  const { received, port } = await startServer();
+  const subject = 'You are invited to A\r\nBcc: all@example.com\r\n\r\nhello';
+  await expect(db.admin.query('select private.send_mail($1, $2, $3)', ['ada@example.com', subject, 'text'])).rejects.toMatchObject({
+    constraint: 'outbox_subject_check',
+  });
+  // What stands there in spite of it.
+  await db.admin.query('alter table private.outbox drop constraint outbox_subject_check');
+  await db.admin.query('select private.send_mail($1, $2, $3)', ['ada@example.com', subject, 'text\r\n.\r\nRCPT TO:<all@example.com>']);
+  await db.admin.query('select private.send_mail($1, $2, $3)', ['bo@example.com\r\nRCPT TO:<all@example.com>', 'x', 'y']);
+  const problems = deliver(db, port);
+  await expect.poll(() => received.length + problems.length).toBeGreaterThanOrEqual(2);
+  for (const { to, message } of received) {
+    expect(to).toHaveLength(1);
+    expect(to[0]).not.toBe('all@example.com');
+    expect(message.split('\r\n\r\n', 1)[0]).not.toMatch(/^Bcc:/im);
+  }
+});
+
 test('several workers deliver each mail once', async () => {
   const db = await createTestDatabase();
   const { received, port } = await startServer();

@@ -226,7 +226,7 @@ describe('the lockout', () => {
     // 2001:db8::/48 is one network.
     for (let time = 0; time < 10; time += 1) expect(await attempt(email, `2001:db8:0:${time}::1`)).toBe('counted');
     expect(await attempt(email, '2001:db8:0:77::1')).toMatchObject({ code: 'WF013' });
-    await db.admin.query(`update private.throttles set used = 100 where key = private.throttle_key('login ' || $1::text)`, [email]);
+    await db.admin.query(`update private.throttles set used = 100 where key = private.throttle_key(array['login', $1::text])`, [email]);
     expect(await attempt(email, '203.0.113.1')).toMatchObject({ code: 'WF013' });
   });
 

@@ -1,0 +1,77 @@
+-- kind: code
+-- What a name and an address may be, wherever people type them: constraints of tables call the tests, commands the checks.
+
+create or replace function private.is_name(p_text text)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  -- No control character, no line or paragraph separator, nothing that turns the direction of the text around it: names
+  -- stand in subjects of mails, in logs and beside those of others.
+  select btrim(p_text) <> ''
+    and length(p_text) <= 200
+    and p_text !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]'
+$$;
+comment on function private.is_name(text) is 'Whether a text can be a name: one line of 1 to 200 characters; null for null.';
+
+create or replace function private.is_email(p_text text)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  -- What needs quotes in an address is legal, and nobody has it: it would only be read differently somewhere.
+  select length(p_text) <= 254
+    and p_text ~ '^[^\s\u0001-\u0020\u007f-\u00a0\u2028\u2029\u202a-\u202e\u2066-\u2069()<>@,;:\\"\[\]]{1,64}@[^\s\u0001-\u002c\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a0\u2028\u2029\u202a-\u202e\u2066-\u2069]+$'
+$$;
+comment on function private.is_email(text) is
+  'Whether a text can be an e-mail address: no space, no control character, none of ()<>,;:\"[] in it; null for null.';
+
+create or replace function private.clean_name(p_text text, p_default text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    nullif(
+      btrim(left(regexp_replace(p_text, '[\u0001-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+', ' ', 'g'), 200)),
+      ''
+    ),
+    p_default
+  )
+$$;
+comment on function private.clean_name(text, text) is
+  'A name out of what another system calls something: one line, at most 200 characters; the default when nothing is left.';
+
+create or replace function private.check_name(p_name text, p_field text default 'name')
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if not private.is_name(p_name) then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'A name has 1 to 200 characters in one line.',
+      'Line breaks and other control characters cannot be in it.', jsonb_build_object('field', p_field)
+    );
+  end if;
+end
+$$;
+comment on function private.check_name(text, text) is 'Raises VALIDATION_FAILED; null passes.';
+
+create or replace function private.check_email(p_email text, p_field text default 'email')
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if not private.is_email(p_email) then
+    perform private.raise_error(
+      'VALIDATION_FAILED', 'This is no e-mail address.', null, jsonb_build_object('field', p_field)
+    );
+  end if;
+end
+$$;
+comment on function private.check_email(text, text) is 'Raises VALIDATION_FAILED; null passes.';

@@ -1,0 +1,106 @@
+/**
+ * Whose password is hashed next. Hashing is memory and time, so little of it happens at once; who waits is chosen in
+ * turns, of the kinds of work and of the callers of each kind, so that a flood of one delays itself.
+ */
+import { FlowgresError } from '../errors.ts';
+
+/** Logging in is work of people who have an account; registering, and a new password by a code, is anybody's. */
+export type HashKind = 'login' | 'registration';
+
+export interface HashCaller {
+  kind: HashKind;
+  /** The network that asks. */
+  network: string;
+}
+
+export const HASH_LIMITS = {
+  /** So much is hashed at once … */
+  atOnce: 2,
+  /** … and so much of that for registrations: one place is always left for logins. */
+  registrations: 1,
+  /** Who waits, of each kind: more would wait for longer than clients do. */
+  waiting: 50,
+  /** Who waits of one network and kind. */
+  waitingOfNetwork: 10,
+} as const;
+
+const RETRY_AFTER_MS = 2_000;
+
+interface Waiting {
+  start(): void;
+  refuse(error: FlowgresError): void;
+}
+
+interface Kind {
+  running: number;
+  waiting: number;
+  /** The next of the first network is the next; then that network is the last. */
+  networks: Map<string, Waiting[]>;
+}
+
+export class HashQueue {
+  readonly #kinds: Record<HashKind, Kind> = {
+    login: { running: 0, waiting: 0, networks: new Map() },
+    registration: { running: 0, waiting: 0, networks: new Map() },
+  };
+  #last: HashKind = 'registration';
+
+  /** Runs `work` when it is the caller's turn. Throws TOO_BUSY, before anything has run, when too many wait. */
+  async run<T>(caller: HashCaller, work: () => Promise<T>): Promise<T> {
+    const kind = this.#kinds[caller.kind];
+    await new Promise<void>((resolve, reject) => {
+      this.#enter(kind, caller.network, { start: resolve, refuse: reject });
+      this.#startNext();
+    });
+    try {
+      return await work();
+    } finally {
+      kind.running -= 1;
+      this.#startNext();
+    }
+  }
+
+  #enter(kind: Kind, network: string, entry: Waiting): void {
+    const own = kind.networks.get(network) ?? [];
+    if (own.length >= HASH_LIMITS.waitingOfNetwork) return entry.refuse(tooBusy());
+    if (kind.waiting >= HASH_LIMITS.waiting) {
+      // The last of the network that has most makes room, unless this one has as many.
+      const longest = [...kind.networks.values()].reduce((most, each) => (each.length > most.length ? each : most), own);
+      if (longest.length <= own.length + 1) return entry.refuse(tooBusy());
+      longest.pop()!.refuse(tooBusy());
+      kind.waiting -= 1;
+    }
+    own.push(entry);
+    kind.networks.set(network, own);
+    kind.waiting += 1;
+  }
+
+  #startNext(): void {
+    const { login, registration } = this.#kinds;
+    const mayStart = (kind: Kind, most: number) => kind.waiting > 0 && kind.running < most;
+    while (login.running + registration.running < HASH_LIMITS.atOnce) {
+      const logins = mayStart(login, HASH_LIMITS.atOnce);
+      const registrations = mayStart(registration, HASH_LIMITS.registrations);
+      if (!logins && !registrations) return;
+      this.#last = !registrations || (logins && this.#last === 'registration') ? 'login' : 'registration';
+      this.#start(this.#kinds[this.#last]);
+    }
+  }
+
+  #start(kind: Kind): void {
+    const [network, entries] = kind.networks.entries().next().value!;
+    const entry = entries.shift()!;
+    kind.networks.delete(network);
+    if (entries.length > 0) kind.networks.set(network, entries);
+    kind.waiting -= 1;
+    kind.running += 1;
+    entry.start();
+  }
+}
+
+function tooBusy(): FlowgresError {
+  return new FlowgresError('TOO_BUSY', 'Too many passwords are being checked at the moment.', {
+    hint: 'Try again in a moment. This does not count as an attempt.',
+    details: { retryAfterMs: RETRY_AFTER_MS },
+  });
+}
