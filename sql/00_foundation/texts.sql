@@ -1,5 +1,6 @@
 -- kind: code
--- What a name and an address may be, wherever people type them: constraints of tables call the tests, commands the checks.
+-- What a name and an address may be, wherever people type them: constraints of tables call the tests, commands the
+-- checks.
 
 create or replace function private.is_name(p_text text)
   returns boolean
@@ -23,7 +24,9 @@ create or replace function private.is_email(p_text text)
 as $$
   -- What needs quotes in an address is legal, and nobody has it: it would only be read differently somewhere.
   select length(p_text) <= 254
-    and p_text ~ '^[^\s\u0001-\u0020\u007f-\u00a0\u2028\u2029\u202a-\u202e\u2066-\u2069()<>@,;:\\"\[\]]{1,64}@[^\s\u0001-\u002c\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a0\u2028\u2029\u202a-\u202e\u2066-\u2069]+$'
+    and p_text !~ '[\s\u0001-\u001f\u007f-\u00a0\u2028\u2029\u202a-\u202e\u2066-\u2069]'
+    -- Before the @ none of ()<>,;:\"[], after it letters, digits, points and hyphens, of all alphabets.
+    and p_text ~ '^[^@()<>,;:\\"\[\]]{1,64}@[^\u0021-\u002c\u002f\u003a-\u0040\u005b-\u0060\u007b-\u007e]+$'
 $$;
 comment on function private.is_email(text) is
   'Whether a text can be an e-mail address: no space, no control character, none of ()<>,;:\"[] in it; null for null.';
@@ -34,13 +37,9 @@ create or replace function private.clean_name(p_text text, p_default text)
   immutable
   parallel safe
 as $$
-  select coalesce(
-    nullif(
-      btrim(left(regexp_replace(p_text, '[\u0001-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+', ' ', 'g'), 200)),
-      ''
-    ),
-    p_default
-  )
+  select coalesce(nullif(btrim(left(regexp_replace(
+    p_text, '[\u0001-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+', ' ', 'g'
+  ), 200)), ''), p_default)
 $$;
 comment on function private.clean_name(text, text) is
   'A name out of what another system calls something: one line, at most 200 characters; the default when nothing is left.';

@@ -18,7 +18,8 @@ create function private.are_tags(p_tags text[])
   immutable
   parallel safe
 as $$
-  select cardinality(p_tags) <= 20 and coalesce(bool_and(t.tag is not null and length(t.tag) <= 50 and private.is_name(t.tag)), true)
+  select cardinality(p_tags) <= 20
+    and coalesce(bool_and(t.tag is not null and length(t.tag) <= 50 and private.is_name(t.tag)), true)
   from unnest(p_tags) as t (tag)
 $$;
 

@@ -35,7 +35,7 @@ begin
       private.clean_name(p_name, 'Unnamed'),
       coalesce(
         v_email,
-        left(encode(private.hash_secret(jsonb_build_array(p_issuer, p_subject)::text), 'hex'), 48) || '@identity.invalid'
+        encode(private.hash_secret(jsonb_build_array(p_issuer, p_subject)::text), 'hex') || '@identity.invalid'
       ),
       case
         when v_email is not null and p_is_verified and not exists (

@@ -55,7 +55,8 @@ declare
 begin
   if not private.are_tags(v_tags) then
     perform private.raise_error(
-      'VALIDATION_FAILED', 'A workflow has at most 20 tags, each of 1 to 50 characters in one line.', null, '{"field": "tags"}'
+      'VALIDATION_FAILED', 'A workflow has at most 20 tags, each of 1 to 50 characters in one line.', null,
+      '{"field": "tags"}'
     );
   end if;
   return v_tags;

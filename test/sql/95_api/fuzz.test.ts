@@ -81,7 +81,15 @@ const VALUES: Record<string, () => fc.Arbitrary<unknown>> = {
   numeric: () => fc.constantFrom('0', '-1', 'NaN', '1e100', 'Infinity'),
   'double precision': () => fc.constantFrom('0', 'NaN', 'Infinity', '-Infinity'),
   'timestamp with time zone': () =>
-    fc.constantFrom('infinity', '-infinity', '9999-12-31', '294276-01-01', '4713-01-01 BC', '2026-03-29 02:30', '0001-01-01 00:00:00.0000004'),
+    fc.constantFrom(
+      'infinity',
+      '-infinity',
+      '9999-12-31',
+      '294276-01-01',
+      '4713-01-01 BC',
+      '2026-03-29 02:30',
+      '0001-01-01 00:00:00.0000004',
+    ),
   'timestamp without time zone': () => fc.constantFrom('infinity', '-infinity', '9999-12-31'),
   date: () => fc.constantFrom('infinity', '-infinity', '5874897-01-01', '2026-02-28'),
   interval: () => fc.constantFrom('0', '-1 day', '178000000 years', '1 microsecond'),
