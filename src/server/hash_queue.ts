@@ -62,11 +62,17 @@ export class HashQueue {
 
   #enter(kind: Kind, network: string, entry: Waiting): void {
     const own = kind.networks.get(network) ?? [];
-    if (own.length >= HASH_LIMITS.waitingOfNetwork) return entry.refuse(tooBusy());
+    if (own.length >= HASH_LIMITS.waitingOfNetwork) {
+      entry.refuse(tooBusy());
+      return;
+    }
     if (kind.waiting >= HASH_LIMITS.waiting) {
       // The last of the network that has most makes room, unless this one has as many.
       const longest = [...kind.networks.values()].reduce((most, each) => (each.length > most.length ? each : most), own);
-      if (longest.length <= own.length + 1) return entry.refuse(tooBusy());
+      if (longest.length <= own.length + 1) {
+        entry.refuse(tooBusy());
+        return;
+      }
       longest.pop()!.refuse(tooBusy());
       kind.waiting -= 1;
     }
