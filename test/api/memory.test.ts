@@ -48,7 +48,7 @@ test('100 documents of 1,000 to 1,500 tokens leave the memory where the first 30
   };
   let seed = 0;
   const send = async (count: number) => {
-    for (let each = 0; each < count; each += 1) await ask(document((seed += 1), 22 + (seed % 8)));
+    for (const last = seed + count; seed < last; seed += 1) await ask(document(seed, 22 + (seed % 8)));
   };
   await send(30);
   const early = await measure();
