@@ -73,6 +73,7 @@ begin
   v_expression.weight := p_weight;
   if p_kind in ('value', 'predicate')
     and not p_strict and not v_part.many and v_part.filters is null and cardinality(v_part.sources) = 1
+    and not engine.compares_times(v_part.path)
   then
     v_expression.source := split_part(v_part.sources[1], '.', 1);
     v_expression.source_node := v_part.source_nodes[1];

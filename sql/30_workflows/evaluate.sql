@@ -18,9 +18,35 @@ as $$
 begin
   return jsonb_path_query_array(p_target, p_path, p_variables, false);
 exception
-  when data_exception then
+  -- A date compared with a time of a zone is no data exception to PostgreSQL, but not supported.
+  when data_exception or feature_not_supported then
     return engine.expression_failed('EXPRESSION_FAILED', sqlerrm, p_place, p_position);
 end
+$$;
+
+-- On other nodes a comparison of a date with a time of a zone, which PostgreSQL refuses even when it is told to be
+-- silent, finds nothing either. Only paths that compares_times names can come to that.
+create or replace function engine.query_times(p_target jsonb, p_path jsonpath, p_variables jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+begin
+  return jsonb_path_query_array(p_target, p_path, p_variables, true);
+exception
+  when feature_not_supported then
+    return '[]';
+end
+$$;
+
+-- Whether a path may read dates and times: .datetime(), .date(), .time(), .timestamp() and their relatives.
+create or replace function engine.compares_times(p_path jsonpath)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_path::text ~ '\.(date|time)[a-z_]*\('
 $$;
 
 -- Every source of a part as a jsonpath variable. Sizes are added up first: copying must not cost more than reading.
@@ -101,6 +127,8 @@ begin
 
   if p_strict then
     v_value := engine.query_strictly(v_target, p_part.path, v_variables, p_place, p_part.position);
+  elsif engine.compares_times(p_part.path) then
+    v_value := engine.query_times(v_target, p_part.path, v_variables);
   else
     v_value := jsonb_path_query_array(v_target, p_part.path, v_variables, true);
   end if;
@@ -138,6 +166,7 @@ declare
   v_variables constant jsonb := engine.source_variables(
     v_part, p_expression.place, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, null, null
   );
+  v_compares_times constant boolean := engine.compares_times(v_part.path);
   v_found jsonb;
   v_truths text[] := '{}';
 begin
@@ -151,7 +180,7 @@ begin
     perform engine.beyond_input(0, 0, p_expression.place, v_part.position);
   end if;
   for v_index in 0 .. jsonb_array_length(v_items) - 1 loop
-    if v_part.filters is not null or p_strict then
+    if v_part.filters is not null or p_strict or v_compares_times then
       v_found := jsonb_build_array(engine.part_value(
         v_part, p_expression.place, p_strict,
         p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, v_items -> v_index, v_index

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createTestDatabase } from '../../helpers/database.ts';
-import { evaluate, validate } from '../../helpers/nodes.ts';
+import { evaluate, failureOf, runNode, validate } from '../../helpers/nodes.ts';
 
 const db = await createTestDatabase();
 const CASES = 400;
@@ -148,6 +148,31 @@ test.each([
 test('a template with an abbreviation of the zone is refused', async () => {
   const { rows } = await db.admin.query(`select engine.filter_date('"2026-07-01T10:00:00Z"', 'Europe/Berlin', 'HH24 TZ') as text`);
   expect(rows).toEqual([{ text: null }]);
+});
+
+describe('a date compared with a time of a zone', () => {
+  const MIXED = '$.prev.d.datetime() < "2026-06-01T00:00:00+00:00".datetime()';
+  const context = { prev: { d: '2026-01-01' } };
+
+  test('is false in a lenient condition', async () => {
+    expect(await runNode(db, { id: 'one', type: 'if', properties: { when: MIXED } }, context)).toMatchObject({ port: 'false' });
+    const filter = { items: '{{ $.prev }}', when: MIXED.replace('$.prev', '$.item') };
+    expect(
+      (await runNode(db, { id: 'one', type: 'filter', properties: filter }, { prev: [{ d: '2026-01-01' }] })).properties,
+    ).toMatchObject({
+      when: [false],
+    });
+  });
+
+  test('fails a strict one with a code', async () => {
+    const strict = runNode(db, { id: 'one', type: 'if', strict: true, properties: { when: MIXED } }, context);
+    expect(await failureOf(strict)).toMatchObject({ detail: { code: 'EXPRESSION_FAILED' } });
+  });
+
+  test('two dates are compared', async () => {
+    const when = '$.prev.d.datetime() < "2026-06-01".datetime()';
+    expect(await runNode(db, { id: 'one', type: 'if', properties: { when } }, context)).toMatchObject({ port: 'true' });
+  });
 });
 
 describe('a time zone', () => {
