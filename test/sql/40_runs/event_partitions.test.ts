@@ -9,12 +9,12 @@ const names = async (db: Parameters<typeof lines>[0]) =>
 const maintain = 'select maintain_workflow_events_partitions()';
 
 test('a new installation has partitions from two months back to three ahead, of runs as of events', async () => {
-  const db = await createTestDatabase({ unchecked: true });
+  const db = await databaseAt('2026-11-21');
   const months = (parent: string) =>
     lines(
       db,
       `select (extract(year from a) - extract(year from b)) * 12 + extract(month from a) - extract(month from b)
-       from partitions.of($1) as o, timezone('UTC', o.lower) as a, timezone('UTC', now()) as b`,
+       from partitions.of($1) as o, timezone('UTC', o.lower) as a, timezone('UTC', engine.now()) as b`,
       [parent],
     );
   expect(await months('workflow_events')).toEqual(['-2', '-1', '0', '1', '2', '3']);
@@ -133,7 +133,7 @@ describe('drop_old_workflow_events_partitions', () => {
   });
 
   test.each(['0', '-2', 'null', '2147483647'])('refuses %s months and drops nothing', async (months) => {
-    const db = await createTestDatabase({ unchecked: true });
+    const db = await databaseAt('2026-11-21');
     await expect(db.admin.query(`select drop_old_workflow_events_partitions(${months})`)).rejects.toMatchObject({ code: 'WF009' });
     expect(await partitionsOf(db, 'workflow_events')).toHaveLength(6);
   });
@@ -186,7 +186,7 @@ describe('statistics', () => {
   });
 
   test('the view shows each partition once, with an estimate that is never negative', async () => {
-    const db = await createTestDatabase({ unchecked: true });
+    const db = await databaseAt('2026-11-21');
     await db.admin.query('create schema other; create table other.workflow_events_y2026m11 ()');
     const rows = await lines(db, `select partition_name, row_count_estimate >= 0 from workflow_events_partition_info`);
     expect(rows).toHaveLength(6);
