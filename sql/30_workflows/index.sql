@@ -15,6 +15,7 @@
 --!include 30_workflows/parse_filters.sql
 --!include 30_workflows/expressions.sql
 --!include 30_workflows/properties.sql
+--!include 30_workflows/query_path.sql
 --!include 30_workflows/evaluate.sql
 --!include 30_workflows/resolve.sql
 --!include 30_workflows/resolve_many.sql
