@@ -51,6 +51,29 @@ as $$
   end
 $$;
 
+-- How many bytes the pairs of a join have together, before a key that both sides have is left once: twice the result at
+-- most. Counted by key, without making a pair.
+create or replace function engine.pair_bytes(p_left jsonb, p_right jsonb, p_left_key text, p_right_key text)
+  returns numeric
+  language sql
+  immutable
+  parallel safe
+as $$
+  with l as (
+    select i.item -> p_left_key as key, count(*) as items, sum(pg_column_size(i.item)) as bytes
+    from jsonb_array_elements(p_left) as i (item)
+    group by 1
+  ),
+  r as (
+    select i.item -> p_right_key as key, count(*) as items, sum(pg_column_size(i.item)) as bytes
+    from jsonb_array_elements(p_right) as i (item)
+    group by 1
+  )
+  select coalesce(sum(l.bytes * r.items + r.bytes * l.items), 0)
+  from l
+  join r on r.key = l.key
+$$;
+
 create or replace function engine.run_merge(p_properties jsonb, p_inputs jsonb)
   returns jsonb
   language plpgsql
@@ -74,7 +97,12 @@ begin
   elsif v_mode = 'position' then
     return engine.merge_by_position(v_left, v_right, coalesce(p_properties ->> 'join', 'outer'));
   end if;
-  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000 then
+  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000
+    -- An output has at most 1 MiB.
+    or engine.pair_bytes(
+      v_left, v_right, p_properties ->> 'by', coalesce(p_properties ->> 'bySecond', p_properties ->> 'by')
+    ) > 4 * 1048576
+  then
     perform engine.node_failed('TOO_LARGE', 'the lists are too long to be merged by fields');
   end if;
   return engine.merge_by_fields(

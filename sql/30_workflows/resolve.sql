@@ -4,6 +4,17 @@
 -- each is a function of its arguments alone, so that a replay gives the same. Plain expressions are done in place;
 -- evaluate.sql does the others.
 
+-- The output of a node, by its place in the plan. What a node passes on unchanged is held once: the element at minus
+-- its place says at which place. The planner inlines it.
+create or replace function engine.output_at(p_outputs jsonb[], p_place int)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(p_outputs[p_place], p_outputs[(p_outputs[- p_place])::int])
+$$;
+
 -- What a path starts at. The planner inlines it into the statement that calls it.
 create or replace function engine.source_value(
   p_source text,
@@ -25,7 +36,7 @@ as $$
   select coalesce(
     case p_source
       when 'prev' then p_prev
-      when 'nodes' then p_outputs[p_node]
+      when 'nodes' then engine.output_at(p_outputs, p_node)
       when 'input' then p_input
       when 'vars' then p_vars
       when 'item' then p_item

@@ -9,4 +9,5 @@
 --!include 40_runs/event_partitions.sql
 --!include 40_runs/ensure_partitions.sql
 --!include 40_runs/run_events.sql
+--!include 40_runs/references.sql
 --!include 40_runs/policies.sql

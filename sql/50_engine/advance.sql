@@ -5,7 +5,8 @@
 -- long because handing the arrays of a run, or the row of a node, to another function for each node makes a node cost
 -- half as much again.
 -- p_open: steps that are open already; p_resume_key: what the tokens of resume addresses are made with; p_isolate: a
--- node that is to be opened for its evaluation whatever it costs.
+-- node that is to be opened for its evaluation whatever it costs; p_max_bytes: how large the log may become, null in a
+-- replay of a part of it; p_prefer: the step that will be begun.
 create or replace function engine.advance(
   p_nodes engine.plan_node[],
   p_ids text[],
@@ -14,7 +15,9 @@ create or replace function engine.advance(
   p_open text[] default '{}',
   p_budget int default 200,
   p_resume_key bytea default null,
-  p_isolate text default null
+  p_isolate text default null,
+  p_max_bytes bigint default engine.max_run_bytes(),
+  p_prefer text default null
 )
   returns engine.advanced
   language plpgsql
@@ -50,6 +53,14 @@ declare
   v_place int := 1;
   v_node engine.plan_node;
   v_source int;
+  v_held int; -- the place at which the output is held already
+  v_of text;  -- and its name in the log
+  v_input_of text := v_fold.input_of;
+  v_bytes bigint := v_fold.bytes;
+  v_size int;
+  v_leaves int[];
+  v_is_wanted boolean;
+  v_is_queued boolean := false; -- a step was queued already
   v_live boolean;
   v_settled boolean;
   v_is_isolated boolean; -- evaluated in a local step
@@ -68,6 +79,9 @@ declare
   v_result engine.advanced;
 begin
   if v_fold.finished or v_fold.held then
+    return v_result;
+  elsif v_bytes > p_max_bytes then
+    v_result.entries := array[engine.run_too_large(v_seq + 1, v_ts + interval '1 microsecond', p_max_bytes)];
     return v_result;
   end if;
   if p_isolate is not null then
@@ -93,7 +107,7 @@ begin
               v_live := true;
               v_fed[v_source] := true;
               if v_prev is null and v_node.target_inputs[v_edge] = v_node.inputs[1] then
-                v_prev := v_outputs[v_source];
+                v_prev := engine.output_at(v_outputs, v_source);
               end if;
             end if;
           elsif v_states[v_source] is distinct from 2 then
@@ -119,6 +133,7 @@ begin
             )::engine.log_entry;
             return v_result;
           end if;
+          v_bytes := v_bytes + pg_column_size(v_outcome.output);
 
         else
           v_started := clock_timestamp();
@@ -127,7 +142,7 @@ begin
             if v_node.kind not in ('effect', 'local') then
               v_result.entries := v_entries;
               v_result.opened := v_opened
-                || row(v_node.id, 'queued', v_place, null, null, null, null, null, false)::engine.opened_step;
+                || row(v_node.id, 'queued', v_place, null, null, null, null, null, false, null)::engine.opened_step;
               return v_result;
             elsif v_started > v_stop_at and v_node.expressions is not null then
               v_isolated[v_place] := true;
@@ -189,11 +204,33 @@ begin
           v_ts := v_ts + interval '1 microsecond';
           if v_outcome.port is not null then
             v_outcome.output := coalesce(v_outcome.output, 'null');
-            if pg_column_size(v_outcome.output) > 1048576 then
+            v_size := pg_column_size(v_outcome.output);
+            if v_size > 1048576 then
               perform private.raise_error('TOO_LARGE', format('The output of %s is larger than 1 MiB.', v_node.id));
             end if;
+            v_of := null;
+            if v_size > engine.max_repeated_bytes() then
+              if v_node.kind = 'trigger' and not v_node.disabled
+                and (v_node.pin is null or v_created ->> 'mode' <> 'manual')
+              then
+                v_of := case when starts_with(v_node.type, 'webhookTrigger@') then '$.input.body' else '$.input' end;
+                v_input_of := v_of;
+              elsif v_size = pg_column_size(v_prev) and record_image_eq(row(v_outcome.output), row(v_prev)) then
+                v_held := engine.holder_of_prev(v_node, v_states, v_ports, v_outputs);
+                v_of := engine.reference_to(v_held, p_ids, v_errors, v_trigger, v_input_of);
+                if v_of is not null then
+                  v_outputs[- v_place] := to_jsonb(v_held);
+                  v_outcome.output := null;
+                end if;
+              end if;
+              v_bytes := v_bytes + case when v_of is null then v_size else 0 end;
+            end if;
             -- Building the payload anew would cost three times as much.
-            v_payload := jsonb_set(v_node.success, '{output}', v_outcome.output);
+            if v_of is null then
+              v_payload := jsonb_set(v_node.success, '{output}', v_outcome.output);
+            else
+              v_payload := v_node.success - 'output' || jsonb_build_object('outputOf', v_of);
+            end if;
             if v_outcome.port <> v_node.ports[1] then
               v_payload := jsonb_set(v_payload, '{port}', to_jsonb(v_outcome.port));
             end if;
@@ -207,9 +244,9 @@ begin
               v_responded := true;
               v_seq := v_seq + 1;
               v_ts := v_ts + interval '1 microsecond';
-              v_entries := v_entries || row(
-                v_seq, v_ts, 'run.responded', engine.response_of(v_node.id, v_properties, v_prev)
-              )::engine.log_entry;
+              v_payload := engine.response_of(v_node.id, v_properties, v_prev);
+              v_bytes := v_bytes + pg_column_size(v_payload -> 'body');
+              v_entries := v_entries || row(v_seq, v_ts, 'run.responded', v_payload)::engine.log_entry;
             end if;
           else
             v_open := true;
@@ -224,12 +261,21 @@ begin
               v_seq := v_seq - 1; -- a queued step has no event until a worker begins it
               v_ts := v_ts - interval '1 microsecond';
             end if;
+            -- Only what will be begun needs its values: a step that is queued finds them again.
+            v_is_wanted := coalesce(v_node.id = p_prefer, false)
+              or case when v_node.kind <> 'wait' or v_is_isolated then not v_is_queued else v_opened is null end;
+            v_is_queued := v_is_queued or v_node.kind <> 'wait' or v_is_isolated;
             v_opened := v_opened || row(
-              v_node.id, case when v_node.kind = 'wait' and not v_is_isolated then 'waiting' else 'queued' end,
-              v_place, v_properties, v_prev, v_run_at,
-              case when v_node.deferred is not null or v_is_isolated then v_inputs end,
-              case when v_node.deferred is not null or v_is_isolated then v_outputs end,
-              v_is_isolated
+              v_node.id, case when v_node.kind = 'wait' and not v_is_isolated then 'waiting' else 'queued' end, v_place,
+              case when v_is_wanted then v_properties else '{}' end,
+              case when v_is_wanted then v_prev end,
+              v_run_at,
+              case when v_is_wanted and (v_node.deferred is not null or v_is_isolated) then v_inputs end,
+              case when v_is_wanted and (v_node.deferred is not null or v_is_isolated) then v_outputs end,
+              v_is_isolated,
+              case when v_is_wanted and pg_column_size(v_prev) > engine.max_repeated_bytes() then engine.reference_to(
+                engine.holder_of_prev(v_node, v_states, v_ports, v_outputs), p_ids, v_errors, v_trigger, v_input_of
+              ) end
             )::engine.opened_step;
           end if;
         end if;
@@ -238,6 +284,12 @@ begin
           v_states[v_place] := 1;
           v_ports[v_place] := v_outcome.port;
           v_outputs[v_place] := v_outcome.output;
+          if v_bytes > p_max_bytes then
+            v_result.entries := v_entries || engine.run_too_large(
+              v_seq + 1, v_ts + interval '1 microsecond', p_max_bytes
+            );
+            return v_result;
+          end if;
         end if;
         v_place := v_place + 1;
       end loop;
@@ -263,10 +315,14 @@ begin
   end loop;
 
   if not v_open then
-    v_entries := v_entries || row(
-      v_seq + 1, v_ts + interval '1 microsecond', 'run.succeeded',
-      jsonb_build_object('output', engine.output_of_run(p_nodes, v_fold.states, v_states, v_ports, v_outputs, v_fed))
-    )::engine.log_entry;
+    v_leaves := engine.live_leaves(p_nodes, v_fold.states, v_states, v_ports, v_fed);
+    v_entries := v_entries || engine.run_succeeded(
+      v_seq + 1, v_ts + interval '1 microsecond', p_ids, v_leaves, v_outputs,
+      engine.reference_to(
+        coalesce(v_outputs[- v_leaves[1]]::int, v_leaves[1]), p_ids, v_errors, v_trigger, v_input_of
+      ),
+      p_max_bytes - v_bytes
+    );
   end if;
   v_result.entries := v_entries;
   v_result.opened := v_opened;

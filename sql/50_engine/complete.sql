@@ -3,13 +3,14 @@
 -- answered `stale` and changes nothing. The run moves on in the same transaction, and the branch's next step is handed
 -- back.
 
--- The event of a result; what is invalid about a result makes it a failure.
+-- The event of a result; what is invalid about a result makes it a failure. p_of: where its output stands in the log.
 create or replace function engine.outcome_entry(
   p_result jsonb,
   p_node engine.plan_node,
   p_step engine.open_steps,
   p_last engine.log_entry,
-  p_now timestamptz
+  p_now timestamptz,
+  p_of text
 )
   returns engine.log_entry
   language plpgsql
@@ -38,9 +39,10 @@ begin
       'properties', p_result -> 'properties'
     ));
   elsif v_error is null then
-    return engine.next_entry(p_last, p_now, 'step.succeeded', v_payload || jsonb_build_object(
-      'port', v_port, 'output', coalesce(p_result -> 'output', 'null')
-    ));
+    return engine.next_entry(p_last, p_now, 'step.succeeded', v_payload || case
+      when p_of is null then jsonb_build_object('port', v_port, 'output', coalesce(p_result -> 'output', 'null'))
+      else jsonb_build_object('port', v_port, 'outputOf', p_of)
+    end);
   end if;
 
   v_error := engine.short_error(
@@ -102,7 +104,8 @@ create or replace function engine.take_result(
   p_step engine.open_steps,
   p_result jsonb,
   p_worker uuid,
-  p_now timestamptz
+  p_now timestamptz,
+  p_of text default null
 )
   returns engine.move
   language plpgsql
@@ -111,7 +114,7 @@ as $$
 declare
   v_entry constant engine.log_entry := engine.outcome_entry(
     p_result, p_plan.nodes[array_position(p_plan.ids, p_step.node)], p_step, p_loaded.log[cardinality(p_loaded.log)],
-    p_now
+    p_now, p_of
   );
   v_move engine.move;
 begin

@@ -52,7 +52,7 @@ begin
   select
     r.parent_index,
     case r.status
-      when 'success' then jsonb_build_object('output', e.payload -> 'output')
+      when 'success' then jsonb_build_object('output', engine.output_of_event(e.payload, r.id, r.finished_at))
       else jsonb_build_object('error', engine.child_error(r))
     end
   from public.workflow_runs as r

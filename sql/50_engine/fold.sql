@@ -1,7 +1,7 @@
 -- kind: code
 -- The state of a run is the fold of its log.
 
--- long because each type of event is a branch.
+-- long because a call for each event would cost as much as the rest.
 create or replace function engine.fold(
   p_nodes engine.plan_node[],
   p_ids text[],
@@ -15,10 +15,12 @@ declare
   c_count constant int := cardinality(p_nodes);
   v_states int[] := array_fill(null::int, array[c_count]);
   v_ports text[] := array_fill(null::text, array[c_count]);
-  v_outputs jsonb[] := array_fill(null::jsonb, array[c_count]);
+  v_outputs jsonb[] := array_fill(null::jsonb, array[2 * c_count + 1], array[- c_count]);
   v_errors jsonb[];
   v_entry engine.log_entry;
   v_place int;
+  v_held int;
+  v_bytes bigint := pg_column_size(p_log);
   v_folded engine.folded;
 begin
   foreach v_entry in array p_log loop
@@ -35,9 +37,23 @@ begin
         v_place := array_position(p_ids, v_entry.payload ->> 'node');
         v_states[v_place] := 1;
         v_ports[v_place] := v_entry.payload ->> 'port';
-        v_outputs[v_place] := coalesce(v_entry.payload -> 'output', 'null');
+        v_outputs[v_place] := v_entry.payload -> 'output';
+        if v_outputs[v_place] is null then
+          v_held := engine.referred_place(p_ids, v_folded.created, v_entry.payload ->> 'outputOf');
+          if v_held <> v_place then
+            v_outputs[- v_place] := to_jsonb(v_held);
+          else
+            v_folded.input_of := v_entry.payload ->> 'outputOf';
+            v_outputs[v_place] := engine.referred_input(v_folded.created, v_folded.input_of);
+          end if;
+        end if;
         if (p_nodes[v_place]).kind not in ('pure', 'trigger') then
           v_folded.at := v_entry.ts;
+        end if;
+      when 'step.started' then
+        -- Of a large input that is loaded only the size is known.
+        if jsonb_typeof(v_entry.payload) = 'number' then
+          v_bytes := v_bytes + v_entry.payload::int;
         end if;
       when 'step.failed' then
         if not v_entry.payload ? 'retryAt' then
@@ -63,7 +79,7 @@ begin
       when 'run.succeeded', 'run.failed', 'run.canceled' then
         v_folded.finished := true;
       else
-        null; -- step.started, run.paused: nothing in the graph moves
+        null; -- run.paused: nothing in the graph moves
     end case;
   end loop;
   v_folded.seq := v_entry.seq;
@@ -72,30 +88,99 @@ begin
   v_folded.ports := v_ports;
   v_folded.outputs := v_outputs;
   v_folded.errors := v_errors;
+  v_folded.bytes := v_bytes;
   return v_folded;
 end
 $$;
 
--- The output of the one leaf that ran, or an object with those of several. A leaf has no live outgoing connection.
+-- The place at which a value is held that an event refers to: the input of the run is held by its trigger.
+create or replace function engine.referred_place(p_ids text[], p_created jsonb, p_of text)
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array_position(p_ids, case when starts_with(p_of, '$') then p_created ->> 'trigger' else p_of end)
+$$;
+
+-- What an event refers to that names the input of the run, as a whole or its body.
+create or replace function engine.referred_input(p_created jsonb, p_of text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select coalesce(
+    case p_of when '$.input.body' then p_created #> '{input,body}' else p_created -> 'input' end,
+    'null'
+  )
+$$;
+
+-- The place at which the value is held that a node gets as prev: that of the first live connection at its main input,
+-- or of a node before it.
+create or replace function engine.holder_of_prev(
+  p_node engine.plan_node,
+  p_states int[],
+  p_ports text[],
+  p_outputs jsonb[]
+)
+  returns int
+  language plpgsql
+  immutable
+as $$
+declare
+  v_source int;
+begin
+  for v_edge in 1 .. cardinality(p_node.sources) loop
+    v_source := p_node.sources[v_edge];
+    if p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge]
+      and p_node.target_inputs[v_edge] = p_node.inputs[1]
+    then
+      return coalesce(p_outputs[- v_source]::int, v_source);
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- How an event names the place at which a value is held: the node whose event has it, or the input of the run. Null: it
+-- is in no event, for it is what a failed node has left behind.
+create or replace function engine.reference_to(
+  p_held int,
+  p_ids text[],
+  p_errors jsonb[],
+  p_trigger text,
+  p_input_of text
+)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_errors[p_held] is not null then null
+    when p_ids[p_held] = p_trigger then coalesce(p_input_of, p_trigger)
+    else p_ids[p_held]
+  end
+$$;
+
+-- The leaves that ran: nodes without a live outgoing connection.
 -- p_fed: the nodes that are known to have one; the nodes settled before, by p_before, have not been looked at.
-create or replace function engine.output_of_run(
+create or replace function engine.live_leaves(
   p_nodes engine.plan_node[],
   p_before int[],
   p_states int[],
   p_ports text[],
-  p_outputs jsonb[],
   p_fed boolean[]
 )
-  returns jsonb
+  returns int[]
   language plpgsql
   immutable
 as $$
 declare
   v_node engine.plan_node;
   v_source int;
-  v_count int := 0;
-  v_single jsonb;
-  v_several jsonb := '{}';
+  v_leaves int[];
 begin
   for v_place in 1 .. cardinality(p_nodes) loop
     if p_before[v_place] in (1, 2) then
@@ -111,11 +196,47 @@ begin
 
   for v_place in 1 .. cardinality(p_nodes) loop
     if p_states[v_place] = 1 and p_fed[v_place] is null then
-      v_count := v_count + 1;
-      v_single := p_outputs[v_place];
-      v_several := v_several || jsonb_build_object((p_nodes[v_place]).id, v_single);
+      v_leaves := v_leaves || v_place;
     end if;
   end loop;
-  return case when v_count > 1 then v_several else v_single end;
+  return v_leaves;
+end
+$$;
+
+-- The event that ends a run well. Its output is that of the one leaf that ran, or an object with those of several.
+-- p_room: how many bytes more the log may hold; null: any number.
+create or replace function engine.run_succeeded(
+  p_seq int,
+  p_ts timestamptz,
+  p_ids text[],
+  p_leaves int[],
+  p_outputs jsonb[],
+  p_of text, -- where the output of the one leaf stands
+  p_room bigint
+)
+  returns engine.log_entry
+  language plpgsql
+  stable
+as $$
+declare
+  v_place int;
+  v_bytes bigint := 0;
+  v_output jsonb;
+begin
+  if cardinality(p_leaves) > 1 then
+    foreach v_place in array p_leaves loop
+      v_bytes := v_bytes + pg_column_size(engine.output_at(p_outputs, v_place));
+    end loop;
+    if v_bytes > p_room then
+      return engine.run_too_large(p_seq, p_ts, engine.max_run_bytes());
+    end if;
+    select jsonb_object_agg(p_ids[l], engine.output_at(p_outputs, l)) into v_output from unnest(p_leaves) as l;
+  else
+    v_output := engine.output_at(p_outputs, p_leaves[1]);
+    if p_of is not null and pg_column_size(v_output) > engine.max_repeated_bytes() then
+      return row(p_seq, p_ts, 'run.succeeded', jsonb_build_object('outputOf', p_of))::engine.log_entry;
+    end if;
+  end if;
+  return row(p_seq, p_ts, 'run.succeeded', jsonb_build_object('output', v_output))::engine.log_entry;
 end
 $$;

@@ -117,14 +117,30 @@ create or replace function engine.family_result(
 as $$
 declare
   v_error jsonb := p_error;
+  v_index int; -- of the first child that has failed
+  v_child record;
+  v_results jsonb[];
   v_outputs jsonb;
+  v_bytes bigint := 0;
 begin
   if v_error is null then
-    select
-      coalesce(jsonb_agg(coalesce(c.result -> 'output', c.result) order by c.index), '[]'),
-      (array_agg(c.result -> 'error' order by c.index) filter (where c.result ? 'error' and not p_goes_on))[1]
-    into v_outputs, v_error
-    from engine.child_results(p_step.run_id, p_step.node) as c;
+    -- Measured as they are read: 10,000 results may have 10 GB, of which the step may keep 1 MiB.
+    for v_child in select c.index, c.result from engine.child_results(p_step.run_id, p_step.node) as c loop
+      if v_child.result ? 'error' and not p_goes_on then
+        if v_index is null or v_child.index < v_index then
+          v_index := v_child.index;
+          v_error := v_child.result -> 'error';
+        end if;
+      elsif v_bytes <= 1048576 then
+        v_outputs := coalesce(v_child.result -> 'output', v_child.result);
+        v_bytes := v_bytes + pg_column_size(v_outputs);
+        v_results[v_child.index + 1] := v_outputs;
+      end if;
+    end loop;
+    if v_error is null and v_bytes > 1048576 then
+      v_error := engine.request_error('TOO_LARGE', 'The results of the child runs are together larger than 1 MiB.');
+    end if;
+    v_outputs := coalesce(to_jsonb(v_results), '[]');
   end if;
   if v_error is not null then
     return jsonb_build_object('ok', false, 'error', v_error || '{"retryable": false}');

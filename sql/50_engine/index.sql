@@ -1,6 +1,7 @@
 -- The engine: starts runs, moves them on, and finds those that nothing would move.
 
 --!include 50_engine/tables.sql
+--!include 50_engine/limits.sql
 --!include 50_engine/plan.sql
 --!include 50_engine/fold.sql
 --!include 50_engine/outcomes.sql

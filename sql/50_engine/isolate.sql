@@ -72,7 +72,8 @@ begin
   v_plan := engine.plan_of(v_run);
   v_log := engine.read_log(p_run_id);
   v_opened := (engine.advance(
-    v_plan.nodes, v_plan.ids, p_run_id, v_log, engine.nodes_beside(v_plan, p_node), null, v_plan.resume_key, p_node
+    v_plan.nodes, v_plan.ids, p_run_id, v_log, engine.nodes_beside(v_plan, p_node), null, v_plan.resume_key, p_node,
+    null
   )).opened[1];
   if v_opened.is_isolated is not true then
     return null;

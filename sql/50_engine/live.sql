@@ -93,7 +93,7 @@ begin
   select
     r.id,
     r.status,
-    (array_agg(e.payload -> 'output') filter (where e.type = 'run.succeeded'))[1],
+    engine.output_of_event((array_agg(e.payload) filter (where e.type = 'run.succeeded'))[1], r.id, r.finished_at),
     (array_agg(e.payload - 'node') filter (where e.type = 'run.responded'))[1],
     r.error,
     case when r.status = 'waiting' then engine.moves_in_ms(r.id) end
@@ -104,7 +104,7 @@ begin
     and e.ts < v_to
     and e.type in ('run.succeeded', 'run.responded')
   where r.id = any (p_ids)
-  group by r.id, r.status, r.error;
+  group by r.id, r.status, r.error, r.finished_at;
 end
 $$;
 

@@ -44,7 +44,13 @@ begin
   select
     r.run,
     array(
-      select row(e.seq, e.ts, e.type, case when e.type <> 'step.started' then e.payload end)::engine.log_entry
+      select row(
+        e.seq, e.ts, e.type,
+        case
+          when e.type <> 'step.started' then e.payload
+          when pg_column_size(e.payload) > 512 then to_jsonb(pg_column_size(e.payload)) -- it counts, nobody reads it
+        end
+      )::engine.log_entry
       from public.workflow_events as e
       where e.run_id = (r.run).id
         and e.ts >= v_from

@@ -37,6 +37,24 @@ begin
 end
 $$;
 
+create or replace function engine.begun_entry(
+  p_last engine.log_entry,
+  p_now timestamptz,
+  p_opened engine.opened_step,
+  p_attempt int
+)
+  returns engine.log_entry
+  language sql
+  immutable
+as $$
+  select engine.next_entry(p_last, p_now, 'step.started', jsonb_build_object(
+    'node', p_opened.node, 'attempt', p_attempt
+  ) || case
+    when p_opened.is_isolated then '{"isolated": true}'
+    else jsonb_build_object('input', p_opened.properties)
+  end)
+$$;
+
 -- The end of the wait that a signal is for.
 create or replace function engine.signal_entry(
   p_signal engine.signal,
@@ -155,7 +173,8 @@ begin
   -- Once, and again for each signal that a step turns out to have been waiting for.
   loop
     v_advanced := engine.advance(
-      v_nodes, p_plan.ids, v_run.id, p_loaded.log || v_move.entries, v_open, p_resume_key => p_plan.resume_key
+      v_nodes, p_plan.ids, v_run.id, p_loaded.log || v_move.entries, v_open,
+      p_resume_key => p_plan.resume_key, p_prefer => p_prefer
     );
     v_move.entries := v_move.entries || v_advanced.entries;
     v_last := coalesce(v_move.entries[cardinality(v_move.entries)], v_last);
@@ -167,12 +186,7 @@ begin
       then
         v_step := engine.begun_step(v_step, p_worker, p_now);
         v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
-        v_last := engine.next_entry(v_last, p_now, 'step.started', jsonb_build_object(
-          'node', v_opened.node, 'attempt', v_step.attempt
-        ) || case
-          when v_opened.is_isolated then '{"isolated": true}'
-          else jsonb_build_object('input', v_opened.properties)
-        end);
+        v_last := engine.begun_entry(v_last, p_now, v_opened, v_step.attempt);
         v_move.entries := v_move.entries || v_last;
       end if;
       v_open := v_open || case when v_opened.properties is null then p_plan.ids else array[v_opened.node] end;
@@ -181,7 +195,8 @@ begin
       v_move.steps := v_move.steps || v_step;
     end loop;
 
-    v_signal := case when v_some_wait then engine.next_signal(p_loaded.log || v_move.entries) end;
+    exit when v_last.type = 'run.failed' or not v_some_wait;
+    v_signal := engine.next_signal(p_loaded.log || v_move.entries);
     exit when v_signal.node is null;
     v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_plan.ids, v_signal.node)], v_last, p_now);
     v_move := engine.ended_by_signal(v_move, v_signal.node, v_last);

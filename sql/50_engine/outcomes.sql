@@ -37,7 +37,7 @@ end
 $$;
 
 -- The live values at each input of a node: {"main": [value, …]}. More than 2 MiB of them are put together in a local
--- step only.
+-- step only, and more than max_inputs_bytes nowhere.
 create or replace function engine.inputs_of(
   p_node engine.plan_node,
   p_states int[],
@@ -63,11 +63,15 @@ begin
       if p_node.target_inputs[v_edge] = v_input
         and p_states[v_source] = 1 and p_ports[v_source] = p_node.source_ports[v_edge]
       then
-        v_size := v_size + pg_column_size(p_outputs[v_source]);
-        if v_size > 2097152 and p_is_isolated is not true then
+        v_size := v_size + pg_column_size(engine.output_at(p_outputs, v_source));
+        if v_size > engine.max_inputs_bytes() then
+          perform private.raise_error('TOO_LARGE', format(
+            'The inputs of %s are together larger than %s bytes.', p_node.id, engine.max_inputs_bytes()
+          ));
+        elsif v_size > 2097152 and p_is_isolated is not true then
           perform engine.leave_to_local_step();
         end if;
-        v_values := v_values || p_outputs[v_source];
+        v_values := v_values || engine.output_at(p_outputs, v_source);
       end if;
     end loop;
     if v_values is not null then
@@ -78,7 +82,8 @@ begin
 end
 $$;
 
--- What a node leaves behind that failed for good, by its onError; no port: the run stops.
+-- What a node leaves behind that failed for good, by its onError; no port: the run stops. An input that would make it
+-- larger than an output may be is left out.
 create or replace function engine.outcome_of_failure(p_node engine.plan_node, p_error jsonb, p_prev jsonb)
   returns engine.outcome
   language plpgsql
@@ -92,7 +97,10 @@ begin
     v_outcome.output := jsonb_build_object('error', p_error);
   elsif p_node.type not like 'stopAndError@%' and p_node.on_error = 'errorOutput' then
     v_outcome.port := 'error';
-    v_outcome.output := jsonb_build_object('error', p_error, 'input', p_prev);
+    v_outcome.output := jsonb_build_object('error', p_error) || case
+      when pg_column_size(p_prev) + pg_column_size(p_error) > 1048000 then '{}'
+      else jsonb_build_object('input', p_prev)
+    end;
   end if;
   return v_outcome;
 end

@@ -81,6 +81,7 @@ begin
   then
     perform private.raise_error('EXPIRED', 'The time for this is up.');
   end if;
+  perform engine.refuse_large(v_loaded, p_request);
   perform engine.take_signal(v_loaded, engine.resume_signal(v_node.id), p_request, null, v_now);
   return v_run_id;
 end

@@ -76,7 +76,8 @@ begin
 end
 $$;
 
--- The events by which a run takes steps over. Copied, not referred to: the old run may be archived before the new one.
+-- The events by which a run takes steps over. Values are copied, not referred to: the old run may be archived before
+-- the new one. But one that several of these steps have is copied once.
 create or replace function engine.reused_entries(
   p_run_id uuid,
   p_ids text[],
@@ -85,22 +86,42 @@ create or replace function engine.reused_entries(
   p_now timestamptz
 )
   returns engine.log_entry[]
-  language sql
+  language plpgsql
   immutable
 as $$
-  select array(
-    select row(
-      n.number + 1,
-      p_now + n.number * interval '1 microsecond',
+declare
+  c_trigger constant text := p_folded.created ->> 'trigger';
+  v_held_by text[]; -- by the place at which the old run holds it: how the new one names it
+  v_node text;
+  v_place int;
+  v_held int;
+  v_output jsonb;
+  v_payload jsonb;
+  v_entries engine.log_entry[] := '{}';
+begin
+  if c_trigger = any (p_nodes) then
+    v_held_by[array_position(p_ids, c_trigger)] := p_folded.input_of;
+  end if;
+  foreach v_node in array p_nodes loop
+    v_place := array_position(p_ids, v_node);
+    v_held := coalesce(p_folded.outputs[- v_place]::int, v_place);
+    v_payload := jsonb_build_object('node', v_node, 'port', p_folded.ports[v_place], 'fromRun', p_run_id);
+    if v_held_by[v_held] is not null then
+      v_payload := v_payload || jsonb_build_object('outputOf', v_held_by[v_held]);
+    else
+      v_output := p_folded.outputs[v_held];
+      v_payload := v_payload || jsonb_build_object('output', v_output);
+      if pg_column_size(v_output) > engine.max_repeated_bytes() then
+        v_held_by[v_held] := v_node;
+      end if;
+    end if;
+    v_entries := v_entries || row(
+      cardinality(v_entries) + 2,
+      p_now + (cardinality(v_entries) + 1) * interval '1 microsecond',
       'step.reused',
-      jsonb_build_object(
-        'node', n.node,
-        'port', p_folded.ports[array_position(p_ids, n.node)],
-        'output', p_folded.outputs[array_position(p_ids, n.node)],
-        'fromRun', p_run_id
-      )
-    )::engine.log_entry
-    from unnest(p_nodes) with ordinality as n (node, number)
-    order by n.number
-  )
+      v_payload
+    )::engine.log_entry;
+  end loop;
+  return v_entries;
+end
 $$;

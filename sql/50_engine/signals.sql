@@ -134,7 +134,29 @@ begin
       'LIMIT_REACHED', 'The run keeps 100 signals that it has not waited for yet.', null, '{"limit": 100}'
     );
   end if;
+  perform engine.refuse_large(v_loaded, p_payload);
   return engine.take_signal(v_loaded, p_name, p_payload, p_by, v_now);
+end
+$$;
+
+-- Refuses what the log of a run has no room for: whoever sends it must not end the run.
+create or replace function engine.refuse_large(p_loaded engine.loaded_run, p_payload jsonb)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_plan engine.plans;
+  v_size constant int := coalesce(pg_column_size(p_payload), 0);
+begin
+  v_plan := engine.plan_of(p_loaded.run);
+  if (engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log)).bytes + v_size > engine.max_run_bytes() then
+    perform private.raise_error(
+      'TOO_LARGE', 'The log of the run has no room for this.',
+      'Send less: large data belongs in a store that the workflow reads.',
+      jsonb_build_object('limit', engine.max_run_bytes())
+    );
+  end if;
 end
 $$;
 

@@ -30,8 +30,21 @@ create or replace function engine.output_in(p_entries engine.log_entry[])
 as $$
 declare
   v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
+  v_of constant text := v_last.payload ->> 'outputOf';
+  v_entry engine.log_entry;
 begin
-  return case when v_last.type = 'run.succeeded' then v_last.payload -> 'output' end;
+  if v_last.type <> 'run.succeeded' then
+    return null;
+  elsif v_of is null then
+    return v_last.payload -> 'output';
+  elsif starts_with(v_of, '$') then
+    return engine.referred_input(p_entries[1].payload, v_of);
+  end if;
+  foreach v_entry in array p_entries loop
+    if v_entry.payload ->> 'node' = v_of and v_entry.payload ? 'output' then
+      return v_entry.payload -> 'output';
+    end if;
+  end loop;
 end
 $$;
 

@@ -45,11 +45,13 @@ create type engine.folded as (
   ts timestamptz,         -- … and its time
   states int[],
   ports text[],
-  outputs jsonb[],
+  outputs jsonb[],        -- from -n to n: see engine.output_at
   errors jsonb[],
   held boolean,           -- created, but not let in yet
   evaluated jsonb[],      -- properties that a local step has found, before the node itself is done
-  isolated boolean        -- every node is evaluated in a local step
+  isolated boolean,       -- every node is evaluated in a local step
+  input_of text,          -- where the output of the trigger stands when not in its event: $.input or $.input.body
+  bytes bigint            -- of the log, as it was loaded
 );
 
 -- A step that advance has reached and cannot take itself.
@@ -62,7 +64,8 @@ create type engine.opened_step as (
   run_at timestamptz, -- of one that waits: when it goes on without being asked
   inputs jsonb,       -- where expressions are left for child runs: what else they can see
   outputs jsonb[],
-  is_isolated boolean -- queued for its evaluation: its properties are not known yet
+  is_isolated boolean, -- queued for its evaluation: its properties are not known yet
+  prev_of text        -- where prev stands in the log, if it is large
 );
 
 create type engine.advanced as (

@@ -22,7 +22,8 @@ create or replace function engine.feed(
   p_entry engine.log_entry,
   p_is_prelude boolean,
   p_plan engine.plans,
-  p_run_id uuid
+  p_run_id uuid,
+  p_max_bytes bigint
 )
   returns engine.replay
   language plpgsql
@@ -52,7 +53,8 @@ begin
   p_replay.open := array_remove(p_replay.open, v_node);
   if p_replay.paused is not true and not p_is_prelude then
     v_advanced := engine.advance(
-      p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, null, p_plan.resume_key
+      p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, null, p_plan.resume_key,
+      p_max_bytes => p_max_bytes
     );
     p_replay.expected := v_advanced.entries;
     foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
@@ -92,6 +94,7 @@ declare
   v_plan engine.plans;
   v_entry engine.log_entry;
   v_replay engine.replay := row('{}', null, '{}', false);
+  v_max_bytes bigint;
 begin
   select l.* into v_loaded from engine.load_runs(array[p_run_id], engine.now()) as l;
   v_plan := engine.plan_of(v_loaded.run);
@@ -100,6 +103,11 @@ begin
     return next;
     return;
   end if;
+  -- More than the run ever had: its end by RUN_TOO_LARGE is taken from the log, as it depends on the limit of then. But
+  -- not without end, for what it would have become costs memory here, too.
+  v_max_bytes := greatest(
+    engine.max_run_bytes(), (engine.fold(v_plan.nodes, v_plan.ids, v_loaded.log)).bytes
+  ) + 2097152;
   foreach v_entry in array coalesce(v_loaded.log, '{}') loop
     seq := v_entry.seq;
     recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);
@@ -108,7 +116,8 @@ begin
     if engine.is_fed(v_entry, v_replay.open) then
       v_replay := engine.feed(
         v_replay, v_entry,
-        coalesce(v_loaded.log[v_entry.seq + 1].type in ('step.reused', 'run.isolated'), false), v_plan, p_run_id
+        coalesce(v_loaded.log[v_entry.seq + 1].type in ('step.reused', 'run.isolated'), false), v_plan, p_run_id,
+        v_max_bytes
       );
     else
       problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));

@@ -42,7 +42,7 @@ begin
       when 'time' then jsonb_build_object('ok', true, 'output', v_reached.prev)
       else engine.timeout_result(v_node, v_reached.prev)
     end,
-    p_worker, p_now
+    p_worker, p_now, v_reached.prev_of
   );
 end
 $$;

@@ -218,7 +218,8 @@ begin
     end if;
   end loop;
   v_advanced := engine.advance(
-    p_plan.nodes, p_plan.ids, p_run_id, v_log, engine.nodes_beside(p_plan, p_node), null, p_plan.resume_key
+    p_plan.nodes, p_plan.ids, p_run_id, v_log, engine.nodes_beside(p_plan, p_node), null, p_plan.resume_key,
+    p_max_bytes => null
   );
   return v_advanced.opened[1];
 end

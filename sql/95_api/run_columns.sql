@@ -87,7 +87,7 @@ begin
     return null;
   end if;
   return (
-    select e.payload -> 'output'
+    select engine.output_of_event(e.payload, run.id, run.finished_at)
     from public.workflow_events as e
     where e.run_id = run.id and e.ts >= v_from and e.ts < v_to and e.type = 'run.succeeded'
   );

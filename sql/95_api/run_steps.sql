@@ -16,7 +16,11 @@ select
   end as status,
   s.attempt,
   s.last_payload ->> 'port' as port,
-  s.last_payload -> 'output' as output,
+  case s.last_payload ->> 'outputOf'
+    when '$.input' then s.held_by -> 'input'
+    when '$.input.body' then s.held_by #> '{input,body}'
+    else coalesce(s.held_by, s.last_payload) -> 'output'
+  end as output,
   s.last_payload -> 'error' as error,
   s.started_at,
   case
@@ -26,19 +30,32 @@ select
   end as finished_at
 from public.workflow_runs as r
 cross join lateral (
-  select
-    e.payload ->> 'node' as node,
-    max((e.payload ->> 'attempt')::int) as attempt,
-    min(e.ts) as started_at,
-    max(e.ts) as last_ts,
-    (array_agg(e.type order by e.seq desc))[1] as last_type,
-    (array_agg(e.payload order by e.seq desc))[1] as last_payload
-  from public.workflow_events as e
-  where e.run_id = r.id
-    -- the bound that prunes: see run_columns.sql
-    and e.ts >= engine.uuid_time(r.id) - interval '1 day'
-    and e.type in ('step.started', 'step.succeeded', 'step.failed', 'step.waiting', 'step.reused', 'step.evaluated')
-  group by e.payload ->> 'node'
+  -- Read once, though used twice: a step whose event refers to another's output joins that one. The run itself, which
+  -- is no node, stands for its input.
+  with known as materialized (
+    select
+      coalesce(e.payload ->> 'node', '$.input') as node,
+      max((e.payload ->> 'attempt')::int) as attempt,
+      min(e.ts) as started_at,
+      max(e.ts) as last_ts,
+      (array_agg(e.type order by e.seq desc))[1] as last_type,
+      (array_agg(e.payload order by e.seq desc))[1] as last_payload
+    from public.workflow_events as e
+    where e.run_id = r.id
+      -- the bound that prunes: see run_columns.sql
+      and e.ts >= engine.uuid_time(r.id) - interval '1 day'
+      and e.type in (
+        'run.created', 'step.started', 'step.succeeded', 'step.failed', 'step.waiting', 'step.reused', 'step.evaluated'
+      )
+    group by coalesce(e.payload ->> 'node', '$.input')
+  )
+  select k.*, h.last_payload as held_by
+  from known as k
+  left join known as h on h.node = case k.last_payload ->> 'outputOf'
+    when '$.input.body' then '$.input'
+    else k.last_payload ->> 'outputOf'
+  end
+  where k.node <> '$.input'
 ) as s;
 
 comment on view public.workflow_run_steps is

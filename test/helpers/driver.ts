@@ -157,7 +157,11 @@ export class Driver {
 
   /** What expressions of the run's end saw: the output in its last event. */
   async output(runId: string | null): Promise<unknown> {
-    return (await this.log(runId)).at(-1)?.payload['output'];
+    const { rows } = await this.db.admin.query(
+      `select engine.output_of_event(payload, run_id, ts) as output from workflow_events where run_id = $1 order by seq desc limit 1`,
+      [runId],
+    );
+    return rows[0]?.output;
   }
 
   async log(runId: string | null): Promise<LoggedEvent[]> {
