@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { startEmbedded } from '../src/embedded.ts';
 import { type LoginRole, roleUrl } from '../src/roles.ts';
-import { TEST_SECRET, buildDatabase } from '../test/helpers/build.ts';
+import { TEST_PASSWORDS, buildDatabase } from '../test/helpers/build.ts';
 
 /** Durability as in production; memory as fits a small machine. */
 export const SETTINGS = {
@@ -49,7 +49,7 @@ export async function startBench(): Promise<BenchServer> {
   );
   return {
     adminUrl,
-    url: (role) => roleUrl(adminUrl, TEST_SECRET, role),
+    url: (role) => roleUrl(adminUrl, TEST_PASSWORDS, role),
     organizationId,
     webhookKey,
     publish: async (name, nodes) => {

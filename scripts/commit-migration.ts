@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { commit, defaultLogger, reset } from 'graphile-migrate';
 import { withDatabase } from '../src/database.ts';
 import { migrationSettings, releaseConnections } from '../src/migrate.ts';
-import { createRoles } from '../src/roles.ts';
+import { createRoles, derivePasswords } from '../src/roles.ts';
 import { BUILD_FOLDER } from '../src/sources.ts';
 import { startTemporary } from '../test/helpers/server.ts';
 import { hasRelease } from './released.ts';
@@ -14,7 +14,7 @@ if (!hasRelease()) throw new Error('Nothing has been released: change sql/, no m
 const server = await startTemporary();
 try {
   const url = withDatabase(server.url, 'flowgres');
-  await createRoles(url, 'commit');
+  await createRoles(url, derivePasswords('commit'));
   const settings = {
     ...migrationSettings(url, BUILD_FOLDER),
     shadowConnectionString: withDatabase(server.url, 'flowgres_shadow'),

@@ -67,7 +67,7 @@ interface Statement {
 }
 
 function lintKind(sql: string, report: Report): void {
-  if (!/^-- kind: (?:state|code|roles|drops)\n/.test(sql)) report(1, 'begins with `-- kind: state` or `-- kind: code`');
+  if (!/^-- kind: (?:state|code|roles|queue|drops)\n/.test(sql)) report(1, 'begins with `-- kind: state` or `-- kind: code`');
 }
 
 function lintLines(sql: string, tokens: Token[], report: Report): void {

@@ -10,7 +10,7 @@ begin
   for v_role in
     select * from (values
       ('flowgres_owner',       false, true,  'owns everything of Flowgres; definer functions run as it'),
-      ('flowgres_queue',       false, true,  'owns the graphile_worker schema'),
+      ('flowgres_queue',       true,  true,  'owns the graphile_worker schema; logs in for its migrations only'),
       ('flowgres_sql',         false, true,  'owns the functions that the sql node may call'),
       ('flowgres_anonymous',   false, true,  'a GraphQL request without a token'),
       ('flowgres_user',        false, true,  'a GraphQL request with a token'),
@@ -46,14 +46,12 @@ begin
   for v_grant in
     select * from (values
       ('flowgres_queue',     'flowgres_owner'),
-      ('flowgres_queue',     'flowgres_worker'),
       ('flowgres_sql',       'flowgres_owner'),
       ('flowgres_anonymous', 'flowgres_api'),
       ('flowgres_user',      'flowgres_api'),
       ('flowgres_user',      'flowgres_dba'),
       ('flowgres_owner',     'flowgres_maintenance'),
-      ('flowgres_owner',     current_user),
-      ('flowgres_queue',     current_user)
+      ('flowgres_owner',     current_user)
     ) as wanted (role, member)
   loop
     if v_grant.role <> v_grant.member and not exists (
@@ -67,6 +65,15 @@ begin
       execute format('grant %I to %I', v_grant.role, v_grant.member);
     end if;
   end loop;
+end
+$$;
+
+-- Who has the owner's rights can replace functions that flowgres_owner calls.
+do $$
+begin
+  if pg_has_role('flowgres_worker', 'flowgres_queue', 'member') then
+    revoke flowgres_queue from flowgres_worker;
+  end if;
 end
 $$;
 

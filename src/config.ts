@@ -1,8 +1,10 @@
 /** Settings come from the environment; the command line may override some. Checked once, at the start. */
 import { scryptSync } from 'node:crypto';
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { FlowgresError } from './errors.ts';
+import { type LoginRole, type RolePasswords, derivePasswords } from './roles.ts';
 import type { JwtConfig } from './server/jwt.ts';
 import type { SubscriptionSettings } from './server/subscription_limits.ts';
 
@@ -31,6 +33,7 @@ const list = z.string().transform((text) =>
     .map((each) => each.trim())
     .filter(Boolean),
 );
+const secret = z.string().min(16, 'must have at least 16 characters');
 const perSecond = z.coerce.number('must be a number').min(0, 'must be 0 or more').max(1_000_000);
 const atLeastOne = z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(1_000_000);
 
@@ -43,8 +46,23 @@ const settings = z.object({
   FLOWGRES_DATA: z.string().min(1).default('.flowgres'),
   DATABASE_URL: postgresUrl.optional(),
   FLOWGRES_POOLER_URL: postgresUrl.optional(),
-  FLOWGRES_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
+  FLOWGRES_SECRET: secret.optional(),
+  FLOWGRES_API_PASSWORD: secret.optional(),
+  FLOWGRES_INTAKE_PASSWORD: secret.optional(),
+  FLOWGRES_WORKER_PASSWORD: secret.optional(),
+  FLOWGRES_MAINTENANCE_PASSWORD: secret.optional(),
+  FLOWGRES_MONITOR_PASSWORD: secret.optional(),
+  FLOWGRES_QUEUE_PASSWORD: secret.optional(),
   FLOWGRES_HTTP_ALLOW: list.default([]),
+  FLOWGRES_DNS_SERVERS: list
+    .refine(
+      (servers) => servers.every((each) => isIP(each.replace(/^\[(.*)\](?::\d+)?$|^([\d.]+):\d+$/, '$1$2'))),
+      'must be addresses of name servers, such as 10.0.0.2 or 10.0.0.2:5353',
+    )
+    .default([]),
+  FLOWGRES_METRICS_TOKEN: secret.optional(),
+  FLOWGRES_RURU: z.enum(['true', 'false'], 'must be true or false').optional(),
+  NODE_ENV: z.string().optional(),
   FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(10_000),
   FLOWGRES_RATE_LIMIT: perSecond.default(100),
   FLOWGRES_ANONYMOUS_RATE_LIMIT: perSecond.default(10),
@@ -97,13 +115,22 @@ export interface ApiConfig {
   anonymousCpuLimit: number;
   /** Websites whose pages may call the API; `*` for all. */
   corsOrigins: string[];
+  /** Whether the Ruru page is served. */
+  ruru: boolean;
   /** Folder of the documents that clients may name instead of sending, and whether there are no others. */
   operationsFolder: string | undefined;
   onlyOperations: boolean;
 }
 
+/** Readers on the same machine, and those that send the token. */
+export interface MetricsAccess {
+  token: string | undefined;
+}
+
 export interface Config {
   api: ApiConfig;
+  /** Who may read /metrics; without it anybody. */
+  metrics: MetricsAccess | undefined;
   /** HTTP port; 0 takes any free one. */
   port: number;
   host: string;
@@ -115,6 +142,8 @@ export interface Config {
   poolerUrl: string | undefined;
   /** What the passwords of our roles derive from, when it is not the administrator's password. */
   secret: string | undefined;
+  /** Passwords of single roles: a process gets those of the roles that it logs in as. */
+  passwords: Partial<Record<LoginRole, string | undefined>>;
   /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
   accessLog: number;
   /** Steps that one worker has in flight at a time, and how many of these one organization adds. */
@@ -136,6 +165,8 @@ export interface Config {
   jwt: JwtConfig | undefined;
   /** `host:port` pairs that httpRequest may reach although they are private. */
   httpAllow: string[];
+  /** Name servers for the hosts of httpRequest; those of the machine when empty. */
+  dnsServers: string[];
 }
 
 /** Reads the environment; an empty variable is one that is not set. */
@@ -146,17 +177,26 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     const [issue] = parsed.error.issues;
     const name = String(issue?.path[0]);
     // Connection strings hold passwords.
-    const given = /CRON_USERS|SMTP_URL|SECRET/.test(name) ? '' : `, it is ${JSON.stringify(present[name])}`;
+    const given = /CRON_USERS|SMTP_URL|SECRET|PASSWORD|TOKEN/.test(name) ? '' : `, it is ${JSON.stringify(present[name])}`;
     throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}${given}.`);
   }
   const { data } = parsed;
   return {
+    metrics: data.NODE_ENV === 'production' || data.FLOWGRES_METRICS_TOKEN ? { token: data.FLOWGRES_METRICS_TOKEN } : undefined,
     port: data.PORT,
     host: data.HOST,
     dataFolder: resolve(data.FLOWGRES_DATA),
     databaseUrl: data.DATABASE_URL,
     poolerUrl: data.FLOWGRES_POOLER_URL,
     secret: data.FLOWGRES_SECRET,
+    passwords: {
+      flowgres_api: data.FLOWGRES_API_PASSWORD,
+      flowgres_intake: data.FLOWGRES_INTAKE_PASSWORD,
+      flowgres_worker: data.FLOWGRES_WORKER_PASSWORD,
+      flowgres_maintenance: data.FLOWGRES_MAINTENANCE_PASSWORD,
+      flowgres_monitor: data.FLOWGRES_MONITOR_PASSWORD,
+      flowgres_queue: data.FLOWGRES_QUEUE_PASSWORD,
+    },
     accessLog: data.FLOWGRES_ACCESS_LOG,
     concurrency: data.FLOWGRES_CONCURRENCY,
     organizationConcurrency: data.FLOWGRES_ORGANIZATION_CONCURRENCY,
@@ -168,6 +208,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     mail: data.FLOWGRES_SMTP_URL ? { smtpUrl: data.FLOWGRES_SMTP_URL, from: data.FLOWGRES_MAIL_FROM } : undefined,
     jwt: jwtOf(data),
     httpAllow: data.FLOWGRES_HTTP_ALLOW,
+    dnsServers: data.FLOWGRES_DNS_SERVERS,
     api: {
       maxCost: data.FLOWGRES_MAX_COST,
       rateLimit: data.FLOWGRES_RATE_LIMIT,
@@ -182,6 +223,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       cpuLimit: data.FLOWGRES_CPU_LIMIT,
       anonymousCpuLimit: data.FLOWGRES_ANONYMOUS_CPU_LIMIT,
       corsOrigins: data.FLOWGRES_CORS_ORIGINS,
+      ruru: data.FLOWGRES_RURU ? data.FLOWGRES_RURU === 'true' : data.NODE_ENV !== 'production',
       operationsFolder: data.FLOWGRES_OPERATIONS,
       onlyOperations: data.FLOWGRES_ONLY_OPERATIONS === 'true',
     },
@@ -208,15 +250,28 @@ export function requireDatabaseUrl(config: Config): string {
 }
 
 /**
- * What the passwords of our roles derive from. Roles belong to the whole cluster, so every process that administers
- * it must come to the same passwords: by FLOWGRES_SECRET, or else by the administrator's own password. The
- * derivation is slow, so that a role's password does not give the administrator's away.
+ * The passwords of our roles. A role's own setting comes first. What has none derives from FLOWGRES_SECRET, or else
+ * from the administrator's password in `url`; a process that has neither knows no other password than its own.
  */
-export function roleSecret(config: Config, adminUrl: string): string {
-  if (config.secret) return config.secret;
-  const { username, password } = new URL(adminUrl);
-  if (password) return scryptSync(decodeURIComponent(password), `flowgres roles of ${username}`, 32).toString('base64url');
-  throw new FlowgresError('SECRET_MISSING', 'The passwords of the roles need a secret: the administrator logs in without a password.', {
-    hint: 'Set FLOWGRES_SECRET to a long random text, the same for every process.',
-  });
+export function rolePasswords(config: Config, url: string): RolePasswords {
+  const rootSecret = config.secret ?? administratorSecret(url);
+  const derived = rootSecret === undefined ? undefined : derivePasswords(rootSecret);
+  return {
+    has: (role) => config.passwords[role] !== undefined || derived !== undefined,
+    of: (role) => {
+      const password = config.passwords[role] ?? derived?.of(role);
+      if (password !== undefined) return password;
+      const name = `${role.toUpperCase()}_PASSWORD`;
+      throw new FlowgresError('SECRET_MISSING', `The password of ${role} is not known: ${name} is not set.`, {
+        hint: `Set ${name} to the password that \`flowgres migrate\` gave the role; where it runs, set it or FLOWGRES_SECRET.`,
+      });
+    },
+  };
+}
+
+/** Slow, so that a role's password does not give the administrator's away. */
+function administratorSecret(url: string): string | undefined {
+  const { username, password } = new URL(url);
+  if (!password) return undefined;
+  return scryptSync(decodeURIComponent(password), `flowgres roles of ${username}`, 32).toString('base64url');
 }

@@ -37,7 +37,9 @@ const program = new Command('flowgres')
     'after',
     `
 Settings come from the environment; an option overrides its variable.
-  FLOWGRES_SECRET       what the passwords of Flowgres' roles derive from (default: the administrator's password)
+  FLOWGRES_API_PASSWORD, FLOWGRES_INTAKE_PASSWORD, FLOWGRES_WORKER_PASSWORD, FLOWGRES_MAINTENANCE_PASSWORD, FLOWGRES_MONITOR_PASSWORD
+                        passwords of the roles that a process logs in as; \`migrate\` gives all of them to the roles
+  FLOWGRES_SECRET       what the passwords that are not set derive from (default: the administrator's password)
   FLOWGRES_POOLER_URL   a pgbouncer in transaction mode that GraphQL requests go through
   FLOWGRES_CRON_USERS   users whose cron jobs a worker runs, with connection strings: {"reports": "postgres://reports:…@db/flowgres"}
   FLOWGRES_ORGANIZATION_CONCURRENCY
@@ -54,8 +56,8 @@ Examples:
   flowgres start                                        everything in one process, with a server of its own
   PORT=0 FLOWGRES_DATA=/tmp/try flowgres start          the same beside another one
   DATABASE_URL=postgres://postgres:secret@db/flowgres flowgres migrate
-  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --host 0.0.0.0
-  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --concurrency 50`,
+  DATABASE_URL=postgres://db/flowgres flowgres serve --host 0.0.0.0
+  DATABASE_URL=postgres://db/flowgres flowgres work --concurrency 50`,
   );
 
 command('start', 'runs everything in one process: a PostgreSQL server if none is given, GraphQL, webhooks and a worker', [
@@ -86,16 +88,23 @@ command('roles', 'creates the roles of a server and sets their passwords (part o
 command('serve', 'serves GraphQL and webhooks', [port, host, databaseUrl, alsoWork, concurrency])
   .addHelpText(
     'after',
-    '\nExamples:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --host 0.0.0.0 --port 8080\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres serve --work',
+    '\nExamples:\n  DATABASE_URL=postgres://db/flowgres flowgres serve --host 0.0.0.0 --port 8080\n  DATABASE_URL=postgres://db/flowgres flowgres serve --work\n\nLogs in as flowgres_api, flowgres_intake and flowgres_monitor.',
   )
   .action(async (flags: Flags) => (await import('./cli/serve.ts')).serve(configure(flags), { work: flags.work }));
 
 command('work', 'runs the steps of workflows; start as many as needed', [port, host, databaseUrl, concurrency])
   .addHelpText(
     'after',
-    '\nIts HTTP port answers /healthz, /readyz and /metrics only.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres work --port 0',
+    '\nIts HTTP port answers /healthz, /readyz and /metrics only.\nLogs in as flowgres_worker and flowgres_monitor, and with FLOWGRES_MAINTENANCE_PASSWORD does the work of `flowgres maintain`, too.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres flowgres work --port 0',
   )
   .action(async (flags: Flags) => (await import('./cli/serve.ts')).work(configure(flags)));
+
+command('maintain', 'runs the scheduled SQL commands and cares for partitions; one process is enough', [port, host, databaseUrl])
+  .addHelpText(
+    'after',
+    '\nIts HTTP port answers /healthz, /readyz and /metrics only.\nLogs in as flowgres_maintenance, flowgres_worker and flowgres_monitor.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres flowgres maintain --port 0',
+  )
+  .action(async (flags: Flags) => (await import('./cli/serve.ts')).maintain(configure(flags)));
 
 command('schema', 'writes the GraphQL schema of a database to a file', [databaseUrl, output])
   .addHelpText('after', '\nExample:\n  flowgres schema --output schema.graphql')
@@ -113,7 +122,7 @@ const partitions = program.command('partitions').description('care of partitione
 command('freeze', 'freezes the partitions that nobody writes any more, each once', [databaseUrl], partitions)
   .addHelpText(
     'after',
-    '\nWorkers do it too, once an hour.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_SECRET=… flowgres partitions freeze',
+    '\nWorkers do it too, once an hour.\n\nExample:\n  DATABASE_URL=postgres://db/flowgres FLOWGRES_MAINTENANCE_PASSWORD=… flowgres partitions freeze',
   )
   .action(async (flags: Flags) => (await import('./cli/partitions.ts')).freezeCommand(configure(flags)));
 command('index', 'builds an index on a partitioned table while it is written', [databaseUrl], partitions)

@@ -1,4 +1,5 @@
 /** Brings a database to the schema of this build: roles, database, queue, migrations, code. */
+import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger as MigrateLogger, type Settings, migrate as applyCommitted } from 'graphile-migrate';
 // Not part of its index: see releaseConnections().
@@ -9,10 +10,11 @@ import { applyCode, installSources, isBusy } from './apply_sources.ts';
 import { connect, requireSupportedServer, withDatabase } from './database.ts';
 import { FlowgresError } from './errors.ts';
 import { scheduleMaintenance } from './ops/maintenance.ts';
-import { createRoles } from './roles.ts';
+import { type RolePasswords, createRoles, roleUrl } from './roles.ts';
 import { dropInvalidIndexes, requireUpgradable } from './schema_state.ts';
 import { type Sources, readSources } from './sources.ts';
 
+const QUEUE_FILE = new URL('../sql/queue.sql', import.meta.url);
 const silent = () => () => undefined;
 
 /** Any constant will do: migrations of one database run one after the other. */
@@ -30,29 +32,43 @@ export interface MigrateOptions {
 }
 
 /** Everything `flowgres migrate` does. Idempotent, and safe to run from several processes at once. */
-export async function migrate(adminUrl: string, secret: string, options: MigrateOptions = {}): Promise<void> {
+export async function migrate(adminUrl: string, passwords: RolePasswords, options: MigrateOptions = {}): Promise<void> {
   const sources = options.sources ?? readSources();
   await requireSupportedServer(adminUrl);
-  await createRoles(adminUrl, secret);
+  await createRoles(adminUrl, passwords);
   await createDatabase(adminUrl);
-  const client = await connect(adminUrl);
+  const client = await connectOwner(adminUrl, passwords);
   try {
     await client.query('select pg_advisory_lock($1)', [LOCK]);
     const isEmpty = await requireUpgradable(client, sources, options.downgrade ?? false);
-    await prepareDatabase(adminUrl);
-    await (isEmpty ? installSources(client, sources) : upgrade(client, adminUrl, sources));
-    await scheduleMaintenance(adminUrl, secret);
+    await prepareDatabase(adminUrl, passwords);
+    await (isEmpty ? installSources(client, sources) : upgrade(client, ownerUrl(adminUrl, passwords), sources));
+    await scheduleMaintenance(adminUrl, passwords);
   } finally {
     releaseConnections();
     await client.end();
   }
 }
 
+/**
+ * A session that has the owner's rights and no way to the administrator's: what the owner has put into its schemas must
+ * not run as a superuser.
+ */
+export async function connectOwner(adminUrl: string, passwords: RolePasswords): Promise<pg.Client> {
+  return await connect(ownerUrl(adminUrl, passwords));
+}
+
+function ownerUrl(adminUrl: string, passwords: RolePasswords): string {
+  const url = new URL(roleUrl(adminUrl, passwords, 'flowgres_maintenance'));
+  url.searchParams.set('options', '-c role=flowgres_owner');
+  return url.href;
+}
+
 /** The migrations that are missing, each in a transaction of its own; then the code that has changed, in one. */
-export async function upgrade(client: pg.Client, adminUrl: string, sources: Sources): Promise<void> {
+export async function upgrade(client: pg.Client, ownerUrl: string, sources: Sources): Promise<void> {
   await whenNotBusy(async () => {
     await dropInvalidIndexes(client, sources);
-    await applyCommitted(migrationSettings(adminUrl, sources.folder));
+    await applyCommitted(migrationSettings(ownerUrl, sources.folder));
   });
   await whenNotBusy(() => applyCode(client, sources));
 }
@@ -107,10 +123,14 @@ async function createDatabase(adminUrl: string): Promise<void> {
   }
 }
 
-/** What the administrator must do once in each database: the owner may create schemas, nobody else may. */
-export async function prepareDatabase(adminUrl: string): Promise<void> {
+/**
+ * What the administrator must do once in each database: the owner may create schemas, nobody else may. The queue's
+ * migrations run in a session of its owner: code of schema graphile_worker never runs with an administrator's rights.
+ */
+export async function prepareDatabase(adminUrl: string, passwords: RolePasswords): Promise<void> {
   const client = await connect(adminUrl);
   try {
+    await client.query('set search_path = pg_catalog');
     const name = pg.escapeIdentifier(decodeURIComponent(new URL(adminUrl).pathname.slice(1)));
     await client.query(`
       grant create on database ${name} to flowgres_owner, flowgres_queue;
@@ -121,7 +141,12 @@ export async function prepareDatabase(adminUrl: string): Promise<void> {
   } finally {
     await client.end();
   }
-  const queueUrl = new URL(adminUrl);
-  queueUrl.searchParams.set('options', '-c role=flowgres_queue');
-  await runMigrations({ connectionString: queueUrl.href, logger: new WorkerLogger(silent) });
+  const queueUrl = roleUrl(adminUrl, passwords, 'flowgres_queue');
+  await runMigrations({ connectionString: queueUrl, logger: new WorkerLogger(silent) });
+  const queue = await connect(queueUrl);
+  try {
+    await queue.query(await readFile(QUEUE_FILE, 'utf8'));
+  } finally {
+    await queue.end();
+  }
 }

@@ -1,13 +1,42 @@
 /** The cluster-wide roles: made before the migrations, since a migration belongs to one database only. */
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { createHash, createHmac, pbkdf2Sync, randomBytes, scryptSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { connect, withDatabase } from './database.ts';
 
 /** Roles that log in; each process uses its own, so that none has more rights than its work needs. */
-export const LOGIN_ROLES = ['flowgres_api', 'flowgres_intake', 'flowgres_worker', 'flowgres_maintenance', 'flowgres_monitor'] as const;
+export const LOGIN_ROLES = [
+  'flowgres_api',
+  'flowgres_intake',
+  'flowgres_worker',
+  'flowgres_maintenance',
+  'flowgres_monitor',
+  'flowgres_queue',
+] as const;
 export type LoginRole = (typeof LOGIN_ROLES)[number];
+
+/** The passwords that a process was given. `of` throws FlowgresError `SECRET_MISSING` for a role that it was given none of. */
+export interface RolePasswords {
+  has(role: LoginRole): boolean;
+  of(role: LoginRole): string;
+}
+
+/**
+ * Passwords of all roles, derived from one secret. Only where roles are made needs it: whoever has it can log in as
+ * each of them. The derivation is slow on purpose, and done once a role.
+ */
+export function derivePasswords(secret: string): RolePasswords {
+  const derived = new Map<LoginRole, string>();
+  return {
+    has: () => true,
+    of: (role) => {
+      const password = derived.get(role) ?? scryptSync(secret, `password of ${role}`, 32).toString('base64url');
+      derived.set(role, password);
+      return password;
+    },
+  };
+}
 
 const ROLES_FILE = new URL('../sql/roles.sql', import.meta.url);
 /** Any constant will do: it serialises `flowgres roles` of parallel databases in one cluster. */
@@ -17,17 +46,19 @@ const ATTEMPTS = 20;
 /**
  * Creates the roles, their memberships and passwords. Idempotent, and safe to run from many processes at once.
  *
- * @param adminUrl connection string of a superuser, or of a CREATEROLE user on 16 and later
- * @param secret   the passwords are derived from it: see {@link rolePassword}
+ * @param adminUrl  connection string of a superuser, or of a CREATEROLE user on 16 and later
+ * @param passwords of all roles that log in
  */
-export async function createRoles(adminUrl: string, secret: string): Promise<void> {
+export async function createRoles(adminUrl: string, passwords: RolePasswords): Promise<void> {
   const sql = await readFile(ROLES_FILE, 'utf8');
   const client = await connect(withDatabase(adminUrl, 'postgres'));
   try {
+    // An administrator's session calls nothing that a lesser role could have put into another schema.
+    await client.query('set search_path = pg_catalog');
     await client.query('select pg_advisory_lock($1)', [LOCK]);
     await retryConcurrentUpdate(() => client.query(sql));
     for (const role of LOGIN_ROLES) {
-      const password = rolePassword(secret, role);
+      const password = passwords.of(role);
       if (await canLogIn(adminUrl, role, password)) continue;
       const verifier = client.escapeLiteral(scramVerifier(password));
       await retryConcurrentUpdate(() => client.query(`alter role ${role} password ${verifier}`));
@@ -37,16 +68,11 @@ export async function createRoles(adminUrl: string, secret: string): Promise<voi
   }
 }
 
-/** The password of a role: derived, so that nobody has to keep five of them. */
-export function rolePassword(secret: string, role: LoginRole): string {
-  return createHmac('sha256', secret).update(role).digest('base64url');
-}
-
 /** `adminUrl` with the login of `role`. */
-export function roleUrl(adminUrl: string, secret: string, role: LoginRole): string {
+export function roleUrl(adminUrl: string, passwords: RolePasswords, role: LoginRole): string {
   const url = new URL(adminUrl);
   url.username = role;
-  url.password = rolePassword(secret, role);
+  url.password = encodeURIComponent(passwords.of(role));
   return url.href;
 }
 

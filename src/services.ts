@@ -3,7 +3,7 @@ import { Engine, createEnginePool } from './engine/engine.ts';
 import type { ApiConfig } from './config.ts';
 import { createHealth } from './health.ts';
 import { watchPool } from './metrics.ts';
-import { type LoginRole, roleUrl } from './roles.ts';
+import { type LoginRole, type RolePasswords, roleUrl } from './roles.ts';
 import { createDemo } from './server/demo.ts';
 import { type GraphqlOptions, createGraphql } from './server/graphql.ts';
 import type { Handler, HttpServer } from './server/http.ts';
@@ -29,12 +29,17 @@ export interface WorkOptions {
   /** Local steps of one organization at a time; 2 when not given. */
   localSteps?: number;
   httpAllow: string[];
+  /** Name servers for the hosts of httpRequest; those of the machine when empty. */
+  dnsServers: string[];
+  /** Where mail goes; without it it stays in the outbox. */
+  mail?: MailOptions | undefined;
+}
+
+export interface MaintainOptions {
   /** Further users whose cron jobs are run, each with a connection string. */
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
-  /** Where mail goes; without it it stays in the outbox. */
-  mail?: MailOptions | undefined;
 }
 
 /** What GraphQL is told beside the database: who is believed. */
@@ -46,8 +51,8 @@ export interface ServiceOptions {
   databaseUrl: string;
   /** A transaction pooler in front of it, for GraphQL requests. */
   poolerUrl?: string | undefined;
-  /** What the roles' passwords derive from. */
-  secret: string;
+  /** Those of the roles that the parts log in as. */
+  passwords: RolePasswords;
   /** GraphQL, accounts and webhooks. */
   serve: boolean;
   /** What GraphQL requests may do. */
@@ -57,6 +62,8 @@ export interface ServiceOptions {
   accessLog: number;
   /** A worker. */
   work?: WorkOptions;
+  /** The scheduler of SQL commands and the care of partitions, as flowgres_maintenance. */
+  maintain?: MaintainOptions;
   /** The outside world of the examples, under /demo/. */
   demo?: boolean;
 }
@@ -68,8 +75,8 @@ export interface Services {
 
 /** Starts the parts in the order in which they need each other. */
 export async function startServices(options: ServiceOptions): Promise<Services> {
-  const { http, secret, serve, work, demo } = options;
-  const as = (role: LoginRole, url = options.databaseUrl) => roleUrl(url, secret, role);
+  const { http, passwords, serve, work, maintain, demo } = options;
+  const as = (role: LoginRole, url = options.databaseUrl) => roleUrl(url, passwords, role);
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
     // The last one started is the first to go: requests end before what they need does.
@@ -86,12 +93,11 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         organizationConcurrency: work.organizationConcurrency,
         ...(work.expressionTimeout ? { evaluationTimeoutMs: work.expressionTimeout } : {}),
         ...(work.localSteps ? { localPerOrganization: work.localSteps } : {}),
-        nodes: { httpAllow: work.httpAllow },
+        nodes: { httpAllow: work.httpAllow, dnsServers: work.dnsServers },
         graceMs: 3_000,
         onProblem: reportProblem,
       });
       stops.push(worker.stop);
-      stops.push(startCare(as('flowgres_maintenance')));
       if (work.mail) {
         const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });
         stops.push(() => mail.stop());
@@ -112,12 +118,13 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
     }
-    if (work) {
+    if (maintain) {
+      stops.push(startCare(as('flowgres_maintenance')));
       // After GraphQL: making its schema holds the process up for longer than a leader may be silent.
       const cron = startCron({
         connectionString: as('flowgres_worker'),
-        users: { flowgres_maintenance: as('flowgres_maintenance'), ...work.cronUsers },
-        timeoutMs: work.cronTimeout * 1_000,
+        users: { flowgres_maintenance: as('flowgres_maintenance'), ...maintain.cronUsers },
+        timeoutMs: maintain.cronTimeout * 1_000,
         graceMs: 1_500,
         onProblem: reportProblem,
       });
@@ -142,6 +149,7 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
     cpu: { token: api.cpuLimit || null, anonymous: api.anonymousCpuLimit || null },
     corsOrigins: api.corsOrigins,
     subscriptions: api.subscriptions,
+    ruru: api.ruru,
     ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),
   };
 }

@@ -8,7 +8,7 @@
 import type pg from 'pg';
 import { createPool } from '../../src/database.ts';
 import { roleUrl } from '../../src/roles.ts';
-import { TEST_SECRET, buildDatabase } from '../../test/helpers/build.ts';
+import { TEST_PASSWORDS, buildDatabase } from '../../test/helpers/build.ts';
 import { launchPostgres15, packages } from '../../test/helpers/daemons.ts';
 import type { Outcome } from '../measure.ts';
 import { SETTINGS } from '../server.ts';
@@ -59,7 +59,7 @@ async function prepare(serverUrl: string): Promise<PartitionBench> {
      select organization_id, id, 1, '{}' from workflow returning organization_id, workflow_id`,
   );
   const { organization_id: organizationId, workflow_id: workflowId } = rows[0]!;
-  const maintenanceUrl = roleUrl(adminUrl, TEST_SECRET, 'flowgres_maintenance');
+  const maintenanceUrl = roleUrl(adminUrl, TEST_PASSWORDS, 'flowgres_maintenance');
   return { admin, adminUrl, maintenanceUrl, partman: packages['postgresql-15-partman'], organizationId, workflowId };
 }
 

@@ -6,7 +6,7 @@ import { Engine as FlowgresEngine, createEnginePool } from '../../src/engine/eng
 import { registerNode } from '../../src/nodes/registry.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { roleUrl } from '../../src/roles.ts';
-import { TEST_SECRET } from '../../test/helpers/build.ts';
+import { TEST_PASSWORDS } from '../../test/helpers/build.ts';
 import { type Engine, type Setup, inFlight, oneByOne, step } from './engine.ts';
 
 /** Runs that one call starts when many do, and such calls at a time. */
@@ -19,7 +19,7 @@ const START = { name: 'start', text: 'select run_id, status from engine.start_ru
 const requests = ({ organizationId, workflowId }: Setup, count: number) =>
   JSON.stringify(Array.from({ length: count }, () => ({ organizationId, workflowId, input: INPUT })));
 
-const urlOf = (setup: Setup) => roleUrl(setup.databaseUrl, TEST_SECRET, 'flowgres_worker');
+const urlOf = (setup: Setup) => roleUrl(setup.databaseUrl, TEST_PASSWORDS, 'flowgres_worker');
 
 function worker(setup: Setup) {
   registerNode({ type: 'benchStep@1', properties: z.object({}), execute: async () => ({ output: await step(setup) }) });

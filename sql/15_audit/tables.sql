@@ -38,7 +38,7 @@ comment on column public.audit_log.token_id is 'The API token of the request.';
 comment on column public.audit_log.session_id is 'The session of the request: a person who logged in, or a DBA after set_context.';
 comment on column public.audit_log.database_role is 'The role that logged in to the database: flowgres_api for GraphQL, a person''s own for psql.';
 comment on column public.audit_log.client_address is
-  'The address of the client as the server told it (flowgres.client_address), else of the database''s own client.';
+  'The address of the client as the server told it (flowgres.client_ip), else of the database''s own client.';
 comment on column public.audit_log.request_id is 'The id of the HTTP request, as in the access log.';
 
 -- What is not sealed yet, with the hash that each row had when it was written. Sealing empties this queue, so it needs

@@ -38,7 +38,7 @@ begin
   v_entry.session_id := v_context.session_id;
   v_entry.database_role := session_user;
   v_entry.client_address := coalesce(
-    left(nullif(current_setting('flowgres.client_address', true), ''), 100), host(inet_client_addr())
+    left(nullif(current_setting('flowgres.client_ip', true), ''), 100), host(inet_client_addr())
   );
   v_entry.request_id := left(nullif(current_setting('flowgres.request_id', true), ''), 100);
   perform private.write_audit(v_entry);

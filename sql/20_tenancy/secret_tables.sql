@@ -53,6 +53,21 @@ alter table private.email_codes enable row level security;
 comment on table private.email_codes is
   'Codes sent by e-mail. A registration waits here, with name and password, until its address is verified: only then there is a user. Purpose none stands for a mail that could not be sent, so that both take the same time.';
 
+create table private.retired_webhook_keys (
+  key text not null,
+  organization_id uuid not null,
+  expires_at timestamptz not null,
+  constraint retired_webhook_keys_pkey primary key (key),
+  -- One grace period at a time.
+  constraint retired_webhook_keys_organization_id_key unique (organization_id),
+  constraint retired_webhook_keys_organization_id_fkey
+    foreign key (organization_id) references public.organizations (id) on delete cascade
+);
+create index retired_webhook_keys_expires_at_idx on private.retired_webhook_keys (expires_at);
+alter table private.retired_webhook_keys enable row level security;
+comment on table private.retired_webhook_keys is
+  'The webhook key that an organization had before the last rotation: its addresses work until expires_at.';
+
 create table private.throttles (
   key bytea not null,
   used int not null,

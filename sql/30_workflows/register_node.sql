@@ -21,6 +21,8 @@ as $$
     when not exists (select from unnest(f.proconfig) as c where starts_with(c, 'search_path='))
       then 'The function sets search_path.'
     when p_kind = 'pure' and f.provolatile <> 'i' then 'The function of a pure node is immutable.'
+    when has_schema_privilege('flowgres_sql', f.pronamespace, 'create')
+      then 'flowgres_sql has no CREATE on the schema of the function: it could replace it.'
   end
   from pg_catalog.pg_proc as f
   where f.oid = p_function
@@ -82,18 +84,28 @@ comment on function engine.register_node(text, regprocedure, text, text, jsonb, 
 grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
   to flowgres_dba;
 
--- p_function is what register_node wrote down, such as custom.double(jsonb,jsonb,jsonb).
-create or replace function engine.registered_function(p_type text, p_function text)
+-- p_function is what register_node wrote down, such as custom.double(jsonb,jsonb,jsonb). The caller runs as
+-- flowgres_owner, so a function that has become security invoker would run with the rights of the owner: check at each
+-- call what register_node checked.
+create or replace function engine.registered_function(p_type text, p_function text, p_kind text)
   returns regprocedure
   language plpgsql
   stable
 as $$
 declare
   v_function constant regprocedure := to_regprocedure(p_function);
+  v_problem text;
 begin
   if v_function is null then
     perform private.raise_error(
       'NODE_FAILED', format('There is no node %s any more.', p_type), null, '{"code": "UNKNOWN_TYPE"}'
+    );
+  end if;
+  v_problem := engine.registration_problem(v_function, p_kind);
+  if v_problem is not null then
+    perform private.raise_error(
+      'NODE_FAILED', format('The function of node %s has changed since it was registered. %s', p_type, v_problem),
+      'A DBA restores the function and calls engine.register_node again.', '{"code": "NODE_CHANGED"}'
     );
   end if;
   return v_function;
@@ -113,7 +125,7 @@ create or replace function engine.run_registered(
 as $$
 begin
   return engine.call_registered(
-    engine.registered_function(p_type, p_function), p_properties, p_prev, p_inputs
+    engine.registered_function(p_type, p_function, 'pure'), p_properties, p_prev, p_inputs
   );
 end
 $$;

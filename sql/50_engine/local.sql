@@ -65,7 +65,7 @@ begin
       v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
     else
       v_outcome := engine.call_registered(
-        engine.registered_function(v_type.name, v_type.function),
+        engine.registered_function(v_type.name, v_type.function, 'local'),
         p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
       );
     end if;

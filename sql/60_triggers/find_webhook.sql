@@ -1,6 +1,22 @@
 -- kind: code
 -- Which workflow a request is for.
 
+-- The organization whose key it is, or was until its grace period ends.
+create or replace function private.organization_of_webhook_key(p_key text)
+  returns uuid
+  language sql
+  stable
+as $$
+  select coalesce(
+    (select o.id from public.organizations as o where o.webhook_key = p_key),
+    (
+      select k.organization_id
+      from private.retired_webhook_keys as k
+      where k.key = p_key and k.expires_at > engine.now()
+    )
+  )
+$$;
+
 create or replace function engine.find_webhook(p_organization_key text, p_method text, p_path text)
   returns jsonb
   language sql
@@ -13,7 +29,7 @@ as $$
       o.id as organization_id,
       string_to_array(btrim(p_path, '/'), '/') as segments
     from public.organizations as o
-    where o.webhook_key = p_organization_key and o.deleted_at is null
+    where o.deleted_at is null and o.id = private.organization_of_webhook_key(p_organization_key)
   ),
   fitting as materialized (
     select h.*, r.segments as requested

@@ -100,10 +100,15 @@ begin
   thing := 'usage counters';
   return next;
 
+  delete from private.retired_webhook_keys as k where k.expires_at < v_now;
+  get diagnostics deleted = row_count;
+  thing := 'webhook keys';
+  return next;
+
   return query select * from private.delete_expired_secrets(p_limit);
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, webhook keys whose grace period is over, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;

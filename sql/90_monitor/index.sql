@@ -9,3 +9,4 @@
 --!include 90_monitor/invariants.sql
 --!include 90_monitor/queue.sql
 --!include 90_monitor/builds.sql
+--!include 90_monitor/foreign_objects.sql

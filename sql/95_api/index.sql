@@ -7,6 +7,7 @@
 --!include 95_api/identities.sql
 --!include 95_api/people.sql
 --!include 95_api/organizations.sql
+--!include 95_api/webhook_keys.sql
 --!include 95_api/members.sql
 --!include 95_api/invitations.sql
 --!include 95_api/teams.sql

@@ -1,5 +1,5 @@
 /** `flowgres archive` and `flowgres restore`. */
-import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
 import { archive } from '../ops/archive.ts';
 import type { ArchiveFormat } from '../ops/archive_manifest.ts';
@@ -51,7 +51,7 @@ export async function restoreCommand(config: Config, folder: string | undefined,
 
 function maintenanceUrl(config: Config): string {
   const url = requireDatabaseUrl(config);
-  return roleUrl(url, roleSecret(config, url), 'flowgres_maintenance');
+  return roleUrl(url, rolePasswords(config, url), 'flowgres_maintenance');
 }
 
 async function withBars<T>(work: (bars: ProgressBars) => Promise<T>): Promise<T> {

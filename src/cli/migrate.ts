@@ -1,5 +1,5 @@
 /** `flowgres migrate` and `flowgres roles`. */
-import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { requireSupportedServer } from '../database.ts';
 import { migrate } from '../migrate.ts';
 import { createRoles } from '../roles.ts';
@@ -7,11 +7,11 @@ import { progress } from './terminal.ts';
 
 export async function migrateCommand(config: Config, options: { downgrade?: boolean | undefined } = {}): Promise<void> {
   const url = requireDatabaseUrl(config);
-  await progress('Schema', 'up to date', () => migrate(url, roleSecret(config, url), { downgrade: options.downgrade ?? false }));
+  await progress('Schema', 'up to date', () => migrate(url, rolePasswords(config, url), { downgrade: options.downgrade ?? false }));
 }
 
 export async function rolesCommand(config: Config): Promise<void> {
   const url = requireDatabaseUrl(config);
   await requireSupportedServer(url);
-  await progress('Roles', 'up to date', () => createRoles(url, roleSecret(config, url)));
+  await progress('Roles', 'up to date', () => createRoles(url, rolePasswords(config, url)));
 }

@@ -1,7 +1,7 @@
 /** `flowgres verify partitions`, `flowgres partitions freeze` and `flowgres partitions index`. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
 import { type CareResult, type NewIndex, buildIndex, freezePartitions } from '../ops/care.ts';
 import { verifyPartitions } from '../ops/verify.ts';
@@ -37,7 +37,7 @@ const print = (statement: string, number: number, count: number) => console.log(
 
 function maintenanceUrl(config: Config): string {
   const url = requireDatabaseUrl(config);
-  return roleUrl(url, roleSecret(config, url), 'flowgres_maintenance');
+  return roleUrl(url, rolePasswords(config, url), 'flowgres_maintenance');
 }
 
 export async function freezeCommand(config: Config): Promise<void> {

@@ -1,30 +1,44 @@
-/** `flowgres serve` and `flowgres work`: the processes of an installation that has its own database. One may be both. */
-import { type Config, requireDatabaseUrl, roleSecret } from '../config.ts';
+/** `flowgres serve`, `work` and `maintain`: the processes of an installation that has its own database. */
+import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { startHttp } from '../server/http.ts';
 import { type ServiceOptions, startServices } from '../services.ts';
 import { Shutdown } from './shutdown.ts';
 import { MAILS_STAY } from './terminal.ts';
 
+type Parts = Pick<ServiceOptions, 'serve' | 'work' | 'maintain'>;
+
+const MAINTENANCE_ELSEWHERE =
+  'Maintenance runs in another process, `flowgres maintain`: FLOWGRES_MAINTENANCE_PASSWORD is not set for this one.';
+
 export async function serve(config: Config, options: { work?: boolean | undefined } = {}): Promise<void> {
-  if (options.work) await runProcess(config, { serve: true, work: config }, 'GraphQL, webhooks and a worker');
+  if (options.work) await runProcess(config, { serve: true, work: config, maintain: config }, 'GraphQL, webhooks and a worker');
   else await runProcess(config, { serve: true }, 'GraphQL and webhooks');
 }
 
 export async function work(config: Config): Promise<void> {
-  await runProcess(config, { serve: false, work: config }, 'A worker');
+  await runProcess(config, { serve: false, work: config, maintain: config }, 'A worker');
 }
 
-async function runProcess(config: Config, parts: Pick<ServiceOptions, 'serve' | 'work'>, what: string): Promise<void> {
+export async function maintain(config: Config): Promise<void> {
+  await runProcess(config, { serve: false, maintain: config }, 'Maintenance');
+}
+
+async function runProcess(config: Config, parts: Parts, what: string): Promise<void> {
   const databaseUrl = requireDatabaseUrl(config);
-  const secret = roleSecret(config, databaseUrl);
+  const passwords = rolePasswords(config, databaseUrl);
+  const { maintain: wanted, ...others } = parts;
+  // Who has this password may become the owner: a worker can do without, when another process has it.
+  const maintained = !parts.work || passwords.has('flowgres_maintenance');
   const shutdown = new Shutdown();
   try {
     const http = await startHttp(config);
     shutdown.add(() => http.close(0));
     const { poolerUrl, accessLog, api } = config;
-    const services = await startServices({ http, databaseUrl, poolerUrl, secret, trust: config, accessLog, api, ...parts });
+    const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, ...others };
+    const services = await startServices({ ...options, ...(wanted && maintained ? { maintain: wanted } : {}) });
     shutdown.add(() => services.stop());
     console.log(`${what} on ${http.url}`);
+    if (!maintained) console.log(MAINTENANCE_ELSEWHERE);
     if (parts.work && !config.mail) console.log(MAILS_STAY);
     await shutdown.requested;
   } finally {

@@ -1,5 +1,5 @@
 /** `flowgres start`: everything in one process, with a PostgreSQL server of its own when none is given. */
-import { type Config, roleSecret } from '../config.ts';
+import { type Config, rolePasswords } from '../config.ts';
 import { withDatabase } from '../database.ts';
 import { type Demo, type DemoRun, prepareDemo, runDemo } from './demo.ts';
 import { type EmbeddedServer, startEmbedded } from '../embedded.ts';
@@ -33,13 +33,25 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
 
   console.log('Flowgres');
   const adminUrl = config.databaseUrl ?? (await startServer(folder, shutdown));
-  const secret = roleSecret(config, adminUrl);
+  const passwords = rolePasswords(config, adminUrl);
   // Nobody else runs another build on a server of our own.
-  await progress('Schema', 'up to date', () => migrate(adminUrl, secret, { downgrade: !config.databaseUrl }));
+  await progress('Schema', 'up to date', () => migrate(adminUrl, passwords, { downgrade: !config.databaseUrl }));
   shutdown.check();
   const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
   const { poolerUrl, accessLog, api } = config;
-  const options = { http, databaseUrl: adminUrl, poolerUrl, secret, serve: true, trust: config, accessLog, api, work, demo: true };
+  const options = {
+    http,
+    databaseUrl: adminUrl,
+    poolerUrl,
+    passwords,
+    serve: true,
+    trust: config,
+    accessLog,
+    api,
+    work,
+    maintain: config,
+    demo: true,
+  };
   const services = await progress('Services', 'running', () => startServices(options));
   shutdown.add(() => services.stop());
   shutdown.check();

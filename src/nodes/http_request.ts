@@ -63,7 +63,7 @@ function guardOf(config: EffectContext<Properties>['config']): { agent: Dispatch
   const existing = agents.get(config);
   if (existing) return existing;
   const allow = parseAllowList(config.httpAllow);
-  const guard = { allow, agent: createGuardedAgent(allow) };
+  const guard = { allow, agent: createGuardedAgent(allow, config.dnsServers) };
   agents.set(config, guard);
   return guard;
 }

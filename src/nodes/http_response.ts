@@ -70,7 +70,7 @@ async function readBytes(body: Readable, decoders: Transform[], signal: AbortSig
     }
   };
   try {
-    const stages = [body, limited, ...decoders, ...(decoders.length ? [limited] : []), collect];
+    const stages = [body, limited, ...decoders.flatMap((decoder) => [decoder, limited]), collect];
     // A stage may be a function too, but a list of stages is typed as one of streams.
     await pipeline(stages as unknown as NodeJS.ReadWriteStream[], { signal });
   } catch (error) {

@@ -3,7 +3,8 @@
  * and the connection goes to the addresses that were checked; so neither a private name nor a changing one gets through.
  * It stands in the connector, before any socket: redirects pass it like first requests.
  */
-import { lookup as resolve } from 'node:dns/promises';
+import type { LookupAddress } from 'node:dns';
+import { Resolver } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { Agent, buildConnector } from 'undici';
@@ -11,8 +12,14 @@ import { FlowgresError } from '../errors.ts';
 import { NodeError } from './types.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A name server gets that long for an answer, in milliseconds, and so many chances. */
+const DNS_TIMEOUT_MS = 2_000;
+const DNS_TRIES = 2;
 /** Names that never mean a public host, wherever they resolve to. */
-const PRIVATE_NAMES = /(?:^|\.)(?:localhost|local|internal)\.?$/;
+const PRIVATE_NAMES =
+  /(?:^|\.)(?:localhost|local|internal|localdomain|home\.arpa)\.?$|^(?:metadata|instance-data|metadata\.goog|metadata\.tencentyun\.com)\.?$/;
+/** Public by number, and yet the metadata service of a cloud: Azure's wire server. */
+const METADATA_ADDRESSES = new Set(['168.63.129.16']);
 /** IPv6 that is assigned to the public internet at all. */
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3');
 
@@ -43,9 +50,12 @@ export function checkUrl(text: string, allow: ReadonlySet<string>): URL {
   return url;
 }
 
-/** An agent whose connections are guarded; `allow` holds exact `host:port` pairs that may be private. */
-export function createGuardedAgent(allow: ReadonlySet<string>): Agent {
-  const guarded = buildConnector({ timeout: CONNECT_TIMEOUT_MS, lookup: lookupPublic });
+/**
+ * An agent whose connections are guarded; `allow` holds exact `host:port` pairs that may be private. `dnsServers` answer
+ * for names instead of the machine's own name servers.
+ */
+export function createGuardedAgent(allow: ReadonlySet<string>, dnsServers: readonly string[] = []): Agent {
+  const guarded = buildConnector({ timeout: CONNECT_TIMEOUT_MS, lookup: createLookup(dnsServers) });
   const unguarded = buildConnector({ timeout: CONNECT_TIMEOUT_MS });
   return new Agent({
     // The attempt's signal bounds the request; these would only hide how.
@@ -71,7 +81,7 @@ export function createGuardedAgent(allow: ReadonlySet<string>): Agent {
 export function isPublicAddress(address: string): boolean {
   if (!ipaddr.isValid(address)) return false;
   const parsed = ipaddr.parse(address);
-  if (parsed.range() !== 'unicast') return false;
+  if (parsed.range() !== 'unicast' || METADATA_ADDRESSES.has(parsed.toString())) return false;
   return parsed.kind() === 'ipv4' || parsed.match(GLOBAL_UNICAST);
 }
 
@@ -83,21 +93,33 @@ function checkHost(hostname: string, port: number): void {
   if (port !== 80 && port !== 443 && port < 1024) throw blocked(`Port ${port} is not allowed.`);
 }
 
-const lookupPublic: LookupFunction = (hostname, options, callback) => {
-  const answer = async () => {
-    const family = options.family === 'IPv4' ? 4 : options.family === 'IPv6' ? 6 : (options.family ?? 0);
-    const addresses = await resolve(hostname, { all: true, family });
-    if (!addresses.every(({ address }) => isPublicAddress(address))) throw notPublic(hostname);
-    return addresses;
+/**
+ * Names are asked of name servers directly: Node's own lookup occupies one of four threads until the answer comes, so a
+ * dozen names of a silent server would keep everybody waiting. The file of hosts is not read.
+ */
+function createLookup(servers: readonly string[]): LookupFunction {
+  const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });
+  if (servers.length) resolver.setServers(servers);
+  return (hostname, options, callback) => {
+    resolvePublic(resolver, hostname, options.family).then(
+      (addresses) => {
+        if (options.all) callback(null, addresses);
+        else callback(null, addresses[0]?.address ?? '', addresses[0]?.family);
+      },
+      (error: NodeJS.ErrnoException) => callback(error, options.all ? [] : ''),
+    );
   };
-  answer().then(
-    (addresses) => {
-      if (options.all) callback(null, addresses);
-      else callback(null, addresses[0]?.address ?? '', addresses[0]?.family);
-    },
-    (error: NodeJS.ErrnoException) => callback(error, options.all ? [] : ''),
-  );
-};
+}
+
+async function resolvePublic(resolver: Resolver, hostname: string, family: number | string | undefined): Promise<LookupAddress[]> {
+  const wants = (version: 4 | 6) => !family || family === version || family === `IPv${version}`;
+  const answers = await Promise.allSettled([wants(4) ? resolver.resolve4(hostname) : [], wants(6) ? resolver.resolve6(hostname) : []]);
+  const addresses = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+  if (!addresses.every(isPublicAddress)) throw notPublic(hostname);
+  const [failed] = answers.filter((answer) => answer.status === 'rejected');
+  if (addresses.length === 0) throw failed?.reason ?? new Error(`${hostname} has no address.`);
+  return addresses.map((address) => ({ address, family: isIP(address) }));
+}
 
 function portOf(port: string, protocol: string): number {
   return Number(port) || (protocol === 'https:' ? 443 : 80);

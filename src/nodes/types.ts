@@ -7,6 +7,8 @@ import { FlowgresError } from '../errors.ts';
 export interface NodeConfig {
   /** `host:port` pairs that httpRequest may reach although they are private, for example `127.0.0.1:8080`. */
   httpAllow: string[];
+  /** Name servers for the hosts of httpRequest, `address` or `address:port`; those of the machine when not given. */
+  dnsServers?: string[];
 }
 
 export type LogLevel = 'debug' | 'info' | 'warning' | 'error';

@@ -1,16 +1,16 @@
 /** The jobs that keep Flowgres in order: scheduled by pg_cron where it is installed, else by our own scheduler. */
 import { connect } from '../database.ts';
-import { roleUrl } from '../roles.ts';
+import { type RolePasswords, roleUrl } from '../roles.ts';
 
 /**
  * Schedules the jobs of `engine.maintenance_jobs()` that are missing, as flowgres_maintenance. What somebody changed
  * stays as it is; a job that is not wanted is set inactive, not unscheduled. In a copy of another database they are
  * turned to this one.
  */
-export async function scheduleMaintenance(adminUrl: string, secret: string): Promise<void> {
+export async function scheduleMaintenance(adminUrl: string, passwords: RolePasswords): Promise<void> {
   const { hasJobs, hasPgCron } = await prepareSchedule(adminUrl);
   if (!hasJobs) return;
-  const client = await connect(roleUrl(adminUrl, secret, 'flowgres_maintenance'));
+  const client = await connect(roleUrl(adminUrl, passwords, 'flowgres_maintenance'));
   try {
     if (!hasPgCron) {
       await client.query(`
@@ -32,6 +32,7 @@ export async function scheduleMaintenance(adminUrl: string, secret: string): Pro
 async function prepareSchedule(adminUrl: string): Promise<{ hasJobs: boolean; hasPgCron: boolean }> {
   const client = await connect(adminUrl);
   try {
+    await client.query('set search_path = pg_catalog');
     const { rows } = await client.query<{ has_jobs: boolean; has_pg_cron: boolean }>(`
       select
         to_regprocedure('engine.maintenance_jobs()') is not null as has_jobs,

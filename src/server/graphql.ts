@@ -37,6 +37,8 @@ export interface GraphqlOptions {
   maxConnections?: number;
   /** Whether requests without a token may read the schema; by default not when NODE_ENV is production. */
   openIntrospection?: boolean;
+  /** Whether the Ruru page is served at `/`; by default not when NODE_ENV is production. */
+  ruru?: boolean;
   /** Objects that an answer may have, by the estimate before it is executed; {@link LIMITS.maxCost} when not given. */
   maxCost?: number;
   /** Requests of each token, and of each address without one; no limit when not given. */
@@ -164,6 +166,7 @@ function createParts(options: GraphqlOptions) {
       plans,
       callerOf: createCallerOf(requests, options.cpu ?? { token: null, anonymous: null }),
     },
+    ruru: options.ruru ?? process.env['NODE_ENV'] !== 'production',
     logError,
     accessLog,
   });

@@ -1,10 +1,14 @@
 /** The one HTTP server of a process: GraphQL, webhooks, health and metrics on one port. */
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import ipaddr from 'ipaddr.js';
+import type { MetricsAccess } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
+import { DATA_HEADERS, FILE_POLICY } from './page_policy.ts';
 
 /** Whoever has just connected is still answered: closing at once would cut off requests that were not read yet. */
 const DRAIN_MS = 300;
@@ -38,14 +42,22 @@ export interface HttpServer {
   close(graceMs?: number): Promise<void>;
 }
 
+export interface HttpOptions {
+  host: string;
+  port: number;
+  /** Who may read /metrics: readers on this machine, and those that send the token; anybody when not given. */
+  metrics?: MetricsAccess | undefined;
+}
+
 /** Listens at once, so that a port in use is known before anything else is started. */
-export async function startHttp(options: { host: string; port: number }): Promise<HttpServer> {
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const parts: HttpParts = {};
   const upgraded = new Set<Duplex>();
   const server = createServer((request, response) => {
     const route = routeOf(request.url ?? '/');
     measure(route, request, response);
-    Promise.resolve(answer(route, parts, request, response)).catch((error: unknown) => fail(response, error));
+    protect(request, response);
+    Promise.resolve(answer(route, parts, request, response, options.metrics)).catch((error: unknown) => fail(response, error));
   });
   server.on('upgrade', (request, socket, head) => {
     if (!parts.upgrade) {
@@ -99,7 +111,19 @@ function routeOf(url: string): Route {
   return 'graphql';
 }
 
-async function answer(route: Route, parts: HttpParts, request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+/** Headers that any answer has; a part may set its own instead. */
+function protect(request: IncomingMessage, response: ServerResponse): void {
+  for (const [name, value] of Object.entries(DATA_HEADERS)) response.setHeader(name, value);
+  if (request.url?.startsWith('/ruru-static/')) response.setHeader('content-security-policy', FILE_POLICY);
+}
+
+async function answer(
+  route: Route,
+  parts: HttpParts,
+  request: IncomingMessage,
+  response: ServerResponse,
+  metrics: MetricsAccess | undefined,
+): Promise<unknown> {
   switch (route) {
     case 'health':
       return send(response, 200, { status: 'ok' });
@@ -108,6 +132,7 @@ async function answer(route: Route, parts: HttpParts, request: IncomingMessage, 
       return send(response, problems.length ? 503 : 200, { status: problems.length ? 'unavailable' : 'ok', problems });
     }
     case 'metrics':
+      if (metrics && !mayReadMetrics(request, metrics)) return refuseMetrics(response);
       return response.writeHead(200, { 'content-type': contentType }).end(await exposition());
     default: {
       const handler = parts[route];
@@ -116,6 +141,28 @@ async function answer(route: Route, parts: HttpParts, request: IncomingMessage, 
       return parts.problems ? send(response, 404, { error: { code: 'NOT_FOUND', message: 'Not found.' } }) : starting(response);
     }
   }
+}
+
+/** A proxy on this machine is a reader on this machine, but whom it speaks for is not. */
+function mayReadMetrics(request: IncomingMessage, { token }: MetricsAccess): boolean {
+  const { authorization, forwarded, 'x-forwarded-for': forwardedFor } = request.headers;
+  const isLocal = forwarded === undefined && forwardedFor === undefined && isLoopback(request.socket.remoteAddress ?? '');
+  return isLocal || (token !== undefined && isSame(authorization ?? '', `Bearer ${token}`));
+}
+
+function isLoopback(address: string): boolean {
+  return ipaddr.isValid(address) && ipaddr.process(address).range() === 'loopback';
+}
+
+function isSame(given: string, wanted: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(given), digest(wanted));
+}
+
+function refuseMetrics(response: ServerResponse): void {
+  response.setHeader('www-authenticate', 'Bearer');
+  const hint = 'Send FLOWGRES_METRICS_TOKEN as a bearer token, or read them on the machine itself.';
+  send(response, 401, { error: { code: 'UNAUTHENTICATED', message: 'The metrics are not for everybody.', hint } });
 }
 
 function starting(response: ServerResponse): void {

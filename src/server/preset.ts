@@ -16,6 +16,8 @@ import { type LogError, errorMask } from './errors.ts';
 import { LIMITS, PagingPlugin } from './limits.ts';
 import type { Subscriptions } from './follow.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
+import { OwnedPlugin } from './owned.ts';
+import { PagePolicyPlugin } from './page_policy.ts';
 import { pipelinedService } from './pg_service.ts';
 import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
 import { runEventsPlugin } from './run_events.ts';
@@ -31,15 +33,18 @@ export interface PresetOptions {
   /** Objects that an answer may have. */
   maxCost: number;
   documents: DocumentOptions;
+  /** Whether the Ruru page is served. */
+  ruru: boolean;
   logError: LogError;
   accessLog: AccessLog;
 }
 
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, subscriptions, requests, accounts, maxCost, documents, logError, accessLog } = options;
+  const { pool, subscriptions, requests, accounts, maxCost, documents, ruru, logError, accessLog } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
+      OwnedPlugin,
       NamingPlugin,
       UnsearchablePlugin,
       TagsPlugin,
@@ -53,6 +58,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       accountsPlugin(accounts),
       accessLog.plugin,
       requestPlugin(requests),
+      PagePolicyPlugin,
     ],
     disablePlugins: [
       // A filter through a relation has no bound on what it costs.
@@ -99,6 +105,8 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     },
     grafserv: {
       graphqlPath: '/graphql',
+      graphiql: ruru,
+      graphiqlOnGraphQLGET: ruru,
       graphiqlPath: '/',
       maxRequestLength: LIMITS.maxBodyBytes,
       // documentPlugin has a cache that knows sizes.

@@ -7,9 +7,12 @@ import { type Reply, jsonReply } from './http_error.ts';
 export type ResponseMode = 'immediately' | 'lastNode' | 'respondNode';
 
 const BODYLESS = new Set([204, 205, 304]);
-/** Connection matters are the server's; the others would reach beyond this one answer. */
-const OWN_HEADERS =
-  /^(?:connection|keep-alive|transfer-encoding|content-length|upgrade|trailer|te|date|set-cookie|clear-site-data|strict-transport-security|service-worker-allowed|content-security-policy|flowgres-.*)$/;
+/** What an answer may say: about itself. Headers that reach beyond it, or that proxies act on, are left out. */
+const ALLOWED_HEADERS =
+  /^(?:content-type|location|cache-control|content-disposition|content-language|etag|last-modified|link|retry-after|x-.*)$/;
+/** Commands to proxies in front, what they tell about clients, and what browsers take as rules. */
+const RESERVED_HEADERS =
+  /^x-(?:accel-.*|sendfile.*|lighttpd-.*|litespeed-.*|reproxy-.*|envoy-.*|forwarded.*|real-ip|original-.*|rewrite-url|client-ip|cluster-client-ip|frame-options|content-type-options|content-security-policy.*|webkit-csp.*|xss-protection|permitted-cross-domain-policies|dns-prefetch-control|download-options|ua-compatible)$/;
 const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
@@ -84,7 +87,7 @@ function plainHeaders(headers: unknown): Record<string, string> {
       // What HTTP cannot send has failed the node; one value that got here all the same must not take others with it.
       .map(([name, value]) => [name.toLowerCase(), headerShape.safeParse(value).data] as const)
       .filter((field): field is readonly [string, string] => field[1] !== undefined && HEADER_VALUE.test(field[1]))
-      .filter(([name]) => HEADER_NAME.test(name) && !OWN_HEADERS.test(name)),
+      .filter(([name]) => HEADER_NAME.test(name) && ALLOWED_HEADERS.test(name) && !RESERVED_HEADERS.test(name)),
   );
 }
 

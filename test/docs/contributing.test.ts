@@ -12,6 +12,7 @@ import { connect } from '../../src/database.ts';
 import { prepareDatabase, releaseConnections, upgrade } from '../../src/migrate.ts';
 import { BUILD_FOLDER, readSources } from '../../src/sources.ts';
 import { changedSources } from '../helpers/builds.ts';
+import { TEST_PASSWORDS } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { createOrganization } from '../helpers/factory.ts';
 import { fingerprint } from '../schema/fingerprint.ts';
@@ -69,7 +70,7 @@ test('a node in TypeScript', async () => {
   // An installation that is upgraded gets the node, and is the same as a new one.
   const sources = readSources(folder);
   const [upgraded, fresh] = await Promise.all([createTestDatabase(), createTestDatabase({ empty: true })]);
-  await prepareDatabase(fresh.adminUrl);
+  await prepareDatabase(fresh.adminUrl, TEST_PASSWORDS);
   const [old, empty] = await Promise.all([connect(upgraded.adminUrl), connect(fresh.adminUrl)]);
   await upgrade(old, upgraded.adminUrl, sources).finally(() => old.end());
   await installSources(empty, sources).finally(() => empty.end());

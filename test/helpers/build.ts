@@ -1,12 +1,13 @@
 /** Builds a database from `sql/`, as `flowgres migrate` does in an empty one. */
 import { installSources } from '../../src/apply_sources.ts';
 import { connect, withDatabase } from '../../src/database.ts';
-import { prepareDatabase } from '../../src/migrate.ts';
-import { createRoles } from '../../src/roles.ts';
+import { connectOwner, prepareDatabase } from '../../src/migrate.ts';
+import { createRoles, derivePasswords } from '../../src/roles.ts';
 import { readSources } from '../../src/sources.ts';
 
 /** The roles' passwords in tests derive from it. */
 export const TEST_SECRET = 'flowgres-test-00';
+export const TEST_PASSWORDS = derivePasswords(TEST_SECRET);
 
 export interface BuildOptions {
   /** Loads the layers up to this one, for example `20_tenancy`; all when not given. */
@@ -16,7 +17,7 @@ export interface BuildOptions {
 /** Drops and creates database `name` on the server of `serverUrl`. Returns its connection string. */
 export async function buildDatabase(serverUrl: string, name: string, options: BuildOptions = {}): Promise<string> {
   const url = withDatabase(serverUrl, name);
-  await createRoles(url, TEST_SECRET);
+  await createRoles(url, TEST_PASSWORDS);
   const admin = await connect(withDatabase(serverUrl, 'postgres'));
   try {
     await admin.query(`drop database if exists ${admin.escapeIdentifier(name)} with (force)`);
@@ -24,8 +25,8 @@ export async function buildDatabase(serverUrl: string, name: string, options: Bu
   } finally {
     await admin.end();
   }
-  await prepareDatabase(url);
-  const client = await connect(url);
+  await prepareDatabase(url, TEST_PASSWORDS);
+  const client = await connectOwner(url, TEST_PASSWORDS);
   try {
     await installSources(client, readSources(), options.lastLayer);
   } finally {

@@ -14,7 +14,7 @@ import type pg from 'pg';
 import { afterAll, expect, inject } from 'vitest';
 import { connect, createPool, withDatabase } from '../../src/database.ts';
 import { type LoginRole, roleUrl } from '../../src/roles.ts';
-import { TEST_SECRET } from './build.ts';
+import { TEST_PASSWORDS } from './build.ts';
 import { today } from './clock.ts';
 
 export interface TestDatabase {
@@ -76,9 +76,9 @@ function describeDatabase(serverUrl: string, name: string, checked: boolean): Te
   const database: TestDatabase = {
     name,
     adminUrl,
-    url: (role) => roleUrl(adminUrl, TEST_SECRET, role),
+    url: (role) => roleUrl(adminUrl, TEST_PASSWORDS, role),
     admin: pool('administrator', adminUrl),
-    pool: (role) => pool(role, roleUrl(adminUrl, TEST_SECRET, role)),
+    pool: (role) => pool(role, roleUrl(adminUrl, TEST_PASSWORDS, role)),
     disconnect: async () => {
       await Promise.all([...pools.values()].map((each) => each.end()));
       pools.clear();

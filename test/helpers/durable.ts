@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { withDatabase } from '../../src/database.ts';
 import { startEmbedded } from '../../src/embedded.ts';
 import { migrate } from '../../src/migrate.ts';
-import { TEST_SECRET } from './build.ts';
+import { TEST_PASSWORDS } from './build.ts';
 import { type TestDatabase, openDatabase } from './database.ts';
 
 export interface DurableServer {
@@ -28,7 +28,7 @@ export interface DurableOptions {
 export async function startDurable(name: string, options: DurableOptions = {}): Promise<DurableServer> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`)));
   const server = await startEmbedded({ folder, password: 'secret', environment: options.environment ?? {} });
-  await migrate(withDatabase(server.url, name), TEST_SECRET);
+  await migrate(withDatabase(server.url, name), TEST_PASSWORDS);
   const db = openDatabase(server.url, name, !options.unchecked);
   return {
     db,

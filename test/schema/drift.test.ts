@@ -10,7 +10,7 @@ import { migrate, migrationSettings, prepareDatabase } from '../../src/migrate.t
 import { scheduleMaintenance } from '../../src/ops/maintenance.ts';
 import { LOGIN_ROLES } from '../../src/roles.ts';
 import { BUILD_FOLDER, type SourceFile, readSources } from '../../src/sources.ts';
-import { TEST_SECRET } from '../helpers/build.ts';
+import { TEST_PASSWORDS } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { fingerprint } from './fingerprint.ts';
 
@@ -26,7 +26,7 @@ const NONE = { missing: [], extra: [] };
 
 test('the last release, upgraded, is the same as a new installation', async () => {
   const [fresh, upgraded] = await Promise.all([createTestDatabase(), createTestDatabase({ empty: true })]);
-  await prepareDatabase(upgraded.adminUrl);
+  await prepareDatabase(upgraded.adminUrl, TEST_PASSWORDS);
   const client = await connect(upgraded.adminUrl);
   const before = await withReleased(async (released) => {
     await installSources(client, released);
@@ -37,7 +37,7 @@ test('the last release, upgraded, is the same as a new installation', async () =
   await client.query(`begin; ${await compile(settings, await readFile(CURRENT, 'utf8'))}; commit`);
   await applyCode(client, sources);
   await client.end();
-  for (const { adminUrl } of [fresh, upgraded]) await scheduleMaintenance(adminUrl, TEST_SECRET);
+  for (const { adminUrl } of [fresh, upgraded]) await scheduleMaintenance(adminUrl, TEST_PASSWORDS);
 
   const [wanted, got] = await Promise.all([fingerprint(fresh.admin), fingerprint(upgraded.admin)]);
   expect(wanted.length).toBeGreaterThan(100);
@@ -63,12 +63,12 @@ async function calledByProcesses(admin: pg.Pool): Promise<string[]> {
 
 test('migrate gives the schema of the sources, and migrating again changes nothing', async () => {
   const [fresh, db] = await Promise.all([createTestDatabase(), createTestDatabase({ empty: true })]);
-  await Promise.all([migrate(db.adminUrl, TEST_SECRET), migrate(db.adminUrl, TEST_SECRET)]);
-  await scheduleMaintenance(fresh.adminUrl, TEST_SECRET);
+  await Promise.all([migrate(db.adminUrl, TEST_PASSWORDS), migrate(db.adminUrl, TEST_PASSWORDS)]);
+  await scheduleMaintenance(fresh.adminUrl, TEST_PASSWORDS);
   const before = await fingerprint(db.admin);
   expect(differences(await fingerprint(fresh.admin), before)).toEqual(NONE);
 
-  await migrate(db.adminUrl, TEST_SECRET);
+  await migrate(db.adminUrl, TEST_PASSWORDS);
   expect(differences(before, await fingerprint(db.admin))).toEqual(NONE);
   expect((await db.admin.query('select from monitor.builds()')).rowCount).toBe(1);
 });

@@ -5,6 +5,7 @@ import { installSources } from '../../src/apply_sources.ts';
 import { connect } from '../../src/database.ts';
 import { prepareDatabase } from '../../src/migrate.ts';
 import { readSources } from '../../src/sources.ts';
+import { TEST_PASSWORDS } from '../helpers/build.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
 const sources = readSources();
@@ -19,7 +20,7 @@ test('the layers are in the order of their numbers', () => {
 describe.each(layers)('up to %s', (layer) => {
   test('the schema builds, and its functions name nothing of a later layer', async () => {
     const db = await createTestDatabase({ empty: true });
-    await prepareDatabase(db.adminUrl);
+    await prepareDatabase(db.adminUrl, TEST_PASSWORDS);
     const client = await connect(db.adminUrl);
     await installSources(client, sources, layer).finally(() => client.end());
     expect(await unknownNames(db)).toEqual([]);

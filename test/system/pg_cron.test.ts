@@ -7,7 +7,7 @@ import { handOver } from '../../src/ops/handover.ts';
 import { migrate } from '../../src/migrate.ts';
 import { roleUrl } from '../../src/roles.ts';
 import { startCron } from '../../src/worker/cron.ts';
-import { TEST_SECRET, buildDatabase } from '../helpers/build.ts';
+import { TEST_PASSWORDS, buildDatabase } from '../helpers/build.ts';
 import { finishCli, temporaryFolder } from '../helpers/cli.ts';
 import { startTemporary } from '../helpers/server.ts';
 import { startPostgres15, suite } from './packages.ts';
@@ -31,7 +31,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
     const adminUrl = await databaseOn(await startPostgres15(PG_CRON));
     const admin = await connectForTest(adminUrl);
     await admin.query('create extension pg_cron');
-    await migrate(adminUrl, TEST_SECRET);
+    await migrate(adminUrl, TEST_PASSWORDS);
     const { rows } = await admin.query(
       `select jobname, schedule, username, database, to_regclass('cron.job_state') as ours from cron.job order by jobid`,
     );
@@ -56,7 +56,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
   test('hands its own jobs over', async () => {
     const adminUrl = await databaseOn(await startPostgres15(PG_CRON));
     const admin = await connectForTest(adminUrl);
-    await migrate(adminUrl, TEST_SECRET);
+    await migrate(adminUrl, TEST_PASSWORDS);
     await admin.query(`
       select cron.schedule('unnamed is 0 1 * * *', '0 1 * * *', 'select 1'), cron.schedule('5 5 * * *', 'select 2');
       select cron.schedule_in_database('off', '1 1 1 1 *', 'select 3', 'postgres', 'flowgres_maintenance', false);
@@ -65,7 +65,7 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
       admin.query('select jobid, schedule, command, nodename, database, username, active, jobname from cron.job order by jobid');
     const before = (await jobs()).rows;
     const runner = startCron({
-      connectionString: roleUrl(adminUrl, TEST_SECRET, 'flowgres_worker'),
+      connectionString: roleUrl(adminUrl, TEST_PASSWORDS, 'flowgres_worker'),
       users: {},
       onProblem: () => undefined,
     });
@@ -117,7 +117,7 @@ async function ourServer(): Promise<pg.Client> {
   await admin.query(`create role cron_alice login password 'x'; create role cron_bob login`);
   const alice = Object.assign(new URL(adminUrl), { username: 'cron_alice', password: 'x' }).href;
   const cron = startCron({
-    connectionString: roleUrl(adminUrl, TEST_SECRET, 'flowgres_worker'),
+    connectionString: roleUrl(adminUrl, TEST_PASSWORDS, 'flowgres_worker'),
     users: { postgres: adminUrl, cron_alice: alice },
   });
   onTestFinished(() => cron.stop());

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { rolePassword } from '../../src/roles.ts';
+import { derivePasswords } from '../../src/roles.ts';
 import { ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 import { freePort, startPgbouncer, startPostgres15, suite } from './packages.ts';
 
@@ -12,7 +12,7 @@ interface Answer {
 suite('pgbouncer in transaction mode', ['postgresql-15', 'pgbouncer'], () => {
   test('GraphQL requests share one connection, and none sees what another may', async () => {
     const server = await startPostgres15();
-    const pooler = await startPgbouncer(server, { flowgres_api: rolePassword(SECRET, 'flowgres_api') });
+    const pooler = await startPgbouncer(server, { flowgres_api: derivePasswords(SECRET).of('flowgres_api') });
     const folder = await temporaryFolder();
     const cli = runCli(['start'], {
       FLOWGRES_DATA: folder,

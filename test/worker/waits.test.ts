@@ -69,8 +69,7 @@ describe('a local node', () => {
   test('of a DBA may write; what it wrote is undone when it fails, and its time is limited', async () => {
     await db.admin.query(`
       create schema custom;
-      grant usage, create on schema custom to flowgres_sql;
-      grant usage on schema custom to flowgres_owner;
+      grant usage on schema custom to flowgres_sql, flowgres_owner;
       create table custom.seen (what text);
       alter table custom.seen owner to flowgres_sql;
       create function custom.note(properties jsonb, prev jsonb, inputs jsonb) returns jsonb language plpgsql

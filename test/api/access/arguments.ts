@@ -64,6 +64,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
   revoke_invitation: ({ invitation }) => ({ id: invitation.id }),
   revoke_other_sessions: () => ({}),
   revoke_session: ({ sessionId }) => ({ id: sessionId }),
+  rotate_webhook_key: () => ({ grace_hours: 1 }),
   rollback_workflow: ({ workflow }) => ({ id: workflow.id, version: 1 }),
   save_workflow: ({ workflow }) => ({ id: workflow.id, definition: DEFINITION, expected_revision: workflow.revision, name: 'Saved' }),
   search_workflows: () => ({ query: 'main' }),

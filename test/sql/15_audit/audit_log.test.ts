@@ -42,7 +42,7 @@ describe('a change through the API', () => {
     const entries = await entriesOf(() =>
       acme.user.transaction(async (client) => {
         await client.query(
-          `select set_config('flowgres.request_id', 'request-17', true), set_config('flowgres.client_address', '203.0.113.7', true)`,
+          `select set_config('flowgres.request_id', 'request-17', true), set_config('flowgres.client_ip', '203.0.113.7', true)`,
         );
         await client.query('select create_workflow($1, $2)', ['Orders', JSON.stringify(START)]);
       }),

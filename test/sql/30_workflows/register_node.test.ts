@@ -7,7 +7,8 @@ beforeAll(async () => {
   db = await createTestDatabase();
   await db.admin.query(`
     create schema custom;
-    grant usage, create on schema custom to flowgres_sql;
+    create schema creatable;
+    grant create on schema creatable to flowgres_sql;
     grant usage on schema custom to flowgres_owner`);
 });
 
@@ -31,6 +32,11 @@ async function create(
 
 const register = (name: string, more = '') =>
   db.admin.query(`select * from engine.register_node('${name}', 'custom.${name}'::regproc ${more})`);
+
+const runLocal = async (name: string): Promise<{ output?: unknown; error?: { code: string } }> => {
+  const { rows } = await db.admin.query('select engine.run_local($1) as outcome', [{ type: `${name}@1`, properties: {}, input: null }]);
+  return rows[0].outcome;
+};
 
 test('a registered function is a node type, run as flowgres_sql', async () => {
   await create('whoami', { body: `select jsonb_build_object('role', current_user, 'given', properties, 'prev', prev, 'inputs', inputs)` });
@@ -86,11 +92,36 @@ test.each<[string, Parameters<typeof create>[1], string]>([
   });
 });
 
+test('a function in a schema where flowgres_sql could replace it is refused', async () => {
+  await db.admin.query(`create function creatable.f(${ARGUMENTS}) returns jsonb language sql ${GOOD} as 'select prev'`);
+  await db.admin.query('alter function creatable.f owner to flowgres_sql');
+  await expect(db.admin.query(`select engine.register_node('f', 'creatable.f'::regproc)`)).rejects.toMatchObject({
+    code: 'WF009',
+    message: expect.stringContaining('no CREATE'),
+  });
+});
+
+test.each<[string, string, string]>([
+  ['runs with the rights of its caller', 'pure', 'security invoker'],
+  ['runs with the rights of its caller', 'local', 'security invoker'],
+  ['belongs to somebody else', 'pure', 'owner to flowgres_user'],
+  ['is not immutable', 'pure', 'volatile'],
+])('a function that, since it was registered, %s (%s) is not called', async (_what, kind, change) => {
+  const name = `changed${Math.random().toString(36).slice(2)}`;
+  await create(name, { body: `select to_jsonb(current_user::text)` });
+  await register(name, `, kind => '${kind}'`);
+  const run = async () => (kind === 'pure' ? (await runNode(db, { id: 'n', type: name })).output : runLocal(name));
+  expect(JSON.stringify(await run())).toContain('flowgres_sql');
+  // What the function itself could do, running as its owner.
+  await db.admin.query(`alter function custom.${name} ${change}`);
+  if (kind === 'pure') await expect(run()).rejects.toMatchObject({ code: 'WF012', detail: expect.stringContaining('NODE_CHANGED') });
+  else expect(await run()).toMatchObject({ error: { code: 'NODE_CHANGED' } });
+});
+
 test('a local function need not be immutable; it has one input', async () => {
   await create('draw', { attributes: 'volatile security definer set search_path = pg_catalog', body: 'select to_jsonb(random())' });
   await register('draw', `, kind => 'local'`);
-  const node = { id: 'n', type: 'draw' };
-  expect(await runNode(db, node)).toMatchObject({ port: null });
+  expect(await runLocal('draw')).toMatchObject({ output: expect.any(Number) });
   await expect(register('draw', `, kind => 'local', inputs => '{main,second}'`)).rejects.toMatchObject({ code: 'WF009' });
   await expect(register('draw', `, kind => 'effect'`)).rejects.toMatchObject({ code: 'WF009' });
 });

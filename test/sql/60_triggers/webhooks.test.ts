@@ -144,3 +144,48 @@ test('members see the webhooks of their own organization only', async () => {
   expect((await one.user.query('select path from webhooks')).rows).toEqual([{ path: '/mine' }]);
   expect((await two.user.query('select path from webhooks')).rows).toEqual([]);
 });
+
+describe('a new webhook key', () => {
+  const rotate = async (organization: TestOrganization, graceHours?: number) => {
+    const { rows } = await organization.user.query<{ webhook_key: string }>(
+      `select webhook_key from rotate_webhook_key(${graceHours === undefined ? '' : graceHours})`,
+    );
+    return { ...organization, webhookKey: rows[0]!.webhook_key };
+  };
+  const after = async (hours: number) => {
+    await db.admin.query(`update private.retired_webhook_keys set expires_at = expires_at - make_interval(hours => $1)`, [hours]);
+  };
+
+  test('opens new addresses at once, and closes the old ones after the grace period', async () => {
+    const old = await createOrganization(db);
+    const { id } = await publish(old, { path: '/orders' });
+    const renewed = await rotate(old, 48);
+    expect(renewed.webhookKey).not.toBe(old.webhookKey);
+    for (const each of [old, renewed]) expect(await find(each, 'POST', '/orders')).toMatchObject({ workflowId: id });
+    await after(48);
+    expect(await find(old, 'POST', '/orders')).toBeNull();
+    expect(await find(renewed, 'POST', '/orders')).toMatchObject({ workflowId: id });
+    const { rows } = await db.admin.query(`select deleted from engine.delete_expired() where thing = 'webhook keys'`);
+    expect(rows).toEqual([{ deleted: 1 }]);
+  });
+
+  test('without a grace period the old addresses end at once, and a second rotation ends what the first one left open', async () => {
+    const first = await createOrganization(db);
+    await publish(first, { path: '/orders' });
+    const second = await rotate(first);
+    const third = await rotate(second, 0);
+    expect(await Promise.all([first, second, third].map(async (each) => (await find(each, 'POST', '/orders')) !== null))).toEqual([
+      false,
+      false,
+      true,
+    ]);
+  });
+
+  test('is for owners, and for a sensible time', async () => {
+    const organization = await createOrganization(db);
+    await expect(rotate(organization, 721)).rejects.toMatchObject({ code: 'WF009', hint: expect.any(String) });
+    await expect(rotate(organization, -1)).rejects.toMatchObject({ code: 'WF009' });
+    await db.admin.query(`update organization_users set role = 'admin' where organization_id = $1`, [organization.id]);
+    await expect(rotate(organization)).rejects.toMatchObject({ code: 'WF005' });
+  });
+});

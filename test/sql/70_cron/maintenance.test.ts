@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { scheduleMaintenance } from '../../../src/ops/maintenance.ts';
-import { TEST_SECRET } from '../../helpers/build.ts';
+import { TEST_PASSWORDS } from '../../helpers/build.ts';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { createOrganization } from '../../helpers/factory.ts';
 
@@ -9,13 +9,13 @@ test('the jobs are there as rows, what somebody changed stays, what is missing c
   const db = await createTestDatabase();
   const jobs = async () =>
     (await db.admin.query(`select jobname, schedule, active from cron.job where username = 'flowgres_maintenance' order by jobid`)).rows;
-  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  await scheduleMaintenance(db.adminUrl, TEST_PASSWORDS);
   const first = await jobs();
   expect(first).toContainEqual({ jobname: 'flowgres-partitions', schedule: '0 2 * * *', active: true });
   await db.admin.query(`
     select cron.alter_job(jobid, schedule => '0 4 * * 0', active => false) from cron.job where jobname = 'flowgres-statistics';
     select cron.unschedule(jobid) from cron.job where jobname = 'flowgres-retention'`);
-  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  await scheduleMaintenance(db.adminUrl, TEST_PASSWORDS);
   const second = await jobs();
   expect(second.map(({ jobname }) => jobname).sort()).toEqual(first.map(({ jobname }) => jobname).sort());
   expect(second).toContainEqual({ jobname: 'flowgres-statistics', schedule: '0 4 * * 0', active: false });
@@ -23,9 +23,9 @@ test('the jobs are there as rows, what somebody changed stays, what is missing c
 
 test('in a copy of another database the jobs are turned to the copy', async () => {
   const db = await createTestDatabase();
-  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  await scheduleMaintenance(db.adminUrl, TEST_PASSWORDS);
   await db.admin.query(`update cron.job set database = 'the_original'`);
-  await scheduleMaintenance(db.adminUrl, TEST_SECRET);
+  await scheduleMaintenance(db.adminUrl, TEST_PASSWORDS);
   expect((await db.admin.query('select distinct database from cron.job')).rows).toEqual([{ database: db.name }]);
 });
 
@@ -86,9 +86,9 @@ test('what has expired is deleted, a batch at a time, and nothing else', async (
   // A context that is over counts as an expired session as well.
   const sessions = (await db.admin.query('select from private.sessions where expires_at < now()')).rowCount!;
   const once = { 'start keys': 1, sessions: 1, 'API tokens': 1, 'e-mail codes': 1, mails: 1, throttles: 1, 'usage counters': 1 };
-  expect(await sweep(1)).toEqual({ ...once, 'rate buckets': 0 });
+  expect(await sweep(1)).toEqual({ ...once, 'rate buckets': 0, 'webhook keys': 0 });
   const nothing = Object.fromEntries(Object.keys(once).map((thing) => [thing, 0]));
-  expect(await sweep(100)).toEqual({ ...nothing, 'rate buckets': 0, 'start keys': 1, sessions: sessions - 1 });
+  expect(await sweep(100)).toEqual({ ...nothing, 'rate buckets': 0, 'webhook keys': 0, 'start keys': 1, sessions: sessions - 1 });
   const { rows } = await db.admin.query(`select name from private.api_tokens where name <> 'test' order by name`);
   expect(rows).toEqual([{ name: '-1 hour' }, { name: '1 hour' }]);
 });

@@ -1,0 +1,47 @@
+/** What browsers may do with our answers. */
+import { createHash } from 'node:crypto';
+
+/** Of answers that are data: nothing is loaded, run or framed. A page sends its own policy instead. */
+export const DATA_HEADERS: Readonly<Record<string, string>> = {
+  'x-content-type-options': 'nosniff',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+};
+
+/** Of the files of a page: its workers take their policy from their own answer. */
+export const FILE_POLICY = "default-src 'self'; frame-ancestors 'none'";
+
+/** Of the Ruru page: its own files and the scripts that stand in it, and connections to this server only. */
+export function pagePolicy(html: string): string {
+  const inline = [...html.matchAll(/<script(?![^>]*\ssrc=)[^>]*>([\s\S]*?)<\/script>/g)].map(([, text]) => text!);
+  const hashes = inline.map((text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`);
+  return [
+    "default-src 'self'",
+    `script-src 'self' ${hashes.join(' ')}`,
+    // The editor writes styles for what it highlights.
+    "style-src 'self' 'unsafe-inline'",
+    "img-src 'self' data:",
+    "font-src 'self' data:",
+    "worker-src 'self' blob:",
+    "object-src 'none'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join('; ');
+}
+
+/** Sends the policy with the Ruru page. */
+export const PagePolicyPlugin: GraphileConfig.Plugin = {
+  name: 'FlowgresPagePolicyPlugin',
+  version: '1.0.0',
+  grafserv: {
+    middleware: {
+      async ruruHTML(next, { request }) {
+        const html = await next();
+        request.requestContext.node?.res.setHeader('content-security-policy', pagePolicy(html));
+        return html;
+      },
+    },
+  },
+};
