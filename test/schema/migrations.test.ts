@@ -55,6 +55,8 @@ test('every file of the schema is in an index', () => {
   const { files, folder } = readSources();
   const present = readdirSync(`${folder}/sql`, { recursive: true, encoding: 'utf8' })
     .map((file) => file.replaceAll('\\', '/'))
-    .filter((file) => file.endsWith('.sql') && !/(?:^|\/)index\.sql$/.test(file) && !['roles.sql', 'queue.sql', 'dropped.sql'].includes(file));
+    .filter(
+      (file) => file.endsWith('.sql') && !/(?:^|\/)index\.sql$/.test(file) && !['roles.sql', 'queue.sql', 'dropped.sql'].includes(file),
+    );
   expect(files.map(({ path }) => path).toSorted()).toEqual(present.toSorted());
 });
