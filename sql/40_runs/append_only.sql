@@ -1,8 +1,7 @@
 -- kind: code
 -- Nobody has the right to change the log of runs; these triggers also stop its owner's, and a superuser's, slips. They
 -- say nothing about inserts, so those cost what they did. What leaves the log: whole months, by partitions.retire(),
--- which drops tables and deletes what their runs
--- have elsewhere, and the runs of an organization that is purged.
+-- which drops tables and deletes the last events of their runs from the months after; and what is purged.
 
 create or replace function engine.refuse_event_change()
   returns trigger
