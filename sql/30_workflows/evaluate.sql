@@ -115,7 +115,10 @@ as $$
 declare
   v_items constant jsonb := p_properties #> (trim_array(p_expression.place, 1) || '{items}'::text[]);
   v_part constant engine.expression_part := p_expression.parts[1];
-  v_item_only constant boolean := v_part.sources = '{item}';
+  -- With one source alone, `$` of the compiled path is that source.
+  v_source constant text := case
+    when cardinality(v_part.sources) = 1 and v_part.argument_paths is null then v_part.sources[1]
+  end;
   v_variables constant jsonb := engine.source_variables(
     v_part, p_expression.place, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, null, null
   );
@@ -140,8 +143,15 @@ begin
       ));
     elsif pg_column_size(v_items -> v_index) + pg_column_size(v_variables) > v_part.max_input then
       perform engine.input_too_large(v_part.max_input, p_expression.place, v_part.position);
-    elsif v_item_only then
-      v_found := jsonb_path_query_array(v_items -> v_index, v_part.path, '{}', true);
+    elsif v_source is not null then
+      v_found := jsonb_path_query_array(
+        case v_source
+          when 'item' then v_items -> v_index
+          when 'index' then to_jsonb(v_index)
+          else v_variables -> v_source
+        end,
+        v_part.path, '{}', true
+      );
     else
       v_found := jsonb_path_query_array(
         'null', v_part.path, v_variables || jsonb_build_object('item', v_items -> v_index, 'index', v_index), true

@@ -2,24 +2,31 @@
 -- Filters that give or take texts. Every filter is a function of a value and its arguments; SQL null means that it
 -- does not apply to this value, and fails the expression.
 
--- The text that a filter works on: texts, numbers and booleans have one.
+-- The text that a filter works on: texts, numbers and booleans have one. Numbers have no zeros at their end.
 create or replace function engine.scalar_text(p_value jsonb)
   returns text
   language sql
   immutable
   parallel safe
 as $$
-  select case when jsonb_typeof(p_value) in ('string', 'number', 'boolean') then p_value #>> '{}' end
+  select case
+    when jsonb_typeof(p_value) in ('string', 'boolean') then p_value #>> '{}'
+    when jsonb_typeof(p_value) = 'number' then trim_scale(p_value::numeric)::text
+  end
 $$;
 
--- A value inside a text: texts as they are, null as nothing, arrays and objects as JSON.
+-- A value inside a text: texts as they are, numbers without zeros at their end (a division gives sixteen), null as
+-- nothing, arrays and objects as JSON.
 create or replace function engine.text_of(p_value jsonb)
   returns text
   language sql
   immutable
   parallel safe
 as $$
-  select coalesce(p_value #>> '{}', '')
+  select case
+    when jsonb_typeof(p_value) = 'number' then trim_scale(p_value::numeric)::text
+    else coalesce(p_value #>> '{}', '')
+  end
 $$;
 
 -- What filters of lists work on; one item that a path found alone is a list too.

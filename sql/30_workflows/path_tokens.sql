@@ -130,6 +130,8 @@ as $$
 begin
   return case
     when p_token = '/' and left(p_next[1], 1) = '*' then 'comments are not allowed'
+    when p_before = '[' and (left(p_token, 1) = '"' or p_token in ('true', 'false', 'null'))
+      then 'brackets hold one key in quotes, or places: ["key"], [0], [1 to 3], [*]'
     when p_token ~ '^[][?%$.{}()&!<>@*,:+/-]|^\|\||^==' then null
     when p_token ~ '^"' then case
       when length(p_token) < 2 then 'a quote is not closed'

@@ -159,6 +159,12 @@ begin
       inputs := inputs || v_root.input;
       v_place := v_place + v_root.taken;
       v_before := v_root.source;
+    elsif p_tokens[v_place] = '[' and left(p_tokens[v_place + 1], 1) = '"' and p_tokens[v_place + 2] = ']' then
+      -- SQL/JSON knows places only between brackets; a key in quotes there is a member.
+      problem := engine.token_problem(p_tokens[v_place + 1], '.', false, '{}');
+      pieces := pieces || (p_gaps[v_place] || '.' || p_tokens[v_place + 1]);
+      v_before := ']';
+      v_place := v_place + 3;
     else
       problem := engine.token_problem(p_tokens[v_place], v_before, v_place = 1, p_tokens[v_place + 1 : v_place + 4]);
       pieces := pieces || (p_gaps[v_place] || p_tokens[v_place]);

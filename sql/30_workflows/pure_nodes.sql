@@ -76,8 +76,12 @@ begin
   end if;
   if p_properties ? 'rename' then
     v_object := coalesce((
-      select jsonb_object_agg(coalesce(p_properties -> 'rename' ->> o.key, o.key), o.value)
+      -- Of equal names the last stays: what was renamed, and of several of these the last old name of the alphabet.
+      select jsonb_object_agg(
+        coalesce(r.name, o.key), o.value order by r.name is not null, o.key collate "C"
+      )
       from jsonb_each(v_object) as o
+      cross join lateral (values (p_properties -> 'rename' ->> o.key)) as r (name)
     ), '{}');
   end if;
   v_object := v_object || coalesce(p_properties -> 'assign', '{}');

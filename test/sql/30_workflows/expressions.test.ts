@@ -34,6 +34,8 @@ describe('the root of a path', () => {
     ['$.prev.a > $.nodes.order.b', '$"prev".a > $"nodes.order".b', ['nodes.order', 'prev']],
     ['$.item ? (@.a == $.index)', '$"item" ? (@.a == $"index")', ['index', 'item']],
     [`strict $.prev.a == 'it\\'s "x"'`, `strict $.a == "it's \\"x\\""`, ['prev']],
+    ['$.prev["a b"] == 1', '$."a b" == 1', ['prev']],
+    [`$.prev.list[0]['it\\'s']`, `$.list[0]."it's"`, ['prev']],
     ['1 + 1', '1 + 1', []],
   ])('of %s is taken out', async (text, path, sources) => {
     expect(await parse(text)).toMatchObject({ path, sources, problem: null });
@@ -92,6 +94,10 @@ describe('what only later versions know, or nobody', () => {
     ['$.prev.a like_regex "("', 1, 'invalid regular expression'],
     ['$.prev.a == ', 1, 'syntax error'],
     ['$.prev[', 7, 'not closed'],
+    ['$.prev["a", "b"]', 8, 'one key in quotes'],
+    ['$.prev["a" to "b"]', 8, 'one key in quotes'],
+    ['$.prev[true]', 8, 'one key in quotes'],
+    ['$.prev["\\ud800"]', 7, 'not a valid text'],
     ['$.prev)', 7, 'closes nothing'],
     ['$.prev.a == "b', 13, 'not closed'],
     ['$.prev.a == "\\ud800"', 13, 'not a valid text'],

@@ -10,7 +10,11 @@ beforeAll(async () => {
 });
 
 const context: NodeContext = {
-  prev: { total: 120, name: 'Ada', items: [{ a: 1 }, { a: 2 }], one: [{ a: 1 }], note: null, deep: { x: { y: true } } },
+  prev: {
+    ...{ cents: 1234, 'a b': 'member', price: JSON.rawJSON('1.50'), zero: JSON.rawJSON('0.000'), hundred: JSON.rawJSON('100.0') },
+    large: JSON.rawJSON('9007199254740993.250'),
+    ...{ total: 120, name: 'Ada', items: [{ a: 1 }, { a: 2 }], one: [{ a: 1 }], note: null, deep: { x: { y: true } } },
+  },
   input: { body: { id: 7 } },
   inputs: { main: [{ total: 120 }, 'second'] },
   nodes: { order: { limit: 100 }, skipped: null },
@@ -41,6 +45,18 @@ describe('a value', () => {
     ['{{ $.prev.name > 5 }}', null],
     ['{{ $.prev.items[*] ? (@.a >= $.prev.one[0].a).a }}', [1, 2]],
     [' {{ $.prev.total }}', ' 120'],
+    ['Total {{ $.prev.cents / 100 }}', 'Total 12.34'],
+    ['{{ $.prev.cents / 100 | pad(6) }}', ' 12.34'],
+    ['{{ $.prev.price }} EUR', '1.5 EUR'],
+    ['{{ $.prev.zero }}!', '0!'],
+    ['{{ $.prev.hundred }}!', '100!'],
+    ['{{ $.prev.large }}!', '9007199254740993.25!'],
+    ['{{ $.prev["a b"] }}', 'member'],
+    ["{{ $.prev['a b'] }}", 'member'],
+    ['{{ $.prev["deep"]["x"].y }}', true],
+    ['{{ $.prev.items["a"] }}', [1, 2]],
+    ['{{ $.prev.items[*]["a"] }}', [1, 2]],
+    ['{{ $.prev.items[*] ? (@["a"] == 2)["a"] }}', [2]],
     ['{{ $.prev.name }}/{{ $.prev.note }}/{{ $.prev.deep }}/{{ $.prev.deep.x.y }}', 'Ada//{"x": {"y": true}}/true'],
     ['\\{{ $.prev.name }}', '{{ $.prev.name }}'],
     ['no expression', 'no expression'],
@@ -100,6 +116,57 @@ describe('a condition', () => {
   test('may be a plain truth value', async () => {
     expect((await runNode(db, { id: 'n', type: 'if', properties: { when: true } })).port).toBe('true');
     expect((await runNode(db, { id: 'n', type: 'filter', properties: { when: false } }, { prev: [1] })).output).toEqual([]);
+  });
+});
+
+describe('a condition with one root alone', () => {
+  const value = { n: 5, t: 'x', f: true, l: [1, 5], o: { 'a b': 5 } };
+  // Every root has the same, but for the place, which is a number.
+  const given = { prev: value, input: value, inputs: { main: [value] }, nodes: { order: value }, run: value, vars: { v: value } };
+  const roots = ['$.prev', '$.input', '$.inputs.main[0]', '$.nodes.order', '$.run', '$.vars.v', '$.item', '$.index'];
+  const conditions = [
+    ...['R == 1', 'R.n == 5', 'R.n > 7', 'R.t == "x"', 'R.f', 'R.l[*] == 5', 'R.t starts with "x"', 'R.o["a b"] == 5', 'exists(R.n)'],
+    ...['!(R.n == 5)', 'R.n == 5 && R.t != "y"', '(R.t > 5) is unknown', 'R.t > 5', 'R.missing == 5', 'exists(R ? (@.n > 4))'],
+  ];
+  const cases = roots.flatMap((root) => conditions.map((condition) => condition.replaceAll('R', root)));
+
+  /** What PostgreSQL says of the path as it was written, with all roots in one document. */
+  const truthOf = async (path: string, strict: boolean, item: unknown, index: number | null) => {
+    const all = { ...given, item, index };
+    const { rows } = await db.admin.query(
+      `select coalesce(jsonb_path_query_first($1::jsonb, ${`replace($2, '["a b"]', '."a b"')`}::jsonpath, '{}', true), 'null') as truth`,
+      [JSON.stringify(all), path],
+    );
+    return rows[0]!['truth'] ?? (strict ? 'EXPRESSION_UNKNOWN' : false);
+  };
+  const outcome = (running: Promise<unknown>) =>
+    running.catch((error: { detail?: string }) => (JSON.parse(error.detail ?? '{}') as { code?: string }).code);
+
+  test.each([false, true])('is true exactly when the path is, in if, switch and filter; strict: %s', async (strict) => {
+    const results = cases.map(async (path) => {
+      const branch = (type: string, properties: Record<string, unknown>) =>
+        outcome(
+          runNode(db, { id: 'n', type, strict, properties }, { ...given, item: value, index: 1 }).then(({ port }) => port === 'true'),
+        );
+      const inItem = truthOf(path, strict, value, 1);
+      const inLoop = truthOf(path, strict, value, 0);
+      const filter = { items: [value], when: path };
+      return {
+        path,
+        if: await branch('if', { when: path }),
+        switch: await branch('switch', { rules: [{ when: path, port: 'true' }] }),
+        filter: await outcome(
+          runNode(db, { id: 'n', type: 'filter', strict, properties: filter }, given).then(
+            ({ properties }) => (properties['when'] as boolean[])[0],
+          ),
+        ),
+        truth: await inItem,
+        truthInLoop: await inLoop,
+      };
+    });
+    for (const { path, truth, truthInLoop, ...found } of await Promise.all(results)) {
+      expect({ path, ...found }).toEqual({ path, if: truth, switch: truth, filter: truthInLoop });
+    }
   });
 });
 
