@@ -89,7 +89,9 @@ begin
   if p_part.filters is not null then
     v_value := engine.apply_filters(v_value, p_part, v_variables, p_place);
   end if;
-  if pg_column_size(v_value) > 1048576 then
+  if jsonb_typeof(v_value) = 'number' and not engine.is_bounded(v_value) then
+    perform engine.number_too_large(p_place, p_part.position);
+  elsif pg_column_size(v_value) > 1048576 then
     perform engine.expression_failed('EXPRESSION_TOO_LARGE', 'a result has at most 1 MiB', p_place, p_part.position);
   end if;
   return v_value;

@@ -10,6 +10,7 @@ as $$
   select case
     when jsonb_typeof(p_value) = 'number' then p_value
     when jsonb_typeof(p_value) = 'boolean' then to_jsonb((p_value #>> '{}')::boolean::int)
+    -- Such a text is a bounded number: 300 digits and two of the exponent.
     when t.value ~ '^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$' and length(t.value) <= 300
       then to_jsonb(t.value::numeric)
   end

@@ -2,6 +2,7 @@
 
 --!include 30_workflows/tables.sql
 --!include 30_workflows/problems.sql
+--!include 30_workflows/values.sql
 --!include 30_workflows/schema_problems.sql
 --!include 30_workflows/filters_text.sql
 --!include 30_workflows/filters_values.sql

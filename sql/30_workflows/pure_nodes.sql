@@ -9,7 +9,8 @@ create or replace function engine.parse_json(p_text text)
   immutable
 as $$
 begin
-  return p_text::jsonb;
+  -- What is too deep or too large is no value either.
+  return case when engine.value_problem(p_text::jsonb) is null then p_text::jsonb end;
 exception
   when data_exception or program_limit_exceeded then
     return null;
@@ -190,6 +191,7 @@ begin
   elsif p_properties ? 'headers' then
     perform engine.check_response_headers(p_properties -> 'headers');
   end if;
+  perform engine.refuse_size(p_properties -> 'body', 'The body');
   return p_prev;
 end
 $$;

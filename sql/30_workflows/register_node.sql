@@ -160,6 +160,7 @@ begin
     into v_outcome
     using p_properties, p_prev, p_inputs;
   end if;
+  perform engine.refuse_value(v_outcome.output, 'The output');
   return v_outcome;
 end
 $$;

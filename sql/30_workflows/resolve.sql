@@ -107,6 +107,17 @@ begin
 end
 $$;
 
+-- Products of products have no end.
+create or replace function engine.number_too_large(p_place text[], p_position int)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select engine.expression_failed(
+    'EXPRESSION_TOO_LARGE', 'the result is a number that is too large or too small', p_place, p_position
+  )
+$$;
+
 -- What a predicate found, as true or false. Unknown (a text compared with a number, a missing value) is false, or an
 -- error on a strict node.
 create or replace function engine.truth(p_found jsonb, p_strict boolean, p_place text[], p_position int)
@@ -183,6 +194,9 @@ begin
     end if;
 
     v_found := jsonb_path_query_array(v_found, v_expression.path, '{}', true);
+    if jsonb_typeof(v_found -> 0) = 'number' and not engine.is_bounded(v_found -> 0) then
+      perform engine.number_too_large(v_expression.place, v_expression.position);
+    end if;
     v_properties := jsonb_set(
       v_properties,
       v_expression.place,

@@ -205,8 +205,11 @@ begin
           if v_outcome.port is not null then
             v_outcome.output := coalesce(v_outcome.output, 'null');
             v_size := pg_column_size(v_outcome.output);
-            if v_size > 1048576 then
-              perform private.raise_error('TOO_LARGE', format('The output of %s is larger than 1 MiB.', v_node.id));
+            -- What a node passes on was looked at where it was made.
+            if v_size > 512 and v_node.kind = 'pure' and not v_node.disabled
+              and v_node.type <> all ('{noOp@1,if@1,switch@1,respondToWebhook@1}')
+            then
+              perform engine.refuse_size(v_outcome.output, format('The output of %s', v_node.id));
             end if;
             v_of := null;
             if v_size > engine.max_repeated_bytes() then
@@ -255,9 +258,10 @@ begin
               v_payload := engine.waiting_payload(v_node, v_properties, v_fold.at);
               v_run_at := engine.wait_run_at(v_payload, v_fold.at);
               v_entries := v_entries || row(v_seq, v_ts, 'step.waiting', v_payload)::engine.log_entry;
-            elsif pg_column_size(v_properties) > 1048576 then
-              perform private.raise_error('TOO_LARGE', format('The input of %s is larger than 1 MiB.', v_node.id));
             else
+              if pg_column_size(v_properties) > 512 then
+                perform engine.refuse_size(v_properties, format('The input of %s', v_node.id), 128);
+              end if;
               v_seq := v_seq - 1; -- a queued step has no event until a worker begins it
               v_ts := v_ts - interval '1 microsecond';
             end if;

@@ -25,11 +25,13 @@ declare
 begin
   v_error := case
     when p_result -> 'ok' is distinct from 'true' then coalesce(p_result -> 'error', '{}')
-    when pg_column_size(p_result -> 'output') > 1048576
-      then engine.request_error('TOO_LARGE', 'The output of a step is at most 1 MiB.')
+    when pg_column_size(p_result -> 'output') > 512 and engine.excess(p_result -> 'output') is not null
+      then engine.request_error('TOO_LARGE', format('The output of the step %s.', engine.excess(p_result -> 'output')))
     when p_step.is_isolated and p_result ? 'properties' then case
-      when pg_column_size(p_result -> 'properties') > 1048576
-        then engine.request_error('TOO_LARGE', 'The input of a step is at most 1 MiB.')
+      when engine.excess(p_result -> 'properties', 128) is not null
+        then engine.request_error(
+          'TOO_LARGE', format('The input of the step %s.', engine.excess(p_result -> 'properties', 128))
+        )
     end
     when v_port <> all (p_node.ports)
       then engine.request_error('UNKNOWN_PORT', format('The node has no port %L.', v_port))

@@ -25,6 +25,7 @@ create or replace function engine.heartbeat(
 as $$
 declare
   v_now constant timestamptz := engine.now();
+  v_is_new boolean; -- or was taken for dead
 begin
   insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity, organization_capacity)
   values (p_worker, p_pool_id, v_now, v_now, p_capacity, p_organization_capacity)
@@ -32,7 +33,11 @@ begin
     seen_at = excluded.seen_at,
     capacity = coalesce(excluded.capacity, w.capacity),
     organization_capacity = coalesce(excluded.organization_capacity, w.organization_capacity),
-    pool_id = coalesce(excluded.pool_id, w.pool_id);
+    pool_id = coalesce(excluded.pool_id, w.pool_id)
+  returning w.xmax = 0 into v_is_new;
+  if v_is_new then
+    perform engine.acquit_worker(p_running);
+  end if;
 
   update engine.workers as w
   set share = n.share, total_capacity = n.total_capacity
@@ -73,6 +78,25 @@ begin
       and s.state = 'running'
   );
 end
+$$;
+
+-- Whoever was taken for dead and reports an attempt has survived it: the step killed nobody. Locks the steps that
+-- another attempt has taken over.
+create or replace function engine.acquit_worker(p_running jsonb)
+  returns void
+  language sql
+  volatile
+as $$
+  update engine.open_steps as s
+  set deaths = s.deaths - 1
+  where s.ctid = any (array(
+    select t.ctid
+    from engine.open_steps as t
+    join jsonb_array_elements(p_running) as r on (r ->> 'runId')::uuid = t.run_id and r ->> 'node' = t.node
+    where t.deaths > 0
+      and (t.attempt > (r ->> 'attempt')::int or (t.attempt = (r ->> 'attempt')::int and t.state = 'queued'))
+    for update of t skip locked
+  ))
 $$;
 
 -- Hands running attempts back to the queue, as a worker does that shuts down. It costs the step none of its attempts.

@@ -55,6 +55,7 @@ declare
   v_type constant engine.node_types := engine.node_type(p_task ->> 'type');
   v_prev constant jsonb := coalesce(p_task -> 'input', 'null');
   v_outcome engine.outcome;
+  v_problem text;
   v_detail text;
 begin
   if v_type.kind is distinct from 'local' then
@@ -74,6 +75,10 @@ begin
       get stacked diagnostics v_detail = pg_exception_detail;
       return jsonb_build_object('error', engine.error_of(sqlstate, sqlerrm, v_detail));
   end;
+  v_problem := engine.value_problem(v_outcome.output);
+  if v_problem is not null then
+    return engine.blameless_error('TOO_LARGE', format('The output %s.', v_problem));
+  end if;
   return jsonb_strip_nulls(jsonb_build_object('port', v_outcome.port))
     || jsonb_build_object('output', coalesce(v_outcome.output, 'null'));
 end

@@ -44,8 +44,18 @@ begin
 end
 $$;
 
--- Steps whose worker died: back to the queue. It is not their failure, so it costs none of their
--- attempts.
+-- Whether the worker that holds a step is dead: its row went when its heartbeats stayed away. The lease of a step can
+-- also run out while its worker lives, when the answer that handed it out was lost on the way.
+create or replace function engine.is_worker_dead(p_worker uuid)
+  returns boolean
+  language sql
+  stable
+as $$
+  select not exists (select from engine.workers as w where w.id = p_worker)
+$$;
+
+-- Steps whose lease has run out: back to the queue. It is not their failure, so it costs none of their attempts; only
+-- the death of their worker counts as one.
 create or replace function engine.requeue_expired_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
@@ -57,14 +67,15 @@ begin
   with requeued as (
     update engine.open_steps as s
     set
-      state = 'queued', deaths = s.deaths + 1, worker_id = null, lease_until = null, run_at = p_now,
+      state = 'queued', deaths = s.deaths + engine.is_worker_dead(s.worker_id)::int, worker_id = null,
+      lease_until = null, run_at = p_now,
       wake_at = p_now + interval '1 minute'
     where s.ctid = any (array(
       select e.ctid
       from engine.open_steps as e
       where e.state = 'running'
         and e.lease_until < p_now
-        and e.deaths < 4
+        and (e.deaths < 4 or not engine.is_worker_dead(e.worker_id))
       order by e.lease_until
       limit 1000
       for update skip locked
@@ -95,6 +106,7 @@ begin
     where s.state = 'running'
       and s.lease_until < p_now
       and s.deaths >= 4
+      and engine.is_worker_dead(s.worker_id)
     limit 1000
     for no key update of r skip locked
   );

@@ -18,6 +18,7 @@ create or replace function engine.parse_start(p_request jsonb, p_index int, p_no
 as $$
 declare
   v_request engine.start_request;
+  v_problem text;
 begin
   v_request.index := p_index;
   begin
@@ -54,11 +55,19 @@ begin
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
     when jsonb_typeof(v_request.metadata) <> 'object'
       then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
-    when pg_column_size(v_request.metadata) > 65536
-      then engine.request_error('TOO_LARGE', 'The metadata of a run is at most 64 KiB.')
-    when pg_column_size(v_request.input) > 1048576
-      then engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.')
   end;
+  if v_request.error is null and v_request.metadata is not null then
+    v_problem := engine.value_problem(v_request.metadata, 64, 65536);
+    v_request.error := case when v_problem is not null
+      then engine.request_error('TOO_LARGE', format('The metadata of a run %s.', v_problem))
+    end;
+  end if;
+  if v_request.error is null and pg_column_size(v_request.input) > 512 then
+    v_problem := engine.excess(v_request.input);
+    v_request.error := case when v_problem is not null
+      then engine.request_error('TOO_LARGE', format('The input of a run %s.', v_problem))
+    end;
+  end if;
   return v_request;
 end
 $$;

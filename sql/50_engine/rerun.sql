@@ -31,8 +31,9 @@ begin
   );
   if p_request.error is null and p_from <> all (v_plan.ids) then
     p_request.error := engine.request_error('NOT_FOUND', format('The workflow has no node %L.', p_from));
-  elsif p_request.error is null and pg_column_size(p_request.input) > 1048576 then
-    p_request.error := engine.request_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
+  end if;
+  if p_request.error is null then
+    perform engine.refuse_value(p_request.input, 'The input of the run');
   end if;
   p_request.error := coalesce(
     p_request.error, engine.admission_error(engine.admit_starts(null, v_plan, 1, v_now))

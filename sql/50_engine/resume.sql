@@ -66,9 +66,9 @@ begin
     perform private.raise_error('INVALID_ARGUMENT', format('This address takes %s.', array_to_string(
       array(select jsonb_array_elements_text(v_methods)), ', '
     )), null, jsonb_build_object('methods', v_methods));
-  elsif pg_column_size(p_request) > 1048576 then
-    perform private.raise_error('TOO_LARGE', 'The request is larger than 1 MiB.');
   end if;
+  perform engine.refuse_value(p_request -> 'body', 'The body');
+  perform engine.refuse_value(p_request - 'body', 'The request');
 
   select l.* into v_loaded from engine.load_runs(array[v_run_id], v_now) as l;
   select jsonb_build_object('at', engine.iso_time(l.ts)) into v_used

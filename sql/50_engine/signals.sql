@@ -124,9 +124,8 @@ begin
     perform private.raise_error(
       'INVALID_ARGUMENT', 'The name of a signal has 1 to 200 letters, digits, "_", "." and "-".'
     );
-  elsif pg_column_size(p_payload) > 1048576 then
-    perform private.raise_error('TOO_LARGE', 'The payload of a signal is at most 1 MiB.');
   end if;
+  perform engine.refuse_value(p_payload, 'The payload of the signal');
   select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
   perform engine.refuse_finished(v_loaded.run);
   if cardinality(engine.kept_signals(v_loaded.log)) >= 100 then

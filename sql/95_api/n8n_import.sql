@@ -187,9 +187,8 @@ begin
       'Export it with "Download" in the editor.',
       '{"field": "doc"}'
     );
-  elsif octet_length(doc::text) > 1048576 then
-    perform private.raise_error('TOO_LARGE', 'A document is at most 1 MiB.', null, '{"limit": 1048576}');
   end if;
+  perform engine.refuse_value(doc, 'The document');
   v_result := private.n8n_definition(doc);
   select w.id into v_import.workflow_id
   from public.create_workflow(

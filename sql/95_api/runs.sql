@@ -38,6 +38,7 @@ declare
 begin
   select w.organization_id into v_organization_id from public.workflows as w where w.id = start_workflow_run.workflow;
   perform private.require_access(v_organization_id, 'runs:write', 'workflow');
+  perform engine.refuse_value(input, 'The input of a run');
   select a.run_id, a.error into v_answer
   from engine.start_runs(jsonb_build_array(jsonb_build_object(
     'organizationId', v_organization_id,

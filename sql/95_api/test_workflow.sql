@@ -49,9 +49,7 @@ begin
   perform private.require_scope('workflows:write');
   perform engine.take_test_slot(v_organization_id);
   perform private.require_valid(definition);
-  if pg_column_size(input) > 1048576 then
-    perform private.raise_error('TOO_LARGE', 'The input of a run is at most 1 MiB.');
-  end if;
+  perform engine.refuse_value(input, 'The input of a run');
   select c.* into v_compiled from engine.compile_plan(definition) as c;
   v_plan.organization_id := v_organization_id;
   v_plan.version := 0;

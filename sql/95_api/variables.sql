@@ -20,9 +20,8 @@ begin
       null,
       '{"field": "name"}'
     );
-  elsif octet_length(value::text) > 65536 then
-    perform private.raise_error('TOO_LARGE', 'A variable is at most 64 KiB.', null, '{"limit": 65536}');
   end if;
+  perform engine.refuse_value(value, 'The variable', 65536);
   insert into public.variables as v (organization_id, name, value, updated_by)
   values (v_organization_id, set_variable.name, coalesce(set_variable.value, 'null'), public.current_user_id())
   on conflict on constraint variables_pkey do update

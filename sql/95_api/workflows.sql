@@ -36,9 +36,8 @@ begin
       null,
       '{"field": "definition"}'
     );
-  elsif octet_length(p_definition::text) > 1048576 then
-    perform private.raise_error('TOO_LARGE', 'A definition is at most 1 MiB.');
   end if;
+  perform engine.refuse_value(p_definition, 'The definition');
 end
 $$;
 comment on function private.check_draft(text, text, jsonb) is

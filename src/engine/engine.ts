@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { type BatchRequest, type CoalesceOptions, Coalescer } from './coalesce.ts';
 import { createPool } from '../database.ts';
 import { FlowgresError } from '../errors.ts';
-import { type Failure, NotSent, classifyFailure, isLasting, mayRepeat, poison, requestError, unavailable } from './errors.ts';
+import { type Failure, NotSent, classifyFailure, isLasting, mayRepeat, refused, requestError, unavailable, unreadable } from './errors.ts';
 import {
   type AttemptRef,
   type BeginAnswer,
@@ -35,7 +35,8 @@ import {
   startAnswer,
   webhookRoute,
 } from './types.ts';
-import { type JsonText, encodeJson, encodeStorableJson, parseJson } from './json.ts';
+import { JsonText, encodeJson } from '../json/json.ts';
+import { MAX_JSON_DEPTH, encodeStorableJson, refuseUnstorable } from '../json/strict.ts';
 import { SharedSlots } from './slots.ts';
 
 export type * from './types.ts';
@@ -82,10 +83,12 @@ export function createEnginePool(connectionString: string, name: string, max = 1
   return pool;
 }
 
-/** Numbers in `jsonb` keep all their digits. */
+/** `jsonb` stays text until its row is looked at: one that cannot be parsed concerns nobody else. */
 const types: pg.CustomTypesConfig = {
   getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-    oid === pg.types.builtins.JSONB ? parseJson : (pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown),
+    oid === pg.types.builtins.JSONB
+      ? (text: string) => new JsonText(text)
+      : (pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown),
 };
 
 /** A batched SQL function. */
@@ -129,7 +132,7 @@ export class Engine {
       new Coalescer<Row>((requests) => this.#batch(call, requests), limits);
     this.#starts = coalescer({
       name: 'start_runs',
-      text: 'select index, run_id, status, output::text, response, error, duplicate, taken from engine.start_runs($1::jsonb)',
+      text: 'select index, run_id, status, output, response, error, duplicate, taken from engine.start_runs($1::jsonb)',
       values: [],
       row: startAnswer,
       idempotent: false,
@@ -187,11 +190,7 @@ export class Engine {
 
   /** Records what an attempt came to, once, and hands back the branch's next step if there is one. */
   completeStep(result: StepResult): Promise<CompleteAnswer> {
-    const text = encodeStorableJson(result);
-    const { runId, node, attempt, ms } = result;
-    if (text.length <= MAX_RESULT_LENGTH) return this.#completes.call(text, runId);
-    const error = { code: 'TOO_LARGE', message: 'The result of the step is too large.', retryable: false };
-    return this.#completes.call(JSON.stringify({ runId, node, attempt, ms, ok: false, error }), runId);
+    return this.#completes.call(encodeResult(result), result.runId);
   }
 
   /** Ends a run that no batch survives. */
@@ -273,14 +272,14 @@ export class Engine {
   /** The webhook of a path below `/hooks/<organization key>`; null when there is none. */
   async findWebhook(organizationKey: string, method: string, path: string): Promise<WebhookRoute | null> {
     const { rows } = await this.#ask('find_webhook', 'select engine.find_webhook($1, $2, $3) as route', [organizationKey, method, path]);
-    return webhookRoute.nullable().parse(rows[0]?.['route'] ?? null);
+    return webhookRoute.parse(rows[0]?.['route'] ?? null);
   }
 
   /** How the given runs stand. */
   async runAnswers(runIds: string[]): Promise<RunAnswer[]> {
     const { rows } = await this.#ask(
       'run_answers',
-      'select run_id, status, output::text, response, error, moves_in_ms from engine.run_answers($1::uuid[])',
+      'select run_id, status, output, response, error, moves_in_ms from engine.run_answers($1::uuid[])',
       [runIds],
     );
     return rows.map((row) => describeRun(runAnswer.parse(row)));
@@ -307,7 +306,7 @@ export class Engine {
         } else if (requests.length > 1) {
           return (await Promise.all(requests.map((request) => this.#batch(call, [request])))).flat();
         } else if (failure.kind === 'timed_out' ? !(await this.#quarantine(requests[0]!)) : isFinal(failure, attempt)) {
-          return [{ status: 'rejected', reason: poison(failure) }];
+          return [{ status: 'rejected', reason: refused(failure) }];
         }
       }
     }
@@ -340,7 +339,7 @@ export class Engine {
       const answer = call.row.safeParse(row);
       answers[Number(row['index'])] = answer.success
         ? { status: 'fulfilled', value: answer.data }
-        : { status: 'rejected', reason: new FlowgresError('INTERNAL', `${call.name} gave an unexpected answer.`, { cause: answer.error }) };
+        : { status: 'rejected', reason: unreadable(call.name, answer.error) };
     }
     return answers;
   }
@@ -353,7 +352,7 @@ export class Engine {
       } catch (error) {
         const failure = classifyFailure(error);
         if (attempt === 1 && (await this.#isMended(failure))) continue;
-        throw isLasting(failure) ? poison(failure) : unavailable(failure);
+        throw isLasting(failure) ? refused(failure) : unavailable(failure);
       }
     }
   }
@@ -397,4 +396,25 @@ function batchOf(requests: BatchRequest[]): string {
 /** Whether a request that was sent alone has failed for good. */
 function isFinal(failure: Failure, attempt: number): boolean {
   return attempt >= 2 || (failure.sqlstate?.startsWith('WF') ?? false);
+}
+
+/** A result as the database takes it. What it would refuse is a failure of the step. */
+function encodeResult(result: StepResult): string {
+  const { runId, node, attempt, ms } = result;
+  const failed = (message: string) =>
+    JSON.stringify({ runId, node, attempt, ms, ok: false, error: { code: 'TOO_LARGE', message, retryable: false } });
+  if (!result.ok) return encodeStorableJson(result);
+  try {
+    const text = encodeStorableJson(result);
+    if (text.length > MAX_RESULT_LENGTH) return failed('The output of the step is too large.');
+    // Properties may hold values of 64 levels in their own.
+    const maxDepth = 'properties' in result ? 2 * MAX_JSON_DEPTH : MAX_JSON_DEPTH;
+    refuseUnstorable(text, { maxDepth, around: 1, strings: 'ignore' });
+    return text;
+  } catch (error) {
+    // Beyond some thousand levels JSON.stringify itself gives up.
+    if (error instanceof FlowgresError) return failed(`The output of the step is refused: ${error.message}`);
+    if (error instanceof RangeError) return failed(`The output of the step is nested deeper than ${MAX_JSON_DEPTH} levels.`);
+    throw error;
+  }
 }

@@ -72,15 +72,20 @@ export function isLasting(failure: Failure): boolean {
   return failure.kind === 'refused' || failure.kind === 'timed_out';
 }
 
-/** A request that fails on its own every time: an error with a code of ours as it is, anything else is POISON. */
-export function poison(failure: Failure): FlowgresError {
+/** A request that fails on its own every time: an error with a code of ours as it is, anything else is REFUSED. */
+export function refused(failure: Failure): FlowgresError {
   return (
     raisedError(failure) ??
-    new FlowgresError('POISON', `The request fails every time: ${failure.message}`, {
+    new FlowgresError('REFUSED', `The database refuses the request every time: ${failure.message}`, {
       details: { sqlstate: failure.sqlstate },
       cause: failure.cause,
     })
   );
+}
+
+/** The request was executed, but nobody can tell what it came to. */
+export function unreadable(name: string, cause: unknown): FlowgresError {
+  return new FlowgresError('UNREADABLE', `The answer of ${name} cannot be read.`, { cause });
 }
 
 /** The error that `private.raise_error` raised; undefined for any other. */

@@ -1,8 +1,9 @@
 /** Local steps: the database does their work, in a transaction that ends with the step's time limit. */
 import pg from 'pg';
 import { z } from 'zod';
-import { NotSent, classifyFailure, poison, unavailable } from './errors.ts';
-import { encodeStorableJson, parseJson } from './json.ts';
+import { NotSent, classifyFailure, refused, unavailable } from './errors.ts';
+import { parseJson } from '../json/json.ts';
+import { encodeStorableJson } from '../json/strict.ts';
 import { SharedSlots } from './slots.ts';
 import type { StepFailure, StepTask } from './types.ts';
 
@@ -93,7 +94,7 @@ async function inTransaction(
     broken = error as Error;
     if (error instanceof pg.DatabaseError && error.code === QUERY_CANCELED) return { error: timedOut };
     const failure = classifyFailure(error);
-    throw failure.kind === 'refused' ? poison(failure) : unavailable(failure);
+    throw failure.kind === 'refused' ? refused(failure) : unavailable(failure);
   } finally {
     client.release(broken);
   }

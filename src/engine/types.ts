@@ -1,6 +1,6 @@
 /** What the engine's SQL functions take and answer, checked where it enters the process. */
 import { z } from 'zod';
-import { JsonText } from './json.ts';
+import { JsonText } from '../json/json.ts';
 
 /** A run to start. */
 export interface StartRequest {
@@ -29,13 +29,23 @@ const errorShape = z.looseObject({
 /** As the workflow's author wrote it: whoever sends it on checks it. */
 const responseShape = z.looseObject({ status: z.unknown(), headers: z.unknown(), body: z.unknown() }).partial();
 const runStatus = z.enum(['waiting', 'running', 'paused', 'success', 'error', 'canceled']);
-const jsonText = z.string().transform((text) => new JsonText(text));
+/** `jsonb` that comes as text. A row whose JSON cannot be parsed is an issue of this row. */
+const jsonText = z.instanceof(JsonText);
+const parsed = jsonText.transform((json, context) => {
+  try {
+    return json.value;
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: `no JSON that can be read: ${String(error)}` });
+    return z.NEVER;
+  }
+});
+const json = <Shape extends z.ZodType>(shape: Shape) => parsed.pipe(shape);
 
 const runState = {
   status: runStatus,
   output: jsonText.nullable(),
-  response: responseShape.nullable(),
-  error: errorShape.nullable(),
+  response: json(responseShape).nullable(),
+  error: json(errorShape).nullable(),
 };
 export const runAnswer = z.object({ run_id: z.string(), ...runState, moves_in_ms: z.number().nullable() });
 export const startAnswer = z.union([
@@ -48,7 +58,7 @@ export const startAnswer = z.union([
     duplicate: z.boolean(),
     taken: z.string().nullable(),
   }),
-  z.object({ index: z.number(), run_id: z.null(), error: errorShape }),
+  z.object({ index: z.number(), run_id: z.null(), error: json(errorShape) }),
 ]);
 
 const taskShape = z.object({
@@ -72,19 +82,19 @@ export const beginAnswer = z.object({
   index: z.number(),
   outcome: z.enum(['begun', 'done', 'stale']),
   run_id: z.string().nullable(),
-  task: taskShape.nullable(),
+  task: json(taskShape).nullable(),
 });
 export const completeAnswer = z.object({
   index: z.number(),
   outcome: z.enum(['recorded', 'stale']),
   run_id: z.string().nullable(),
   status: runStatus.nullable(),
-  next: taskShape.nullable(),
+  next: json(taskShape).nullable(),
 });
 export const abortAnswer = z.object({ run_id: z.string(), node: z.string() });
 export const reconcileAnswer = z.object({ action: z.string(), run_id: z.string().nullable(), node: z.string().nullable() });
 export const repairAnswer = z.object({ action: z.enum(['open', 'hold', 'slot']), run_id: z.string() });
-export const webhookRoute = z.object({
+const routeShape = z.object({
   organizationId: z.string().optional(),
   workflowId: z.string().optional(),
   version: z.number().optional(),
@@ -94,6 +104,8 @@ export const webhookRoute = z.object({
   properties: z.record(z.string(), z.unknown()).optional(),
   methods: z.array(z.string()),
 });
+
+export const webhookRoute = json(routeShape).nullable();
 
 export type RunError = z.infer<typeof errorShape>;
 export type RunStatus = z.infer<typeof runStatus>;
@@ -157,7 +169,7 @@ export interface LogEntry {
   context?: Record<string, unknown> | undefined;
 }
 /** A webhook that fits the path; without a workflow when the path exists for other methods only. */
-export type WebhookRoute = z.infer<typeof webhookRoute>;
+export type WebhookRoute = z.infer<typeof routeShape>;
 export type ReconcileAction = z.infer<typeof reconcileAnswer>;
 export type RepairAction = z.infer<typeof repairAnswer>;
 /** Held runs of a workflow that may get their turn: one run, or those that count under a key. */

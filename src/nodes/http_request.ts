@@ -1,6 +1,7 @@
 /** httpRequest: one HTTP request, guarded, bounded in size, and safe to repeat. */
 import { type Dispatcher, errors } from 'undici';
 import { z } from 'zod';
+import { scalarShape as scalar } from '../json/json.ts';
 import { readResponseBody } from './http_response.ts';
 import { checkUrl, createGuardedAgent, parseAllowList } from './ssrf.ts';
 import { type EffectContext, type EffectNode, NodeError } from './types.ts';
@@ -18,7 +19,6 @@ const CREDENTIAL_HEADERS = /^(?:authorization|cookie)$/;
 /** What describes a body that is not sent any more. */
 const BODY_HEADERS = /^content-(?:type|encoding|language|location)$/;
 
-const scalar = z.union([z.string(), z.number(), z.boolean()]);
 const properties = z.object({
   method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS']).default('GET'),
   url: z.string().max(8192),

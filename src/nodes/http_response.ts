@@ -3,7 +3,9 @@ import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Dispatcher } from 'undici';
-import { parseJson } from '../engine/json.ts';
+import { FlowgresError } from '../errors.ts';
+import { parseJson } from '../json/json.ts';
+import { refuseUnstorable } from '../json/strict.ts';
 import { contentKind, parseMediaType } from '../media_type.ts';
 import { type EffectContext, NodeError } from './types.ts';
 
@@ -12,7 +14,6 @@ const MAX_RESPONSE_SIZE = 10 * 1024 * 1024;
 /** Answers up to here need no memory reserved. */
 const SMALL_RESPONSE_SIZE = 64 * 1024;
 const MAX_CODINGS = 2;
-const MAX_JSON_DEPTH = 64;
 const DECODERS: Record<string, () => Transform> = {
   gzip: createGunzip,
   'x-gzip': createGunzip,
@@ -105,21 +106,14 @@ function decode(bytes: Buffer, charset: string): string {
   }
 }
 
+/** What PostgreSQL cannot store in texts is replaced later; numbers and levels that are too much fail the node. */
 function parseBody(text: string): unknown {
   try {
-    const value = parseJson(text);
-    refuseDepth(value, MAX_JSON_DEPTH);
-    return value;
+    JSON.parse(text);
+    refuseUnstorable(text, { strings: 'ignore' });
+    return parseJson(text);
   } catch (error) {
-    throw new NodeError('INVALID_RESPONSE', 'The response is not valid JSON.', {
-      details: { body: text.slice(0, 200) },
-      cause: error,
-    });
+    const reason = error instanceof FlowgresError ? `The response is refused: ${error.message}` : 'The response is not valid JSON.';
+    throw new NodeError('INVALID_RESPONSE', reason, { details: { body: text.slice(0, 200) }, cause: error });
   }
-}
-
-function refuseDepth(value: unknown, left: number): void {
-  if (typeof value !== 'object' || value === null) return;
-  if (left === 0) throw new RangeError(`nested deeper than ${MAX_JSON_DEPTH} levels`);
-  for (const each of Object.values(value)) refuseDepth(each, left - 1);
 }

@@ -1,6 +1,6 @@
 /** The same operations as plain JSON: `POST /auth/login` and its like, with the codes of GraphQL. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { parseStrictJson } from '../engine/json.ts';
+import { parseStrictJson } from '../json/strict.ts';
 import { FlowgresError } from '../errors.ts';
 import { contentKind, parseMediaType } from '../media_type.ts';
 import { type Accounts, type RequestSettings, asFlowgresError } from './accounts.ts';

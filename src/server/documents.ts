@@ -9,6 +9,7 @@ import { type CpuBudget, type CpuShare, threadCpuMs } from './cpu_budget.ts';
 import type { DocumentCache, PlanCaches, Validated } from './document_cache.ts';
 import { type DocumentLimits, documentLimits, measureDocument, requireSize } from './document_size.ts';
 import { replaceError } from './errors.ts';
+import { exactDocument } from './exact_json.ts';
 import { LIMITS } from './limits.ts';
 
 export interface DocumentOptions {
@@ -84,7 +85,8 @@ function checked(config: ExecutionConfig, request: Partial<Grafast.RequestContex
     if (limits) cpu.require(shares);
     const [result, size] = paid(shares, () => {
       const measured = limits ? measureDocument(query, limits) : { tokens: Math.ceil(query.length / CHARACTERS_PER_TOKEN), fields: 0 };
-      return [config.parseAndValidate(query) as Validated, measured] as const;
+      const parsed = config.parseAndValidate(query) as Validated;
+      return [parsed.document ? { document: exactDocument(config.schema, query, parsed.document) } : parsed, measured] as const;
     });
     cache.set(query, size, result);
     if (result.document) {

@@ -13,6 +13,7 @@ import { clientSettings } from './client.ts';
 import { costPlugin } from './cost.ts';
 import { type DocumentOptions, documentPlugin } from './documents.ts';
 import { type LogError, errorMask } from './errors.ts';
+import { ExactJsonPlugin } from './exact_json.ts';
 import { LIMITS, PagingPlugin } from './limits.ts';
 import type { Subscriptions } from './follow.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
@@ -50,6 +51,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       TagsPlugin,
       PagingPlugin,
       ScalarsPlugin,
+      ExactJsonPlugin,
       costPlugin(maxCost),
       // After the others that may refuse a document: it measures what all of them take.
       documentPlugin(documents),

@@ -6,6 +6,7 @@ import { type Extra, useServer } from 'graphql-ws/use/ws';
 import { type GrafservBase, makeGraphQLWSConfig } from 'postgraphile/grafserv';
 import { GraphQLError } from 'postgraphile/graphql';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { exactNumber } from '../json/json.ts';
 import { sessionOf } from './auth.ts';
 import { callerOf } from './client.ts';
 import { LIMITS } from './limits.ts';
@@ -34,6 +35,7 @@ export function serveSockets(server: GrafservBase, { authenticator, corsOrigins,
   const protocol = useServer(
     {
       ...config,
+      jsonMessageReviver: exactNumber as (key: string, value: unknown) => unknown,
       async onConnect(context) {
         try {
           await authenticator.check(bearerOf(context.connectionParams));

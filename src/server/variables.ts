@@ -22,6 +22,8 @@ export function requireVariables(variables: unknown): void {
       if (!isText(value) && !/password$/i.test(name)) throw invalidText(place);
     } else if (typeof value === 'number') {
       if (!Number.isFinite(value)) throw outOfRange(place);
+    } else if (JSON.isRawJSON(value)) {
+      if (!Number.isFinite(Number(value.rawJSON))) throw outOfRange(place);
     } else if (typeof value === 'object' && value !== null) {
       if (depth > LIMITS.maxVariableDepth) throw tooDeep(place);
       for (const [key, inner] of Object.entries(value)) {

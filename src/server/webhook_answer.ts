@@ -1,7 +1,7 @@
 /** What a webhook answers, by its response mode and the state of its run. */
 import { z } from 'zod';
 import type { RunAnswer, RunResponse } from '../engine/engine.ts';
-import { encodeJson } from '../engine/json.ts';
+import { encodeJson, scalarShape } from '../json/json.ts';
 import { type Reply, jsonReply } from './http_error.ts';
 
 export type ResponseMode = 'immediately' | 'lastNode' | 'respondNode';
@@ -16,9 +16,9 @@ const RESERVED_HEADERS =
 const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-const statusShape = z.coerce.number().int().min(200).max(599);
+const statusShape = scalarShape.transform(Number).pipe(z.number().int().min(200).max(599));
 const headersShape = z.record(z.string(), z.unknown());
-const headerShape = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+const headerShape = scalarShape.transform(String);
 const bytesShape = z.strictObject({ base64: z.base64() });
 
 /**

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { FlowgresError } from '../errors.ts';
-import { JsonText, encodeJson, parseStrictJson } from '../engine/json.ts';
+import { JsonText, encodeJson } from '../json/json.ts';
+import { parseStrictJson } from '../json/strict.ts';
 import { contentKind, parseMediaType } from '../media_type.ts';
 import { decodeForm } from './form.ts';
 import { parseMultipart } from './multipart.ts';

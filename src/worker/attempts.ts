@@ -154,8 +154,21 @@ export class Attempts {
   }
 
   async #complete(result: StepResult): Promise<StepTask | null> {
-    const answer = await this.#untilAnswered(result, () => this.#engine.completeStep(result));
+    const answer = await this.#untilAnswered(result, () => this.#record(result));
     return answer?.next ?? null;
+  }
+
+  /** What the database does not take of a step that succeeded is the step's failure: its onError decides. */
+  async #record(result: StepResult): ReturnType<Engine['completeStep']> {
+    try {
+      return await this.#engine.completeStep(result);
+    } catch (error) {
+      if (!result.ok || !(error instanceof FlowgresError) || error.code !== 'REFUSED') throw error;
+      const { runId, node, attempt, ms } = result;
+      this.#onProblem(`Run ${runId}: the output of ${node} was refused. ${error.message}`, error.cause);
+      const { code, message } = error;
+      return this.#engine.completeStep({ runId, node, attempt, ms, ok: false, error: { code, message, retryable: false } });
+    }
   }
 
   async #release({ runId, node, attempt }: StepTask): Promise<void> {
@@ -215,13 +228,14 @@ export class Attempts {
     throw new NodeError(code, message, rest);
   }
 
-  /** A request that the database cannot digest ends the run, so that no worker tries again. */
-  async #untilAnswered<Answer>({ runId }: StepRef, call: () => Promise<Answer>): Promise<Answer | null> {
+  /** A request that the database refuses, or an answer that cannot be read, ends the run: no worker would get further. */
+  async #untilAnswered<Answer>({ runId, node }: StepRef, call: () => Promise<Answer>): Promise<Answer | null> {
     try {
       return await this.#patiently(call);
     } catch (error) {
       if (!(error instanceof FlowgresError)) throw error;
-      await this.#patiently(() => this.#engine.failRun(runId, 'POISON', error.message));
+      this.#onProblem(`Run ${runId} is ended at ${node} by ${error.code}: ${error.message}`, error.cause);
+      await this.#patiently(() => this.#engine.failRun(runId, error.code, error.message));
       return null;
     }
   }

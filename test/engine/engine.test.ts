@@ -1,7 +1,7 @@
 import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
-import { JsonText } from '../../src/engine/json.ts';
+import { JsonText } from '../../src/json/json.ts';
 import { ScheduleRunner } from '../../src/worker/schedules.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
@@ -37,6 +37,12 @@ const start = (workflow: { id: string }, input: unknown, more: { key?: string } 
   ...more,
 });
 
+function nested(levels: number): unknown {
+  let value: unknown = [];
+  for (let level = 1; level < levels; level += 1) value = [value];
+  return value;
+}
+
 describe('starting runs', () => {
   test('of pure nodes gives their output, each caller its own, in a few transactions', async () => {
     const engine = engineAt(db.url('flowgres_intake'));
@@ -51,6 +57,17 @@ describe('starting runs', () => {
     const engine = engineAt(db.url('flowgres_intake'));
     const answer = await engine.startRun(start(pure, new JsonText('{"id": 12345678901234567890}')));
     expect(answer.output?.text).toContain('12345678901234567890');
+  });
+
+  test.each([
+    ['input', { input: nested(65) }],
+    ['metadata', { input: {}, metadata: { a: nested(64) } }],
+    ['large metadata', { input: {}, metadata: { a: 'x'.repeat(70_000) } }],
+    ['input of large numbers', { input: new JsonText(`[${Array(1000).fill('1e1300').join()}]`) }],
+  ])('refuses %s that is too deep or too large, and takes what is not', async (_case, { input, ...more }) => {
+    const engine = engineAt(db.url('flowgres_intake'));
+    await expect(engine.startRun({ ...start(pure, input), ...more })).rejects.toMatchObject({ code: 'TOO_LARGE' });
+    await engine.startRun(start(waiting, nested(64)));
   });
 
   test('refuses one request of a batch without the others', async () => {
@@ -73,7 +90,7 @@ describe('starting runs', () => {
     ]);
     expect(outcomes).toMatchObject([
       { status: 'fulfilled', value: { status: 'success' } },
-      { status: 'rejected', reason: { code: 'POISON', details: { sqlstate: '22P05' } } },
+      { status: 'rejected', reason: { code: 'REFUSED', details: { sqlstate: '22P05' } } },
       { status: 'rejected', reason: { code: 'INVALID_ARGUMENT' } },
       { status: 'fulfilled', value: { status: 'success' } },
     ]);
@@ -102,6 +119,45 @@ describe('steps', () => {
     expect(await worker.completeStep(result)).toMatchObject({ outcome: 'stale' });
     expect(await worker.heartbeat([{ runId, node: 'write', attempt: 1 }])).toEqual([{ runId, node: 'write', attempt: 1 }]);
     expect((await starter.runAnswers([runId]))[0]?.output?.value).toEqual({ a: 'b\ufffdc' });
+  });
+
+  test('whose task cannot be read cost nobody else of their batch anything', async () => {
+    // A worker's function as a newer or broken database may have it: one row of two has no task at all.
+    const worker = engineAt(db.url('flowgres_worker'));
+    const starter = engineAt(db.url('flowgres_intake'));
+    const runs = await Promise.all([1, 2].map((message) => starter.startRun(start(waiting, { message }))));
+    await db.admin.query(`
+      alter function engine.begin_steps(jsonb, uuid) rename to begin_steps_whole;
+      create function engine.begin_steps(jsonb, uuid) returns table (index int, outcome text, run_id uuid, task jsonb) language sql
+      security definer as $$
+        select b.index, b.outcome, b.run_id, case b.index when 0 then '{"no": "task"}' else b.task end
+        from engine.begin_steps_whole($1, $2) as b
+      $$`);
+    try {
+      const answers = await Promise.allSettled(runs.map(({ runId }) => worker.beginStep({ runId, node: 'write' })));
+      expect(answers).toMatchObject([
+        { status: 'rejected', reason: { code: 'UNREADABLE' } },
+        { status: 'fulfilled', value: { outcome: 'begun' } },
+      ]);
+    } finally {
+      await db.admin.query(`
+        drop function engine.begin_steps(jsonb, uuid);
+        alter function engine.begin_steps_whole(jsonb, uuid) rename to begin_steps`);
+    }
+  });
+
+  test.each([
+    ['deeper than 64 levels', () => JSON.parse(`${'['.repeat(65)}${']'.repeat(65)}`), 'deeper than 64 levels'],
+    ['deeper than JSON.stringify goes', () => nested(100_000), 'deeper than 64 levels'],
+    ['larger than 1 MiB', () => 'x'.repeat(1_048_577), 'larger than 1 MiB'],
+    ['with a number that is large as text only', () => Array(60).fill(JSON.rawJSON('1e130000')), 'number is too large'],
+  ])('fail by an output %s', async (_case, output, reason) => {
+    const worker = engineAt(db.url('flowgres_worker'));
+    const { runId } = await engineAt(db.url('flowgres_intake')).startRun(start(waiting, { message: 'x' }));
+    await worker.beginStep({ runId, node: 'write' });
+    await worker.completeStep({ runId, node: 'write', attempt: 1, ms: 1, ok: true, output: output() });
+    const [answer] = await worker.runAnswers([runId]).catch(() => engineAt(db.url('flowgres_intake')).runAnswers([runId]));
+    expect(answer).toMatchObject({ status: 'error', error: { code: 'TOO_LARGE', message: expect.stringContaining(reason) } });
   });
 
   test('may write to the log of their run', async () => {

@@ -2,6 +2,7 @@ import { type IncomingMessage, type RequestListener, type ServerResponse, create
 import type { AddressInfo } from 'node:net';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { parseJson } from '../../src/json/json.ts';
 import { executeNode } from '../../src/nodes/registry.ts';
 import { describeFailure } from '../../src/nodes/types.ts';
 import { effectContext } from '../helpers/effect.ts';
@@ -69,6 +70,26 @@ const failureOf = (properties: Record<string, unknown>, signal?: AbortSignal) =>
 const reply = (status: number, headers: Record<string, string>, body: string | Buffer = '') => {
   respond = (_request, response) => response.writeHead(status, headers).end(body);
 };
+
+test.each(['9007199254740993', '123456789012345678901234567890', '123456789012345.678', '1234567890.12345678901', '1.10'])(
+  'the number %s keeps its digits, in the request and in the answer',
+  async (number) => {
+    reply(200, { 'content-type': 'application/json' }, `{"v":${number}}`);
+    const v = parseJson(number);
+    const { body } = await send({ method: 'POST', body: { v }, query: { v, list: [v] }, headers: { 'x-v': v } });
+    expect(JSON.stringify(body)).toBe(`{"v":${number}}`);
+    const text = number === '1.10' ? '1.1' : number;
+    expect(seen).toMatchObject([{ body: `{"v":${number}}`, url: `/?v=${text}&list=${text}`, headers: { 'x-v': text } }]);
+  },
+);
+
+test.each(['{"a":1e9999999}', '{"a":1e-9999999}', `[${Array(60).fill('1e130000').join()}]`, `${'['.repeat(65)}${']'.repeat(65)}`])(
+  'the answer %.30s fails the node',
+  async (body) => {
+    reply(200, { 'content-type': 'application/json' }, body);
+    expect(await failureOf({})).toMatchObject({ code: 'INVALID_RESPONSE', retryable: false });
+  },
+);
 
 describe('the request', () => {
   test('has the method, query, headers and JSON body that the properties say, and the idempotency key', async () => {

@@ -234,7 +234,7 @@ test('a step that the database cannot digest ends its run, and no other one', as
   const poisoned = await start(chain(trigger, target.node('poison')));
   const healthy = await start(chain(trigger, target.node('one')));
   await work();
-  expect(await finished(poisoned)).toMatchObject({ status: 'error', error: { code: 'POISON' } });
+  expect(await finished(poisoned)).toMatchObject({ status: 'error', error: { code: 'REFUSED' } });
   expect(await finished(healthy)).toMatchObject({ status: 'success' });
   await soon(jobs).toBe(0);
 });

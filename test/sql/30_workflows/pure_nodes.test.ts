@@ -56,6 +56,9 @@ describe('set', () => {
     ['integer', 1.5],
     ['boolean', 'maybe'],
     ['json', '{'],
+    ['json', `${'['.repeat(65)}${']'.repeat(65)}`],
+    ['json', `${'['.repeat(6_000)}${']'.repeat(6_000)}`],
+    ['json', '1e130000'],
     ['number', [1]],
   ])('fails when there is no %s in %j', async (type, given) => {
     expect(await codeOf(run('set', { types: { x: type } }, { prev: { x: given } }))).toMatchObject({

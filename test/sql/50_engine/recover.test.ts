@@ -69,6 +69,39 @@ describe('a step whose worker died', () => {
     expect((await engine.run(run_id)).status).toBe('success');
   });
 
+  test('that lives on, as its heartbeats say, is not blamed: the step goes back, however often', async () => {
+    const runId = await startCall();
+    await db.pool('flowgres_worker').query(`select * from engine.heartbeat($1, '[]')`, [engine.worker]);
+    for (let attempt = 1; attempt <= 7; attempt += 1) {
+      expect(await engine.begin(runId, 'a')).toMatchObject({ attempt });
+      await expireLease(runId);
+      expect(await engine.reconcile()).toContainEqual({ action: 'requeue', run_id: runId, node: 'a' });
+    }
+    const { rows } = await db.admin.query('select deaths from engine.open_steps where run_id = $1', [runId]);
+    expect(rows).toEqual([{ deaths: 0 }]);
+    await db.admin.query('delete from engine.workers');
+  });
+
+  test('that was taken for dead and reports the attempt has not died of it', async () => {
+    const runId = await startCall();
+    const beat = (attempt: number) =>
+      db
+        .pool('flowgres_worker')
+        .query('select * from engine.heartbeat($1, $2)', [engine.worker, JSON.stringify([{ runId, node: 'a', attempt }])]);
+    const deaths = async () => (await db.admin.query('select deaths from engine.open_steps where run_id = $1', [runId])).rows[0]!['deaths'];
+    for (let attempt = 1; attempt <= 6; attempt += 1) {
+      expect(await engine.begin(runId, 'a')).toMatchObject({ attempt });
+      await expireLease(runId);
+      await db.admin.query('delete from engine.workers');
+      await engine.reconcile();
+      expect(await deaths()).toBe(1);
+      expect((await beat(attempt)).rows).toEqual([{ run_id: runId, node: 'a' }]);
+      expect((await beat(attempt)).rows).toHaveLength(1);
+      expect(await deaths()).toBe(0);
+    }
+    await db.admin.query('delete from engine.workers');
+  });
+
   test('keeps its lease while heartbeats come', async () => {
     const runId = await startCall();
     const task = await engine.begin(runId, 'a');

@@ -1,51 +1,21 @@
-/** JSON as text: passed on between HTTP and PostgreSQL as it came, so that no number loses digits on the way. */
+/** What a JSON value may be that PostgreSQL's `jsonb` is to store. */
 import { FlowgresError } from '../errors.ts';
-
-/** JSON that is kept as text and parsed only if somebody looks into it. */
-export class JsonText {
-  readonly text: string;
-
-  constructor(text: string) {
-    this.text = text;
-  }
-
-  /** The parsed value. */
-  get value(): unknown {
-    return parseJson(this.text);
-  }
-
-  toString(): string {
-    return this.text;
-  }
-}
-
-/** Parts of ECMAScript that the compiler does not know yet; Node has them since version 21. */
-interface JsonWithSource {
-  rawJSON(text: string): unknown;
-  parse(text: string, revive: (key: string, value: unknown, context: { source?: string }) => unknown): unknown;
-}
-const json = JSON as unknown as JsonWithSource;
-const NUMBER_AT_RISK = /\d{16}|\d\.?[eE][+-]?\d{3}/;
-
-/** Parses JSON; a number that JavaScript cannot hold exactly becomes an opaque value that JSON.stringify writes as it was. */
-export function parseJson(text: string): unknown {
-  if (!NUMBER_AT_RISK.test(text)) return JSON.parse(text);
-  return json.parse(text, (_key, value, { source }) =>
-    typeof value === 'number' && source !== undefined && String(value) !== source ? json.rawJSON(source) : value,
-  );
-}
-
-/** Any value as JSON text; what JSON cannot express is null. */
-export function encodeJson(value: unknown): string {
-  return value instanceof JsonText ? value.text : (JSON.stringify(value) ?? 'null');
-}
+import { JsonText } from './json.ts';
 
 export interface JsonLimits {
-  /** Deepest nesting of arrays and objects. */
+  /** Deepest nesting of arrays and objects; {@link MAX_JSON_DEPTH} when not given. */
   maxDepth?: number;
+  /** Levels around the value that do not count; 0 when not given. */
+  around?: number;
+  /** What becomes of strings that PostgreSQL does not take: NUL and halves of surrogate pairs. Refused when not given. */
+  strings?: 'refuse' | 'ignore';
 }
 
+/** Levels of arrays and objects that a value of a workflow may have; SQL has the same limit. */
+export const MAX_JSON_DEPTH = 64;
+/** Characters of a number. */
 const MAX_NUMBER_LENGTH = 1000;
+/** What double precision holds, and a little more to the small side. */
 const EXPONENTS = { min: -400, max: 308 };
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -62,26 +32,37 @@ export function parseStrictJson(text: string, limits: JsonLimits = {}): JsonText
   } catch (error) {
     throw new FlowgresError('INVALID_JSON', 'The body is not valid JSON.', { cause: error });
   }
-  refuseUnstorable(text, limits.maxDepth ?? 64);
+  refuseUnstorable(text, limits);
   return new JsonText(text);
 }
 
-/** One pass over text that is known to be valid JSON. */
-function refuseUnstorable(text: string, maxDepth: number): void {
+/**
+ * Checks text that is known to be valid JSON, in one pass.
+ *
+ * @throws FlowgresError `INVALID_JSON`, with the position in `details`
+ */
+export function refuseUnstorable(text: string, { maxDepth = MAX_JSON_DEPTH, around = 0, strings = 'refuse' }: JsonLimits = {}): void {
+  const endOf = strings === 'refuse' ? endOfString : endOfAnyString;
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
     if (code === QUOTE) {
-      at = endOfString(text, at);
+      at = endOf(text, at);
     } else if (code === 0x5b || code === 0x7b) {
       depth += 1;
-      if (depth > maxDepth) throw invalid(`The JSON is nested deeper than ${maxDepth} levels.`, at);
+      if (depth > maxDepth + around) throw invalid(`The JSON is nested deeper than ${maxDepth} levels.`, at);
     } else if (code === 0x5d || code === 0x7d) {
       depth -= 1;
     } else if (code === 0x2d || (code >= 0x30 && code <= 0x39)) {
       at = endOfNumber(text, at);
     }
   }
+}
+
+function endOfAnyString(text: string, start: number): number {
+  let at = start + 1;
+  for (; text.charCodeAt(at) !== QUOTE; at += 1) if (text.charCodeAt(at) === BACKSLASH) at += 1;
+  return at;
 }
 
 /** The position of the closing quote. */

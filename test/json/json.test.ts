@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { JsonText, encodeJson, encodeStorableJson, parseJson, parseStrictJson } from '../../src/engine/json.ts';
+import { JsonText, encodeJson, parseJson, scalarShape } from '../../src/json/json.ts';
+import { encodeStorableJson, parseStrictJson } from '../../src/json/strict.ts';
 
 describe('strict JSON', () => {
   test('accepts any JSON value and keeps its text', () => {
@@ -40,8 +41,17 @@ describe('strict JSON', () => {
 });
 
 test('parsing and encoding keeps numbers that JavaScript cannot hold', () => {
-  for (const text of ['[12345678901234567890]', '{"a":0.12345678901234567890,"b":[1e400]}', '{"a":1}', '9007199254740993']) {
-    expect(encodeJson(parseJson(text))).toBe(text);
+  for (const text of [
+    '[12345678901234567890]',
+    '{"a":0.12345678901234567890,"b":[1e400]}',
+    '{"a":1}',
+    '9007199254740993',
+    '123456789012345.678',
+    '[1.10,2.0]',
+    '1e5',
+    '{"a":[ 1.0 ]}',
+  ]) {
+    expect(encodeJson(parseJson(text))).toBe(text.replaceAll(' ', ''));
   }
   fc.assert(fc.property(fc.jsonValue(), (value) => JSON.stringify(parseJson(JSON.stringify(value))) === JSON.stringify(value)));
 });
@@ -58,4 +68,12 @@ test('what PostgreSQL cannot store is replaced in answers of the outside world',
     ok: '😀\\ud800',
   });
   fc.assert(fc.property(fc.json(), (text) => encodeStorableJson(JSON.parse(text)) === JSON.stringify(JSON.parse(text))));
+});
+
+test('a text, number or truth value outside of JSON keeps its digits, but no zeros at its end', () => {
+  const text = (json: string) => String(scalarShape.parse(parseJson(json)));
+  expect(['1.50', '100.00', '0.0', '9007199254740993', '-1.10', '"1.50"', 'true', '7'].map(text)).toEqual([
+    ...['1.5', '100', '0', '9007199254740993', '-1.1', '1.50', 'true', '7'],
+  ]);
+  expect(scalarShape.safeParse({}).success).toBe(false);
 });

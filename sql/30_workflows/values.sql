@@ -1,0 +1,81 @@
+-- kind: code
+-- What a JSON value may be where it is made or comes in: at most 64 levels of arrays and objects, 1 MiB as text, and
+-- numbers of a bounded length. The process has the same limits (src/json/strict.ts). Writes and locks nothing.
+
+-- Whether a number has a bounded length: 1e130000 is 12 bytes in binary form and 130,001 characters as text.
+create or replace function engine.is_bounded(p_number jsonb)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select abs(p_number::numeric) < '1e1308'::numeric and scale(p_number::numeric) <= 1400
+$$;
+
+-- Why a value of bounded numbers is too deep or too large; null when it is not. Callers on the hot path ask only above
+-- 512 bytes: each level takes 8 of them. Bounded numbers have at most 230 times as many characters as bytes, so that
+-- below 4 KiB the text is not needed either.
+create or replace function engine.excess(p_value jsonb, p_levels int default 64, p_bytes int default 1048576)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  if pg_column_size(p_value) > 512 and (case p_levels
+    when 64 then p_value @? 'strict $.**{64} ? (@.type() == "array" || @.type() == "object")'
+    else p_value @? 'strict $.**{128} ? (@.type() == "array" || @.type() == "object")'
+  end) then
+    return format('is nested deeper than %s levels', p_levels);
+  elsif pg_column_size(p_value) > least(p_bytes / 256, 4096) and octet_length(p_value::text) > p_bytes then
+    return format('is larger than %s', (case p_bytes when 1048576 then '1 MiB' else p_bytes / 1024 || ' KiB' end));
+  end if;
+  return null;
+end
+$$;
+
+-- Why a value of unknown origin is refused; null when it is not. Numbers are looked at first, because they can make
+-- the text of a value too large to be measured.
+create or replace function engine.value_problem(p_value jsonb, p_levels int default 64, p_bytes int default 1048576)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when jsonb_path_exists(
+      p_value,
+      'strict $.** ? (@.type() == "number"
+        && (@ >= 1e1308 || @ <= -1e1308 || (@ != 0 && @ < 1e-1400 && @ > -1e-1400)))'
+    ) then 'has a number that is too large or too small'
+    else engine.excess(p_value, p_levels, p_bytes)
+  end
+$$;
+
+-- Raises TOO_LARGE for a value that a caller has given, named so in the message: "The input of a run".
+create or replace function engine.refuse_value(p_value jsonb, p_name text, p_bytes int default 1048576)
+  returns void
+  language plpgsql
+  immutable
+as $$
+declare
+  v_problem constant text := engine.value_problem(p_value, 64, p_bytes);
+begin
+  if v_problem is not null then
+    perform private.raise_error('TOO_LARGE', format('%s %s.', p_name, v_problem));
+  end if;
+end
+$$;
+
+-- The same for a value that a node has made of values that were looked at before.
+create or replace function engine.refuse_size(p_value jsonb, p_name text, p_levels int default 64)
+  returns void
+  language plpgsql
+  immutable
+as $$
+declare
+  v_problem constant text := engine.excess(p_value, p_levels);
+begin
+  if v_problem is not null then
+    perform private.raise_error('TOO_LARGE', format('%s %s.', p_name, v_problem));
+  end if;
+end
+$$;
