@@ -132,7 +132,7 @@ begin
     return '[]'; -- the node will say what is wrong with it
   elsif pg_column_size(v_items) > v_part.inline_input
     -- Each item looks at what the others see as well.
-    or (not v_item_only and jsonb_array_length(v_items)::bigint * pg_column_size(v_variables)
+    or (v_source is distinct from 'item' and jsonb_array_length(v_items)::bigint * pg_column_size(v_variables)
       > case p_expression.cost when 'linear' then 32 else 1024 end * v_part.inline_input::bigint)
   then
     perform engine.beyond_input(0, 0, p_expression.place, v_part.position);
