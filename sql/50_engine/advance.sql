@@ -149,16 +149,21 @@ begin
             end if;
           end if;
           v_taken := v_taken + 1;
-          v_is_given := v_node.disabled or (
-            v_node.pin is not null and v_created ->> 'mode' = 'manual'
-            and not starts_with(v_node.type, 'respondToWebhook@') -- its answer is no output
-          );
+          v_is_given := v_node.disabled;
           v_is_isolated := false;
-          if v_node.is_isolated or v_isolated[v_place] or v_fold.isolated then
-            v_is_isolated := not v_is_given
-              and v_fold.evaluated[v_place] is null
-              and (v_node.expressions is not null or v_node.function is not null or v_node.inline_input is not null
-                or v_isolated[v_place] is true);
+          if v_node.is_isolated or v_node.pin is not null or v_isolated[v_place] or v_fold.isolated then
+            v_is_given := v_node.disabled or (
+              v_node.pin is not null and v_created ->> 'mode' = 'manual'
+              and not starts_with(v_node.type, 'respondToWebhook@') -- its answer is no output
+            );
+            v_is_isolated := coalesce(
+              not v_is_given and v_fold.evaluated[v_place] is null and (
+                v_node.is_isolated or v_isolated[v_place]
+                or (v_fold.isolated and (
+                  v_node.expressions is not null or v_node.function is not null or v_node.inline_input is not null
+                ))
+              ), false
+            );
           end if;
 
           v_properties := v_node.properties;
@@ -166,9 +171,11 @@ begin
           if v_node.uses_inputs and not v_is_given then
             v_inputs := engine.inputs_of(v_node, v_states, v_ports, v_outputs, v_is_isolated);
           end if;
-          if v_fold.evaluated[v_place] is not null then
+          if v_node.expressions is null or v_is_given or v_is_isolated then
+            null;
+          elsif v_fold.evaluated[v_place] is not null then
             v_properties := v_fold.evaluated[v_place];
-          elsif v_node.expressions is not null and not v_is_given and not v_is_isolated then
+          else
             if v_node.uses_run and v_run is null then
               v_run := engine.run_context(p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key);
             end if;

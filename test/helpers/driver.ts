@@ -151,7 +151,7 @@ export class Driver {
     return rows.map(({ node }) => node);
   }
 
-  async run(runId: string | null): Promise<{ status: string; error: { code: string } | null; finished_at: Date | null }> {
+  async run(runId: string | null): Promise<{ status: string; error: { code: string; message: string } | null; finished_at: Date | null }> {
     return (await this.db.admin.query('select * from workflow_runs where id = $1', [runId])).rows[0];
   }
 

@@ -71,13 +71,13 @@ describe('the cost of', () => {
 
 const list = <T>(length: number, item: (index: number) => T): T[] => Array.from({ length }, (_, index) => item(index));
 const nested = (depth: number): unknown => (depth === 0 ? 2 : { a: nested(depth - 1), b: 1 });
-const numbers = list(20_000, (n) => n + 1);
+const numbers = list(14_000, (n) => n + 1);
 const value = (text: string): Definition['nodes'] => [{ id: 'n', type: 'transform', properties: { template: { value: `{{ ${text} }}` } } }];
 const HOSTILE: [string, Definition['nodes'], unknown][] = [
   ['deep walks', value('exists($.prev.**.**.**.**.**.**.**.** ? (@ == 3))'), nested(45)],
   ['a walk for each item', value('$.prev[*] ? (@ == $.prev[*] && @ == 0)'), numbers],
   ['lists that are compared', value('$.prev.a == $.prev.b'), { a: list(12_000, () => true), b: list(12_000, () => false) }],
-  ['a hidden walk', value('$.prev.items[*] ? (@.id == $.prev.items.other)'), { items: list(8_000, (id) => ({ id, other: -1 - id })) }],
+  ['a hidden walk', value('$.prev.items[*] ? (@.id == $.prev.items.other)'), { items: list(4_000, (id) => ({ id, other: -1 - id })) }],
   ['a pattern', value('$.prev[*] ? (@ like_regex "(a|b)*a(a|b){18}c")'), list(4, () => 'abbabaab'.repeat(2_000))],
   ['repeated subscripts', value(`$.prev${'[0, 0, 0]'.repeat(16)}`), 1],
   ['keys of keys', value(`$.prev${'.keyvalue()'.repeat(16)}`), { a: 1 }],
@@ -125,6 +125,8 @@ describe('the engine itself is not held up by', () => {
     // Nor where the time of the first transaction was up just before it.
     await db.pool('flowgres_worker').query(`set statement_timeout = '5s'`);
     await engine.goOn(run_id);
+    // What is refused for its size alone would prove nothing.
+    expect((await engine.run(run_id)).error?.message ?? '').not.toMatch(/reads at most/);
     const [step] = await engine.openSteps(run_id);
     expect(step === undefined || step.node === 'n').toBe(true);
   });
