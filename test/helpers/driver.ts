@@ -100,7 +100,9 @@ export class Driver {
   /** Begins an isolated step and evaluates it; the task of the step itself, when it is not pure. */
   async isolate(runId: string | null, node: string): Promise<Task | null> {
     const task = await this.beginIsolated(runId, node);
-    return (await this.evaluate(task)).next;
+    const { next } = await this.evaluate(task);
+    if (!next) await this.goOn(runId);
+    return next;
   }
 
   /** Moves the run on where the time of a transaction was up, as slow machines have it: until only steps for workers are open. */
