@@ -92,7 +92,7 @@ describe('over HTTP', () => {
 
   test('a text that PostgreSQL cannot store is the client’s error', async () => {
     const { errors } = await createWorkflow({ note: '\u0000' });
-    expect(errors?.[0]?.extensions?.code).toBe('INVALID_ARGUMENT');
+    expect(errors?.[0]?.extensions?.code).toBe('INVALID_TEXT');
   });
 
   test('an unknown id is null where it is read and NOT_FOUND where it is acted on', async () => {

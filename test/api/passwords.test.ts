@@ -1,6 +1,7 @@
 /** Hashing passwords: who waits for whom, and what is counted. */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { Accounts } from '../../src/server/accounts.ts';
 import { type HashCaller, HashQueue, HASH_LIMITS } from '../../src/server/hash_queue.ts';
 import { Passwords } from '../../src/server/passwords.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
@@ -112,11 +113,20 @@ describe('over HTTP', () => {
   });
 
   test('a login that the server is too busy for is no failed one', async () => {
-    const emails = Array.from({ length: 16 }, address);
-    const answers = await Promise.all(emails.map((email) => post('/auth/login', { email, password: 'wrong' }, '203.0.113.1')));
-    const counts = await Promise.all(emails.map((email) => used(['login', email, '203.0.113.0/24'])));
-    expect(answers.map(({ code }) => code)).toContain('TOO_BUSY');
-    expect(counts).toEqual(answers.map(({ code }) => (code === 'TOO_BUSY' ? 0 : 1)));
+    const passwords = new Passwords({ ln: 15, r: 8, p: 3 });
+    const accounts = new Accounts(db.pool('flowgres_api'), passwords);
+    const email = address();
+    const caller: HashCaller = { kind: 'login', network: '203.0.113.0/24' };
+    const others = Array.from({ length: HASH_LIMITS.atOnce + HASH_LIMITS.waitingOfNetwork }, () => passwords.hash(PASSWORD, caller));
+    const login = accounts.login({ 'flowgres.client_ip': '203.0.113.1' }, { email, password: 'wrong' });
+    await expect(login).rejects.toMatchObject({ code: 'TOO_BUSY', details: { retryAfterMs: expect.any(Number) } });
+    expect(await used(['login', email, '203.0.113.0/24'])).toBe(0);
+    expect(await used(['login', email])).toBe(0);
+    await Promise.all(others);
+    await expect(accounts.login({ 'flowgres.client_ip': '203.0.113.1' }, { email, password: 'wrong' })).rejects.toMatchObject({
+      code: 'WF004',
+    });
+    expect(await used(['login', email, '203.0.113.0/24'])).toBe(1);
   });
 
   test('a password is not hashed for a code that is none, nor for a name or an address that is none', async () => {
