@@ -109,8 +109,8 @@ describe('until', () => {
     ['2026-12-01T09:00:00+05:00', 'Europe/Berlin', '2026-12-01T04:00:00.000000Z'],
     // The clocks go forward at two: half past two is an hour later.
     ['2027-03-28T02:30', 'Europe/Berlin', '2027-03-28T01:30:00.000000Z'],
-    // They go back at three: the second one of the two.
-    ['2026-10-25T02:30', 'Europe/Berlin', '2026-10-25T01:30:00.000000Z'],
+    // They go back at three: the first one of the two.
+    ['2026-10-25T02:30', 'Europe/Berlin', '2026-10-25T00:30:00.000000Z'],
   ])('%s in %s is %s', async (until, timezone, expected) => {
     await engine.freeze(new Date('2026-10-01T00:00:00Z'));
     const { run_id } = await startWait({ until, timezone });
@@ -134,7 +134,7 @@ describe('until', () => {
     for (const id of [run_id, february]) await acme.user.query('select cancel_run($1)', [id]);
   });
 
-  test.each([[{ until: '{{ $.prev.kept }}' }], [{ until: '2026-12-01', timezone: 'Mars/Olympus' }], [{ seconds: '{{ $.prev.kept }}' }]])(
+  test.each([[{ until: '{{ $.prev.kept }}' }], [{ until: '2026-12-01', timezone: '{{ "Mars/Olympus" }}' }], [{ seconds: '{{ $.prev.kept }}' }]])(
     'what is no time fails the step: %j',
     async (properties) => {
       expect(await startWait(properties)).toMatchObject({ status: 'error', error: { code: 'INVALID_ARGUMENT', node: 'pause' } });
