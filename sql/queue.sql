@@ -9,7 +9,6 @@ revoke execute on all functions in schema graphile_worker from public;
 revoke all on all tables in schema graphile_worker from public;
 
 grant usage on schema graphile_worker to flowgres_worker;
-grant execute on function graphile_worker.force_unlock_workers(text[]) to flowgres_worker;
 grant select on graphile_worker.migrations to flowgres_worker;
 grant select, update, delete on graphile_worker._private_jobs to flowgres_worker;
 grant select, update, delete on graphile_worker._private_job_queues to flowgres_worker;
