@@ -9,7 +9,8 @@ COPY . .
 RUN npm run build && npm prune --omit=dev --omit=optional
 
 FROM ${NODE_IMAGE}
-ENV NODE_ENV=production HOST=0.0.0.0
+# Node collects late when nothing limits it: with this a process levels off below 700 MB.
+ENV NODE_ENV=production HOST=0.0.0.0 NODE_OPTIONS=--max-old-space-size=512
 WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
