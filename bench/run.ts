@@ -2,14 +2,17 @@
  * `npm run bench`: what Flowgres does on this machine, beside what PostgreSQL itself does in the same run.
  *
  * Everything a production server has is on: fsync, synchronous_commit, foreign keys, row-level security, partitions.
- * Absolute figures of a shared machine mean little; compare the ratios. `npm run bench -- pure webhooks` runs some cases.
+ * Absolute figures of a shared machine mean little; compare the ratios. `npm run bench -- pure webhooks` runs some cases;
+ * `npm run bench -- hostile` is one by itself, with a table of its own.
  */
 import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { LIMITS, type Limits, measureLimits } from './limits.ts';
 import { type Outcome, TABLE_HEAD, tableRow } from './measure.ts';
 import { measureEffects } from './effects.ts';
 import { measureGraphql } from './graphql.ts';
+import { measureHostile } from './hostile.ts';
 import { measurePartitions } from './partitions/measure.ts';
 import { measurePure } from './pure.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
@@ -23,22 +26,41 @@ const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncI
   partitions: measurePartitions,
 };
 
-const wanted = process.argv.slice(2);
-const unknown = wanted.filter((name) => !(name in CASES));
-if (unknown.length) throw new Error(`no such case: ${unknown.join(', ')}; there are ${Object.keys(CASES).join(', ')}`);
+const HOSTILE = 'hostile';
+const { values: options, positionals: wanted } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: 'string', default: '12' }, attacks: { type: 'string', default: '' } },
+});
+const unknown = wanted.filter((name) => name !== HOSTILE && !(name in CASES));
+if (unknown.length) throw new Error(`no such case: ${unknown.join(', ')}; there are ${Object.keys(CASES).join(', ')}, ${HOSTILE}`);
+if (wanted.includes(HOSTILE) && wanted.length > 1) throw new Error(`${HOSTILE} wants the machine for itself`);
 
 const server = await startBench();
 try {
+  await describeMachine();
+  if (wanted[0] === HOSTILE) {
+    const attacks = options.attacks.split(',').filter(Boolean);
+    if (!(await measureHostile(server, { seconds: Number(options.seconds), attacks }))) process.exitCode = 1;
+  } else {
+    await measureCases();
+  }
+} finally {
+  await server.stop();
+}
+process.exit();
+
+async function describeMachine(): Promise<void> {
   const client = new pg.Client({ connectionString: server.adminUrl });
   await client.connect();
   const { rows } = await client.query<{ version: string }>(`select current_setting('server_version') as version`);
   await client.end();
   console.log(`PostgreSQL ${rows[0]!.version}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}`);
-  console.log(
-    `${Object.entries(SETTINGS)
-      .map(([name, value]) => `${name}=${value}`)
-      .join(' ')}\n\n${TABLE_HEAD}`,
-  );
+  const settings = Object.entries(SETTINGS).map(([name, value]) => `${name}=${value}`);
+  console.log(`${settings.join(' ')}\n`);
+}
+
+async function measureCases(): Promise<void> {
+  console.log(TABLE_HEAD);
   const before: Limits = await measureLimits(server);
   for (const [name, label] of Object.entries(LIMITS))
     console.log(tableRow({ name: label, ...before[name as keyof Limits] }, before.P.rate));
@@ -53,7 +75,4 @@ try {
   const after = await measureLimits(server);
   console.log(tableRow({ name: `${LIMITS.P}, measured again at the end`, ...after.P }, before.P.rate));
   if (sentences.length) console.log(`\n${sentences.join('\n')}`);
-} finally {
-  await server.stop();
 }
-process.exit(0);

@@ -1,0 +1,27 @@
+/** The process of an attacker: told whom to attack, it goes on until it is told to stop, and says what came of it. */
+import { setPriority } from 'node:os';
+import { ATTACKS, type Target } from './attacks.ts';
+
+// It would have a machine of its own: here it takes what the others leave.
+setPriority(10);
+const attack = ATTACKS[process.argv[2]!]!;
+const stopped = new AbortController();
+const outcomes: Record<string, number> = {};
+
+process.on('message', async (message: Target | 'stop') => {
+  if (message === 'stop') return stopped.abort();
+  try {
+    await attack.run({
+      ...message,
+      signal: stopped.signal,
+      count: (outcome) => {
+        outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+      },
+    });
+  } catch (error) {
+    if (!stopped.signal.aborted) outcomes[`attack failed: ${String(error)}`] = 1;
+  }
+  process.send!(outcomes, () => process.exit(0));
+});
+process.once('disconnect', () => process.exit(0));
+process.send!('ready');
