@@ -4,3 +4,21 @@
 -- code that names what a line has removed. A function whose arguments or result change has its old signature here.
 -- The list holds `drop … if exists …;` only, without cascade: a policy or a view that stands in the way is dropped by
 -- a line above.
+
+-- The importer of n8n's workflows
+drop function if exists private.n8n_node(text, jsonb, jsonb, text);
+drop function if exists private.n8n_problems(int, jsonb, jsonb, text);
+drop function if exists private.n8n_connections(jsonb, jsonb, jsonb);
+drop function if exists private.n8n_definition_node(jsonb, text, jsonb, text);
+drop function if exists private.n8n_named(jsonb);
+drop function if exists private.n8n_schedule(jsonb);
+drop function if exists private.n8n_merge(jsonb);
+drop function if exists private.n8n_http_request(jsonb, jsonb, text);
+drop function if exists private.n8n_set(jsonb, jsonb, text);
+drop function if exists private.n8n_if(jsonb, jsonb, text);
+drop function if exists private.n8n_condition(text, text, text);
+drop function if exists private.n8n_operand(jsonb, text, jsonb, text);
+drop function if exists private.n8n_pairs(jsonb, jsonb, text);
+drop function if exists private.n8n_value(jsonb, jsonb, text);
+drop function if exists private.n8n_expression(text, jsonb, text);
+drop function if exists private.n8n_path(text, jsonb, text);

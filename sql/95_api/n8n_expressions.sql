@@ -1,49 +1,173 @@
 -- kind: code
--- n8n's expressions are JavaScript; those that only take a value from somewhere become paths.
--- p_places: the path of each node by its name in n8n; p_prev: the path of $json.
+-- n8n's expressions are JavaScript; those that Flowgres says with the same meaning are translated, the others are
+-- problems. p_places: the path of the item of each node by its name in n8n, and at `` that of $json.
 
 -- `$json.order.total` as `$.prev.order.total`; null for what is more than a path.
-create or replace function private.n8n_path(p_expression text, p_places jsonb, p_prev text)
+create or replace function private.n8n_path(p_expression text, p_places jsonb)
   returns text
   language plpgsql
   immutable
 as $$
 declare
-  v_expression constant text := btrim(p_expression);
+  v_expression constant text := btrim(p_expression, E' \t\r\n');
   v_found text[];
   v_start text;
 begin
-  v_found := regexp_match(v_expression, '^\$node\["([^"]+)"\]\.json(.*)$');
-  if v_found is null then
-    v_found := regexp_match(v_expression, '^\$\([''"]([^''"]+)[''"]\)\.(?:item|first\(\)|last\(\))\.json(.*)$');
-  end if;
+  v_found := coalesce(
+    regexp_match(v_expression, '^\$node\["([^"]+)"\]\.json(.*)$', ''),
+    regexp_match(v_expression, '^\$\([''"]([^''"]+)[''"]\)\.(?:item|first\(\)|last\(\))\.json(.*)$')
+  );
   if v_found is not null then
     v_start := p_places ->> v_found[1];
   else
-    v_found := regexp_match(v_expression, '^(\$json|\$vars|\$execution\.id|\$workflow\.id)(.*)$');
+    v_found := coalesce(
+      regexp_match(v_expression, '^\$input\.(?:item|first\(\)|last\(\))(\.json)(.*)$'),
+      regexp_match(v_expression, '^(\$json|\$vars|\$execution\.id|\$workflow\.id)(.*)$')
+    );
     v_start := case v_found[1]
-      when '$json' then p_prev
       when '$vars' then '$.vars'
       when '$execution.id' then '$.run.id'
       when '$workflow.id' then '$.run.workflow'
+      else p_places ->> ''
     end;
   end if;
-  if v_start is null or v_found[2] !~ '^(\.[A-Za-z_]\w*|\["[^"\\]+"\]|\[''[^''"\\]+''\]|\[\d+\])*$' then
+  if v_start is null or v_found[2] !~ '^(\??\.[A-Za-z_]\w*|\["[^"\\]+"\]|\[''[^''"\\]+''\]|\[\d+\])*$'
+    or v_found[2] ~ '\.length\M' or v_found[1] in ('$execution.id', '$workflow.id') and v_found[2] <> ''
+  then
     return null;
   end if;
-  return v_start || regexp_replace(v_found[2], '\[[''"]([^''"]+)[''"]\]', '."\1"', 'g');
+  return v_start || regexp_replace(replace(v_found[2], '?.', '.'), '\[[''"]([^''"]+)[''"]\]', '."\1"', 'g');
+end
+$$;
+
+-- A number, a truth value, null, or a text in quotes, as JSON; null when it is none of them.
+create or replace function private.n8n_literal(p_expression text)
+  returns text
+  language sql
+  immutable
+as $$
+  select case
+    when e.text ~ '^(-?\d{1,15}(\.\d{1,15})?|true|false|null)$' then e.text
+    when e.text ~ '^''[^''\\{}\n]*''$|^"[^"\\{}\n]*"$' then to_jsonb(substr(e.text, 2, length(e.text) - 2))::text
+  end
+  from (values (btrim(p_expression, E' \t\r\n'))) as e (text)
+$$;
+
+-- A condition of `a ? b : c`: a comparison with === or !== to a literal; == and != only with texts that are no numbers.
+create or replace function private.n8n_comparison(p_expression text, p_places jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_found constant text[] := regexp_match(p_expression, '^(.+?)\s*(===|!==|==|!=)\s*([^=].*)$');
+  v_path constant text := private.n8n_path(v_found[1], p_places);
+  v_literal constant text := private.n8n_literal(v_found[3]);
+  v_equal text;
+begin
+  if v_path is null or v_literal is null or v_literal = 'null'
+    or length(v_found[2]) = 2 and v_literal !~ '^"\s*[A-Za-z_]'
+  then
+    return null;
+  end if;
+  v_equal := format(
+    '%1$s.type() == "%2$s" && %1$s == %3$s', v_path,
+    jsonb_typeof(v_literal::jsonb), v_literal
+  );
+  return case left(v_found[2], 1) when '!' then format('!(%s)', v_equal) else v_equal end;
+end
+$$;
+
+-- What JavaScript takes for true of a key, as a path that finds the value or nothing; null without a key at the end.
+create or replace function private.n8n_truthy(p_path text)
+  returns text
+  language sql
+  immutable
+as $$
+  select format(
+    '%1$s ? (@%2$s.type() == "object" || @%2$s.type() == "array" || @%2$s == true || '
+    '@%2$s.type() == "string" && @%2$s != "" || @%2$s.type() == "number" && @%2$s != 0)%2$s | first',
+    p.found[1], p.found[2]
+  )
+  from regexp_match(p_path, '^(\$.*)(\.\w+|\."[^"]+")$') as p (found)
+  where p.found is not null
+$$;
+
+-- An expression as what may stand between our braces: a path or a literal, and filters after it.
+create or replace function private.n8n_term(p_expression text, p_places jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text constant text := btrim(p_expression, E' \t\r\n');
+  v_simple constant text := coalesce(private.n8n_literal(v_text), private.n8n_path(v_text, p_places));
+  v_found text[];
+  v_other text;
+begin
+  if v_simple is not null or length(v_text) > 2000 then
+    return v_simple;
+  end if;
+  v_found := regexp_match(v_text, '^(.+?)\s*\?(?![.?])\s*([^?:]+?)\s*:\s*([^?:]+)$');
+  if v_found is not null then
+    v_other := coalesce(private.n8n_literal(v_found[3]), private.n8n_path(v_found[3], p_places));
+    return private.n8n_literal(v_found[2]) || ' ? (' || private.n8n_comparison(v_found[1], p_places)
+      || ') | first | default(' || v_other || ')';
+  end if;
+  v_found := regexp_match(v_text, '^(.+)(\?\?|\|\|)(.+)$');
+  if v_found is not null then
+    v_other := coalesce(private.n8n_literal(v_found[3]), private.n8n_path(v_found[3], p_places));
+    return case v_found[2]
+      when '??' then private.n8n_term(v_found[1], p_places)
+      else private.n8n_truthy(private.n8n_path(v_found[1], p_places))
+    end || ' | default(' || v_other || ')';
+  end if;
+  return private.n8n_method(v_text, p_places);
+end
+$$;
+
+-- The methods of texts and lists that a filter does in the same way. `replace` of a text only replaces the first.
+create or replace function private.n8n_method(p_text text, p_places jsonb)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_found text[];
+  v_filter text;
+begin
+  v_found := coalesce(
+    regexp_match(p_text, '^(.+)\.(replace)\(/([A-Za-z0-9 ,;:_-]+)/g,\s*(''[^''$]*''|"[^"$]*")\)$'),
+    regexp_match(p_text, '^(.+)\.(\w+)\(\s*((?:''[^'']*''|"[^"]*"|-?\d+)?)(?:\s*,\s*(''[^''$]*''|"[^"$]*"|-?\d+))?\s*\)$')
+  );
+  v_filter := case
+    when v_found[2] = 'trim' and v_found[3] = '' then 'trim'
+    when v_found[2] = 'toUpperCase' and v_found[3] = '' then 'upper'
+    when v_found[2] = 'toLowerCase' and v_found[3] = '' then 'lower'
+    when v_found[2] = 'split' and v_found[4] is null and v_found[3] ~ '^[''"].+[''"]$'
+      then 'split(' || private.n8n_literal(v_found[3]) || ')'
+    when v_found[2] = 'join' and v_found[4] is null and v_found[3] ~ '^[''"]'
+      then 'join(' || private.n8n_literal(v_found[3]) || ')'
+    when v_found[2] = 'replaceAll' and v_found[3] ~ '^[''"].+[''"]$' and v_found[4] ~ '^[''"]'
+      then 'replace(' || private.n8n_literal(v_found[3]) || ', ' || private.n8n_literal(v_found[4]) || ')'
+    when v_found[2] = 'replace' and v_found[3] !~ '^[''"]' and v_found[4] ~ '^[''"]'
+      then 'replace(' || to_jsonb(v_found[3]) || ', ' || private.n8n_literal(v_found[4]) || ')'
+    when v_found[2] = 'slice' and v_found[3] ~ '^-?\d{1,6}$' and coalesce(v_found[4], '0') ~ '^-?\d{1,6}$'
+      then 'slice(' || concat_ws(', ', v_found[3], v_found[4]) || ')'
+  end;
+  return case when v_filter is not null then private.n8n_term(v_found[1], p_places) || ' | ' || v_filter end;
 end
 $$;
 
 -- A text of n8n, an expression when it begins with `=`, as one of ours; null when it cannot be one.
-create or replace function private.n8n_expression(p_text text, p_places jsonb, p_prev text)
+create or replace function private.n8n_expression(p_text text, p_places jsonb)
   returns text
   language plpgsql
   immutable
 as $$
 declare
   v_part text;
-  v_path text;
+  v_read int := 0;
   v_result text := '';
 begin
   if p_text !~ '^=' then
@@ -52,78 +176,60 @@ begin
   for v_part in
     select p.part[1] from regexp_matches(substr(p_text, 2), '(\{\{.*?\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
   loop
+    v_read := v_read + length(v_part);
     if v_part ~ '^\{\{' then
-      v_path := private.n8n_path(substr(v_part, 3, length(v_part) - 4), p_places, p_prev);
-      v_part := '{{ ' || v_path || ' }}';
+      v_part := '{{ ' || private.n8n_term(substr(v_part, 3, length(v_part) - 4), p_places) || ' }}';
     end if;
     v_result := v_result || v_part;
   end loop;
-  return v_result;
+  return case when v_read = length(p_text) - 1 then v_result end;
 end
 $$;
 
--- The same for any value; what cannot be an expression stays the text it was.
-create or replace function private.n8n_value(p_value jsonb, p_places jsonb, p_prev text)
+create or replace function private.n8n_expression_message(p_text text)
+  returns text
+  language sql
+  immutable
+as $$
+  select format(
+    case
+      when p_text ~ '\$(now|today)\M'
+        then 'expressions know no current time here; $.run.startedAt is when the run started: %s'
+      when p_text ~ 'JSON\.stringify' then 'the filter json writes JSON with spaces, JSON.stringify without: %s'
+      else 'the expression has no counterpart of the same meaning; write it anew: %s'
+    end,
+    left(p_text, 200)
+  )
+$$;
+
+-- Any value of n8n as a template; a text that cannot be translated stays what it was.
+create or replace function private.n8n_value(p_value jsonb, p_places jsonb)
   returns jsonb
   language sql
   immutable
 as $$
   select case jsonb_typeof(p_value)
     when 'string' then to_jsonb(
-      coalesce(
-        private.n8n_expression(p_value #>> '{}', p_places, p_prev), replace(p_value #>> '{}', '{{', '\{{')
-      )
+      coalesce(private.n8n_expression(p_value #>> '{}', p_places), replace(p_value #>> '{}', '{{', '\{{'))
+    )
+    when 'array' then (
+      select coalesce(jsonb_agg(private.n8n_value(e.value, p_places) order by e.place), '[]')
+      from jsonb_array_elements(p_value) with ordinality as e (value, place)
+    )
+    when 'object' then (
+      select coalesce(jsonb_object_agg(e.key, private.n8n_value(e.value, p_places)), '{}') from jsonb_each(p_value) as e
     )
     else p_value
   end
 $$;
 
--- [{"name", "value"}, …], also as "key" or "displayName" have it, as an object.
-create or replace function private.n8n_pairs(p_pairs jsonb, p_places jsonb, p_prev text)
+-- Expressions inside of a value that cannot be translated.
+create or replace function private.n8n_value_problems(p_value jsonb, p_path text[], p_places jsonb)
   returns jsonb
   language sql
   immutable
 as $$
-  select coalesce(jsonb_object_agg(p.pair ->> 'name', private.n8n_value(p.pair -> 'value', p_places, p_prev)), '{}')
-  from jsonb_path_query(p_pairs, 'lax $[*] ? (@.name.type() == "string" && exists (@.value))') as p (pair)
-$$;
-
--- One side of a condition: a path, or a literal.
-create or replace function private.n8n_operand(p_value jsonb, p_type text, p_places jsonb, p_prev text)
-  returns text
-  language plpgsql
-  immutable
-as $$
-declare
-  v_text constant text := p_value #>> '{}';
-  v_inner constant text := (regexp_match(v_text, '^=\s*\{\{([^{}]*)\}\}\s*$'))[1];
-begin
-  return case
-    when v_inner is not null then private.n8n_path(v_inner, p_places, p_prev)
-    when v_text ~ '^=' then null
-    when p_type in ('number', 'boolean') and v_text ~ '^(-?\d+(\.\d+)?|true|false)$' then v_text
-    else p_value::text
-  end;
-end
-$$;
-
-create or replace function private.n8n_condition(p_left text, p_operation text, p_right text)
-  returns text
-  language sql
-  immutable
-as $$
-  select case
-    when p_operation in ('equals', 'equal') then format('%s == %s', p_left, p_right)
-    when p_operation in ('notEquals', 'notEqual') then format('%s != %s', p_left, p_right)
-    when p_operation in ('gt', 'larger', 'after') then format('%s > %s', p_left, p_right)
-    when p_operation in ('lt', 'smaller', 'before') then format('%s < %s', p_left, p_right)
-    when p_operation in ('gte', 'largerEqual') then format('%s >= %s', p_left, p_right)
-    when p_operation in ('lte', 'smallerEqual') then format('%s <= %s', p_left, p_right)
-    when p_operation = 'startsWith' and p_right ~ '^"' then format('%s starts with %s', p_left, p_right)
-    when p_operation = 'contains' and p_right ~ '^"' then format('%s like_regex %s flag "q"', p_left, p_right)
-    when p_operation = 'true' then format('%s == true', p_left)
-    when p_operation = 'false' then format('%s == false', p_left)
-    when p_operation in ('exists', 'notEmpty', 'isNotEmpty') then format('exists (%s ? (@ != null && @ != ""))', p_left)
-    when p_operation in ('notExists', 'empty', 'isEmpty') then format('!exists (%s ? (@ != null && @ != ""))', p_left)
-  end
+  select coalesce(jsonb_agg(private.n8n_problem(p_path, private.n8n_expression_message(t.value #>> '{}'))), '[]')
+  from jsonb_path_query(p_value, 'strict $.** ? (@.type() == "string" && @ starts with "=")', '{}', true) as t (value)
+  where private.n8n_expression(t.value #>> '{}', p_places) is null
 $$;

@@ -1,172 +1,6 @@
 -- kind: code
--- Takes over a workflow of n8n, as its editor exports it.
-
--- The nodes with the ids that they get here, and what $json is to each: the body of a webhook has its own path there.
-create or replace function private.n8n_named(p_document jsonb)
-  returns table (place int, node jsonb, id text, path text, prev text)
-  language sql
-  stable
-as $$
-  with named as (
-    select
-      (n.place - 1)::int as place,
-      n.node,
-      coalesce(nullif(left(
-        regexp_replace(regexp_replace(n.node ->> 'name', '[^A-Za-z0-9_]+', '_', 'g'), '^(\d)|^_+', '_\1'), 56
-      ), ''), 'node') as id,
-      n.node ->> 'type' = 'n8n-nodes-base.webhook' as is_webhook
-    from jsonb_path_query(p_document, 'lax $.nodes[*] ? (@.type.type() == "string")')
-      with ordinality as n (node, place)
-    where n.node ->> 'type' <> 'n8n-nodes-base.stickyNote'
-  ),
-  told_apart as (
-    select
-      n.*,
-      case row_number() over (partition by lower(n.id) order by n.place)
-        when 1 then n.id
-        else n.id || '_' || n.place
-      end as unique_id
-    from named as n
-  )
-  select
-    n.place, n.node, n.unique_id,
-    case when n.is_webhook then '$.input' else '$.nodes.' || n.unique_id end,
-    case
-      when exists (
-        select
-        from told_apart as s
-        where s.is_webhook
-          and jsonb_path_exists(
-            p_document -> 'connections' -> (s.node ->> 'name'), 'lax $.main[*][*] ? (@.node == $name)',
-            jsonb_build_object('name', n.node -> 'name')
-          )
-      ) then '$.input'
-      else '$.prev'
-    end
-  from told_apart as n
-$$;
-
--- One node as ours; one that there is nothing like becomes a disabled noOp, so that the graph stays whole.
-create or replace function private.n8n_definition_node(p_node jsonb, p_id text, p_places jsonb, p_prev text)
-  returns jsonb
-  language sql
-  stable
-as $$
-  select jsonb_strip_nulls(jsonb_build_object(
-    'id', p_id,
-    'type', coalesce(m.type, 'noOp'),
-    'name', left(p_node ->> 'name', 200),
-    'position', case when jsonb_path_exists(p_node, 'lax $.position[1] ? (@.type() == "number")') then
-      jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
-    end,
-    'disabled', case when m.type is null or p_node -> 'disabled' = 'true' then true end,
-    'onError', case
-      when p_node ->> 'onError' = 'continueErrorOutput' then 'errorOutput'
-      when p_node ->> 'onError' = 'continueRegularOutput' or p_node -> 'continueOnFail' = 'true' then 'continue'
-    end,
-    'retry', case when m.type = 'httpRequest' and p_node -> 'retryOnFail' = 'true' then
-      jsonb_build_object('maxAttempts', coalesce(p_node -> 'maxTries', '3'))
-    end
-  )) || jsonb_build_object('properties', coalesce(m.properties, '{}'))
-  from private.n8n_node(
-    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
-  ) as m
-$$;
-
-create or replace function private.n8n_connections(p_document jsonb, p_ids jsonb, p_types jsonb)
-  returns jsonb
-  language sql
-  immutable
-as $$
-  select coalesce(jsonb_agg(distinct jsonb_build_object(
-    'source', p_ids -> s.key,
-    'sourceOutput', case
-      when p_types ->> s.key = 'if' then case o.place when 1 then 'true' else 'false' end
-      when o.place > 1 then 'error'
-      else 'main'
-    end,
-    'target', p_ids -> (t.target ->> 'node'),
-    'targetInput', case
-      when p_types ->> (t.target ->> 'node') = 'merge' and t.target -> 'index' <> '0' then 'second'
-      else 'main'
-    end
-  )), '[]')
-  from jsonb_each(case jsonb_typeof(p_document -> 'connections') when 'object' then p_document -> 'connections' end)
-    as s
-  cross join jsonb_path_query(s.value, 'lax $.main[*]') with ordinality as o (targets, place)
-  cross join jsonb_path_query(o.targets, 'lax $[*] ? (@.node.type() == "string")') as t (target)
-  where p_ids ? s.key and p_ids ? (t.target ->> 'node')
-$$;
-
--- What was lost on the way: unknown nodes, expressions that are programs, secrets.
-create or replace function private.n8n_problems(p_place int, p_node jsonb, p_places jsonb, p_prev text)
-  returns table (pointer text, message text)
-  language plpgsql
-  stable
-as $$
-begin
-  pointer := format('/nodes/%s', p_place);
-  if (private.n8n_node(
-    regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', ''), coalesce(p_node -> 'parameters', '{}'), p_places, p_prev
-  )).type is null then
-    message := format(
-      '%s is not known here, or not as it is used; a disabled noOp stands for it', p_node ->> 'type'
-    );
-    return next;
-    return;
-  end if;
-  return query
-  select
-    format('/nodes/%s/parameters', p_place),
-    format('%s is more than a path; write it anew', left(t.value #>> '{}', 200))
-  from jsonb_path_query(p_node, 'strict $.parameters.** ? (@.type() == "string" && @ starts with "=")', '{}', true)
-    as t (value)
-  where private.n8n_expression(t.value #>> '{}', p_places, p_prev) is null;
-  if p_node ? 'credentials' or p_node #>> '{parameters,authentication}' <> 'none' then
-    pointer := format('/nodes/%s/credentials', p_place);
-    message := 'credentials are not taken over; choose one here';
-    return next;
-  end if;
-end
-$$;
-
--- The definition, and what was lost.
-create or replace function private.n8n_definition(p_document jsonb, out definition jsonb, out problems jsonb)
-  language plpgsql
-  stable
-as $$
-declare
-  v_ids jsonb;
-  v_places jsonb;
-  v_types jsonb;
-begin
-  select
-    coalesce(jsonb_object_agg(n.node ->> 'name', n.id), '{}'),
-    coalesce(jsonb_object_agg(n.node ->> 'name', n.path), '{}'),
-    coalesce(jsonb_object_agg(n.node ->> 'name', regexp_replace(n.node ->> 'type', '^n8n-nodes-base\.', '')), '{}')
-  into v_ids, v_places, v_types
-  from private.n8n_named(p_document) as n
-  where n.node ->> 'name' is not null;
-
-  select
-    jsonb_build_object(
-      'nodes', coalesce(
-        jsonb_agg(private.n8n_definition_node(n.node, n.id, v_places, n.prev) order by n.place), '[]'
-      ),
-      'connections', private.n8n_connections(p_document, v_ids, v_types)
-    ),
-    coalesce(
-      jsonb_path_query_array(jsonb_agg(p.problems order by n.place) filter (where p.problems is not null), '$[*][*]'),
-      '[]'
-    )
-  into definition, problems
-  from private.n8n_named(p_document) as n
-  cross join lateral (
-    select jsonb_agg(to_jsonb(q)) as problems
-    from private.n8n_problems(n.place, n.node, v_places, n.prev) as q
-  ) as p;
-end
-$$;
+-- Takes over a workflow of n8n, as its editor exports it. Whatever of it has no counterpart of the same meaning is a
+-- problem with its place; nothing is left out silently. Writes public.workflows through create_workflow.
 
 create or replace function public.import_n8n_workflow(doc jsonb, name text default null)
   returns public.workflow_import
@@ -199,6 +33,123 @@ begin
 end
 $$;
 comment on function public.import_n8n_workflow(jsonb, text) is
-  'Makes a draft of a workflow that n8n''s editor has exported. Taken over are manualTrigger, webhook, scheduleTrigger, if, set, httpRequest, merge, noOp and respondToWebhook, how they are connected, and expressions that take a value by a path; problems lists what is not. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+  'Makes a draft of a workflow that n8n''s editor has exported; docs/n8n.md lists what is taken over. problems has every parameter, expression and connection that is not, with the JSON pointer of its place; a node without a counterpart becomes one of the type unconverted, which cannot be published. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
 
 grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
+
+-- Where the item of each node is, by its name.
+create or replace function private.n8n_places(p_nodes jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_object_agg(n.node ->> 'name', '$.nodes.' || coalesce(n.names ->> 'item', n.names ->> 'id')), '{}')
+  from private.n8n_named(p_nodes) as n
+  where n.node ->> 'type' not in (
+    'n8n-nodes-base.scheduleTrigger', 'n8n-nodes-base.cron', 'n8n-nodes-base.errorTrigger'
+  ) and n.node ->> 'name' <> ''
+$$;
+
+-- The settings of the workflow, {"settings", "problems"}.
+create or replace function private.n8n_settings(p_document jsonb)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_read constant record := private.n8n_read(p_document - 'pinData' - 'staticData', private.n8n_rules('@document', 0), '{}', '{}');
+  v_zone constant text := v_read.kept #>> '{settings,timezone}';
+  v_limit constant text := v_read.kept #>> '{settings,executionTimeout}';
+begin
+  return jsonb_build_object(
+    'settings', jsonb_strip_nulls(jsonb_build_object(
+      'timezone', case when engine.is_time_zone(v_zone) then v_zone end,
+      'deadlineMs', case when v_limit ~ '^[1-9]\d{0,7}$' then v_limit::bigint * 1000 end
+    )),
+    'problems', v_read.problems || coalesce((
+      select jsonb_agg(private.n8n_problem(f.path, f.message))
+      from (
+        values
+          (v_zone is not null and not engine.is_time_zone(v_zone), '{settings,timezone}'::text[],
+            'it is no time zone such as Europe/Berlin; schedules are read in UTC'),
+          (v_limit !~ '^(-1|\d{1,8})$', '{settings,executionTimeout}', 'it is no number of seconds'),
+          (coalesce(p_document -> 'staticData', 'null') not in ('null', '{}', '""'), '{staticData}',
+            'what n8n remembers between runs is not taken over'),
+          (coalesce(p_document -> 'pinData', 'null') not in ('null', '{}'), '{pinData}',
+            'pinned outputs are not taken over; a node may have a pin')
+      ) as f (is_so, path, message)
+      where f.is_so
+    ), '[]')
+  );
+end
+$$;
+
+-- What there is to say of a node that knows what follows it.
+create or replace function private.n8n_followed_problems(p_made jsonb, p_connections jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_agg(private.n8n_problem(
+    array['nodes', m.made ->> 'place'],
+    coalesce(m.made ->> 'told', 'what follows gets one list; n8n runs it once for each item')
+  ) order by (m.made ->> 'place')::int), '[]')
+  from jsonb_each(p_made) as m (name, made)
+  where (m.made -> 'list' = 'true' or jsonb_typeof(m.made -> 'told') = 'string')
+    and p_connections @> jsonb_build_array(jsonb_build_object('source', m.made -> 'from'))
+$$;
+
+-- The definition, and what was lost.
+create or replace function private.n8n_definition(p_document jsonb, out definition jsonb, out problems jsonb)
+  language plpgsql
+  stable
+as $$
+declare
+  v_places constant jsonb := private.n8n_places(p_document -> 'nodes');
+  v_settings constant jsonb := private.n8n_settings(p_document);
+  v_orphans constant text[] := private.n8n_without_item(p_document -> 'nodes', p_document -> 'connections');
+  v_nodes jsonb := '[]';
+  v_made jsonb := '{}';
+  v_graph record;
+  v_node record;
+  v_one jsonb;
+begin
+  problems := v_settings -> 'problems' || coalesce((
+    select jsonb_agg(private.n8n_problem(array['nodes', (n.place - 1)::text], 'a node has a name and a type') order by n.place)
+    from jsonb_array_elements(p_document -> 'nodes') with ordinality as n (node, place)
+    where jsonb_typeof(n.node -> 'type') is distinct from 'string'
+      or jsonb_typeof(n.node -> 'name') is distinct from 'string'
+  ), '[]');
+  for v_node in
+    select n.*, o.outputs
+    from private.n8n_named(p_document -> 'nodes') as n
+    left join (
+      select e.source, max(e.output) + 1 as outputs
+      from private.n8n_edges(p_document -> 'connections') as e
+      where e.kind = 'main'
+      group by e.source
+    ) as o on o.source = n.node ->> 'name'
+    order by n.place
+  loop
+    v_one := private.n8n_definition_node(
+      v_node.place, v_node.node, v_node.names, least(coalesce(v_node.outputs, 0), 90), v_settings #>> '{settings,timezone}',
+      v_places || jsonb_build_object(
+        '', case when v_node.node ->> 'name' = any (v_orphans) and v_node.node ->> 'type' !~ '\.(scheduleTrigger|cron|errorTrigger)$' then null else '$.prev' end
+      )
+    );
+    problems := problems || (v_one -> 'problems');
+    if v_made ? (v_node.node ->> 'name') then
+      problems := problems || private.n8n_problem(
+        array['nodes', v_node.place::text, 'name'], 'another node has this name; connections lead to that one'
+      );
+    else
+      v_made := v_made || jsonb_build_object(v_node.node ->> 'name', v_one || jsonb_build_object('place', v_node.place));
+    end if;
+    v_nodes := v_nodes || (v_one -> 'nodes');
+  end loop;
+
+  v_graph := private.n8n_connections(p_document -> 'connections', v_made);
+  definition := private.n8n_completed(v_nodes, v_graph.connections) || jsonb_build_object('settings', v_settings -> 'settings');
+  problems := problems || v_graph.problems || private.n8n_followed_problems(v_made, v_graph.connections);
+end
+$$;

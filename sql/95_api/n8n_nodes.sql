@@ -1,187 +1,201 @@
 -- kind: code
--- What becomes of n8n's nodes. Each function gives the properties of ours, or null when it cannot.
+-- One node of n8n as ours. See n8n_parameters.sql for what is known of its parameters.
 
--- A list of conditions (since version 2 of n8n's `if`), or one by type (before).
-create or replace function private.n8n_if(p_parameters jsonb, p_places jsonb, p_prev text)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_conditions constant jsonb := p_parameters -> 'conditions';
-  v_any constant boolean :=
-    coalesce(v_conditions ->> 'combinator', '') = 'or' or coalesce(p_parameters ->> 'combineOperation', '') = 'any';
-  v_condition record;
-  v_text text;
-  v_texts text[];
-begin
-  for v_condition in
-    select
-      c.item -> 'leftValue' as before, c.item #>> '{operator,operation}' as operation,
-      c.item -> 'rightValue' as after, c.item #>> '{operator,type}' as type
-    from jsonb_path_query(v_conditions, 'lax $.conditions[*]') as c (item)
-    union all
-    select
-      c.item -> 'value1',
-      coalesce(c.item ->> 'operation', case t.key when 'number' then 'smaller' else 'equal' end),
-      c.item -> 'value2', t.key
-    from jsonb_each(case jsonb_typeof(v_conditions) when 'object' then v_conditions end) as t
-    cross join jsonb_path_query(t.value, 'lax $[*]') as c (item)
-    where t.key in ('string', 'number', 'boolean')
-  loop
-    v_text := private.n8n_condition(
-      private.n8n_operand(v_condition.before, v_condition.type, p_places, p_prev),
-      v_condition.operation,
-      coalesce(private.n8n_operand(v_condition.after, v_condition.type, p_places, p_prev), 'null')
-    );
-    if v_text is null then
-      return null;
-    end if;
-    v_texts := v_texts || v_text;
-  end loop;
-  return jsonb_build_object('when', array_to_string(v_texts, case when v_any then ' || ' else ' && ' end));
-end
-$$;
-
-create or replace function private.n8n_set(p_parameters jsonb, p_places jsonb, p_prev text)
-  returns jsonb
-  language sql
-  immutable
-as $$
-  select
-    case
-      when coalesce((p_parameters -> 'includeOtherFields')::boolean, p_parameters ? 'values') then '{}'
-      else '{"pick": []}'::jsonb
-    end
-    || jsonb_build_object('assign', case
-      when p_parameters ? 'values' then (
-        select coalesce(
-          jsonb_object_agg(v.item ->> 'name', private.n8n_value(v.item -> 'value', p_places, p_prev)), '{}'
-        )
-        from jsonb_path_query(p_parameters, 'lax $.values.*[*] ? (@.name.type() == "string")') as v (item)
-      )
-      else private.n8n_pairs(p_parameters #> '{assignments,assignments}', p_places, p_prev)
-    end)
-  where coalesce(p_parameters ->> 'mode', 'manual') = 'manual'
-$$;
-
-create or replace function private.n8n_http_request(p_parameters jsonb, p_places jsonb, p_prev text)
-  returns jsonb
-  language sql
-  immutable
-as $$
-  select jsonb_strip_nulls(jsonb_build_object(
-    'method', upper(coalesce(p_parameters ->> 'method', p_parameters ->> 'requestMethod', 'GET')),
-    'url', private.n8n_value(p_parameters -> 'url', p_places, p_prev),
-    'query', case when p_parameters ? 'queryParameters' then
-      private.n8n_pairs(p_parameters #> '{queryParameters,parameters}', p_places, p_prev)
-    end,
-    'headers', case when p_parameters ? 'headerParameters' then
-      private.n8n_pairs(p_parameters #> '{headerParameters,parameters}', p_places, p_prev)
-    end,
-    'body', case
-      when p_parameters ->> 'specifyBody' = 'json' then private.n8n_value(p_parameters -> 'jsonBody', p_places, p_prev)
-      when p_parameters ? 'bodyParameters' then
-        private.n8n_pairs(p_parameters #> '{bodyParameters,parameters}', p_places, p_prev)
-    end,
-    'bodyType', case
-      when p_parameters ->> 'specifyBody' = 'json' then 'raw'
-      when p_parameters ->> 'contentType' = 'form-urlencoded' then 'form'
-    end
-  ))
-  where p_parameters ? 'url'
-$$;
-
-create or replace function private.n8n_merge(p_parameters jsonb)
-  returns jsonb
-  language sql
-  immutable
-as $$
-  select case
-    when coalesce(p_parameters ->> 'mode', 'append') = 'append' then '{"mode": "append"}'
-    when p_parameters ->> 'mode' = 'chooseBranch' then '{"mode": "choose"}'
-    when coalesce(p_parameters ->> 'combineBy', p_parameters ->> 'combinationMode')
-      in ('combineByPosition', 'mergeByPosition')
-      then '{"mode": "position"}'
-    when p_parameters ->> 'fieldsToMatchString' ~ '^[^,]+$'
-      then jsonb_build_object('mode', 'fields', 'by', p_parameters -> 'fieldsToMatchString')
-  end::jsonb
-$$;
-
--- The first interval of a schedule.
-create or replace function private.n8n_schedule(p_parameters jsonb)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_interval constant jsonb := coalesce(p_parameters #> '{rule,interval,0}', '{}');
-  v_minute constant text := coalesce(v_interval ->> 'triggerAtMinute', '0');
-  v_hour constant text := coalesce(v_interval ->> 'triggerAtHour', '0');
-  v_every text;
-begin
-  v_every := case coalesce(v_interval ->> 'field', 'days')
-    when 'cronExpression' then v_interval ->> 'expression'
-    when 'minutes' then format('*/%s * * * *', coalesce(v_interval ->> 'minutesInterval', '5'))
-    when 'hours' then format('%s */%s * * *', v_minute, coalesce(v_interval ->> 'hoursInterval', '1'))
-    when 'days' then format('%s %s */%s * *', v_minute, v_hour, coalesce(v_interval ->> 'daysInterval', '1'))
-    when 'weeks' then format(
-      '%s %s * * %s', v_minute, v_hour,
-      coalesce(
-        (
-          select string_agg(d.day #>> '{}', ',')
-          from jsonb_path_query(v_interval, 'lax $.triggerAtDay[*]') as d (day)
-        ),
-        '0'
-      )
-    )
-  end;
-  return case when v_every is not null then jsonb_build_object('cron', replace(v_every, '*/1 ', '* ')) end;
-end
-$$;
-
-create or replace function private.n8n_node(
+-- What the function of its type makes of the parameters that are known; {} for a type that has no counterpart.
+-- p_outputs: how many of its outputs are connected.
+create or replace function private.n8n_translate(
   p_type text,
+  p_version numeric,
   p_parameters jsonb,
-  p_places jsonb,
-  p_prev text,
-  out type text,
-  out properties jsonb
+  p_outputs int,
+  p_zone text,
+  p_path text[],
+  p_places jsonb
 )
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+begin
+  return case
+    when p_type in ('manualTrigger', 'start') then '{"type": "manualTrigger"}'::jsonb || private.n8n_plain()
+    when p_type = 'errorTrigger' then '{"type": "errorTrigger"}'::jsonb || private.n8n_plain()
+    when p_type = 'executeWorkflowTrigger' then '{"type": "subworkflowTrigger"}'::jsonb || private.n8n_plain()
+    when p_type = 'noOp' then '{"type": "noOp"}'::jsonb || private.n8n_plain()
+    when p_type = 'webhook' then private.n8n_webhook(p_parameters, p_path)
+    when p_type in ('scheduleTrigger', 'cron') then private.n8n_schedule(p_type, p_parameters, p_zone, p_path)
+    when p_type in ('if', 'filter') then private.n8n_if(p_type, p_version, p_parameters, p_path, p_places)
+    when p_type = 'switch' then private.n8n_switch(p_version, p_parameters, p_outputs, p_path, p_places)
+    when p_type = 'merge' then private.n8n_merge(p_version, p_parameters, p_path)
+    when p_type = 'set' then private.n8n_set(p_version, p_parameters, p_path, p_places)
+    when p_type = 'httpRequest' then private.n8n_http_request(p_version, p_parameters, p_path, p_places)
+    when p_type = 'respondToWebhook' then private.n8n_respond(p_parameters, p_path, p_places)
+    when p_type = 'wait' then private.n8n_wait(p_version, p_parameters, p_path)
+    when p_type = 'executeWorkflow' then private.n8n_execute_workflow(p_parameters, p_path)
+    when p_type = 'stopAndError' then private.n8n_stop(p_parameters, p_path, p_places)
+    else '{}'
+  end;
+end
+$$;
+
+create or replace function private.n8n_plain()
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select '{"properties": {}, "ports": ["main"]}'::jsonb
+$$;
+
+-- What a node has beside its properties: n8n tries once unless it is told otherwise, and waits the same time between.
+create or replace function private.n8n_node_options(p_node jsonb, p_type text, p_path text[], out options jsonb, out problems jsonb)
   language plpgsql
   immutable
 as $$
-begin
-  type := case p_type
-    when 'webhook' then 'webhookTrigger'
-    when 'start' then 'manualTrigger'
-    else p_type
+declare
+  v_tries constant int := case
+    when p_node ->> 'maxTries' ~ '^\d{1,3}$' then least(greatest((p_node ->> 'maxTries')::int, 2), 5) else 3
   end;
-  properties := case p_type
-    when 'manualTrigger' then '{}'
-    when 'start' then '{}'
-    when 'noOp' then '{}'
-    when 'webhook' then jsonb_build_object(
-      'path', '/' || btrim(coalesce(p_parameters ->> 'path', ''), '/'),
-      'method', upper(coalesce(p_parameters ->> 'httpMethod', 'GET')),
-      'respond', case p_parameters ->> 'responseMode'
-        when 'lastNode' then 'lastNode' when 'responseNode' then 'respondNode' else 'immediately'
+  v_pause constant int := case
+    when p_node ->> 'waitBetweenTries' ~ '^\d{1,7}$' then least((p_node ->> 'waitBetweenTries')::int, 5000) else 1000
+  end;
+  v_continues constant boolean := p_node ->> 'onError' = 'continueRegularOutput'
+    or not p_node ? 'onError' and p_node ->> 'continueOnFail' = 'true';
+begin
+  options := jsonb_strip_nulls(jsonb_build_object(
+    'notes', case when jsonb_typeof(p_node -> 'notes') = 'string' then nullif(left(p_node ->> 'notes', 5000), '') end,
+    'onError', case when p_type ~ 'Trigger$' then null
+      when p_node ->> 'onError' = 'continueErrorOutput' then 'errorOutput'
+      when v_continues then 'continue'
+    end,
+    'retry', case
+      when p_type <> 'httpRequest' then null
+      when p_node ->> 'retryOnFail' = 'true' then jsonb_build_object(
+        'maxAttempts', v_tries, 'backoff', 'fixed', 'initialMs', v_pause, 'maxMs', v_pause, 'jitter', false
+      )
+      else '{"maxAttempts": 1}'
+    end
+  ));
+  select coalesce(jsonb_agg(private.n8n_problem(p_path || f.key, f.message)), '[]')
+  into problems
+  from (
+    values
+      (options ? 'onError' and p_type in ('httpRequest', 'executeWorkflow'), case when p_node ? 'onError' then 'onError' else 'continueOnFail' end,
+        'what follows gets {"error": {"code", "message"}} of a failure, which is not what n8n gives'),
+      (p_node ->> 'retryOnFail' = 'true' and p_type = 'httpRequest', 'retryOnFail',
+        'only failures that may pass, such as 429 and 503, are tried again'),
+      (p_node ->> 'retryOnFail' = 'true' and p_type = 'executeWorkflow', 'retryOnFail', 'a child is not tried again'),
+      (p_node ->> 'onError' not in ('stopWorkflow', 'continueErrorOutput', 'continueRegularOutput'), 'onError',
+        'there is no such value')
+  ) as f (is_so, key, message)
+  where f.is_so;
+end
+$$;
+
+-- A node as it is in the definition, and after it the node that makes n8n's item of its output. {"nodes", "ports",
+-- "from" (the id that its outputs leave), "problems", "list", "told"}; p_names has "id" and "item".
+create or replace function private.n8n_definition_node(
+  p_place int,
+  p_node jsonb,
+  p_names jsonb,
+  p_outputs int,
+  p_zone text,
+  p_places jsonb
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_path constant text[] := array['nodes', p_place::text];
+  v_type constant text := regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', '');
+  v_version constant numeric := case when jsonb_typeof(p_node -> 'typeVersion') = 'number' then
+    (p_node ->> 'typeVersion')::numeric else 99 end;
+  v_off constant boolean := coalesce(p_node ->> 'disabled', 'false') = 'true';
+  v_beside record := private.n8n_read(p_node, private.n8n_rules('@node', 0), v_path, p_places);
+  v_read record := private.n8n_read(
+    coalesce(p_node -> 'parameters', '{}'), private.n8n_rules(v_type, least(v_version, 99)),
+    v_path || '{parameters}'::text[], p_places
+  );
+  v_made jsonb := '{}';
+  v_options record;
+  v_problems jsonb := '[]';
+  v_common constant jsonb := jsonb_strip_nulls(jsonb_build_object(
+    'name', left(p_node ->> 'name', 200),
+    'position', case when jsonb_path_exists(p_node, 'strict $.position ? (@[0].type() == "number" && @[1].type() == "number")', '{}', true) then
+      jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
+    end
+  ));
+begin
+  if v_off then -- it passes its input on, whatever it is
+    return jsonb_build_object(
+      'nodes', jsonb_build_array(v_common || jsonb_build_object(
+        'id', p_names -> 'id', 'type', 'noOp', 'disabled', true, 'properties', '{}'::jsonb
+      )),
+      'ports', '["main"]'::jsonb, 'id', p_names -> 'id', 'from', p_names -> 'id', 'problems', jsonb_build_array(private.n8n_problem(
+        v_path || '{disabled}'::text[], 'a disabled noOp stands for the disabled node'
+      ))
+    );
+  end if;
+  v_made := private.n8n_translate(
+    v_type, v_version, coalesce(v_read.kept, '{}'), p_outputs, p_zone, v_path || '{parameters}'::text[], p_places
+  );
+  if not v_made ? 'properties' then
+    return private.n8n_stub(v_path, p_node, p_names, v_common, p_outputs, coalesce(v_made -> 'problems', '[]'));
+  end if;
+  v_options := private.n8n_node_options(v_beside.kept, v_made ->> 'type', v_path);
+  return jsonb_build_object(
+    'nodes', jsonb_build_array(
+      v_common || v_options.options || coalesce(v_made -> 'node', '{}') || jsonb_build_object(
+        'id', p_names -> 'id', 'type', v_made -> 'type', 'properties', v_made -> 'properties'
+      ) || case when v_made ? 'strict' then '{"strict": true}'::jsonb else '{}' end
+    ) || case when v_made ? 'item' then jsonb_build_array(jsonb_build_object(
+      'id', p_names -> 'item', 'type', 'transform', 'name', left(p_node ->> 'name', 190) || ': item',
+      'properties', v_made -> 'item'
+    )) else '[]' end,
+    'ports', v_made -> 'ports', 'onError', v_options.options -> 'onError',
+    'id', p_names -> 'id', 'from', p_names -> case when v_made ? 'item' then 'item' else 'id' end,
+    'list', v_made -> 'list', 'told', v_made -> 'told', 'type', v_made -> 'type',
+    'problems', v_beside.problems || v_read.problems || coalesce(v_made -> 'problems', '[]') || v_options.problems
+  );
+end
+$$;
+
+-- What stands for a node without a counterpart. It cannot be published (UNCONVERTED_NODE), so nobody takes it for one.
+create or replace function private.n8n_stub(
+  p_path text[],
+  p_node jsonb,
+  p_names jsonb,
+  p_common jsonb,
+  p_outputs int,
+  p_problems jsonb
+)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'nodes', jsonb_build_array(p_common || jsonb_build_object(
+      'id', coalesce(p_names -> 'item', p_names -> 'id'), 'type', 'unconverted',
+      'properties', jsonb_build_object('from', p_node -> 'type', 'typeVersion', p_node -> 'typeVersion') || case
+        when length((p_node -> 'parameters')::text) < 10000
+          and not jsonb_path_exists(p_node -> 'parameters', 'strict $.**{40}')
+          then jsonb_build_object('parameters', p_node -> 'parameters')
+        else '{}'
       end
-    )
-    when 'scheduleTrigger' then private.n8n_schedule(p_parameters)
-    when 'if' then private.n8n_if(p_parameters, p_places, p_prev)
-    when 'set' then private.n8n_set(p_parameters, p_places, p_prev)
-    when 'httpRequest' then private.n8n_http_request(p_parameters, p_places, p_prev)
-    when 'merge' then private.n8n_merge(p_parameters)
-    when 'respondToWebhook' then jsonb_strip_nulls(jsonb_build_object(
-      'status', p_parameters #> '{options,responseCode}',
-      'body', case when p_parameters ->> 'respondWith' in ('json', 'text') then
-        private.n8n_value(p_parameters -> 'responseBody', p_places, p_prev)
+    )),
+    'ports', coalesce((
+      select jsonb_agg(case n when 0 then 'main' else n::text end order by n) from generate_series(0, p_outputs - 1) as n
+    ), '[]'),
+    'id', coalesce(p_names -> 'item', p_names -> 'id'), 'from', coalesce(p_names -> 'item', p_names -> 'id'),
+    'type', 'unconverted',
+    'problems', p_problems || private.n8n_problem(p_path, format(
+      '%s has no counterpart as it is used here; replace the node unconverted that stands for it%s',
+      left(p_node ->> 'type', 200),
+      case p_node ->> 'type'
+        when 'n8n-nodes-base.splitInBatches'
+          then ': move what the loop does to a workflow of its own, and run it with forEach'
+        else ''
       end
     ))
-  end;
-  if properties is null then
-    type := null;
-  end if;
-end
+  )
 $$;

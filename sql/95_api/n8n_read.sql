@@ -1,0 +1,142 @@
+-- kind: code
+-- Reads a part of a document of n8n by the rows of n8n_parameters: what they know is kept for the function that
+-- translates the node, and everything else is a problem. So a parameter that nobody reads cannot go unnoticed.
+
+create or replace function private.n8n_problem(p_path text[], p_message text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'pointer', coalesce((
+      select string_agg('/' || replace(replace(k.key, '~', '~0'), '/', '~1'), '' order by k.place)
+      from unnest(p_path) with ordinality as k (key, place)
+    ), ''),
+    'message', p_message
+  )
+$$;
+
+-- The rows of a type and version as a tree of keys; `=` holds the row of the path that leads there.
+create or replace function private.n8n_rules(p_node text, p_version numeric)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_rule record;
+  v_keys text[];
+  v_tree jsonb := '{}';
+begin
+  for v_rule in
+    select k.path, jsonb_build_object('becomes', p.becomes, 'allowed', p.allowed, 'message', p.message) as row
+    from private.n8n_parameters() as p
+    cross join lateral unnest(p.paths) as k (path)
+    where p.node = p_node and p_version between p.since and p.until
+  loop
+    v_keys := string_to_array(v_rule.path, '/');
+    for v_depth in 1 .. cardinality(v_keys) loop
+      if v_tree #> v_keys[1 : v_depth] is null then
+        v_tree := jsonb_set(v_tree, v_keys[1 : v_depth], '{}');
+      end if;
+    end loop;
+    v_tree := jsonb_set(v_tree, v_keys || '{=}'::text[], v_rule.row);
+  end loop;
+  return v_tree;
+end
+$$;
+
+-- One value that a row is there for: whether it is kept, and what is wrong with it.
+create or replace function private.n8n_read_leaf(
+  p_value jsonb,
+  p_rule jsonb,
+  p_path text[],
+  p_places jsonb,
+  out kept jsonb,
+  out problems jsonb
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text constant text := p_value #>> '{}';
+begin
+  problems := '[]';
+  case p_rule ->> 'becomes'
+    when 'none' then return;
+    when 'own' then kept := p_value;
+    when 'only' then
+      if not p_rule -> 'allowed' @> jsonb_build_array(p_value) then
+        problems := jsonb_build_array(private.n8n_problem(
+          p_path, format('%s is not taken over: %s', p_path[cardinality(p_path)], p_rule ->> 'message')
+        ));
+      end if;
+    when 'literal' then
+      if v_text ~ '^=' or jsonb_typeof(p_value) in ('array', 'object') then
+        problems := jsonb_build_array(private.n8n_problem(
+          p_path, format('%s cannot be an expression here', p_path[cardinality(p_path)])
+        ));
+      else
+        kept := p_value;
+      end if;
+    else
+      kept := p_value;
+      problems := private.n8n_value_problems(p_value, p_path, p_places);
+  end case;
+end
+$$;
+
+create or replace function private.n8n_read(
+  p_value jsonb,
+  p_rules jsonb,
+  p_path text[],
+  p_places jsonb,
+  out kept jsonb,
+  out problems jsonb
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_child record;
+  v_read record;
+begin
+  problems := '[]';
+  if p_rules ? '=' then
+    select l.kept, l.problems into kept, problems
+    from private.n8n_read_leaf(p_value, p_rules -> '=', p_path, p_places) as l;
+    return;
+  elsif jsonb_typeof(p_value) not in ('object', 'array') then
+    problems := jsonb_build_array(private.n8n_problem(
+      p_path, format('%s is not taken over: the importer does not know it', p_path[cardinality(p_path)])
+    ));
+    return;
+  end if;
+
+  kept := case jsonb_typeof(p_value) when 'array' then '[]' else '{}' end;
+  for v_child in
+    select e.key, e.value
+    from jsonb_each(case jsonb_typeof(p_value) when 'object' then p_value end) as e
+    union all
+    select (e.place - 1)::text, e.value
+    from jsonb_array_elements(case jsonb_typeof(p_value) when 'array' then p_value end)
+      with ordinality as e (value, place)
+  loop
+    v_read := private.n8n_read(
+      v_child.value,
+      -- A key that is `=` in a document is no row, and `*` is for places of lists only.
+      case when v_child.key <> '=' then
+        p_rules -> case jsonb_typeof(p_value) when 'array' then '*' else nullif(v_child.key, '*') end
+      end,
+      p_path || v_child.key, p_places
+    );
+    problems := problems || v_read.problems;
+    if jsonb_typeof(p_value) = 'array' then
+      kept := kept || jsonb_build_array(coalesce(v_read.kept, 'null'));
+    elsif v_read.kept is not null then
+      kept := kept || jsonb_build_object(v_child.key, v_read.kept);
+    end if;
+  end loop;
+end
+$$;
+comment on function private.n8n_read(jsonb, jsonb, text[], jsonb) is
+  'What of a value the rules know, and the problems of the rest, each with its JSON pointer.';
