@@ -17,6 +17,25 @@ as $$
   end
 $$;
 
+-- A node whose type nobody has registered. `unconverted` stands for a node of an imported workflow that has no
+-- counterpart; its properties say what it was.
+create or replace function engine.type_problem(p_node jsonb, p_place text[])
+  returns public.workflow_problem
+  language sql
+  stable
+as $$
+  select case p_node ->> 'type'
+    when 'unconverted' then engine.problem(p_place || '{type}'::text[], 'UNCONVERTED_NODE', format(
+      'this node stands for %s, which has no counterpart: replace it by a node that does the same, or remove it',
+      coalesce(left(p_node #>> '{properties,from}', 200), 'another one')
+    ))
+    else engine.problem(p_place || '{type}'::text[], 'UNKNOWN_TYPE', format(
+      'there is no node type %s; there are %s', p_node ->> 'type',
+      (select string_agg(distinct t.name, ', ') from engine.node_types as t)
+    ))
+  end
+$$;
+
 -- What goes beyond the shape, of a definition that can be read.
 create or replace function engine.content_problems(p_definition jsonb)
   returns setof public.workflow_problem

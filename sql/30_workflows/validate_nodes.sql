@@ -212,10 +212,7 @@ declare
   v_problem text;
 begin
   if v_type.name is null then
-    return next engine.problem(v_place || '{type}'::text[], 'UNKNOWN_TYPE', format(
-      'there is no node type %s; there are %s', v_node ->> 'type',
-      (select string_agg(distinct t.name, ', ') from engine.node_types as t)
-    ));
+    return next engine.type_problem(v_node, v_place);
     return;
   end if;
 

@@ -18,7 +18,8 @@ declare
     "combinator": {"=": {"becomes": "literal"}},
     "options": {
       "caseSensitive": {"=": {"becomes": "literal"}}, "typeValidation": {"=": {"becomes": "literal"}},
-      "version": {"=": {"becomes": "none"}}, "leftValue": {"=": {"becomes": "only", "allowed": [""], "message": "each condition has its own"}}
+      "version": {"=": {"becomes": "none"}},
+      "leftValue": {"=": {"becomes": "only", "allowed": [""], "message": "each condition has its own"}}
     },
     "conditions": {"*": {
       "id": {"=": {"becomes": "none"}}, "leftValue": {"=": {"becomes": "own"}}, "rightValue": {"=": {"becomes": "own"}},
@@ -42,7 +43,9 @@ declare
 begin
   for v_condition in
     select c.item, (c.place - 1)::text as place
-    from jsonb_array_elements(case jsonb_typeof(v_read.kept -> 'conditions') when 'array' then v_read.kept -> 'conditions' end)
+    from jsonb_array_elements(
+      case jsonb_typeof(v_read.kept -> 'conditions') when 'array' then v_read.kept -> 'conditions' end
+    )
       with ordinality as c (item, place)
   loop
     v_text := private.n8n_condition(
@@ -103,7 +106,10 @@ begin
     v_text := private.n8n_condition(
       v_condition.item -> 'value1', v_condition.type,
       coalesce(v_condition.item ->> 'operation', case v_condition.type when 'number' then 'smaller' else 'equal' end),
-      coalesce(v_condition.item -> 'value2', case v_condition.type when 'string' then '""' when 'number' then '0' else 'false' end::jsonb),
+      coalesce(
+        v_condition.item -> 'value2',
+        case v_condition.type when 'string' then '""' when 'number' then '0' else 'false' end::jsonb
+      ),
       false, false, true, p_places
     );
     if v_text is null then
@@ -194,8 +200,8 @@ begin
   loop
     v_one := case
       when p_version >= 3 then private.n8n_conditions(
-        coalesce(v_rule.rule -> 'conditions', '{}'), p_parameters, p_path || v_list || array[v_rule.place, 'conditions'],
-        p_places
+        coalesce(v_rule.rule -> 'conditions', '{}'), p_parameters,
+        p_path || v_list || array[v_rule.place, 'conditions'], p_places
       )
       else private.n8n_first_conditions(
         jsonb_build_object(coalesce(p_parameters ->> 'dataType', 'number'), jsonb_build_array(jsonb_build_object(

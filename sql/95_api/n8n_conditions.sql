@@ -45,7 +45,7 @@ create or replace function private.n8n_typed(
   language sql
   immutable
 as $$
-  select '(' || format('%1$s.type() == "%2$s" && %3$s', p_path, p_type, p_comparison)
+  select '(' || format('%1$s.type() == "%2$s" && ', p_path, p_type) || p_comparison
     || case when p_missing then format(' || !(%s.type() != "null")', p_path) else '' end
     || case
       when p_other is null then format(
@@ -144,7 +144,9 @@ begin
     || case when p_loose then ' || ' || private.n8n_typed(
       p_path, 'string', format('%s.double() %s %s', p_path, v_sign, v_right), false,
       false
-    ) || format(' || (%1$s.type() == "boolean" || %1$s.type() == "array" || %1$s.type() == "object") && 0 == ""', p_path)
+    ) || format(
+      ' || (%1$s.type() == "boolean" || %1$s.type() == "array" || %1$s.type() == "object") && 0 == ""', p_path
+    )
     else '' end
     || case when v_zero then format(' || %s == null', p_path) else '' end || ')';
 end
@@ -190,11 +192,12 @@ begin
     when p_operation = 'notEmpty' and p_type in ('number', 'boolean', 'dateTime') and not p_loose
       then private.n8n_typed(p_path, p_type, '1 == 1', false)
     when p_type = 'boolean' and not p_loose and v_is is not null then private.n8n_typed(
-      p_path, 'boolean', format('%s == %s', p_path, v_is), p_operation in ('false', 'notEquals', 'notEqual')
+      p_path, 'boolean', format('%s == %s', p_path, v_is::text), p_operation in ('false', 'notEquals', 'notEqual')
     )
-    when p_type = 'array' and not p_loose and p_operation = 'contains' and jsonb_typeof(p_right -> 'value') = 'string'
+    when p_type <> 'array' or p_loose or jsonb_typeof(p_right -> 'value') is distinct from 'string' then null
+    when p_operation = 'contains'
       then private.n8n_typed(p_path, 'array', format('exists(%s[*] ? (@ == %s))', p_path, p_right -> 'value'), false)
-    when p_type = 'array' and not p_loose and p_operation = 'notContains' and jsonb_typeof(p_right -> 'value') = 'string'
+    when p_operation = 'notContains'
       then private.n8n_typed(p_path, 'array', format('!exists(%s[*] ? (@ == %s))', p_path, p_right -> 'value'), true)
   end;
 end

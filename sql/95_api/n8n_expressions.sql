@@ -138,7 +138,10 @@ declare
 begin
   v_found := coalesce(
     regexp_match(p_text, '^(.+)\.(replace)\(/([A-Za-z0-9 ,;:_-]+)/g,\s*(''[^''$]*''|"[^"$]*")\)$'),
-    regexp_match(p_text, '^(.+)\.(\w+)\(\s*((?:''[^'']*''|"[^"]*"|-?\d+)?)(?:\s*,\s*(''[^''$]*''|"[^"$]*"|-?\d+))?\s*\)$')
+    regexp_match(
+      p_text,
+      '^(.+)\.(\w+)\(\s*((?:''[^'']*''|"[^"]*"|-?\d+)?)(?:\s*,\s*(''[^''$]*''|"[^"$]*"|-?\d+))?\s*\)$'
+    )
   );
   v_filter := case
     when v_found[2] = 'trim' and v_found[3] = '' then 'trim'
@@ -151,7 +154,7 @@ begin
     when v_found[2] = 'replaceAll' and v_found[3] ~ '^[''"].+[''"]$' and v_found[4] ~ '^[''"]'
       then 'replace(' || private.n8n_literal(v_found[3]) || ', ' || private.n8n_literal(v_found[4]) || ')'
     when v_found[2] = 'replace' and v_found[3] !~ '^[''"]' and v_found[4] ~ '^[''"]'
-      then 'replace(' || to_jsonb(v_found[3]) || ', ' || private.n8n_literal(v_found[4]) || ')'
+      then 'replace(' || to_jsonb(v_found[3])::text || ', ' || private.n8n_literal(v_found[4]) || ')'
     when v_found[2] = 'slice' and v_found[3] ~ '^-?\d{1,6}$' and coalesce(v_found[4], '0') ~ '^-?\d{1,6}$'
       then 'slice(' || concat_ws(', ', v_found[3], v_found[4]) || ')'
   end;
@@ -174,7 +177,7 @@ begin
     return replace(p_text, '{{', '\{{');
   end if;
   for v_part in
-    select p.part[1] from regexp_matches(substr(p_text, 2), '(\{\{.*?\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
+    select p.part[1] from regexp_matches(substr(p_text, 2), '(\{\{(?:(?!\}\}).)*\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
   loop
     v_read := v_read + length(v_part);
     if v_part ~ '^\{\{' then

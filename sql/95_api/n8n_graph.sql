@@ -98,7 +98,8 @@ as $$
       e.*, s.made as source_node, t.made as target_node,
       coalesce(
         s.made -> 'ports' ->> e.output,
-        case when s.made ->> 'onError' = 'errorOutput' and e.output = jsonb_array_length(s.made -> 'ports') then 'error' end
+        case when s.made ->> 'onError' = 'errorOutput' and e.output = jsonb_array_length(s.made -> 'ports')
+          then 'error' end
       ) as port,
       case
         when t.made ->> 'type' = 'merge' and e.input = '1' then 'second'

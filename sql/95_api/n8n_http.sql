@@ -24,7 +24,8 @@ as $$
   from (values (case p_parameters ->> 'jsonParameters' when 'true' then 'json' else 'keypair' end)) as j (how)
 $$;
 
--- The query or the headers as pairs, null when they have no counterpart. p_keys: [sent, specified, JSON, pairs], p_list: the pairs' key.
+-- The query or the headers as pairs, null when they have no counterpart. p_keys: [sent, specified, JSON, pairs];
+-- p_list: the key of the list of pairs.
 create or replace function private.n8n_http_pairs(
   p_parameters jsonb,
   p_keys text[],
@@ -82,7 +83,9 @@ begin
   body := '{}';
   if coalesce(p_parameters ->> 'sendBody', 'false') <> 'true' then
     if p_parameters ?| '{jsonBody,body,bodyParameters}' then
-      problems := jsonb_build_array(private.n8n_problem(p_path || '{sendBody}'::text[], 'what is not sent is left out'));
+      problems := jsonb_build_array(private.n8n_problem(
+        p_path || '{sendBody}'::text[], 'what is not sent is left out'
+      ));
     end if;
   elsif v_kind in ('json', 'form-urlencoded') and v_how = 'keypair' then
     v_read := private.n8n_pairs(
@@ -117,6 +120,27 @@ begin
 end
 $$;
 
+-- What follows the request: n8n's item is the body.
+create or replace function private.n8n_http_item(p_full boolean, p_format text)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case
+    when p_full then '{
+      "item": {"template": {
+        "body": "{{ $.prev.body }}", "headers": "{{ $.prev.headers }}", "statusCode": "{{ $.prev.status }}"
+      }},
+      "told": "the response has the keys body, headers and statusCode, but no statusMessage"
+    }'
+    when p_format = 'text' then '{"item": {"template": {"data": "{{ $.prev.body }}"}}}'
+    else '{
+      "item": {"path": "$.prev.body"},
+      "told": "what follows gets the body as it is: n8n runs it once for each item of a list, and puts a text into data"
+    }'
+  end::jsonb
+$$;
+
 create or replace function private.n8n_http_request(
   p_version numeric,
   p_parameters jsonb,
@@ -128,7 +152,9 @@ create or replace function private.n8n_http_request(
   immutable
 as $$
 declare
-  v_parameters constant jsonb := case when p_version < 3 then private.n8n_http_renamed(p_parameters) else p_parameters end;
+  v_parameters constant jsonb := case
+    when p_version < 3 then private.n8n_http_renamed(p_parameters) else p_parameters
+  end;
   v_list constant text := case when p_version < 3 then 'parameter' else 'parameters' end;
   v_query constant record := private.n8n_http_pairs(
     v_parameters, '{sendQuery,specifyQuery,jsonQuery,queryParameters}', v_list, p_path, p_places
@@ -179,19 +205,7 @@ begin
         case when v_body.body ? 'type' then jsonb_build_object('content-type', v_body.body -> 'type') else '{}' end
           || coalesce(v_headers.pairs, '{}'), '{}'
       )
-    )) || v_body.body - 'type',
-    'item', case
-      when v_full then '{"template": {
-        "body": "{{ $.prev.body }}", "headers": "{{ $.prev.headers }}", "statusCode": "{{ $.prev.status }}"
-      }}'
-      when v_format = 'text' then '{"template": {"data": "{{ $.prev.body }}"}}'
-      else '{"path": "$.prev.body"}'
-    end::jsonb,
-    'told', case
-      when v_full then 'the response has the keys body, headers and statusCode, but no statusMessage'
-      when v_format = 'text' then null
-      else 'what follows gets the body as it is: n8n runs it once for each item of a list, and puts a text into data'
-    end
-  );
+    )) || v_body.body - 'type'
+  ) || private.n8n_http_item(v_full, v_format);
 end
 $$;

@@ -43,7 +43,9 @@ create or replace function private.n8n_places(p_nodes jsonb)
   language sql
   immutable
 as $$
-  select coalesce(jsonb_object_agg(n.node ->> 'name', '$.nodes.' || coalesce(n.names ->> 'item', n.names ->> 'id')), '{}')
+  select coalesce(
+    jsonb_object_agg(n.node ->> 'name', '$.nodes.' || coalesce(n.names ->> 'item', n.names ->> 'id')), '{}'
+  )
   from private.n8n_named(p_nodes) as n
   where n.node ->> 'type' not in (
     'n8n-nodes-base.scheduleTrigger', 'n8n-nodes-base.cron', 'n8n-nodes-base.errorTrigger'
@@ -57,7 +59,9 @@ create or replace function private.n8n_settings(p_document jsonb)
   stable
 as $$
 declare
-  v_read constant record := private.n8n_read(p_document - 'pinData' - 'staticData', private.n8n_rules('@document', 0), '{}', '{}');
+  v_read constant record := private.n8n_read(
+    p_document - 'pinData' - 'staticData', private.n8n_rules('@document', 0), '{}', '{}'
+  );
   v_zone constant text := v_read.kept #>> '{settings,timezone}';
   v_limit constant text := v_read.kept #>> '{settings,executionTimeout}';
 begin
@@ -115,7 +119,9 @@ declare
   v_one jsonb;
 begin
   problems := v_settings -> 'problems' || coalesce((
-    select jsonb_agg(private.n8n_problem(array['nodes', (n.place - 1)::text], 'a node has a name and a type') order by n.place)
+    select jsonb_agg(
+      private.n8n_problem(array['nodes', (n.place - 1)::text], 'a node has a name and a type') order by n.place
+    )
     from jsonb_array_elements(p_document -> 'nodes') with ordinality as n (node, place)
     where jsonb_typeof(n.node -> 'type') is distinct from 'string'
       or jsonb_typeof(n.node -> 'name') is distinct from 'string'
@@ -132,10 +138,9 @@ begin
     order by n.place
   loop
     v_one := private.n8n_definition_node(
-      v_node.place, v_node.node, v_node.names, least(coalesce(v_node.outputs, 0), 90), v_settings #>> '{settings,timezone}',
-      v_places || jsonb_build_object(
-        '', case when v_node.node ->> 'name' = any (v_orphans) and v_node.node ->> 'type' !~ '\.(scheduleTrigger|cron|errorTrigger)$' then null else '$.prev' end
-      )
+      v_node.place, v_node.node, v_node.names, least(coalesce(v_node.outputs, 0), 90),
+      v_settings #>> '{settings,timezone}',
+      v_places || jsonb_build_object('', case when v_node.node ->> 'name' <> all (v_orphans) then '$.prev' end)
     );
     problems := problems || (v_one -> 'problems');
     if v_made ? (v_node.node ->> 'name') then
@@ -143,13 +148,16 @@ begin
         array['nodes', v_node.place::text, 'name'], 'another node has this name; connections lead to that one'
       );
     else
-      v_made := v_made || jsonb_build_object(v_node.node ->> 'name', v_one || jsonb_build_object('place', v_node.place));
+      v_made := v_made || jsonb_build_object(
+        v_node.node ->> 'name', v_one || jsonb_build_object('place', v_node.place)
+      );
     end if;
     v_nodes := v_nodes || (v_one -> 'nodes');
   end loop;
 
   v_graph := private.n8n_connections(p_document -> 'connections', v_made);
-  definition := private.n8n_completed(v_nodes, v_graph.connections) || jsonb_build_object('settings', v_settings -> 'settings');
+  definition := private.n8n_completed(v_nodes, v_graph.connections)
+    || jsonb_build_object('settings', v_settings -> 'settings');
   problems := problems || v_graph.problems || private.n8n_followed_problems(v_made, v_graph.connections);
 end
 $$;

@@ -47,7 +47,13 @@ as $$
 $$;
 
 -- What a node has beside its properties: n8n tries once unless it is told otherwise, and waits the same time between.
-create or replace function private.n8n_node_options(p_node jsonb, p_type text, p_path text[], out options jsonb, out problems jsonb)
+create or replace function private.n8n_node_options(
+  p_node jsonb,
+  p_type text,
+  p_path text[],
+  out options jsonb,
+  out problems jsonb
+)
   language plpgsql
   immutable
 as $$
@@ -79,7 +85,8 @@ begin
   into problems
   from (
     values
-      (options ? 'onError' and p_type in ('httpRequest', 'executeWorkflow'), case when p_node ? 'onError' then 'onError' else 'continueOnFail' end,
+      (options ? 'onError' and p_type in ('httpRequest', 'executeWorkflow'),
+        case when p_node ? 'onError' then 'onError' else 'continueOnFail' end,
         'what follows gets {"error": {"code", "message"}} of a failure, which is not what n8n gives'),
       (p_node ->> 'retryOnFail' = 'true' and p_type = 'httpRequest', 'retryOnFail',
         'only failures that may pass, such as 429 and 503, are tried again'),
@@ -121,7 +128,9 @@ declare
   v_problems jsonb := '[]';
   v_common constant jsonb := jsonb_strip_nulls(jsonb_build_object(
     'name', left(p_node ->> 'name', 200),
-    'position', case when jsonb_path_exists(p_node, 'strict $.position ? (@[0].type() == "number" && @[1].type() == "number")', '{}', true) then
+    'position', case when jsonb_path_exists(
+      p_node, 'strict $.position ? (@[0].type() == "number" && @[1].type() == "number")', '{}', true
+    ) then
       jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
     end
   ));
@@ -131,7 +140,8 @@ begin
       'nodes', jsonb_build_array(v_common || jsonb_build_object(
         'id', p_names -> 'id', 'type', 'noOp', 'disabled', true, 'properties', '{}'::jsonb
       )),
-      'ports', '["main"]'::jsonb, 'id', p_names -> 'id', 'from', p_names -> 'id', 'problems', jsonb_build_array(private.n8n_problem(
+      'ports', '["main"]'::jsonb, 'id', p_names -> 'id', 'from', p_names -> 'id',
+      'problems', jsonb_build_array(private.n8n_problem(
         v_path || '{disabled}'::text[], 'a disabled noOp stands for the disabled node'
       ))
     );
@@ -140,7 +150,11 @@ begin
     v_type, v_version, coalesce(v_read.kept, '{}'), p_outputs, p_zone, v_path || '{parameters}'::text[], p_places
   );
   if not v_made ? 'properties' then
-    return private.n8n_stub(v_path, p_node, p_names, v_common, p_outputs, coalesce(v_made -> 'problems', '[]'));
+    return private.n8n_stub(
+      v_path, p_node, p_names, v_common, p_outputs,
+      v_beside.problems || case when v_made ? 'type' then v_read.problems else '[]' end
+        || coalesce(v_made -> 'problems', '[]')
+    );
   end if;
   v_options := private.n8n_node_options(v_beside.kept, v_made ->> 'type', v_path);
   return jsonb_build_object(
@@ -184,7 +198,8 @@ as $$
       end
     )),
     'ports', coalesce((
-      select jsonb_agg(case n when 0 then 'main' else n::text end order by n) from generate_series(0, p_outputs - 1) as n
+      select jsonb_agg(case n when 0 then 'main' else n::text end order by n)
+      from generate_series(0, p_outputs - 1) as n
     ), '[]'),
     'id', coalesce(p_names -> 'item', p_names -> 'id'), 'from', coalesce(p_names -> 'item', p_names -> 'id'),
     'type', 'unconverted',

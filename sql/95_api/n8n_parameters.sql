@@ -8,7 +8,7 @@
 -- A path has `/` between its keys, and `*` for any place of a list. What no row has is a problem (n8n_read.sql).
 -- '@node' is what every node has beside its parameters, '@document' what a document has beside its nodes.
 
-create or replace function private.n8n_parameters()
+create or replace function private.n8n_parameters_of_document()
   returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
   language sql
   immutable
@@ -36,9 +36,16 @@ as $$
     ], null, null),
     ('@node', 0, 999, 'only', array['alwaysOutputData'], '[false]',
       'a node always has one output here, and what follows a branch that is not taken does not run'),
-    ('@node', 0, 999, 'only', array['credentials'], '[]', 'credentials are not taken over'),
+    ('@node', 0, 999, 'only', array['credentials'], '[]', 'credentials are not taken over')
+$$;
 
-    ('webhook', 0, 999, 'own', array['path', 'httpMethod', 'responseMode'], null, null),
+create or replace function private.n8n_parameters_of_triggers()
+  returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
+  language sql
+  immutable
+as $$
+  values
+    ('webhook', 0, 999, 'own', array['path', 'httpMethod', 'responseMode'], null::jsonb, null::text),
     ('webhook', 0, 999, 'only', array['authentication'], '["none"]', 'the webhook here asks for no authentication'),
     ('webhook', 0, 999, 'only', array['multipleMethods'], '[false]', 'n8n has an output for each method, here is one'),
     ('webhook', 0, 999, 'only', array['responseData'], '["firstEntryJson"]',
@@ -52,9 +59,16 @@ as $$
     ('scheduleTrigger', 0, 999, 'own', array['rule'], null, null),
     ('cron', 0, 999, 'own', array['triggerTimes'], null, null),
     ('executeWorkflowTrigger', 0, 999, 'only', array['inputSource'], '["passthrough"]',
-      'the input is passed on as it is; a schema of it can be written as properties.input'),
+      'the input is passed on as it is; a schema of it can be written as properties.input')
+$$;
 
-    ('if', 1, 1.99, 'own', array['conditions', 'combineOperation'], null, null),
+create or replace function private.n8n_parameters_of_branches()
+  returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
+  language sql
+  immutable
+as $$
+  values
+    ('if', 1, 1.99, 'own', array['conditions', 'combineOperation'], null::jsonb, null::text),
     ('if', 2, 999, 'own', array[
       'conditions', 'options/ignoreCase', 'options/looseTypeValidation', 'looseTypeValidation'
     ], null, null),
@@ -77,11 +91,18 @@ as $$
     ], null, null),
     ('merge', 1, 999, 'only', array['outputDataFrom'], '["both"]', 'the output has the data of both inputs'),
     ('merge', 1, 999, 'only', array['numberInputs'], '[2]', 'a merge has two inputs here'),
-    ('merge', 1, 999, 'none', array['advanced'], null, null),
+    ('merge', 1, 999, 'none', array['advanced'], null, null)
+$$;
 
+create or replace function private.n8n_parameters_of_set()
+  returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
+  language sql
+  immutable
+as $$
+  values
     ('set', 1, 2.99, 'value', array[
       'values/string/*/value', 'values/number/*/value', 'values/boolean/*/value'
-    ], null, null),
+    ], null::jsonb, null::text),
     ('set', 1, 2.99, 'literal', array[
       'values/string/*/name', 'values/number/*/name', 'values/boolean/*/name', 'keepOnlySet', 'options/dotNotation'
     ], null, null),
@@ -101,13 +122,20 @@ as $$
     ('set', 3, 999, 'own', array['jsonOutput'], null, null),
     ('set', 3, 999, 'only', array['duplicateItem'], '[false]', 'there is one item here'),
     ('set', 3, 999, 'only', array['options/ignoreConversionErrors'], '[false]',
-      'a value that cannot be converted fails the node'),
+      'a value that cannot be converted fails the node')
+$$;
 
+create or replace function private.n8n_parameters_of_http()
+  returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
+  language sql
+  immutable
+as $$
+  values
     ('httpRequest', 1, 2.99, 'literal', array[
       'requestMethod', 'jsonParameters', 'options/bodyContentType', 'options/timeout', 'options/followRedirect',
       'options/fullResponse', 'bodyParametersUi/parameter/*/name', 'headerParametersUi/parameter/*/name',
       'queryParametersUi/parameter/*/name'
-    ], null, null),
+    ], null::jsonb, null::text),
     ('httpRequest', 1, 2.99, 'value', array[
       'bodyParametersUi/parameter/*/value', 'headerParametersUi/parameter/*/value',
       'queryParametersUi/parameter/*/value'
@@ -131,16 +159,46 @@ as $$
     ('httpRequest', 1, 999, 'value', array['url'], null, null),
     ('httpRequest', 1, 999, 'only', array['authentication'], '["none"]', 'credentials are not taken over'),
     ('httpRequest', 1, 999, 'only', array['allowUnauthorizedCerts', 'options/allowUnauthorizedCerts'], '[false]',
-      'certificates are always checked'),
+      'certificates are always checked')
+$$;
 
-    ('wait', 1, 999, 'only', array['resume'], '["timeInterval"]', 'write what it waits for anew'),
+create or replace function private.n8n_parameters_of_calls()
+  returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
+  language sql
+  immutable
+as $$
+  values
+    ('wait', 1, 999, 'only', array['resume'], '["timeInterval"]'::jsonb, 'write what it waits for anew'),
     ('wait', 1, 999, 'own', array['amount', 'unit'], null, null),
     ('executeWorkflow', 1, 999, 'only', array['source'], '["database"]', 'the workflow is one of the organization'),
-    ('executeWorkflow', 1, 999, 'own', array['workflowId'], null, null),
+    ('executeWorkflow', 1, 999, 'own', array[
+      'workflowId', 'workflowId/value', 'workflowId/cachedResultName'
+    ], null, null),
+    ('executeWorkflow', 1, 999, 'none', array[
+      'workflowId/__rl', 'workflowId/mode', 'workflowId/cachedResultUrl'
+    ], null, null),
     ('executeWorkflow', 1, 999, 'only', array['mode'], '["once"]', 'the child runs once, with all of the input'),
     ('executeWorkflow', 1, 999, 'literal', array['options/waitForSubWorkflow'], null, null),
     ('stopAndError', 1, 999, 'only', array['errorType'], '["errorMessage"]', 'an error is a message here'),
     ('stopAndError', 1, 999, 'value', array['errorMessage'], null, null)
+$$;
+
+create or replace function private.n8n_parameters()
+  returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
+  language sql
+  immutable
+as $$
+  select p.* from private.n8n_parameters_of_document() as p
+  union all
+  select p.* from private.n8n_parameters_of_triggers() as p
+  union all
+  select p.* from private.n8n_parameters_of_branches() as p
+  union all
+  select p.* from private.n8n_parameters_of_set() as p
+  union all
+  select p.* from private.n8n_parameters_of_http() as p
+  union all
+  select p.* from private.n8n_parameters_of_calls() as p
 $$;
 comment on function private.n8n_parameters() is
   'Which parameters of n8n are translated, by node type and version. One that is not listed is reported as a problem.';

@@ -101,7 +101,7 @@ declare
   v_read record;
 begin
   problems := '[]';
-  if p_rules ? '=' then
+  if p_rules ? '=' and (jsonb_typeof(p_value) not in ('object', 'array') or p_rules - '=' = '{}') then
     select l.kept, l.problems into kept, problems
     from private.n8n_read_leaf(p_value, p_rules -> '=', p_path, p_places) as l;
     return;

@@ -15,7 +15,9 @@ as $$
         when 'array' then p_parameters -> 'httpMethod'
         else to_jsonb(upper(coalesce(p_parameters ->> 'httpMethod', 'GET')))
       end,
-      'respond', case m.mode when 'lastNode' then 'lastNode' when 'responseNode' then 'respondNode' else 'immediately' end
+      'respond', case m.mode
+        when 'lastNode' then 'lastNode' when 'responseNode' then 'respondNode' else 'immediately'
+      end
     ),
     'item', '{"template": {
       "headers": "{{ $.input.headers }}", "params": "{{ $.input.params }}", "query": "{{ $.input.query }}",
@@ -24,7 +26,8 @@ as $$
     'problems', case
       when m.mode in ('lastNode', 'responseNode') then '[]'
       else jsonb_build_array(private.n8n_problem(
-        p_path || '{responseMode}'::text[], 'the answer is 202 with the id of the run, where n8n answers 200 with a message'
+        p_path || '{responseMode}'::text[],
+        'the answer is 202 with the id of the run, where n8n answers 200 with a message'
       ))
     end
   )
@@ -119,7 +122,9 @@ declare
   );
   v_list constant jsonb := v_read.kept -> v_place[2];
   v_first constant jsonb := coalesce(case jsonb_typeof(v_list -> 0) when 'object' then v_list -> 0 end, '{}');
-  v_properties jsonb := private.n8n_interval(case p_type when 'cron' then private.n8n_cron_item(v_first) else v_first end);
+  v_properties jsonb := private.n8n_interval(
+    case p_type when 'cron' then private.n8n_cron_item(v_first) else v_first end
+  );
   v_problems jsonb := v_read.problems;
 begin
   if jsonb_typeof(v_list -> 1) = 'object' then
@@ -182,7 +187,9 @@ begin
   end if;
   if v_body is null or v_status !~ '^[2-5]\d\d$' or v_own -> 'location' = 'null'
     or private.n8n_value_problems(
-      case v_with when 'text' then p_parameters -> 'responseBody' when 'redirect' then p_parameters -> 'redirectURL' end,
+      case v_with
+        when 'text' then p_parameters -> 'responseBody' when 'redirect' then p_parameters -> 'redirectURL'
+      end,
       p_path, p_places
     ) <> '[]'
   then

@@ -29,7 +29,8 @@ begin
     v_json := replace(v_text, '{{', '\\{{');
   else
     for v_part in
-      select p.part[1] from regexp_matches(substr(v_text, 2), '(\{\{.*?\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
+      select p.part[1]
+      from regexp_matches(substr(v_text, 2), '(\{\{(?:(?!\}\}).)*\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
     loop
       if v_part ~ '^\{\{' then
         v_term := private.n8n_term(substr(v_part, 3, length(v_part) - 4), p_places);
@@ -68,7 +69,8 @@ begin
   problems := '[]';
   for v_pair in
     select p.pair ->> 'name' as name, p.pair -> 'value' as value, (p.place - 1)::text as place
-    from jsonb_array_elements(case jsonb_typeof(p_pairs) when 'array' then p_pairs end) with ordinality as p (pair, place)
+    from jsonb_array_elements(case jsonb_typeof(p_pairs) when 'array' then p_pairs end)
+      with ordinality as p (pair, place)
   loop
     if coalesce(v_pair.name, '') = '' or pairs ? v_pair.name then
       problems := problems || private.n8n_problem(

@@ -37,7 +37,7 @@ create type public.workflow_import as (
 comment on type public.workflow_import is 'A workflow made of a document of another product.';
 comment on column public.workflow_import.workflow_id is 'The new draft.';
 comment on column public.workflow_import.problems is
-  'What could not be taken over, a list of {"pointer": into the document, "message"}; the parts concerned are there as disabled noOp nodes or as the text they were.';
+  'What could not be taken over, a list of {"pointer": into the document, "message"}; a node without a counterpart is there as one of the type unconverted, an expression as the text it was.';
 
 create type public.workflow_test_event as (
   seq int,

@@ -1,165 +1,137 @@
-import { beforeAll, describe, expect, test } from 'vitest';
-import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
-import { type TestOrganization, createOrganization } from '../../helpers/factory.ts';
+import { expect, test } from 'vitest';
+import { CONDITIONS, RUNS, assignments, branch, branches, conditions, line, node, to } from './n8n_documents.ts';
+import { acme, codesOf, definitionOf, find, importDocument, lastNode, run, useImporter } from './n8n_importer.ts';
 
-let db: TestDatabase;
-let acme: TestOrganization;
-beforeAll(async () => {
-  db = await createTestDatabase();
-  acme = await createOrganization(db);
+useImporter();
+
+test.each(Object.entries(RUNS))('means the same: %s', async (_name, [doc, input, output]) => {
+  const { definition, problems } = await definitionOf(doc);
+  expect(problems).toEqual([]);
+  const events = await run(definition, input);
+  expect(events.at(-1)).toEqual({ type: 'run.succeeded', payload: { output } });
 });
 
-interface Imported {
-  definition: { nodes: Record<string, unknown>[]; connections: Record<string, unknown>[] };
-  problems: { pointer: string; message: string }[];
-  name: string;
-  id: string;
-}
-
-async function importDocument(doc: unknown): Promise<Imported> {
-  const { rows: imports } = await acme.user.query<{ workflow_id: string; problems: Imported['problems'] }>(
-    'select * from import_n8n_workflow($1)',
-    [JSON.stringify(doc)],
-  );
-  const { workflow_id: id, problems } = imports[0]!;
-  const { rows } = await acme.user.query<{ name: string; definition: Imported['definition'] }>(
-    'select name, definition from workflows where id = $1',
-    [id],
-  );
-  return { id, problems, ...rows[0]! };
-}
-
-const node = (name: string, type: string, parameters: unknown = {}, more: object = {}) => ({
-  id: crypto.randomUUID(),
-  name,
-  type: `n8n-nodes-base.${type}`,
-  typeVersion: 1,
-  position: [240, 300],
-  parameters,
-  ...more,
-});
-const to = (...outputs: string[][]) => ({
-  main: outputs.map((targets) => targets.map((target) => ({ node: target, type: 'main', index: 0 }))),
+test.each(CONDITIONS)('compares alike: %j with %j is %s', async (condition, v, wanted) => {
+  const { definition, problems } = await definitionOf(branch(condition));
+  expect(problems).toEqual([]);
+  const events = await run(definition, { v });
+  expect(events.at(-1)!.type === 'run.failed' ? 'fails' : lastNode(events)).toBe(wanted);
 });
 
-const ORDERS = {
-  name: 'Orders',
-  nodes: [
-    node('Order in', 'webhook', { path: 'orders', httpMethod: 'POST', responseMode: 'responseNode' }),
-    node('Large?', 'if', {
-      conditions: {
-        combinator: 'and',
-        conditions: [
-          { leftValue: '={{ $json.body.total }}', rightValue: 100, operator: { type: 'number', operation: 'gt' } },
-          { leftValue: '={{ $json.body.country }}', rightValue: 'DE', operator: { type: 'string', operation: 'equals' } },
-        ],
-      },
+test.each([
+  ['if', node('If', 'if', 1, { conditions: { number: [{ value1: '={{ $json.v }}', operation: 'larger', value2: 5 }] } }), 6, 'T'],
+  ['if', node('If', 'if', 1, { conditions: { string: [{ value1: '={{ $json.v }}', operation: 'isEmpty' }] } }), [], 'T'],
+  ['if', node('If', 'if', 1, { conditions: { string: [{ value1: '={{ $json.v }}', value2: '5' }] } }), 5, 'F'],
+  ['no condition', node('If', 'if', 2, { conditions: { combinator: 'and', conditions: [] } }), 1, 'T'],
+  [
+    'switch',
+    node('Way', 'switch', 3.2, {
+      rules: { values: [conditions({ type: 'number', operation: 'gt', right: 5 })] },
+      options: { fallbackOutput: 'extra' },
     }),
-    node('Edit Fields', 'set', {
-      assignments: {
-        assignments: [{ id: '1', name: 'customer', value: '={{ $(\'Order in\').item.json.body["full name"] }}', type: 'string' }],
-      },
-    }),
-    node('Tell them', 'httpRequest', {
-      method: 'POST',
-      url: '=https://api.example.com/orders/{{ $json.customer }}',
-      sendBody: true,
-      bodyParameters: { parameters: [{ name: 'who', value: '={{ $json.customer }}' }] },
-    }),
-    node('Answer', 'respondToWebhook', { respondWith: 'json', responseBody: '={{ $json }}', options: { responseCode: 201 } }),
-    node('Small', 'noOp'),
-    node('A note', 'stickyNote', { content: 'Hello' }),
+    6,
+    'T',
   ],
-  connections: {
-    'Order in': to(['Large?']),
-    'Large?': to(['Edit Fields'], ['Small']),
-    'Edit Fields': to(['Tell them']),
-    'Tell them': to(['Answer']),
-  },
-};
+  [
+    'switch',
+    node('Way', 'switch', 3.2, {
+      rules: { values: [conditions({ type: 'number', operation: 'gt', right: 5 })] },
+      options: { fallbackOutput: 'extra' },
+    }),
+    5,
+    'F',
+  ],
+  ['switch that leads nowhere', node('Way', 'switch', 3, {}), 5, 'Way'],
+  [
+    'old switch',
+    node('Way', 'switch', 1, {
+      dataType: 'string',
+      value1: '={{ $json.v }}',
+      rules: { rules: [{ value2: 'a' }, { value2: 'b', output: 1 }] },
+    }),
+    'b',
+    'F',
+  ],
+  [
+    'old switch without a match',
+    node('Way', 'switch', 1, { dataType: 'string', value1: '={{ $json.v }}', rules: { rules: [{ value2: 'a' }] } }),
+    'b',
+    'Way',
+  ],
+])('goes the same way: %s %j', async (_name, decision, v, wanted) => {
+  const { definition, problems } = await definitionOf(branches(decision));
+  expect(problems).toEqual([]);
+  expect(lastNode(await run(definition, { v }))).toBe(wanted);
+});
 
-describe('import_n8n_workflow', () => {
-  test('takes over nodes, connections and the expressions that are paths', async () => {
-    const { definition, problems, name, id } = await importDocument(ORDERS);
-    expect(problems).toEqual([]);
-    expect(name).toBe('Orders');
-    expect(definition.nodes).toMatchObject([
-      {
-        id: 'Order_in',
-        type: 'webhookTrigger',
-        properties: { path: '/orders', method: 'POST', respond: 'respondNode' },
-        position: { x: 240, y: 300 },
-      },
-      { id: 'Large_', type: 'if', properties: { when: '$.input.body.total > 100 && $.input.body.country == "DE"' } },
-      { id: 'Edit_Fields', type: 'set', properties: { pick: [], assign: { customer: '{{ $.input.body."full name" }}' } } },
-      {
-        id: 'Tell_them',
-        type: 'httpRequest',
-        properties: { method: 'POST', url: 'https://api.example.com/orders/{{ $.prev.customer }}', body: { who: '{{ $.prev.customer }}' } },
-      },
-      { id: 'Answer', type: 'respondToWebhook', properties: { status: 201, body: '{{ $.prev }}' } },
-      { id: 'Small', type: 'noOp' },
-    ]);
-    expect(definition.connections).toEqual(
-      expect.arrayContaining([
-        { source: 'Large_', sourceOutput: 'true', target: 'Edit_Fields', targetInput: 'main' },
-        { source: 'Large_', sourceOutput: 'false', target: 'Small', targetInput: 'main' },
-      ]),
-    );
-    expect((await acme.user.query('select version from publish_workflow($1)', [id])).rows).toEqual([{ version: 1 }]);
-  });
+test('a filter stops what it does not keep', async () => {
+  const only = node('Only', 'filter', 2, conditions({ type: 'boolean', operation: 'true' }));
+  const { definition, problems } = await definitionOf(line(only, node('Out', 'noOp', 1)));
+  expect(problems).toEqual([]);
+  expect(lastNode(await run(definition, { v: false }))).toBe('Only');
+});
 
-  test('says what it could not take over, and keeps the graph whole', async () => {
-    const { definition, problems } = await importDocument({
-      nodes: [
-        node('Start', 'manualTrigger'),
-        node('Post', 'slack', { text: 'Hi' }),
-        node('Shape', 'set', { values: { string: [{ name: 'at', value: '={{ new Date().toISOString() }}' }] } }),
-        node('Call', 'httpRequest', { url: 'https://example.com' }, { credentials: { httpBasicAuth: { id: '1' } } }),
-        node('Start', 'noOp'),
-      ],
-      connections: { Start: to(['Post']), Post: to(['Shape', 'Call']) },
-    });
-    expect(problems).toEqual([
-      { pointer: '/nodes/1', message: expect.stringContaining('n8n-nodes-base.slack') },
-      { pointer: '/nodes/2/parameters', message: expect.stringContaining('new Date()') },
-      { pointer: '/nodes/3/credentials', message: expect.stringContaining('credentials') },
-    ]);
-    expect(definition.nodes[1]).toMatchObject({ id: 'Post', type: 'noOp', disabled: true, name: 'Post' });
-    expect(definition.nodes[4]).toMatchObject({ id: 'Start_4', type: 'noOp' });
+test('a webhook, its item and its answer', async () => {
+  const { definition, problems, name, id } = await importDocument({
+    name: 'Orders',
+    nodes: [
+      node('Order in', 'webhook', 2, { path: 'orders', httpMethod: 'POST', responseMode: 'responseNode' }),
+      node('Large?', 'if', 2, conditions({ type: 'number', operation: 'gt', right: 100 }, '={{ $json.body.total }}')),
+      node('Shape', 'set', 3.4, assignments(['who', 'any', '={{ $(\'Order in\').item.json.body["full name"] }}'])),
+      node('Answer', 'respondToWebhook', 1.1, {
+        respondWith: 'json',
+        responseBody: '={"who": "{{ $json.who }}"}',
+        options: { responseCode: 201, responseHeaders: { entries: [{ name: 'X-A', value: 'b' }] } },
+      }),
+      node('A note', 'stickyNote', 1, { content: 'Hello' }),
+    ],
+    connections: { 'Order in': to(['Large?']), 'Large?': to(['Shape'], []), Shape: to(['Answer']) },
   });
+  expect(problems).toEqual([]);
+  expect(name).toBe('Orders');
+  const events = await run(definition, { method: 'POST', headers: {}, query: {}, params: {}, body: { total: 120, 'full name': 'Ada' } });
+  expect(events.find(({ type }) => type === 'run.responded')?.payload).toMatchObject({
+    status: 201,
+    headers: { 'x-a': 'b', 'content-type': 'application/json; charset=utf-8' },
+    body: { who: 'Ada' },
+  });
+  expect((await acme.user.query('select version from publish_workflow($1)', [id])).rows).toEqual([{ version: 1 }]);
+});
 
-  test.each([
-    [{ field: 'cronExpression', expression: '0 9 * * 1-5' }, '0 9 * * 1-5'],
-    [{ field: 'minutes', minutesInterval: 15 }, '*/15 * * * *'],
-    [{ field: 'hours', hoursInterval: 2, triggerAtMinute: 30 }, '30 */2 * * *'],
-    [{ field: 'days', triggerAtHour: 6 }, '0 6 * * *'],
-    [{ field: 'weeks', triggerAtHour: 6, triggerAtDay: [1, 3] }, '0 6 * * 1,3'],
-  ])('a schedule of %j is the cron expression %s', async (interval, cron) => {
-    const { definition } = await importDocument({
-      nodes: [node('Clock', 'scheduleTrigger', { rule: { interval: [interval] } })],
-      connections: {},
-    });
-    expect(definition.nodes[0]).toMatchObject({ type: 'scheduleTrigger', properties: { cron } });
-  });
+test('names that become the same stay apart', async () => {
+  const doc = line(node('A b', 'noOp', 1), node('A_b', 'noOp', 1), node('A-B', 'noOp', 1), node('A_b_2', 'noOp', 1), node('1', 'noOp', 1));
+  const { definition } = await definitionOf(doc);
+  expect(new Set(definition.nodes.map(({ id }) => id.toLowerCase())).size).toBe(6);
+  expect(await codesOf(definition)).toEqual([]);
+});
 
-  test.each([
-    ['no document', null],
-    ['no nodes', { name: 'x' }],
-    ['a list', []],
-    ['too many nodes', { nodes: Array.from({ length: 501 }, () => ({})) }],
-  ])('refuses %s', async (_case, doc) => {
-    await expect(acme.user.query('select import_n8n_workflow($1)', [JSON.stringify(doc)])).rejects.toMatchObject({ code: 'WF001' });
+test('a node without a counterpart keeps the workflow from being published until it is replaced', async () => {
+  const { id, definition } = await importDocument(line(node('Post', 'slack', 2.1, { text: 'Hi {{ name }}' }), node('Out', 'noOp', 1)));
+  expect(find(definition, 'Post')).toMatchObject({
+    type: 'unconverted',
+    properties: { from: 'n8n-nodes-base.slack', typeVersion: 2.1, parameters: { text: 'Hi {{ name }}' } },
   });
+  const publish = () => acme.user.query('select version from publish_workflow($1)', [id]);
+  await expect(publish()).rejects.toMatchObject({ code: 'WF001', detail: expect.stringContaining('UNCONVERTED_NODE') });
+  const nodes = definition.nodes.map((one) => (one.type === 'unconverted' ? { id: one.id, type: 'noOp' } : one));
+  await acme.user.query('select save_workflow($1, $2, (select revision from workflows where id = $1))', [
+    id,
+    JSON.stringify({ ...definition, nodes }),
+  ]);
+  expect((await publish()).rows).toEqual([{ version: 1 }]);
+});
 
-  test('of nonsense inside a document fails with nothing worse than problems', async () => {
-    for (const nodes of [
-      [1, 'x', null],
-      [{ type: 3 }],
-      [{ type: 'a', name: 5, parameters: 'x', position: 'y' }],
-      [{ type: 'n8n-nodes-base.if', name: 'i', parameters: { conditions: 3 } }],
-    ]) {
-      for (const connections of [null, 3, [], { i: 1 }, { i: { main: 'x' } }]) await importDocument({ nodes, connections });
-    }
-  });
+test.each([
+  ['no document', null],
+  ['no nodes', { name: 'x' }],
+  ['a list', []],
+  ['too many nodes', { nodes: Array.from({ length: 501 }, () => ({})) }],
+])('refuses %s', async (_case, doc) => {
+  await expect(acme.user.query('select import_n8n_workflow($1)', [JSON.stringify(doc)])).rejects.toMatchObject({ code: 'WF001' });
+});
+
+test('of nonsense inside a document fails with nothing worse than problems', async () => {
+  for (const nodes of [[1, 'x', null], [{ type: 3 }], [{ type: 'a', name: 5, parameters: 'x', position: 'y' }], [node('', 'noOp', 1)]]) {
+    for (const connections of [null, 3, [], { i: 1 }, { i: { main: 'x' } }]) await importDocument({ nodes, connections });
+  }
 });
