@@ -15,7 +15,7 @@ create or replace function private.n8n_conditions(
 as $$
 declare
   v_known constant jsonb := '{
-    "combinator": {"=": {"becomes": "literal"}},
+    "combinator": {"=": {"becomes": "literal", "allowed": ["and", "or"]}},
     "options": {
       "caseSensitive": {"=": {"becomes": "literal"}}, "typeValidation": {"=": {"becomes": "literal"}},
       "version": {"=": {"becomes": "none"}},

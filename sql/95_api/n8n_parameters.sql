@@ -2,7 +2,7 @@
 -- Every parameter of n8n that is known here, by node type and version, and what becomes of it:
 --   value    translated; may be an expression
 --   own      translated by the function of its node type, which reports what it cannot
---   literal  decides how the node is translated; as an expression it is a problem
+--   literal  decides how the node is translated; as an expression, or not one of `allowed`, it is a problem
 --   none     has no effect on a run
 --   only     has no effect while it has one of `allowed`; any other value is a problem, explained by `message`
 -- A path has `/` between its keys, and `*` for any place of a list. What no row has is a problem (n8n_read.sql).

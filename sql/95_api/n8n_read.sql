@@ -75,6 +75,10 @@ begin
         problems := jsonb_build_array(private.n8n_problem(
           p_path, format('%s cannot be an expression here', p_path[cardinality(p_path)])
         ));
+      elsif jsonb_typeof(p_rule -> 'allowed') = 'array' and not p_rule -> 'allowed' @> jsonb_build_array(p_value) then
+        problems := jsonb_build_array(private.n8n_problem(
+          p_path, format('%s has a value that is not known here', p_path[cardinality(p_path)])
+        ));
       else
         kept := p_value;
       end if;

@@ -132,6 +132,8 @@ begin
       v_problem := case
         when v_field.name = '' then 'the name is missing'
         when v_field.name ~ '[\[\]]' and v_dots then 'the name leads into a list'
+        when v_field.type not in ('string', 'number', 'boolean', 'array', 'object', 'any')
+          then 'the type of the value is not known'
         when v_value is null then format('the value is no %s', v_field.type)
         when cardinality(v_keys) > 1 and (v_others <> '{"pick": []}' or v_value ? 'type')
           then 'a name with dots can only be set to a value that needs no conversion, with no other field included'

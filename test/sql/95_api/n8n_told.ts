@@ -43,6 +43,10 @@ export const TOLD: Record<string, [doc: Document, pointer: string, stub?: 'stub'
     line(node('Out', 'set', 3.4, { assignments: { assignments: [{ name: 'n', value: 'x', type: 'number' }] } })),
     '/nodes/1/parameters/assignments/assignments/0',
   ],
+  'a type that nobody knows': [
+    line(node('Out', 'set', 3.4, { assignments: { assignments: [{ name: 'n', value: '={{ $json.a }}', type: 'dateTime' }] } })),
+    '/nodes/1/parameters/assignments/assignments/0',
+  ],
   'dots beside other fields': [
     line(
       node('Out', 'set', 3.4, { includeOtherFields: true, assignments: { assignments: [{ name: 'a.b', value: 'x', type: 'string' }] } }),
