@@ -22,3 +22,4 @@ drop function if exists private.n8n_pairs(jsonb, jsonb, text);
 drop function if exists private.n8n_value(jsonb, jsonb, text);
 drop function if exists private.n8n_expression(text, jsonb, text);
 drop function if exists private.n8n_path(text, jsonb, text);
+drop function if exists engine.depth_of(public.workflow_runs);

@@ -195,3 +195,23 @@ create index start_keys_expires_at_idx on engine.start_keys (expires_at);
 
 comment on table engine.start_keys is
   'Idempotency keys of starts: the same key and input returns the same run, other input is a conflict. Kept for 7 days.';
+
+create table engine.child_starts (
+  id bigserial not null,
+  root_run_id uuid not null,
+  run_id uuid not null,
+  organization_id uuid not null,
+  at timestamptz not null,
+  runs int not null,
+  bytes bigint not null,
+  is_nested boolean not null,
+  constraint child_starts_pkey primary key (root_run_id, id),
+  constraint child_starts_runs_check check (runs > 0),
+  constraint child_starts_bytes_check check (bytes >= 0)
+);
+alter table engine.child_starts enable row level security;
+create index child_starts_nested_idx on engine.child_starts (organization_id, at) where is_nested;
+create index child_starts_at_idx on engine.child_starts (at);
+
+comment on table engine.child_starts is
+  'How many child runs a run was about to start, and the size of their inputs: a row each time, never changed, so that nobody waits for another. root_run_id: the run at the top of the family; is_nested: the parent is a child itself, or the run of an error workflow. Kept for 7 days.';

@@ -17,21 +17,25 @@ as $$
   limit 1
 $$;
 
--- How many runs stand above one.
-create or replace function engine.depth_of(p_run public.workflow_runs)
-  returns int
+-- The run at the top of the family that a run belongs to, and how many runs stand above it.
+create or replace function engine.ancestry_of(
+  p_run public.workflow_runs,
+  out root_run_id uuid,
+  out depth int
+)
   language plpgsql
   stable
 as $$
 declare
   v_parent_id uuid := p_run.parent_run_id;
-  v_depth int := 0;
 begin
-  while v_parent_id is not null and v_depth < 10 loop
-    v_depth := v_depth + 1;
-    select r.parent_run_id into v_parent_id from public.workflow_runs as r where r.id = v_parent_id;
+  root_run_id := p_run.id;
+  depth := 0;
+  while v_parent_id is not null and depth < 10 loop
+    root_run_id := v_parent_id;
+    depth := depth + 1;
+    select r.parent_run_id into v_parent_id from public.workflow_runs as r where r.id = root_run_id;
   end loop;
-  return v_depth;
 end
 $$;
 
@@ -97,13 +101,16 @@ declare
   v_workflow_id constant uuid := engine.workflow_named(
     p_run.organization_id, p_reached.properties ->> 'workflow'
   );
+  v_ancestry constant record := engine.ancestry_of(p_run);
 begin
   if v_workflow_id is null then
     error := engine.request_error('NOT_FOUND', format(
       'There is no workflow %s.', p_reached.properties ->> 'workflow'
     ));
-  elsif p_from = 0 and engine.depth_of(p_run) >= 10 then
+  elsif v_ancestry.depth >= 10 then
     error := engine.request_error('TOO_DEEP', 'Child runs are at most 10 levels deep.');
+  else
+    error := engine.count_children(p_run, v_ancestry.root_run_id, p_inputs);
   end if;
   if error is not null then
     return next;
@@ -161,7 +168,7 @@ begin
   p_step.next_index := v_turn.next_index;
   p_step.error := v_turn.error;
   p_step.unfinished_children := v_turn.unfinished;
-  p_step.run_at := case when v_turn.again then p_now end;
+  p_step.run_at := coalesce(v_turn.wait_until, case when v_turn.again then p_now end);
   v_move.run := p_loaded.run;
   v_move.is_changed := false;
   v_move.steps := array[p_step];

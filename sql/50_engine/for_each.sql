@@ -2,7 +2,7 @@
 -- executeWorkflow and forEach: one child run, or one for each item, so many at a time.
 
 -- What the children from p_from on get: the result of the property `input`, whose expressions see $.item and $.index,
--- else the item. Fewer than p_count when that takes long.
+-- else the item. Fewer than p_count when that takes long or comes to more than 8 MiB.
 create or replace function engine.child_inputs(
   p_loaded engine.loaded_run,
   p_plan engine.plans,
@@ -19,15 +19,17 @@ declare
   v_stop_at constant timestamptz := clock_timestamp() + interval '100 ms';
   v_item jsonb;
   v_inputs jsonb[];
+  v_bytes bigint := 0;
 begin
   for v_index in p_from .. p_from + p_count - 1 loop
-    exit when v_index > p_from and clock_timestamp() > v_stop_at;
+    exit when v_index > p_from and (clock_timestamp() > v_stop_at or v_bytes > 8388608);
     v_item := p_reached.properties -> 'items' -> v_index;
     v_inputs := v_inputs || case
       when v_is_deferred
         then engine.resolve_for_child(p_loaded, p_plan, p_reached, v_item, v_index) -> 'input'
       else coalesce(p_reached.properties -> 'input', v_item)
     end;
+    v_bytes := v_bytes + coalesce(pg_column_size(v_inputs[cardinality(v_inputs)]), 0);
   end loop;
   return v_inputs;
 end
@@ -72,6 +74,8 @@ begin
       v_turn.unfinished := v_family.unfinished;
       return v_turn;
     end if;
+    v_turn.wait_until := engine.children_wait_until(p_loaded.run);
+    exit when v_turn.wait_until is not null;
     begin
       v_inputs := engine.child_inputs(p_loaded, p_plan, p_reached, v_turn.next_index, v_number);
     exception
@@ -97,7 +101,7 @@ begin
 
   v_turn.unfinished := v_family.unfinished;
   -- Those that run may end, whatever became of the others.
-  if v_family.unfinished = 0 then
+  if v_family.unfinished = 0 and v_turn.wait_until is null then
     v_turn.result := engine.family_result(p_step, v_turn.error, v_items is not null, v_goes_on);
   end if;
   return v_turn;
@@ -159,6 +163,10 @@ declare
   v_child record;
   v_turn engine.turn;
 begin
+  v_turn.wait_until := engine.children_wait_until(p_run);
+  if v_turn.wait_until is not null then
+    return v_turn;
+  end if;
   select c.* into v_child
   from engine.start_children(p_run, p_reached, array[p_reached.properties -> 'input'], 0, false) as c;
   v_turn.result := case

@@ -30,6 +30,7 @@
 --!include 50_engine/approve.sql
 --!include 50_engine/resume.sql
 --!include 50_engine/family.sql
+--!include 50_engine/child_limits.sql
 --!include 50_engine/children.sql
 --!include 50_engine/for_each.sql
 --!include 50_engine/repeat.sql
@@ -46,4 +47,5 @@
 --!include 50_engine/reconcile.sql
 --!include 50_engine/repair.sql
 --!include 50_engine/live.sql
+--!include 50_engine/run_logs.sql
 --!include 50_engine/verify.sql

@@ -108,38 +108,12 @@ begin
 end
 $$;
 
-create or replace function engine.append_logs(p_logs jsonb)
-  returns int
-  language sql
-  volatile
-  security definer -- definer because logs are written by the engine only
-  set search_path = pg_catalog, pg_temp
-as $$
-  with written as (
-    insert into public.workflow_run_logs (organization_id, run_id, node, level, message, context, ts)
-    select
-      (l ->> 'organizationId')::uuid,
-      (l ->> 'runId')::uuid,
-      l ->> 'node',
-      coalesce(l ->> 'level', 'info'),
-      left(coalesce(l ->> 'message', ''), 65536),
-      l -> 'context',
-      engine.now()
-    from jsonb_array_elements(p_logs) as l
-    returning 1
-  )
-  select count(*)::int from written
-$$;
-
 comment on function engine.listen(uuid) is
   'Says that a process listens on channel flowgres_runs for the next 15 seconds. Example: select engine.listen(gen_random_uuid());';
 comment on function engine.unlisten(uuid) is
   'Says that it listens no more. Example: select engine.unlisten(''0190…'');';
 comment on function engine.run_answers(uuid[]) is
   'For the intake: status, output, response and error of runs that webhooks wait for; moves_in_ms says in how many milliseconds one that waits may go on by itself, null if never. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
-comment on function engine.append_logs(jsonb) is
-  'For workers: writes lines to the logs of runs, [{"organizationId", "runId", "node", "level", "message", "context"}]; answers how many. Example: select engine.append_logs(''[]'');';
 
 grant execute on function engine.listen(uuid), engine.unlisten(uuid) to flowgres_api, flowgres_intake;
 grant execute on function engine.run_answers(uuid[]) to flowgres_intake, flowgres_dba;
-grant execute on function engine.append_logs(jsonb) to flowgres_worker;

@@ -70,6 +70,8 @@ begin
       v_turn.again := true;
       exit;
     end if;
+    v_turn.wait_until := engine.children_wait_until(p_loaded.run);
+    exit when v_turn.wait_until is not null;
     select c.* into v_child
     from engine.start_children(p_loaded.run, p_reached, array[v_input], v_turn.next_index) as c;
     v_error := case when v_child.run_id is null then v_child.error end;

@@ -147,7 +147,8 @@ create type engine.turn as (
   next_index int,
   error jsonb,    -- why no further child is started
   again boolean,  -- more can be handed out at once, in another transaction
-  unfinished int  -- children that it leaves unfinished
+  unfinished int, -- children that it leaves unfinished
+  wait_until timestamptz -- too many nested runs were started: the next child starts then, or later
 );
 
 -- A replay: what was fed so far, what the engine says comes next, and which steps it has opened.

@@ -89,6 +89,18 @@ begin
   thing := 'start keys';
   return next;
 
+  delete from engine.child_starts as c
+  where (c.root_run_id, c.id) in (
+    select e.root_run_id, e.id
+    from engine.child_starts as e
+    where e.at < v_now - interval '7 days'
+    order by e.at
+    limit p_limit
+  );
+  get diagnostics deleted = row_count;
+  thing := 'child starts';
+  return next;
+
   delete from private.usage_counters as c
   where (c.organization_id, c.owner_id, c.metric, c.period_start) in (
     select e.organization_id, e.owner_id, e.metric, e.period_start
@@ -109,6 +121,6 @@ begin
 end
 $$;
 comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, webhook keys whose grace period is over, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys and sessions, counts of child runs of last week, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, webhook keys whose grace period is over, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
 
 grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;

@@ -1,5 +1,6 @@
 /** Executes steps: begin, do, complete, and on with what the engine hands back, as long as the branch goes on. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { attemptLog } from './attempt_log.ts';
 import { FairShare, type Release } from './fair_share.ts';
 import type { Slot } from './slots.ts';
 import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine/engine.ts';
@@ -216,7 +217,7 @@ export class Attempts {
       credentials: task.credentials ?? {},
       config: this.#config,
       reserve: async (bytes) => void held.push(await this.#answerBytes.acquire(organizationId, bytes, signal)),
-      log: (level, message, context) => this.#engine.appendLog({ organizationId, runId, node, level, message, context }),
+      log: attemptLog((level, message, context) => this.#engine.appendLog({ organizationId, runId, node, level, message, context })),
     });
     return { ...(port === undefined ? {} : { port }), output };
   }

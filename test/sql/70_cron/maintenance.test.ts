@@ -65,6 +65,10 @@ test('what has expired is deleted, a batch at a time, and nothing else', async (
       `insert into engine.start_keys (organization_id, workflow_id, key, run_id, request_hash, expires_at) values ($1, $1, $2::text, $1, '', now() - $2::text::interval)`,
       [id, age],
     );
+    await db.admin.query(
+      `insert into engine.child_starts (root_run_id, run_id, organization_id, at, runs, bytes, is_nested) values ($1, $1, $1, now() - interval '7 days' - $2::interval, 1, 0, false)`,
+      [id, age],
+    );
   }
   await db.admin.query(`
     insert into private.email_codes (purpose, email, code_hash, created_at, expires_at)
@@ -85,10 +89,26 @@ test('what has expired is deleted, a batch at a time, and nothing else', async (
     );
   // A context that is over counts as an expired session as well.
   const sessions = (await db.admin.query('select from private.sessions where expires_at < now()')).rowCount!;
-  const once = { 'start keys': 1, sessions: 1, 'API tokens': 1, 'e-mail codes': 1, mails: 1, throttles: 1, 'usage counters': 1 };
+  const once = {
+    'start keys': 1,
+    'child starts': 1,
+    sessions: 1,
+    'API tokens': 1,
+    'e-mail codes': 1,
+    mails: 1,
+    throttles: 1,
+    'usage counters': 1,
+  };
   expect(await sweep(1)).toEqual({ ...once, 'rate buckets': 0, 'webhook keys': 0 });
   const nothing = Object.fromEntries(Object.keys(once).map((thing) => [thing, 0]));
-  expect(await sweep(100)).toEqual({ ...nothing, 'rate buckets': 0, 'webhook keys': 0, 'start keys': 1, sessions: sessions - 1 });
+  expect(await sweep(100)).toEqual({
+    ...nothing,
+    'rate buckets': 0,
+    'webhook keys': 0,
+    'start keys': 1,
+    'child starts': 1,
+    sessions: sessions - 1,
+  });
   const { rows } = await db.admin.query(`select name from private.api_tokens where name <> 'test' order by name`);
   expect(rows).toEqual([{ name: '-1 hour' }, { name: '1 hour' }]);
 });

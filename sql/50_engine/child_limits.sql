@@ -1,0 +1,123 @@
+-- kind: code
+-- How many runs one family may have, how fast nested ones start, and how much they are given. Writes
+-- engine.child_starts, only by appending: it locks no row. Runs without children cost nothing here. Turns that run at
+-- the same time do not see each other's rows: each of them may exceed a limit by the children that it starts at once,
+-- 100 at most.
+
+-- How many runs one run may start, directly or through its children, in 7 days.
+create or replace function engine.max_family_runs()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 10000
+$$;
+
+-- How many bytes the inputs of the children of one run have together at most, uncompressed: 64 MiB.
+create or replace function engine.max_child_bytes()
+  returns bigint
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 67108864::bigint
+$$;
+
+-- How many nested runs an organization may start in a minute: children of children, and of runs of error workflows.
+create or replace function engine.max_nested_starts()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 3000
+$$;
+
+create or replace function engine.is_nesting(p_run public.workflow_runs)
+  returns boolean
+  language sql
+  immutable
+as $$
+  select p_run.parent_run_id is not null or p_run.mode = 'error'
+$$;
+
+-- When a run may start its next child; null: now. The times of many that wait are spread over half a minute.
+create or replace function engine.children_wait_until(p_run public.workflow_runs)
+  returns timestamptz
+  language plpgsql
+  volatile
+as $$
+begin
+  if not engine.is_nesting(p_run) or engine.nested_starts(p_run.organization_id) < engine.max_nested_starts() then
+    return null;
+  end if;
+  return engine.now() + interval '30 seconds' * (1 + random());
+end
+$$;
+
+create or replace function engine.nested_starts(p_organization_id uuid)
+  returns bigint
+  language plpgsql
+  volatile -- sees what this transaction has started
+  set enable_seqscan = off -- by the index, whatever the statistics of a table say that was empty a minute ago
+as $$
+begin
+  return (
+    select coalesce(sum(s.runs), 0)
+    from engine.child_starts as s
+    where s.organization_id = p_organization_id
+      and s.is_nested
+      and s.at > engine.now() - interval '1 minute'
+  );
+end
+$$;
+
+-- Counts the children that a run is about to start with these inputs; why it may not, or null.
+create or replace function engine.count_children(p_run public.workflow_runs, p_root_run_id uuid, p_inputs jsonb[])
+  returns jsonb
+  language plpgsql
+  volatile
+  set enable_seqscan = off -- as above
+as $$
+declare
+  v_bytes constant bigint := (select coalesce(sum(pg_column_size(i)), 0) from unnest(p_inputs) as i);
+  v_before record;
+begin
+  select
+    coalesce(sum(s.runs), 0) as runs,
+    coalesce(sum(s.bytes) filter (where s.run_id = p_run.id), 0) as bytes
+  into v_before
+  from engine.child_starts as s
+  where s.root_run_id = p_root_run_id;
+  if v_before.runs + cardinality(p_inputs) > engine.max_family_runs() then
+    return engine.child_limit_error(
+      'FAMILY_TOO_LARGE',
+      format('A run starts at most %s runs, directly and through its child runs.', engine.max_family_runs()),
+      engine.max_family_runs(), 'Start independent runs through the API or a webhook, or give each child more to do.'
+    );
+  elsif v_before.bytes + v_bytes > engine.max_child_bytes() then
+    return engine.child_limit_error(
+      'TOO_LARGE',
+      format('The inputs of the child runs of a run have at most %s bytes together.', engine.max_child_bytes()),
+      engine.max_child_bytes(),
+      'Give each child only what it needs, or keep large data in a store and pass its address on.'
+    );
+  end if;
+  insert into engine.child_starts (root_run_id, run_id, organization_id, at, runs, bytes, is_nested)
+  values (
+    p_root_run_id, p_run.id, p_run.organization_id, engine.now(), cardinality(p_inputs), v_bytes,
+    engine.is_nesting(p_run)
+  );
+  return null;
+end
+$$;
+
+create or replace function engine.child_limit_error(p_code text, p_message text, p_limit bigint, p_hint text)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select engine.request_error(p_code, p_message)
+    || jsonb_build_object('details', jsonb_build_object('limit', p_limit, 'hint', p_hint))
+$$;

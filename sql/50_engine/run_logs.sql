@@ -1,0 +1,166 @@
+-- kind: code
+-- The lines that nodes write about a run. A run keeps so many lines and bytes; a line in the place of the next one says
+-- that the others are not kept. Only inserts into public.workflow_run_logs: transactions that write at the same time do
+-- not see each other's lines, so each of them may exceed a limit by its own, and write the line that says so.
+
+create or replace function engine.append_logs(p_logs jsonb)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because logs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_written int;
+begin
+  with lines as (
+    select l.*, engine.log_bytes(l.message, l.context) as bytes
+    from engine.read_log_lines(p_logs) as l
+  ),
+  runs as (
+    select r.organization_id, r.run_id, k.*
+    from (select distinct l.organization_id, l.run_id from lines as l) as r
+    cross join lateral engine.kept_logs(r.organization_id, r.run_id, v_now) as k
+    where not k.is_truncated
+  ),
+  counted as (
+    select
+      l.*,
+      r.lines + row_number() over w as line,
+      r.lines + row_number() over w > engine.max_log_lines()
+        or r.bytes + sum(l.bytes) over w > engine.max_log_bytes() as is_over
+    from lines as l
+    join runs as r on r.organization_id = l.organization_id and r.run_id = l.run_id
+    window w as (partition by l.organization_id, l.run_id order by l.place)
+  )
+  insert into public.workflow_run_logs (organization_id, run_id, node, level, message, context, ts)
+  select
+    c.organization_id, c.run_id,
+    case when not c.is_over then c.node end,
+    case when c.is_over then 'warning' else c.level end,
+    case when c.is_over then 'Further lines of this run are not kept.' else c.message end,
+    case when c.is_over then engine.truncation_context() else c.context end,
+    v_now
+  from (
+    select c.*, count(*) filter (where c.is_over) over (partition by c.run_id order by c.place) as over
+    from counted as c
+  ) as c
+  where c.over <= c.is_over::int
+  order by c.place;
+  get diagnostics v_written = row_count;
+  return v_written;
+end
+$$;
+
+-- How many lines the log of a run keeps.
+create or replace function engine.max_log_lines()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 10000
+$$;
+
+-- How many bytes the texts and facts of these lines have together at most: 4 MiB.
+create or replace function engine.max_log_bytes()
+  returns bigint
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 4194304::bigint
+$$;
+
+-- How many bytes the facts beside one text have at most: 64 KiB.
+create or replace function engine.max_log_context_bytes()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 65536
+$$;
+
+create or replace function engine.truncation_context()
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select jsonb_build_object(
+    'code', 'LOG_TRUNCATED', 'maxLines', engine.max_log_lines(), 'maxBytes', engine.max_log_bytes()
+  )
+$$;
+
+-- Facts as they are stored: compressed, which is read without unpacking them.
+create or replace function engine.log_bytes(p_message text, p_context jsonb)
+  returns bigint
+  language sql
+  immutable
+as $$
+  select octet_length(p_message)::bigint + coalesce(pg_column_size(p_context), 0)
+$$;
+
+-- The lines of a request; facts that are too large are replaced by their size.
+create or replace function engine.read_log_lines(p_logs jsonb)
+  returns table (
+    place bigint,
+    organization_id uuid,
+    run_id uuid,
+    node text,
+    level text,
+    message text,
+    context jsonb
+  )
+  language sql
+  immutable
+as $$
+  select
+    l.place,
+    (l.line ->> 'organizationId')::uuid,
+    (l.line ->> 'runId')::uuid,
+    l.line ->> 'node',
+    coalesce(l.line ->> 'level', 'info'),
+    left(coalesce(l.line ->> 'message', ''), 65536),
+    case
+      when pg_column_size(l.line -> 'context') > engine.max_log_context_bytes() then jsonb_build_object(
+        'code', 'LOG_TRUNCATED',
+        'bytes', pg_column_size(l.line -> 'context'), 'maxBytes', engine.max_log_context_bytes()
+      )
+      else l.line -> 'context'
+    end
+  from jsonb_array_elements(p_logs) with ordinality as l (line, place)
+$$;
+
+-- What the log of a run holds. is_truncated: the line is there that says that no more are kept.
+create or replace function engine.kept_logs(
+  p_organization_id uuid,
+  p_run_id uuid,
+  p_now timestamptz,
+  out lines bigint,
+  out bytes bigint,
+  out is_truncated boolean
+)
+  language plpgsql
+  stable
+  set enable_seqscan = off -- by the index on the run, whatever the statistics of a new partition say
+as $$
+begin
+  select
+    count(*),
+    coalesce(sum(engine.log_bytes(l.message, l.context)), 0),
+    coalesce(bool_or(l.node is null and l.context ->> 'code' = 'LOG_TRUNCATED'), false)
+  into lines, bytes, is_truncated
+  from public.workflow_run_logs as l
+  where l.organization_id = p_organization_id
+    and l.run_id = p_run_id
+    and l.ts >= engine.uuid_time(p_run_id)
+    and l.ts < greatest(p_now, clock_timestamp()) + interval '1 day';
+end
+$$;
+
+comment on function engine.append_logs(jsonb) is
+  'For workers: writes lines to the logs of runs, [{"organizationId", "runId", "node", "level", "message", "context"}]; answers how many it wrote. A run keeps 10,000 lines and 4 MiB; a line with the code LOG_TRUNCATED stands for those after them. Example: select engine.append_logs(''[]'');';
+
+grant execute on function engine.append_logs(jsonb) to flowgres_worker;
