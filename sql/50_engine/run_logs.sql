@@ -18,20 +18,20 @@ begin
     select l.*, engine.log_bytes(l.message, l.context) as bytes
     from engine.read_log_lines(p_logs) as l
   ),
-  runs as (
-    select r.organization_id, r.run_id, k.*
-    from (select distinct l.organization_id, l.run_id from lines as l) as r
-    cross join lateral engine.kept_logs(r.organization_id, r.run_id, v_now) as k
-    where not k.is_truncated
+  kept as (
+    select k.*
+    from engine.kept_logs(
+      array(select distinct l.organization_id from lines as l), array(select distinct l.run_id from lines as l), v_now
+    ) as k
   ),
   counted as (
     select
       l.*,
-      r.lines + row_number() over w as line,
-      r.lines + row_number() over w > engine.max_log_lines()
-        or r.bytes + sum(l.bytes) over w > engine.max_log_bytes() as is_over
+      coalesce(k.lines, 0) + row_number() over w > engine.max_log_lines()
+        or coalesce(k.bytes, 0) + sum(l.bytes) over w > engine.max_log_bytes() as is_over
     from lines as l
-    join runs as r on r.organization_id = l.organization_id and r.run_id = l.run_id
+    left join kept as k on k.organization_id = l.organization_id and k.run_id = l.run_id
+    where k.is_truncated is not true
     window w as (partition by l.organization_id, l.run_id order by l.place)
   )
   insert into public.workflow_run_logs (organization_id, run_id, node, level, message, context, ts)
@@ -43,7 +43,9 @@ begin
     case when c.is_over then engine.truncation_context() else c.context end,
     v_now
   from (
-    select c.*, count(*) filter (where c.is_over) over (partition by c.run_id order by c.place) as over
+    select c.*, count(*) filter (where c.is_over) over (
+      partition by c.organization_id, c.run_id order by c.place
+    ) as over
     from counted as c
   ) as c
   where c.over <= c.is_over::int
@@ -97,7 +99,7 @@ $$;
 create or replace function engine.log_bytes(p_message text, p_context jsonb)
   returns bigint
   language sql
-  immutable
+  stable -- as pg_column_size: else it is called for each line
 as $$
   select octet_length(p_message)::bigint + coalesce(pg_column_size(p_context), 0)
 $$;
@@ -133,30 +135,38 @@ as $$
   from jsonb_array_elements(p_logs) with ordinality as l (line, place)
 $$;
 
--- What the log of a run holds. is_truncated: the line is there that says that no more are kept.
-create or replace function engine.kept_logs(
-  p_organization_id uuid,
-  p_run_id uuid,
-  p_now timestamptz,
-  out lines bigint,
-  out bytes bigint,
-  out is_truncated boolean
-)
+-- What the logs of runs hold; no row where there is none. is_truncated: the line is there that says that no more are
+-- kept.
+create or replace function engine.kept_logs(p_organization_ids uuid[], p_run_ids uuid[], p_now timestamptz)
+  returns table (
+    organization_id uuid,
+    run_id uuid,
+    lines bigint,
+    bytes numeric,
+    is_truncated boolean
+  )
   language plpgsql
   stable
+  set plan_cache_mode = force_generic_plan -- planning anew takes longer than it does
   set enable_seqscan = off -- by the index on the run, whatever the statistics of a new partition say
 as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(engine.earliest(p_run_ids));
+  v_to constant timestamptz := greatest(p_now, clock_timestamp()) + interval '1 day';
 begin
+  return query
   select
+    l.organization_id,
+    l.run_id,
     count(*),
-    coalesce(sum(engine.log_bytes(l.message, l.context)), 0),
-    coalesce(bool_or(l.node is null and l.context ->> 'code' = 'LOG_TRUNCATED'), false)
-  into lines, bytes, is_truncated
+    sum(engine.log_bytes(l.message, l.context)),
+    bool_or(l.node is null and l.context ->> 'code' = 'LOG_TRUNCATED')
   from public.workflow_run_logs as l
-  where l.organization_id = p_organization_id
-    and l.run_id = p_run_id
-    and l.ts >= engine.uuid_time(p_run_id)
-    and l.ts < greatest(p_now, clock_timestamp()) + interval '1 day';
+  where l.organization_id = any (p_organization_ids)
+    and l.run_id = any (p_run_ids)
+    and l.ts >= v_from
+    and l.ts < v_to
+  group by l.organization_id, l.run_id;
 end
 $$;
 
