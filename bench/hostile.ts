@@ -47,10 +47,12 @@ export async function measureHostile(server: BenchServer, { seconds, attacks }: 
     const quiet = await victim.observe(seconds);
     const idle = p95(quiet);
     const failures: string[] = [];
+    const complaints: string[] = [];
     const report = (title: string, observed: Observed, outcomes: Record<string, number>) => {
       const [line, problems] = judge(title, observed, idle, installation.peakMemory(), outcomes);
       console.log(line);
-      failures.push(...problems, ...installation.complaints().map((text) => `${title}: the process says: ${text}`));
+      failures.push(...problems);
+      complaints.push(...summary(installation.complaints()).map((text) => `${title}: ${text}`));
     };
     console.log(HEAD);
     report('nothing', quiet, {});
@@ -64,10 +66,21 @@ export async function measureHostile(server: BenchServer, { seconds, attacks }: 
       `\nThe bar: p95 below ${BAR.ratio} times that of the idle system and below ${BAR.ms} ms, nothing lost, memory below ${BAR.mb} MB.`,
     );
     console.log(failures.length ? failures.join('\n') : 'It was held.');
+    if (complaints.length) console.log(`\nThe process said:\n${complaints.join('\n')}`);
     return failures.length === 0;
   } finally {
     await installation.stop();
   }
+}
+
+/** Lines that differ in what is unlike each time only are one. */
+function summary(lines: string[]): string[] {
+  const times = new Map<string, number>();
+  for (const line of lines) {
+    const kind = line.replace(/^\S+Z /, '').replaceAll(/"(errorId|path)":\S+?[,}]|[0-9a-f-]{36}|\d+/g, '…');
+    times.set(kind, (times.get(kind) ?? 0) + 1);
+  }
+  return [...times].map(([kind, count]) => `${count} × ${kind.slice(0, 200)}`);
 }
 
 function p95(observed: Observed): Measured {

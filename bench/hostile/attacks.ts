@@ -109,8 +109,8 @@ const TRY = 'query ($definition: JSON!, $input: JSON) { testWorkflow(definition:
 const WATCH = 'subscription ($workflow: UUID!) { workflowRuns(workflowId: $workflow) { cursor workflowRun { id status } } }';
 const part = (name: string) =>
   `${name}: workflows(first: 1, filter: {name: {equalTo: "${name}"}}) { nodes { id name versions(first: 1) { nodes { version publishedAt } } creator { id name } } }`;
-/** Valid, of about 950 words and signs, and unlike all others. */
-const ownDocument = (turn: number) => `{ ${list(21, (place) => part(`a${process.pid}_${turn}_${place}`)).join(' ')} }`;
+/** Valid, of about 45 words and signs for each part, and unlike all others. */
+const ownDocument = (turn: number, parts: number) => `{ ${list(parts, (place) => part(`a${process.pid}_${turn}_${place}`)).join(' ')} }`;
 const REPEATED = [
   `{ ${'workflows{nodes{id}} '.repeat(140)} }`,
   `{ ${'workflows{nodes{id}} '.repeat(40)} }`,
@@ -224,7 +224,14 @@ export const ATTACKS: Record<string, Attack> = {
   documents: {
     title: 'documents of 950 tokens, anonymous, no two alike, 8 networks, 8 callers',
     run: async (attacker) => {
-      await callers(attacker, 8, (turn) => post(attacker, '/graphql', graphql(ownDocument(turn)), { from: network(turn) }));
+      await callers(attacker, 8, (turn) => post(attacker, '/graphql', graphql(ownDocument(turn, 21)), { from: network(turn) }));
+    },
+  },
+  ownDocuments: {
+    title: 'documents of 1,300 tokens, with a token, no two alike, 8 callers',
+    run: async (attacker) => {
+      const token = attacker.tokens[0]!;
+      await callers(attacker, 8, (turn) => post(attacker, '/graphql', graphql(ownDocument(turn, 29)), { token }));
     },
   },
   repeated: {

@@ -68,7 +68,7 @@ export async function startInstallation(server: BenchServer): Promise<Installati
 }
 
 async function startServe(adminUrl: string, allowed: string) {
-  const child = spawn(process.execPath, [MAIN, 'serve', '--work'], {
+  const child = spawn(process.execPath, ['--max-old-space-size=512', MAIN, 'serve', '--work'], {
     env: {
       ...process.env,
       DATABASE_URL: adminUrl,

@@ -12,7 +12,7 @@ beforeEach(async () => {
   db = await createTestDatabase();
   // One connection, so that what one request leaves behind the next one meets.
   const pool = createPool(db.url('flowgres_api'), { name: 'test', max: 1 });
-  withPgClient = await pipelinedService(pool, ['public']).adaptor.createWithPgClient(undefined);
+  withPgClient = await pipelinedService(pool, ['public'], String).adaptor.createWithPgClient(undefined);
   return () => pool.end();
 });
 
@@ -95,4 +95,22 @@ test('a lost connection is an error once, and replaced', async () => {
   await expect.poll(async () => (await db.admin.query(backend)).rowCount).toBe(1);
   await lost;
   expect(await ask(USER, WHO, 'who')).toEqual([['flowgres_user', 'a session']]);
+});
+
+test('who sends many statements at once leaves connections for others', async () => {
+  const pool = createPool(db.url('flowgres_api'), { name: 'test', max: 4 });
+  const callerOf = (settings: Record<string, unknown>) => String(settings['flowgres.session']);
+  withPgClient = await pipelinedService(pool, ['public'], callerOf).adaptor.createWithPgClient(undefined);
+  const holder = await db.admin.connect();
+  await holder.query('select pg_advisory_lock(7)');
+  const all = Promise.all(Array.from({ length: 10 }, () => ask(USER, 'select true from (select pg_advisory_xact_lock_shared(7)) as l')));
+  const waiting = async () =>
+    (await holder.query(`select count(*)::int from pg_locks where locktype = 'advisory' and not granted`)).rows[0].count;
+  await expect.poll(waiting).toBe(2);
+  expect(await ask({ ...USER, 'flowgres.session': 'another' }, 'select 1')).toEqual([[1]]);
+  expect(await waiting()).toBe(2);
+  await holder.query('select pg_advisory_unlock(7)');
+  holder.release();
+  expect(await all).toHaveLength(10);
+  await pool.end();
 });
