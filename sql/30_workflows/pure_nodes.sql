@@ -9,8 +9,8 @@ create or replace function engine.parse_json(p_text text)
   immutable
 as $$
 begin
-  -- What is too deep or too large is no value either.
-  return case when engine.value_problem(p_text::jsonb) is null then p_text::jsonb end;
+  -- What is too deep, as the value of a key, or too large is no value either.
+  return case when engine.value_problem(p_text::jsonb, 63) is null then p_text::jsonb end;
 exception
   when data_exception or program_limit_exceeded then
     return null;

@@ -194,9 +194,6 @@ begin
     end if;
 
     v_found := jsonb_path_query_array(v_found, v_expression.path, '{}', true);
-    if jsonb_typeof(v_found -> 0) = 'number' and not engine.is_bounded(v_found -> 0) then
-      perform engine.number_too_large(v_expression.place, v_expression.position);
-    end if;
     v_properties := jsonb_set(
       v_properties,
       v_expression.place,
@@ -204,6 +201,8 @@ begin
         when v_expression.kind = 'predicate' and v_found not in ('[true]', '[false]')
           then engine.truth(v_found, false, v_expression.place, v_expression.position)
         when jsonb_array_length(v_found) > 1 then v_found
+        when jsonb_typeof(v_found -> 0) = 'number' and not engine.is_bounded(v_found -> 0)
+          then engine.number_too_large(v_expression.place, v_expression.position)
         else coalesce(v_found -> 0, 'null')
       end
     );

@@ -2,6 +2,17 @@
 -- What a JSON value may be where it is made or comes in: at most 64 levels of arrays and objects, 1 MiB as text, and
 -- numbers of a bounded length. The process has the same limits (src/json/strict.ts). Writes and locks nothing.
 
+-- Smaller values of bounded numbers have less than 1 MiB as text: a number has 12 bytes at least and 711 characters at
+-- most. A function, so that there is one place.
+create or replace function engine.measured_bytes()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 16384
+$$;
+
 -- Whether a number has a bounded length: 1e130000 is 12 bytes in binary form and 130,001 characters as text.
 create or replace function engine.is_bounded(p_number jsonb)
   returns boolean
@@ -9,24 +20,26 @@ create or replace function engine.is_bounded(p_number jsonb)
   immutable
   parallel safe
 as $$
-  select abs(p_number::numeric) < '1e1308'::numeric and scale(p_number::numeric) <= 1400
+  select abs(p_number::numeric) < '1e309'::numeric and scale(p_number::numeric) <= 400
 $$;
 
 -- Why a value of bounded numbers is too deep or too large; null when it is not. Callers on the hot path ask only above
--- 512 bytes: each level takes 8 of them. Bounded numbers have at most 230 times as many characters as bytes, so that
--- below 4 KiB the text is not needed either.
+-- 512 bytes: each level takes 8 of them.
 create or replace function engine.excess(p_value jsonb, p_levels int default 64, p_bytes int default 1048576)
   returns text
   language plpgsql
   immutable
 as $$
 begin
-  if pg_column_size(p_value) > 512 and (case p_levels
+  if pg_column_size(p_value) > 500 and (case p_levels
+    when 63 then p_value @? 'strict $.**{63} ? (@.type() == "array" || @.type() == "object")'
     when 64 then p_value @? 'strict $.**{64} ? (@.type() == "array" || @.type() == "object")'
     else p_value @? 'strict $.**{128} ? (@.type() == "array" || @.type() == "object")'
   end) then
     return format('is nested deeper than %s levels', p_levels);
-  elsif pg_column_size(p_value) > least(p_bytes / 256, 4096) and octet_length(p_value::text) > p_bytes then
+  elsif pg_column_size(p_value) > least(p_bytes / 64, engine.measured_bytes())
+    and octet_length(p_value::text) > p_bytes
+  then
     return format('is larger than %s', (case p_bytes when 1048576 then '1 MiB' else p_bytes / 1024 || ' KiB' end));
   end if;
   return null;
@@ -44,7 +57,7 @@ as $$
     when jsonb_path_exists(
       p_value,
       'strict $.** ? (@.type() == "number"
-        && (@ >= 1e1308 || @ <= -1e1308 || (@ != 0 && @ < 1e-1400 && @ > -1e-1400)))'
+        && (@ >= 1e309 || @ <= -1e309 || (@ != 0 && @ < 1e-400 && @ > -1e-400)))'
     ) then 'has a number that is too large or too small'
     else engine.excess(p_value, p_levels, p_bytes)
   end

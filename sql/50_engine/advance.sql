@@ -215,8 +215,9 @@ begin
             -- What a node passes on was looked at where it was made.
             if v_size > 512 and v_node.kind = 'pure' and not v_node.disabled
               and v_node.type <> all ('{noOp@1,if@1,switch@1,respondToWebhook@1}')
+              and (v_size <> pg_column_size(v_prev) or not record_image_eq(row(v_outcome.output), row(v_prev)))
             then
-              perform engine.refuse_size(v_outcome.output, format('The output of %s', v_node.id));
+              perform engine.check_output(v_node.type, v_node.id, v_properties, v_outcome.output);
             end if;
             v_of := null;
             if v_size > engine.max_repeated_bytes() then

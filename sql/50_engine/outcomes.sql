@@ -105,3 +105,23 @@ begin
   return v_outcome;
 end
 $$;
+
+-- Raises TOO_LARGE for an output that is too large or too deep. Looking for the levels of a large value is slow: an
+-- object that keys are assigned to is as deep as the deeper of both, so that only what was assigned is looked through.
+create or replace function engine.check_output(p_type text, p_node text, p_properties jsonb, p_output jsonb)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_type <> 'set@1' then
+    perform engine.refuse_size(p_output, format('The output of %s', p_node));
+    return;
+  elsif pg_column_size(p_properties) > 512 then
+    perform engine.refuse_size(p_properties -> 'assign', format('What %s assigns', p_node));
+  end if;
+  if pg_column_size(p_output) > engine.measured_bytes() and octet_length(p_output::text) > 1048576 then
+    perform private.raise_error('TOO_LARGE', format('The output of %s is larger than 1 MiB.', p_node));
+  end if;
+end
+$$;

@@ -13,10 +13,10 @@ export interface JsonLimits {
 
 /** Levels of arrays and objects that a value of a workflow may have; SQL has the same limit. */
 export const MAX_JSON_DEPTH = 64;
+/** Digits of a number before and after the point, as it is without an exponent. */
+const MAX_DIGITS = { before: 309, after: 400 };
 /** Characters of a number. */
 const MAX_NUMBER_LENGTH = 1000;
-/** What double precision holds, and a little more to the small side. */
-const EXPONENTS = { min: -400, max: 308 };
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
@@ -91,15 +91,22 @@ function hexUnit(text: string, at: number): number {
 /** The position of the number's last character. */
 function endOfNumber(text: string, start: number): number {
   let end = start + 1;
+  let point = 0;
   let exponentAt = 0;
   for (; end < text.length; end += 1) {
     const code = text.charCodeAt(end);
     if (code === 0x65 || code === 0x45) exponentAt = end + 1;
-    else if (!((code >= 0x30 && code <= 0x39) || code === 0x2b || code === 0x2d || code === 0x2e)) break;
+    else if (code === 0x2e) point = end;
+    else if (!((code >= 0x30 && code <= 0x39) || code === 0x2b || code === 0x2d)) break;
   }
-  const exponent = exponentAt ? Number(text.slice(exponentAt, end)) : 0;
-  if (exponent < EXPONENTS.min || exponent > EXPONENTS.max || end - start > MAX_NUMBER_LENGTH) {
-    throw invalid('A number is too large.', start);
+  if (end - start > MAX_DIGITS.before || exponentAt) {
+    const exponent = exponentAt ? Number(text.slice(exponentAt, end)) : 0;
+    const mantissaEnd = exponentAt ? exponentAt - 1 : end;
+    const before = (point || mantissaEnd) - start - (text.charCodeAt(start) === 0x2d ? 1 : 0);
+    const after = point ? mantissaEnd - point - 1 : 0;
+    if (end - start > MAX_NUMBER_LENGTH || before + exponent > MAX_DIGITS.before || after - exponent > MAX_DIGITS.after) {
+      throw invalid('A number is too large.', start);
+    }
   }
   return end - 1;
 }
