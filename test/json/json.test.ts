@@ -25,6 +25,9 @@ describe('strict JSON', () => {
     ['"\\uD83D\\u0041"', 'surrogate'],
     ['"\\\\\\ud800"', 'surrogate'],
     ['1e309', 'too large'],
+    [`-1${'0'.repeat(309)}`, 'too large'],
+    [`0.${'1'.repeat(401)}`, 'too large'],
+    ['12.5e-400', 'too large'],
     ['[-1.5E+99999]', 'too large'],
     ['1e-131072', 'too large'],
     [`1${'0'.repeat(2000)}`, 'too large'],
@@ -33,6 +36,12 @@ describe('strict JSON', () => {
   ])('refuses %.40s', (text, reason) => {
     expect(() => parseStrictJson(text)).toThrow(reason);
     expect(() => parseStrictJson(text)).toThrow(expect.objectContaining({ code: 'INVALID_JSON' }));
+  });
+
+  test('allows numbers of 309 digits before and 400 after the point', () => {
+    for (const text of [`-1${'0'.repeat(308)}`, '1e308', `0.${'1'.repeat(400)}`, '1.5e-399', '0.00012e308']) {
+      expect(parseStrictJson(text).text).toBe(text);
+    }
   });
 
   test('allows 64 levels', () => {
