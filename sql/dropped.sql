@@ -23,3 +23,4 @@ drop function if exists private.n8n_value(jsonb, jsonb, text);
 drop function if exists private.n8n_expression(text, jsonb, text);
 drop function if exists private.n8n_path(text, jsonb, text);
 drop function if exists engine.depth_of(public.workflow_runs);
+drop function if exists engine.schema_problems(jsonb, jsonb, text[], boolean, text);

@@ -26,6 +26,17 @@ export class FairShare {
     this.#free = total;
   }
 
+  /** The calls of a key that wait. */
+  waitingOf(key: string): number {
+    return this.#waiting.reduce((count, waiter) => count + Number(waiter.key === key), 0);
+  }
+
+  /** As {@link acquire}, without waiting: null when it would have to. */
+  tryAcquire(key: string, wanted: number): Release | null {
+    const amount = Math.min(wanted, this.total);
+    return this.#fits(key, amount) ? this.#grant(key, amount) : null;
+  }
+
   /** What nobody holds. */
   get free(): number {
     return this.#free;

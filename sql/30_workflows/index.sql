@@ -13,6 +13,7 @@
 --!include 30_workflows/paths.sql
 --!include 30_workflows/costs.sql
 --!include 30_workflows/filter_costs.sql
+--!include 30_workflows/input_schema.sql
 --!include 30_workflows/parse_filters.sql
 --!include 30_workflows/expressions.sql
 --!include 30_workflows/properties.sql

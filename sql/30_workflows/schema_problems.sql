@@ -67,6 +67,20 @@ begin
 end
 $$;
 
+-- Lists and objects are compared whole: containment would look for each item of one in the other.
+create or replace function engine.is_choice(p_value jsonb, p_choices jsonb)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when jsonb_typeof(p_value) in ('array', 'object')
+      then exists (select from jsonb_array_elements(p_choices) as c (choice) where c.choice = p_value)
+    else p_choices @> jsonb_build_array(p_value)
+  end
+$$;
+
 create or replace function engine.choice_problem(p_value jsonb, p_schema jsonb)
   returns text
   language plpgsql
@@ -74,7 +88,7 @@ create or replace function engine.choice_problem(p_value jsonb, p_schema jsonb)
 as $$
 begin
   return case
-    when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value) then
+    when p_schema ? 'enum' and not engine.is_choice(p_value, p_schema -> 'enum') then
       format('must be one of %s', (
         select string_agg(e.choice #>> '{}', ', ' order by e.place)
         from jsonb_array_elements(p_schema -> 'enum') with ordinality as e (choice, place)
@@ -113,19 +127,25 @@ begin
 end
 $$;
 
--- p_expressions: a text with an expression counts as any value.
+-- p_expressions: a text with an expression counts as any value. It ends when it has found p_most problems.
 create or replace function engine.schema_problems(
   p_value jsonb,
   p_schema jsonb,
   p_place text[] default '{}',
   p_expressions boolean default false,
-  p_code text default 'INVALID_DEFINITION'
+  p_code text default 'INVALID_DEFINITION',
+  p_most int default 100
 )
   returns setof public.workflow_problem
   language plpgsql
   immutable
 as $$
 declare
+  v_properties constant jsonb := coalesce(p_schema -> 'properties', '{}');
+  v_is_closed constant boolean := coalesce(p_schema -> 'additionalProperties' = 'false', false);
+  v_of_others constant jsonb := nullif(engine.child_schema(p_schema, null), '{}');
+  v_left int := p_most;
+  v_count int;
   v_problem text;
   v_child record;
 begin
@@ -148,36 +168,44 @@ begin
       select k.key from jsonb_array_elements_text(p_schema -> 'required') as k (key) where not p_value ? k.key
     loop
       return next engine.problem(p_place, p_code, format('%s is missing', v_child.key));
+      v_left := v_left - 1;
+      exit when v_left <= 0;
     end loop;
     for v_child in
-      select e.key, e.value, engine.child_schema(p_schema, e.key) as schema
+      select e.key, e.value
       from jsonb_each(p_value) as e
-      where p_schema -> 'additionalProperties' = 'false' or engine.child_schema(p_schema, e.key) <> '{}'
+      where v_is_closed or v_of_others is not null or v_properties ? e.key
     loop
-      if p_schema -> 'additionalProperties' = 'false'
-        and not coalesce(p_schema -> 'properties' ? v_child.key, false)
-      then
+      exit when v_left <= 0;
+      if v_is_closed and not v_properties ? v_child.key then
+        v_left := v_left - 1;
         return next engine.problem(p_place || v_child.key, p_code, format(
           'is not known here; there are %s',
           coalesce(array_to_string(array(select jsonb_object_keys(p_schema -> 'properties')), ', '), 'none')
         ));
       else
         return query select * from engine.schema_problems(
-          v_child.value, v_child.schema, p_place || v_child.key, p_expressions, p_code
+          v_child.value, coalesce(v_properties -> v_child.key, v_of_others), p_place || v_child.key, p_expressions,
+          p_code, v_left
         );
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
       end if;
     end loop;
   elsif jsonb_typeof(p_value) = 'array' and p_schema ? 'items' then
     for v_child in select (e.place - 1)::text as key, e.value
       from jsonb_array_elements(p_value) with ordinality as e (value, place)
     loop
+      exit when v_left <= 0;
       return query select * from engine.schema_problems(
-        v_child.value, p_schema -> 'items', p_place || v_child.key, p_expressions, p_code
+        v_child.value, p_schema -> 'items', p_place || v_child.key, p_expressions, p_code, v_left
       );
+      get diagnostics v_count = row_count;
+      v_left := v_left - v_count;
     end loop;
   end if;
 
-  if p_schema ? 'anyOf' then
+  if p_schema ? 'anyOf' and v_left > 0 then
     v_problem := engine.form_problem(p_value, p_schema -> 'anyOf', p_expressions);
     if v_problem is not null then
       return next engine.problem(p_place, p_code, v_problem);
@@ -195,6 +223,6 @@ as $$
   select case when count(p.message) = count(*) then string_agg(distinct p.message, '; or ') end
   from jsonb_array_elements(p_forms) as f (form)
   left join lateral (
-    select o.message from engine.schema_problems(p_value, f.form, '{}', p_expressions) as o limit 1
+    select o.message from engine.schema_problems(p_value, f.form, '{}', p_expressions, p_most => 1) as o
   ) as p on true
 $$;

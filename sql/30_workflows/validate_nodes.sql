@@ -220,6 +220,11 @@ begin
     v_properties, v_type.properties, v_place || '{properties}'::text[], v_type.kind <> 'trigger', 'INVALID_PROPERTY'
   );
   if not found then
+    if v_type.name = 'subworkflowTrigger' and v_properties ? 'input' then
+      return query select * from engine.input_schema_problems(
+        v_properties -> 'input', v_place || '{properties,input}'::text[]
+      );
+    end if;
     v_problem := engine.combination_problem(v_type.name, v_properties);
     if v_problem is not null then
       return next engine.problem(v_place || '{properties}'::text[], 'INVALID_PROPERTY', v_problem);

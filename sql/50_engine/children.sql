@@ -67,16 +67,29 @@ $$;
 -- What the schema of a trigger has against the input of a child; null when it has nothing.
 create or replace function engine.input_error(p_trigger engine.plan_node, p_input jsonb)
   returns jsonb
-  language sql
+  language plpgsql
   immutable
 as $$
-  select jsonb_build_object(
-    'code', 'VALIDATION_FAILED',
-    'message', format('The input%s %s.', ' ' || nullif(p.pointer, ''), p.message),
-    'retryable', false
-  )
-  from engine.schema_problems(p_input, coalesce(p_trigger.properties -> 'input', '{}')) as p
-  limit 1
+declare
+  v_schema constant jsonb := nullif(p_trigger.properties -> 'input', '{}');
+begin
+  return case
+    when v_schema is null then null
+    when engine.is_expensive_input(p_input, v_schema) then jsonb_build_object(
+      'code', 'TOO_LARGE',
+      'message', 'The input has more values than its schema may be compared with.',
+      'retryable', false
+    )
+    else (
+      select jsonb_build_object(
+        'code', 'VALIDATION_FAILED',
+        'message', format('The input%s %s.', ' ' || nullif(p.pointer, ''), p.message),
+        'retryable', false
+      )
+      from engine.schema_problems(p_input, v_schema, p_most => 1) as p
+    )
+  end;
+end
 $$;
 
 -- Starts the children from p_from on, one for each input. p_waits: whether the parent waits for them. An answer with

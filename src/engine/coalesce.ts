@@ -4,6 +4,7 @@
  * Nobody waits without a reason. With nothing in flight a call goes at the end of the current turn of the event loop;
  * behind one batch in flight it waits for that batch's end, for a full batch, or 5 ms; behind two, for the end of either.
  */
+import { FlowgresError } from '../errors.ts';
 
 export interface CoalesceOptions {
   /** Most requests in a batch. */
@@ -14,7 +15,17 @@ export interface CoalesceOptions {
   maxDelayMs?: number;
   /** Batches in flight at a time. */
   maxInFlight?: number;
+  /** Requests of one owner that have no answer yet, and their characters; more are refused. No limit when not given. */
+  ofOwner?: OwnerLimits;
 }
+
+export interface OwnerLimits {
+  requests: number;
+  size: number;
+}
+
+/** When to come again after a refusal, in milliseconds. */
+const RETRY_AFTER_MS = 1_000;
 
 /** A request of a batch, encoded as JSON, and whose it is: owners get equal parts of a batch. */
 export interface BatchRequest {
@@ -33,10 +44,14 @@ interface Waiting<Answer> extends BatchRequest {
   reject(reason: unknown): void;
 }
 
+const UNLIMITED: OwnerLimits = { requests: Number.POSITIVE_INFINITY, size: Number.POSITIVE_INFINITY };
+
 /** Collects requests, each already encoded as JSON, and hands them on in batches. */
 export class Coalescer<Answer> {
   readonly #handle: BatchHandler<Answer>;
   readonly #limits: Required<CoalesceOptions>;
+  /** Of each owner that has requests without an answer. */
+  readonly #open = new Map<string, { requests: number; size: number }>();
   #queue: Waiting<Answer>[] = [];
   #inFlight = 0;
   #scheduled: NodeJS.Immediate | undefined;
@@ -44,15 +59,27 @@ export class Coalescer<Answer> {
 
   constructor(handle: BatchHandler<Answer>, options: CoalesceOptions = {}) {
     this.#handle = handle;
-    this.#limits = { maxRequests: 100, maxSize: 4 * 1024 * 1024, maxDelayMs: 5, maxInFlight: 2, ...options };
+    this.#limits = { maxRequests: 100, maxSize: 4 * 1024 * 1024, maxDelayMs: 5, maxInFlight: 2, ofOwner: UNLIMITED, ...options };
   }
 
-  /** The answer to one request. */
-  call(text: string, owner = ''): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ text, owner, resolve, reject });
-      this.#schedule();
-    });
+  /** The answer to one request. Throws RATE_LIMITED, before anything is sent, when the owner has too many without an answer. */
+  async call(text: string, owner = ''): Promise<Answer> {
+    const { requests, size } = this.#limits.ofOwner;
+    const open = this.#open.get(owner) ?? { requests: 0, size: 0 };
+    if (open.requests > 0 && (open.requests >= requests || open.size + text.length > size)) throw tooMany();
+    open.requests += 1;
+    open.size += text.length;
+    this.#open.set(owner, open);
+    try {
+      return await new Promise<Answer>((resolve, reject) => {
+        this.#queue.push({ text, owner, resolve, reject });
+        this.#schedule();
+      });
+    } finally {
+      open.requests -= 1;
+      open.size -= text.length;
+      if (open.requests === 0) this.#open.delete(owner);
+    }
   }
 
   #schedule(): void {
@@ -130,4 +157,11 @@ function inTurns<T extends { owner: string }>(queue: readonly T[]): T[] {
     else turns.push([waiting]);
   }
   return turns.flat();
+}
+
+function tooMany(): FlowgresError {
+  return new FlowgresError('RATE_LIMITED', 'Too many requests of the organization wait.', {
+    hint: 'Nothing was started. Wait for retryAfterMs, and send fewer at a time.',
+    details: { retryAfterMs: RETRY_AFTER_MS },
+  });
 }

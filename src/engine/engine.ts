@@ -68,6 +68,9 @@ const RETRIES = 5;
 const MAX_RESULT_LENGTH = 4 * 1024 * 1024;
 const RETRY_DELAY_MS = 20;
 
+/** Starts of one organization that wait in a process, and their characters: what a burst may keep of its memory. */
+export const STARTS_OF_ORGANIZATION = { requests: 1_000, size: 64 * 1024 * 1024 };
+
 /** A pool whose every statement, which is a batch, has its time limit. */
 export function createEnginePool(connectionString: string, name: string, max = 10): pg.Pool {
   const pool = createPool(connectionString, {
@@ -128,15 +131,18 @@ export class Engine {
     this.#pool = pool;
     this.#lend = lend;
     this.workerId = workerId;
-    const coalescer = <Row extends { index: number }>(call: BatchCall<Row>) =>
-      new Coalescer<Row>((requests) => this.#batch(call, requests), limits);
-    this.#starts = coalescer({
-      name: 'start_runs',
-      text: 'select index, run_id, status, output, response, error, duplicate, taken from engine.start_runs($1::jsonb)',
-      values: [],
-      row: startAnswer,
-      idempotent: false,
-    });
+    const coalescer = <Row extends { index: number }>(call: BatchCall<Row>, more: CoalesceOptions = {}) =>
+      new Coalescer<Row>((requests) => this.#batch(call, requests), { ...more, ...limits });
+    this.#starts = coalescer(
+      {
+        name: 'start_runs',
+        text: 'select index, run_id, status, output, response, error, duplicate, taken from engine.start_runs($1::jsonb)',
+        values: [],
+        row: startAnswer,
+        idempotent: false,
+      },
+      { ofOwner: STARTS_OF_ORGANIZATION },
+    );
     this.#begins = coalescer({
       name: 'begin_steps',
       text: 'select index, outcome, run_id, task from engine.begin_steps($1::jsonb, $2::uuid)',

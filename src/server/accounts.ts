@@ -4,6 +4,7 @@ import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import { FlowgresError } from '../errors.ts';
 import { networkOfAddress } from './client.ts';
+import type { ConnectionShare } from './connection_share.ts';
 import type { HashCaller, HashKind } from './hash_queue.ts';
 import { type Passwords, password } from './passwords.ts';
 
@@ -39,11 +40,13 @@ export type StartedSession = z.infer<typeof Session>;
 export class Accounts {
   readonly #pool: pg.Pool;
   readonly #passwords: Passwords;
+  readonly #connections: ConnectionShare;
 
-  /** @param pool logs in as flowgres_api */
-  constructor(pool: pg.Pool, passwords: Passwords) {
+  /** @param pool logs in as flowgres_api; @param connections shares of it */
+  constructor(pool: pg.Pool, passwords: Passwords, connections: ConnectionShare) {
     this.#pool = pool;
     this.#passwords = passwords;
+    this.#connections = connections;
   }
 
   /** Always true: whether the address has an account is told to its owner only, by mail. */
@@ -128,12 +131,16 @@ export class Accounts {
   }
 
   /** One statement in a transaction of its own, with the settings of the request. */
-  async #query(settings: RequestSettings, text: string, values: unknown[], role = 'flowgres_api'): Promise<unknown[]> {
+  #query(settings: RequestSettings, text: string, values: unknown[], role = 'flowgres_api'): Promise<unknown[]> {
+    return this.#connections.use(settings, () => this.#send({ ...settings, role }, text, values));
+  }
+
+  async #send(settings: RequestSettings, text: string, values: unknown[]): Promise<unknown[]> {
     const client = await this.#pool.connect();
     let broken = false;
     try {
       await client.query('begin');
-      await client.query('select set_config(key, value, true) from json_each_text($1)', [JSON.stringify({ ...settings, role })]);
+      await client.query('select set_config(key, value, true) from json_each_text($1)', [JSON.stringify(settings)]);
       const { rows } = await client.query(text, values);
       await client.query('commit');
       return rows;

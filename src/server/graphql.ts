@@ -13,6 +13,7 @@ import { createAccountRoutes } from './accounts_http.ts';
 import { ApiCalls } from './api_calls.ts';
 import { Authenticator, refuseAmbiguous } from './auth.ts';
 import { clientSettings } from './client.ts';
+import { ConnectionShare } from './connection_share.ts';
 import type { LogError } from './errors.ts';
 import { errorReply } from './http_error.ts';
 import { CpuBudget } from './cpu_budget.ts';
@@ -138,12 +139,14 @@ function createParts(options: GraphqlOptions) {
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
   const live = new LiveRuns(directConnectionString ?? connectionString);
   const authenticator = new Authenticator(pool, jwt && new JwtVerifier(jwt));
-  const accounts = new Accounts(pool, new Passwords(options.scrypt));
   const accessLog = new AccessLog(pool, { sample: options.accessLogSample ?? 0.1, logError });
   const apiCalls = new ApiCalls(pool);
+  const connections = new ConnectionShare(pool.options.max, (session) => apiCalls.organizationOf(session));
+  const accounts = new Accounts(pool, new Passwords(options.scrypt), connections);
   const requests: RequestOptions = {
     authenticator,
     apiCalls,
+    connections,
     limiter: new RateLimiter(pool),
     operations: options.operations ?? new Operations(),
     rates: options.rates ?? { token: null, anonymous: null },

@@ -5,8 +5,7 @@
 import './environment.ts';
 import pg from 'pg';
 import type { PgClient, PgClientQuery, WithPgClient } from 'postgraphile/@dataplan/pg';
-import { SafeError } from 'postgraphile/grafast';
-import { FairShare } from '../fair_share.ts';
+import type { ConnectionShare } from './connection_share.ts';
 import { LIMITS } from './limits.ts';
 import { type NodePostgresPgClient, makePgAdaptorWithPgClient, makePgService } from 'postgraphile/adaptors/pg';
 
@@ -22,47 +21,17 @@ const SETTINGS = {
 /** The statement of the field testWorkflow. */
 const TEST = /"public"\."test_workflow"\s*\(/;
 
-/** A statement that finds no connection for so long is refused. */
-const PATIENCE_MS = 10_000;
-
-/** Whose a request is, by its settings. */
-export type CallerOf = (settings: Record<string, unknown>) => string;
-
-/**
- * PostGraphile's service for `schemas`, over the connections of `pool`. A caller has at most half of them; of those who wait,
- * who has the fewest is the next.
- */
-export function pipelinedService(pool: pg.Pool, schemas: string[], callerOf: CallerOf): GraphileConfig.PgServiceConfiguration {
-  const connections = new FairShare(pool.options.max);
-  const takeTurn: TakeTurn = async (settings, work) => {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
-    const release = await connections.acquire(callerOf(settings), 1, signal).catch((error: unknown) => {
-      throw signal.aborted ? tooMany() : error;
-    });
-    try {
-      return await work();
-    } finally {
-      release();
-    }
-  };
+/** PostGraphile's service for `schemas`, over the connections of `pool`, which callers have in shares where one is given. */
+export function pipelinedService(pool: pg.Pool, schemas: string[], share?: ConnectionShare): GraphileConfig.PgServiceConfiguration {
   // Nobody asks for the raw client, which the type wants.
-  const createWithPgClient = () => pipelined(pool, takeTurn) as WithPgClient<NodePostgresPgClient>;
+  const createWithPgClient = () => pipelined(pool, share) as WithPgClient<NodePostgresPgClient>;
   return { ...makePgService({ pool, schemas, pubsub: false }), adaptor: { createWithPgClient, makePgService } };
 }
 
-type TakeTurn = <T>(settings: Record<string, unknown>, work: () => Promise<T>) => Promise<T>;
-
-function tooMany(): SafeError {
-  return new SafeError('Too many requests of this organization are under way.', {
-    code: 'RATE_LIMITED',
-    hint: 'Try again in a moment, and send fewer at once.',
-    details: { retryAfterMs: 1_000 },
-  });
-}
-
-function pipelined(pool: pg.Pool, takeTurn: TakeTurn): WithPgClient {
+function pipelined(pool: pg.Pool, share: ConnectionShare | undefined): WithPgClient {
   const plain = makePgAdaptorWithPgClient(pool);
   return async (settings, callback) => {
+    const inTurn = <T>(work: () => Promise<T>) => (share && settings ? share.use(settings, work) : work());
     const encode = (each: Record<string, unknown>) => JSON.stringify(Object.entries(each).filter(([, value]) => value !== undefined));
     const set = settings && encode(settings);
     const client: PgClient = {
@@ -70,13 +39,10 @@ function pipelined(pool: pg.Pool, takeTurn: TakeTurn): WithPgClient {
         if (settings === null || set === null) return plain(null, (connection) => connection.query(query));
         // A function cannot limit its own time: the statement has its limit before it begins.
         const limited = TEST.test(query.text) ? encode({ ...settings, statement_timeout: LIMITS.testTimeout }) : set;
-        return takeTurn(settings, () => send(pool, limited, query));
+        return inTurn(() => send(pool, limited, query));
       },
       // Several statements that belong together, for which one message is not enough.
-      withTransaction: (work) => {
-        const transaction = () => plain(settings, (connection) => connection.withTransaction(work));
-        return settings ? takeTurn(settings, transaction) : transaction();
-      },
+      withTransaction: (work) => inTurn(() => plain(settings, (connection) => connection.withTransaction(work))),
     };
     return callback(client);
   };

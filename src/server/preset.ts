@@ -40,12 +40,6 @@ export interface PresetOptions {
   accessLog: AccessLog;
 }
 
-/** Connections are shared among organizations; anonymous requests, and people without one, are one each. */
-function connectionsOf(settings: Record<string, unknown>, { apiCalls }: RequestOptions): string {
-  const session = String(settings['flowgres.session'] ?? '');
-  return apiCalls.organizationOf(session) ?? session;
-}
-
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
   const { pool, subscriptions, requests, accounts, maxCost, documents, ruru, logError, accessLog } = options;
   return {
@@ -82,7 +76,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     ],
     // Arguments without a default are required.
     gather: { pgStrictFunctions: true },
-    pgServices: [pipelinedService(pool, ['public'], (settings) => connectionsOf(settings, requests))],
+    pgServices: [pipelinedService(pool, ['public'], requests.connections)],
     schema: {
       dontSwallowErrors: true,
       connectionFilterComputedColumns: false,

@@ -6,7 +6,8 @@ import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import type { ApiCalls } from './api_calls.ts';
 import { type Authenticator, sessionOf } from './auth.ts';
-import { callerOf, networkOf } from './client.ts';
+import { callerOf, clientIp, networkOf } from './client.ts';
+import type { ConnectionShare } from './connection_share.ts';
 import type { CpuShare } from './cpu_budget.ts';
 import { requestError } from './errors.ts';
 import { LIMITS } from './limits.ts';
@@ -17,6 +18,8 @@ import { requireVariables } from './variables.ts';
 export interface RequestOptions {
   authenticator: Authenticator;
   apiCalls: ApiCalls;
+  /** Of the pool that statements of requests use. */
+  connections: ConnectionShare;
   operations: Operations;
   limiter: RateLimiter;
   /** Of each token, and of each address without one; null sets no limit. */
@@ -96,7 +99,7 @@ async function countRequest(
   authorization: string | undefined,
   request: IncomingMessage | undefined,
 ): Promise<string | null> {
-  const { authenticator, apiCalls, limiter, rates, proxies } = options;
+  const { authenticator, apiCalls, connections, limiter, rates, proxies } = options;
   const takeAnonymous = async () => {
     if (rates.anonymous) await limiter.take(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
   };
@@ -106,9 +109,11 @@ async function countRequest(
   });
   if (session === null) {
     await takeAnonymous();
+    connections.admit(null, request ? clientIp(request, proxies) : '');
     return null;
   }
   if (rates.token) await limiter.take(`token:${session}`, rates.token);
+  connections.admit(session, '');
   await apiCalls.admit(session);
   return session;
 }

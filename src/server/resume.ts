@@ -2,8 +2,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { Engine } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
+import type { FairQueue } from '../fair_queue.ts';
 import { type Reply, jsonReply } from './http_error.ts';
 import { describeCall, readBody } from './webhook_request.ts';
+
+/** Calls at a time, of the ten connections that starts need too: each may wait for the lock of its run. One of a token. */
+export const RESUMES = { total: 2, maxWaiting: 10, maxWaitMs: 10_000 };
 
 /** The token and the query of such an address; null for any other. */
 export function parseResume(url: string): { token: string; query: string } | null {
@@ -12,14 +16,21 @@ export function parseResume(url: string): { token: string; query: string } | nul
 }
 
 /** Hands the request to the run that waits for it. */
-export async function resume(engine: Engine, request: IncomingMessage, maxBodySize: number): Promise<Reply> {
+export async function resume(
+  engine: Pick<Engine, 'resumeRun'>,
+  queue: FairQueue,
+  request: IncomingMessage,
+  maxBodySize: number,
+): Promise<Reply> {
   const address = parseResume(request.url ?? '');
   if (!address) throw new FlowgresError('NOT_FOUND', 'There is nothing to resume here.');
   const body = await readBody(request, maxBodySize);
   const call = await describeCall(request, address.query, body);
-  const runId = await engine.resumeRun(address.token, call).catch((error: unknown) => {
-    throw wrongMethod(error) ?? error;
-  });
+  const runId = await queue
+    .use(address.token, () => engine.resumeRun(address.token, call))
+    .catch((error: unknown) => {
+      throw wrongMethod(error) ?? error;
+    });
   return jsonReply(200, { runId });
 }
 

@@ -6,9 +6,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { Engine, RunAnswer, StartAnswer } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
+import { FairQueue } from '../fair_queue.ts';
 import { runsStarted } from '../metrics.ts';
 import { type Reply, errorReply } from './http_error.ts';
-import { resume } from './resume.ts';
+import { RESUMES, resume } from './resume.ts';
 import { type RunNews, RunWaiters } from './run_waiters.ts';
 import { accepted, replyFor } from './webhook_answer.ts';
 import { type WebhookAddress, describeRequest, fingerprint, parseAddress, readBody } from './webhook_request.ts';
@@ -59,6 +60,7 @@ export function createWebhookHandler(options: WebhookOptions): WebhookHandler {
 class Intake {
   readonly #engine: Engine;
   readonly #routes: WebhookRoutes;
+  readonly #resumes = new FairQueue(RESUMES);
   readonly #waiters: RunWaiters;
   readonly #maxBodySize: number;
   readonly #onProblem: (message: string, error: unknown) => void;
@@ -85,7 +87,7 @@ class Intake {
   }
 
   async #answer(request: IncomingMessage, gone: AbortSignal): Promise<Reply> {
-    if (request.url?.startsWith('/resume/')) return resume(this.#engine, request, this.#maxBodySize);
+    if (request.url?.startsWith('/resume/')) return resume(this.#engine, this.#resumes, request, this.#maxBodySize);
     const address = parseAddress(request.url ?? '');
     if (!address) throw notFound();
     const trigger = await this.#trigger(address, request.method ?? '');

@@ -129,3 +129,20 @@ describe('a coalescer', () => {
     expect(await Promise.all(calls)).toHaveLength(7);
   });
 });
+
+test('refuses what is too much of one owner, until its requests have answers', async () => {
+  const { coalescer, next } = controlled({ ofOwner: { requests: 2, size: 100 } });
+  const calls = ['a1', 'a2'].map((text) => coalescer.call(text, 'a'));
+  await expect(coalescer.call('a3', 'a')).rejects.toMatchObject({ code: 'RATE_LIMITED', details: { retryAfterMs: 1_000 } });
+  calls.push(coalescer.call('b1', 'b'));
+  const batch = await next();
+  expect(batch.requests).toEqual(['a1', 'a2', 'b1']);
+  // What is worked on counts as well.
+  await expect(coalescer.call('a3', 'a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  batch.finish();
+  await Promise.all(calls);
+  const large = coalescer.call('x'.repeat(101), 'a');
+  await expect(coalescer.call('a4', 'a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  (await next()).finish();
+  expect(await large).toHaveLength(101);
+});

@@ -1,6 +1,7 @@
 import type { WithPgClient } from 'postgraphile/@dataplan/pg';
 import { beforeEach, expect, test } from 'vitest';
 import { createPool } from '../../src/database.ts';
+import { ConnectionShare } from '../../src/server/connection_share.ts';
 import { pipelinedService } from '../../src/server/pg_service.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
@@ -12,7 +13,7 @@ beforeEach(async () => {
   db = await createTestDatabase();
   // One connection, so that what one request leaves behind the next one meets.
   const pool = createPool(db.url('flowgres_api'), { name: 'test', max: 1 });
-  withPgClient = await pipelinedService(pool, ['public'], String).adaptor.createWithPgClient(undefined);
+  withPgClient = await pipelinedService(pool, ['public']).adaptor.createWithPgClient(undefined);
   return () => pool.end();
 });
 
@@ -98,9 +99,9 @@ test('a lost connection is an error once, and replaced', async () => {
 });
 
 test('who sends many statements at once leaves connections for others', async () => {
-  const pool = createPool(db.url('flowgres_api'), { name: 'test', max: 4 });
-  const callerOf = (settings: Record<string, unknown>) => String(settings['flowgres.session']);
-  withPgClient = await pipelinedService(pool, ['public'], callerOf).adaptor.createWithPgClient(undefined);
+  const pool = createPool(db.url('flowgres_api'), { name: 'test', max: 6 });
+  const share = new ConnectionShare(6, () => null);
+  withPgClient = await pipelinedService(pool, ['public'], share).adaptor.createWithPgClient(undefined);
   const holder = await db.admin.connect();
   await holder.query('select pg_advisory_lock(7)');
   const all = Promise.all(Array.from({ length: 10 }, () => ask(USER, 'select true from (select pg_advisory_xact_lock_shared(7)) as l')));
