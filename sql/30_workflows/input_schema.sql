@@ -1,8 +1,8 @@
 -- kind: code
--- The schema that an author gives to the inputs of a workflow. Inputs are checked where runs start, together with runs
--- of others, so a schema is refused when it is published unless checking an input is cheap: few keywords, patterns whose
--- automaton stays small, and a limit on the checks of one input. It knows the keywords of schema_problems.sql; it ignores
--- others.
+-- The schema that an author gives to the inputs of a workflow. Inputs are checked where runs start, together with
+-- runs of others, so a schema is refused when it is published unless checking an input is cheap: few keywords,
+-- patterns whose automaton stays small, and a limit on the checks of one input. It knows the keywords of
+-- schema_problems.sql; it ignores others.
 
 create or replace function engine.max_input_schemas()
   returns int
@@ -79,7 +79,9 @@ as $$
     from parts as p
     cross join lateral (
       select array['properties', e.key] as place, e.value as schema
-      from jsonb_each(case when jsonb_typeof(p.schema -> 'properties') = 'object' then p.schema -> 'properties' end) as e
+      from jsonb_each(
+        case when jsonb_typeof(p.schema -> 'properties') = 'object' then p.schema -> 'properties' end
+      ) as e
       union all
       select array['anyOf', (e.number - 1)::text], e.value
       from jsonb_array_elements(
@@ -130,8 +132,8 @@ as $$
 $$;
 
 -- Whether checking an input takes more than may be done where runs start. Only items and additionalProperties are
--- applied to more than one value, and each form of an anyOf may be applied to each of them. Values are counted when there
--- may be too many of them; each but the first has a bracket or a comma before it.
+-- applied to more than one value, and each form of an anyOf may be applied to each of them. Values are counted when
+-- there may be too many of them; each but the first has a bracket or a comma before it.
 create or replace function engine.is_expensive_input(p_input jsonb, p_schema jsonb)
   returns boolean
   language plpgsql

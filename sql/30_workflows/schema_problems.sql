@@ -141,9 +141,6 @@ create or replace function engine.schema_problems(
   immutable
 as $$
 declare
-  v_properties constant jsonb := coalesce(p_schema -> 'properties', '{}');
-  v_is_closed constant boolean := coalesce(p_schema -> 'additionalProperties' = 'false', false);
-  v_of_others constant jsonb := nullif(engine.child_schema(p_schema, null), '{}');
   v_left int := p_most;
   v_count int;
   v_problem text;
@@ -163,53 +160,65 @@ begin
     return;
   end if;
 
-  if jsonb_typeof(p_value) = 'object' then
-    for v_child in
-      select k.key from jsonb_array_elements_text(p_schema -> 'required') as k (key) where not p_value ? k.key
-    loop
-      return next engine.problem(p_place, p_code, format('%s is missing', v_child.key));
+  for v_child in select * from engine.value_parts(p_value, p_schema) loop
+    exit when v_left <= 0;
+    if v_child.problem is not null then
+      return next engine.problem(p_place || v_child.place, p_code, v_child.problem);
       v_left := v_left - 1;
-      exit when v_left <= 0;
-    end loop;
-    for v_child in
-      select e.key, e.value
-      from jsonb_each(p_value) as e
-      where v_is_closed or v_of_others is not null or v_properties ? e.key
-    loop
-      exit when v_left <= 0;
-      if v_is_closed and not v_properties ? v_child.key then
-        v_left := v_left - 1;
-        return next engine.problem(p_place || v_child.key, p_code, format(
-          'is not known here; there are %s',
-          coalesce(array_to_string(array(select jsonb_object_keys(p_schema -> 'properties')), ', '), 'none')
-        ));
-      else
-        return query select * from engine.schema_problems(
-          v_child.value, coalesce(v_properties -> v_child.key, v_of_others), p_place || v_child.key, p_expressions,
-          p_code, v_left
-        );
-        get diagnostics v_count = row_count;
-        v_left := v_left - v_count;
-      end if;
-    end loop;
-  elsif jsonb_typeof(p_value) = 'array' and p_schema ? 'items' then
-    for v_child in select (e.place - 1)::text as key, e.value
-      from jsonb_array_elements(p_value) with ordinality as e (value, place)
-    loop
-      exit when v_left <= 0;
+    else
       return query select * from engine.schema_problems(
-        v_child.value, p_schema -> 'items', p_place || v_child.key, p_expressions, p_code, v_left
+        v_child.value, v_child.schema, p_place || v_child.place, p_expressions, p_code, v_left
       );
       get diagnostics v_count = row_count;
       v_left := v_left - v_count;
-    end loop;
-  end if;
+    end if;
+  end loop;
 
   if p_schema ? 'anyOf' and v_left > 0 then
     v_problem := engine.form_problem(p_value, p_schema -> 'anyOf', p_expressions);
     if v_problem is not null then
       return next engine.problem(p_place, p_code, v_problem);
     end if;
+  end if;
+end
+$$;
+
+-- The members and items of a value that a schema has something to say of, each with its schema or, instead, with the
+-- problem that it is missing or not known.
+create or replace function engine.value_parts(p_value jsonb, p_schema jsonb)
+  returns table (place text[], value jsonb, schema jsonb, problem text)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_properties constant jsonb := coalesce(p_schema -> 'properties', '{}');
+  v_is_closed constant boolean := coalesce(p_schema -> 'additionalProperties' = 'false', false);
+  v_others jsonb := p_schema -> 'items';
+  v_unknown text;
+begin
+  if jsonb_typeof(p_value) = 'array' and v_others <> '{}' then
+    return query
+      select array[(e.place - 1)::text], e.value, v_others, null::text
+      from jsonb_array_elements(p_value) with ordinality as e (value, place);
+  elsif jsonb_typeof(p_value) = 'object' then
+    v_others := coalesce(v_others, p_schema -> 'additionalProperties');
+    v_others := case when jsonb_typeof(v_others) = 'object' then nullif(v_others, '{}') end;
+    if v_is_closed then
+      v_unknown := format(
+        'is not known here; there are %s',
+        coalesce((select string_agg(k.key, ', ') from jsonb_object_keys(v_properties) as k (key)), 'none')
+      );
+    end if;
+    return query
+      select '{}'::text[], null::jsonb, null::jsonb, format('%s is missing', k.key)
+      from jsonb_array_elements_text(p_schema -> 'required') as k (key)
+      where not p_value ? k.key;
+    return query
+      select
+        array[e.key], e.value, coalesce(v_properties -> e.key, v_others),
+        case when v_is_closed and not v_properties ? e.key then v_unknown end
+      from jsonb_each(p_value) as e
+      where v_is_closed or v_others is not null or v_properties ? e.key;
   end if;
 end
 $$;

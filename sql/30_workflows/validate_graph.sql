@@ -152,3 +152,22 @@ begin
   end loop;
 end
 $$;
+
+-- The second and later nodes of one id; Order and order are one id.
+create or replace function engine.id_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language sql
+  immutable
+as $$
+  select p.*
+  from (
+    select
+      n.node ->> 'id' as id, n.place,
+      row_number() over (partition by lower(n.node ->> 'id') order by n.place) as number
+    from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
+  ) as n
+  cross join lateral engine.problem(
+    array['nodes', (n.place - 1)::text, 'id'], 'DUPLICATE_ID', format('%s is the id of another node already', n.id)
+  ) as p
+  where n.number > 1
+$$;
