@@ -141,6 +141,7 @@ create or replace function engine.schema_problems(
   immutable
 as $$
 declare
+  v_others constant jsonb := engine.other_schema(p_schema, jsonb_typeof(p_value));
   v_left int := p_most;
   v_count int;
   v_problem text;
@@ -160,14 +161,14 @@ begin
     return;
   end if;
 
-  for v_child in select * from engine.value_parts(p_value, p_schema) loop
+  for v_child in select * from engine.value_parts(p_value, p_schema, v_others is not null) loop
     exit when v_left <= 0;
     if v_child.problem is not null then
       return next engine.problem(p_place || v_child.place, p_code, v_child.problem);
       v_left := v_left - 1;
     else
       return query select * from engine.schema_problems(
-        v_child.value, v_child.schema, p_place || v_child.place, p_expressions, p_code, v_left
+        v_child.value, coalesce(v_child.schema, v_others), p_place || v_child.place, p_expressions, p_code, v_left
       );
       get diagnostics v_count = row_count;
       v_left := v_left - v_count;
@@ -183,9 +184,22 @@ begin
 end
 $$;
 
--- The members and items of a value that a schema has something to say of, each with its schema or, instead, with the
--- problem that it is missing or not known.
-create or replace function engine.value_parts(p_value jsonb, p_schema jsonb)
+-- What the schema says of all items, or of members that it does not name; null when nothing.
+create or replace function engine.other_schema(p_schema jsonb, p_type text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select nullif(case p_type
+    when 'array' then p_schema -> 'items'
+    when 'object' then engine.child_schema(p_schema - 'properties', '')
+  end, '{}')
+$$;
+
+-- The members and items of a value that a schema has something to say of: with the schema of a member that it names, or
+-- with the problem that the member is missing or not known. Rows hold no other schema, for there may be many.
+create or replace function engine.value_parts(p_value jsonb, p_schema jsonb, p_has_others boolean)
   returns table (place text[], value jsonb, schema jsonb, problem text)
   language plpgsql
   immutable
@@ -193,32 +207,30 @@ as $$
 declare
   v_properties constant jsonb := coalesce(p_schema -> 'properties', '{}');
   v_is_closed constant boolean := coalesce(p_schema -> 'additionalProperties' = 'false', false);
-  v_others jsonb := p_schema -> 'items';
-  v_unknown text;
 begin
-  if jsonb_typeof(p_value) = 'array' and v_others <> '{}' then
+  if jsonb_typeof(p_value) = 'array' and p_has_others then
     return query
-      select array[(e.place - 1)::text], e.value, v_others, null::text
+      select array[(e.place - 1)::text], e.value, null::jsonb, null::text
       from jsonb_array_elements(p_value) with ordinality as e (value, place);
   elsif jsonb_typeof(p_value) = 'object' then
-    v_others := coalesce(v_others, p_schema -> 'additionalProperties');
-    v_others := case when jsonb_typeof(v_others) = 'object' then nullif(v_others, '{}') end;
-    if v_is_closed then
-      v_unknown := format(
-        'is not known here; there are %s',
-        coalesce((select string_agg(k.key, ', ') from jsonb_object_keys(v_properties) as k (key)), 'none')
-      );
-    end if;
     return query
       select '{}'::text[], null::jsonb, null::jsonb, format('%s is missing', k.key)
       from jsonb_array_elements_text(p_schema -> 'required') as k (key)
       where not p_value ? k.key;
+    if v_is_closed then
+      return query
+        select array[e.key], null::jsonb, null::jsonb, format(
+          'is not known here; there are %s',
+          coalesce(array_to_string(array(select jsonb_object_keys(v_properties)), ', '), 'none')
+        )
+        from jsonb_each(p_value) as e
+        where not v_properties ? e.key
+        limit 100;
+    end if;
     return query
-      select
-        array[e.key], e.value, coalesce(v_properties -> e.key, v_others),
-        case when v_is_closed and not v_properties ? e.key then v_unknown end
+      select array[e.key], e.value, v_properties -> e.key, null::text
       from jsonb_each(p_value) as e
-      where v_is_closed or v_others is not null or v_properties ? e.key;
+      where v_properties ? e.key or (p_has_others and not v_is_closed);
   end if;
 end
 $$;
