@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Accounts } from '../../src/server/accounts.ts';
+import { ConnectionShare } from '../../src/server/connection_share.ts';
 import { type HashCaller, HashQueue, HASH_LIMITS } from '../../src/server/hash_queue.ts';
 import { Passwords } from '../../src/server/passwords.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
@@ -114,7 +115,7 @@ describe('over HTTP', () => {
 
   test('a login that the server is too busy for is no failed one', async () => {
     const passwords = new Passwords({ ln: 15, r: 8, p: 3 });
-    const accounts = new Accounts(db.pool('flowgres_api'), passwords);
+    const accounts = new Accounts(db.pool('flowgres_api'), passwords, new ConnectionShare(10, () => null));
     const email = address();
     const caller: HashCaller = { kind: 'login', network: '203.0.113.0/24' };
     const others = Array.from({ length: HASH_LIMITS.atOnce + HASH_LIMITS.waitingOfNetwork }, () => passwords.hash(PASSWORD, caller));
