@@ -46,7 +46,7 @@ declare
     case
       when p_budget is null then 'infinity'
       -- Also the runs of a large batch leave time for each other.
-      else least(clock_timestamp() + interval '50 ms', statement_timestamp() + interval '1 second')
+      else least(clock_timestamp() + engine.turn_time(), statement_timestamp() + 20 * engine.turn_time())
     end;
   v_isolated boolean[] := array[]::boolean[]; -- nodes whose evaluation turned out to need a local step
   v_taken int := 0;

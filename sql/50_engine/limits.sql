@@ -50,3 +50,12 @@ as $$
     ))
   )::engine.log_entry
 $$;
+-- How long a run may go on in one transaction before it gives way to others: 50 ms, or the
+-- server's setting flowgres.turn_time.
+create or replace function engine.turn_time()
+  returns interval
+  language sql
+  stable
+as $$
+  select coalesce(nullif(current_setting('flowgres.turn_time', true), ''), '50 ms')::interval
+$$;

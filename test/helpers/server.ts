@@ -38,6 +38,8 @@ const FAST = {
   shared_buffers: '256MB',
   max_wal_size: '2GB',
   autovacuum_naptime: '10s',
+  // However busy the machine, what fits into one transaction is done in it.
+  'flowgres.turn_time': '5s',
 };
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {

@@ -50,7 +50,9 @@ describe('for any time in any zone', () => {
         `select c, later, difference from cases
          cross join lateral engine.filter_add(c -> 'at', (c ->> 'amount')::int, c ->> 'unit', c ->> 'zone') as later
          cross join lateral engine.filter_diff(later, c -> 'at', c ->> 'unit', c ->> 'zone') as difference
-         where difference is distinct from c -> 'amount'`,
+         where difference is distinct from c -> 'amount'
+           -- Apia had no 30 December 2011: one day and two days after the 29th are the same time.
+           and engine.filter_add(c -> 'at', (difference #>> '{}')::int, c ->> 'unit', c ->> 'zone') is distinct from later`,
       ),
     ).toEqual([]);
   });

@@ -11,12 +11,6 @@ beforeAll(async () => {
   db = await createTestDatabase();
   acme = await createOrganization(db);
   engine = new Driver(db);
-  // However busy the machine, what can be done in one transaction is.
-  await db.admin.query(`do $$ begin
-    execute regexp_replace(
-      pg_get_functiondef('engine.advance'::regproc), 'interval ''(50 ms|1 second)''', 'interval ''1 hour''', 'g'
-    );
-  end $$`);
 });
 
 const start = { id: 'start', type: 'apiTrigger' };

@@ -20,13 +20,6 @@ afterEach(async () => {
   await db.admin.query('delete from engine.child_starts');
 });
 
-// However busy the machine, what can be done in one transaction is.
-await db.admin.query(`do $$ begin
-  execute regexp_replace(
-    pg_get_functiondef('engine.advance'::regproc), 'interval ''(50 ms|1 second)''', 'interval ''1 hour''', 'g'
-  );
-end $$`);
-
 /** Takes every wake-up in the queue, and those that come of them; other jobs stay. */
 async function turnAll() {
   for (;;) {

@@ -5,18 +5,11 @@ import { Driver } from '../../helpers/driver.ts';
 import { type Definition, type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 import { tamper } from '../../helpers/tamper.ts';
 
-/** However busy the machine, what can be done in one transaction is. */
-const PATIENTLY = `do $$ begin
-  execute regexp_replace(
-      pg_get_functiondef('engine.advance'::regproc), 'interval ''(50 ms|1 second)''', 'interval ''1 hour''', 'g'
-    );
-end $$`;
 let db: TestDatabase;
 let acme: TestOrganization;
 let engine: Driver;
 beforeAll(async () => {
   db = await createTestDatabase();
-  await db.admin.query(PATIENTLY);
   acme = await createOrganization(db);
   engine = new Driver(db);
 });
@@ -215,7 +208,6 @@ test('a retry and a fork take over values once, from wherever they stood', async
 
 test('replaying finds a reference to another value', async () => {
   const broken = await createTestDatabase({ unchecked: true });
-  await broken.admin.query(PATIENTLY);
   const org = await createOrganization(broken);
   const workflow = await publishWorkflow(org, chain({ id: 'start', type: 'apiTrigger' }, noOp('one'), noOp('two')));
   const { run_id } = await new Driver(broken).start(org, workflow, large);
