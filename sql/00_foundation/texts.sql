@@ -15,6 +15,8 @@ as $$
     and p_text !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]'
 $$;
 comment on function private.is_name(text) is 'Whether a text can be a name: one line of 1 to 200 characters; null for null.';
+-- DBAs write plans, whose names are checked with their rights.
+grant execute on function private.is_name(text) to flowgres_dba;
 
 create or replace function private.is_email(p_text text)
   returns boolean

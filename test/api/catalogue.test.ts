@@ -31,7 +31,7 @@ const REFUSED: Record<string, [query: string, variables: Record<string, unknown>
   'a page of -1': ['query ($n: Int) { workflows(first: $n) { nodes { id } } }', { n: -1 }, 'INVALID_ARGUMENT'],
   'a page of a number that is no int': ['query ($n: Int) { workflows(first: $n) { nodes { id } } }', { n: 1e300 }, 'INVALID_ARGUMENT'],
   'more than 5,000 tokens': [`{ currentUser { ${'id '.repeat(5_000)} } }`, {}, 'TOO_LARGE'],
-  'a directive used over and over': [`{ currentUser { id ${'@skip(if: false) '.repeat(200)} } }`, {}, 'INVALID_ARGUMENT'],
+  'a directive used over and over': [`{ currentUser { id ${'@skip(if: false) '.repeat(200)} } }`, {}, 'TOO_LARGE'],
   'an unknown directive': ['{ currentUser { id @own } }', {}, 'INVALID_ARGUMENT'],
   'fragments in a circle': [`{ currentUser { ...f0 } } ${spread(3)}`, {}, 'INVALID_ARGUMENT'],
   'no document at all': ['{', {}, 'INVALID_ARGUMENT'],
@@ -84,12 +84,12 @@ const REFUSED: Record<string, [query: string, variables: Record<string, unknown>
   'a character that cannot be stored': [
     'mutation ($n: String!) { createWorkflow(input: { name: $n, definition: {} }) { result { id } } }',
     { n: '\u0000' },
-    'INVALID_ARGUMENT',
+    'INVALID_TEXT',
   ],
   'half a surrogate': [
     'mutation ($d: JSON!) { createWorkflow(input: { name: "x", definition: $d }) { result { id } } }',
     { d: { x: '\ud800' } },
-    'INVALID_ARGUMENT',
+    'INVALID_TEXT',
   ],
 };
 
