@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { FlowgresError } from './errors.ts';
-import { type LoginRole, type RolePasswords, derivePasswords } from './roles.ts';
+import { type LoginRole, type RolePasswords, derivePasswords, roleUrl } from './roles.ts';
 import type { JwtConfig } from './server/jwt.ts';
 import type { SubscriptionSettings } from './server/subscription_limits.ts';
 
@@ -267,6 +267,12 @@ export function rolePasswords(config: Config, url: string): RolePasswords {
       });
     },
   };
+}
+
+/** The database of a command that needs one given, with the login of `role`. */
+export function requireRoleUrl(config: Config, role: LoginRole): string {
+  const url = requireDatabaseUrl(config);
+  return roleUrl(url, rolePasswords(config, url), role);
 }
 
 /** Slow, so that a role's password does not give the administrator's away. */

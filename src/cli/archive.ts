@@ -1,10 +1,9 @@
 /** `flowgres archive` and `flowgres restore`. */
-import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
+import { type Config, requireRoleUrl } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
 import { archive } from '../ops/archive.ts';
 import type { ArchiveFormat } from '../ops/archive_manifest.ts';
 import { restore } from '../ops/archive_restore.ts';
-import { roleUrl } from '../roles.ts';
 import { ProgressBars } from './progress_bar.ts';
 import { table } from './terminal.ts';
 
@@ -23,7 +22,7 @@ export interface RestoreFlags {
 }
 
 export async function archiveCommand(config: Config, { period, ...flags }: ArchiveFlags): Promise<void> {
-  const url = maintenanceUrl(config);
+  const url = requireRoleUrl(config, 'flowgres_maintenance');
   const stayed = await withBars((report) =>
     archive(url, { ...flags, ...(period === undefined ? {} : { period: parsePeriod(period) }), report }),
   );
@@ -40,18 +39,13 @@ export async function archiveCommand(config: Config, { period, ...flags }: Archi
 }
 
 export async function restoreCommand(config: Config, folder: string | undefined, { period, ...flags }: RestoreFlags): Promise<void> {
-  const url = maintenanceUrl(config);
+  const url = requireRoleUrl(config, 'flowgres_maintenance');
   const options = {
     ...flags,
     ...(folder === undefined ? {} : { folder }),
     ...(period === undefined ? {} : { period: parsePeriod(period) }),
   };
   await withBars((report) => restore(url, { ...options, report }));
-}
-
-function maintenanceUrl(config: Config): string {
-  const url = requireDatabaseUrl(config);
-  return roleUrl(url, rolePasswords(config, url), 'flowgres_maintenance');
 }
 
 async function withBars<T>(work: (bars: ProgressBars) => Promise<T>): Promise<T> {

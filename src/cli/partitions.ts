@@ -1,11 +1,10 @@
 /** `flowgres verify partitions`, `flowgres partitions freeze` and `flowgres partitions index`. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
+import { type Config, requireRoleUrl } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
 import { type CareResult, type NewIndex, buildIndex, freezePartitions } from '../ops/care.ts';
 import { verifyPartitions } from '../ops/verify.ts';
-import { roleUrl } from '../roles.ts';
 
 /** Prints each check and throws when one failed. */
 export async function verifyCommand(config: Config): Promise<void> {
@@ -35,13 +34,8 @@ async function anyDatabaseUrl(config: Config): Promise<string> {
 
 const print = (statement: string, number: number, count: number) => console.log(`  ${number}/${count}  ${statement}`);
 
-function maintenanceUrl(config: Config): string {
-  const url = requireDatabaseUrl(config);
-  return roleUrl(url, rolePasswords(config, url), 'flowgres_maintenance');
-}
-
 export async function freezeCommand(config: Config): Promise<void> {
-  const results = await freezePartitions(maintenanceUrl(config), { onStatement: print });
+  const results = await freezePartitions(requireRoleUrl(config, 'flowgres_maintenance'), { onStatement: print });
   const failed = results.filter((result): result is Required<CareResult> => result.error !== undefined);
   for (const { statement, error } of failed) console.error(`FAILED  ${statement}: ${error}`);
   if (failed.length > 0) {
@@ -53,6 +47,6 @@ export async function freezeCommand(config: Config): Promise<void> {
 }
 
 export async function indexCommand(config: Config, index: NewIndex): Promise<void> {
-  const results = await buildIndex(maintenanceUrl(config), index, { onStatement: print });
+  const results = await buildIndex(requireRoleUrl(config, 'flowgres_maintenance'), index, { onStatement: print });
   console.log(results.length === 0 ? `${index.name} is complete already.` : `${index.name} is complete.`);
 }
