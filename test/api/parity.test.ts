@@ -133,6 +133,9 @@ function pick(row: unknown, node: unknown): unknown {
 /** Secrets; and how much is used, because each request is. */
 const MINTED = /^(secret|code|prefix|webhookKey|used)$/;
 
+/** The time that a step took in the engine, which events say from a millisecond on. */
+const TOOK = 'ms';
+
 /** Without what is another one each time: new ids, times of now, secrets. */
 function plain(value: unknown, known: string, key = ''): unknown {
   if (value === null) return null;
@@ -147,5 +150,6 @@ function plain(value: unknown, known: string, key = ''): unknown {
     return value;
   }
   if (Array.isArray(value)) return value.map((each) => plain(each, known));
-  return Object.fromEntries(Object.entries(value as object).map(([name, each]) => [name, plain(each, known, name)]));
+  const entries = Object.entries(value as object).filter(([name]) => name !== TOOK);
+  return Object.fromEntries(entries.map(([name, each]) => [name, plain(each, known, name)]));
 }
