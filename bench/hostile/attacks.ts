@@ -222,9 +222,9 @@ export const ATTACKS: Record<string, Attack> = {
     },
   },
   documents: {
-    title: 'documents of 950 tokens, anonymous, no two alike, 8 networks, 8 callers',
+    title: 'documents of 450 tokens, anonymous, no two alike, 8 networks, 8 callers',
     run: async (attacker) => {
-      await callers(attacker, 8, (turn) => post(attacker, '/graphql', graphql(ownDocument(turn, 21)), { from: network(turn) }));
+      await callers(attacker, 8, (turn) => post(attacker, '/graphql', graphql(ownDocument(turn, 10)), { from: network(turn) }));
     },
   },
   ownDocuments: {

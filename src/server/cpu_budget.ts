@@ -1,17 +1,29 @@
 /**
- * What the documents of a caller cost the event loop: buckets of CPU time, one per caller. They belong to the process,
- * as its event loop does; the limit on how many requests there are is in the database (rate_limit.ts).
+ * When a document may block the event loop: validating and planning one happens in one piece, in which nobody else is
+ * answered. Each caller has a bucket, which fills with time, and between two pieces of anybody the loop is left free for
+ * as long as the first one took. The buckets belong to the process, as its event loop does; the limit on how many requests
+ * there are is in the database (rate_limit.ts).
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { requestError } from './errors.ts';
 
-/** A bucket: whose it is, and how many milliseconds of CPU it gains per second. */
+/** A bucket: whose it is, and how much it gains per second. */
 export interface CpuShare {
   key: string;
   perSecond: number;
 }
 
-/** After a pause a caller may spend at once what it may spend in so many seconds. */
-const BURST_SECONDS = 10;
+export const CPU_LIMITS = {
+  /** After a pause a caller may spend at once what it may spend in so many seconds. */
+  burstSeconds: 10,
+  /** A piece of so many milliseconds costs as much as it takes; one that is n times as long costs n times more for each. */
+  harmlessMs: 25,
+  /** A document costs at most what its caller may spend in so many seconds. */
+  mostSeconds: 15,
+  /** A document waits for its turn this long; when it would have to wait longer it is refused. */
+  maxWaitMs: 4_000,
+} as const;
+
 const MAX_BUCKETS = 10_000;
 
 interface Bucket {
@@ -19,37 +31,75 @@ interface Bucket {
   at: number;
 }
 
+interface Clock {
+  /** In milliseconds. */
+  now(): number;
+  wait(ms: number): Promise<unknown>;
+}
+
+/**
+ * What a piece of `ms` costs. Its square counts: one that blocks the loop for 200 ms makes everybody who asks meanwhile
+ * wait for 100 ms on average, eight of 25 ms with pauses between them delay nobody noticeably.
+ */
+export function priceOf(ms: number): number {
+  return ms * Math.max(1, ms / CPU_LIMITS.harmlessMs);
+}
+
 export class CpuBudget {
   readonly #buckets = new Map<string, Bucket>();
-  readonly #now: () => number;
+  readonly #clock: Clock;
+  /** When the next piece may begin. */
+  #freeAt = 0;
 
-  /** @param now the time in milliseconds, for tests */
-  constructor(now: () => number = () => performance.now()) {
-    this.#now = now;
+  constructor(clock: Clock = { now: () => performance.now(), wait: delay }) {
+    this.#clock = clock;
   }
 
-  /** Throws RATE_LIMITED (HTTP 429), with when to come again, while one of the buckets is empty. */
-  require(shares: readonly CpuShare[]): void {
-    const waits = shares.map(({ key, perSecond }) => (-this.#fill(key, perSecond).left / perSecond) * 1_000);
-    const retryAfterMs = Math.ceil(Math.max(0, ...waits));
-    if (retryAfterMs === 0) return;
-    throw requestError(429, 'RATE_LIMITED', 'Your documents have taken too much of the server’s time.', {
-      hint: 'Wait for retryAfterMs; send the same documents with other variables, or smaller ones: documents that the server knows cost nothing.',
-      details: { retryAfterMs },
-    });
+  /**
+   * Resolves when a piece that is estimated at `ms` may begin, and takes its price out of all `shares`. Those of one
+   * caller begin in the order of the calls.
+   *
+   * @throws SafeError RATE_LIMITED (HTTP 429), with when to come again, and takes nothing
+   */
+  async admit(shares: readonly CpuShare[], ms: number): Promise<void> {
+    // Without a limit there is nothing to share.
+    if (shares.length === 0) return;
+    const ownMs = Math.max(0, ...shares.map((each) => (-this.#fill(each).left / each.perSecond) * 1_000));
+    if (ownMs > CPU_LIMITS.maxWaitMs) throw refusal(ownMs);
+    this.#take(shares, priceOf(ms));
+    if (ownMs > 0) await this.#clock.wait(ownMs);
+    const waitMs = this.#freeAt - this.#clock.now();
+    if (waitMs > CPU_LIMITS.maxWaitMs) {
+      this.#take(shares, -priceOf(ms));
+      throw refusal(waitMs);
+    }
+    this.#reserve(2 * ms);
+    if (waitMs > 0) await this.#clock.wait(waitMs);
   }
 
-  /** Takes `ms` out of all of them, below nothing too; a negative number gives back. */
-  charge(shares: readonly CpuShare[], ms: number): void {
-    for (const { key, perSecond } of shares) {
-      const bucket = this.#fill(key, perSecond);
-      bucket.left = Math.min(bucket.left - ms, perSecond * BURST_SECONDS);
+  /** What a piece has taken, instead of what was estimated: 0 when it was not admitted. */
+  settle(shares: readonly CpuShare[], estimatedMs: number, ms: number): void {
+    if (shares.length === 0) return;
+    this.#take(shares, -priceOf(estimatedMs));
+    this.#take(shares, priceOf(ms));
+    this.#freeAt = Math.max(this.#freeAt, this.#clock.now() + ms);
+  }
+
+  #reserve(ms: number): void {
+    this.#freeAt = Math.max(this.#freeAt, this.#clock.now()) + ms;
+  }
+
+  /** A negative price gives back. */
+  #take(shares: readonly CpuShare[], price: number): void {
+    for (const each of shares) {
+      const most = each.perSecond * CPU_LIMITS.mostSeconds;
+      this.#fill(each).left -= Math.max(-most, Math.min(price, most));
     }
   }
 
-  #fill(key: string, perSecond: number): Bucket {
-    const now = this.#now();
-    const burst = perSecond * BURST_SECONDS;
+  #fill({ key, perSecond }: CpuShare): Bucket {
+    const now = this.#clock.now();
+    const burst = perSecond * CPU_LIMITS.burstSeconds;
     const bucket = this.#buckets.get(key) ?? { left: burst, at: now };
     bucket.left = Math.min(burst, bucket.left + ((now - bucket.at) / 1_000) * perSecond);
     bucket.at = now;
@@ -59,6 +109,13 @@ export class CpuBudget {
     if (this.#buckets.size > MAX_BUCKETS) this.#buckets.delete(this.#buckets.keys().next().value!);
     return bucket;
   }
+}
+
+function refusal(waitMs: number): Error {
+  return requestError(429, 'RATE_LIMITED', 'Your documents have taken too much of the server’s time.', {
+    hint: 'Wait for retryAfterMs; send the same documents with other variables, or smaller ones: documents that the server knows cost nothing.',
+    details: { retryAfterMs: Math.ceil(waitMs) },
+  });
 }
 
 /** Milliseconds of CPU that this thread has had; the clock's where Node cannot tell (before 23.9). */

@@ -12,18 +12,20 @@ const MAX_CACHED_TOKENS = 50_000;
 /** Beside its tokens a document has comments, names and texts of any length. */
 const CHARACTERS_PER_TOKEN = 16;
 
-interface Entry {
-  size: DocumentSize;
-  result: Validated;
-  weight: number;
+export interface CachedDocument {
+  readonly size: DocumentSize;
+  readonly result: Validated;
+  readonly weight: number;
+  /** Whether executing it last took so long that it must have been planned. */
+  wasPlanned: boolean;
 }
 
 /** By the text of the document; those not asked for for longest go first. */
 export class DocumentCache {
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, CachedDocument>();
   #weight = 0;
 
-  get(query: string): Entry | undefined {
+  get(query: string): CachedDocument | undefined {
     const entry = this.#entries.get(query);
     if (!entry) return undefined;
     this.#entries.delete(query);
@@ -31,15 +33,17 @@ export class DocumentCache {
     return entry;
   }
 
-  set(query: string, size: DocumentSize, result: Validated): void {
+  set(query: string, size: DocumentSize, result: Validated): CachedDocument {
     const weight = Math.max(1, size.tokens, query.length / CHARACTERS_PER_TOKEN);
-    this.#entries.set(query, { size, result, weight });
+    const added = { size, result, weight, wasPlanned: false };
+    this.#entries.set(query, added);
     this.#weight += weight;
     for (const [oldest, entry] of this.#entries) {
       if (this.#weight <= MAX_CACHED_TOKENS) break;
       this.#entries.delete(oldest);
       this.#weight -= entry.weight;
     }
+    return added;
   }
 
   /** How many tokens' worth of documents there is. */

@@ -24,12 +24,15 @@ export interface DocumentSize {
   fields: number;
 }
 
+/** What tools ask to learn the schema has few tokens and many fragments. */
+const LEAST_FIELDS = 500;
+
 /** A document without tokens to spare has a field for every second one. */
-export const documentLimits = (tokens: number): DocumentLimits => ({ tokens, fields: Math.ceil(tokens / 2) });
+export const documentLimits = (tokens: number): DocumentLimits => ({ tokens, fields: Math.max(LEAST_FIELDS, Math.ceil(tokens / 2)) });
 
 /** The size of a document; throws TOO_LARGE, without looking further. A document that does not parse has no fields. */
 export function measureDocument(query: string, limits: DocumentLimits): DocumentSize {
-  const tokens = countTokens(query, limits.tokens);
+  const tokens = requireTokens(query, limits.tokens);
   let document: DocumentNode;
   try {
     document = parse(query, { noLocation: true });
@@ -52,8 +55,17 @@ function tooLarge(what: string, limit: number): GraphQLError {
   });
 }
 
+/** The words and signs of a document; null for more than `limit`, and for more brackets inside of brackets than are allowed. */
+export function countTokens(query: string, limit: number): number | null {
+  try {
+    return requireTokens(query, limit);
+  } catch {
+    return null;
+  }
+}
+
 /** Brackets of all kinds are counted too: the parser calls itself for each. */
-function countTokens(query: string, limit: number): number {
+function requireTokens(query: string, limit: number): number {
   const lexer = new Lexer(new Source(query));
   let [count, depth] = [0, 0];
   try {

@@ -2,12 +2,13 @@
  * Which documents are refused before they are validated and planned: too large, by a caller whose share of the event loop
  * is spent, the schema itself. Over HTTP and over a WebSocket alike.
  */
+import type { IncomingMessage } from 'node:http';
 import { depthLimit } from '@graphile/depth-limit';
-import type { ExecutionConfig } from 'postgraphile/grafserv';
+import type { ExecutionConfig, NormalizedRequestDigest } from 'postgraphile/grafserv';
 import { type DocumentNode, GraphQLError, type GraphQLSchema, NoSchemaIntrospectionCustomRule, validate } from 'postgraphile/graphql';
 import { type CpuBudget, type CpuShare, threadCpuMs } from './cpu_budget.ts';
-import type { DocumentCache, PlanCaches, Validated } from './document_cache.ts';
-import { type DocumentLimits, documentLimits, measureDocument, requireSize } from './document_size.ts';
+import type { CachedDocument, DocumentCache, PlanCaches, Validated } from './document_cache.ts';
+import { type DocumentLimits, type DocumentSize, countTokens, documentLimits, measureDocument, requireSize } from './document_size.ts';
 import { replaceError } from './errors.ts';
 import { exactDocument } from './exact_json.ts';
 import { LIMITS } from './limits.ts';
@@ -26,10 +27,16 @@ export interface DocumentOptions {
   callerOf(request: Partial<Grafast.RequestContext>): { isAnonymous: boolean; shares: readonly CpuShare[] };
 }
 
-/** What planning a document costs, by experience, for each of its tokens: taken beforehand, and made exact afterwards. */
-const PLANNING_MS_PER_TOKEN = 0.15;
+/** What validating and planning cost, by experience, for each token of a document. */
+const MS_PER_TOKEN = 0.1;
+/** What it costs to see that a document is too large. */
+const MS_OF_TOO_LARGE = 2;
 /** Of documents that the server knows beforehand, which are not measured. */
 const CHARACTERS_PER_TOKEN = 4;
+/** Of texts and comments, which are no tokens. */
+const CHARACTERS_OF_TOKEN = 16;
+/** A document whose plan is there takes less, however long it is. */
+const LEAST_PLANNING_MS = 8;
 
 export function documentPlugin(options: DocumentOptions): GraphileConfig.Plugin {
   return {
@@ -54,59 +61,112 @@ export function documentPlugin(options: DocumentOptions): GraphileConfig.Plugin 
           };
           return next();
         },
+        async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
+          // First of all, who asks: a document may be named instead of sent.
+          await next();
+          const { query } = body;
+          if (typeof query === 'string') await awaitTurn(query, contextOf(request, graphqlWsContext), options);
+        },
       },
     },
   };
 }
 
+/** What Grafserv makes of a request a moment later. */
+function contextOf(request: NormalizedRequestDigest | undefined, socket: unknown): Partial<Grafast.RequestContext> {
+  if (request) return { ...request.requestContext, http: request };
+  const { extra, connectionParams } = socket as { extra: { request: IncomingMessage }; connectionParams?: Record<string, unknown> };
+  return { ws: { request: extra.request, connectionParams } } as Partial<Grafast.RequestContext>;
+}
+
+/**
+ * Waits until the document may be validated and planned, where that has to be done. A document that the server knows has
+ * to be planned again when its plan had to go, or when it takes another one for other variables.
+ */
+async function awaitTurn(query: string, request: Partial<Grafast.RequestContext>, options: DocumentOptions): Promise<void> {
+  const { cpu, cache } = options;
+  const { isAnonymous, shares } = options.callerOf(request);
+  if (!needsTurn(query, options)) return;
+  const ms = estimate(query, cache.get(query)?.size, tokensOf(isAnonymous, options));
+  await cpu.admit(shares, ms);
+  // Meanwhile another request may have done it.
+  if (!needsTurn(query, options)) cpu.settle(shares, ms, 0);
+}
+
+function needsTurn(query: string, { cache, isPersisted }: DocumentOptions): boolean {
+  const known = cache.get(query);
+  return known ? known.wasPlanned : !isPersisted(query);
+}
+
+const tokensOf = (isAnonymous: boolean, { tokens }: DocumentOptions) => (isAnonymous ? tokens.anonymous : tokens.token);
+
+/** How long it takes to validate and plan a document, in milliseconds of CPU. */
+function estimate(query: string, known: DocumentSize | undefined, limit: number): number {
+  const tokens = known?.tokens ?? countTokens(query, limit);
+  return tokens === null ? MS_OF_TOO_LARGE : MS_PER_TOKEN * Math.max(tokens, query.length / CHARACTERS_OF_TOKEN);
+}
+
 /** What a request is executed with: measured, paid for, and with documents and plans from caches of a limited size. */
 function checked(config: ExecutionConfig, request: Partial<Grafast.RequestContext>, options: DocumentOptions): ExecutionConfig {
-  const { cpu, cache, plans, tokens, openIntrospection } = options;
-  /** What was taken beforehand for planning. */
-  let advance = 0;
+  const { cpu, cache, plans, openIntrospection } = options;
+  let document: CachedDocument | undefined;
+  /** What was taken beforehand, and what has been used of it. */
+  let [estimatedMs, usedMs] = [0, 0];
+  let isFree = false;
 
-  /** Runs `work`, at the caller's cost. */
-  const paid = <T>(shares: readonly CpuShare[], work: () => T): T => {
+  const pay = (shares: readonly CpuShare[]) => {
+    if (!isFree) cpu.settle(shares, estimatedMs, usedMs);
+    [estimatedMs, usedMs] = [0, 0];
+  };
+
+  const measured = <T>(work: () => T): T => {
     const startedAt = threadCpuMs();
     try {
       return work();
     } finally {
-      cpu.charge(shares, threadCpuMs() - startedAt - advance);
-      advance = 0;
+      usedMs += threadCpuMs() - startedAt;
     }
   };
 
   const validated = (query: string, limits: DocumentLimits | null, shares: readonly CpuShare[]): Validated => {
-    const known = cache.get(query);
-    if (known) {
-      if (limits) requireSize(known.size, limits);
-      return known.result;
+    document = cache.get(query);
+    if (document) {
+      if (limits) requireSize(document.size, limits);
+      if (document.wasPlanned) estimatedMs = estimate(query, document.size, document.size.tokens);
+      return document.result;
     }
-    if (limits) cpu.require(shares);
-    const [result, size] = paid(shares, () => {
-      const measured = limits ? measureDocument(query, limits) : { tokens: Math.ceil(query.length / CHARACTERS_PER_TOKEN), fields: 0 };
+    isFree = limits === null;
+    document = measured(() => {
+      const size = limits ? measureDocument(query, limits) : { tokens: Math.ceil(query.length / CHARACTERS_PER_TOKEN), fields: 0 };
       const parsed = config.parseAndValidate(query) as Validated;
-      return [parsed.document ? { document: exactDocument(config.schema, query, parsed.document) } : parsed, measured] as const;
+      const result = parsed.document ? { document: exactDocument(config.schema, query, parsed.document) } : parsed;
+      return cache.set(query, size, result);
     });
-    cache.set(query, size, result);
-    if (result.document) {
-      plans.note(result.document, size.tokens);
-      // Of many requests at once each is decided with those before it.
-      advance = size.tokens * PLANNING_MS_PER_TOKEN;
-      cpu.charge(shares, advance);
-    }
-    return result;
+    estimatedMs = estimate(query, document.size, document.size.tokens);
+    if (document.result.document) plans.note(document.result.document, document.size.tokens);
+    else pay(shares);
+    return document.result;
   };
 
-  const planned = <A extends { schema: GraphQLSchema; document: DocumentNode }, R>(args: A, run: (args: A) => R): R =>
-    // Up to the first statement that is waited for: planning is all before that.
-    paid(options.callerOf(request).shares, () => run({ ...args, schema: plans.schemaFor(args.schema, args.document) }));
+  const planned = <A extends { schema: GraphQLSchema; document: DocumentNode }, R>(args: A, run: (args: A) => R): R => {
+    const before = usedMs;
+    try {
+      // Up to the first statement that is waited for: planning is all before that.
+      return measured(() => run({ ...args, schema: plans.schemaFor(args.schema, args.document) }));
+    } finally {
+      const tokens = document?.size.tokens ?? 0;
+      const isPlanned = usedMs - before > Math.max(LEAST_PLANNING_MS, (tokens * MS_PER_TOKEN) / 3);
+      if (document) document.wasPlanned = isPlanned;
+      if (isPlanned || estimatedMs > 0) pay(options.callerOf(request).shares);
+      usedMs = 0;
+    }
+  };
 
   return {
     ...config,
     parseAndValidate(query) {
       const { isAnonymous, shares } = options.callerOf(request);
-      const limits = options.isPersisted(query) ? null : documentLimits(isAnonymous ? tokens.anonymous : tokens.token);
+      const limits = options.isPersisted(query) ? null : documentLimits(tokensOf(isAnonymous, options));
       const result = refusable(() => validated(query, limits, shares));
       if (result.errors) return { errors: result.errors.map(withCode) };
       const closed = isAnonymous && !openIntrospection ? introspectionErrors(config.schema, result.document) : [];

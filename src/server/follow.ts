@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { WithPgClient } from 'postgraphile/@dataplan/pg';
 import { SafeError } from 'postgraphile/grafast';
 import type { LiveRuns, News } from './live.ts';
+import type { Reading, SharedReads } from './shared_reads.ts';
 import type { SubscriptionLimits } from './subscription_limits.ts';
 
 /** Notifications are hints: a subscription reads again this often without any, and so learns that its token has ended. */
@@ -18,6 +19,7 @@ export interface RequestContext {
 export interface Subscriptions {
   live: LiveRuns;
   limits: SubscriptionLimits;
+  reads: SharedReads;
 }
 
 export interface Query {
@@ -52,7 +54,7 @@ export interface Followed<T> {
  * of the same token that ask the same at once are answered by one read.
  */
 export async function follow<T>(
-  { live, limits }: Subscriptions,
+  { live, limits, reads }: Subscriptions,
   request: RequestContext,
   followed: Followed<T>,
 ): Promise<AsyncIterableIterator<T>> {
@@ -60,17 +62,19 @@ export async function follow<T>(
   const leave = [limits.enter('token', pgSettings['flowgres.session'] ?? '')];
   const alarm = new Alarm();
   let organizationId: string | undefined;
+  let reading: Reading | undefined;
   const read = async (): Promise<Page<T> | null> => {
     const query = followed.query();
-    const rows = await limits.share(
+    const found = await limits.share(
       JSON.stringify([pgSettings['role'], pgSettings['flowgres.session'], query]),
       organizationId,
       async () => {
         const result = await request.withPgClient(pgSettings, (client) => client.query<Record<string, unknown>>(query));
-        return result.rows;
+        return { rows: result.rows, reading: reads.newReading() };
       },
     );
-    return followed.page(rows);
+    reading = found.reading;
+    return followed.page(found.rows);
   };
   // Before the first read, so that nothing comes between the two.
   leave.push(
@@ -87,7 +91,10 @@ export async function follow<T>(
     if (!first) throw new SafeError(`There is no such ${followed.thing} in this organization.`, { code: 'NOT_FOUND' });
     organizationId = first.organizationId;
     leave.push(limits.enter('organization', organizationId));
-    const turn = () => limits.turn(first.organizationId);
+    const turn = async () => {
+      await limits.turn(first.organizationId);
+      if (reading) reads.tellOf(pgSettings, reading);
+    };
     return closing(pages(first, { read, turn, pauseMs: followed.pauseMs }, alarm), close);
   } catch (error) {
     close();
@@ -114,14 +121,14 @@ function closing<T>(stream: AsyncGenerator<T, undefined>, close: () => void): As
   return iterator;
 }
 
-interface Reading<T> {
+interface Following<T> {
   read(): Promise<Page<T> | null>;
   /** Before each item is sent: its fields are read, too. */
   turn(): Promise<void>;
   pauseMs: number | undefined;
 }
 
-async function* pages<T>(first: Page<T>, { read, turn, pauseMs }: Reading<T>, alarm: Alarm): AsyncGenerator<T, undefined> {
+async function* pages<T>(first: Page<T>, { read, turn, pauseMs }: Following<T>, alarm: Alarm): AsyncGenerator<T, undefined> {
   let page: Page<T> | null | undefined = first;
   while (!alarm.closed) {
     for (const item of page?.items ?? []) {

@@ -26,6 +26,7 @@ import { Passwords, type ScryptParameters } from './passwords.ts';
 import { createPreset, settingsOf } from './preset.ts';
 import { type Rate, RateLimiter } from './rate_limit.ts';
 import { type RequestOptions, admit, createCallerOf } from './requests.ts';
+import { SharedReads } from './shared_reads.ts';
 import { serveSockets } from './sockets.ts';
 import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from './subscription_limits.ts';
 
@@ -156,7 +157,7 @@ function createParts(options: GraphqlOptions) {
   const [cache, plans] = [new DocumentCache(), new PlanCaches()];
   const preset = createPreset({
     pool,
-    subscriptions: { live, limits: new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS) },
+    subscriptions: { live, limits: new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS), reads: new SharedReads() },
     requests,
     accounts,
     maxCost: options.maxCost ?? LIMITS.maxCost,

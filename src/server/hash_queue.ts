@@ -1,7 +1,8 @@
 /**
- * Whose password is hashed next. Hashing is memory and time, so little of it happens at once; who waits is chosen in
- * turns, of the kinds of work and of the callers of each kind, so that a flood of one delays itself.
+ * Whose password is hashed next. Hashing is memory and time, so little of it happens at once. Logins go before
+ * registrations, which rest between two of them; the callers of each kind take turns, so that a flood of one delays itself.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { FlowgresError } from '../errors.ts';
 
 /** Logging in is work of people who have an account; registering, and a new password by a code, is anybody's. */
@@ -18,6 +19,10 @@ export const HASH_LIMITS = {
   atOnce: 2,
   /** … and so much of that for registrations: one place is always left for logins. */
   registrations: 1,
+  /** While both wait, so many logins begin for each registration. */
+  loginsFirst: 3,
+  /** A registration begins when the last one has ended for as long as it took: they take half of a processor at most. */
+  rest: 1,
   /** Who waits, of each kind: more would wait for longer than clients do. */
   waiting: 50,
   /** Who waits of one network and kind. */
@@ -38,12 +43,26 @@ interface Kind {
   networks: Map<string, Waiting[]>;
 }
 
+interface Clock {
+  /** In milliseconds. */
+  now(): number;
+  wait(ms: number): Promise<unknown>;
+}
+
 export class HashQueue {
   readonly #kinds: Record<HashKind, Kind> = {
     login: { running: 0, waiting: 0, networks: new Map() },
     registration: { running: 0, waiting: 0, networks: new Map() },
   };
-  #last: HashKind = 'registration';
+  readonly #clock: Clock;
+  /** Logins begun since the last registration, and when the next one may begin. */
+  #logins = 0;
+  #registrationsFrom = 0;
+  #isResting = false;
+
+  constructor(clock: Clock = { now: () => performance.now(), wait: delay }) {
+    this.#clock = clock;
+  }
 
   /** Runs `work` when it is the caller's turn. Throws TOO_BUSY, before anything has run, when too many wait. */
   async run<T>(caller: HashCaller, work: () => Promise<T>): Promise<T> {
@@ -52,10 +71,13 @@ export class HashQueue {
       this.#enter(kind, caller.network, { start: resolve, refuse: reject });
       this.#startNext();
     });
+    const startedAt = this.#clock.now();
     try {
       return await work();
     } finally {
       kind.running -= 1;
+      const now = this.#clock.now();
+      if (caller.kind === 'registration') this.#registrationsFrom = now + (now - startedAt) * HASH_LIMITS.rest;
       this.#startNext();
     }
   }
@@ -83,14 +105,30 @@ export class HashQueue {
 
   #startNext(): void {
     const { login, registration } = this.#kinds;
-    const mayStart = (kind: Kind, most: number) => kind.waiting > 0 && kind.running < most;
     while (login.running + registration.running < HASH_LIMITS.atOnce) {
-      const logins = mayStart(login, HASH_LIMITS.atOnce);
-      const registrations = mayStart(registration, HASH_LIMITS.registrations);
-      if (!logins && !registrations) return;
-      this.#last = !registrations || (logins && this.#last === 'registration') ? 'login' : 'registration';
-      this.#start(this.#kinds[this.#last]);
+      const mayRegister = registration.waiting > 0 && registration.running < HASH_LIMITS.registrations && this.#isRested();
+      if (login.waiting > 0 && !(mayRegister && this.#logins >= HASH_LIMITS.loginsFirst)) {
+        this.#logins += 1;
+        this.#start(login);
+      } else if (mayRegister) {
+        this.#logins = 0;
+        this.#start(registration);
+      } else return;
     }
+  }
+
+  /** Whether a registration may begin now; if not, this is asked again when it may. */
+  #isRested(): boolean {
+    const restMs = this.#registrationsFrom - this.#clock.now();
+    if (restMs <= 0) return true;
+    if (!this.#isResting) {
+      this.#isResting = true;
+      void this.#clock.wait(restMs).then(() => {
+        this.#isResting = false;
+        this.#startNext();
+      });
+    }
+    return false;
   }
 
   #start(kind: Kind): void {

@@ -11,7 +11,7 @@ export const LIMITS = {
   maxAliases: 30,
   /** Words and signs of a document, of a request with a token and of one without. */
   maxTokens: 2_500,
-  maxAnonymousTokens: 1_000,
+  maxAnonymousTokens: 500,
   /** Brackets inside of brackets. */
   maxNesting: 64,
   /** Levels of a variable: 64 of JSON, and what it stands in. */

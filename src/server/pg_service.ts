@@ -7,6 +7,7 @@ import pg from 'pg';
 import type { PgClient, PgClientQuery, WithPgClient } from 'postgraphile/@dataplan/pg';
 import type { ConnectionShare } from './connection_share.ts';
 import { LIMITS } from './limits.ts';
+import type { SharedReads } from './shared_reads.ts';
 import { type NodePostgresPgClient, makePgAdaptorWithPgClient, makePgService } from 'postgraphile/adaptors/pg';
 
 /** Statements that a connection keeps prepared; 0 behind a pooler that does not know prepared statements. */
@@ -21,17 +22,25 @@ const SETTINGS = {
 /** The statement of the field testWorkflow. */
 const TEST = /"public"\."test_workflow"\s*\(/;
 
-/** PostGraphile's service for `schemas`, over the connections of `pool`, which callers have in shares where one is given. */
-export function pipelinedService(pool: pg.Pool, schemas: string[], share?: ConnectionShare): GraphileConfig.PgServiceConfiguration {
+/** What statements of several callers have in common. */
+export interface Sharing {
+  /** Of the pool's connections. */
+  connections?: ConnectionShare;
+  /** Of what subscriptions read. */
+  reads?: SharedReads;
+}
+
+/** PostGraphile's service for `schemas`, over the connections of `pool`. */
+export function pipelinedService(pool: pg.Pool, schemas: string[], sharing: Sharing = {}): GraphileConfig.PgServiceConfiguration {
   // Nobody asks for the raw client, which the type wants.
-  const createWithPgClient = () => pipelined(pool, share) as WithPgClient<NodePostgresPgClient>;
+  const createWithPgClient = () => pipelined(pool, sharing) as WithPgClient<NodePostgresPgClient>;
   return { ...makePgService({ pool, schemas, pubsub: false }), adaptor: { createWithPgClient, makePgService } };
 }
 
-function pipelined(pool: pg.Pool, share: ConnectionShare | undefined): WithPgClient {
+function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient {
   const plain = makePgAdaptorWithPgClient(pool);
   return async (settings, callback) => {
-    const inTurn = <T>(work: () => Promise<T>) => (share && settings ? share.use(settings, work) : work());
+    const inTurn = <T>(work: () => Promise<T>) => (connections && settings ? connections.use(settings, work) : work());
     const encode = (each: Record<string, unknown>) => JSON.stringify(Object.entries(each).filter(([, value]) => value !== undefined));
     const set = settings && encode(settings);
     const client: PgClient = {
@@ -39,13 +48,21 @@ function pipelined(pool: pg.Pool, share: ConnectionShare | undefined): WithPgCli
         if (settings === null || set === null) return plain(null, (connection) => connection.query(query));
         // A function cannot limit its own time: the statement has its limit before it begins.
         const limited = TEST.test(query.text) ? encode({ ...settings, statement_timeout: LIMITS.testTimeout }) : set;
-        return inTurn(() => send(pool, limited, query));
+        const sent = () => inTurn(() => send<never>(pool, limited, query));
+        const reading = reads?.readingOf(settings);
+        return reading ? copied(reading.once(JSON.stringify([query.text, query.values, query.arrayMode]), sent)) : sent();
       },
       // Several statements that belong together, for which one message is not enough.
       withTransaction: (work) => inTurn(() => plain(settings, (connection) => connection.withTransaction(work))),
     };
     return callback(client);
   };
+}
+
+/** Each has rows of its own, since Grafast may put them in another order. */
+async function copied<R extends { rows: readonly unknown[] }>(result: Promise<R>): Promise<R> {
+  const shared = await result;
+  return { ...shared, rows: [...shared.rows] };
 }
 
 async function send<Row>(pool: pg.Pool, settings: string, { text, values = [], name, arrayMode }: PgClientQuery) {

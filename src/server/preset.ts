@@ -76,7 +76,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     ],
     // Arguments without a default are required.
     gather: { pgStrictFunctions: true },
-    pgServices: [pipelinedService(pool, ['public'], requests.connections)],
+    pgServices: [pipelinedService(pool, ['public'], { connections: requests.connections, reads: subscriptions.reads })],
     schema: {
       dontSwallowErrors: true,
       connectionFilterComputedColumns: false,

@@ -10,10 +10,10 @@ export interface SubscriptionSettings {
   readsPerSecond: number;
 }
 
-export const DEFAULT_SUBSCRIPTIONS: SubscriptionSettings = { perToken: 200, perOrganization: 1_000, readsPerSecond: 300 };
+export const DEFAULT_SUBSCRIPTIONS: SubscriptionSettings = { perToken: 200, perOrganization: 1_000, readsPerSecond: 200 };
 
-/** After a pause so many seconds' worth of reads may be made at once. */
-const BURST_SECONDS = 2;
+/** After a pause so many seconds' worth of reads may be made at once, and others wait for all of them. */
+export const BURST_SECONDS = 0.1;
 
 /** Counts keys, each up to a limit. */
 export class Counts {

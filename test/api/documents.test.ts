@@ -3,7 +3,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { getIntrospectionQuery } from 'graphql';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { CpuBudget } from '../../src/server/cpu_budget.ts';
+import { CpuBudget, priceOf } from '../../src/server/cpu_budget.ts';
 import { documentLimits, measureDocument } from '../../src/server/document_size.ts';
 import { LIMITS } from '../../src/server/limits.ts';
 import { Operations } from '../../src/server/operations.ts';
@@ -179,24 +179,103 @@ describe('the CPU that documents take', () => {
     expect(passed).toBeLessThanOrEqual(5);
   });
 
-  test('is a bucket that fills with time, up to ten seconds’ worth', () => {
-    let now = 0;
-    const budget = new CpuBudget(() => now);
-    const shares = [{ key: 'a', perSecond: 50 }];
-    budget.charge(shares, 500);
-    expect(() => budget.require(shares)).not.toThrow();
-    budget.charge(shares, 100);
-    expect(() => budget.require(shares)).toThrow(
-      expect.objectContaining({ extensions: expect.objectContaining({ details: { retryAfterMs: 2_000 } }) }),
-    );
-    expect(() => budget.require([{ key: 'b', perSecond: 50 }])).not.toThrow();
-    now = 2_000;
-    expect(() => budget.require(shares)).not.toThrow();
-    now = 1_000_000;
-    budget.charge(shares, 501);
-    expect(() => budget.require(shares)).toThrow();
-    // What was taken beforehand and not used comes back.
-    budget.charge(shares, -400);
-    expect(() => budget.require(shares)).not.toThrow();
+  test('is charged again when a document that is known has to be planned again', async () => {
+    const limited = await serveGraphql(db, { cpu: { token: 4, anonymous: 4 } });
+    onTestFinished(() => limited.close());
+    const names = many(20, (place) => `a${place}: workflows(first: 1) { nodes { id ... @include(if: $v${place % 6}) { name } } }`);
+    const query = `query (${many(6, (place) => `$v${place}: Boolean!`)}) { ${names} }`;
+    // Each choice of what is included is a plan of its own, of which two are kept.
+    const status = async (choice: number) => {
+      const variables = Object.fromEntries(Array.from({ length: 6 }, (_, place) => [`v${place}`, (choice & (1 << place)) !== 0]));
+      return (await limited.query(acme.token, query, variables)).status;
+    };
+    const answers = [];
+    for (let choice = 0; choice < 20; choice += 1) answers.push(await status(choice));
+    expect(answers[0]).toBe(200);
+    expect(answers.filter((each) => each === 200).length).toBeLessThan(6);
+    expect(answers.at(-1)).toBe(429);
+  });
+
+  test('is not charged for a document whose plan is there', async () => {
+    const limited = await serveGraphql(db, { cpu: { token: 4, anonymous: 4 } });
+    onTestFinished(() => limited.close());
+    const query = 'query ($first: Int) { workflows(first: $first) { nodes { id } } }';
+    for (let first = 0; first < 50; first += 1) expect((await limited.query(acme.token, query, { first })).status).toBe(200);
+  });
+});
+
+describe('the bucket of a caller', () => {
+  /** A clock that passes only while something waits for it. */
+  const withClock = (onWait: (ms: number) => void = () => undefined) => {
+    const clock = {
+      time: 0,
+      now: () => clock.time,
+      async wait(ms: number) {
+        onWait(ms);
+        clock.time += ms;
+      },
+    };
+    return { clock, budget: new CpuBudget(clock) };
+  };
+  const [a, b] = [[{ key: 'a', perSecond: 50 }], [{ key: 'b', perSecond: 50 }]];
+  const spend = async (budget: CpuBudget, shares: typeof a, ms: number) => {
+    await budget.admit(shares, ms);
+    budget.settle(shares, ms, ms);
+  };
+
+  test('that fills with time, up to ten seconds’ worth', async () => {
+    const { clock, budget } = withClock();
+    for (let turn = 0; turn < 21; turn += 1) await budget.admit(a, 25);
+    // 525 of 500: the next waits for the rest, one after it for its price too.
+    const before = clock.time;
+    await budget.admit(a, 100);
+    expect(clock.time - before).toBeLessThan(600);
+    await expect(budget.admit(a, 1)).rejects.toMatchObject({
+      extensions: { statusCode: 429, details: { retryAfterMs: expect.any(Number) } },
+    });
+    await budget.admit(b, 1);
+    clock.time += 1_000_000;
+    await budget.admit(a, 1);
+  });
+
+  test('out of which long pieces take the square of their length, but not more than fifteen seconds’ worth', async () => {
+    const { clock, budget } = withClock();
+    // Each leaves less than nothing, so that how long the next one waits says what is missing.
+    const missingAfter = async (ms: number) => {
+      clock.time += 1_000_000;
+      await spend(budget, a, 500);
+      clock.time += 5_000;
+      await budget.admit(a, ms);
+      const error: unknown = await budget.admit(a, 1).catch((caught: unknown) => caught);
+      return (error as { extensions: { details: { retryAfterMs: number } } }).extensions.details.retryAfterMs * 0.05;
+    };
+    expect(await missingAfter(100)).toBe(400);
+    expect(await missingAfter(125)).toBe(625);
+    expect(await missingAfter(1_000)).toBe(750);
+    expect([priceOf(10), priceOf(25), priceOf(50)]).toEqual([10, 25, 100]);
+  });
+
+  test('and what was estimated too high comes back', async () => {
+    const { clock, budget } = withClock();
+    for (let turn = 0; turn < 10; turn += 1) {
+      await budget.admit(a, 100);
+      budget.settle(a, 100, 5);
+    }
+    // 50 of 500 are gone.
+    expect(clock.time).toBeLessThan(2_000);
+  });
+
+  test('leaves the loop free after each piece, for as long as it took, whoever is next', async () => {
+    const waits: number[] = [];
+    const { clock, budget } = withClock((ms) => waits.push(ms));
+    const shares = (key: string) => [{ key, perSecond: 1_000 }];
+    await budget.admit(shares('a'), 40);
+    clock.time += 60;
+    budget.settle(shares('a'), 40, 60);
+    // 40 ms were expected, and twice that kept; it took longer.
+    await budget.admit(shares('b'), 10);
+    expect(waits).toEqual([60]);
+    await budget.admit([], 1_000);
+    expect(waits).toHaveLength(1);
   });
 });

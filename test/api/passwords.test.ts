@@ -9,9 +9,18 @@ import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
 
 describe('the queue', () => {
-  /** Work that ends when it is told to, and the order in which it began. */
+  /** Work of one second each, and the order in which it began; the time passes when something waits for it. */
   function createQueue() {
-    const queue = new HashQueue();
+    let time = 0;
+    const queue = new HashQueue({
+      now: () => time,
+      async wait(ms) {
+        rests.push(ms);
+        await new Promise((resolve) => setImmediate(resolve));
+        time += ms;
+      },
+    });
+    const rests: number[] = [];
     const began: string[] = [];
     const ends: (() => void)[] = [];
     const run = (kind: HashCaller['kind'], network: string, name = network) =>
@@ -19,13 +28,18 @@ describe('the queue', () => {
         began.push(name);
         return new Promise<void>((resolve) => ends.push(resolve));
       });
-    const endAll = async () => {
-      for (let end = ends.shift(); end; end = ends.shift()) {
-        end();
+    const endAll = async (work: Promise<unknown>[]) => {
+      let isOver = false;
+      void Promise.all(work).then(() => {
+        isOver = true;
+      });
+      while (!isOver) {
+        time += 1_000;
+        ends.shift()?.();
         await new Promise((resolve) => setImmediate(resolve));
       }
     };
-    return { run, began, endAll };
+    return { run, began, rests, endAll };
   }
 
   test('takes networks in turns, and leaves a place for logins', async () => {
@@ -39,12 +53,27 @@ describe('the queue', () => {
     ];
     await new Promise((resolve) => setImmediate(resolve));
     expect(began).toEqual(['flood 0', 'a 1']);
-    await endAll();
-    await Promise.all(all);
+    await endAll(all);
     const order = (name: string) => began.indexOf(name);
     expect(order('person')).toBeLessThan(order('flood 2'));
     expect(order('b')).toBeLessThan(order('flood 2'));
     expect(began).toHaveLength(9);
+  });
+
+  test('takes three logins for each registration while both wait', async () => {
+    const { run, began, endAll } = createQueue();
+    const names = (kind: HashCaller['kind']) =>
+      Array.from({ length: 8 }, (_, place) => run(kind, `${kind} ${place}`, kind === 'login' ? 'l' : 'r'));
+    await endAll([...names('registration'), ...names('login')]);
+    expect(began.join('')).toMatch(/^r(?:lll+r)*l*r*$/);
+    expect(began).toHaveLength(16);
+  });
+
+  test('lets registrations rest for as long as the last one took, when there is nothing else to do, too', async () => {
+    const { run, rests, endAll } = createQueue();
+    await endAll(Array.from({ length: 4 }, (_, place) => run('registration', `network ${place}`)));
+    expect(rests).toHaveLength(3);
+    for (const rest of rests) expect(rest).toBeGreaterThanOrEqual(1_000);
   });
 
   test('refuses a network that has too many in it, and makes room for others in a full one', async () => {
@@ -62,8 +91,7 @@ describe('the queue', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(refused).toHaveLength(4);
     expect(refused[3]).not.toContain('person');
-    await endAll();
-    await Promise.all(all);
+    await endAll(all);
   });
 });
 

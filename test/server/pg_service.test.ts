@@ -3,6 +3,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { createPool } from '../../src/database.ts';
 import { ConnectionShare } from '../../src/server/connection_share.ts';
 import { pipelinedService } from '../../src/server/pg_service.ts';
+import { Reading, SharedReads } from '../../src/server/shared_reads.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
 let db: TestDatabase;
@@ -101,7 +102,7 @@ test('a lost connection is an error once, and replaced', async () => {
 test('who sends many statements at once leaves connections for others', async () => {
   const pool = createPool(db.url('flowgres_api'), { name: 'test', max: 6 });
   const share = new ConnectionShare(6, () => null);
-  withPgClient = await pipelinedService(pool, ['public'], share).adaptor.createWithPgClient(undefined);
+  withPgClient = await pipelinedService(pool, ['public'], { connections: share }).adaptor.createWithPgClient(undefined);
   const holder = await db.admin.connect();
   await holder.query('select pg_advisory_lock(7)');
   const all = Promise.all(Array.from({ length: 10 }, () => ask(USER, 'select true from (select pg_advisory_xact_lock_shared(7)) as l')));
@@ -114,4 +115,34 @@ test('who sends many statements at once leaves connections for others', async ()
   holder.release();
   expect(await all).toHaveLength(10);
   await pool.end();
+});
+
+test('what subscribers are told of one reading is read once for the same statement, and again for the next reading', async () => {
+  const pool = createPool(db.url('flowgres_api'), { name: 'test', max: 1 });
+  const reads = new SharedReads();
+  withPgClient = await pipelinedService(pool, ['public'], { reads }).adaptor.createWithPgClient(undefined);
+  const [first, second] = [{ ...USER }, { ...USER }];
+  // Each execution has a number of its own.
+  const number = (settings: typeof USER) => ask(settings, 'select pg_current_xact_id()::text, $1::int', undefined, [1]);
+  const reading = reads.newReading();
+  for (const each of [first, second]) reads.tellOf(each, reading);
+  const [one, other] = await Promise.all([number(first), number(second)]);
+  expect(one).toEqual(other);
+  expect(await number(first)).toEqual(one);
+  expect(await ask(first, 'select $1::int', undefined, [1])).toEqual([[1]]);
+  expect(await number({ ...USER })).not.toEqual(one);
+  reads.tellOf(first, reads.newReading());
+  expect(await number(first)).not.toEqual(one);
+  expect(await number(second)).toEqual(one);
+  // One that is too old tells nothing.
+  reads.tellOf(second, new Reading(0));
+  expect(await number(second)).not.toEqual(await number(second));
+  await pool.end();
+});
+
+test('what could not be read is read again', async () => {
+  const reading = new SharedReads().newReading();
+  await expect(reading.once('a', () => Promise.reject(new Error('lost')))).rejects.toThrow('lost');
+  expect(await reading.once('a', async () => 1)).toBe(1);
+  expect(await reading.once('a', async () => 2)).toBe(1);
 });

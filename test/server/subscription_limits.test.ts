@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import type { LiveRuns } from '../../src/server/live.ts';
 import { type Followed, type RequestContext, follow } from '../../src/server/follow.ts';
-import { SubscriptionLimits } from '../../src/server/subscription_limits.ts';
+import { SharedReads } from '../../src/server/shared_reads.ts';
+import { BURST_SECONDS, SubscriptionLimits } from '../../src/server/subscription_limits.ts';
 
 const settings = { perToken: 2, perOrganization: 3, readsPerSecond: 1_000 };
 
@@ -22,12 +23,13 @@ test('a token and an organization have so many subscriptions, and room for anoth
 test('the reads of an organization have a rate, those of another one do not wait for it', async () => {
   const limits = new SubscriptionLimits({ ...settings, readsPerSecond: 20 });
   const startedAt = performance.now();
-  const busy = Promise.all(Array.from({ length: 45 }, () => limits.turn('busy')));
+  const atOnce = 20 * BURST_SECONDS;
+  const busy = Promise.all(Array.from({ length: atOnce + 5 }, () => limits.turn('busy')));
   await limits.turn('quiet');
   const quietMs = performance.now() - startedAt;
   await busy;
   const busyMs = performance.now() - startedAt;
-  // Two seconds' worth at once, which is 40, and the other five 50 ms apart.
+  // What may be read at once, and the other five 50 ms apart.
   expect(busyMs).toBeGreaterThan(150);
   expect(quietMs).toBeLessThan(busyMs);
 });
@@ -90,7 +92,9 @@ test('a hundred subscribers of a thing read it once for each change, and none is
     };
   };
   const limits = new SubscriptionLimits({ perToken: 1_000, perOrganization: 1_000, readsPerSecond: 100_000 });
-  const streams = await Promise.all(Array.from({ length: 100 }, () => follow({ live, limits }, request, followed())));
+  const streams = await Promise.all(
+    Array.from({ length: 100 }, () => follow({ live, limits, reads: new SharedReads() }, request, followed())),
+  );
   const heard = streams.map(() => [] as string[]);
   const all = Promise.all(
     streams.map(async (stream, index) => {
