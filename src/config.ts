@@ -95,6 +95,8 @@ const settings = z.object({
   FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(2_000),
   FLOWGRES_ORGANIZATION_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(200),
   FLOWGRES_EXPRESSION_TIMEOUT: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(60_000).default(1_000),
+  FLOWGRES_SCHEDULE_SLOTS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(64).default(4),
+  FLOWGRES_FIRING_TIMEOUT: z.coerce.number('must be a number').int().min(100, 'must be 100 or more').max(60_000).default(3_000),
   FLOWGRES_LOCAL_STEPS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(8).default(2),
 });
 
@@ -153,6 +155,9 @@ export interface Config {
   expressionTimeout: number;
   /** Local steps of one organization that one worker runs at a time. */
   localSteps: number;
+  /** Schedules that one worker fires at a time, and the longest time for the start of one of their runs, in milliseconds. */
+  scheduleSlots: number;
+  firingTimeout: number;
   /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
@@ -202,6 +207,8 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     organizationConcurrency: data.FLOWGRES_ORGANIZATION_CONCURRENCY,
     expressionTimeout: data.FLOWGRES_EXPRESSION_TIMEOUT,
     localSteps: data.FLOWGRES_LOCAL_STEPS,
+    scheduleSlots: data.FLOWGRES_SCHEDULE_SLOTS,
+    firingTimeout: data.FLOWGRES_FIRING_TIMEOUT,
     cronUsers: data.FLOWGRES_CRON_USERS,
     cronTimeout: data.FLOWGRES_CRON_TIMEOUT,
     proxies: data.FLOWGRES_PROXIES,

@@ -28,6 +28,9 @@ export interface WorkOptions {
   expressionTimeout?: number;
   /** Local steps of one organization at a time; 2 when not given. */
   localSteps?: number;
+  /** Schedules that fire at a time, and the longest time for the start of one of their runs, in milliseconds. */
+  scheduleSlots?: number;
+  firingTimeout?: number;
   httpAllow: string[];
   /** Name servers for the hosts of httpRequest; those of the machine when empty. */
   dnsServers: string[];
@@ -93,6 +96,8 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         organizationConcurrency: work.organizationConcurrency,
         ...(work.expressionTimeout ? { evaluationTimeoutMs: work.expressionTimeout } : {}),
         ...(work.localSteps ? { localPerOrganization: work.localSteps } : {}),
+        ...(work.scheduleSlots ? { scheduleSlots: work.scheduleSlots } : {}),
+        ...(work.firingTimeout ? { firingTimeoutMs: work.firingTimeout } : {}),
         nodes: { httpAllow: work.httpAllow, dnsServers: work.dnsServers },
         graceMs: 3_000,
         onProblem: reportProblem,

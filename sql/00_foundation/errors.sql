@@ -26,6 +26,18 @@ as $$
     ('NOT_INLINE',        'WF020')
 $$;
 
+-- Whether an error says nothing about the work that met it: a conflict with another transaction, a server that is short
+-- of something or shuts down, a month without a partition, which is a check without a name. Whoever catches all errors
+-- raises these again, so that the work is done once more. `others` leaves query_canceled out: a timeout ends the statement.
+create or replace function private.is_transient(p_sqlstate text, p_constraint text default null)
+  returns boolean
+  language sql
+  immutable
+  parallel safe
+as $$
+  select p_sqlstate ~ '^(40|53|55P03|57|58)' or p_sqlstate = '23514' and p_constraint = ''
+$$;
+
 create or replace function private.raise_error(
   p_code text,
   p_message text,

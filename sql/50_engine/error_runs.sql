@@ -76,6 +76,7 @@ declare
   v_run public.workflow_runs;
   v_workflow uuid;
   v_error jsonb;
+  v_constraint text;
 begin
   foreach v_run in array p_runs loop
     select (p.settings ->> 'errorWorkflow')::uuid into v_workflow
@@ -90,6 +91,10 @@ begin
       where s.run_id is null;
     exception
       when others then
+        get stacked diagnostics v_constraint = constraint_name;
+        if private.is_transient(sqlstate, v_constraint) then
+          raise; -- the failure is recorded once more, and then the error workflow is started
+        end if;
         v_error := jsonb_build_object('message', sqlerrm);
     end;
     if v_error is not null then

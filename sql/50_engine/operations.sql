@@ -51,12 +51,17 @@ as $$
 declare
   v_run public.workflow_runs;
   v_failed int := 0;
+  v_constraint text;
 begin
   for v_run in select r.* from engine.lock_runs(p_ids, engine.earliest(p_ids), engine.latest(p_ids)) as r loop
     begin
       perform engine.retry_run(v_run.id, null, p_by);
     exception
       when others then
+        get stacked diagnostics v_constraint = constraint_name;
+        if private.is_transient(sqlstate, v_constraint) then
+          raise; -- the job tries this part of the operation again
+        end if;
         v_failed := v_failed + 1;
         insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
         values (

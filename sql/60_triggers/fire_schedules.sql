@@ -61,7 +61,6 @@ create or replace function engine.start_tick(p_schedule public.schedules, p_now 
   volatile
 as $$
 declare
-  c_passing constant text := '^(40|53|55P03|57|58)';
   v_answer record;
   v_constraint text;
 begin
@@ -69,15 +68,9 @@ begin
   from engine.start_runs(jsonb_build_array(engine.tick_request(p_schedule, p_now)));
   return case when v_answer.run_id is null then v_answer.error end;
 exception
-  when check_violation then
-    -- One without a name is the bounds of the partitions.
-    get stacked diagnostics v_constraint = constraint_name;
-    if v_constraint = '' then
-      raise;
-    end if;
-    return jsonb_build_object('code', 'INTERNAL', 'message', sqlerrm);
   when others then
-    if sqlstate ~ c_passing then
+    get stacked diagnostics v_constraint = constraint_name;
+    if private.is_transient(sqlstate, v_constraint) then
       raise;
     end if;
     return jsonb_build_object('code', 'INTERNAL', 'message', sqlerrm);
@@ -215,7 +208,8 @@ begin
     begin
       v_tick := engine.next_tick(v_schedule.properties, greatest(v_schedule.next_run_at, v_now));
     exception
-      when others then
+      -- Also when it takes too long: what cannot be computed must not come again each second.
+      when query_canceled or others then
         v_tick := null;
     end;
     v_tick := coalesce(v_tick, v_now + interval '1 hour');

@@ -3,10 +3,8 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { createPool } from '../database.ts';
 
-/** Longest time for the start of one tick, in the server. */
-export const FIRING_TIMEOUT_MS = 3_000;
-/** Shorter, so that waiting for a lock is told apart from working too long. */
-const LOCK_TIMEOUT_MS = 2_000;
+/** Waiting for a lock ends sooner than the rest, so that it is told apart from working too long. */
+const LOCK_PART = 2 / 3;
 /** Connecting fails sooner than by default: ticks wait. */
 const CONNECT_TIMEOUT_MS = 2_000;
 
@@ -23,15 +21,15 @@ export type DueSchedule = z.infer<typeof dueSchedule>;
 export class Schedules {
   readonly pool: pg.Pool;
 
-  /** @param connections as many schedules fire at a time */
-  constructor(connectionString: string, connections: number) {
+  /** @param connections as many schedules fire at a time; @param firingTimeoutMs longest time for the start of one tick, in the server */
+  constructor(connectionString: string, connections: number, firingTimeoutMs: number) {
     this.pool = createPool(connectionString, {
       name: 'flowgres schedules',
       max: connections,
       settings: {
-        statement_timeout: String(FIRING_TIMEOUT_MS),
-        lock_timeout: String(LOCK_TIMEOUT_MS),
-        idle_in_transaction_session_timeout: String(FIRING_TIMEOUT_MS),
+        statement_timeout: String(firingTimeoutMs),
+        lock_timeout: String(Math.floor(firingTimeoutMs * LOCK_PART)),
+        idle_in_transaction_session_timeout: String(firingTimeoutMs),
       },
     });
     this.pool.options.connectionTimeoutMillis = CONNECT_TIMEOUT_MS;

@@ -3,24 +3,27 @@
  * and all schedules whose last start failed share one: the slow schedules of one delay nobody else's.
  */
 import { classifyFailure, raisedError } from '../engine/errors.ts';
-import { type DueSchedule, FIRING_TIMEOUT_MS, Schedules } from '../engine/schedules.ts';
+import { type DueSchedule, Schedules } from '../engine/schedules.ts';
 import { watchPool } from '../metrics.ts';
 import { everySecond } from './every.ts';
 
 export interface ScheduleRunnerOptions {
   /** Connection string of flowgres_worker. */
   connectionString: string;
+  /** As many schedules fire at a time, each over a connection of its own; {@link SCHEDULES}' when not given. */
+  slots?: number;
+  /** Longest time for the start of one tick, in milliseconds; {@link SCHEDULES}' when not given. */
+  firingTimeoutMs?: number;
   /** Makes the partitions that maintenance should have made. */
   mend(): Promise<void>;
   onProblem(message: string, error: unknown): void;
 }
 
-/** As many schedules fire at a time in one worker, each over a connection of its own. */
-export const SCHEDULE_SLOTS = 4;
+export const SCHEDULES = { slots: 4, firingTimeoutMs: 3_000 } as const;
 const QUERY_CANCELED = '57014';
 
 export class ScheduleRunner {
-  readonly #options: ScheduleRunnerOptions;
+  readonly #options: Required<ScheduleRunnerOptions>;
   readonly #schedules: Schedules;
   #timer: { stop(): void } | undefined;
   /** What the slots are taken for: an organization, or all that are in quarantine. */
@@ -32,8 +35,9 @@ export class ScheduleRunner {
   #isStopped = false;
 
   constructor(options: ScheduleRunnerOptions) {
-    this.#options = options;
-    this.#schedules = new Schedules(options.connectionString, SCHEDULE_SLOTS + 1);
+    this.#options = { ...SCHEDULES, ...options };
+    const { slots, firingTimeoutMs } = this.#options;
+    this.#schedules = new Schedules(options.connectionString, slots + 1, firingTimeoutMs);
     watchPool('schedules', this.#schedules.pool);
   }
 
@@ -70,7 +74,7 @@ export class ScheduleRunner {
   /** Gives the free slots to the first of those that wait. */
   #fill(): void {
     const skipped: DueSchedule[] = [];
-    while (!this.#isStopped && this.#firing.size < SCHEDULE_SLOTS) {
+    while (!this.#isStopped && this.#firing.size < this.#options.slots) {
       const next = this.#waiting.shift();
       if (!next) break;
       const share = next.is_quarantined ? 'quarantine' : next.organization_id;
@@ -103,14 +107,18 @@ export class ScheduleRunner {
 
   async #fail(schedule: DueSchedule, error: unknown): Promise<void> {
     const failure = classifyFailure(error);
-    if (failure.sqlstate === QUERY_CANCELED) {
-      const message = `Starting the run took longer than ${FIRING_TIMEOUT_MS} ms.`;
+    const raised = raisedError(failure);
+    if (raised?.code === 'CONFLICT') {
+      // Unpublished or published again meanwhile: what is due now is asked once more.
+      this.#hasFired = true;
+    } else if (failure.sqlstate === QUERY_CANCELED) {
+      const message = `Starting the run took longer than ${this.#options.firingTimeoutMs} ms.`;
       await this.#schedules.fail(schedule, { code: 'TIMEOUT', message });
     } else if (failure.kind === 'no_partition') {
       // All ticks wait until there is one.
       await this.#options.mend();
     } else if (failure.sqlstate && failure.kind !== 'unable') {
-      const { code, message } = raisedError(failure) ?? { code: 'INTERNAL', message: failure.message };
+      const { code, message } = raised ?? { code: 'INTERNAL', message: failure.message };
       await this.#schedules.fail(schedule, { code, message });
       if (failure.kind === 'refused') this.#options.onProblem(`A schedule was not fired: ${describe(schedule)}.`, error);
     } else if (!this.#isStopped) {

@@ -10,7 +10,7 @@ import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
 import { every, everySecond } from './every.ts';
-import { ScheduleRunner } from './schedules.ts';
+import { SCHEDULES, ScheduleRunner } from './schedules.ts';
 import { type Slot, Slots } from './slots.ts';
 
 export interface WorkerOptions {
@@ -25,6 +25,10 @@ export interface WorkerOptions {
   evaluationTimeoutMs?: number;
   /** Local steps of one organization that this process runs at a time; 2 when not given. */
   localPerOrganization?: number;
+  /** Schedules that fire at a time; 4 when not given. */
+  scheduleSlots?: number;
+  /** Longest time for the start of a schedule's run, in milliseconds; 3,000 when not given. */
+  firingTimeoutMs?: number;
   /** How long stopping waits for running attempts before it hands them back, in milliseconds. */
   graceMs?: number;
   /** Where trouble is told; the process's standard error when not given. */
@@ -103,6 +107,8 @@ class Worker {
       nodes: { httpAllow: [] },
       evaluationTimeoutMs: 1_000,
       localPerOrganization: 2,
+      scheduleSlots: SCHEDULES.slots,
+      firingTimeoutMs: SCHEDULES.firingTimeoutMs,
       graceMs: 5_000,
       onProblem: (message, error) => console.error(message, error),
       ...options,
@@ -119,6 +125,8 @@ class Worker {
     this.#capacity = { steps: concurrency, perOrganization: Math.min(organizationConcurrency, concurrency) };
     this.#schedules = new ScheduleRunner({
       connectionString: this.#options.connectionString,
+      slots: this.#options.scheduleSlots,
+      firingTimeoutMs: this.#options.firingTimeoutMs,
       mend: () => this.#engine.ensurePartitions(),
       onProblem,
     });

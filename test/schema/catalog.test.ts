@@ -144,6 +144,19 @@ const RULES: Record<string, string> = {
     select format('%s on %s', t.tgname, t.tgrelid::regclass) from pg_trigger as t
     where not t.tgisinternal and t.tgname not like '\\_100\\_append\\_only%'
       and t.tgrelid in ('workflow_runs'::regclass, 'workflow_events'::regclass, 'workflow_run_logs'::regclass, 'engine.open_steps'::regclass)`,
+
+  // A conflict or a server that is short of something would become the failure of a run for good.
+  'a function that catches all errors raises again those that say nothing about its work': `
+    select p.oid::regprocedure::text from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where ${OURS} and p.prosrc ~* 'when\\s+(\\w+\\s+or\\s+)*others\\s+then' and p.prosrc !~ 'private\\.is_transient'
+      and format('%I.%I', n.nspname, p.proname) not in (
+        -- What an expression or a node's function raises is the failure of the step, whatever its SQLSTATE.
+        'engine.advance', 'engine.take_repeat', 'engine.take_for_each', 'engine.run_local', 'engine.evaluate_step',
+        -- Has another time for a schedule whose own cannot be computed.
+        'engine.fail_schedule',
+        -- A failure is a row of the answer, and the next call tries again.
+        'partitions.plan_maintenance', 'partitions.perform_action', 'partitions.retire_group', 'partitions.finish_departures',
+        'partitions.doctor')`,
 };
 
 test.each(Object.entries(RULES))('%s', async (_rule, query) => {

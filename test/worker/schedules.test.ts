@@ -1,6 +1,8 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
+import pg from 'pg';
+import { ScheduleRunner } from '../../src/worker/schedules.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { createOrganization, publishWorkflow } from '../helpers/factory.ts';
@@ -63,4 +65,36 @@ test('many slow schedules of one organization cost another one no tick, and can 
     for (const { id } of published) await client.query('select unpublish_workflow(id => $1)', [id]);
   });
   expect((await slow.user.query('select from schedules')).rowCount).toBe(0);
+}, 60_000);
+
+test('a schedule that is unpublished while it fires is no problem, and no failure of what is published next', async () => {
+  const db = await createTestDatabase();
+  const acme = await createOrganization(db);
+  const { id } = await publishWorkflow(acme, {
+    nodes: [{ id: 'clock', type: 'scheduleTrigger', properties: { cron: '1 second' } }],
+    connections: [],
+  });
+  const gate = new pg.Client(db.adminUrl);
+  await gate.connect();
+  onTestFinished(() => gate.end());
+  await gate.query('select pg_advisory_lock(1)');
+  await beforeStartsOf(db, acme.id, 'perform pg_advisory_xact_lock(1)');
+  const problems: string[] = [];
+  const runner = new ScheduleRunner({
+    connectionString: db.url('flowgres_worker'),
+    firingTimeoutMs: 60_000,
+    mend: async () => undefined,
+    onProblem: (message, error) => problems.push(`${message} ${String(error)}`),
+  });
+  onTestFinished(() => runner.stop());
+  runner.start();
+  const isFiring = `select from pg_stat_activity where wait_event = 'advisory' and query like '%fire_schedule%' and datname = current_database()`;
+  await expect.poll(async () => (await db.admin.query(isFiring)).rowCount).toBe(1);
+  await acme.user.query('select unpublish_workflow(id => $1)', [id]);
+  await acme.user.query('select publish_workflow($1)', [id]);
+  await gate.query('select pg_advisory_unlock(1)');
+  const runs = async () => (await db.admin.query('select from workflow_runs where workflow_id = $1', [id])).rowCount;
+  await expect.poll(runs).toBeGreaterThan(0);
+  expect(problems).toEqual([]);
+  expect((await acme.user.query('select failures, last_error from schedules')).rows).toEqual([{ failures: 0, last_error: null }]);
 }, 60_000);

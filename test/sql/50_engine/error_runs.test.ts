@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
+import { beforeStartsOf } from '../../helpers/slow.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 
 let db: TestDatabase;
@@ -99,5 +100,28 @@ describe('an error workflow', () => {
       const { rows } = await acme.user.query('select pointer from validate_workflow($1)', [JSON.stringify(definition)]);
       expect(rows).toEqual([{ pointer: '/settings/errorWorkflow' }]);
     }
+  });
+});
+
+describe('when an error workflow cannot be started for now', () => {
+  /** A run that has failed when `fail` resolves, in an organization of its own; what starts its error workflow meets `statement`. */
+  async function failingBeside(statement: string) {
+    const own = await createOrganization(db, 'Own');
+    const alarm = await publishWorkflow(own, chain(onError, { id: 'end', type: 'noOp' }));
+    const workflow = await publishWorkflow(own, { ...chain(trigger, call), settings: { errorWorkflow: alarm.id } });
+    const { run_id } = await engine.start(own, workflow);
+    const step = (await engine.begin(run_id, 'a'))!;
+    await beforeStartsOf(db, own.id, statement);
+    const fail = () => engine.fail(step, { code: 'BAD', message: 'bad', retryable: false });
+    return { own, alarm, run_id, fail };
+  }
+
+  test.each(['40P01', '55P03', '53100'])('because of SQLSTATE %s, the failure is recorded later, and then it is started', async (code) => {
+    const { own, alarm, run_id, fail } = await failingBeside(`raise sqlstate '${code}'`);
+    await expect(fail()).rejects.toMatchObject({ code });
+    expect((await engine.run(run_id)).status).toBe('running');
+    await beforeStartsOf(db, own.id, 'null');
+    await fail();
+    expect(await runsOf(alarm)).toHaveLength(1);
   });
 });

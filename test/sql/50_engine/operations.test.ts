@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
+import { beforeStartsOf } from '../../helpers/slow.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 
 let db: TestDatabase;
@@ -94,6 +95,18 @@ describe('retrying many runs', () => {
     expect(await progress(operation)).toMatchObject({ total: 5, done: 3, failed: 2, finished_at: expect.any(Date) });
     expect(await statuses(workflow)).toEqual({ error: 6 });
     expect(await begin('retry_runs', { workflowId: workflow.id })).toMatchObject({ total: 3 });
+  });
+
+  test('counts none as failed because of another transaction, and tries again', async () => {
+    const own = await createOrganization(db, 'Own');
+    const workflow = await publishWorkflow(own, chain(trigger, stop));
+    await engine.start(own, workflow);
+    const { rows } = await own.user.query<Operation>(`select * from retry_runs('{}')`);
+    await beforeStartsOf(db, own.id, `raise sqlstate '40P01'`);
+    await expect(work(rows[0]!, 10)).rejects.toMatchObject({ code: '40P01' });
+    await beforeStartsOf(db, own.id, 'null');
+    await work(rows[0]!, 10);
+    expect((await own.user.query<Operation>('select * from run_operations')).rows).toMatchObject([{ total: 1, done: 1, failed: 0 }]);
   });
 });
 

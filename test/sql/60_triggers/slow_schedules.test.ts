@@ -172,3 +172,19 @@ test('a schedule whose next time cannot be computed comes again in an hour', asy
   expect(await fire(db, (await due(db))[0]!)).toBe('22023');
   expect(await stateOf(noisy)).toEqual([{ failures: 3, code: '22023', next: '11:00:05', fires: '11:00:05' }]);
 });
+
+test('so does one whose next time takes too long to compute', async () => {
+  const { db, set, noisy } = await installation();
+  await publish(noisy);
+  await set('10:00:05');
+  const [schedule] = await due(db);
+  await db.admin.query('update schedules set failures = 2');
+  await db.admin.query(`
+    create or replace function engine.next_tick(p_properties jsonb, p_after timestamptz) returns timestamptz language plpgsql
+    as $$ begin perform pg_sleep(30); return null; end $$`);
+  const client = await db.pool('flowgres_worker').connect();
+  await client.query(`set statement_timeout = ${SHORT_MS}`);
+  await client.query(`select engine.fail_schedule($1, $2, $3, '{"code": "TIMEOUT"}')`, keyOf(schedule!));
+  client.release(true);
+  expect(await stateOf(noisy)).toEqual([{ failures: 3, code: 'TIMEOUT', next: '11:00:05', fires: '11:00:05' }]);
+});
