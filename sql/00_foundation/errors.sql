@@ -28,7 +28,7 @@ $$;
 
 -- Whether an error says nothing about the work that met it: a conflict with another transaction, a server that is short
 -- of something or shuts down, a month without a partition, which is a check without a name. Whoever catches all errors
--- raises these again, so that the work is done once more. `others` leaves query_canceled out: a timeout ends the statement.
+-- raises these again, so that the work is done once more. A timeout is not among `others`: it ends the statement.
 create or replace function private.is_transient(p_sqlstate text, p_constraint text default null)
   returns boolean
   language sql
