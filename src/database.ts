@@ -62,6 +62,25 @@ function connectionFailure(url: string, error: unknown): FlowgresError {
   );
 }
 
+const LOST_SOCKET = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE']);
+
+/** Whether a statement failed because its connection ended: the server was stopped or crashed, the backend or the network went away. */
+export function isLostConnection(error: unknown): boolean {
+  // admin_shutdown, crash_shutdown, cannot_connect_now; the server says so before it closes the connection.
+  if (error instanceof pg.DatabaseError) return /^57P0[123]$/.test(error.code ?? '');
+  if (!(error instanceof Error)) return false;
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  return LOST_SOCKET.has(code) || /^Connection terminated|^Client has encountered a connection error/.test(message);
+}
+
+/** The same failure for a person to read. `next` says what to do about what was under way. */
+export function lostConnection(error: unknown, next = 'Check that the server is up, and try again.'): FlowgresError {
+  return new FlowgresError('CONNECTION_LOST', `The connection to the database was lost: ${reasonOf(error).replace(/[.]$/, '')}.`, {
+    hint: next,
+    cause: error,
+  });
+}
+
 function reasonOf(error: unknown): string {
   // One failure per address of the host; they say the same.
   if (error instanceof AggregateError) return reasonOf(error.errors[0]);

@@ -55,6 +55,17 @@ $$;
 comment on function partitions.contents(regclass) is
   'Number of rows of a table and a SHA-256 of them: for each row, in the order of the primary key, its text with the columns in the order of their names is appended to the hash so far and hashed again. Reads the whole table. Example: select * from partitions.contents(''partitions.workflow_events_y2025m01'')';
 
+-- The table of an archive, by its name in schema partitions; null when it is gone, and for a file. Its location is not
+-- asked: that of a file is a path, which to_regclass() refuses with an error, and the planner may evaluate that before
+-- a condition on the kind that stands in front of it.
+create or replace function partitions.table_of(p_archive partitions.archives)
+  returns regclass
+  language sql
+  stable
+as $$
+  select case when p_archive.kind = 'table' then to_regclass(format('partitions.%I', p_archive.name)) end
+$$;
+
 create or replace function partitions.seal_archives()
   returns setof partitions.action
   language plpgsql
@@ -74,7 +85,7 @@ begin
     where a.kind = 'table'
       and a.state = 'archived'
       and a.sha256 is null
-      and to_regclass(a.location) is not null
+      and partitions.table_of(a) is not null
     order by a.lower, a.parent::text
     for update skip locked
   loop
@@ -100,7 +111,7 @@ begin
   update partitions.archives as a
   set row_count = c.row_count,
     sha256 = c.sha256
-  from partitions.contents(p_archive.location::regclass) as c
+  from partitions.contents(partitions.table_of(p_archive)) as c
   where a.parent = p_archive.parent
     and a.lower = p_archive.lower
     and a.content = p_archive.content

@@ -101,12 +101,12 @@ create or replace function partitions.check_archives(p_policy partitions.policie
   volatile
 as $$
   select p_policy.parent, 'archive', 'critical', format('The archived table %s is gone.', a.location),
-    format('delete from partitions.archives where location = %L', a.location)
+    format('delete from partitions.archives where kind = %L and name = %L', a.kind, a.name)
   from partitions.archives as a
   where a.parent = p_policy.parent
     and a.kind = 'table'
     and a.state = 'archived'
-    and to_regclass(a.location) is null
+    and partitions.table_of(a) is null
   union all
   select p_policy.parent, 'archive', 'warning', format('%s left two days ago and is not sealed.', a.location),
     'select * from partitions.seal_archives()'

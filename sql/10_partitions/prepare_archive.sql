@@ -27,7 +27,7 @@ declare
   v_contents record;
 begin
   if v_archive.sha256 is not null then
-    select c.* into v_contents from partitions.contents(v_archive.location::regclass) as c;
+    select c.* into v_contents from partitions.contents(partitions.table_of(v_archive)) as c;
     if (v_contents.row_count, v_contents.sha256) <> (v_archive.row_count, v_archive.sha256) then
       perform private.raise_error('CONFLICT',
         format('%s has changed since it was sealed: it has %s rows instead of %s, or others.',
@@ -67,7 +67,7 @@ as $$
   select exists (
     select
     from (select s.part from shape as s where s.table = p_archive.parent) as wanted
-    full join (select s.part from shape as s where s.table = p_archive.location::regclass) as present
+    full join (select s.part from shape as s where s.table = partitions.table_of(p_archive)) as present
       on present.part = wanted.part
     where wanted.part is null
       or present.part is null
@@ -81,7 +81,7 @@ create or replace function partitions.rebuild_archive(p_archive partitions.archi
   volatile
 as $$
 declare
-  v_old constant regclass := p_archive.location;
+  v_old constant regclass := partitions.table_of(p_archive);
   v_columns constant text := partitions.columns(v_old);
   v_kept text;
 begin

@@ -113,7 +113,7 @@ declare
   v_taken text;
 begin
   foreach v_archive in array p_tables loop
-    if to_regclass(v_archive.location) is null then
+    if partitions.table_of(v_archive) is null then
       perform private.raise_error('NOT_FOUND', format('The archived table %s is gone.', v_archive.location),
         'Restore it from a file or a backup; else forget it: delete from partitions.archives, as flowgres_owner.');
     end if;

@@ -20,7 +20,7 @@ begin
       and k.contype = 'f'
       and k.conparentid = 0
       and not exists (
-        select from pg_constraint as o where o.conrelid = v_archive.location::regclass and o.conname = k.conname
+        select from pg_constraint as o where o.conrelid = partitions.table_of(v_archive) and o.conname = k.conname
       )
   loop
     perform partitions.execute_patiently(v_statement);
@@ -42,7 +42,7 @@ begin
     select k.conname
     from pg_constraint as k
     where v_archive.name is not null
-      and k.conrelid = v_archive.location::regclass
+      and k.conrelid = partitions.table_of(v_archive)
       and k.conparentid = 0
       and not k.convalidated
   loop
@@ -104,14 +104,14 @@ declare
   v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'late');
   v_insert constant text := (
     select format('insert into %s (%s) select %2$s from %s', p_parent, partitions.columns(late), late)
-    from to_regclass(v_archive.location) as late
+    from partitions.table_of(v_archive) as late
   );
 begin
   if v_archive.name is null then
     return;
   end if;
   execute v_insert;
-  perform partitions.advance_sequences(p_parent, v_archive.location::regclass);
+  perform partitions.advance_sequences(p_parent, partitions.table_of(v_archive));
   execute format('drop table partitions.%I', v_archive.name);
   perform partitions.leave_archive(v_archive, p_keep);
   return next (p_parent, v_archive.name, 'restore', v_archive.lower, v_archive.upper, true, null)::partitions.action;

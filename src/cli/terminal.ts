@@ -1,5 +1,6 @@
 /** What the command line prints. */
 import pg from 'pg';
+import { isLostConnection, lostConnection } from '../database.ts';
 import { FlowgresError } from '../errors.ts';
 
 /** Work that takes longer than this is announced; shorter work is only reported. */
@@ -54,6 +55,7 @@ export function table(headings: string[], rows: string[][]): string {
 /** One line that says what happened and what to do. */
 export function describeError(error: unknown): string {
   if (error instanceof FlowgresError) return [error.message, error.hint].filter(Boolean).join(' ');
+  if (isLostConnection(error)) return describeError(lostConnection(error));
   if (error instanceof pg.DatabaseError) return describeDatabaseError(error);
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -4,7 +4,7 @@
  */
 import type { Client } from 'pg';
 import { z } from 'zod';
-import { connect } from '../database.ts';
+import { connect, isLostConnection, lostConnection } from '../database.ts';
 
 export const action = z.object({
   parent: z.string().nullable(),
@@ -57,8 +57,11 @@ export async function asOwner<T>(url: string, work: (client: Client) => Promise<
   try {
     await client.query('set role flowgres_owner');
     return await work(client);
+  } catch (error) {
+    if (!isLostConnection(error)) throw error;
+    throw lostConnection(error, 'Run the same command again when the server is up: it goes on where it was.');
   } finally {
-    await client.end();
+    await client.end().catch(() => undefined);
   }
 }
 

@@ -3,6 +3,7 @@ import { appendFile, chmod, mkdir, readFile, readdir, rm, truncate, writeFile } 
 import { join } from 'node:path';
 import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
+import { describeError } from '../../src/cli/terminal.ts';
 import { type ArchiveOptions, archive } from '../../src/ops/archive.ts';
 import { restore } from '../../src/ops/archive_restore.ts';
 import { connect } from '../../src/database.ts';
@@ -93,6 +94,72 @@ test('another database takes a month from its files', async () => {
     'true',
   ]);
   expect(await archived(db)).toEqual(['csv 2', 'csv 2', 'csv 2', 'table 2', 'table 2', 'table 2']);
+});
+
+test('what reads the catalogue of archives does so in whatever order the planner tests its rows', async () => {
+  const db = await monthsOfRuns();
+  await archiveMonth(db, { to: await temporaryFolder() });
+  await db.admin.query(`select partitions.archive('workflow_runs', '2025-02-01')`);
+  await db.admin.query('analyze partitions.archives, partitions.policies');
+  const client = await connect(db.adminUrl);
+  for (const plans of ['enable_indexscan', 'enable_seqscan']) {
+    await client.query(`set enable_bitmapscan = off; set ${plans} = off`);
+    const { rows: findings } = await client.query(`select detail from partitions.doctor() where "check" = 'archive'`);
+    expect(findings, plans).toEqual([]);
+    for (const call of [
+      'archived_periods()',
+      'seal_archives()',
+      'retire(dry_run => true)',
+      `restore_concurrently('workflow_runs', '2025-02-01')`,
+    ]) {
+      await expect(client.query(`select * from partitions.${call}`), `${call} without ${plans}`).resolves.toBeDefined();
+    }
+    await client.query('reset all');
+  }
+  await client.query('drop table partitions.workflow_runs_y2025m02');
+  const { rows } = await client.query<{ detail: string; fix: string }>(
+    `select detail, fix from partitions.doctor() where "check" = 'archive'`,
+  );
+  expect(rows).toEqual([{ detail: 'The archived table partitions.workflow_runs_y2025m02 is gone.', fix: expect.any(String) }]);
+  await client.query(rows[0]!.fix);
+  expect((await client.query(`select from partitions.doctor() where "check" = 'archive'`)).rowCount).toBe(0);
+  await client.end();
+});
+
+test('a connection that ends in the middle of the work is one clear error, and the next time goes on', async () => {
+  const db = await monthsOfRuns();
+  const maintenance = db.url('flowgres_maintenance');
+  const to = await temporaryFolder();
+  const before = await contentOf(db);
+  const killAt = (moment: string) => {
+    let killed: Promise<unknown> | undefined;
+    const strike = (what: string) => {
+      if (!killed && what.includes(moment)) {
+        killed = db.admin.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'flowgres_maintenance' and datname = $1`,
+          [db.name],
+        );
+      }
+      return () => undefined;
+    };
+    return { step: strike, done: (line: string) => void strike(line) };
+  };
+  for (const moment of ['sealing', 'writing', 'verified']) {
+    const lost = archive(maintenance, { period: PERIOD, to, report: killAt(moment) });
+    await expect(lost, moment).rejects.toMatchObject({
+      code: 'CONNECTION_LOST',
+      hint: expect.stringContaining('Run the same command again'),
+    });
+    await lost.catch((error: unknown) =>
+      expect(describeError(error)).toMatch(/^The connection to the database was lost: .+\. Run the same command again/),
+    );
+  }
+  expect(await archive(maintenance, { period: PERIOD, to, report: quiet })).toEqual([]);
+  await expect(restore(maintenance, { folder: join(to, MONTH), report: killAt('loading') })).rejects.toMatchObject({
+    code: 'CONNECTION_LOST',
+  });
+  await restoreMonth(db, join(to, MONTH));
+  expect(await contentOf(db)).toEqual(before);
 });
 
 test('policies that archive are followed, and nothing is dropped', async () => {

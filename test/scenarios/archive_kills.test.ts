@@ -47,6 +47,11 @@ async function runUntil(args: string[], step: number, victim: Victim): Promise<{
     await vi.waitFor(() => server.db.admin.query('select'), { timeout: 20_000, interval: 50 });
   }
   await witness.end();
+  // Whoever lost the connection says so in one line, not with a stack.
+  if (killed && victim === 'backend' && code !== 0) {
+    expect(cli.output()).toMatch(/^flowgres: .*(connection|Cannot connect)/m);
+    expect(cli.output()).not.toMatch(/^ +at /m);
+  }
   return { killed, code, output: cli.output() };
 }
 
