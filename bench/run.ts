@@ -14,6 +14,7 @@ import { measureEffects } from './effects.ts';
 import { measureGraphql } from './graphql.ts';
 import { measureHostile } from './hostile.ts';
 import { measurePartitions } from './partitions/measure.ts';
+import { measureTimeRange } from './partitions/time_range.ts';
 import { measurePure } from './pure.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
 import { measureWebhooks } from './webhooks.ts';
@@ -24,6 +25,7 @@ const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncI
   webhooks: measureWebhooks,
   graphql: measureGraphql,
   partitions: measurePartitions,
+  ranges: measureTimeRange,
 };
 
 const HOSTILE = 'hostile';

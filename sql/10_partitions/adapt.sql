@@ -51,7 +51,7 @@ begin
   end if;
   return (
     p_policy.parent, null, 'change granularity', null, null, not p_dry_run,
-    format('From %s to %s, where the existing partitions end.', p_policy.granularity, v_granularity)
+    format('From %s to %s, after the current partition.', p_policy.granularity, v_granularity)
   )::partitions.action;
 end
 $$;

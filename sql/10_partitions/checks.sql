@@ -18,6 +18,21 @@ as $$
   join pg_class as c on c.oid = o.partition
 $$;
 
+-- Was this period restored, and is it still wanted? Then it is there on purpose, whatever its age and its neighbours.
+create or replace function partitions.is_restored(p_parent regclass, p_lower timestamptz)
+  returns boolean
+  language sql
+  volatile
+as $$
+  select exists (
+    select
+    from partitions.archives as a
+    where a.parent = p_parent
+      and a.lower = p_lower
+      and a.kept_until > engine.now()
+  )
+$$;
+
 -- Is there a partition for every time that needs one?
 create or replace function partitions.check_coverage(p_policy partitions.policies, p_leaves partitions.leaf[])
   returns setof partitions.finding
@@ -34,7 +49,8 @@ as $$
       select coalesce(range_agg(tstzrange(l.lower, l.upper)), '{}') from unnest(p_leaves) as l
     ) as ranges (covered)
   ), neighbours as (
-    select o.name, o.lower, lag(o.name) over w as previous_name, lag(o.upper) over w as previous_upper
+    select o.name, o.lower, lag(o.name) over w as previous_name, lag(o.lower) over w as previous_lower,
+      lag(o.upper) over w as previous_upper
     from unnest(p_leaves) as o
     window w as (order by o.lower, o.upper)
   )
@@ -56,6 +72,9 @@ as $$
   from neighbours as n
   cross join ahead
   where n.previous_upper < n.lower
+    -- A period that was restored stands apart on purpose.
+    and not partitions.is_restored(p_policy.parent, n.previous_lower)
+    and not partitions.is_restored(p_policy.parent, n.lower)
   union all
   select p_policy.parent, 'overlap', 'critical', format('%s and %s overlap.', n.previous_name, n.name), null
   from neighbours as n
@@ -96,12 +115,21 @@ as $$
   ) as due (at)
   cross join lateral partitions.leaving(p_policy, '-infinity', due.at) as l
   where exists (select from unnest(p_leaves) as o where o.upper <= due.at)
+    and not partitions.is_restored(l.parent, l.lower)
   union all
+  -- A crash of the server, or a reset, loses the time of the last ANALYZE. Two things outlast it: the number of rows in
+  -- the catalog, which is negative until the first one, and the time that analyze() has noted.
   select p_policy.parent, 'statistics', 'info',
     format('%s was not analyzed for three months, and autovacuum does not do it.', p_policy.parent),
     format('analyze %s', p_policy.parent)
-  where exists (select from unnest(p_leaves) as o where o.rows > 10000)
-    and coalesce(pg_stat_get_last_analyze_time(p_policy.parent), '-infinity') < engine.now() - interval '100 days'
+  from pg_class as c
+  left join partitions.care as d on d.relation = c.oid
+  where c.oid = p_policy.parent
+    and exists (select from unnest(p_leaves) as o where o.rows > 10000)
+    and (
+      c.reltuples < 0
+      or greatest(pg_stat_get_last_analyze_time(c.oid), d.done_at) < engine.now() - interval '100 days'
+    )
 $$;
 
 -- Is each partition as it should be?

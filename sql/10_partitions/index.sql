@@ -15,6 +15,7 @@
 --!include 10_partitions/keep.sql
 --!include 10_partitions/stragglers.sql
 --!include 10_partitions/leave.sql
+--!include 10_partitions/recut.sql
 --!include 10_partitions/stay.sql
 --!include 10_partitions/retire.sql
 --!include 10_partitions/retire_concurrently.sql

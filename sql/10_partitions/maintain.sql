@@ -67,9 +67,10 @@ begin
 end
 $$;
 comment on function partitions.maintain(regclass, boolean) is
-  'Makes sure that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, and finishes interrupted detaches. One row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
+  'Makes sure that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, finishes interrupted detaches, and cuts empty partitions of the future anew (`recut`) when the granularity has changed. One row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
 
--- One table: finishes interrupted detaches, then fills what is wanted and missing.
+-- One table: cuts anew what a change of the granularity asks for, finishes interrupted detaches, then fills what is
+-- wanted and missing.
 create or replace function partitions.maintain_table(p_policy partitions.policies, p_dry_run boolean)
   returns setof partitions.action
   language plpgsql
@@ -90,6 +91,10 @@ begin
     return next v_action;
     select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
   end if;
+  for v_action in select r.* from partitions.recut(v_policy, p_dry_run) as r loop
+    v_failure := coalesce(v_failure, v_action.detail);
+    return next v_action;
+  end loop;
   for v_action in
     select p.* from partitions.plan_maintenance(v_policy, partitions.wanted(v_policy)) as p
   loop
@@ -170,24 +175,29 @@ create or replace function partitions.remember(p_parent regclass, p_failure text
   volatile
 as $$
   insert into partitions.maintenance as m
-    (parent, fingerprint, covered, idle, policy_xmin, failures, failed_at, error)
+    (parent, fingerprint, covered, idle, policy_xmin, granularity, failures, failed_at, error)
   select p_parent,
     case when is_covered then partitions.fingerprint(p_parent) end,
     case when is_covered then wanted end,
     partitions.period(p.granularity, upper(wanted), -p.premake - 1),
     p.xmin::text,
+    p.granularity,
     case when p_failure is null then 0 else 1 end,
     case when p_failure is not null then engine.now() end,
     p_failure
   from partitions.policies as p
   cross join lateral partitions.wanted(p) as wanted
-  cross join lateral (select partitions.covered(p_parent) @> wanted offset 0) as c (is_covered)
+  cross join lateral (
+    select p_failure is null and partitions.covered(p_parent) @> wanted offset 0
+  ) as c (is_covered)
   where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
     covered = excluded.covered,
     idle = excluded.idle,
     policy_xmin = excluded.policy_xmin,
+    -- A change that could not be followed is tried again.
+    granularity = case when p_failure is null then excluded.granularity else m.granularity end,
     failures = case when p_failure is null then 0 else m.failures + 1 end,
     failed_at = excluded.failed_at,
     error = excluded.error

@@ -39,7 +39,7 @@ comment on table partitions.policies is
 comment on column partitions.policies.parent is 'The partitioned table.';
 comment on column partitions.policies.key_kind is 'Type of the partition key: timestamptz, date or uuidv7 (a UUID that begins with its time).';
 comment on column partitions.policies.granularity is
-  'Length of new partitions: day, week (ISO), month or year of the UTC calendar. A change takes effect where the existing partitions end.';
+  'Length of new partitions: day, week (ISO), month or year of the UTC calendar. A change takes effect at the end of the current partition: empty ones after it are cut anew, those with rows stay.';
 comment on column partitions.policies.premake is 'How many whole periods after the current one always exist.';
 comment on column partitions.policies.behind is 'How many whole periods before the current one always exist, for rows that come late.';
 comment on column partitions.policies.retention is
@@ -65,6 +65,7 @@ create table partitions.maintenance (
   covered tstzrange,
   idle tstzrange,
   policy_xmin text,
+  granularity text,
   failures int not null default 0,
   failed_at timestamptz,
   error text,
@@ -84,6 +85,8 @@ comment on column partitions.maintenance.covered is 'The span of time that they 
 comment on column partitions.maintenance.idle is
   'While the fingerprint and the policy are unchanged, maintenance has nothing to do in this span of time.';
 comment on column partitions.maintenance.policy_xmin is 'The version of the policy''s row that it was for.';
+comment on column partitions.maintenance.granularity is
+  'The granularity that the partitions ahead were last made for; another one in the policy makes maintenance cut them anew.';
 comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
 comment on column partitions.maintenance.failed_at is 'When the last of them was.';
 comment on column partitions.maintenance.error is 'What its first failure said.';

@@ -97,6 +97,10 @@ create table public.workflow_events (
 create index workflow_events_run_id_idx on public.workflow_events (run_id);
 create index workflow_events_run_ts_idx on public.workflow_events (run_id, ts);
 create index workflow_events_type_idx on public.workflow_events (type);
+-- For time ranges within a month. Events come nearly in the order of their time, so a summary of each 32 pages is a few
+-- kilobytes for a month and tells an hour from the rest; new pages are summarized by autovacuum as they fill.
+create index workflow_events_ts_idx on public.workflow_events using brin (ts)
+  with (pages_per_range = 32, autosummarize = on);
 
 comment on table public.workflow_events is
   'The append-only log of every run, partitioned by month of ts. A run''s state is the fold of its events in the order of seq.';

@@ -1,126 +1,102 @@
 -- kind: code
--- What has served its time, a batch at a time: keys of starts, sessions, tokens, codes, mails, counters.
+-- What has served its time is deleted, a batch at a time: keys of starts, sessions, tokens, codes, mails, counters.
 
-create or replace function private.delete_expired_secrets(p_limit int)
-  returns table (thing text, deleted bigint)
+-- What expires, and the condition for it at the moment $1. API tokens can be seen for 30 days after they have expired
+-- or were revoked; a rate bucket that nobody used for an hour is full again, and a new one would be the same.
+create or replace function private.expiries()
+  returns table (thing text, relation regclass, condition text)
+  language sql
+  stable
+as $$
+  values
+    ('start keys', 'engine.start_keys'::regclass, 'expires_at < $1'),
+    ('child starts', 'engine.child_starts', $condition$at < $1 - interval '7 days'$condition$),
+    (
+      'usage counters',
+      'private.usage_counters',
+      $condition$period_start > '-infinity' and period_start < $1 - interval '2 months'$condition$
+    ),
+    ('webhook keys', 'private.retired_webhook_keys', 'expires_at < $1'),
+    ('sessions', 'private.sessions', 'expires_at < $1'),
+    ('API tokens', 'private.api_tokens', $condition$least(expires_at, revoked_at) < $1 - interval '30 days'$condition$),
+    ('e-mail codes', 'private.email_codes', $condition$expires_at < $1 - interval '1 day'$condition$),
+    ('mails', 'private.outbox', $condition$created_at < $1 - interval '7 days'$condition$),
+    ('throttles', 'private.throttles', 'resets_at < $1'),
+    ('rate buckets', 'private.rate_buckets', $condition$filled_at < $1 - interval '1 hour'$condition$)
+$$;
+comment on function private.expiries() is
+  'What expires: its name, its table, and the condition on a row of it for the moment $1.';
+
+-- One batch of one thing. A row that another transaction has changed since it was found stays for the next batch.
+create or replace function private.delete_expired_of(p_thing text, p_limit int)
+  returns bigint
   language plpgsql
   volatile
 as $$
 declare
-  v_now constant timestamptz := engine.now();
-  -- So long one still sees that a token has expired, and which.
-  v_grace constant interval := '30 days';
+  v_statement constant text := (
+    select format('delete from %1$s where ctid = any (array(select ctid from %1$s where %2$s limit $2))',
+      e.relation, e.condition)
+    from private.expiries() as e
+    where e.thing = p_thing
+  );
+  v_deleted bigint;
 begin
-  delete from private.sessions as s
-  where s.id in (
-    select e.id from private.sessions as e where e.expires_at < v_now order by e.expires_at limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'sessions';
-  return next;
-
-  delete from private.api_tokens as t
-  where t.id in (
-    select e.id from private.api_tokens as e where least(e.expires_at, e.revoked_at) < v_now - v_grace limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'API tokens';
-  return next;
-
-  delete from private.email_codes as c
-  where c.id in (
-    select e.id
-    from private.email_codes as e
-    where e.expires_at < v_now - interval '1 day'
-    order by e.expires_at
-    limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'e-mail codes';
-  return next;
-
-  delete from private.outbox as o
-  where o.id in (
-    select e.id
-    from private.outbox as e
-    where e.created_at < v_now - interval '7 days'
-    order by e.created_at
-    limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'mails';
-  return next;
-
-  delete from private.throttles as t
-  where t.key in (
-    select e.key from private.throttles as e where e.resets_at < v_now order by e.resets_at limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'throttles';
-  return next;
-
-  -- Full again by now: a new one would be the same.
-  delete from private.rate_buckets as b where b.filled_at < v_now - interval '1 hour';
-  get diagnostics deleted = row_count;
-  thing := 'rate buckets';
-  return next;
+  execute v_statement using engine.now(), p_limit;
+  get diagnostics v_deleted = row_count;
+  return v_deleted;
 end
 $$;
+comment on function private.delete_expired_of(text, int) is
+  'Deletes at most p_limit expired rows of one of private.expiries() and returns how many it were.';
 
-create or replace function engine.delete_expired(p_limit int default 10000)
+create or replace function engine.delete_expired(p_limit int default 10000, p_thing text default null)
   returns table (thing text, deleted bigint)
-  language plpgsql
+  language sql
   volatile
   security definer -- definer because sessions, tokens and keys are closed to everybody
   set search_path = pg_catalog, pg_temp
 as $$
+  select e.thing, private.delete_expired_of(e.thing, p_limit)
+  from private.expiries() as e
+  where p_thing is null or e.thing = p_thing
+$$;
+comment on function engine.delete_expired(int, text) is
+  'Deletes expired idempotency keys and sessions, counts of child runs of last week, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, webhook keys whose grace period is over, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), or of the thing that is named. The procedure delete_all_expired() goes on until nothing is left. Example: select * from engine.delete_expired();';
+
+-- One thing after the other, so that a table without an index on its time is not read again for each batch of another.
+create or replace procedure engine.delete_all_expired(p_batch int default 2000)
+  language plpgsql
+as $$
 declare
-  v_now constant timestamptz := engine.now();
+  v_batch constant int := greatest(coalesce(p_batch, 2000), 1);
+  v_thing text;
+  v_deleted bigint;
 begin
-  delete from engine.start_keys as k
-  where (k.organization_id, k.workflow_id, k.key) in (
-    select e.organization_id, e.workflow_id, e.key
-    from engine.start_keys as e
-    where e.expires_at < v_now
-    order by e.expires_at
-    limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'start keys';
-  return next;
-
-  delete from engine.child_starts as c
-  where (c.root_run_id, c.id) in (
-    select e.root_run_id, e.id
-    from engine.child_starts as e
-    where e.at < v_now - interval '7 days'
-    order by e.at
-    limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'child starts';
-  return next;
-
-  delete from private.usage_counters as c
-  where (c.organization_id, c.owner_id, c.metric, c.period_start) in (
-    select e.organization_id, e.owner_id, e.metric, e.period_start
-    from private.usage_counters as e
-    where e.period_start > '-infinity' and e.period_start < v_now - interval '2 months'
-    limit p_limit
-  );
-  get diagnostics deleted = row_count;
-  thing := 'usage counters';
-  return next;
-
-  delete from private.retired_webhook_keys as k where k.expires_at < v_now;
-  get diagnostics deleted = row_count;
-  thing := 'webhook keys';
-  return next;
-
-  return query select * from private.delete_expired_secrets(p_limit);
+  foreach v_thing in array engine.expiring_things() loop
+    loop
+      select d.deleted into v_deleted from engine.delete_expired(v_batch, v_thing) as d;
+      commit;
+      exit when v_deleted < v_batch;
+    end loop;
+  end loop;
 end
 $$;
-comment on function engine.delete_expired(int) is
-  'Deletes expired idempotency keys and sessions, counts of child runs of last week, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, webhook keys whose grace period is over, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), the rest in the next hour. Example: select * from engine.delete_expired();';
+comment on procedure engine.delete_all_expired(int) is
+  'Deletes all that engine.delete_expired() says, in a transaction for each 2,000 rows of one table, so that none takes long; it cannot be called within one. Example: call engine.delete_all_expired();';
 
-grant execute on function engine.delete_expired(int) to flowgres_maintenance, flowgres_dba;
+create or replace function engine.expiring_things()
+  returns text[]
+  language sql
+  stable
+  security definer -- definer because schema private is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(e.thing) from private.expiries() as e
+$$;
+comment on function engine.expiring_things() is
+  'What engine.delete_expired() deletes, by the names that it takes. Example: select engine.expiring_things();';
+
+grant execute on function engine.delete_expired(int, text), engine.expiring_things()
+  to flowgres_maintenance, flowgres_dba;
+grant execute on procedure engine.delete_all_expired(int) to flowgres_maintenance, flowgres_dba;

@@ -17,7 +17,7 @@ as $$
     ('flowgres-archives', '30 2 * * *', 'select * from partitions.seal_archives()'),
     ('flowgres-audit-seals', '* * * * *', 'select * from engine.seal_audit()'),
     ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
-    ('flowgres-expired', '10 * * * *', 'select * from engine.delete_expired()'),
+    ('flowgres-expired', '10 * * * *', 'call engine.delete_all_expired()'),
     ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
     (
       'flowgres-cron-history',

@@ -11,7 +11,8 @@ as $$
   select engine.uuid_floor(greatest(p_since, '1970-01-01 00:00:00+00'))
 $$;
 
--- Of whole runs. The events of a run are numbered in the order of their times.
+-- Of whole runs. The events of a run are numbered in the order of their times. Events that have left with a partition
+-- of their own, as after drop_old_workflow_events_partitions(), are not missed: only from times that have a partition.
 create or replace function private.broken_sequences(p_since timestamptz)
   returns table (
     invariant text,
@@ -22,6 +23,8 @@ create or replace function private.broken_sequences(p_since timestamptz)
   stable
   set plan_cache_mode = force_custom_plan
 as $$
+declare
+  v_kept constant tstzmultirange := partitions.covered('public.workflow_events');
 begin
   return query
     with log as (
@@ -30,6 +33,8 @@ begin
         count(*) as events,
         min(e.seq) as first,
         max(e.seq) as last,
+        min(e.ts) as begins,
+        max(e.ts) as ends_at,
         count(*) filter (where e.type in ('run.succeeded', 'run.failed', 'run.canceled')) as ends,
         max(e.seq) filter (where e.type in ('run.succeeded', 'run.failed', 'run.canceled')) as ended_at,
         min(e.seq) filter (where e.ts <= e.previous) as back
@@ -44,7 +49,11 @@ begin
     select i.invariant, l.run_id, to_jsonb(l)
     from log as l
     cross join lateral (values
-      ('I2 the events of a run are numbered 1, 2, 3 … without a gap', l.first <> 1 or l.last <> l.events),
+      (
+        'I2 the events of a run are numbered 1, 2, 3 … without a gap',
+        l.first <> 1 and v_kept @> engine.uuid_time(l.run_id)
+          or l.last - l.first + 1 <> l.events and v_kept @> tstzrange(l.begins, l.ends_at, '[]')
+      ),
       ('I2 the time of events increases with their number', l.back is not null),
       ('I4 a run has at most one terminal event, and it is the last one', l.ends > 1 or l.ended_at < l.last)
     ) as i (invariant, is_broken)

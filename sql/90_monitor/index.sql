@@ -10,3 +10,4 @@
 --!include 90_monitor/queue.sql
 --!include 90_monitor/builds.sql
 --!include 90_monitor/foreign_objects.sql
+--!include 90_monitor/expired.sql

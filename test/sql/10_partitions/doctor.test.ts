@@ -110,6 +110,28 @@ describe('the doctor finds, and its SQL puts right,', () => {
   });
 });
 
+test('a table is to be analyzed when it never was, or not for long, not because the statistics were lost in a crash', async () => {
+  const db = await createTestDatabase({ unchecked: true });
+  await manageReadings(db);
+  await db.admin.query(`select partitions.maintain('readings')`);
+  await db.admin.query(`insert into readings (ts) select now() from generate_series(1, 10001)`);
+  await expect
+    .poll(() => examine(db))
+    .toEqual([expect.objectContaining({ check: 'statistics', severity: 'info', fix: 'analyze public.readings' })]);
+  await follow(db, await examine(db));
+  expect(await examine(db)).toEqual([]);
+  // A recovery discards all statistics, as this does.
+  await db.admin.query('select pg_stat_reset()');
+  await expect.poll(() => lines(db, `select pg_stat_get_last_analyze_time('readings'::regclass)`)).toEqual(['-']);
+  expect(await examine(db)).toEqual([]);
+  await db.admin.query(`select partitions.analyze('readings')`);
+  await freezeClock(db, new Date(Date.now() + 110 * 86_400_000).toISOString());
+  await db.admin.query(`select partitions.maintain('readings')`);
+  expect(await examine(db)).toEqual([expect.objectContaining({ check: 'statistics' })]);
+  await db.admin.query('select pg_stat_reset()');
+  expect(await examine(db)).toEqual([expect.objectContaining({ check: 'statistics' })]);
+});
+
 test('an adaptive table gets shorter partitions by itself when it grows too fast', async () => {
   const db = await databaseAt('2026-11-21');
   await manageReadings(db, 'adaptive => true, premake => 1');
@@ -118,7 +140,7 @@ test('an adaptive table gets shorter partitions by itself when it grows too fast
   await db.admin.query(`update partitions.policies set warn_bytes = 500000 where parent = 'readings'::regclass`);
   await freezeClock(db, '2026-12-28');
   expect(await lines(db, `select action, partition, detail from partitions.maintain('readings')`)).toEqual([
-    'change granularity - From month to week, where the existing partitions end.',
+    'change granularity - From month to week, after the current partition.',
     'create readings_y2027m01d01 -',
     'create readings_y2027w01 -',
   ]);

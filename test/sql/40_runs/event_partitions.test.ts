@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database.ts';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { createLog, databaseAt, freezeClock, lines, partitionsOf } from '../../helpers/partitions.ts';
+import { tamper } from '../../helpers/tamper.ts';
 
 const names = async (db: Parameters<typeof lines>[0]) =>
   (await partitionsOf(db, 'workflow_events')).map((line) => line.split(' ')[0]!.slice(-8));
@@ -39,7 +40,7 @@ describe('create_workflow_events_partition', () => {
     await client.end();
   });
 
-  test("gives the seed's three indexes their names", async () => {
+  test("gives the seed's three indexes, and the one for time ranges, their names", async () => {
     const db = await createTestDatabase({ unchecked: true });
     await db.admin.query(`select create_workflow_events_partition('2025-06-01'::date)`);
     expect(
@@ -50,8 +51,33 @@ describe('create_workflow_events_partition', () => {
     ).toEqual([
       'CREATE INDEX workflow_events_y2025m06_run_id_idx ON public.workflow_events_y2025m06 USING btree (run_id)',
       'CREATE INDEX workflow_events_y2025m06_run_ts_idx ON public.workflow_events_y2025m06 USING btree (run_id, ts)',
+      "CREATE INDEX workflow_events_y2025m06_ts_idx ON public.workflow_events_y2025m06 USING brin (ts) WITH (pages_per_range='32', autosummarize='on')",
       'CREATE INDEX workflow_events_y2025m06_type_idx ON public.workflow_events_y2025m06 USING btree (type)',
     ]);
+  });
+
+  test('finds an hour of a month in a few of its pages', async () => {
+    const db = await createTestDatabase({ unchecked: true });
+    await db.admin.query(`select create_workflow_events_partition('2025-06-01'::date)`);
+    // Foreign keys are of no interest here.
+    await tamper(
+      db,
+      `insert into workflow_events (organization_id, run_id, seq, ts, type, payload)
+       select engine.uuid_v7(), engine.uuid_v7(), 1, '2025-06-01+00'::timestamptz + i * interval '1 minute', 'test', '{}'
+       from generate_series(0, 43199) as i`,
+    );
+    await db.admin.query('vacuum analyze workflow_events');
+    const hour = `select count(*) from workflow_events where ts >= '2025-06-20 12:00+00' and ts < '2025-06-20 13:00+00'`;
+    const buffers = async () => {
+      const { rows } = await db.admin.query<{ 'QUERY PLAN': [{ Plan: Record<string, number> }] }>(
+        `explain (analyze, buffers, format json) ${hour}`,
+      );
+      const { Plan } = rows[0]!['QUERY PLAN'][0];
+      return Plan['Shared Hit Blocks']! + Plan['Shared Read Blocks']!;
+    };
+    expect(await lines(db, hour)).toEqual(['60']);
+    const [pages] = await lines(db, `select relpages from pg_class where relname = 'workflow_events_y2025m06'`);
+    expect(await buffers()).toBeLessThan(Number(pages) / 4);
   });
 
   test('works whatever the search path, and for a DBA', async () => {

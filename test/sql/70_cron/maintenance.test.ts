@@ -48,6 +48,49 @@ test('flowgres_maintenance may do what its jobs say', async () => {
   expect(analyzed).toEqual([{ done: true }]);
 });
 
+test('what has expired is deleted to the end, in transactions of some rows each, and the doctor warns of a backlog', async () => {
+  const db = await createTestDatabase();
+  const { id } = await createOrganization(db);
+  const maintenance = db.pool('flowgres_maintenance');
+  const keys = async () => (await db.admin.query<{ count: number }>('select count(*)::int from engine.start_keys')).rows[0]!.count;
+  const backlog = async () =>
+    (await db.admin.query(`select parent::text, detail, fix from partitions.doctor() where "check" = 'expired'`)).rows;
+  const addKeys = (from: number, to: number, expires: string) =>
+    db.admin.query(
+      `insert into engine.start_keys (organization_id, workflow_id, key, run_id, request_hash, expires_at)
+       select $1, $1, i, $1, '', now() + $4::interval from generate_series($2::int, $3::int) as i`,
+      [id, from, to, expires],
+    );
+  await addKeys(1, 9_999, '-3 hours');
+  await addKeys(10_001, 10_002, '-1 hour');
+  expect(await backlog()).toEqual([]);
+  await addKeys(10_000, 10_000, '-3 hours');
+  await addKeys(10_003, 10_003, '1 hour');
+  expect(await backlog()).toEqual([
+    { parent: 'engine.start_keys', detail: expect.stringContaining('10000 or more start keys'), fix: 'call engine.delete_all_expired()' },
+  ]);
+
+  // It ends its transactions, so it cannot be part of another.
+  const client = await maintenance.connect();
+  await client.query('begin');
+  await expect(client.query('call engine.delete_all_expired()')).rejects.toMatchObject({ code: '2D000' });
+  await client.query('rollback');
+  client.release();
+
+  // A failure in the middle loses what is under way only: the third batch is not deleted, and the first two are gone.
+  await db.admin.query(`
+    create function engine.refuse() returns trigger language plpgsql as $$ begin raise exception 'no more'; end $$;
+    create trigger refuse before delete on engine.start_keys for each row
+      when (old.key = '5000') execute function engine.refuse()`);
+  await expect(maintenance.query('call engine.delete_all_expired(2000)')).rejects.toThrow('no more');
+  expect(await keys()).toBeLessThan(10_003);
+  await db.admin.query('drop trigger refuse on engine.start_keys; drop function engine.refuse');
+  await maintenance.query('call engine.delete_all_expired()');
+  expect(await keys()).toBe(1);
+  expect(await backlog()).toEqual([]);
+  await db.admin.query('delete from engine.start_keys');
+});
+
 test('what has expired is deleted, a batch at a time, and nothing else', async () => {
   const db = await createTestDatabase({ unchecked: true });
   const { id, userId } = await createOrganization(db);

@@ -1,0 +1,48 @@
+-- kind: code
+-- Does the deletion of what has expired keep up? It runs every hour until nothing is left; so what expired two hours
+-- ago and is still there in numbers means that the job does not run, fails, or is slower than what comes. Reads at most
+-- as many rows of each table as make a backlog.
+
+-- How many rows of one table, expired for more than two hours, are worth a warning.
+create or replace function monitor.expired_backlog_rows()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 10000
+$$;
+comment on function monitor.expired_backlog_rows() is
+  'From how many rows of one table on that expired more than two hours ago the doctor speaks of a backlog.';
+
+create or replace function monitor.check_expired()
+  returns setof partitions.finding
+  language plpgsql
+  stable
+  security definer -- definer because what expires is closed to everybody
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_expiry record;
+  v_count text;
+  v_rows bigint;
+begin
+  for v_expiry in select e.* from private.expiries() as e loop
+    v_count := format('select count(*) from (select from %s where %s limit $2) as e',
+      v_expiry.relation, v_expiry.condition);
+    execute v_count into v_rows using engine.now() - interval '2 hours', monitor.expired_backlog_rows();
+    if v_rows >= monitor.expired_backlog_rows() then
+      return next (
+        v_expiry.relation, 'expired', 'warning',
+        format('%s or more %s expired more than two hours ago: the job flowgres-expired does not run or keep up.',
+          v_rows, v_expiry.thing),
+        'call engine.delete_all_expired()'
+      )::partitions.finding;
+    end if;
+  end loop;
+end
+$$;
+comment on function monitor.check_expired() is
+  'The tables in which 10,000 rows or more have been expired for two hours, as findings of partitions.doctor(). Example: select * from monitor.check_expired()';
+
+grant execute on function monitor.check_expired() to flowgres_dba, flowgres_monitor;
