@@ -130,9 +130,9 @@ async function recordBuild(client: pg.Client, sources: Sources, applied: SourceF
     [code.map(({ path }) => path), code.map(({ checksum }) => checksum)],
   );
   await client.query(
-    `insert into private.builds (number, digest, version, protocol)
-     select coalesce(max(number), 0) + 1, $1, $2, $3 from private.builds`,
-    [sources.digest, sources.version, sources.protocol],
+    `insert into private.builds (number, digest, version, protocol, committed_at)
+     select coalesce(max(number), 0) + 1, $1, $2, $3, $4 from private.builds`,
+    [sources.digest, sources.version, sources.protocol, sources.committedAt],
   );
 }
 

@@ -61,6 +61,7 @@ const settings = z.object({
     )
     .default([]),
   FLOWGRES_METRICS_TOKEN: secret.optional(),
+  FLOWGRES_LOG_FORMAT: z.enum(['json', 'text'], 'must be json or text').optional(),
   FLOWGRES_RURU: z.enum(['true', 'false'], 'must be true or false').optional(),
   NODE_ENV: z.string().optional(),
   FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(10_000),

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { FlowgresError } from './errors.ts';
+import { log } from './log.ts';
 import { runsWith } from './cli/process.ts';
 import { describeError } from './cli/terminal.ts';
 
@@ -90,8 +91,8 @@ function supervise(data: string, restart: () => Promise<void>): () => Promise<vo
     while (!stopped.signal.aborted) {
       await delay(SUPERVISE_MS, undefined, { signal: stopped.signal, ref: false }).catch(() => undefined);
       if (stopped.signal.aborted || (await runsWith(await postmaster(data), data))) continue;
-      console.error('The embedded PostgreSQL ended; starting it again.');
-      await restart().catch((error: unknown) => console.error(describeError(error)));
+      log.warn('The embedded PostgreSQL ended; starting it again.');
+      await restart().catch((error: unknown) => log.error(describeError(error)));
     }
   };
   const watching = watch();

@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { ArchiveFlags, RestoreFlags } from './cli/archive.ts';
 import { type Config, readConfig } from './config.ts';
+import { logJson } from './log.ts';
+import { ownSources } from './sources.ts';
 import { Interrupted } from './cli/shutdown.ts';
 import { describeError } from './cli/terminal.ts';
 
@@ -29,9 +31,16 @@ interface Flags {
   jobs?: string;
 }
 
+/** What reads `sql/`: before anything else, for later the files may be those of another build. */
+const READ_SOURCES = new Set(['start', 'migrate', 'serve', 'work', 'maintain']);
+
 const program = new Command('flowgres')
   .description('Workflow automation inside PostgreSQL.')
   .version(version(), '-V, --version')
+  .hook('preAction', (_, action) => {
+    if (logFormatOf(action.name()) === 'json') logJson(action.name());
+    if (READ_SOURCES.has(action.name())) ownSources();
+  })
   .showHelpAfterError('Run with --help to see how it is used.')
   .addHelpText(
     'after',
@@ -49,6 +58,7 @@ Settings come from the environment; an option overrides its variable.
   FLOWGRES_MAIL_FROM    their sender, such as "Acme <flowgres@acme.example>"
   FLOWGRES_JWT_JWKS_URL, FLOWGRES_JWT_SECRET, FLOWGRES_JWT_ISSUER, FLOWGRES_JWT_AUDIENCE
                         an identity provider whose tokens are accepted: its keys or its HS256 secret, and what its tokens say
+  FLOWGRES_LOG_FORMAT   json or text (default: json for serve, work and maintain)
   FLOWGRES_PROXIES      proxies in front of it, whose X-Forwarded-For is believed (default 0)
   FLOWGRES_HTTP_ALLOW   private addresses that httpRequest may reach, for example crm.internal:443,10.0.0.7:8080
 
@@ -199,6 +209,11 @@ try {
     console.error(`flowgres: ${describeError(error)}`);
     process.exitCode = 1;
   }
+}
+
+/** The processes of an installation write for collectors of logs, everything else for people. */
+function logFormatOf(name: string): string {
+  return process.env['FLOWGRES_LOG_FORMAT'] || (['serve', 'work', 'maintain'].includes(name) ? 'json' : 'text');
 }
 
 function command(name: string, description: string, options: Option[], parent = program): Command {

@@ -12,7 +12,7 @@ import { FlowgresError } from './errors.ts';
 import { scheduleMaintenance } from './ops/maintenance.ts';
 import { type RolePasswords, createRoles, roleUrl } from './roles.ts';
 import { dropInvalidIndexes, requireUpgradable } from './schema_state.ts';
-import { type Sources, readSources } from './sources.ts';
+import { type Sources, ownSources } from './sources.ts';
 
 const QUEUE_FILE = new URL('../sql/queue.sql', import.meta.url);
 const silent = () => () => undefined;
@@ -33,7 +33,7 @@ export interface MigrateOptions {
 
 /** Everything `flowgres migrate` does. Idempotent, and safe to run from several processes at once. */
 export async function migrate(adminUrl: string, passwords: RolePasswords, options: MigrateOptions = {}): Promise<void> {
-  const sources = options.sources ?? readSources();
+  const sources = options.sources ?? ownSources();
   await requireSupportedServer(adminUrl);
   await createRoles(adminUrl, passwords);
   await createDatabase(adminUrl);

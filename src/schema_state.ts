@@ -52,8 +52,21 @@ async function requireOlderBuild(client: pg.Client, sources: Sources, downgrade:
   if (compareVersions(current.version, sources.version) > 0) {
     throw newerSchema(`it is of release ${current.version}, this build is of ${sources.version}`);
   }
-  if (builds.some(({ digest }) => digest === sources.digest) && !downgrade) {
-    throw newerSchema('a later build of the same release has replaced this one', 'To put this one back: flowgres migrate --downgrade.');
+  if (downgrade) return;
+  const hint = 'Use the newer build. To put this one in its place: flowgres migrate --downgrade.';
+  if (current.protocol > sources.protocol) {
+    throw newerSchema(`its processes speak protocol ${current.protocol}, those of this build ${sources.protocol}`, hint);
+  }
+  if (builds.some(({ digest }) => digest === sources.digest)) {
+    throw newerSchema('a later build of the same release has replaced this one', hint);
+  }
+  const { rows } = await client.query<{ committed_at: Date }>(
+    'select committed_at from private.builds where committed_at > $1::timestamptz order by number desc limit 1',
+    [sources.committedAt],
+  );
+  if (rows[0]) {
+    const there = rows[0].committed_at.toISOString();
+    throw newerSchema(`it is of a build that was committed on ${there}, this one on ${sources.committedAt}`, hint);
   }
 }
 

@@ -1,7 +1,7 @@
 /** What a process runs, wired together: the parts of `flowgres start`, `serve` and `work`. */
 import { Engine, createEnginePool } from './engine/engine.ts';
 import type { ApiConfig } from './config.ts';
-import { createHealth } from './health.ts';
+import { type Way, createHealth } from './health.ts';
 import { watchPool } from './metrics.ts';
 import { type LoginRole, type RolePasswords, roleUrl } from './roles.ts';
 import { createDemo } from './server/demo.ts';
@@ -17,6 +17,8 @@ import { every } from './worker/every.ts';
 import { type MailOptions, startMail } from './worker/mail.ts';
 import { type RunningWorker, startWorker } from './worker/start.ts';
 
+/** In a copy, how often it is asked whether somebody has adopted it. */
+const ADOPTION_MS = 2_000;
 /** VACUUM is no job of the scheduler: whose jobs it runs do not own the partitions. */
 const CARE_MS = 3_600_000;
 
@@ -72,6 +74,8 @@ export interface ServiceOptions {
 }
 
 export interface Services {
+  /** Why workers and maintenance have not been started: the database is a copy that nobody has adopted. Null when they are. */
+  readonly copyProblem: string | null;
   /** Stops taking work, finishes what runs, closes every connection. */
   stop(): Promise<void>;
 }
@@ -87,27 +91,20 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
   };
   try {
     let worker: RunningWorker | undefined;
-    const health = createHealth(as('flowgres_monitor'), work && (() => worker?.isAlive() ?? false));
+    const startWork = async () => {
+      if (work) worker = await startWorkParts(as('flowgres_worker'), work, stops);
+    };
+    const startMaintenance = () => {
+      if (maintain) startMaintenanceParts(as('flowgres_maintenance'), as('flowgres_worker'), maintain, stops);
+    };
+    const health = createHealth({
+      connectionString: as('flowgres_monitor'),
+      ways: waysOf(options, as),
+      isWorkerAlive: work && (() => worker?.isAlive() ?? false),
+    });
     stops.push(() => health.close());
-    if (work) {
-      worker = await startWorker({
-        connectionString: as('flowgres_worker'),
-        concurrency: work.concurrency,
-        organizationConcurrency: work.organizationConcurrency,
-        ...(work.expressionTimeout ? { evaluationTimeoutMs: work.expressionTimeout } : {}),
-        ...(work.localSteps ? { localPerOrganization: work.localSteps } : {}),
-        ...(work.scheduleSlots ? { scheduleSlots: work.scheduleSlots } : {}),
-        ...(work.firingTimeout ? { firingTimeoutMs: work.firingTimeout } : {}),
-        nodes: { httpAllow: work.httpAllow, dnsServers: work.dnsServers },
-        graceMs: 3_000,
-        onProblem: reportProblem,
-      });
-      stops.push(worker.stop);
-      if (work.mail) {
-        const mail = startMail({ ...work.mail, connectionString: as('flowgres_worker'), onProblem: reportProblem });
-        stops.push(() => mail.stop());
-      }
-    }
+    let copyProblem = work || maintain ? await health.copyProblem() : null;
+    if (copyProblem === null) await startWork();
     if (serve) {
       const graphql = await createGraphql({
         connectionString: as('flowgres_api', options.poolerUrl),
@@ -119,29 +116,99 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
-      const webhooks = startWebhooks(as('flowgres_intake'), worker);
+      const webhooks = startWebhooks(as('flowgres_intake'), () => worker?.lend());
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
     }
-    if (maintain) {
-      stops.push(startCare(as('flowgres_maintenance')));
-      // After GraphQL: making its schema holds the process up for longer than a leader may be silent.
-      const cron = startCron({
-        connectionString: as('flowgres_worker'),
-        users: { flowgres_maintenance: as('flowgres_maintenance'), ...maintain.cronUsers },
-        timeoutMs: maintain.cronTimeout * 1_000,
-        graceMs: 1_500,
-        onProblem: reportProblem,
-      });
-      stops.push(() => cron.stop());
-    }
+    // After GraphQL: making its schema holds the process up for longer than a leader may be silent.
+    if (copyProblem === null) startMaintenance();
     http.add({ problems: () => health.problems(), ...(demo ? { demo: createDemo() } : {}) });
     stops.push(() => http.close(2_000));
-    return { stop };
+    if (copyProblem !== null) {
+      reportProblem(copyProblem, undefined);
+      const onAdopted = async () => {
+        await startWork();
+        startMaintenance();
+        copyProblem = null;
+      };
+      stops.push(whenAdopted(() => health.copyProblem(), onAdopted));
+    }
+    return {
+      stop,
+      get copyProblem() {
+        return copyProblem;
+      },
+    };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** How the parts of a process come to the database, each once. */
+function waysOf({ serve, work, maintain, poolerUrl }: ServiceOptions, as: (role: LoginRole, url?: string) => string): Way[] {
+  const ways: Way[] = [];
+  if (serve) ways.push({ name: 'graphql', connectionString: as('flowgres_api', poolerUrl) });
+  if (serve && poolerUrl) ways.push({ name: 'live', connectionString: as('flowgres_api') });
+  if (serve) ways.push({ name: 'intake', connectionString: as('flowgres_intake') });
+  if (work || maintain) ways.push({ name: 'worker', connectionString: as('flowgres_worker') });
+  if (maintain) ways.push({ name: 'maintenance', connectionString: as('flowgres_maintenance') });
+  return ways;
+}
+
+async function startWorkParts(connectionString: string, work: WorkOptions, stops: (() => Promise<void>)[]): Promise<RunningWorker> {
+  const worker = await startWorker({
+    connectionString,
+    concurrency: work.concurrency,
+    organizationConcurrency: work.organizationConcurrency,
+    ...(work.expressionTimeout ? { evaluationTimeoutMs: work.expressionTimeout } : {}),
+    ...(work.localSteps ? { localPerOrganization: work.localSteps } : {}),
+    ...(work.scheduleSlots ? { scheduleSlots: work.scheduleSlots } : {}),
+    ...(work.firingTimeout ? { firingTimeoutMs: work.firingTimeout } : {}),
+    nodes: { httpAllow: work.httpAllow, dnsServers: work.dnsServers },
+    graceMs: 3_000,
+    onProblem: reportProblem,
+  });
+  stops.push(worker.stop);
+  if (work.mail) {
+    const mail = startMail({ ...work.mail, connectionString, onProblem: reportProblem });
+    stops.push(() => mail.stop());
+  }
+  return worker;
+}
+
+function startMaintenanceParts(
+  maintenanceUrl: string,
+  workerUrl: string,
+  { cronUsers, cronTimeout }: MaintainOptions,
+  stops: (() => Promise<void>)[],
+): void {
+  stops.push(startCare(maintenanceUrl));
+  const cron = startCron({
+    connectionString: workerUrl,
+    users: { flowgres_maintenance: maintenanceUrl, ...cronUsers },
+    timeoutMs: cronTimeout * 1_000,
+    graceMs: 1_500,
+    onProblem: reportProblem,
+  });
+  stops.push(() => cron.stop());
+}
+
+/** Calls `onAdopted` once the copy has become an installation of its own. Returns how to stop waiting for that. */
+function whenAdopted(problem: () => Promise<string | null>, onAdopted: () => Promise<void>): () => Promise<void> {
+  let asking: Promise<void> = Promise.resolve();
+  const timer = every(ADOPTION_MS, () => {
+    asking = (async () => {
+      if ((await problem()) !== null) return;
+      await onAdopted();
+      timer.stop();
+    })().catch((error: unknown) => reportProblem('The adopted installation was not started.', error));
+    return asking;
+  });
+  return async () => {
+    timer.stop();
+    await asking;
+  };
 }
 
 async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
@@ -159,10 +226,10 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
   };
 }
 
-function startWebhooks(connectionString: string, worker: RunningWorker | undefined): { handle: Handler; stop(): Promise<void> } {
+function startWebhooks(connectionString: string, lend: RunningWorker['lend']): { handle: Handler; stop(): Promise<void> } {
   const pool = createEnginePool(connectionString, 'flowgres intake');
   const live = new LiveRuns(connectionString);
-  const handle = createWebhookHandler({ engine: new Engine(pool, worker && { lend: worker.lend }), live, onProblem: reportProblem });
+  const handle = createWebhookHandler({ engine: new Engine(pool, { lend }), live, onProblem: reportProblem });
   watchPool('intake', pool);
   const stop = async () => {
     handle.close();

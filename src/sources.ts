@@ -1,7 +1,10 @@
 /** The schema that this build brings: the files of `sql/`, the committed migrations, and the digest that names them. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { FlowgresError } from './errors.ts';
 
 /** The folder that holds `sql/`, `migrations/` and package.json, of a checkout and of a package. */
 export const BUILD_FOLDER = fileURLToPath(new URL('..', import.meta.url));
@@ -38,9 +41,49 @@ export interface Sources {
   migrations: Migration[];
   /** Names the functions, what was dropped, and the migrations: SHA-256 in hex. */
   digest: string;
+  /** When they were committed, where that is known: it orders builds of one release. */
+  committedAt: string | null;
 }
 
-/** Reads the sources of a build. Read once per process: afterwards the files may be those of another build. */
+/** Written beside the compiled program by `npm run build`: what it was compiled with. */
+export const buildRecord = z.object({ digest: z.string(), committedAt: z.string().nullable() });
+const RECORD = new URL('build.json', import.meta.url);
+
+let own: Sources | undefined;
+
+/**
+ * The sources that this process was started from. The command line asks for them first of all: afterwards the files may
+ * be those of another build.
+ *
+ * @throws FlowgresError BUILD_MIXED: the files of `sql/` are not those that the program was compiled with
+ */
+export function ownSources(): Sources {
+  own ??= readOwnSources();
+  return own;
+}
+
+function readOwnSources(): Sources {
+  const sources = readSources();
+  if (!existsSync(RECORD)) return sources;
+  const { digest, committedAt } = buildRecord.parse(JSON.parse(readFileSync(RECORD, 'utf8')));
+  if (digest === sources.digest) return { ...sources, committedAt };
+  throw new FlowgresError('BUILD_MIXED', 'The files of sql/ are not those that this program was compiled with.', {
+    hint: 'In a checkout: npm run build. In a package: install it again.',
+  });
+}
+
+/** When the schema of a checkout was committed last, as ISO 8601; null where there is no git or no repository. */
+function commitTime(folder: string): string | null {
+  if (!existsSync(`${folder}/.git`)) return null;
+  try {
+    const args = ['-C', folder, 'log', '-1', '--format=%cI', '--', 'sql', 'migrations'];
+    return execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim() || null;
+  } catch {
+    return null;
+  }
+}
+
+/** Reads the sources of a build. */
 export function readSources(folder = BUILD_FOLDER): Sources {
   const index = readFileSync(`${folder}/sql/index.sql`, 'utf8');
   const protocol = Number(/^--!protocol (\d+)$/m.exec(index)?.[1]);
@@ -51,7 +94,7 @@ export function readSources(folder = BUILD_FOLDER): Sources {
   const { version } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8')) as { version: string };
   const code = files.filter(({ kind }) => kind === 'code').map(({ checksum }) => checksum);
   const digest = sha256([protocol, ...code, dropped.checksum, ...migrations.map(({ hash }) => hash)].join('\n'));
-  return { folder, version, protocol, files, dropped, migrations, digest };
+  return { folder, version, protocol, files, dropped, migrations, digest, committedAt: commitTime(folder) };
 }
 
 /** The files that an index includes, in order, indexes replaced by what they include. */

@@ -16,9 +16,10 @@ create table private.builds (
   digest text not null,
   version text not null,
   protocol integer not null,
+  committed_at timestamptz,
   installed_at timestamptz not null default clock_timestamp(),
   constraint builds_pkey primary key (number)
 );
 comment on table private.builds is
-  'The builds of Flowgres that this schema has been brought to, in their order. The last one is in place; monitor.builds() shows them.';
+  'The builds of Flowgres that this schema has been brought to, in their order. The last one is in place; monitor.builds() shows them. committed_at orders builds of one release, where it is known.';
 alter table private.builds enable row level security;

@@ -23,6 +23,7 @@ as $$
     ('NODE_FAILED',       'WF012'),
     ('RATE_LIMITED',      'WF013'),
     ('EXPIRED',           'WF014'),
+    ('COPIED_DATABASE',   'WF015'),
     ('NOT_INLINE',        'WF020')
 $$;
 

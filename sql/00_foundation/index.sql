@@ -3,6 +3,8 @@
 --!include 00_foundation/schemas.sql
 --!include 00_foundation/builds.sql
 --!include 00_foundation/errors.sql
+--!include 00_foundation/installation.sql
+--!include 00_foundation/installation_table.sql
 --!include 00_foundation/texts.sql
 --!include 00_foundation/clock.sql
 --!include 00_foundation/uuid.sql

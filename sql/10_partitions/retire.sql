@@ -15,8 +15,13 @@ create or replace function partitions.retire(
 as $$
 declare
   v_policy partitions.policies;
+  v_copy constant text := engine.copy_problem();
 begin
   if pg_is_in_recovery() then
+    return;
+  end if;
+  if v_copy is not null and not retire.dry_run then
+    return next (retire.parent, null, 'skip', null, null, false, v_copy)::partitions.action;
     return;
   end if;
   perform partitions.require_age(retire.parent, retire.older_than);

@@ -30,7 +30,9 @@ as $$
   with due as materialized (
     select o.id
     from private.outbox as o
-    where o.sent_at is null and o.run_at <= engine.now()
+    where o.sent_at is null
+      and o.run_at <= engine.now()
+      and (select engine.copy_problem()) is null
     order by o.run_at
     limit p_limit
     for update skip locked
@@ -45,7 +47,7 @@ as $$
   returning o.id, o.recipient, o.subject, o.body
 $$;
 comment on function engine.take_mails(int) is
-  'Mails that are due, for a worker to deliver: taken for 30 seconds, after each failure for twice as long, at most an hour. Example: select recipient, subject from engine.take_mails();';
+  'Mails that are due, for a worker to deliver: taken for 30 seconds, after each failure for twice as long, at most an hour; none in a copy that nobody has adopted. Example: select recipient, subject from engine.take_mails();';
 
 create or replace function engine.finish_mail(p_id uuid, p_error text default null)
   returns boolean

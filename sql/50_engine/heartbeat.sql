@@ -27,6 +27,7 @@ declare
   v_now constant timestamptz := engine.now();
   v_is_new boolean; -- or was taken for dead
 begin
+  perform engine.require_original();
   insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity, organization_capacity)
   values (p_worker, p_pool_id, v_now, v_now, p_capacity, p_organization_capacity)
   on conflict (id) do update set

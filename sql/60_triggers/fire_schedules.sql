@@ -103,6 +103,7 @@ begin
         row_number() over (partition by s.organization_id, s.failures > 0 order by s.fires_at) as place
       from public.schedules as s
       where s.fires_at <= v_now
+        and (select engine.copy_problem()) is null
         -- Those of a deleted organization wait for its return, or go with it.
         and exists (
           select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null
@@ -129,6 +130,9 @@ declare
   v_tick timestamptz;
   v_error jsonb;
 begin
+  if engine.copy_problem() is not null then
+    return false;
+  end if;
   -- Two that fire one schedule exclude each other by this lock; one on the row would hold up who deletes it.
   if not pg_try_advisory_xact_lock(
     hashtextextended(format('flowgres.schedule %s %s %s', p_organization_id, p_workflow_id, p_node), 0)
@@ -172,7 +176,7 @@ begin
 end
 $$;
 comment on function engine.fire_schedule(uuid, uuid, text) is
-  'For workers: starts the run of a schedule that is due and sets its next time, in the caller''s transaction. False when there is nothing to do: it is not due, is gone, or fires elsewhere. Call it under a statement_timeout; when it fails, call fail_schedule in another transaction. Errors: CONFLICT (unpublished or published again meanwhile: nothing was started). Example: select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules(1);';
+  'For workers: starts the run of a schedule that is due and sets its next time, in the caller''s transaction. False when there is nothing to do: it is not due, is gone, fires elsewhere, or this is a copy that nobody has adopted. Call it under a statement_timeout; when it fails, call fail_schedule in another transaction. Errors: CONFLICT (unpublished or published again meanwhile: nothing was started). Example: select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules(1);';
 
 -- Records that firing failed. The tick is tried again after 2 and 4 seconds; then it is given up, with those that were
 -- due meanwhile. A schedule of which not even the next time can be computed comes again in an hour.

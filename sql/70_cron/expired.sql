@@ -59,7 +59,8 @@ create or replace function engine.delete_expired(p_limit int default 10000, p_th
 as $$
   select e.thing, private.delete_expired_of(e.thing, p_limit)
   from private.expiries() as e
-  where p_thing is null or e.thing = p_thing
+  where (p_thing is null or e.thing = p_thing)
+    and (select engine.copy_problem()) is null
 $$;
 comment on function engine.delete_expired(int, text) is
   'Deletes expired idempotency keys and sessions, counts of child runs of last week, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, webhook keys whose grace period is over, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), or of the thing that is named. The procedure delete_all_expired() goes on until nothing is left. Example: select * from engine.delete_expired();';
@@ -77,7 +78,8 @@ begin
     loop
       select d.deleted into v_deleted from engine.delete_expired(v_batch, v_thing) as d;
       commit;
-      exit when v_deleted < v_batch;
+      -- In a copy nothing is deleted, nor said.
+      exit when coalesce(v_deleted, 0) < v_batch;
     end loop;
   end loop;
 end

@@ -43,6 +43,9 @@ declare
   -- The leader's session remembers it; nobody else needs to.
   v_last constant timestamptz := nullif(current_setting('cron.last_tick', true), '');
 begin
+  if engine.copy_problem() is not null then
+    return;
+  end if;
   if p_changed then
     perform cron.sync_jobs(v_now);
   end if;

@@ -11,3 +11,5 @@
 --!include 90_monitor/builds.sql
 --!include 90_monitor/foreign_objects.sql
 --!include 90_monitor/expired.sql
+--!include 90_monitor/jobs.sql
+--!include 90_monitor/doctor.sql

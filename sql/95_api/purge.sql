@@ -56,6 +56,7 @@ begin
   select o.id into organization_id
   from public.organizations as o
   where o.deleted_at <= engine.now() - private.purge_grace()
+    and (select engine.copy_problem()) is null
   order by o.deleted_at
   limit 1
   for no key update skip locked;

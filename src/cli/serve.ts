@@ -1,5 +1,6 @@
 /** `flowgres serve`, `work` and `maintain`: the processes of an installation that has its own database. */
 import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
+import { log } from '../log.ts';
 import { startHttp } from '../server/http.ts';
 import { type ServiceOptions, startServices } from '../services.ts';
 import { Shutdown } from './shutdown.ts';
@@ -37,9 +38,9 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
     const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, ...others };
     const services = await startServices({ ...options, ...(wanted && maintained ? { maintain: wanted } : {}) });
     shutdown.add(() => services.stop());
-    console.log(`${what} on ${http.url}`);
-    if (!maintained) console.log(MAINTENANCE_ELSEWHERE);
-    if (parts.work && !config.mail) console.log(MAILS_STAY);
+    log.info(`${what} on ${http.url}`);
+    if (!maintained) log.info(MAINTENANCE_ELSEWHERE);
+    if (parts.work && !config.mail) log.info(MAILS_STAY);
     await shutdown.requested;
   } finally {
     await shutdown.run();

@@ -1,4 +1,5 @@
 /** Stopping: by a signal or a failure, in the reverse order of starting, within a time that supervisors allow. */
+import { log } from '../log.ts';
 import { describeError } from './terminal.ts';
 
 /** Supervisors send SIGKILL after 10 s. */
@@ -38,7 +39,7 @@ export class Shutdown {
   async run(): Promise<void> {
     const deadline = setTimeout(() => process.exit(1), DEADLINE_MS);
     for (const step of this.#steps.splice(0).reverse()) {
-      await step().catch((error: unknown) => console.error(describeError(error)));
+      await step().catch((error: unknown) => log.error(describeError(error)));
     }
     clearTimeout(deadline);
     // Whatever a library still keeps open is of no interest.

@@ -59,9 +59,10 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   const demo = await progress('Demo organization', count, () => prepareDemo(adminUrl, http.url, folder.state.token));
   await folder.save({ token: demo.token });
   shutdown.check();
-  const run = await progress('Demo run', 'done', () => runDemo(adminUrl, demo));
+  // In a copy that nobody has adopted no run would end.
+  const run = services.copyProblem === null ? await progress('Demo run', 'done', () => runDemo(adminUrl, demo)) : undefined;
   shutdown.check();
-  console.log(`\n${describeRun('order-intake', run)}\n`);
+  console.log(run ? `\n${describeRun('order-intake', run)}\n` : `\n${services.copyProblem}\n`);
   await folder.publish(connection(adminUrl, http, demo));
   console.log(guide(adminUrl, http, demo, run));
   if (!config.mail) console.log(MAILS_STAY);
@@ -90,14 +91,16 @@ function connection(databaseUrl: string, http: HttpServer, demo: Demo): Record<s
   };
 }
 
-function guide(databaseUrl: string, http: HttpServer, demo: Demo, run: DemoRun): string {
+function guide(databaseUrl: string, http: HttpServer, demo: Demo, run: DemoRun | undefined): string {
   const hook = `${http.url}/hooks/${demo.webhookKey}`;
   const order = JSON.stringify({
     id: 'A-1002',
     customer: { email: 'grace@example.com' },
     items: [{ sku: 'KB-01', quantity: 1, amount: 89.9 }],
   });
-  const query = JSON.stringify({ query: `{ workflowRun(id: "${run.id}") { status events { nodes { seq ts type payload } } } }` });
+  const query = JSON.stringify({
+    query: `{ workflowRun(id: "${run?.id ?? '<id>'}") { status events { nodes { seq ts type payload } } } }`,
+  });
   return `Flowgres is ready. Ctrl-C stops it; the data stays.
 
   Ruru      ${http.url}/   (Headers: {"authorization": "Bearer ${demo.token}"})

@@ -2,11 +2,13 @@
 import pg from 'pg';
 import { isLostConnection, lostConnection } from '../database.ts';
 import { FlowgresError } from '../errors.ts';
+import { log } from '../log.ts';
 
 /** Work that takes longer than this is announced; shorter work is only reported. */
 const ANNOUNCE_MS = 1_000;
 /** A lost database makes every part complain every second; one line in a while says as much. */
 const REPEAT_MS = 30_000;
+const MAX_REPORTED = 1_000;
 
 /** Says what is being done when it takes a while, and in the end the outcome and how long it took. */
 export async function progress<T>(label: string, outcome: string | ((result: T) => string), work: () => Promise<T>): Promise<T> {
@@ -30,14 +32,11 @@ const reported = new Map<string, number>();
 
 /** Tells the operator of trouble that the process survives: one line, not again within half a minute. */
 export function reportProblem(message: string, error: unknown): void {
-  const line = `${message} ${error instanceof Error ? rootCause(error).message : String(error ?? '')}`.trim();
   if (Date.now() - (reported.get(message) ?? 0) < REPEAT_MS) return;
+  // Messages that name a request or a run are many.
+  if (reported.size >= MAX_REPORTED) reported.clear();
   reported.set(message, Date.now());
-  console.error(`${new Date().toISOString()} ${line}`);
-}
-
-function rootCause(error: Error): Error {
-  return error.cause instanceof Error ? rootCause(error.cause) : error;
+  log.error(message, error === undefined || error === null ? {} : { error });
 }
 
 /** Columns under their headings, each as wide as its widest cell. */

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import { z } from 'zod';
 import { createPool } from '../database.ts';
+import { onlyOriginal } from '../installation.ts';
 
 /** Waiting for a lock ends sooner than the rest, so that it is told apart from working too long. */
 const LOCK_PART = 2 / 3;
@@ -23,7 +24,7 @@ export class Schedules {
 
   /** @param connections as many schedules fire at a time; @param firingTimeoutMs longest time for the start of one tick, in the server */
   constructor(connectionString: string, connections: number, firingTimeoutMs: number) {
-    this.pool = createPool(connectionString, {
+    const pool = createPool(connectionString, {
       name: 'flowgres schedules',
       max: connections,
       settings: {
@@ -32,7 +33,8 @@ export class Schedules {
         idle_in_transaction_session_timeout: String(firingTimeoutMs),
       },
     });
-    this.pool.options.connectionTimeoutMillis = CONNECT_TIMEOUT_MS;
+    pool.options.connectionTimeoutMillis = CONNECT_TIMEOUT_MS;
+    this.pool = onlyOriginal(pool);
   }
 
   /** Those that are due, the first of each organization before the second of any. */

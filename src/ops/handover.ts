@@ -2,6 +2,7 @@
 import pg from 'pg';
 import { connect } from '../database.ts';
 import { FlowgresError } from '../errors.ts';
+import { openPgCron } from './pg_cron.ts';
 
 /** A row of cron.job. */
 export interface Job {
@@ -34,9 +35,9 @@ export async function handOver(adminUrl: string, save: (jobs: Job[]) => Promise<
         select * from cron.job_run_details where status in ('succeeded', 'failed');
       drop schema cron cascade;
       create extension pg_cron;
-      grant usage on schema cron to flowgres_maintenance, flowgres_dba;
       insert into cron.job_run_details select * from ended;
       select setval('cron.runid_seq', greatest(max(runid), 1)) from ended`);
+    await openPgCron(client);
     for (const job of jobs) await schedule(client, job);
     await client.query('commit');
     return jobs;

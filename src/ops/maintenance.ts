@@ -1,6 +1,7 @@
 /** The jobs that keep Flowgres in order: scheduled by pg_cron where it is installed, else by our own scheduler. */
 import { connect } from '../database.ts';
 import { type RolePasswords, roleUrl } from '../roles.ts';
+import { openPgCron } from './pg_cron.ts';
 
 /**
  * Schedules the jobs of `engine.maintenance_jobs()` that are missing, as flowgres_maintenance. What somebody changed
@@ -37,7 +38,7 @@ async function prepareSchedule(adminUrl: string): Promise<{ hasJobs: boolean; ha
       select
         to_regprocedure('engine.maintenance_jobs()') is not null as has_jobs,
         exists (select from pg_extension where extname = 'pg_cron') as has_pg_cron`);
-    if (rows[0]!.has_pg_cron) await client.query('grant usage on schema cron to flowgres_maintenance, flowgres_dba');
+    if (rows[0]!.has_pg_cron) await openPgCron(client);
     return { hasJobs: rows[0]!.has_jobs, hasPgCron: rows[0]!.has_pg_cron };
   } finally {
     await client.end();

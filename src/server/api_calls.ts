@@ -85,7 +85,6 @@ export class ApiCalls {
     if (!told.size) return;
     this.#untold = new Map();
     const { rows } = await this.#pool.query({
-      name: 'count_api_calls',
       text: 'select session, organization_id, used, "limit", resets_at from engine.count_api_calls($1::jsonb)',
       values: [JSON.stringify([...told].map(([session, count]) => ({ session, count })))],
     });

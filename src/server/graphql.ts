@@ -7,6 +7,8 @@ import { makeSchema, postgraphile } from 'postgraphile';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
 import { createPool } from '../database.ts';
+import { log } from '../log.ts';
+import { watchPool } from '../metrics.ts';
 import { AccessLog } from './access_log.ts';
 import { Accounts } from './accounts.ts';
 import { createAccountRoutes } from './accounts_http.ts';
@@ -136,8 +138,9 @@ export async function printGraphqlSchema(connectionString: string): Promise<stri
 
 function createParts(options: GraphqlOptions) {
   const { connectionString, directConnectionString, maxConnections, jwt } = options;
-  const logError = options.logError ?? ((entry) => console.error(JSON.stringify(entry)));
+  const logError = options.logError ?? (({ message, ...facts }) => log.error(message, facts));
   const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
+  watchPool('graphql', pool);
   const live = new LiveRuns(directConnectionString ?? connectionString);
   const authenticator = new Authenticator(pool, jwt && new JwtVerifier(jwt));
   const accessLog = new AccessLog(pool, { sample: options.accessLogSample ?? 0.1, logError });

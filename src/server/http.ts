@@ -1,17 +1,20 @@
 /** The one HTTP server of a process: GraphQL, webhooks, health and metrics on one port. */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
 import type { MetricsAccess } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
+import { log, withRequestId } from '../log.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
 import { DATA_HEADERS, FILE_POLICY } from './page_policy.ts';
 
 /** Whoever has just connected is still answered: closing at once would cut off requests that were not read yet. */
 const DRAIN_MS = 300;
+const RequestId = z.uuid();
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
@@ -57,7 +60,9 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     const route = routeOf(request.url ?? '/');
     measure(route, request, response);
     protect(request, response);
-    Promise.resolve(answer(route, parts, request, response, options.metrics)).catch((error: unknown) => fail(response, error));
+    withRequestId(identify(request, response), () => {
+      Promise.resolve(answer(route, parts, request, response, options.metrics)).catch((error: unknown) => fail(response, error));
+    });
   });
   server.on('upgrade', (request, socket, head) => {
     if (!parts.upgrade) {
@@ -109,6 +114,14 @@ function routeOf(url: string): Route {
   if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
   return 'graphql';
+}
+
+/** A client's own x-request-id when that is a UUID, else a new one: in the answer, in lines of the log, and in what the parts write. */
+function identify(request: IncomingMessage, response: ServerResponse): string {
+  const id = RequestId.safeParse(request.headers['x-request-id']).data ?? randomUUID();
+  request.headers['x-request-id'] = id;
+  response.setHeader('x-request-id', id);
+  return id;
 }
 
 /** Headers that any answer has; a part may set its own instead. */
@@ -176,7 +189,7 @@ function send(response: ServerResponse, status: number, body: unknown): void {
 }
 
 function fail(response: ServerResponse, error: unknown): void {
-  console.error(error);
+  log.error('A request failed.', { error });
   if (response.headersSent) response.destroy();
   else send(response, 500, { error: { code: 'INTERNAL', message: 'Something went wrong here.' } });
 }

@@ -58,7 +58,6 @@ export class RateLimiter {
     const usedUp = lease.left <= 0 && lease.until >= Date.now();
     lease.wanted = usedUp ? Math.min(lease.wanted * 2, MAX_LEASE) : 1;
     const { rows } = await this.#pool.query({
-      name: 'take_tokens',
       text: 'select * from engine.take_tokens($1, $2, $3, $4)',
       values: [key, lease.wanted, perSecond, burst],
     });

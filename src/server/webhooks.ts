@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { Engine, RunAnswer, StartAnswer } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import { FairQueue } from '../fair_queue.ts';
+import { log } from '../log.ts';
 import { runsStarted } from '../metrics.ts';
 import { type Reply, errorReply } from './http_error.ts';
 import { RESUMES, resume } from './resume.ts';
@@ -65,7 +66,7 @@ class Intake {
   readonly #maxBodySize: number;
   readonly #onProblem: (message: string, error: unknown) => void;
 
-  constructor({ engine, live, maxBodySize = 1024 * 1024, onProblem = console.error }: WebhookOptions) {
+  constructor({ engine, live, maxBodySize = 1024 * 1024, onProblem = (message, error) => log.error(message, { error }) }: WebhookOptions) {
     this.#engine = engine;
     this.#routes = new WebhookRoutes(engine);
     this.#waiters = new RunWaiters(engine, live);

@@ -8,6 +8,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { z } from 'zod';
 import { connect, createPool } from '../database.ts';
+import { log } from '../log.ts';
+import { watchPool } from '../metrics.ts';
 import { CronRun } from './cron_run.ts';
 import { untilNextSecond } from './every.ts';
 
@@ -34,6 +36,10 @@ export interface CronRunner {
 const LOCK = 4_608_275_070;
 /** Others try for the lock this often. */
 const TRY_MS = 250;
+/** Where schema cron is pg_cron's, whether it still is is asked this often. */
+const ELSEWHERE_MS = 10_000;
+/** After a session that was lost the next one begins after TRY_MS, after each that could not tick twice as late, up to this. */
+const MAX_PAUSE_MS = 5_000;
 const SESSION_SETTINGS = {
   idle_session_timeout: '1600ms',
   statement_timeout: '10s',
@@ -69,12 +75,15 @@ class Runner implements CronRunner {
   /** Rings when there is something to do before the next second. */
   #bell = new AbortController();
   #changed = false;
+  /** Sessions in a row that were lost before they had ticked. */
+  #failures = 0;
   #stopping: Promise<void> | undefined;
   leads = false;
 
   constructor(options: CronOptions) {
-    this.#options = { timeoutMs: 0, graceMs: 5_000, onProblem: (message, error) => console.error(message, error), ...options };
+    this.#options = { timeoutMs: 0, graceMs: 5_000, onProblem: (message, error) => log.error(message, { error }), ...options };
     this.#pool = createPool(options.connectionString, { name: 'flowgres cron', max: 4, settings: { statement_timeout: '10s' } });
+    watchPool('cron', this.#pool);
     this.#leading = this.#tryToLead();
   }
 
@@ -100,10 +109,11 @@ class Runner implements CronRunner {
       try {
         await this.#lead();
       } catch (error) {
+        this.#failures += 1;
         this.#options.onProblem('The scheduler lost its session.', error);
       }
       this.leads = false;
-      await delay(TRY_MS, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+      await this.#pause(Math.min(TRY_MS * 2 ** Math.max(this.#failures - 1, 0), MAX_PAUSE_MS));
     }
   }
 
@@ -111,8 +121,10 @@ class Runner implements CronRunner {
   async #lead(): Promise<void> {
     const session = await connect(withSettings(this.#options.connectionString));
     try {
-      while (!(await this.#mayLead(session))) {
-        await delay(TRY_MS, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+      for (let state = await this.#mayLead(session); state !== 'leads'; state = await this.#mayLead(session)) {
+        // Where there is nothing to lead, a session is only asked for when it is needed.
+        if (state === 'elsewhere') return await session.end().then(() => this.#pause(ELSEWHERE_MS));
+        await this.#pause(TRY_MS);
         if (this.#stopped.signal.aborted) return;
       }
       this.leads = true;
@@ -124,6 +136,7 @@ class Runner implements CronRunner {
       await ask(session, 'select cron.lead()');
       while (!this.#stopped.signal.aborted) {
         await this.#tick(session);
+        this.#failures = 0;
         await untilNextSecond(this.#bell.signal);
         this.#bell = new AbortController();
       }
@@ -132,14 +145,26 @@ class Runner implements CronRunner {
     }
   }
 
-  /** Nobody leads where there is no schema cron of ours. */
-  async #mayLead(session: pg.Client): Promise<boolean> {
+  /** Nobody leads where there is no schema cron of ours. The catalog says so also to who has no right in that schema. */
+  async #mayLead(session: pg.Client): Promise<'leads' | 'waits' | 'elsewhere'> {
     const [row] = await ask(
       session,
-      `select case when to_regclass('cron.job_state') is not null then pg_try_advisory_lock($1) else false end as may`,
+      `select case
+         when not exists (
+           select from pg_class as c
+           join pg_namespace as n on n.oid = c.relnamespace
+           where n.nspname = 'cron' and c.relname = 'job_state'
+         ) then 'elsewhere'
+         when pg_try_advisory_lock($1) then 'leads'
+         else 'waits'
+       end as state`,
       [LOCK],
     );
-    return row?.['may'] === true;
+    return z.enum(['leads', 'waits', 'elsewhere']).parse(row?.['state']);
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
   }
 
   async #tick(session: pg.Client): Promise<void> {

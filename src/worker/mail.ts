@@ -2,6 +2,8 @@
 import { createTransport } from 'nodemailer';
 import { z } from 'zod';
 import { createPool } from '../database.ts';
+import { onlyOriginal } from '../installation.ts';
+import { watchPool } from '../metrics.ts';
 import { every } from './every.ts';
 
 export interface MailOptions {
@@ -25,7 +27,8 @@ const BATCH = 20;
 
 /** Starts to deliver; stopping waits for the mails that are on their way. */
 export function startMail({ connectionString, smtpUrl, from, everyMs = 2_000, onProblem }: MailRunnerOptions): { stop(): Promise<void> } {
-  const pool = createPool(connectionString, { name: 'flowgres mail', max: 1, settings: { statement_timeout: '10s' } });
+  const pool = onlyOriginal(createPool(connectionString, { name: 'flowgres mail', max: 1, settings: { statement_timeout: '10s' } }));
+  watchPool('mail', pool);
   const transport = createTransport({
     url: smtpUrl,
     pool: true,

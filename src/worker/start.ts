@@ -6,6 +6,8 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { Engine, type Room, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
 import { LocalSteps } from '../engine/local.ts';
+import { onlyOriginal } from '../installation.ts';
+import { log } from '../log.ts';
 import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
@@ -110,15 +112,15 @@ class Worker {
       scheduleSlots: SCHEDULES.slots,
       firingTimeoutMs: SCHEDULES.firingTimeoutMs,
       graceMs: 5_000,
-      onProblem: (message, error) => console.error(message, error),
+      onProblem: (message, error) => log.error(message, { error }),
       ...options,
     };
-    this.#pool = createEnginePool(this.#options.connectionString, 'flowgres worker');
+    this.#pool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres worker'));
     this.#engine = new Engine(this.#pool);
     const { concurrency, organizationConcurrency, nodes, onProblem } = this.#options;
     const { evaluationTimeoutMs, localPerOrganization } = this.#options;
     // Local steps hold their connection while they work: those of the engine must not wait for one.
-    this.#localPool = createEnginePool(this.#options.connectionString, 'flowgres local', LOCAL_CONNECTIONS);
+    this.#localPool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres local', LOCAL_CONNECTIONS));
     const local = new LocalSteps(this.#localPool, { evaluationTimeoutMs, perOrganization: localPerOrganization });
     this.#attempts = new Attempts(this.#engine, local, nodes, onProblem);
     this.#slots = new Slots(concurrency);

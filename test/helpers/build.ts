@@ -29,6 +29,8 @@ export async function buildDatabase(serverUrl: string, name: string, options: Bu
   const client = await connectOwner(url, TEST_PASSWORDS);
   try {
     await installSources(client, readSources(), options.lastLayer);
+    // Its copies work as it does: they are the databases of tests.
+    await client.query('update private.installation set database_oid = null');
   } finally {
     await client.end();
   }

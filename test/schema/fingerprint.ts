@@ -51,7 +51,7 @@ const QUERIES = [
 ];
 
 /** Tables whose rows come with the schema; not those that tell how it came to be what it is. */
-const HISTORY = `'private.builds'::regclass, 'private.audit_unsealed'::regclass`;
+const HISTORY = `'private.builds'::regclass, 'private.audit_unsealed'::regclass, 'private.installation'::regclass`;
 const SEEDS = `
   select c.oid::regclass::text as name from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
   where ${OURS} and c.relkind = 'r' and not c.relispartition and c.oid not in (${HISTORY})`;

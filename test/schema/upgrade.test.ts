@@ -198,6 +198,24 @@ describe('migrate refuses', () => {
     expect(await schemaProblems(byDigest.pool('flowgres_monitor'), own)).toEqual([]);
   });
 
+  test('a build whose processes speak an older protocol, and one that was committed earlier; both can be forced', async () => {
+    const protocol = (text: string) => text.replace(/^--!protocol .*$/m, '--!protocol 999');
+    const byProtocol = await createTestDatabase();
+    await upgradeTo(byProtocol, await changedSources({ edit: { 'sql/index.sql': protocol } }));
+    const other = await changedSources({ edit: { 'sql/dropped.sql': (text) => `${text}-- other\n` } });
+    expect(await refusal(byProtocol, other)).toMatch(/^SCHEMA_NEWER: .* speak protocol 999, those of this build \d+\. Nothing was changed/);
+
+    const byCommit = await createTestDatabase();
+    const at = (committedAt: string | null) => ({ ...other, committedAt });
+    await upgradeTo(byCommit, { ...(await changedSources(ANSWER)), committedAt: '9999-01-02T00:00:00Z' });
+    expect(await refusal(byCommit, at('9999-01-01T00:00:00Z'))).toMatch(
+      /^SCHEMA_NEWER: .* committed on 9999-01-02T.*, this one on 9999-01-01/,
+    );
+    expect(await refusal(byCommit, at('9999-01-03T00:00:00Z'))).toBe('nothing');
+    await upgradeTo(byCommit, own, { downgrade: true });
+    expect(await schemaProblems(byCommit.pool('flowgres_monitor'), own)).toEqual([]);
+  });
+
   test('and the first migration by itself refuses, too', async () => {
     const guard = (await import('node:fs')).readFileSync(`${own.folder}/migrations/committed/000001-baseline.sql`, 'utf8');
     const empty = await createTestDatabase({ empty: true });

@@ -50,7 +50,10 @@ export async function startDaemon(command: [string, string[]], port: number): Pr
 }
 
 /** pgbouncer in transaction mode in front of a server, with one connection for everybody. */
-export async function startPgbouncer(server: string, users: Record<string, string>): Promise<number> {
+export async function launchPgbouncer(
+  server: string,
+  users: Record<string, string>,
+): Promise<{ port: number; stop(): Promise<void> }> {
   const folder = serverFolder();
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const port = await freePort();
@@ -77,6 +80,6 @@ default_pool_size = 1
 ignore_startup_parameters = extra_float_digits, options
 `,
   );
-  await startDaemon(asServerUser('/usr/sbin/pgbouncer', [join(folder, 'pgbouncer.ini')]), port);
-  return port;
+  const daemon = await startDaemon(asServerUser('/usr/sbin/pgbouncer', [join(folder, 'pgbouncer.ini')]), port);
+  return { port, stop: () => stopDaemon(daemon) };
 }

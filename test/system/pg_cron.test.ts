@@ -1,5 +1,6 @@
 /** The real pg_cron on PostgreSQL 15, and our scheduler on 18: the same script, the same results. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type pg from 'pg';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { connect } from '../../src/database.ts';
@@ -9,6 +10,7 @@ import { roleUrl } from '../../src/roles.ts';
 import { startCron } from '../../src/worker/cron.ts';
 import { TEST_PASSWORDS, buildDatabase } from '../helpers/build.ts';
 import { finishCli, temporaryFolder } from '../helpers/cli.ts';
+import { serverFolder } from '../helpers/daemons.ts';
 import { startTemporary } from '../helpers/server.ts';
 import { startPostgres15, suite } from './packages.ts';
 
@@ -28,7 +30,8 @@ suite('pg_cron on PostgreSQL 15 and our scheduler on 18', ['postgresql-15', 'pos
 
 suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
   test('creates no scheduler of its own and lets pg_cron run its maintenance at night', async () => {
-    const adminUrl = await databaseOn(await startPostgres15(PG_CRON));
+    const settings = { ...PG_CRON, hba_file: passwordsAtLocalhost(), 'cron.use_background_workers': 'on', max_worker_processes: '32' };
+    const adminUrl = await databaseOn(await startPostgres15(settings));
     const admin = await connectForTest(adminUrl);
     await admin.query('create extension pg_cron');
     await migrate(adminUrl, TEST_PASSWORDS);
@@ -43,6 +46,13 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
       ours: null,
     });
     expect(rows.length).toBeGreaterThan(3);
+    const told: unknown[] = [];
+    const runner = startCron({
+      connectionString: roleUrl(adminUrl, TEST_PASSWORDS, 'flowgres_worker'),
+      users: {},
+      onProblem: (...problem) => told.push(problem),
+    });
+    onTestFinished(() => runner.stop());
 
     await admin.query(`select cron.alter_job(jobid, schedule => '* * * * *') from cron.job`);
     const ended = () =>
@@ -51,6 +61,23 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
         from cron.job_run_details where status in ('succeeded', 'failed') order by jobid, runid`);
     await vi.waitFor(async () => expect((await ended()).rowCount).toBe(rows.length), { timeout: 130_000, interval: 1_000 });
     expect((await ended()).rows.filter(({ status }) => status !== 'succeeded')).toEqual([]);
+    expect((await jobProblems(adminUrl)).filter(({ problem }) => problem !== null)).toEqual([]);
+    expect([runner.leads, told]).toEqual([false, []]);
+  }, 180_000);
+
+  test('is told by the doctor that pg_cron cannot log in, where passwords are asked for at localhost', async () => {
+    const adminUrl = await databaseOn(await startPostgres15({ ...PG_CRON, hba_file: passwordsAtLocalhost() }));
+    const admin = await connectForTest(adminUrl);
+    await admin.query('create extension pg_cron');
+    await migrate(adminUrl, TEST_PASSWORDS);
+    await admin.query(`select cron.alter_job(jobid, active => jobname = 'flowgres-audit-seals') from cron.job`);
+    const found = async () => (await jobProblems(adminUrl)).filter(({ problem }) => problem !== null);
+    await expect
+      .poll(found, { timeout: 130_000, interval: 1_000 })
+      .toEqual([expect.objectContaining({ jobname: 'flowgres-audit-seals', problem: expect.stringMatching(/^failed: connection failed/) })]);
+    const monitor = await connectForTest(roleUrl(adminUrl, TEST_PASSWORDS, 'flowgres_monitor'));
+    const { rows } = await monitor.query(`select severity, fix from monitor.doctor() where "check" = 'job'`);
+    expect(rows).toEqual([{ severity: 'warning', fix: expect.stringContaining('cron.use_background_workers = on') }]);
   }, 180_000);
 
   test('hands its own jobs over', async () => {
@@ -86,9 +113,27 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
     await expect.poll(() => runner.leads).toBe(false);
     expect(JSON.parse(readFileSync(file, 'utf8'))).toHaveLength(kept.length);
     expect((await admin.query(`select from pg_extension where extname = 'pg_cron'`)).rowCount).toBe(1);
+    expect((await jobProblems(adminUrl)).filter(({ jobname }) => jobname.startsWith('flowgres-')).length).toBeGreaterThan(3);
     await expect(handOver(adminUrl, async () => undefined)).rejects.toMatchObject({ code: 'NOTHING_TO_HAND_OVER' });
   });
 });
+
+/** What the monitor sees of the jobs. */
+async function jobProblems(adminUrl: string): Promise<{ jobname: string; problem: string | null }[]> {
+  const monitor = await connect(roleUrl(adminUrl, TEST_PASSWORDS, 'flowgres_monitor'));
+  const { rows } = await monitor.query('select jobname, problem from monitor.jobs()').finally(() => monitor.end());
+  return rows as { jobname: string; problem: string | null }[];
+}
+
+/** Who may log in where distributions have set a server up, but for the administrator of the test. */
+function passwordsAtLocalhost(): string {
+  const folder = serverFolder();
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'pg_hba.conf');
+  const lines = ['local all all trust', 'host all postgres 127.0.0.1/32 trust', 'host all all 127.0.0.1/32 scram-sha-256'];
+  writeFileSync(file, `${lines.join('\n')}\nhost all all ::1/128 scram-sha-256\n`, { mode: 0o644 });
+  return file;
+}
 
 async function connectForTest(url: string): Promise<pg.Client> {
   const client = await connect(url);

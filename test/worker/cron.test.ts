@@ -34,6 +34,44 @@ function usersOf(db: TestDatabase): Record<string, string> {
   return { postgres: db.adminUrl, flowgres_maintenance: db.url('flowgres_maintenance') };
 }
 
+/** How often the runner has asked for a session since it began. */
+const sessions = async (db: TestDatabase) =>
+  Number((await db.admin.query('select sessions from pg_stat_database where datname = current_database()')).rows[0]!.sessions);
+
+describe('a runner', () => {
+  test('is quiet where schema cron is another’s, whose rights it lacks', async () => {
+    const db = await createTestDatabase();
+    await db.admin.query('drop schema cron cascade; create schema cron; create table cron.job (jobid bigint)');
+    const problems: unknown[] = [];
+    const cron = startCron({
+      connectionString: db.url('flowgres_worker'),
+      users: {},
+      onProblem: (...problem) => problems.push(problem),
+    });
+    onTestFinished(() => cron.stop());
+    const waiting = () =>
+      db.admin.query(`select from pg_stat_activity where application_name = 'flowgres cron leader' and datname = current_database()`);
+    // It asks once, ends its session, and comes back after a while.
+    await expect.poll(() => sessions(db), PATIENCE).toBeGreaterThan(1);
+    await expect.poll(async () => (await waiting()).rowCount, PATIENCE).toBe(0);
+    expect([cron.leads, problems]).toEqual([false, []]);
+  });
+
+  test('whose every session fails tries ever less often', async () => {
+    const db = await createTestDatabase();
+    await db.admin.query('revoke execute on function cron.tick(bigint[], boolean) from flowgres_worker');
+    const failures: number[] = [];
+    const cron = startCron({
+      connectionString: db.url('flowgres_worker'),
+      users: {},
+      onProblem: () => failures.push(performance.now()),
+    });
+    onTestFinished(() => cron.stop());
+    await expect.poll(() => failures.length, PATIENCE).toBe(5);
+    expect(failures[4]! - failures[3]!).toBeGreaterThan(4 * 250);
+  });
+});
+
 describe('a command', () => {
   test('is refused for a user without a connection string, with the word of pg_cron', async () => {
     const { outcome } = await scheduler({ users: {} });

@@ -1,0 +1,92 @@
+/**
+ * The log of a process: a line for each thing that an operator should know. `serve`, `work` and `maintain` write JSON, for
+ * collectors of logs; everything else writes for people. What happens without trouble goes to standard output, what needs
+ * attention to standard error.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { format } from 'node:util';
+import pg from 'pg';
+import { type Logger, destination, pino, stdTimeFunctions } from 'pino';
+import { FlowgresError } from './errors.ts';
+
+/** Facts of a line, under names of their own. An `error` becomes its name, code and message. */
+export type Facts = Record<string, unknown>;
+type Level = 'info' | 'warn' | 'error' | 'fatal';
+
+const requestIds = new AsyncLocalStorage<string>();
+/** Undefined where lines are for people. */
+let loggers: { out: Logger; err: Logger } | undefined;
+
+export const log = {
+  info: (message: string, facts: Facts = {}) => write('info', message, facts),
+  warn: (message: string, facts: Facts = {}) => write('warn', message, facts),
+  error: (message: string, facts: Facts = {}) => write('error', message, facts),
+  fatal: (message: string, facts: Facts = {}) => write('fatal', message, facts),
+};
+
+/** Calls `work`; lines that are written meanwhile, by whatever it starts too, name the request. */
+export function withRequestId<T>(id: string, work: () => T): T {
+  return requestIds.run(id, work);
+}
+
+/** From now on every line of this process is a JSON object, also those of libraries and of Node itself. */
+export function logJson(command: string): void {
+  const options = {
+    base: { command, pid: process.pid },
+    timestamp: stdTimeFunctions.isoTime,
+    messageKey: 'message',
+    formatters: { level: (level: string) => ({ level }) },
+    mixin: () => (requestIds.getStore() === undefined ? {} : { requestId: requestIds.getStore() }),
+  };
+  // Synchronous: the last line of a process that ends is written, too.
+  loggers = {
+    out: pino(options, destination({ dest: 1, sync: true })),
+    err: pino(options, destination({ dest: 2, sync: true })),
+  };
+  for (const name of ['log', 'info', 'debug'] as const) console[name] = (...parts: unknown[]) => log.info(format(...parts));
+  console.warn = (...parts: unknown[]) => log.warn(format(...parts));
+  console.error = (...parts: unknown[]) => log.error(format(...parts));
+  process.removeAllListeners('warning').on('warning', (warning) => log.warn(warning.message, { warning: warning.name }));
+  process.on('uncaughtException', (error) => {
+    log.fatal('The process ends: an error was not caught.', { error });
+    process.exit(1);
+  });
+}
+
+function write(level: Level, message: string, facts: Facts): void {
+  const { error, ...others } = facts;
+  if (loggers) {
+    const logger = level === 'info' ? loggers.out : loggers.err;
+    logger[level]({ ...others, ...(error === undefined ? {} : { error: describe(error) }) }, message);
+  } else if (level === 'info') console.log(message);
+  else {
+    const cause = error === undefined ? '' : ` ${messageOf(error)}`;
+    const rest = Object.keys(others).length === 0 ? '' : ` ${JSON.stringify(others)}`;
+    console.error(`${new Date().toISOString()} ${message}${cause}${rest}`);
+  }
+}
+
+/** Without the detail of a database error, which may hold a row. What is not foreseen comes with its stack. */
+function describe(error: unknown): Facts {
+  const root = rootCause(error);
+  if (!(root instanceof Error)) return { message: String(root) };
+  const { code } = root as { code?: unknown };
+  const isForeseen = root instanceof FlowgresError || root instanceof pg.DatabaseError || code !== undefined;
+  return {
+    name: root.name,
+    message: messageOf(root),
+    ...(code === undefined ? {} : { code }),
+    ...(isForeseen ? {} : { stack: root.stack }),
+  };
+}
+
+function messageOf(error: unknown): string {
+  const root = rootCause(error);
+  if (!(root instanceof Error)) return String(root);
+  // One failure per address of a host: it has no message of its own.
+  return root.message || (root instanceof AggregateError ? messageOf(root.errors[0]) : root.name);
+}
+
+function rootCause(error: unknown): unknown {
+  return error instanceof Error && error.cause instanceof Error ? rootCause(error.cause) : error;
+}

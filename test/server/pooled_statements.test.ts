@@ -1,0 +1,17 @@
+/** Behind a pooler in transaction mode a statement has no name: each transaction may get another connection. */
+import { readFileSync, readdirSync } from 'node:fs';
+import { expect, test } from 'vitest';
+
+const root = new URL('../../src/server/', import.meta.url);
+
+test('no statement of the server has a name of its own', () => {
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  expect(files.length).toBeGreaterThan(30);
+  // pg_service.ts names statements where the pooler, or its absence, allows it.
+  const named = files
+    .filter((file) => file !== 'pg_service.ts')
+    .filter((file) =>
+      /\bname: [^\n]*,\s*text\b|\btext(?:: [^\n]*)?,\s*name: |\bprepare\s+\w+\s+as\b/.test(readFileSync(new URL(file, root), 'utf8')),
+    );
+  expect(named).toEqual([]);
+});
