@@ -33,6 +33,21 @@ test('have the time, the level, the message and the request that they belong to'
   expect(err[1]).not.toHaveProperty('requestId');
 });
 
+test('name the request that failed by the id that its answer has', async () => {
+  const { out, err } = await lines(`
+    const { startHttp } = await import('${new URL('../../src/server/http.ts', import.meta.url).href}');
+    const server = await startHttp({ host: '127.0.0.1', port: 0 });
+    server.add({ graphql: async () => { await null; throw new Error('broken'); } });
+    const given = 'a4f0f1b2-5a0e-4c57-8a06-3f8b1f0f1a11';
+    for (const id of [given, 'no uuid']) {
+      log.info((await fetch(server.url + '/graphql', { headers: { 'x-request-id': id } })).headers.get('x-request-id'));
+    }
+    await server.close(0);`);
+  expect(out[0]!['message']).toBe('a4f0f1b2-5a0e-4c57-8a06-3f8b1f0f1a11');
+  expect(err.map(({ requestId }) => requestId)).toEqual(out.map(({ message }) => message));
+  expect(err[1]).toMatchObject({ level: 'error', error: { message: 'broken' }, requestId: expect.stringMatching(/^[\da-f-]{36}$/) });
+});
+
 test('say what failed, without the row that a database error may hold', async () => {
   const { err } = await lines(`
     const refused = Object.assign(new pg.DatabaseError('duplicate key', 1, 'error'), { code: '23505', detail: 'Key (email)=(ada)' });

@@ -50,10 +50,7 @@ export async function startDaemon(command: [string, string[]], port: number): Pr
 }
 
 /** pgbouncer in transaction mode in front of a server, with one connection for everybody. */
-export async function launchPgbouncer(
-  server: string,
-  users: Record<string, string>,
-): Promise<{ port: number; stop(): Promise<void> }> {
+export async function launchPgbouncer(server: string, users: Record<string, string>): Promise<{ port: number; stop(): Promise<void> }> {
   const folder = serverFolder();
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const port = await freePort();

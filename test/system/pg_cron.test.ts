@@ -74,7 +74,9 @@ suite('Flowgres with pg_cron', ['postgresql-15', 'postgresql-15-cron'], () => {
     const found = async () => (await jobProblems(adminUrl)).filter(({ problem }) => problem !== null);
     await expect
       .poll(found, { timeout: 130_000, interval: 1_000 })
-      .toEqual([expect.objectContaining({ jobname: 'flowgres-audit-seals', problem: expect.stringMatching(/^failed: connection failed/) })]);
+      .toEqual([
+        expect.objectContaining({ jobname: 'flowgres-audit-seals', problem: expect.stringMatching(/^failed: connection failed/) }),
+      ]);
     const monitor = await connectForTest(roleUrl(adminUrl, TEST_PASSWORDS, 'flowgres_monitor'));
     const { rows } = await monitor.query(`select severity, fix from monitor.doctor() where "check" = 'job'`);
     expect(rows).toEqual([{ severity: 'warning', fix: expect.stringContaining('cron.use_background_workers = on') }]);

@@ -34,8 +34,7 @@ suite('pgbouncer in transaction mode', ['postgresql-15', 'pgbouncer'], () => {
       expect(names.includes('order-intake'), JSON.stringify(answers[index])).toBe(index % 2 === 1);
     }
 
-    const problems = async () =>
-      ((await (await fetch(healthUrl.replace('healthz', 'readyz'))).json()) as { problems: string[] }).problems;
+    const problems = async () => ((await (await fetch(healthUrl.replace('healthz', 'readyz'))).json()) as { problems: string[] }).problems;
     expect(await problems()).toEqual([]);
     await pooler.stop();
     await expect.poll(problems).toEqual([expect.stringMatching(/^pool graphql: the database does not answer/)]);
