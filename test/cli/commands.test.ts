@@ -27,6 +27,9 @@ test('an unknown command says how to get help', async () => {
   expect(output).toMatch(/unknown command 'strat'[\s\S]*--help/);
 });
 
+/** The pools of processes, in /metrics. */
+const SERVES = ['graphql', 'health', 'intake'];
+const WORKS = ['cron', 'health', 'local', 'schedules', 'worker'];
 /** What every line of the log has. */
 const LINE = {
   time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
@@ -52,6 +55,12 @@ test('migrate makes a database that serve and work run on, and schema describes'
     await expect.poll(process.output).toMatch(/on http:/);
     const [url] = /http:[^"\s]+/.exec(process.output())!;
     await expect.poll(async () => (await fetch(`${url}/readyz`)).status).toBe(200);
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    const pools = new Set(metrics.match(/(?<=flowgres_pool_connections\{pool=")\w+/g));
+    expect([...pools].sort()).toEqual(
+      process === worker ? WORKS : process === server ? SERVES : [...new Set([...SERVES, ...WORKS])].sort(),
+    );
+    expect(metrics).toMatch(/^flowgres_failing_jobs \d/m);
     process.child.kill('SIGTERM');
     expect(await process.exited).toBe(0);
     for (const line of process.output().trim().split('\n')) expect(JSON.parse(line)).toMatchObject(LINE);

@@ -6,6 +6,7 @@ import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts
 
 async function installation(): Promise<TestDatabase> {
   const db = await createTestDatabase();
+  await db.admin.query('update private.builds set installed_at = engine.now()');
   await scheduleMaintenance(db.adminUrl, TEST_PASSWORDS);
   return db;
 }
@@ -15,7 +16,7 @@ const problems = async (db: TestDatabase) =>
 const ran = (db: TestDatabase, job: string, status: string, message: string | null, age = '1 minute') =>
   db.admin.query(
     `insert into cron.job_run_details (jobid, status, return_message, start_time, end_time)
-     select j.jobid, $2, $3, now() - $4::interval, now() - $4::interval from cron.job as j where j.jobname = $1`,
+     select j.jobid, $2, $3, engine.now() - $4::interval, engine.now() - $4::interval from cron.job as j where j.jobname = $1`,
     [job, status, message, age],
   );
 
@@ -48,7 +49,8 @@ test('a job whose last run failed is told with its message, until one succeeds',
 test('a job that did not run at two of its times is told, not one that missed one, and none that is off or another’s new one', async () => {
   const db = await installation();
   await db.admin.query(`
-    update private.builds set installed_at = now() - interval '3 days';
+    insert into private.test_mode (frozen_at) values (date_trunc('day', now(), 'UTC') + interval '12 hours 15 minutes');
+    update private.builds set installed_at = engine.now() - interval '3 days';
     select cron.schedule('my own', '0 3 * * *', 'select 1')`);
   for (const name of (await db.admin.query<{ jobname: string }>(`select jobname from cron.job`)).rows.map(({ jobname }) => jobname)) {
     if (name !== 'flowgres-purge' && name !== 'flowgres-split' && name !== 'my own') await ran(db, name, 'succeeded', null);
