@@ -43,9 +43,14 @@ export interface Period {
 
 export const DEFAULT_TABLE = 'public.workflow_runs';
 
-/** Returns what must stay, with the reasons. */
+/**
+ * Returns what must stay, with the reasons.
+ *
+ * @throws pg.DatabaseError COPIED_DATABASE: in a copy that nobody has adopted nothing leaves, nor is it written to files
+ */
 export async function archive(maintenanceUrl: string, options: ArchiveOptions): Promise<PartitionAction[]> {
   return asArchivist(maintenanceUrl, async (client) => {
+    await client.query('select engine.require_original()');
     const left = await letLeave(client, options);
     for (const { partition, action: what } of left.filter(({ done }) => done)) options.report.done(`${partition}: ${what}`);
     const sealing = options.report.step('sealing');

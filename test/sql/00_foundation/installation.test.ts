@@ -1,6 +1,7 @@
 /** A restored copy causes nothing until a DBA adopts it. */
 import { describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database.ts';
+import { archive } from '../../../src/ops/archive.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 
 /** What a copy brings along: the row of another server, or of another database of this one. */
@@ -83,6 +84,9 @@ describe('in a copy', () => {
       { action: 'skip', detail: expect.stringContaining('is a copy') },
     ]);
     expect((await db.admin.query('select from engine.delete_expired()')).rowCount).toBe(0);
+    await db.admin.query('call engine.delete_all_expired()');
+    const report = { step: () => () => undefined, done: () => undefined };
+    await expect(archive(db.url('flowgres_maintenance'), { report })).rejects.toMatchObject({ code: 'WF015' });
     await expect(worker.query(`select engine.heartbeat(gen_random_uuid(), '[]')`)).rejects.toMatchObject({
       code: 'WF015',
       hint: expect.stringContaining('engine.adopt_installation()'),
