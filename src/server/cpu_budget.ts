@@ -22,6 +22,8 @@ export const CPU_LIMITS = {
   mostSeconds: 15,
   /** A document waits for its turn this long; when it would have to wait longer it is refused. */
   maxWaitMs: 4_000,
+  /** A refusal comes this late: who asks again at once, without end, does so less often. */
+  refusalMs: 200,
 } as const;
 
 const MAX_BUCKETS = 10_000;
@@ -56,25 +58,28 @@ export class CpuBudget {
   }
 
   /**
-   * Resolves when a piece that is estimated at `ms` may begin, and takes its price out of all `shares`. Those of one
-   * caller begin in the order of the calls.
+   * Resolves to what a piece is estimated at, in milliseconds, when it may begin, and takes its price out of all `shares`.
+   * Those of one caller begin in the order of the calls.
    *
+   * @param estimate is called only when the caller has something left
    * @throws SafeError RATE_LIMITED (HTTP 429), with when to come again, and takes nothing
    */
-  async admit(shares: readonly CpuShare[], ms: number): Promise<void> {
+  async admit(shares: readonly CpuShare[], estimate: () => number): Promise<number> {
     // Without a limit there is nothing to share.
-    if (shares.length === 0) return;
+    if (shares.length === 0) return 0;
     const ownMs = Math.max(0, ...shares.map((each) => (-this.#fill(each).left / each.perSecond) * 1_000));
-    if (ownMs > CPU_LIMITS.maxWaitMs) throw refusal(ownMs);
+    if (ownMs > CPU_LIMITS.maxWaitMs) return this.#refuse(ownMs);
+    const ms = estimate();
     this.#take(shares, priceOf(ms));
     if (ownMs > 0) await this.#clock.wait(ownMs);
     const waitMs = this.#freeAt - this.#clock.now();
     if (waitMs > CPU_LIMITS.maxWaitMs) {
       this.#take(shares, -priceOf(ms));
-      throw refusal(waitMs);
+      return this.#refuse(waitMs);
     }
     this.#reserve(2 * ms);
     if (waitMs > 0) await this.#clock.wait(waitMs);
+    return ms;
   }
 
   /** What a piece has taken, instead of what was estimated: 0 when it was not admitted. */
@@ -83,6 +88,11 @@ export class CpuBudget {
     this.#take(shares, -priceOf(estimatedMs));
     this.#take(shares, priceOf(ms));
     this.#freeAt = Math.max(this.#freeAt, this.#clock.now() + ms);
+  }
+
+  async #refuse(waitMs: number): Promise<never> {
+    await this.#clock.wait(CPU_LIMITS.refusalMs);
+    throw refusal(waitMs);
   }
 
   #reserve(ms: number): void {

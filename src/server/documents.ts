@@ -87,8 +87,7 @@ async function awaitTurn(query: string, request: Partial<Grafast.RequestContext>
   const { cpu, cache } = options;
   const { isAnonymous, shares } = options.callerOf(request);
   if (!needsTurn(query, options)) return;
-  const ms = estimate(query, cache.get(query)?.size, tokensOf(isAnonymous, options));
-  await cpu.admit(shares, ms);
+  const ms = await cpu.admit(shares, () => estimate(query, cache.get(query)?.size, tokensOf(isAnonymous, options)));
   // Meanwhile another request may have done it.
   if (!needsTurn(query, options)) cpu.settle(shares, ms, 0);
 }

@@ -1,4 +1,5 @@
 /** The rate limit: token buckets in the database, so that all processes count together. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { z } from 'zod';
 import { requestError } from './errors.ts';
@@ -13,6 +14,8 @@ export interface Rate {
 /** Tokens that a busy caller is given at a time, so that not every request of thousands a second asks the database. */
 const MAX_LEASE = 32;
 const LEASE_MS = 250;
+/** A refusal comes this late at most: who asks again at once, without end, does so less often. */
+const REFUSAL_MS = 200;
 const MAX_CALLERS = 10_000;
 
 const Taken = z.object({ granted: z.number(), retry_after_ms: z.number().nullable() });
@@ -23,6 +26,8 @@ interface Lease {
   /** What to ask for next: as much as was used up this time. */
   wanted: number;
   asking: Promise<void> | undefined;
+  /** Until when there is nothing for the caller, by the last answer: the database is not asked before that. */
+  refusedUntil: number;
 }
 
 export class RateLimiter {
@@ -35,7 +40,18 @@ export class RateLimiter {
 
   /** Takes one token of the caller's bucket; throws RATE_LIMITED, with when to come again, if there is none. */
   async take(key: string, rate: Rate): Promise<void> {
+    try {
+      await this.#take(key, rate);
+    } catch (error) {
+      if (error instanceof Refusal) await delay(Math.min(REFUSAL_MS, error.retryAfterMs), undefined, { ref: false });
+      throw error instanceof Refusal ? refused(error.retryAfterMs) : error;
+    }
+  }
+
+  async #take(key: string, rate: Rate): Promise<void> {
     const lease = this.#leaseOf(key);
+    const refusedMs = lease.refusedUntil - Date.now();
+    if (refusedMs > 0) throw new Refusal(refusedMs);
     while (lease.left <= 0 || lease.until < Date.now()) {
       lease.asking ??= this.#ask(key, rate, lease).finally(() => {
         lease.asking = undefined;
@@ -46,7 +62,7 @@ export class RateLimiter {
   }
 
   #leaseOf(key: string): Lease {
-    const lease = this.#leases.get(key) ?? { left: 0, until: 0, wanted: 1, asking: undefined };
+    const lease = this.#leases.get(key) ?? { left: 0, until: 0, wanted: 1, asking: undefined, refusedUntil: 0 };
     // Those who have not asked for longest go first.
     this.#leases.delete(key);
     this.#leases.set(key, lease);
@@ -63,12 +79,26 @@ export class RateLimiter {
     });
     const { granted, retry_after_ms: retryAfterMs } = Taken.parse(rows[0]);
     if (granted === 0) {
-      throw requestError(429, 'RATE_LIMITED', 'Too many requests.', {
-        hint: 'Wait for retryAfterMs; send fewer requests, or larger ones.',
-        details: { retryAfterMs },
-      });
+      lease.refusedUntil = Date.now() + Math.min(LEASE_MS, retryAfterMs ?? 0);
+      throw new Refusal(retryAfterMs ?? LEASE_MS);
     }
     lease.left = granted;
     lease.until = Date.now() + LEASE_MS;
   }
+}
+
+class Refusal extends Error {
+  readonly retryAfterMs: number;
+
+  constructor(retryAfterMs: number) {
+    super('refused');
+    this.retryAfterMs = Math.ceil(retryAfterMs);
+  }
+}
+
+function refused(retryAfterMs: number): Error {
+  return requestError(429, 'RATE_LIMITED', 'Too many requests.', {
+    hint: 'Wait for retryAfterMs; send fewer requests, or larger ones.',
+    details: { retryAfterMs },
+  });
 }

@@ -219,23 +219,23 @@ describe('the bucket of a caller', () => {
   };
   const [a, b] = [[{ key: 'a', perSecond: 50 }], [{ key: 'b', perSecond: 50 }]];
   const spend = async (budget: CpuBudget, shares: typeof a, ms: number) => {
-    await budget.admit(shares, ms);
+    await budget.admit(shares, () => ms);
     budget.settle(shares, ms, ms);
   };
 
   test('that fills with time, up to ten seconds’ worth', async () => {
     const { clock, budget } = withClock();
-    for (let turn = 0; turn < 21; turn += 1) await budget.admit(a, 25);
+    for (let turn = 0; turn < 21; turn += 1) await budget.admit(a, () => 25);
     // 525 of 500: the next waits for the rest, one after it for its price too.
     const before = clock.time;
-    await budget.admit(a, 100);
+    await budget.admit(a, () => 100);
     expect(clock.time - before).toBeLessThan(600);
-    await expect(budget.admit(a, 1)).rejects.toMatchObject({
+    await expect(budget.admit(a, () => 1)).rejects.toMatchObject({
       extensions: { statusCode: 429, details: { retryAfterMs: expect.any(Number) } },
     });
-    await budget.admit(b, 1);
+    await budget.admit(b, () => 1);
     clock.time += 1_000_000;
-    await budget.admit(a, 1);
+    await budget.admit(a, () => 1);
   });
 
   test('out of which long pieces take the square of their length, but not more than fifteen seconds’ worth', async () => {
@@ -245,8 +245,8 @@ describe('the bucket of a caller', () => {
       clock.time += 1_000_000;
       await spend(budget, a, 500);
       clock.time += 5_000;
-      await budget.admit(a, ms);
-      const error: unknown = await budget.admit(a, 1).catch((caught: unknown) => caught);
+      await budget.admit(a, () => ms);
+      const error: unknown = await budget.admit(a, () => 1).catch((caught: unknown) => caught);
       return (error as { extensions: { details: { retryAfterMs: number } } }).extensions.details.retryAfterMs * 0.05;
     };
     expect(await missingAfter(100)).toBe(400);
@@ -258,7 +258,7 @@ describe('the bucket of a caller', () => {
   test('and what was estimated too high comes back', async () => {
     const { clock, budget } = withClock();
     for (let turn = 0; turn < 10; turn += 1) {
-      await budget.admit(a, 100);
+      await budget.admit(a, () => 100);
       budget.settle(a, 100, 5);
     }
     // 50 of 500 are gone.
@@ -269,13 +269,13 @@ describe('the bucket of a caller', () => {
     const waits: number[] = [];
     const { clock, budget } = withClock((ms) => waits.push(ms));
     const shares = (key: string) => [{ key, perSecond: 1_000 }];
-    await budget.admit(shares('a'), 40);
+    await budget.admit(shares('a'), () => 40);
     clock.time += 60;
     budget.settle(shares('a'), 40, 60);
     // 40 ms were expected, and twice that kept; it took longer.
-    await budget.admit(shares('b'), 10);
+    await budget.admit(shares('b'), () => 10);
     expect(waits).toEqual([60]);
-    await budget.admit([], 1_000);
+    await budget.admit([], () => 1_000);
     expect(waits).toHaveLength(1);
   });
 });
