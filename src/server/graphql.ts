@@ -147,7 +147,9 @@ function createParts(options: GraphqlOptions) {
   const apiCalls = new ApiCalls(pool);
   const connections = new ConnectionShare(pool.options.max, (session) => apiCalls.organizationOf(session));
   const accounts = new Accounts(pool, new Passwords(options.scrypt), connections);
+  const limits = new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS);
   const requests: RequestOptions = {
+    subscriptions: limits,
     authenticator,
     apiCalls,
     connections,
@@ -160,7 +162,7 @@ function createParts(options: GraphqlOptions) {
   const [cache, plans] = [new DocumentCache(), new PlanCaches()];
   const preset = createPreset({
     pool,
-    subscriptions: { live, limits: new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS), reads: new SharedReads() },
+    subscriptions: { live, limits, reads: new SharedReads() },
     requests,
     accounts,
     maxCost: options.maxCost ?? LIMITS.maxCost,

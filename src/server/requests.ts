@@ -13,6 +13,7 @@ import { requestError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Operations } from './operations.ts';
 import type { Rate, RateLimiter } from './rate_limit.ts';
+import type { SubscriptionLimits } from './subscription_limits.ts';
 import { requireVariables } from './variables.ts';
 
 export interface RequestOptions {
@@ -21,6 +22,8 @@ export interface RequestOptions {
   /** Of the pool that statements of requests use. */
   connections: ConnectionShare;
   operations: Operations;
+  /** What an operation over a WebSocket counts for as well. */
+  subscriptions: SubscriptionLimits;
   limiter: RateLimiter;
   /** Of each token, and of each address without one; null sets no limit. */
   rates: { token: Rate | null; anonymous: Rate | null };
@@ -76,6 +79,8 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
           const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
           const session = await admit(options, authorization, incoming);
           if (request) request.requestContext.session = session;
+          // A client may send hundreds at once, each of which is planned and read for before anything is told.
+          else if (session !== null) await options.subscriptions.turn(options.apiCalls.organizationOf(session) ?? session);
           options.operations.apply(body);
           requireVariables(body.variableValues);
           return next();

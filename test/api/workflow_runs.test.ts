@@ -157,6 +157,16 @@ describe('a subscription', () => {
     expect(watches.flatMap(({ codes }) => codes)).toEqual(['LIMIT_REACHED']);
   });
 
+  test('begins in its turn, as the reads of its organization do: many at once do not stop the others', async () => {
+    const slow = await serveGraphql(db, { subscriptions: { perToken: 10, perOrganization: 10, readsPerSecond: 10 } });
+    const client = slow.subscribe(acme.token);
+    const ask = async () => client.iterate({ query: '{ __typename }' }).next();
+    const startedAt = performance.now();
+    await Promise.all(Array.from({ length: 6 }, ask));
+    // A tenth of a second's worth at once, which is one, and five 100 ms apart.
+    expect(performance.now() - startedAt).toBeGreaterThan(300);
+  });
+
   test('needs a WebSocket, of which a token has 20 at most', async () => {
     const own = await createOrganization(db, 'Sockets');
     const { id } = await publishWorkflow(
