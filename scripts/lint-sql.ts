@@ -2,7 +2,8 @@
  * A small lint of `sql/` on PostgreSQL's own grammar: node scripts/lint-sql.ts
  *
  * It checks what review forgets: the kind on line 1, lower case, line length, the size of files and functions, stated
- * volatility, named constraints, a reason for every definer function, and dynamic SQL that quotes what it inserts.
+ * volatility, named constraints, a reason for every definer function, dynamic SQL that quotes what it inserts, and
+ * what reads differently under another locale or without standard_conforming_strings.
  * A longer file or function says why in a line `-- long because …` above it.
  */
 import { readdirSync, readFileSync } from 'node:fs';
@@ -42,6 +43,7 @@ export async function lintFile(file: string, sql: string): Promise<Problem[]> {
   lintLines(sql, tokens, report);
   lintWords(tokens, report);
   lintBackslashes(tokens, report);
+  lintLocale(tokens, report);
   lintDefiners(sql, tokens, report);
   lintDynamicSql(tokens, report);
   try {
@@ -97,7 +99,51 @@ function lintBackslashes(tokens: Token[], report: Report): void {
   for (const token of tokens) {
     const isPlain = token.kind === 'string' && token.text.startsWith("'");
     if (isPlain && /(?<!\\)(?:\\\\)*\\'/.test(token.text)) report(token.line, 'writes a backslash before a quote as chr(92)');
+    // A body is read when it is called, with the settings of who calls it.
+    else if (isPlain && token.inBody && token.text.includes('\\'))
+      report(token.line, "writes a text with a backslash as E'…': it means another one without standard_conforming_strings");
   }
+}
+
+/** What lower() and upper() take beside texts: ranges, by the last name of the argument. */
+const RANGE = /^(?:[pv]_)?(?:span|period|month|first|last|piece|wanted|metric_period)$/;
+
+/** Digits and the case of letters depend on the locale of the database, unless a collation is named. */
+function lintLocale(tokens: Token[], report: Report): void {
+  for (const [index, token] of tokens.entries()) {
+    const next = tokens[index + 1]?.text;
+    const around = tokens.slice(Math.max(0, index - 4), index + 5).map(({ text }) => text);
+    const ignoresCase = (token.text === '~' && next === '*') || token.text === 'ilike';
+    if (ignoresCase && !around.includes('collate'))
+      report(token.line, `names the collation of what ${token.text === '~' ? '~*' : 'ilike'} compares`);
+    if (/^(?:lower|upper|initcap)$/.test(token.text) && next === '(' && !isRangeOrCollated(tokens.slice(index + 2)))
+      report(token.line, `names the collation of what ${token.text}() takes: collate "C", or engine.unicode for what people write`);
+    if (token.kind === 'string' && tokens[index - 1]?.text !== 'is' && /(?<!\\)(?:\\\\)*\\d/.test(plainText(token.text)))
+      report(token.line, String.raw`writes [0-9]: \d are the digits of all alphabets in some locales`);
+  }
+}
+
+function isRangeOrCollated(argument: Token[]): boolean {
+  let depth = 1;
+  let name = '';
+  for (const { kind, text } of argument) {
+    if (text === '(') depth += 1;
+    if (text === ')') depth -= 1;
+    if (depth === 0) return RANGE.test(name);
+    if (text === 'collate') return true;
+    // span, p_policy.span, partitions.period(…)
+    if (kind === 'word' && name !== '-') name = text;
+    else if (text !== '.') {
+      if (RANGE.test(name)) return true;
+      name = '-';
+    }
+  }
+  return false;
+}
+
+/** A literal as the server reads it. */
+function plainText(literal: string): string {
+  return /^e/i.test(literal) ? literal.replaceAll('\\\\', '\\') : literal;
 }
 
 function lintDefiners(sql: string, tokens: Token[], report: Report): void {

@@ -7,20 +7,16 @@ import { _migrateMigrationSchema } from 'graphile-migrate/dist/migration.js';
 import type { ParsedSettings } from 'graphile-migrate/dist/settings.js';
 import pg from 'pg';
 import { FlowgresError } from './errors.ts';
+import { SESSION_SETTINGS } from './session_settings.ts';
 import type { SourceFile, Sources } from './sources.ts';
 
 /** What the meaning of SQL text depends on, whatever the settings of the database or the user are. */
 const PINNED = {
-  search_path: 'public',
+  ...SESSION_SETTINGS,
   // An upgrade lets those behind it go first, and tries again: see whenNotBusy().
   lock_timeout: '2s',
   statement_timeout: '0',
-  standard_conforming_strings: 'on',
   check_function_bodies: 'on',
-  client_min_messages: 'notice',
-  timezone: 'UTC',
-  datestyle: 'ISO, MDY',
-  intervalstyle: 'postgres',
 };
 
 /** A file, or the statements of one from a line on. */

@@ -1,6 +1,7 @@
 /** Connections: one place that knows how we talk to PostgreSQL. */
 import pg from 'pg';
 import { FlowgresError } from './errors.ts';
+import { SESSION_SETTINGS, TIME_LIMITS, startupOptions } from './session_settings.ts';
 
 // A bigint that fits a JavaScript number is one; ours are counters and sequences far below 2^53.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
@@ -12,9 +13,17 @@ export function withDatabase(url: string, database: string): string {
   return changed.href;
 }
 
-/** One connection, for work that needs its own session. Connection failures come with a hint. */
-export async function connect(connectionString: string): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 10_000, keepAlive: true });
+/**
+ * One connection, for work that needs its own session. Connection failures come with a hint.
+ *
+ * @param settings of the server, in the place of ours and of those in the connection string
+ */
+export async function connect(connectionString: string, settings: Record<string, string> = {}): Promise<pg.Client> {
+  const client = new pg.Client({
+    connectionString: withOptions(connectionString, { ...SESSION_SETTINGS, ...TIME_LIMITS }, settings),
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+  });
   // Without a listener a lost idle connection would end the process; the next query reports it anyway.
   client.on('error', () => undefined);
   try {
@@ -25,10 +34,21 @@ export async function connect(connectionString: string): Promise<pg.Client> {
   }
 }
 
+/** A connection string whose own options stand between `defaults` and `settings`: later ones win. */
+function withOptions(connectionString: string, defaults: Record<string, string>, settings: Record<string, string>): string {
+  const url = new URL(connectionString);
+  const given = url.searchParams.get('options');
+  url.searchParams.set('options', [startupOptions(defaults), given, startupOptions(settings)].filter(Boolean).join(' '));
+  return url.href;
+}
+
 export interface PoolOptions {
   /** Most connections at a time; 10 when not given. */
   max?: number;
-  /** Server settings of every connection, e.g. `{ statement_timeout: '5s' }`. */
+  /**
+   * Server settings of every connection beside our own, e.g. `{ statement_timeout: '5s' }`. Without them nothing is set
+   * when it connects, which a transaction pooler might refuse: the role has our settings.
+   */
   settings?: Record<string, string>;
   /** Shown in pg_stat_activity. */
   name: string;
@@ -36,14 +56,13 @@ export interface PoolOptions {
 
 /** A pool whose lost connections are replaced, not fatal. */
 export function createPool(connectionString: string, options: PoolOptions): pg.Pool {
-  const settings = Object.entries(options.settings ?? {}).map(([name, value]) => `-c ${name}=${value}`);
+  const { settings } = options;
   const pool = new pg.Pool({
-    connectionString,
+    connectionString: settings ? withOptions(connectionString, { ...SESSION_SETTINGS, ...TIME_LIMITS }, settings) : connectionString,
     max: options.max ?? 10,
     application_name: options.name,
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
-    ...(settings.length ? { options: settings.join(' ') } : {}),
   });
   pool.on('error', () => undefined);
   pool.on('connect', (client) => client.on('error', () => undefined));

@@ -12,6 +12,7 @@ import { FlowgresError } from './errors.ts';
 import { scheduleMaintenance } from './ops/maintenance.ts';
 import { type RolePasswords, createRoles, roleUrl } from './roles.ts';
 import { dropInvalidIndexes, requireUpgradable } from './schema_state.ts';
+import { SESSION_SETTINGS } from './session_settings.ts';
 import { type Sources, ownSources } from './sources.ts';
 
 const QUEUE_FILE = new URL('../sql/queue.sql', import.meta.url);
@@ -106,7 +107,7 @@ export function migrationSettings(adminUrl: string, folder: string): Settings {
     connectionString: adminUrl,
     rootConnectionString: withDatabase(adminUrl, 'postgres'),
     migrationsFolder: `${folder}/migrations`,
-    pgSettings: { search_path: 'public', lock_timeout: '2s', statement_timeout: '0', standard_conforming_strings: 'on' },
+    pgSettings: { ...SESSION_SETTINGS, lock_timeout: '2s', statement_timeout: '0' },
     blankMigrationContent: BLANK_MIGRATION,
     logger: new MigrateLogger(silent),
   };

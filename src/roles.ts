@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { connect, withDatabase } from './database.ts';
+import { ROLE_TIME_LIMITS, SESSION_SETTINGS } from './session_settings.ts';
 
 /** Roles that log in; each process uses its own, so that none has more rights than its work needs. */
 export const LOGIN_ROLES = [
@@ -15,6 +16,12 @@ export const LOGIN_ROLES = [
   'flowgres_queue',
 ] as const;
 export type LoginRole = (typeof LOGIN_ROLES)[number];
+
+/** Settings that a role has of its own. What requests wait for must not go on for ever where nobody has set a limit. */
+const SETTINGS_OF: Partial<Record<LoginRole, Record<string, string>>> = {
+  flowgres_api: { statement_timeout: '30s' },
+  flowgres_intake: { statement_timeout: '30s' },
+};
 
 /** The passwords that a process was given. `of` throws FlowgresError `SECRET_MISSING` for a role that it was given none of. */
 export interface RolePasswords {
@@ -44,7 +51,7 @@ const LOCK = 4_608_275_001;
 const ATTEMPTS = 20;
 
 /**
- * Creates the roles, their memberships and passwords. Idempotent, and safe to run from many processes at once.
+ * Creates the roles, their memberships, settings and passwords. Idempotent, and safe to run from many processes at once.
  *
  * @param adminUrl  connection string of a superuser, or of a CREATEROLE user on 16 and later
  * @param passwords of all roles that log in
@@ -58,6 +65,7 @@ export async function createRoles(adminUrl: string, passwords: RolePasswords): P
     await client.query('select pg_advisory_lock($1)', [LOCK]);
     await retryConcurrentUpdate(() => client.query(sql));
     for (const role of LOGIN_ROLES) {
+      await setSettings(client, role);
       const password = passwords.of(role);
       if (await canLogIn(adminUrl, role, password)) continue;
       const verifier = client.escapeLiteral(scramVerifier(password));
@@ -65,6 +73,25 @@ export async function createRoles(adminUrl: string, passwords: RolePasswords): P
     }
   } finally {
     await client.end();
+  }
+}
+
+/** Gives a role the settings that its sessions depend on; writes only those that it does not have yet. */
+async function setSettings(client: pg.Client, role: LoginRole): Promise<void> {
+  const wanted = { ...SESSION_SETTINGS, ...ROLE_TIME_LIMITS, ...SETTINGS_OF[role] };
+  const { rows } = await client.query<{ name: string; is_set: boolean }>(
+    `select w.name, w.value is not distinct from (
+       select o.option_value
+       from pg_db_role_setting as s cross join pg_options_to_table(s.setconfig) as o
+       where s.setdatabase = 0 and s.setrole = $1::regrole and lower(o.option_name collate "C") = w.name
+     ) as is_set
+     from json_each_text($2) as w (name, value)
+     where exists (select from pg_settings as k where lower(k.name collate "C") = w.name)`,
+    [role, JSON.stringify(wanted)],
+  );
+  for (const { name, is_set: isSet } of rows) {
+    if (isSet) continue;
+    await retryConcurrentUpdate(() => client.query(`alter role ${role} set ${name} to ${client.escapeLiteral(wanted[name]!)}`));
   }
 }
 
@@ -98,7 +125,8 @@ async function retryConcurrentUpdate(action: () => Promise<unknown>): Promise<vo
       await action();
       return;
     } catch (error) {
-      const concurrent = error instanceof pg.DatabaseError && /tuple concurrently|unique constraint/.test(error.message);
+      // The server may say it in another language.
+      const concurrent = error instanceof pg.DatabaseError && ['XX000', '23505'].includes(error.code ?? '');
       if (!concurrent || attempt === ATTEMPTS) throw error;
       await delay(20 * attempt);
     }

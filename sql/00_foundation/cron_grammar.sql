@@ -54,7 +54,7 @@ create or replace function engine.cron_number(p_text text, p_low int, p_names te
   parallel safe
 as $$
   select coalesce(
-    p_low + array_position(p_names, lower(p_text)) - 1,
+    p_low + array_position(p_names, lower(p_text collate "C")) - 1,
     case when p_text ~ '^[0-9]{1,9}$' then p_text::int end
   )
 $$;
@@ -68,9 +68,9 @@ create or replace function engine.parse_cron(p_schedule text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_seconds constant text := (regexp_match(p_schedule, '^\s*([0-9]{1,9})\s*seconds?\s*$', 'i'))[1];
+  v_seconds constant text := (regexp_match(p_schedule collate "C", E'^\\s*([0-9]{1,9})\\s*seconds?\\s*$', 'i'))[1];
   v_text constant text := ltrim(p_schedule, E' \t\n');
-  v_fields text[] := regexp_split_to_array(v_text, '[ \t]+');
+  v_fields text[] := regexp_split_to_array(v_text, E'[ \\t]+');
   v_spec engine.cron_spec;
 begin
   if length(p_schedule) >= 1000 or v_seconds::int not between 1 and 59 then
@@ -79,7 +79,7 @@ begin
     v_spec.seconds := v_seconds;
     return v_spec;
   elsif starts_with(v_text, '@') then
-    v_fields := case (regexp_match(v_text, '^@([^ \t\n]*)'))[1]
+    v_fields := case (regexp_match(v_text, E'^@([^ \\t\\n]*)'))[1]
       when 'reboot' then '{@}'
       when 'restart' then '{@}'
       when 'yearly' then '{0,0,1,1,*}'

@@ -1,6 +1,7 @@
 -- Foundation: what every other layer stands on.
 
 --!include 00_foundation/schemas.sql
+--!include 00_foundation/collations.sql
 --!include 00_foundation/builds.sql
 --!include 00_foundation/errors.sql
 --!include 00_foundation/installation.sql

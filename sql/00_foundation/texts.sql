@@ -12,7 +12,7 @@ as $$
   -- stand in subjects of mails, in logs and beside those of others.
   select btrim(p_text) <> ''
     and length(p_text) <= 200
-    and p_text !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]'
+    and p_text !~ E'[\\u0001-\\u001f\\u007f-\\u009f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]'
 $$;
 comment on function private.is_name(text) is 'Whether a text can be a name: one line of 1 to 200 characters; null for null.';
 -- DBAs write plans, whose names are checked with their rights.
@@ -26,9 +26,12 @@ create or replace function private.is_email(p_text text)
 as $$
   -- What needs quotes in an address is legal, and nobody has it: it would only be read differently somewhere.
   select length(p_text) <= 254
-    and p_text !~ '[\s\u0001-\u001f\u007f-\u00a0\u2028\u2029\u202a-\u202e\u2066-\u2069]'
+    and p_text !~ E'[\\s\\u0001-\\u001f\\u007f-\\u00a0\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]'
     -- Before the @ none of ()<>,;:\"[], after it letters, digits, points and hyphens, of all alphabets.
-    and p_text ~ '^[^@()<>,;:\\"\[\]]{1,64}@[^\u0021-\u002c\u002f\u003a-\u0040\u005b-\u0060\u007b-\u007e]+$'
+    and p_text ~ (
+      E'^[^@()<>,;:\\\\"\\[\\]]{1,64}'
+      || E'@[^\\u0021-\\u002c\\u002f\\u003a-\\u0040\\u005b-\\u0060\\u007b-\\u007e]+$'
+    )
 $$;
 comment on function private.is_email(text) is
   'Whether a text can be an e-mail address: no space, no control character, none of ()<>,;:\"[] in it; null for null.';
@@ -40,7 +43,7 @@ create or replace function private.clean_name(p_text text, p_default text)
   parallel safe
 as $$
   select coalesce(nullif(btrim(left(regexp_replace(
-    p_text, '[\u0001-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+', ' ', 'g'
+    p_text, E'[\\u0001-\\u001f\\u007f-\\u009f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]+', ' ', 'g'
   ), 200)), ''), p_default)
 $$;
 comment on function private.clean_name(text, text) is

@@ -27,7 +27,7 @@ create or replace function engine.uuid_floor(p_at timestamptz)
   parallel safe
 as $$
   select encode(
-    int8send(floor(extract(epoch from p_at) * 1000)::bigint << 16) || '\x0000000000000000'::bytea,
+    int8send(floor(extract(epoch from p_at) * 1000)::bigint << 16) || E'\\x0000000000000000'::bytea,
     'hex'
   )::uuid
 $$;

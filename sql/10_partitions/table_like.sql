@@ -140,7 +140,7 @@ as $$
     partitions.replica_identity_statement(p_policy.parent, p_partition),
     (
       select format('alter table %s set (%s)', qualified, string_agg(
-        format('%s%I = %L', substring(s.key, '^toast\.'), regexp_replace(s.key, '^toast\.', ''), s.value),
+        format('%s%I = %L', substring(s.key, E'^toast\\.'), regexp_replace(s.key, E'^toast\\.', ''), s.value),
         ', '
       ))
       from jsonb_each_text(p_policy.storage) as s

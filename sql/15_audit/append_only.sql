@@ -9,7 +9,7 @@ as $$
 begin
   perform private.raise_error(
     'FORBIDDEN',
-    format('%s of %s: the audit log is append-only.', lower(TG_OP), TG_TABLE_NAME),
+    format('%s of %s: the audit log is append-only.', lower(TG_OP collate "C"), TG_TABLE_NAME),
     'Old months leave by partitions.retire().'
   );
   return null;

@@ -27,7 +27,7 @@ begin
   v_entry.at := engine.now();
   v_entry.id := engine.uuid_v7(v_entry.at);
   v_entry.table_name := format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME);
-  v_entry.operation := lower(TG_OP);
+  v_entry.operation := lower(TG_OP collate "C");
   v_entry.organization_id := v_row ->> case when TG_RELID = 'public.organizations'::regclass then 'id'
     else 'organization_id' end;
   v_entry.row_key := (

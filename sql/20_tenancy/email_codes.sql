@@ -11,9 +11,10 @@ as $$
   select case
     when
       private.is_within(
-        array['mail from', p_kind, lower(p_email), p_user_id::text, private.client_prefix()::text], 5, interval '1 hour'
+        array['mail from', p_kind, lower(p_email collate "C"), p_user_id::text, private.client_prefix()::text],
+        5, interval '1 hour'
       )
-      then private.is_within(array['mail to', p_kind, lower(p_email)], 10, interval '1 hour')
+      then private.is_within(array['mail to', p_kind, lower(p_email collate "C")], 10, interval '1 hour')
     else false
   end
 $$;

@@ -9,7 +9,7 @@ create table private.passwords (
   constraint passwords_pkey primary key (user_id),
   constraint passwords_user_id_fkey foreign key (user_id) references public.users (id) on delete cascade,
   constraint passwords_hash_check
-    check (hash ~ '^\$scrypt\$ln=\d{1,2},r=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$')
+    check (hash ~ '^\$scrypt\$ln=[0-9]{1,2},r=[0-9]{1,2},p=[0-9]{1,2}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$')
 );
 alter table private.passwords enable row level security;
 comment on table private.passwords is
@@ -47,7 +47,7 @@ create table private.email_codes (
   constraint email_codes_code_hash_check check (length(code_hash) = 32)
 );
 create index email_codes_user_id_idx on private.email_codes (user_id);
-create index email_codes_email_idx on private.email_codes (lower(email), created_at);
+create index email_codes_email_idx on private.email_codes (lower(email collate "C"), created_at);
 create index email_codes_expires_at_idx on private.email_codes (expires_at);
 alter table private.email_codes enable row level security;
 comment on table private.email_codes is

@@ -16,7 +16,7 @@ create table public.users (
   constraint users_email_check check (private.is_email(email))
 );
 -- Among the verified only: whoever writes down somebody else's address must not keep him out, nor learn of him.
-create unique index users_email_key on public.users (lower(email)) where email_verified_at is not null;
+create unique index users_email_key on public.users (lower(email collate "C")) where email_verified_at is not null;
 alter table public.users enable row level security;
 
 comment on table public.users is 'A person. Visible to the members of the same organization.';

@@ -82,7 +82,7 @@ create table public.invitations (
   constraint invitations_role_check check (role in ('owner', 'admin', 'member')),
   constraint invitations_one_end_check check (accepted_at is null or revoked_at is null)
 );
-create unique index invitations_open_key on public.invitations (organization_id, lower(email))
+create unique index invitations_open_key on public.invitations (organization_id, lower(email collate "C"))
   where accepted_at is null and revoked_at is null;
 create index invitations_invited_by_idx on public.invitations (invited_by);
 alter table public.invitations enable row level security;

@@ -32,20 +32,21 @@ as $$
       length(p_pattern) <= 256
       and coalesce(p_flags, '') !~ 'm'
       and (
-        p_pattern ~ format('^\^?%1$s*\$?$', a.literal)
-        or p_pattern ~ format('^%1$s+(\|%1$s+)*$', a.literal)
+        a.pattern ~ format(E'^\\^?%1$s*\\$?$', a.literal)
+        or a.pattern ~ format(E'^%1$s+(\\|%1$s+)*$', a.literal)
         or (
-          p_pattern ~ format('^\^((%1$s|%2$s)(\{\d{1,2}\})?)*((%1$s|%2$s)[*+])?\$?$', a.literal, a.class)
+          a.pattern ~ format(E'^\\^((%1$s|%2$s)(\\{[0-9]{1,2}\\})?)*((%1$s|%2$s)[*+])?\\$?$', a.literal, a.class)
           and (
             select coalesce(sum(m.match[1]::int), 0) <= 128
-            from regexp_matches(p_pattern, '\{(\d{1,2})\}', 'g') as m (match)
+            from regexp_matches(p_pattern, E'\\{([0-9]{1,2})\\}', 'g') as m (match)
           )
         )
       )
     )
   from (values (
-    '([[:alnum:] _@:,;=#%&~''"/<>!-]|\\[].^$*+?()[{}|\\/-])', '(\.|\\[dDwWsS]|\[\^?[A-Za-z0-9 _.,:@/+-]+\])'
-  )) as a (literal, class)
+    p_pattern collate engine.unicode,
+    E'([[:alnum:] _@:,;=#%&~''"/<>!-]|\\\\[].^$*+?()[{}|\\\\/-])', E'(\\.|\\\\[dDwWsS]|\\[\\^?[A-Za-z0-9 _.,:@/+-]+\\])'
+  )) as a (pattern, literal, class)
 $$;
 
 create or replace function engine.is_literal_token(p_token text)

@@ -27,7 +27,7 @@ as $$
     when p_value is null or p_parameter = 'any' then null
     when p_parameter = 'integer' then
       case
-        when jsonb_typeof(p_value) <> 'number' or p_value #>> '{}' !~ '^-?\d{1,9}$' then 'a whole number is needed'
+        when jsonb_typeof(p_value) <> 'number' or p_value #>> '{}' !~ '^-?[0-9]{1,9}$' then 'a whole number is needed'
       end
     when jsonb_typeof(p_value) <> 'string' then
       case when p_parameter <> 'text' or p_value <> 'null' then 'a text in quotes is needed' end
@@ -76,7 +76,7 @@ create or replace function engine.argument_int(p_arguments jsonb, p_place int)
   immutable
   parallel safe
 as $$
-  select case when p_arguments ->> p_place ~ '^-?\d{1,9}$' then (p_arguments ->> p_place)::int end
+  select case when p_arguments ->> p_place ~ '^-?[0-9]{1,9}$' then (p_arguments ->> p_place)::int end
 $$;
 
 -- Small filters are done in place: a SQL function that PostgreSQL cannot inline costs six times as much.
@@ -92,8 +92,8 @@ begin
   end if;
   return case p_name
     when 'default' then case when p_value = 'null' then p_arguments -> 0 else p_value end
-    when 'upper' then to_jsonb(upper(engine.scalar_text(p_value)))
-    when 'lower' then to_jsonb(lower(engine.scalar_text(p_value)))
+    when 'upper' then to_jsonb(upper(engine.scalar_text(p_value) collate engine.unicode))
+    when 'lower' then to_jsonb(lower(engine.scalar_text(p_value) collate engine.unicode))
     when 'trim' then to_jsonb(btrim(engine.scalar_text(p_value), e' \t\r\n\f\v'))
     when 'replace' then engine.filter_replace(p_value, p_arguments ->> 0, p_arguments ->> 1)
     when 'split' then engine.filter_split(p_value, p_arguments ->> 0)

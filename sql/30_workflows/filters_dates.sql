@@ -19,9 +19,10 @@ begin
   case
     when jsonb_typeof(p_value) = 'number' then
       v_instant := to_timestamp(v_text::numeric);
-    when v_text ~ '^\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d(\.\d+)?)?)?$' then
+    when v_text ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?)?$' then
       v_instant := engine.instant_of(v_text::timestamp, p_zone);
-    when v_text ~ '^\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d(:\d\d)?)?)$' then
+    when v_text ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?'
+      '(Z|[+-][0-9]{2}(:?[0-9]{2}(:[0-9]{2})?)?)$' then
       v_instant := v_text::timestamptz;
     else
       return null;
@@ -72,7 +73,7 @@ as $$
   ) end
   from engine.offset_seconds(p_instant, p_zone) as o (seconds)
   -- Quoted texts and escaped characters are tokens of their own.
-  cross join regexp_matches(p_template, '("(?:\\.|[^"\\])*"?|\\.|[Tt][Zz][HhMm]?|[Oo][Ff]|.)', 'gs')
+  cross join regexp_matches(p_template, E'("(?:\\\\.|[^"\\\\])*"?|\\\\.|[Tt][Zz][HhMm]?|[Oo][Ff]|.)', 'gs')
     with ordinality as t (token, place)
 $$;
 
@@ -90,7 +91,7 @@ begin
     return to_jsonb(engine.instant_text(v_instant, p_zone));
   elsif length(p_template) > 200 or p_template ~ 'TM' then -- TM depends on the server's language
     return null;
-  elsif p_template ~* 'of|tz' then
+  elsif p_template collate "C" ~* 'of|tz' then
     v_template := engine.zoned_template(p_template, v_instant, p_zone);
   end if;
   return to_jsonb(to_char(v_instant at time zone p_zone, v_template));

@@ -135,7 +135,7 @@ as $$
     select string_agg(
       case
         when c.letter ~ '^[A-Za-z0-9._~-]$' then c.letter
-        else regexp_replace(upper(encode(convert_to(c.letter, 'UTF8'), 'hex')), '(..)', '%\1', 'g')
+        else regexp_replace(upper(encode(convert_to(c.letter, 'UTF8'), 'hex') collate "C"), '(..)', E'%\\1', 'g')
       end,
       '' order by c.place
     )

@@ -11,7 +11,7 @@ as $$
     when jsonb_typeof(p_value) = 'number' then p_value
     when jsonb_typeof(p_value) = 'boolean' then to_jsonb((p_value #>> '{}')::boolean::int)
     -- Such a text is a bounded number: 300 digits and two of the exponent.
-    when t.value ~ '^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$' and length(t.value) <= 300
+    when t.value ~ E'^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]{1,2})?$' and length(t.value) <= 300
       then to_jsonb(t.value::numeric)
   end
   from (values (btrim(engine.scalar_text(p_value), e' \t\r\n'))) as t (value)
@@ -101,7 +101,8 @@ as $$
   where u.number = 1
 $$;
 
--- By the items themselves, or by one key of them; p_direction is asc or desc. Equal items keep their order.
+-- By the items themselves, or by one key of them; p_direction is asc or desc. Equal items keep their order. The order
+-- is that of jsonb, with texts by their characters' numbers: jsonb alone takes the order of the database's locale.
 create or replace function engine.filter_sort(p_value jsonb, p_key text, p_direction text)
   returns jsonb
   language sql
@@ -112,12 +113,21 @@ as $$
   from (
     select i.item, row_number() over (
       order by
+        case when p_direction = 'asc' then t.kind end,
+        case when p_direction = 'asc' then t.text end,
         case when p_direction = 'asc' then k.key end,
+        case when p_direction = 'desc' then t.kind end desc nulls last,
+        case when p_direction = 'desc' then t.text end desc nulls last,
         case when p_direction = 'desc' then k.key end desc nulls last,
         i.place
     ) as rank
     from jsonb_array_elements(engine.list_of(p_value)) with ordinality as i (item, place)
     cross join lateral (values (case when p_key is null then i.item else i.item -> p_key end)) as k (key)
+    -- What is before all texts, texts, what is after them.
+    cross join lateral (values (
+      case when k.key in ('null', '[]') then 0 when jsonb_typeof(k.key) = 'string' then 1 when k.key is not null then 2 end,
+      case when jsonb_typeof(k.key) = 'string' then (k.key #>> '{}') collate "C" end
+    )) as t (kind, text)
   ) as s
 $$;
 

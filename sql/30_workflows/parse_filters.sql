@@ -49,7 +49,7 @@ declare
 begin
   problem_at := 1;
   case
-    when v_text ~ '^-?\d+(\.\d+)?([eE][+-]?\d{1,2})?$' and length(v_text) <= 300 then
+    when v_text ~ E'^-?[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]{1,2})?$' and length(v_text) <= 300 then
       argument := jsonb_build_object('value', v_text::numeric);
     when v_text in ('true', 'false', 'null') then
       argument := jsonb_build_object('value', v_text::jsonb);

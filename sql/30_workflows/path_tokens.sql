@@ -12,7 +12,8 @@ as $$
   select case
     when left(p_token, 1) <> '''' or length(p_token) < 2 then p_token
     else '"' || regexp_replace(
-      replace(substr(p_token, 2, length(p_token) - 2), chr(92) || '''', ''''), '((?:[^"\\]|\\.)*)"', '\1\\"', 'g'
+      replace(substr(p_token, 2, length(p_token) - 2), chr(92) || '''', ''''),
+      E'((?:[^"\\\\]|\\\\.)*)"', E'\\1\\\\"', 'g'
     ) || '"'
   end
 $$;
@@ -37,7 +38,7 @@ as $$
   significant as (
     select t.token, t.place, t.start, lag(t.place, 1, 0::bigint) over (order by t.place) as place_before
     from token as t
-    where t.token !~ '^\s'
+    where t.token !~ E'^\\s'
   )
   select
     coalesce(array_agg(engine.double_quoted(s.token) order by s.place), '{}'),
@@ -70,7 +71,7 @@ as $$
     when left(p_pattern, 1) is distinct from '"' then 'like_regex is followed by a pattern in quotes'
     when engine.token_text(p_pattern) is null then 'the pattern is not a valid text'
     when coalesce(p_flags, '') ~ 'x' then 'like_regex knows the flags i, s, m and q'
-    when coalesce(p_flags, '') !~ 'q' and replace(engine.token_text(p_pattern), '\\', '') ~ '\\[1-9]'
+    when coalesce(p_flags, '') !~ 'q' and replace(engine.token_text(p_pattern), E'\\\\', '') ~ E'\\\\[1-9]'
       then 'a pattern cannot refer back to its groups'
     when length(p_pattern) > 1000 then 'a pattern has at most 1,000 characters'
   end
@@ -84,7 +85,7 @@ create or replace function engine.accessor_problem(p_name text, p_next text[])
 as $$
 begin
   return case
-    when p_name ~ '^\d' then format('write the key %s in double quotes', p_name)
+    when p_name ~ '^[0-9]' then format('write the key %s in double quotes', p_name)
     when p_next[1] is distinct from '(' then null
     when p_name in ('type', 'size', 'double', 'ceiling', 'floor', 'abs', 'keyvalue') then
       case when p_next[2] is distinct from ')' then format('%s() takes no argument', p_name) end
@@ -94,7 +95,7 @@ begin
     when p_next[2] = ')' then null
     when left(p_next[2], 1) is distinct from '"' or p_next[3] is distinct from ')'
       then 'datetime() takes one template in quotes'
-    when p_next[2] ~* 'TZ(?![HM])|OF' then 'a datetime template writes a time zone as TZH:TZM'
+    when p_next[2] collate "C" ~* 'TZ(?![HM])|OF' then 'a datetime template writes a time zone as TZH:TZM'
   end;
 end
 $$;
@@ -132,7 +133,7 @@ begin
     when p_token = '/' and left(p_next[1], 1) = '*' then 'comments are not allowed'
     when p_before = '[' and (left(p_token, 1) = '"' or p_token in ('true', 'false', 'null'))
       then 'brackets hold one key in quotes, or places: ["key"], [0], [1 to 3], [*]'
-    when p_token ~ '^[][?%$.{}()&!<>@*,:+/-]|^\|\||^==' then null
+    when p_token ~ E'^[][?%$.{}()&!<>@*,:+/-]|^\\|\\||^==' then null
     when p_token ~ '^"' then case
       when length(p_token) < 2 then 'a quote is not closed'
       when engine.token_text(p_token) is null then 'not a valid text'
@@ -141,14 +142,14 @@ begin
     when p_token = chr(92) then 'a backslash stands only in quotes'
     when p_token = '=' then 'write == to compare'
     when p_token = '|' then 'filters stand at the end, outside of parentheses'
-    when p_token ~ '^\d+(\.\d+)?([eE][+-]?\d+)?$' then
+    when p_token ~ E'^[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?$' then
       case
         when p_before = '.' then format('write the key %s in double quotes, or 0.%1$s', p_token)
-        when p_token ~ '[eE][+-]?0*\d{4}' or length(p_token) > 300 then 'the number is too large'
+        when p_token ~ '[eE][+-]?0*[0-9]{4}' or length(p_token) > 300 then 'the number is too large'
         when p_token::numeric > 1e308 then 'the number is too large'
       end
     when p_before = '.' then engine.accessor_problem(p_token, p_next)
-    when p_token ~ '^\d' then format('%s is not a number', p_token)
+    when p_token ~ '^[0-9]' then format('%s is not a number', p_token)
     when p_token = '#' then '# has no meaning here'
     else engine.word_problem(p_token, p_first, p_next)
   end;

@@ -20,7 +20,7 @@ declare
 begin
   taken := 3;
   source := v_name;
-  if p_tokens[2] is distinct from '.' or coalesce(v_name, '') !~ '^[A-Za-z_]\w*$' then
+  if p_tokens[2] is distinct from '.' or coalesce(v_name, '') !~ '^[A-Za-z_][A-Za-z0-9_]*$' then
     problem := 'a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index';
   elsif v_name = 'nodes' then
     source := 'nodes.' || v_next;
@@ -35,7 +35,7 @@ begin
     end if;
   elsif v_name = 'inputs' then
     input := v_next;
-    if coalesce(v_next, '') !~ '^[A-Za-z_]\w*$' then
+    if coalesce(v_next, '') !~ '^[A-Za-z_][A-Za-z0-9_]*$' then
       problem := 'name an input: $.inputs.<name>';
     end if;
   elsif v_name not in ('input', 'prev', 'run', 'item', 'index') then
@@ -196,7 +196,7 @@ create or replace function engine.path_text(p_pieces text[], p_variables boolean
 as $$
   select ltrim(string_agg(
     case when p_variables
-      then regexp_replace(p.piece, e'\x01(.*)$', '$"\1"')
+      then regexp_replace(p.piece, e'\x01(.*)$', E'$"\\1"')
       else regexp_replace(p.piece, e'\x01.*$', '$')
     end,
     '' order by p.place

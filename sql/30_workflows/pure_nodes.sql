@@ -31,12 +31,12 @@ begin
     when 'text' then to_jsonb(engine.text_of(p_value))
     when 'number' then engine.filter_number(p_value)
     when 'integer' then case
-      when engine.filter_number(p_value) #>> '{}' ~ '^-?\d+(\.0*)?$' then engine.filter_round(p_value, 0)
+      when engine.filter_number(p_value) #>> '{}' ~ E'^-?[0-9]+(\\.0*)?$' then engine.filter_round(p_value, 0)
     end
     when 'boolean' then case
       when jsonb_typeof(p_value) = 'boolean' then p_value
-      when lower(p_value #>> '{}') in ('true', 'yes', 'on', '1') then 'true'
-      when lower(p_value #>> '{}') in ('false', 'no', 'off', '0') then 'false'
+      when lower((p_value #>> '{}') collate "C") in ('true', 'yes', 'on', '1') then 'true'
+      when lower((p_value #>> '{}') collate "C") in ('false', 'no', 'off', '0') then 'false'
     end
     when 'json' then case
       when jsonb_typeof(p_value) = 'string' then engine.parse_json(p_value #>> '{}')
@@ -168,7 +168,7 @@ begin
       perform engine.node_failed('INVALID_RESPONSE', format(
         'the header %s is neither a text nor a number: %s', v_header.key, left(v_header.value::text, 100)
       ));
-    elsif v_header.text !~ '^[\t\x20-\x7e\u0080-\u00ff]*$' then
+    elsif v_header.text !~ E'^[\\t\\x20-\\x7e\\u0080-\\u00ff]*$' then
       perform engine.node_failed('INVALID_RESPONSE', format(
         'the header %s has characters that headers cannot carry; percent-encode them', v_header.key
       ));
@@ -184,7 +184,7 @@ create or replace function engine.run_respond(p_properties jsonb, p_prev jsonb)
   immutable
 as $$
 begin
-  if p_properties ? 'status' and coalesce(p_properties ->> 'status', '') !~ '^[2-5]\d\d$' then
+  if p_properties ? 'status' and coalesce(p_properties ->> 'status', '') !~ '^[2-5][0-9][0-9]$' then
     perform engine.node_failed('INVALID_RESPONSE', format(
       'status is not a number from 200 to 599: %s', left((p_properties -> 'status')::text, 100)
     ));

@@ -45,5 +45,5 @@ create or replace function engine.compares_times(p_path jsonpath)
   immutable
   parallel safe
 as $$
-  select p_path::text ~ '\.(date|time)[a-z_]*\('
+  select p_path::text ~ E'\\.(date|time)[a-z_]*\\('
 $$;

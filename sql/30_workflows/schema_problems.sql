@@ -55,7 +55,7 @@ as $$
 begin
   if not p_schema ? 'type'
     or p_schema -> 'type' ? jsonb_typeof(p_value)
-    or (p_schema -> 'type' ? 'integer' and jsonb_typeof(p_value) = 'number' and p_value::text ~ '^-?\d+$')
+    or (p_schema -> 'type' ? 'integer' and jsonb_typeof(p_value) = 'number' and p_value::text ~ '^-?[0-9]+$')
   then
     return null;
   end if;

@@ -12,12 +12,12 @@ as $$
   select coalesce(array_agg(m.match[1] order by m.place), '{}')
   from regexp_matches(
     p_text,
-    '("(?:[^"\\]|\\.)*"'
-    || '|''(?:[^''\\]|\\.)*'''
-    || '|\s+'
-    || '|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?'
-    || '|\*\*|==|!=|<>|<=|>=|&&|\|\|'
-    || '|[^][?%$.{}()|&!=<>@#,*:+/\\"''\s-]+'
+    E'("(?:[^"\\\\]|\\\\.)*"'
+    || E'|''(?:[^''\\\\]|\\\\.)*'''
+    || E'|\\s+'
+    || E'|[0-9]+(?:\\.[0-9]+)?(?:[eE][+-]?[0-9]+)?'
+    || E'|\\*\\*|==|!=|<>|<=|>=|&&|\\|\\|'
+    || E'|[^][?%$.{}()|&!=<>@#,*:+/\\\\"''\\s-]+'
     || '|.)',
     'g'
   ) with ordinality as m (match, place)
@@ -63,12 +63,12 @@ begin
     start_at := start_at + v_at + 1;
     v_rest := substr(v_rest, v_at + 2);
     v_body := substring(
-      left(v_rest, 4200) from '^((?:[^"''}]|"(?:[^"\\]|\\.)*"|''(?:[^''\\]|\\.)*''|\}(?!\}))*)\}\}'
+      left(v_rest, 4200) from E'^((?:[^"''}]|"(?:[^"\\\\]|\\\\.)*"|''(?:[^''\\\\]|\\\\.)*''|\\}(?!\\}))*)\\}\\}'
     );
     if v_body is null then
       error := case
         when length(v_rest) > 4200 then 'an expression has at most 4,096 characters; or }} is missing'
-        else '}} is missing, or the quote of a text; a literal {{ is written \{{'
+        else E'}} is missing, or the quote of a text; a literal {{ is written \\{{'
       end;
       return next;
       return;

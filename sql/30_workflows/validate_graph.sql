@@ -163,7 +163,7 @@ as $$
   from (
     select
       n.node ->> 'id' as id, n.place,
-      row_number() over (partition by lower(n.node ->> 'id') order by n.place) as number
+      row_number() over (partition by lower((n.node ->> 'id') collate "C") order by n.place) as number
     from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
   ) as n
   cross join lateral engine.problem(

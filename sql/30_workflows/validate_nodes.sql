@@ -166,7 +166,7 @@ as $$
       ) > 1 then 'seconds, until, signal, webhook and approval exclude each other'
       when p_properties ? 'timezone' and not p_properties ? 'until' then 'timezone is of until, which is missing'
       -- One that an expression gives is known at run time only.
-      when p_properties ->> 'timezone' !~ '\{\{' and not engine.is_time_zone(p_properties ->> 'timezone')
+      when p_properties ->> 'timezone' !~ E'\\{\\{' and not engine.is_time_zone(p_properties ->> 'timezone')
         then format('%L is not a time zone; Europe/Berlin and UTC are', p_properties ->> 'timezone')
       when p_properties ? 'timeoutSeconds' and p_properties ?| '{seconds,until}'
         then 'a wait for a time has no timeoutSeconds'

@@ -16,7 +16,7 @@ begin
   end if;
   return query select * from engine.flow_problems(p_settings);
   -- A DBA without a context validates for nobody in particular.
-  if p_settings ->> 'errorWorkflow' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and not exists (
+  if (p_settings ->> 'errorWorkflow') collate "C" ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and not exists (
     select
     from public.workflows as w
     where w.id = (p_settings ->> 'errorWorkflow')::uuid

@@ -11,7 +11,7 @@ as $$
 begin
   perform private.raise_error(
     'FORBIDDEN',
-    format('%s of %s: the log of runs is append-only.', lower(TG_OP), TG_TABLE_NAME),
+    format('%s of %s: the log of runs is append-only.', lower(TG_OP collate "C"), TG_TABLE_NAME),
     'Old months leave by partitions.retire(), deleted organizations by engine.purge_organizations().'
   );
   return null;

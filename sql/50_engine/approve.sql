@@ -22,7 +22,7 @@ as $$
         or exists (
           select
           from jsonb_path_query(p_approval, 'lax $.users[*]') as n (name)
-          where lower(n.name #>> '{}') in (lower(u.email), u.id::text)
+          where lower((n.name #>> '{}') collate "C") in (lower(u.email collate "C"), u.id::text)
         )
       )
   )

@@ -61,7 +61,7 @@ create or replace function engine.webhook_methods(p_properties jsonb)
   parallel safe
 as $$
   select coalesce(
-    array_agg(distinct upper(m.method) order by upper(m.method)),
+    array_agg(distinct upper(m.method collate "C") order by upper(m.method collate "C")),
     '{POST}'
   )
   from jsonb_array_elements_text(

@@ -39,7 +39,8 @@ begin
       ),
       case
         when v_email is not null and p_is_verified and not exists (
-          select from public.users as u where lower(u.email) = lower(v_email) and u.email_verified_at is not null
+          select from public.users as u
+          where lower(u.email collate "C") = lower(v_email collate "C") and u.email_verified_at is not null
         ) then engine.now()
       end
     returning id into v_user_id;

@@ -25,19 +25,19 @@ begin
   perform private.throttle(array['invite to', v_organization_id::text], 200, interval '1 hour');
   perform private.throttle(array['invite by user', public.current_user_id()::text], 200, interval '1 hour')
   where public.current_user_id() is not null;
-  perform private.throttle(array['invite to', v_organization_id::text, lower(email)], 5, interval '1 hour');
+  perform private.throttle(array['invite to', v_organization_id::text, lower(email collate "C")], 5, interval '1 hour');
   if exists (
     select
     from public.organization_users as m
     join public.users as u on u.id = m.user_id
-    where m.organization_id = v_organization_id and lower(u.email) = lower(invite_member.email)
+    where m.organization_id = v_organization_id and lower(u.email collate "C") = lower(invite_member.email collate "C")
   ) then
     perform private.raise_error('CONFLICT', 'This person is a member already.', null, '{"field": "email"}');
   end if;
   update public.invitations as i
   set revoked_at = v_now
   where i.organization_id = v_organization_id
-    and lower(i.email) = lower(invite_member.email)
+    and lower(i.email collate "C") = lower(invite_member.email collate "C")
     and i.accepted_at is null
     and i.revoked_at is null;
   insert into public.invitations (organization_id, email, role, invited_by, created_at, expires_at)
@@ -143,7 +143,7 @@ begin
   if not exists (
     select from public.users as u
     where u.id = v_context.user_id
-      and lower(u.email) = lower(v_invitation.email)
+      and lower(u.email collate "C") = lower(v_invitation.email collate "C")
       and u.email_verified_at is not null
   ) then
     perform private.raise_error(

@@ -10,7 +10,7 @@ create or replace function private.n8n_operand(p_value jsonb, p_type text, p_pla
 as $$
 declare
   v_text constant text := p_value #>> '{}';
-  v_inner constant text := (regexp_match(v_text, '^=\s*\{\{(.*)\}\}\s*$'))[1];
+  v_inner constant text := (regexp_match(v_text, E'^=\\s*\\{\\{(.*)\\}\\}\\s*$'))[1];
   v_literal text;
 begin
   if v_text ~ '^=' then
@@ -23,7 +23,7 @@ begin
   end if;
   v_literal := coalesce(v_literal, v_text);
   return jsonb_build_object('value', case
-    when p_type = 'number' and v_literal ~ '^-?\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?$'
+    when p_type = 'number' and v_literal ~ E'^-?[0-9]{1,30}(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?$'
       then to_jsonb(v_literal::numeric)
     when p_type = 'boolean' and v_literal in ('true', 'false') then v_literal::jsonb
     when p_type in ('string', 'array') and v_text !~ '^=' and jsonb_typeof(p_value) in ('string', 'number')
@@ -72,12 +72,12 @@ declare
   v_not constant boolean := p_operation ~ '^not[A-Z]';
   v_operation constant text := case
     when p_operation in ('equal', 'equals', 'notEqual', 'notEquals') then 'equals'
-    when v_not then lower(substr(p_operation, 4, 1)) || substr(p_operation, 5)
+    when v_not then lower(substr(p_operation, 4, 1) collate "C") || substr(p_operation, 5)
     else p_operation
   end;
   v_text constant text := p_right ->> 'value';
   v_literal constant text := (p_right -> 'value')::text;
-  v_regex constant text := regexp_replace(v_text, '([][\\^$.|?*+(){}])', '\\\1', 'g');
+  v_regex constant text := regexp_replace(v_text, E'([][\\\\^$.|?*+(){}])', E'\\\\\\1', 'g');
   v_positive text;
 begin
   if p_right ? 'path' and v_operation = 'equals' and not p_ignore_case and not p_loose and not p_first then
@@ -87,7 +87,7 @@ begin
       p_path, p_right ->> 'path'
     );
     return case when v_not then '!' else '' end || v_positive;
-  elsif v_text is null or p_loose and v_text ~ '^\s*([-+.\d\[{]|true|false|null)' then
+  elsif v_text is null or p_loose and v_text ~ E'^\\s*([-+.0-9\\[{]|true|false|null)' then
     return null;
   elsif v_text = '' and v_operation <> 'equals' then
     return null;

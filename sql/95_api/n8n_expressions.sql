@@ -14,15 +14,15 @@ declare
   v_start text;
 begin
   v_found := coalesce(
-    regexp_match(v_expression, '^\$node\["([^"]+)"\]\.json(.*)$', ''),
-    regexp_match(v_expression, '^\$\([''"]([^''"]+)[''"]\)\.(?:item|first\(\)|last\(\))\.json(.*)$')
+    regexp_match(v_expression, E'^\\$node\\["([^"]+)"\\]\\.json(.*)$', ''),
+    regexp_match(v_expression, E'^\\$\\([''"]([^''"]+)[''"]\\)\\.(?:item|first\\(\\)|last\\(\\))\\.json(.*)$')
   );
   if v_found is not null then
     v_start := p_places ->> v_found[1];
   else
     v_found := coalesce(
-      regexp_match(v_expression, '^\$input\.(?:item|first\(\)|last\(\))(\.json)(.*)$'),
-      regexp_match(v_expression, '^(\$json|\$vars|\$execution\.id|\$workflow\.id)(.*)$')
+      regexp_match(v_expression, E'^\\$input\\.(?:item|first\\(\\)|last\\(\\))(\\.json)(.*)$'),
+      regexp_match(v_expression, E'^(\\$json|\\$vars|\\$execution\\.id|\\$workflow\\.id)(.*)$')
     );
     v_start := case v_found[1]
       when '$vars' then '$.vars'
@@ -31,12 +31,12 @@ begin
       else p_places ->> ''
     end;
   end if;
-  if v_start is null or v_found[2] !~ '^(\??\.[A-Za-z_]\w*|\["[^"\\]+"\]|\[''[^''"\\]+''\]|\[\d+\])*$'
-    or v_found[2] ~ '\.length\M' or v_found[1] in ('$execution.id', '$workflow.id') and v_found[2] <> ''
+  if v_start is null or v_found[2] !~ E'^(\\??\\.[A-Za-z_]\\w*|\\["[^"\\\\]+"\\]|\\[''[^''"\\\\]+''\\]|\\[[0-9]+\\])*$'
+    or v_found[2] ~ E'\\.length\\M' or v_found[1] in ('$execution.id', '$workflow.id') and v_found[2] <> ''
   then
     return null;
   end if;
-  return v_start || regexp_replace(replace(v_found[2], '?.', '.'), '\[[''"]([^''"]+)[''"]\]', '."\1"', 'g');
+  return v_start || regexp_replace(replace(v_found[2], '?.', '.'), E'\\[[''"]([^''"]+)[''"]\\]', E'."\\1"', 'g');
 end
 $$;
 
@@ -47,8 +47,8 @@ create or replace function private.n8n_literal(p_expression text)
   immutable
 as $$
   select case
-    when e.text ~ '^(-?\d{1,15}(\.\d{1,15})?|true|false|null)$' then e.text
-    when e.text ~ '^''[^''\\{}\n]*''$|^"[^"\\{}\n]*"$' then to_jsonb(substr(e.text, 2, length(e.text) - 2))::text
+    when e.text ~ E'^(-?[0-9]{1,15}(\\.[0-9]{1,15})?|true|false|null)$' then e.text
+    when e.text ~ E'^''[^''\\\\{}\\n]*''$|^"[^"\\\\{}\\n]*"$' then to_jsonb(substr(e.text, 2, length(e.text) - 2))::text
   end
   from (values (btrim(p_expression, E' \t\r\n'))) as e (text)
 $$;
@@ -60,13 +60,13 @@ create or replace function private.n8n_comparison(p_expression text, p_places js
   immutable
 as $$
 declare
-  v_found constant text[] := regexp_match(p_expression, '^(.+?)\s*(===|!==|==|!=)\s*([^=].*)$');
+  v_found constant text[] := regexp_match(p_expression, E'^(.+?)\\s*(===|!==|==|!=)\\s*([^=].*)$');
   v_path constant text := private.n8n_path(v_found[1], p_places);
   v_literal constant text := private.n8n_literal(v_found[3]);
   v_equal text;
 begin
   if v_path is null or v_literal is null or v_literal = 'null'
-    or length(v_found[2]) = 2 and v_literal !~ '^"\s*[A-Za-z_]'
+    or length(v_found[2]) = 2 and v_literal !~ E'^"\\s*[A-Za-z_]'
   then
     return null;
   end if;
@@ -89,7 +89,7 @@ as $$
     '@%2$s.type() == "string" && @%2$s != "" || @%2$s.type() == "number" && @%2$s != 0)%2$s | first',
     p.found[1], p.found[2]
   )
-  from regexp_match(p_path, '^(\$.*)(\.\w+|\."[^"]+")$') as p (found)
+  from regexp_match(p_path, E'^(\\$.*)(\\.\\w+|\\."[^"]+")$') as p (found)
   where p.found is not null
 $$;
 
@@ -108,13 +108,13 @@ begin
   if v_simple is not null or length(v_text) > 2000 then
     return v_simple;
   end if;
-  v_found := regexp_match(v_text, '^(.+?)\s*\?(?![.?])\s*([^?:]+?)\s*:\s*([^?:]+)$');
+  v_found := regexp_match(v_text, E'^(.+?)\\s*\\?(?![.?])\\s*([^?:]+?)\\s*:\\s*([^?:]+)$');
   if v_found is not null then
     v_other := coalesce(private.n8n_literal(v_found[3]), private.n8n_path(v_found[3], p_places));
     return private.n8n_literal(v_found[2]) || ' ? (' || private.n8n_comparison(v_found[1], p_places)
       || ') | first | default(' || v_other || ')';
   end if;
-  v_found := regexp_match(v_text, '^(.+)(\?\?|\|\|)(.+)$');
+  v_found := regexp_match(v_text, E'^(.+)(\\?\\?|\\|\\|)(.+)$');
   if v_found is not null then
     v_other := coalesce(private.n8n_literal(v_found[3]), private.n8n_path(v_found[3], p_places));
     return case v_found[2]
@@ -137,10 +137,10 @@ declare
   v_filter text;
 begin
   v_found := coalesce(
-    regexp_match(p_text, '^(.+)\.(replace)\(/([A-Za-z0-9 ,;:_-]+)/g,\s*(''[^''$]*''|"[^"$]*")\)$'),
+    regexp_match(p_text, E'^(.+)\\.(replace)\\(/([A-Za-z0-9 ,;:_-]+)/g,\\s*(''[^''$]*''|"[^"$]*")\\)$'),
     regexp_match(
       p_text,
-      '^(.+)\.(\w+)\(\s*((?:''[^'']*''|"[^"]*"|-?\d+)?)(?:\s*,\s*(''[^''$]*''|"[^"$]*"|-?\d+))?\s*\)$'
+      E'^(.+)\\.(\\w+)\\(\\s*((?:''[^'']*''|"[^"]*"|-?[0-9]+)?)(?:\\s*,\\s*(''[^''$]*''|"[^"$]*"|-?[0-9]+))?\\s*\\)$'
     )
   );
   v_filter := case
@@ -155,7 +155,7 @@ begin
       then 'replace(' || private.n8n_literal(v_found[3]) || ', ' || private.n8n_literal(v_found[4]) || ')'
     when v_found[2] = 'replace' and v_found[3] !~ '^[''"]' and v_found[4] ~ '^[''"]'
       then 'replace(' || to_jsonb(v_found[3])::text || ', ' || private.n8n_literal(v_found[4]) || ')'
-    when v_found[2] = 'slice' and v_found[3] ~ '^-?\d{1,6}$' and coalesce(v_found[4], '0') ~ '^-?\d{1,6}$'
+    when v_found[2] = 'slice' and v_found[3] ~ '^-?[0-9]{1,6}$' and coalesce(v_found[4], '0') ~ '^-?[0-9]{1,6}$'
       then 'slice(' || concat_ws(', ', v_found[3], v_found[4]) || ')'
   end;
   return case when v_filter is not null then private.n8n_term(v_found[1], p_places) || ' | ' || v_filter end;
@@ -174,13 +174,14 @@ declare
   v_result text := '';
 begin
   if p_text !~ '^=' then
-    return replace(p_text, '{{', '\{{');
+    return replace(p_text, '{{', E'\\{{');
   end if;
   for v_part in
-    select p.part[1] from regexp_matches(substr(p_text, 2), '(\{\{(?:(?!\}\}).)*\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
+    select p.part[1]
+    from regexp_matches(substr(p_text, 2), E'(\\{\\{(?:(?!\\}\\}).)*\\}\\}|(?:(?!\\{\\{).)+)', 'gs') as p (part)
   loop
     v_read := v_read + length(v_part);
-    if v_part ~ '^\{\{' then
+    if v_part ~ E'^\\{\\{' then
       v_part := '{{ ' || private.n8n_term(substr(v_part, 3, length(v_part) - 4), p_places) || ' }}';
     end if;
     v_result := v_result || v_part;
@@ -196,9 +197,9 @@ create or replace function private.n8n_expression_message(p_text text)
 as $$
   select format(
     case
-      when p_text ~ '\$(now|today)\M'
+      when p_text ~ E'\\$(now|today)\\M'
         then 'expressions know no current time here; $.run.startedAt is when the run started: %s'
-      when p_text ~ 'JSON\.stringify' then 'the filter json writes JSON with spaces, JSON.stringify without: %s'
+      when p_text ~ E'JSON\\.stringify' then 'the filter json writes JSON with spaces, JSON.stringify without: %s'
       else 'the expression has no counterpart of the same meaning; write it anew: %s'
     end,
     left(p_text, 200)
@@ -213,7 +214,7 @@ create or replace function private.n8n_value(p_value jsonb, p_places jsonb)
 as $$
   select case jsonb_typeof(p_value)
     when 'string' then to_jsonb(
-      coalesce(private.n8n_expression(p_value #>> '{}', p_places), replace(p_value #>> '{}', '{{', '\{{'))
+      coalesce(private.n8n_expression(p_value #>> '{}', p_places), replace(p_value #>> '{}', '{{', E'\\{{'))
     )
     when 'array' then (
       select coalesce(jsonb_agg(private.n8n_value(e.value, p_places) order by e.place), '[]')

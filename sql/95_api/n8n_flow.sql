@@ -27,7 +27,7 @@ declare
     from generate_series(0, greatest(p_outputs - 1, v_count)) as n
   );
 begin
-  if v_fallback not in ('none', 'extra', '-1') and v_fallback !~ '^\d$' then
+  if v_fallback not in ('none', 'extra', '-1') and v_fallback !~ '^[0-9]$' then
     v_problems := v_problems || private.n8n_problem(
       p_path || case when p_version < 3 then '{fallbackOutput}' else '{options,fallbackOutput}' end::text[],
       'the fallback is no output'
@@ -44,7 +44,7 @@ begin
   ), '[]');
   return jsonb_build_object('type', 'switch', 'strict', true, 'ports', v_ports, 'problems', v_problems) || case
     when v_problems = '[]' then jsonb_build_object('properties', jsonb_build_object('rules', v_rules) || case
-      when v_fallback ~ '^\d$' then jsonb_build_object('fallback', v_fallback) else '{}'
+      when v_fallback ~ '^[0-9]$' then jsonb_build_object('fallback', v_fallback) else '{}'
     end)
     else '{}'
   end;
@@ -111,7 +111,7 @@ declare
   end;
 begin
   return '{"type": "wait", "ports": ["main"]}'::jsonb || case
-    when v_amount !~ '^\d{1,6}(\.\d{1,6})?$' or v_factor is null or v_amount::numeric * v_factor > 157680000
+    when v_amount !~ E'^[0-9]{1,6}(\\.[0-9]{1,6})?$' or v_factor is null or v_amount::numeric * v_factor > 157680000
       then jsonb_build_object('problems', jsonb_build_array(private.n8n_problem(
         p_path || '{amount}'::text[], 'the time to wait is a number of at most 5 years'
       )))

@@ -21,11 +21,11 @@ begin
     order by n.place
   loop
     v_base := coalesce(nullif(left(regexp_replace(
-      regexp_replace(node ->> 'name', '[^A-Za-z0-9_]+', '_', 'g'), '^(\d)|^_+', '_\1'
+      regexp_replace(node ->> 'name', '[^A-Za-z0-9_]+', '_', 'g'), '^([0-9])|^_+', E'_\\1'
     ), 40), ''), 'node');
     v_id := v_base;
     for v_try in 1 .. 1000 loop
-      v_names := array[lower(v_id), lower(v_id) || '_item', lower(v_id) || '_error'];
+      select array[n.name, n.name || '_item', n.name || '_error'] into v_names from lower(v_id collate "C") as n (name);
       exit when not v_names && v_taken;
       v_id := v_base || '_' || place || case when v_try > 1 then '_' || v_try else '' end;
     end loop;
@@ -66,7 +66,7 @@ create or replace function private.n8n_without_item(p_nodes jsonb, p_connections
   immutable
 as $$
   with recursive node as (
-    select n.node ->> 'name' as name, regexp_replace(n.node ->> 'type', '^n8n-nodes-base\.', '') as type
+    select n.node ->> 'name' as name, regexp_replace(n.node ->> 'type', E'^n8n-nodes-base\\.', '') as type
     from jsonb_array_elements(p_nodes) as n (node)
   ),
   behind as (

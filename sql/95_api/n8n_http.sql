@@ -163,7 +163,7 @@ declare
     v_parameters, '{sendHeaders,specifyHeaders,jsonHeaders,headerParameters}', v_list, p_path, p_places
   );
   v_body constant record := private.n8n_http_body(v_parameters, v_list, p_path, p_places);
-  v_method constant text := upper(coalesce(v_parameters ->> 'method', 'GET'));
+  v_method constant text := upper(coalesce(v_parameters ->> 'method', 'GET') collate "C");
   v_timeout constant text := coalesce(v_parameters ->> 'timeout', v_parameters #>> '{options,timeout}', '300000');
   v_redirects constant text := coalesce(
     v_parameters ->> 'followRedirects', v_parameters #>> '{options,redirect,redirect,followRedirects}', 'true'
@@ -182,7 +182,7 @@ begin
         (coalesce(v_parameters ->> 'url', '') = '', '{url}'::text[], 'the address is missing'),
         (v_method not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'), '{method}',
           'there is no such method'),
-        (v_timeout !~ '^[1-9]\d{0,6}$' or v_timeout::int > 3600000, '{options,timeout}',
+        (v_timeout !~ '^[1-9][0-9]{0,6}$' or v_timeout::int > 3600000, '{options,timeout}',
           'a request takes at most an hour'),
         (v_format not in ('autodetect', 'json', 'text'), '{options,response,response,responseFormat}',
           'the response is read as JSON or text')

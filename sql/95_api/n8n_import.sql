@@ -68,7 +68,7 @@ begin
   return jsonb_build_object(
     'settings', jsonb_strip_nulls(jsonb_build_object(
       'timezone', case when engine.is_time_zone(v_zone) then v_zone end,
-      'deadlineMs', case when v_limit ~ '^[1-9]\d{0,7}$' then v_limit::bigint * 1000 end
+      'deadlineMs', case when v_limit ~ '^[1-9][0-9]{0,7}$' then v_limit::bigint * 1000 end
     )),
     'problems', v_read.problems || coalesce((
       select jsonb_agg(private.n8n_problem(f.path, f.message))
@@ -76,7 +76,7 @@ begin
         values
           (v_zone is not null and not engine.is_time_zone(v_zone), '{settings,timezone}'::text[],
             'it is no time zone such as Europe/Berlin; schedules are read in UTC'),
-          (v_limit !~ '^(-1|\d{1,8})$', '{settings,executionTimeout}', 'it is no number of seconds'),
+          (v_limit !~ '^(-1|[0-9]{1,8})$', '{settings,executionTimeout}', 'it is no number of seconds'),
           (coalesce(p_document -> 'staticData', 'null') not in ('null', '{}', '""'), '{staticData}',
             'what n8n remembers between runs is not taken over'),
           (coalesce(p_document -> 'pinData', 'null') not in ('null', '{}'), '{pinData}',

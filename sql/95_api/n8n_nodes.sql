@@ -59,10 +59,10 @@ create or replace function private.n8n_node_options(
 as $$
 declare
   v_tries constant int := case
-    when p_node ->> 'maxTries' ~ '^\d{1,3}$' then least(greatest((p_node ->> 'maxTries')::int, 2), 5) else 3
+    when p_node ->> 'maxTries' ~ '^[0-9]{1,3}$' then least(greatest((p_node ->> 'maxTries')::int, 2), 5) else 3
   end;
   v_pause constant int := case
-    when p_node ->> 'waitBetweenTries' ~ '^\d{1,7}$' then least((p_node ->> 'waitBetweenTries')::int, 5000) else 1000
+    when p_node ->> 'waitBetweenTries' ~ '^[0-9]{1,7}$' then least((p_node ->> 'waitBetweenTries')::int, 5000) else 1000
   end;
   v_continues constant boolean := p_node ->> 'onError' = 'continueRegularOutput'
     or not p_node ? 'onError' and p_node ->> 'continueOnFail' = 'true';
@@ -114,7 +114,7 @@ create or replace function private.n8n_definition_node(
 as $$
 declare
   v_path constant text[] := array['nodes', p_place::text];
-  v_type constant text := regexp_replace(p_node ->> 'type', '^n8n-nodes-base\.', '');
+  v_type constant text := regexp_replace(p_node ->> 'type', E'^n8n-nodes-base\\.', '');
   v_version constant numeric := case when jsonb_typeof(p_node -> 'typeVersion') = 'number' then
     (p_node ->> 'typeVersion')::numeric else 99 end;
   v_off constant boolean := coalesce(p_node ->> 'disabled', 'false') = 'true';

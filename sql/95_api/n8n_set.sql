@@ -49,7 +49,7 @@ begin
   if v_is_text and v_text ~ '^=' or p_type = 'any' then
     return v_literal || case p_type
       when 'string' then case
-        when v_text ~ '^=\s*\{\{((?!\}\}).)*\}\}\s*$' then '{"type": "text"}'::jsonb else '{}'
+        when v_text ~ E'^=\\s*\\{\\{((?!\\}\\}).)*\\}\\}\\s*$' then '{"type": "text"}'::jsonb else '{}'
       end
       when 'number' then '{"type": "number"}'
       when 'boolean' then '{"type": "boolean"}'
@@ -62,7 +62,8 @@ begin
     when p_type = 'string' and jsonb_typeof(p_value) in ('number', 'boolean')
       then jsonb_build_object('value', v_text)
     when p_type = 'string' or jsonb_typeof(p_value) = p_type then v_literal
-    when p_type = 'number' and v_text ~ '^-?\d{1,30}(\.\d{1,30})?$' then jsonb_build_object('value', v_text::numeric)
+    when p_type = 'number' and v_text ~ E'^-?[0-9]{1,30}(\\.[0-9]{1,30})?$'
+      then jsonb_build_object('value', v_text::numeric)
     when p_type = 'boolean' and v_text in ('true', 'false') then jsonb_build_object('value', v_text::boolean)
     when p_type in ('array', 'object') and jsonb_typeof(engine.parse_json(v_text)) = p_type
       then private.n8n_json(p_value, p_places)
@@ -84,13 +85,13 @@ declare
   end;
   v_names constant text[] := regexp_split_to_array(
     btrim(coalesce(p_parameters ->> case v_include when 'selected' then 'includeFields' else 'excludeFields' end, '')),
-    '\s*,\s*'
+    E'\\s*,\\s*'
   );
 begin
   return case
     when v_include = 'none' then '{"pick": []}'::jsonb
     when v_include = 'all' then '{}'
-    when array_to_string(v_names, '') ~ '[.\[]' then null
+    when array_to_string(v_names, '') ~ E'[.\\[]' then null
     when v_include = 'selected' then jsonb_build_object('pick', v_names)
     when v_include = 'except' then jsonb_build_object('omit', v_names)
   end;
@@ -131,7 +132,7 @@ begin
       v_keys := case when v_dots then string_to_array(v_field.name, '.') else array[v_field.name] end;
       v_problem := case
         when v_field.name = '' then 'the name is missing'
-        when v_field.name ~ '[\[\]]' and v_dots then 'the name leads into a list'
+        when v_field.name ~ E'[\\[\\]]' and v_dots then 'the name leads into a list'
         when v_field.type not in ('string', 'number', 'boolean', 'array', 'object', 'any')
           then 'the type of the value is not known'
         when v_value is null then format('the value is no %s', v_field.type)

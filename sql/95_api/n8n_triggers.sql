@@ -13,7 +13,7 @@ as $$
       'path', '/' || btrim(coalesce(p_parameters ->> 'path', ''), '/'),
       'method', case jsonb_typeof(p_parameters -> 'httpMethod')
         when 'array' then p_parameters -> 'httpMethod'
-        else to_jsonb(upper(coalesce(p_parameters ->> 'httpMethod', 'GET')))
+        else to_jsonb(upper(coalesce(p_parameters ->> 'httpMethod', 'GET') collate "C"))
       end,
       'respond', case m.mode
         when 'lastNode' then 'lastNode' when 'responseNode' then 'respondNode' else 'immediately'
@@ -51,10 +51,10 @@ declare
   v_days constant text := coalesce((
     select string_agg(d.day #>> '{}', ',') from jsonb_path_query(p_interval, 'lax $.triggerAtDay[*]') as d (day)
   ), '0');
-  v_cron constant text[] := regexp_split_to_array(btrim(coalesce(p_interval ->> 'expression', '')), '\s+');
+  v_cron constant text[] := regexp_split_to_array(btrim(coalesce(p_interval ->> 'expression', '')), E'\\s+');
   v_result text;
 begin
-  if v_count !~ '^[1-9]\d?$' or v_minute !~ '^\d\d?$' or v_hour !~ '^\d\d?$' then
+  if v_count !~ '^[1-9][0-9]?$' or v_minute !~ '^[0-9][0-9]?$' or v_hour !~ '^[0-9][0-9]?$' then
     return null;
   end if;
   v_result := case v_field
@@ -138,7 +138,7 @@ begin
     return jsonb_build_object('type', 'scheduleTrigger', 'problems', v_problems || private.n8n_problem(
       p_path || v_place || '{0}'::text[], 'the interval has no counterpart that fires at the same times'
     ));
-  elsif p_zone is null and not v_properties ? 'every' and v_properties ->> 'cron' !~ '^\S+ \* \* \* \*$' then
+  elsif p_zone is null and not v_properties ? 'every' and v_properties ->> 'cron' !~ E'^\\S+ \\* \\* \\* \\*$' then
     v_problems := v_problems || private.n8n_problem(
       '{settings,timezone}',
       'the export does not say in which time zone the schedule is read; it is UTC here'
@@ -182,10 +182,10 @@ begin
       v_own := '{"content-type": "application/json; charset=utf-8"}';
     else null;
   end case;
-  if v_with = 'json' and jsonb_typeof(v_body) = 'string' and v_body #>> '{}' !~ '^\{\{' then
+  if v_with = 'json' and jsonb_typeof(v_body) = 'string' and v_body #>> '{}' !~ E'^\\{\\{' then
     v_body := null; -- a text is sent as it is, without quotes
   end if;
-  if v_body is null or v_status !~ '^[2-5]\d\d$' or v_own -> 'location' = 'null'
+  if v_body is null or v_status !~ '^[2-5][0-9][0-9]$' or v_own -> 'location' = 'null'
     or private.n8n_value_problems(
       case v_with
         when 'text' then p_parameters -> 'responseBody' when 'redirect' then p_parameters -> 'redirectURL'
@@ -202,7 +202,7 @@ begin
     'properties', jsonb_build_object('status', v_status::int, 'body', v_body)
       || case when v_own || v_headers.pairs <> '{}' then jsonb_build_object('headers', v_own || (
         -- Names of headers are equal in any case.
-        select coalesce(jsonb_object_agg(lower(h.key), h.value), '{}') from jsonb_each(v_headers.pairs) as h
+        select coalesce(jsonb_object_agg(lower(h.key collate "C"), h.value), '{}') from jsonb_each(v_headers.pairs) as h
       )) else '{}' end
   );
 end

@@ -11,10 +11,10 @@ as $$
 declare
   v_text constant text := p_value #>> '{}';
   v_inner constant text := (regexp_match(
-    v_text, '^=\s*\{\{\s*(?:JSON\.stringify\((.*)\)|((?:(?!\}\}).)*))\s*\}\}\s*$'
+    v_text, E'^=\\s*\\{\\{\\s*(?:JSON\\.stringify\\((.*)\\)|((?:(?!\\}\\}).)*))\\s*\\}\\}\\s*$'
   ))[1];
   v_whole constant text := coalesce(
-    v_inner, (regexp_match(v_text, '^=\s*\{\{((?:(?!\}\}).)*)\}\}\s*$'))[1]
+    v_inner, (regexp_match(v_text, E'^=\\s*\\{\\{((?:(?!\\}\\}).)*)\\}\\}\\s*$'))[1]
   );
   v_part text;
   v_term text;
@@ -26,17 +26,17 @@ begin
     v_term := private.n8n_path(v_whole, p_places);
     return case when v_term is null then '{}' else jsonb_build_object('value', '{{ ' || v_term || ' }}') end;
   elsif v_text !~ '^=' then
-    v_json := replace(v_text, '{{', '\\{{');
+    v_json := replace(v_text, '{{', E'\\\\{{');
   else
     for v_part in
       select p.part[1]
-      from regexp_matches(substr(v_text, 2), '(\{\{(?:(?!\}\}).)*\}\}|(?:(?!\{\{).)+)', 'gs') as p (part)
+      from regexp_matches(substr(v_text, 2), E'(\\{\\{(?:(?!\\}\\}).)*\\}\\}|(?:(?!\\{\\{).)+)', 'gs') as p (part)
     loop
-      if v_part ~ '^\{\{' then
+      if v_part ~ E'^\\{\\{' then
         v_term := private.n8n_term(substr(v_part, 3, length(v_part) - 4), p_places);
         v_part := case
           -- Inside of a text when the quotes before it are not even.
-          when length(regexp_replace(regexp_replace(v_json, '\\.', '', 'g'), '[^"]', '', 'g')) % 2 = 1
+          when length(regexp_replace(regexp_replace(v_json, E'\\\\.', '', 'g'), '[^"]', '', 'g')) % 2 = 1
             then btrim(to_jsonb('{{ ' || v_term || ' | join("") | default("") }}')::text, '"')
           else to_jsonb('{{ ' || v_term || ' }}')::text
         end;

@@ -15,7 +15,8 @@ begin
   perform private.throttle_network('request reset');
   select u.* into v_user
   from public.users as u
-  where lower(u.email) = lower(request_password_reset.email) and u.email_verified_at is not null;
+  where lower(u.email collate "C") = lower(request_password_reset.email collate "C")
+    and u.email_verified_at is not null;
   perform private.send_code(
     'reset', case when v_user.id is null then 'none' else 'reset' end,
     coalesce(v_user.email, request_password_reset.email), v_user.id, 'Reset your password',
@@ -128,7 +129,7 @@ begin
   return private.replace_password(
     (
       select u.id from public.users as u
-      where lower(u.email) = lower(rehash_password.email) and u.email_verified_at is not null
+      where lower(u.email collate "C") = lower(rehash_password.email collate "C") and u.email_verified_at is not null
     ),
     password_key, password_hash
   );

@@ -92,7 +92,7 @@ begin
   select u.* into v_user from public.users as u where u.id = delete_user.id and u.deleted_at is null;
   if not found then
     perform private.raise_error('NOT_FOUND', 'There is no such user.');
-  elsif lower(v_user.email) is distinct from lower(confirm_email) then
+  elsif lower(v_user.email collate "C") is distinct from lower(confirm_email collate "C") then
     perform private.raise_error(
       'VALIDATION_FAILED', 'This is not the address of the user.', null, '{"field": "confirmEmail"}'
     );
@@ -101,7 +101,8 @@ begin
   delete from private.sessions as s where s.user_id = v_user.id;
   delete from private.identities as i where i.user_id = v_user.id;
   delete from private.passwords as p where p.user_id = v_user.id;
-  delete from private.email_codes as c where c.user_id = v_user.id or lower(c.email) = lower(v_user.email);
+  delete from private.email_codes as c
+  where c.user_id = v_user.id or lower(c.email collate "C") = lower(v_user.email collate "C");
   update public.users as u
   set
     name = 'Deleted user',

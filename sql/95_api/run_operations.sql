@@ -16,8 +16,8 @@ as $$
         else '["error", "canceled"]'
       end),
       'mode', '{"enum": ["manual", "webhook", "api", "schedule", "retry", "fork", "error", "child"]}'::jsonb,
-      'startedAfter', '{"type": "string", "pattern": "^\\d{4}-\\d\\d-\\d\\d"}'::jsonb,
-      'startedBefore', '{"type": "string", "pattern": "^\\d{4}-\\d\\d-\\d\\d"}'::jsonb,
+      'startedAfter', '{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}"}'::jsonb,
+      'startedBefore', '{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}"}'::jsonb,
       'errorCode', '{"type": "string"}'::jsonb,
       'metadata', '{"type": "object"}'::jsonb
     )

@@ -18,7 +18,7 @@ as $$
 declare
   v_organization_id constant uuid := private.acting_organization();
   v_tags constant text[] := private.tag_keys(v_organization_id, private.clean_tags(search_workflows.tags));
-  v_pattern constant text := '%' || regexp_replace(btrim(query), '([\\%_])', '\\\1', 'g') || '%';
+  v_pattern constant text := '%' || regexp_replace(btrim(query), E'([\\\\%_])', E'\\\\\\1', 'g') || '%';
 begin
   perform private.require_scope('workflows:read');
   if length(query) > 200 then
@@ -29,7 +29,8 @@ begin
   from public.workflows as w
   where w.organization_id = v_organization_id
     and (cardinality(v_tags) = 0 or private.tag_keys(w.organization_id, w.tags) @> v_tags)
-    and (v_pattern is null or w.name ilike v_pattern or w.description ilike v_pattern)
+    and (v_pattern is null or w.name collate engine.unicode ilike v_pattern
+      or w.description collate engine.unicode ilike v_pattern)
     and (w.archived_at is not null) = coalesce(archived, false)
   order by w.created_at desc, w.id desc;
 end

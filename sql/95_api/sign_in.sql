@@ -8,7 +8,7 @@ create or replace function private.check_password_hash(p_hash text)
   immutable
 as $$
 begin
-  if p_hash !~ '^\$scrypt\$ln=\d{1,2},r=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$' then
+  if p_hash !~ E'^\\$scrypt\\$ln=[0-9]{1,2},r=[0-9]{1,2},p=[0-9]{1,2}\\$[A-Za-z0-9+/]{22}\\$[A-Za-z0-9+/]{43}$' then
     perform private.raise_error(
       'VALIDATION_FAILED', 'This is no hash of a password.', 'Make one: flowgres hash', '{"field": "password"}'
     );
@@ -82,7 +82,7 @@ begin
   perform private.check_password_hash(coalesce(password_hash, ''));
   if exists (
     select from public.users as u
-    where lower(u.email) = lower(register_user.email) and u.email_verified_at is not null
+    where lower(u.email collate "C") = lower(register_user.email collate "C") and u.email_verified_at is not null
   ) then
     perform private.send_code(
       'register', 'none', register_user.email, null, 'You have an account already',
@@ -144,9 +144,9 @@ create or replace function private.login_counters(p_email text)
 as $$
   -- One who guesses from one network stops early, without locking the owner out elsewhere; one who has many networks
   -- or tries many addresses stops later.
-  select array['login', lower(p_email), private.client_prefix()::text], 10, interval '15 minutes', true
+  select array['login', lower(p_email collate "C"), private.client_prefix()::text], 10, interval '15 minutes', true
   union all
-  select array['login', lower(p_email)], 100, interval '1 hour', true
+  select array['login', lower(p_email collate "C")], 100, interval '1 hour', true
   union all
   select array['login from', private.client_prefix()::text], 200, interval '15 minutes', false
   where private.client_prefix() is not null
@@ -170,10 +170,10 @@ begin
   perform private.check_email(v_email);
   perform private.throttle(c.thing, c.most, c.span) from private.login_counters(v_email) as c;
   return (
-    select regexp_replace(p.hash, '\$[^$]*$', '')
+    select regexp_replace(p.hash, E'\\$[^$]*$', '')
     from private.passwords as p
     join public.users as u on u.id = p.user_id
-    where lower(u.email) = lower(v_email) and u.email_verified_at is not null
+    where lower(u.email collate "C") = lower(v_email collate "C") and u.email_verified_at is not null
   );
 end
 $$;
@@ -195,7 +195,7 @@ begin
   select u.id into v_user_id
   from public.users as u
   join private.passwords as p on p.user_id = u.id
-  where lower(u.email) = lower(login.email)
+  where lower(u.email collate "C") = lower(login.email collate "C")
     and u.email_verified_at is not null
     and split_part(p.hash, '$', 5) = rtrim(encode(sha256(password_key), 'base64'), '=');
   if v_user_id is null then

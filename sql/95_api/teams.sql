@@ -39,7 +39,7 @@ begin
   perform private.check_name(coalesce(create_team.name, ''));
   insert into public.teams (organization_id, name, slug, description, color)
   values (
-    v_organization_id, create_team.name, create_team.slug, create_team.description, lower(create_team.color)
+    v_organization_id, create_team.name, create_team.slug, create_team.description, lower(create_team.color collate "C")
   )
   returning * into v_team;
   return v_team;
@@ -107,7 +107,7 @@ begin
     name = coalesce(update_team.name, t.name),
     slug = coalesce(update_team.slug, t.slug),
     description = coalesce(update_team.description, t.description),
-    color = coalesce(lower(update_team.color), t.color),
+    color = coalesce(lower(update_team.color collate "C"), t.color),
     updated_at = engine.now()
   where t.id = v_team.id
   returning t.* into v_team;

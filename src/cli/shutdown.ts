@@ -5,6 +5,8 @@ import { describeError } from './terminal.ts';
 /** Supervisors send SIGKILL after 10 s. */
 const DEADLINE_MS = 9_500;
 const EXIT_MS = 300;
+/** SIGHUP comes when the terminal closes. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export class Shutdown {
   readonly #steps: (() => Promise<unknown>)[] = [];
@@ -12,7 +14,7 @@ export class Shutdown {
   #isRequested = false;
 
   constructor() {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    for (const signal of SIGNALS) {
       process.on(signal, () => {
         if (!this.#isRequested && process.stdout.isTTY) console.log('\nStopping …');
         this.#isRequested = true;
@@ -21,7 +23,7 @@ export class Shutdown {
     }
   }
 
-  /** Resolves at the first SIGINT or SIGTERM. */
+  /** Resolves at the first of the signals. */
   get requested(): Promise<void> {
     return this.#requested.promise;
   }

@@ -15,6 +15,7 @@ import { type DocumentOptions, documentPlugin } from './documents.ts';
 import { type LogError, errorMask } from './errors.ts';
 import { ExactJsonPlugin } from './exact_json.ts';
 import { LIMITS, PagingPlugin } from './limits.ts';
+import { SESSION_SETTINGS } from '../session_settings.ts';
 import type { Subscriptions } from './follow.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
 import { OwnedPlugin } from './owned.ts';
@@ -127,6 +128,9 @@ export function settingsOf(session: string | null, requestId: string): Record<st
     statement_timeout: LIMITS.statementTimeout,
     lock_timeout: '2s',
     idle_in_transaction_session_timeout: '10s',
-    timezone: 'UTC',
+    // As the role has them; a pooler may carry over what an older session was told.
+    timezone: SESSION_SETTINGS['timezone']!,
+    datestyle: SESSION_SETTINGS['datestyle']!,
+    intervalstyle: SESSION_SETTINGS['intervalstyle']!,
   };
 }

@@ -40,7 +40,7 @@ const TRY_MS = 250;
 const ELSEWHERE_MS = 10_000;
 /** After a session that was lost the next one begins after TRY_MS, after each that could not tick twice as late, up to this. */
 const MAX_PAUSE_MS = 5_000;
-const SESSION_SETTINGS = {
+const LEADER_SETTINGS = {
   idle_session_timeout: '1600ms',
   statement_timeout: '10s',
   lock_timeout: '5s',
@@ -119,7 +119,7 @@ class Runner implements CronRunner {
 
   /** Waits for the lock in a session, then ticks in it until the session ends. */
   async #lead(): Promise<void> {
-    const session = await connect(withSettings(this.#options.connectionString));
+    const session = await connect(leaderUrl(this.#options.connectionString), LEADER_SETTINGS);
     try {
       for (let state = await this.#mayLead(session); state !== 'leads'; state = await this.#mayLead(session)) {
         // Where there is nothing to lead, a session is only asked for when it is needed.
@@ -198,14 +198,8 @@ async function ask(session: pg.Client, text: string, values: unknown[] = []): Pr
   return (await session.query<Record<string, unknown>>(query)).rows;
 }
 
-function withSettings(connectionString: string): string {
+function leaderUrl(connectionString: string): string {
   const url = new URL(connectionString);
   url.searchParams.set('application_name', 'flowgres cron leader');
-  url.searchParams.set(
-    'options',
-    Object.entries(SESSION_SETTINGS)
-      .map(([name, value]) => `-c ${name}=${value}`)
-      .join(' '),
-  );
   return url.href;
 }

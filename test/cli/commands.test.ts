@@ -4,7 +4,7 @@ import { expect, inject, test } from 'vitest';
 import { withDatabase } from '../../src/database.ts';
 import { TEST_SECRET } from '../helpers/build.ts';
 import { createTestDatabase } from '../helpers/database.ts';
-import { finishCli, ready, runCli, temporaryFolder } from '../helpers/cli.ts';
+import { MAIN, finishCli, ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 
 const COMMANDS = ['start', 'migrate', 'roles', 'serve', 'work', 'schema', 'hash', 'archive', 'restore'];
 
@@ -19,6 +19,24 @@ test('flowgres --help lists the commands and examples', async () => {
   expect(code).toBe(0);
   for (const command of COMMANDS) expect.soft(output).toMatch(new RegExp(`^  ${command} `, 'm'));
   expect(output).toContain('Examples:');
+});
+
+test.each([
+  ['20.20.2', 1],
+  ['22.11.0', 1],
+  ['22.12.0', 0],
+  ['24.0.0', 0],
+])('on Node %s the exit code is %i, and too old a one is told so in one line', async (version, expected) => {
+  const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`;
+  const node = [process.execPath, '--import', `data:text/javascript,${encodeURIComponent(pretend)}`, MAIN];
+  const { code, output } = await finishCli(['--version'], {}, node);
+  expect(code).toBe(expected);
+  if (expected) expect(output).toBe(`Flowgres needs Node 22.12 or newer, this is ${version}.\n`);
+});
+
+test('what looks at the version of Node loads nothing else before', async () => {
+  const imports = (await readFile(MAIN, 'utf8')).match(/^import .*$/gm);
+  expect(imports).toEqual(["import { readFileSync } from 'node:fs';"]);
 });
 
 test('an unknown command says how to get help', async () => {

@@ -75,7 +75,7 @@ test('the first start runs the demo and serves; later ones keep the data, also a
   expect(await stop(fourth, 'SIGTERM')).toBe(0);
 }, 120_000);
 
-test('a server that dies under a running process is started again, and work goes on', async () => {
+test('a server that dies under a running process is started again, work goes on, and SIGHUP stops all of it', async () => {
   const folder = await temporaryFolder();
   const cli = runCli(['start'], { FLOWGRES_DATA: folder });
   const connection = await ready(cli, folder);
@@ -87,4 +87,7 @@ test('a server that dies under a running process is started again, and work goes
       body: { sku: 'MS-02', available: 40 },
     });
   await expect.poll(() => json(connection.healthUrl.replace('healthz', 'readyz')), { timeout: 30_000 }).toMatchObject({ status: 200 });
+  // As when the terminal closes: all of it stops, the server too.
+  expect(await stop(cli, 'SIGHUP')).toBe(0);
+  await expect(stat(join(folder, 'data', 'postmaster.pid'))).rejects.toMatchObject({ code: 'ENOENT' });
 }, 90_000);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, vi } from 'vitest';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 export interface Cli {
   child: ChildProcess;
@@ -29,10 +29,11 @@ export interface Connection {
   pid: number;
 }
 
-/** Starts a command; the test that started it ends it. */
-export function runCli(args: string[], environment: Record<string, string> = {}): Cli {
+/** Starts a command; the test that started it ends it. `program` is Node with what it runs: this one and the sources when not given. */
+export function runCli(args: string[], environment: Record<string, string> = {}, program: string[] = [process.execPath, MAIN]): Cli {
   const { DATABASE_URL: _, ...inherited } = process.env;
-  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...inherited, HOST: '127.0.0.1', PORT: '0', ...environment } });
+  const [file, ...before] = program;
+  const child = spawn(file!, [...before, ...args], { env: { ...inherited, HOST: '127.0.0.1', PORT: '0', ...environment } });
   let text = '';
   child.stdout.setEncoding('utf8').on('data', (chunk) => (text += chunk));
   child.stderr.setEncoding('utf8').on('data', (chunk) => (text += chunk));
@@ -48,8 +49,9 @@ export function runCli(args: string[], environment: Record<string, string> = {})
 export async function finishCli(
   args: string[],
   environment: Record<string, string> = {},
+  program?: string[],
 ): Promise<{ code: number | null; output: string }> {
-  const cli = runCli(args, environment);
+  const cli = runCli(args, environment, program);
   return { code: await cli.exited, output: cli.output() };
 }
 

@@ -16,6 +16,11 @@ const START_MS = 30_000;
 /** Carries the lints of Supabase; exists for some platforms only, so `.ci/run` installs it apart. */
 export const LINTER = fileURLToPath(new URL('../../.artifacts/linter/node_modules/.bin/postgres-language-server', import.meta.url));
 
+/** The lowest Node that package.json promises; `.ci/run` installs it apart, for it is large. */
+export const LOWEST_NODE = fileURLToPath(
+  new URL(`../../.artifacts/lowest-node/node_modules/node-${process.platform}-${process.arch}/bin/node`, import.meta.url),
+);
+
 export const packages = {
   'postgresql-15': existsSync(`${POSTGRES_15}/bin/postgres`),
   'postgresql-15-cron': existsSync(`${POSTGRES_15}/lib/pg_cron.so`),
@@ -23,6 +28,7 @@ export const packages = {
   pgbouncer: existsSync('/usr/sbin/pgbouncer'),
   chromium: existsSync('/usr/bin/chromium'),
   'postgres-language-server': existsSync(LINTER),
+  'lowest-node': existsSync(LOWEST_NODE),
   cc: canFakeClock(),
 };
 

@@ -35,6 +35,28 @@ describe('the lint finds', () => {
     ['capitals', 'SELECT 1;', '2 SELECT is written in lower case'],
     ['a definer without a reason', 'alter function a.f()\n  security definer;', '3 says why: `security definer -- definer because …`'],
     ['a backslash before a quote', String.raw`select '\';`, '2 writes a backslash before a quote as chr(92)'],
+    [
+      'a backslash in a body, which means something else without standard_conforming_strings',
+      body(String.raw` v_ok := v_text ~ '^\.'; `),
+      "2 writes a text with a backslash as E'…': it means another one without standard_conforming_strings",
+    ],
+    [
+      'digits of all alphabets',
+      String.raw`alter table a.t add constraint t_x_check check (x ~ '^\d$');`,
+      String.raw`2 writes [0-9]: \d are the digits of all alphabets in some locales`,
+    ],
+    [
+      'digits of all alphabets in a body',
+      body(String.raw` v_ok := v_text ~ E'^\\d'; `),
+      String.raw`2 writes [0-9]: \d are the digits of all alphabets in some locales`,
+    ],
+    [
+      'letters that depend on the locale',
+      body(` v_text := lower(v_text); `),
+      '2 names the collation of what lower() takes: collate "C", or engine.unicode for what people write',
+    ],
+    ['a comparison that depends on the locale', body(` v_ok := v_text ~* 'of'; `), '2 names the collation of what ~* compares'],
+    ['a search that depends on the locale', body(` v_ok := v_text ilike v_pattern; `), '2 names the collation of what ilike compares'],
     ['concatenated SQL', body(` execute 'drop table ' || v_name; `), '2 dynamic SQL is built by format() with %I and %L, not by ||'],
     [
       'unquoted text in SQL',
@@ -46,7 +68,7 @@ describe('the lint finds', () => {
   });
 
   test('nothing in a file that keeps the style', async () => {
-    const statement = `\n  execute format('drop table %I', v_name);\n  raise notice 'It''s DONE: %', NEW.id;\n`;
+    const statement = `\n  execute format('drop table %I', v_name);\n  raise notice 'It''s DONE: %', NEW.id;\n  v_at := lower(p.span); v_text := lower(v_text collate "C"); v_ok := v_text collate "C" ~* E'^\\\\.';\n`;
     expect(await lint(body(statement))).toEqual([]);
   });
 });

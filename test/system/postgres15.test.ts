@@ -1,6 +1,11 @@
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import { ready, runCli, temporaryFolder } from '../helpers/cli.ts';
+import { openDatabase } from '../helpers/database.ts';
+import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
+import { serveGraphql } from '../helpers/graphql.ts';
+import { evaluate } from '../helpers/nodes.ts';
+import { createWrongDatabase } from '../helpers/wrong_settings.ts';
 import { startPostgres15, suite } from './packages.ts';
 
 const SECRET = 'a secret of the system tests';
@@ -23,6 +28,34 @@ async function expectDemo(databaseUrl: string): Promise<void> {
 suite('PostgreSQL 15', ['postgresql-15'], () => {
   test('the schema builds and the demo runs', async () => {
     await expectDemo(`${await startPostgres15()}/flowgres`);
+  });
+});
+
+suite('PostgreSQL 15 with other settings and another locale', ['postgresql-15'], () => {
+  test('a Turkish database that has all of its settings wrong is migrated, knows tokens, addresses and Fridays', async () => {
+    const server = await startPostgres15();
+    const name = await createWrongDatabase(`${server}/postgres`, `locale_provider icu icu_locale 'tr-TR'`);
+    const db = openDatabase(`${server}/postgres`, name, false);
+    const organization = await createOrganization(db, 'ISTANBUL');
+    const insert = `insert into users (name, email, email_verified_at) values ('A', $1, now())`;
+    await db.admin.query(insert, ['ismail@istanbul.example']);
+    await expect(db.admin.query(insert, ['ISMAIL@ISTANBUL.EXAMPLE'])).rejects.toMatchObject({ constraint: 'users_email_key' });
+    const { rows } = await db.admin.query(`select count(*)::int as ticks from preview_schedule('0 9 * JUL FRI', 'UTC', 3)`);
+    expect(rows).toEqual([{ ticks: 3 }]);
+    expect(await evaluate(db, `{{ 'ISTANBUL ÄÖ' | lower }} {{ 'i' | upper }} {{ '2026-01-02' | date('UTC') }}`)).toBe(
+      'istanbul äö I 2026-01-02T00:00:00.000Z',
+    );
+    const graphql = await serveGraphql(db);
+    const { id } = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'noOp' }));
+    const { startWorkflowRun } = await graphql.data(
+      organization.token,
+      'mutation ($id: UUID!) { startWorkflowRun(input: {workflow: $id, input: {n: 1}}) { result { status startedAt } } }',
+      { id },
+    );
+    expect(startWorkflowRun.result).toEqual({ status: 'success', startedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) });
+    expect((await db.admin.query('select * from monitor.invariants()')).rows).toEqual([]);
+    await graphql.close();
+    await db.drop();
   });
 });
 
