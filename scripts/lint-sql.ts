@@ -106,7 +106,7 @@ function lintBackslashes(tokens: Token[], report: Report): void {
 }
 
 /** What lower() and upper() take beside texts: ranges, by the last name of the argument. */
-const RANGE = /^(?:[pv]_)?(?:span|period|month|first|last|piece|wanted|metric_period)$/;
+const RANGE = /^(?:[pv]_)?(?:span|period|month|first|last|piece|stretch|covered|wanted|metric_period)$/;
 
 /** Digits and the case of letters depend on the locale of the database, unless a collation is named. */
 function lintLocale(tokens: Token[], report: Report): void {

@@ -86,17 +86,17 @@ as $$
     select coalesce(range_agg(a.span) filter (where a.is_empty), '{}') as spans from ahead as a
   ),
   cut as (
-    select t as span,
-      row_number() over (order by t) <= partitions.recut_limit()
-        or lower(t) < upper(partitions.wanted(p_policy))
-        or exists (select from ahead as a where not a.is_empty and a.span >> t) as is_kept
+    select piece as span,
+      row_number() over (order by piece) <= partitions.recut_limit()
+        or lower(piece) < upper(partitions.wanted(p_policy))
+        or exists (select from ahead as a where not a.is_empty and a.span >> piece) as is_kept
     from bare
     cross join lateral unnest(bare.spans) as stretch
     cross join lateral unnest(
       tstzmultirange(tstzrange(lower(stretch), greatest(upper(stretch), upper(partitions.wanted(p_policy)))))
         - (partitions.covered(p_policy.parent) - bare.spans)
     ) as free
-    cross join lateral partitions.split(p_policy.granularity, free) as t
+    cross join lateral partitions.split(p_policy.granularity, free) as piece
     where free @> lower(stretch)
   ),
   tile as materialized (

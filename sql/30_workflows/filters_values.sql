@@ -125,7 +125,11 @@ as $$
     cross join lateral (values (case when p_key is null then i.item else i.item -> p_key end)) as k (key)
     -- What is before all texts, texts, what is after them.
     cross join lateral (values (
-      case when k.key in ('null', '[]') then 0 when jsonb_typeof(k.key) = 'string' then 1 when k.key is not null then 2 end,
+      case
+        when k.key in ('null', '[]') then 0
+        when jsonb_typeof(k.key) = 'string' then 1
+        when k.key is not null then 2
+      end,
       case when jsonb_typeof(k.key) = 'string' then (k.key #>> '{}') collate "C" end
     )) as t (kind, text)
   ) as s
