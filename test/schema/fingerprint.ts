@@ -42,6 +42,9 @@ const QUERIES = [
   `select format('type %s %s %s', t.oid::regtype, pg_get_userbyid(t.typowner), ${acl('t.typacl', "'T'", 't.typowner')}) from pg_type as t
    join pg_namespace as n on n.oid = t.typnamespace where ${OURS} and t.typcategory <> 'A'`,
 
+  `select format('collation %s.%s %s %s', c.collnamespace::regnamespace, c.collname, pg_get_userbyid(c.collowner), c.collprovider)
+   from pg_collation as c join pg_namespace as n on n.oid = c.collnamespace where ${OURS}`,
+
   `select format('default privileges of %s in %s for %s: %s', pg_get_userbyid(d.defaclrole), d.defaclnamespace::regnamespace, d.defaclobjtype, d.defaclacl)
    from pg_default_acl as d`,
 

@@ -41,6 +41,7 @@ async function unknownNames(db: TestDatabase): Promise<string[]> {
       select p.pronamespace as schema, p.proname as name from pg_proc as p
       union select c.relnamespace, c.relname from pg_class as c
       union select t.typnamespace, t.typname from pg_type as t
+      union select l.collnamespace, l.collname from pg_collation as l
     ) as o join pg_namespace as n on n.oid = o.schema`);
   const known = new Set(names.map(({ name }) => name));
   const unknown = functions.flatMap(({ name, body }) =>
