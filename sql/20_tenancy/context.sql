@@ -43,6 +43,33 @@ $$;
 comment on function private.context() is
   'What the request''s secret stands for; null when it is unknown, expired or revoked, or of a deleted organization.';
 
+-- Tells a DBA who reads tables of organizations without having chosen one why they show no rows, once per statement.
+-- The role is the one that was set, else who logged in: current_user is the owner here. Superusers see all rows.
+create or replace function private.remind_of_context()
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_role constant name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+  v_statement constant text := extract(epoch from statement_timestamp())::text;
+begin
+  if not pg_has_role(v_role, 'flowgres_dba', 'member')
+    or exists (select from pg_roles as r where r.rolname = v_role and r.rolsuper)
+    or current_setting('flowgres.reminded', true) = v_statement
+  then
+    return;
+  end if;
+  perform set_config('flowgres.reminded', v_statement, false);
+  raise notice using
+    message = 'No organization is chosen: tables of organizations show no rows.',
+    hint = 'Choose one: select set_context(id) from organizations where slug = ''acme''. Across all of them: '
+      'monitor.failures, monitor.run_counts(), monitor.sample_runs().';
+end
+$$;
+comment on function private.remind_of_context() is
+  'A notice for a DBA whose session has no organization; nothing for anybody else.';
+
 create or replace function public.current_organization_id()
   returns uuid
   language plpgsql
@@ -50,8 +77,13 @@ create or replace function public.current_organization_id()
   security definer -- definer because the secrets' tables are closed to everybody
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_organization_id constant uuid := (private.context()).organization_id;
 begin
-  return (private.context()).organization_id;
+  if v_organization_id is null then
+    perform private.remind_of_context();
+  end if;
+  return v_organization_id;
 end
 $$;
 comment on function public.current_organization_id() is

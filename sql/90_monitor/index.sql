@@ -13,3 +13,4 @@
 --!include 90_monitor/expired.sql
 --!include 90_monitor/jobs.sql
 --!include 90_monitor/doctor.sql
+--!include 90_monitor/runs.sql

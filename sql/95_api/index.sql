@@ -35,6 +35,7 @@
 --!include 95_api/runs.sql
 --!include 95_api/run_commands.sql
 --!include 95_api/run_operations.sql
+--!include 95_api/run_operations_everywhere.sql
 --!include 95_api/dead_letters.sql
 --!include 95_api/waits.sql
 --!include 95_api/run_columns.sql

@@ -25,16 +25,14 @@ as $$
 $$;
 comment on function private.run_filter_schema(text) is 'What the filter of a command on many runs may say.';
 
-create or replace function private.command_runs(p_command text, p_filter jsonb, p_reason text)
-  returns public.run_operations
+create or replace function private.require_run_filter(p_command text, p_filter jsonb)
+  returns void
   language plpgsql
-  volatile
+  stable
 as $$
 declare
-  v_organization_id constant uuid := private.acting_organization();
   v_problems jsonb;
 begin
-  perform private.require_scope('runs:write');
   if pg_column_size(p_filter) > 65536 then
     perform private.raise_error('TOO_LARGE', 'A filter is at most 64 KiB.');
   end if;
@@ -56,6 +54,21 @@ begin
       jsonb_build_object('problems', v_problems)
     );
   end if;
+end
+$$;
+comment on function private.require_run_filter(text, jsonb) is
+  'Raises INVALID_ARGUMENT or TOO_LARGE when a command on many runs cannot have this filter.';
+
+create or replace function private.command_runs(p_command text, p_filter jsonb, p_reason text)
+  returns public.run_operations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+begin
+  perform private.require_scope('runs:write');
+  perform private.require_run_filter(p_command, p_filter);
   return engine.start_operation(
     v_organization_id, p_command, p_filter || jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 1000))),
     public.current_user_id()

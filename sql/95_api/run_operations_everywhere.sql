@@ -1,0 +1,68 @@
+-- kind: code
+-- Commands of a DBA on runs of many organizations: an operation for each organization that has such runs, which the
+-- organization sees as one of its own. Workers go through them as through any other.
+
+create or replace function private.command_runs_everywhere(
+  p_command text,
+  p_filter jsonb,
+  p_organizations uuid[],
+  p_reason text
+)
+  returns setof public.run_operations
+  language plpgsql
+  volatile
+as $$
+declare
+  v_probe public.run_operations;
+begin
+  perform private.require_run_filter(p_command, p_filter);
+  v_probe.command := p_command;
+  v_probe.filter := p_filter || jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 1000)));
+  v_probe.created_at := engine.now();
+  for v_probe.organization_id in
+    select o.id
+    from public.organizations as o
+    where o.deleted_at is null
+      and (p_organizations is null or o.id = any (p_organizations))
+    order by o.id
+  loop
+    continue when not exists (select from engine.operation_runs(v_probe, 1));
+    return next engine.start_operation(v_probe.organization_id, p_command, v_probe.filter, null);
+  end loop;
+end
+$$;
+comment on function private.command_runs_everywhere(text, jsonb, uuid[], text) is
+  'Begins a command on many runs in each organization that has such runs. Raises INVALID_ARGUMENT, TOO_LARGE.';
+
+create or replace function engine.cancel_runs_everywhere(
+  filter jsonb,
+  organizations uuid[] default null,
+  reason text default null
+)
+  returns setof public.run_operations
+  language sql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+  select * from private.command_runs_everywhere('cancel', filter, organizations, reason)
+$$;
+comment on function engine.cancel_runs_everywhere(jsonb, uuid[], text) is
+  'For DBAs: cancel_runs() in every organization, or in the given ones; a row for each that has such runs. monitor.bulk_operations() shows how far they are. Errors: INVALID_ARGUMENT, TOO_LARGE. Example: select organization_id, total from engine.cancel_runs_everywhere(''{"status": "waiting"}'', reason => ''the peer is gone'')';
+
+create or replace function engine.retry_runs_everywhere(filter jsonb, organizations uuid[] default null)
+  returns setof public.run_operations
+  language sql
+  volatile
+  security definer -- definer because only the engine writes runs
+  set search_path = pg_catalog, pg_temp
+as $$
+  select * from private.command_runs_everywhere('retry', filter, organizations, null)
+$$;
+comment on function engine.retry_runs_everywhere(jsonb, uuid[]) is
+  'For DBAs: retry_runs() in every organization, or in the given ones; a row for each that has such runs. monitor.bulk_operations() shows how far they are. Errors: INVALID_ARGUMENT, TOO_LARGE. Example: select organization_id, total from engine.retry_runs_everywhere(''{"errorCode": "HTTP_STATUS"}'')';
+
+grant execute on function
+  engine.cancel_runs_everywhere(jsonb, uuid[], text),
+  engine.retry_runs_everywhere(jsonb, uuid[])
+  to flowgres_dba;
