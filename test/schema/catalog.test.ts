@@ -155,8 +155,8 @@ const RULES: Record<string, string> = {
         -- Has another time for a schedule whose own cannot be computed.
         'engine.fail_schedule',
         -- A failure is a row of the answer, and the next call tries again.
-        'partitions.plan_maintenance', 'partitions.perform_action', 'partitions.retire_group', 'partitions.finish_departures',
-        'partitions.doctor')`,
+        'partitions.plan_maintenance', 'partitions.perform_action', 'partitions.recut', 'partitions.retire_group',
+        'partitions.finish_departures', 'partitions.doctor')`,
 };
 
 test.each(Object.entries(RULES))('%s', async (_rule, query) => {
