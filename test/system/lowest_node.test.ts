@@ -30,5 +30,5 @@ suite('The lowest Node', ['lowest-node'], () => {
     expect(await response.json()).toMatchObject({ data: { workflows: { nodes: expect.arrayContaining([{ name: 'order-intake' }]) } } });
     cli.child.kill('SIGTERM');
     expect(await cli.exited).toBe(0);
-  });
+  }, 180_000);
 });
