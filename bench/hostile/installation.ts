@@ -86,7 +86,7 @@ async function startServe(adminUrl: string, allowed: string) {
   child.once('exit', (code, signal) => said.push(`The process ended: ${signal ?? code}`));
   const url = await new Promise<string>((resolve, reject) => {
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      const found = /on (http:\S+)/.exec(text)?.[1];
+      const found = /on (http:[^\s",]+)/.exec(text)?.[1];
       if (found) resolve(found.replace(/\/$/, ''));
     });
     child.once('exit', () => reject(new Error(`flowgres serve --work did not start:\n${said.join('\n')}`)));
