@@ -24,6 +24,7 @@ as $$
     ('RATE_LIMITED',      'WF013'),
     ('EXPIRED',           'WF014'),
     ('COPIED_DATABASE',   'WF015'),
+    ('NO_ORGANIZATION',   'WF016'),
     ('NOT_INLINE',        'WF020')
 $$;
 

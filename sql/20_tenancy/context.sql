@@ -128,7 +128,13 @@ begin
     end if;
     return v_organization_id;
   end if;
-  if p_organization is null or not private.is_dba() then
+  if public.current_user_id() is not null then
+    perform private.raise_error(
+      'NO_ORGANIZATION',
+      'This needs an organization to act for, and the session is in none.',
+      'Create one by create_organization, accept an invitation, or switch_organization to one of yours.'
+    );
+  elsif p_organization is null or not private.is_dba() then
     perform private.raise_error(
       'UNAUTHENTICATED',
       'This needs an organization to act for.',
@@ -139,7 +145,7 @@ begin
 end
 $$;
 comment on function private.acting_organization(uuid) is
-  'The organization that a command acts for: the context''s; a DBA without a context names it. Raises UNAUTHENTICATED, NOT_FOUND.';
+  'The organization that a command acts for: the context''s; a DBA without a context names it. Raises UNAUTHENTICATED, NO_ORGANIZATION (a person who is in none), NOT_FOUND.';
 
 create or replace function private.has_scope(p_scope text)
   returns boolean

@@ -4,8 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { SafeError } from 'postgraphile/grafast';
-import { GraphQLError } from 'postgraphile/graphql';
+import { type ASTNode, GraphQLError } from 'postgraphile/graphql';
 import { z } from 'zod';
+import { cursorError } from './paging.ts';
 
 /** An error as PostgreSQL sent it. */
 const DatabaseError = z.object({
@@ -48,6 +49,12 @@ const KNOWN: Record<string, { code: string; message: string; hint?: string }> = 
 /** The filter plugin has no type of its own for the one mistake that the schema does not exclude. */
 const FILTER_ERROR = /^(?:Null literals|Empty objects) are forbidden in filter argument input/;
 
+/** A cursor of another list, or of the same one in another order. */
+const FOREIGN_CURSOR = /^Invalid '(before|after)' cursor/;
+
+/** PostgreSQL could not read a value. Those of arguments were looked at before: what is left is a cursor that was made up. */
+const UNREADABLE = new Set(['22P02', '22003', '22007', '22008']);
+
 /** How GraphQL says which variable is wrong, and where in it. */
 const VARIABLE = /^Variable "\$(\w+)" (?:got invalid value .*(?: at "([^"]+)")|got invalid value |of )/s;
 
@@ -74,10 +81,12 @@ export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError 
   return (error) => {
     const original = error.originalError;
     const database = DatabaseError.safeParse(original);
-    if (database.success) return replaceError(error, ...ofDatabase(database.data, error, logged));
-    if (original instanceof SafeError) {
-      const { statusCode: _status, ...extensions } = original.extensions ?? {};
-      return replaceError(error, original.message, { code: 'INVALID_ARGUMENT', ...extensions });
+    const cursor = database.success ? madeUpCursor(database.data, error) : FOREIGN_CURSOR.exec(original?.message ?? '')?.[1];
+    if (database.success && !cursor) return replaceError(error, ...ofDatabase(database.data, error, logged));
+    if (cursor || original instanceof SafeError) {
+      const told = cursor ? cursorError(cursor as 'before' | 'after') : (original as SafeError);
+      const { statusCode: _status, ...extensions } = told.extensions ?? {};
+      return replaceError(error, told.message, { code: 'INVALID_ARGUMENT', ...extensions });
     }
     if (original && FILTER_ERROR.test(original.message)) {
       return replaceError(error, 'A filter names a value for each condition: none may be null or empty.', { code: 'INVALID_ARGUMENT' });
@@ -105,6 +114,23 @@ function ofDatabase(raised: DatabaseError, error: GraphQLError, logged: Logged):
   const errorId = logged({ message, sqlstate, where, constraint, path: error.path });
   const { message: told, ...known } = KNOWN[sqlstate] ?? KNOWN_CLASSES[sqlstate.slice(0, 2)] ?? { code: 'INTERNAL', message: INTERNAL };
   return [told, { ...known, errorId }];
+}
+
+/** The argument of the list that failed, where it has a cursor. */
+function madeUpCursor({ code }: DatabaseError, { nodes }: GraphQLError): string | undefined {
+  if (!UNREADABLE.has(code)) return undefined;
+  return nodes && cursorIn(nodes);
+}
+
+/** A list inside of an object can be part of the object's statement: then the object has failed. */
+function cursorIn(nodes: readonly ASTNode[]): string | undefined {
+  for (const node of nodes) {
+    if (node.kind !== 'Field' && node.kind !== 'InlineFragment') continue;
+    const given = node.kind === 'Field' ? node.arguments?.map(({ name }) => name.value) : undefined;
+    const found = given?.find((name) => name === 'after' || name === 'before') ?? cursorIn(node.selectionSet?.selections ?? []);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 function parseDetail(detail: string | undefined): z.infer<typeof Detail> {

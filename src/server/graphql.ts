@@ -7,6 +7,7 @@ import { makeSchema, postgraphile } from 'postgraphile';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
 import { createPool } from '../database.ts';
+import { FlowgresError } from '../errors.ts';
 import { log } from '../log.ts';
 import { watchPool } from '../metrics.ts';
 import { AccessLog } from './access_log.ts';
@@ -70,7 +71,7 @@ export interface GraphqlOptions {
 }
 
 export interface Graphql {
-  /** Answers `/graphql`, and the Ruru page at `/` with its files; 404 for anything else. */
+  /** Answers `/graphql`, and the Ruru page at `/` with its files; 404 in JSON for anything else. */
   handle(request: IncomingMessage, response: ServerResponse): void;
   /** Answers `/auth/register`, `/auth/login` and `/auth/logout`. */
   handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;
@@ -80,6 +81,13 @@ export interface Graphql {
   kept(): { documents: number; plans: number };
   /** Ends subscriptions and connections. */
   release(): Promise<void>;
+}
+
+/** The answer to what Grafserv has none for: another address, or a failure of its own. */
+function answerElse(response: ServerResponse, cause: unknown, logError: LogError): void {
+  const missing = new FlowgresError('NOT_FOUND', 'There is nothing at this address.', { hint: 'GraphQL is at /graphql.' });
+  const { status, headers, body } = errorReply(cause ?? missing, (message, error) => logError({ errorId: '', message, cause: String(error) }));
+  response.writeHead(status, headers).end(body);
 }
 
 export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
@@ -100,7 +108,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
         response.writeHead(status, headers).end(body);
         return;
       }
-      void handler(request, response);
+      void handler(request, response, (error?: unknown) => answerElse(response, error, parts.logError));
     },
     handleAccounts: createAccountRoutes({
       accounts: parts.accounts,

@@ -142,7 +142,11 @@ const TAGS: JSONPgSmartTags = {
       'public.plan_limits': { constraint: { plan_limits_plan_id_fkey: bothWays('plan', 'limits') } },
       'public.organization_limits': { constraint: { organization_limits_organization_id_fkey: oneWay('organization') } },
       'public.team_limits': { constraint: { team_limits_team_fkey: bothWays('team', 'limits') } },
-      'public.entitlements': { attribute: { metric: required, is_over: required } },
+      // A view has no keys of its own. By its key a list is ordered; there is no field for a single row.
+      'public.entitlements': {
+        tags: { unique: 'metric|@behavior -single' },
+        attribute: { metric: required, is_over: required },
+      },
       'public.api_token': { attribute: { id: required, name: required, prefix: required, scopes: required, created_at: required } },
       'public.new_api_token': { attribute: { secret: required, token: required } },
       'public.session': { attribute: { id: required, kind: required, is_current: required, created_at: required, expires_at: required } },

@@ -5,6 +5,7 @@
 import './environment.ts';
 import pg from 'pg';
 import type { PgClient, PgClientQuery, WithPgClient } from 'postgraphile/@dataplan/pg';
+import { SafeError } from 'postgraphile/grafast';
 import type { ConnectionShare } from './connection_share.ts';
 import { LIMITS } from './limits.ts';
 import type { SharedReads } from './shared_reads.ts';
@@ -47,8 +48,11 @@ function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient
       query: (query) => {
         if (settings === null || set === null) return plain(null, (connection) => connection.query(query));
         // A function cannot limit its own time: the statement has its limit before it begins.
-        const limited = TEST.test(query.text) ? encode({ ...settings, statement_timeout: LIMITS.testTimeout }) : set;
-        const sent = () => inTurn(() => send<never>(pool, limited, query));
+        if (TEST.test(query.text)) {
+          const limited = encode({ ...settings, statement_timeout: LIMITS.testTimeout });
+          return inTurn(() => send<never>(pool, limited, query)).catch(refuseSlowTest);
+        }
+        const sent = () => inTurn(() => send<never>(pool, set, query));
         const reading = reads?.readingOf(settings);
         return reading ? copied(reading.once(JSON.stringify([query.text, query.values, query.arrayMode]), sent)) : sent();
       },
@@ -63,6 +67,15 @@ function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient
 async function copied<R extends { rows: readonly unknown[] }>(result: Promise<R>): Promise<R> {
   const shared = await result;
   return { ...shared, rows: [...shared.rows] };
+}
+
+/** That a test takes too long is what its caller wrote, and nothing for the operator's log. */
+function refuseSlowTest(error: unknown): never {
+  if (!(error instanceof pg.DatabaseError) || error.code !== '57014') throw error;
+  throw new SafeError('The test took too long and was stopped.', {
+    code: 'TIMEOUT',
+    hint: `A test has ${LIMITS.testTimeout}: give it less to do, or publish the workflow and start a run.`,
+  });
 }
 
 async function send<Row>(pool: pg.Pool, settings: string, { text, values = [], name, arrayMode }: PgClientQuery) {

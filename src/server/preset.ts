@@ -8,18 +8,22 @@ import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connecti
 import type { AccessLog } from './access_log.ts';
 import type { Accounts } from './accounts.ts';
 import { accountsPlugin } from './accounts_graphql.ts';
+import { anonymousPlugin } from './anonymous.ts';
 import { sessionOf } from './auth.ts';
+import { bodySizePlugin } from './body_size.ts';
 import { clientSettings } from './client.ts';
 import { costPlugin } from './cost.ts';
 import { type DocumentOptions, documentPlugin } from './documents.ts';
 import { type LogError, errorMask } from './errors.ts';
 import { ExactJsonPlugin } from './exact_json.ts';
-import { LIMITS, PagingPlugin } from './limits.ts';
+import { LIMITS } from './limits.ts';
+import { ListOrderPlugin } from './list_orders.ts';
 import { SESSION_SETTINGS } from '../session_settings.ts';
 import type { Subscriptions } from './follow.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
 import { OwnedPlugin } from './owned.ts';
 import { PagePolicyPlugin } from './page_policy.ts';
+import { PagingPlugin } from './paging.ts';
 import { pipelinedService } from './pg_service.ts';
 import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
 import { runEventsPlugin } from './run_events.ts';
@@ -50,9 +54,12 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       NamingPlugin,
       UnsearchablePlugin,
       TagsPlugin,
+      ListOrderPlugin,
       PagingPlugin,
       ScalarsPlugin,
+      bodySizePlugin(requests.authenticator),
       ExactJsonPlugin,
+      anonymousPlugin((request) => documents.callerOf(request).isAnonymous),
       costPlugin(maxCost),
       // After the others that may refuse a document: it measures what all of them take.
       documentPlugin(documents),
@@ -111,7 +118,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       graphiql: ruru,
       graphiqlOnGraphQLGET: ruru,
       graphiqlPath: '/',
-      maxRequestLength: LIMITS.maxBodyBytes,
+      maxRequestLength: LIMITS.maxTokenBodyBytes,
       // documentPlugin has a cache that knows sizes.
       parseAndValidateCacheSize: 0,
       maskError: accessLog.watchErrors(errorMask(logError)),

@@ -6,11 +6,11 @@ import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import type { ApiCalls } from './api_calls.ts';
 import { type Authenticator, sessionOf } from './auth.ts';
+import { BODY_HINT, requestsOf, requireDocumentSize } from './body_size.ts';
 import { callerOf, clientIp, networkOf } from './client.ts';
 import type { ConnectionShare } from './connection_share.ts';
 import type { CpuShare } from './cpu_budget.ts';
 import { requestError } from './errors.ts';
-import { LIMITS } from './limits.ts';
 import type { Operations } from './operations.ts';
 import type { Rate, RateLimiter } from './rate_limit.ts';
 import type { SubscriptionLimits } from './subscription_limits.ts';
@@ -72,15 +72,20 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
           node?.res.setHeader('x-request-id', requestId);
           const isPreflight = node && allowOrigin(node.req, node.res, options.corsOrigins);
           const result = isPreflight ? { type: 'noContent' as const, statusCode: 204 as const, headers: {} } : await next();
-          return result?.type === 'buffer' && result.statusCode >= 400 ? describeRefusal(result, node?.res) : result;
+          // A file of the Ruru page that there is not: answered as every address that there is not.
+          if (result?.statusCode === 404 && requestDigest.path !== '/graphql') return null;
+          if (result?.type === 'buffer' && result.statusCode >= 400) return describeRefusal(result, node?.res);
+          const { refusedWith } = requestDigest.requestContext;
+          return refusedWith && (result?.type === 'buffer' || result?.type === 'json') ? { ...result, statusCode: refusedWith } : result;
         },
         async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
           const incoming = request?.requestContext.node?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage })?.request;
           const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
-          const session = await admit(options, authorization, incoming);
+          const session = await admit(options, authorization, incoming, request?.requestContext.bodyBytes);
           if (request) request.requestContext.session = session;
           // A client may send hundreds at once, each of which is planned and read for before anything is told.
           else if (session !== null) await options.subscriptions.turn(options.apiCalls.organizationOf(session) ?? session);
+          requireDocumentSize(body.query);
           options.operations.apply(body);
           requireVariables(body.variableValues);
           return next();
@@ -90,19 +95,21 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   };
 }
 
-/** Whose request it is. Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
+/** Whose request it is, of a body of so many bytes. Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
 export async function admit(
   options: RequestOptions,
   authorization: string | undefined,
   request: IncomingMessage | undefined,
+  bodyBytes = 0,
 ): Promise<string | null> {
-  return countRequest(options, authorization, request).catch(refuseUnasked);
+  return countRequest(options, authorization, request, bodyBytes).catch(refuseUnasked);
 }
 
 async function countRequest(
   options: RequestOptions,
   authorization: string | undefined,
   request: IncomingMessage | undefined,
+  bodyBytes: number,
 ): Promise<string | null> {
   const { authenticator, apiCalls, connections, limiter, rates, proxies } = options;
   const takeAnonymous = async () => {
@@ -117,7 +124,9 @@ async function countRequest(
     connections.admit(null, request ? clientIp(request, proxies) : '');
     return null;
   }
-  if (rates.token) await limiter.take(`token:${session}`, rates.token);
+  for (let count = rates.token ? requestsOf(bodyBytes) : 0; count > 0; count -= 1) {
+    await limiter.take(`token:${session}`, rates.token!);
+  }
   connections.admit(session, '');
   await apiCalls.admit(session);
   return session;
@@ -182,7 +191,7 @@ const JSON_BODY = 'The body of a POST is JSON: {"query", "variables", "operation
 const HINTS: Record<number, string> = {
   400: JSON_BODY,
   405: JSON_BODY,
-  413: `A request has at most ${LIMITS.maxBodyBytes / 1024} kB.`,
+  413: BODY_HINT,
   415: JSON_BODY,
 };
 

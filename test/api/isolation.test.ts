@@ -176,11 +176,11 @@ test.each([
 
 test('an anonymous request reads and does nothing', async () => {
   const reads = await server.query(null, '{ workflowRuns { nodes { id } } }');
-  expect(reads.errors?.[0]?.extensions?.code).toBe('FORBIDDEN');
+  expect(reads.errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED');
   const acts = await server.query(null, 'mutation ($id: UUID!) { startWorkflowRun(input: { workflow: $id }) { clientMutationId } }', {
     id: workflowId,
   });
-  expect(acts.errors?.[0]?.extensions?.code).toBe('FORBIDDEN');
+  expect(acts.errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED');
   expect(await server.data(null, '{ currentUser { id } currentOrganization { id } }')).toEqual({
     currentUser: null,
     currentOrganization: null,

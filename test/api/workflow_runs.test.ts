@@ -124,7 +124,7 @@ describe('workflowRuns', () => {
 describe('a subscription', () => {
   test.each([
     ['to a workflow of another organization', () => globex.token, 'NOT_FOUND'],
-    ['without a token', () => null, 'FORBIDDEN'],
+    ['without a token', () => null, 'UNAUTHENTICATED'],
   ])('%s is refused', async (_case, token, code) => {
     const watching = watch((await publish()).id, undefined, token());
     await soon(() => expect(watching.codes).toEqual([code]));

@@ -31,7 +31,11 @@ describe('docs/api.md', () => {
     for (const text of [
       `A page has ${LIMITS.defaultPage} rows, \`first\` or \`last\` up to ${LIMITS.maxPage}`,
       `at most\n${number(LIMITS.maxOffset)}`,
-      `body | ${LIMITS.maxBodyBytes / 1024} kB`,
+      `body with a valid token | ${LIMITS.maxTokenBodyBytes / 1024 ** 2} MiB`,
+      `for every ${LIMITS.maxBodyBytes / 1024} kB`,
+      `body without a token, message on a WebSocket | ${LIMITS.maxBodyBytes / 1024} kB`,
+      `text of the document | ${LIMITS.maxDocumentBytes / 1024} kB`,
+      `2 s for \`testWorkflow\``,
       `${number(LIMITS.maxTokens)} words and signs, ${LIMITS.maxAliases} aliases, ${LIMITS.maxDepth} levels`,
       `${number(LIMITS.maxAnonymousTokens)} words and signs (`,
       `${LIMITS.maxDefinitions} operations and fragments, ${LIMITS.maxSelections}\nfields beside each other, fragments in ${LIMITS.maxSpreads} places, ${LIMITS.maxDirectives} directives, ${LIMITS.maxNesting} levels`,

@@ -1,5 +1,5 @@
 /** Two organizations that have something of everything, so that what nobody may see is there to be seen. */
-import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
+import { type TestDatabase, type TestDatabaseOptions, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 import { type TestPerson, createMember } from '../../helpers/people.ts';
 
@@ -44,8 +44,8 @@ const MAIN = {
   connections: ['start', 'hook', 'clock'].map((source) => ({ source, target: 'end' })),
 };
 
-export async function createWorlds(): Promise<Worlds> {
-  const db = await createTestDatabase();
+export async function createWorlds(options: TestDatabaseOptions = {}): Promise<Worlds> {
+  const db = await createTestDatabase(options);
   return { db, acme: await createWorld(db, 'Acme'), globex: await createWorld(db, 'Globex') };
 }
 

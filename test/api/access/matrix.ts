@@ -38,6 +38,7 @@ const TEXTS: Record<string, string> = {
   FORBIDDEN: 'forbidden',
   NOT_FOUND: 'unknown',
   UNAUTHENTICATED: 'log in',
+  NO_ORGANIZATION: 'none',
   VALIDATION_FAILED: 'invalid',
   CONFLICT: 'conflict',
   ALREADY_USED: 'used',
@@ -132,7 +133,7 @@ function callAs(worlds: Worlds, caller: Caller, functions: ApiFunction[]): Promi
 const LEGEND = `Who may do what: made by test/api/access.test.ts, every cell by trying.
 
 all, some, everybody’s: rows that are seen; ok: it works; -: nothing is there or comes back; no right: the database role
-may not at all; log in: UNAUTHENTICATED; forbidden: FORBIDDEN; unknown: NOT_FOUND, as for what does not exist.
+may not at all; log in: UNAUTHENTICATED; none: NO_ORGANIZATION; forbidden: FORBIDDEN; unknown: NOT_FOUND, as for what does not exist.
 The outsider owns the other organization. Tokens of one scope are an owner’s. A super admin belongs to no organization.
 Columns are listed below their table; * those that anonymous requests may read.
 `;

@@ -78,7 +78,7 @@ describe('remove_member', () => {
     // Still logged in, but outside: nothing of the organization can be read or done any more.
     expect((await leaver.user.query(who)).rows).toEqual([{ organization: null, user: leaver.id }]);
     expect((await leaver.user.query('select from workflows')).rowCount).toBe(0);
-    await expect(leaver.user.query(`select create_workflow('x', '{}')`)).rejects.toMatchObject({ code: 'WF004' });
+    await expect(leaver.user.query(`select create_workflow('x', '{}')`)).rejects.toMatchObject({ code: 'WF015' });
   });
 
   test('is not for members, and owners are removed by owners', async () => {

@@ -1,0 +1,153 @@
+/**
+ * What a request without a token may ask for. A document that asks for more is refused before it is executed: once, with
+ * UNAUTHENTICATED, without a statement and without a line in the log. The database has the same rights; this is not what
+ * keeps data safe.
+ */
+import type {} from 'postgraphile/grafserv';
+import {
+  type DocumentNode,
+  type FragmentDefinitionNode,
+  GraphQLError,
+  type GraphQLNamedType,
+  type GraphQLSchema,
+  type SelectionSetNode,
+  getNamedType,
+  getOperationAST,
+  isInterfaceType,
+  isObjectType,
+} from 'postgraphile/graphql';
+
+/**
+ * Fields of the roots, and fields of rows that are no columns, whose table or function the role flowgres_anonymous may
+ * use; test/api/anonymous.test.ts compares the two. A field that is not here needs a token.
+ */
+export const OPEN_FIELDS: ReadonlySet<string> = new Set([
+  'Query.currentOrganization',
+  'Query.currentUser',
+  'Query.plan',
+  'Query.planBySlug',
+  'Query.planLimit',
+  'Query.planLimits',
+  'Query.plans',
+  'Mutation.login',
+  'Mutation.registerUser',
+  'Mutation.requestPasswordReset',
+  'Mutation.resetPassword',
+  'Mutation.verifyEmail',
+  'Plan.limits',
+  'PlanLimit.plan',
+]);
+
+declare global {
+  namespace Grafast {
+    interface RequestContext {
+      /** Of the HTTP answer, where it is not what the errors of the answer have. */
+      refusedWith: number;
+    }
+  }
+}
+
+/** @param isAnonymous whether a request has no token */
+export function anonymousPlugin(isAnonymous: (request: Partial<Grafast.RequestContext>) => boolean): GraphileConfig.Plugin {
+  /** Those that need a token, as `Type.field`. */
+  const closed = new Set<string>();
+  const known = new WeakMap<DocumentNode, Map<string, string | null>>();
+
+  const closedFieldOf = (schema: GraphQLSchema, document: DocumentNode, operationName: string | null | undefined): string | null => {
+    const fields = known.get(document) ?? new Map<string, string | null>();
+    known.set(document, fields);
+    const name = operationName ?? '';
+    if (!fields.has(name)) fields.set(name, findField(schema, document, operationName, closed));
+    return fields.get(name)!;
+  };
+
+  const refusal = (request: Partial<Grafast.RequestContext>, args: { schema: GraphQLSchema; document: DocumentNode; operationName?: unknown }) => {
+    if (!isAnonymous(request)) return undefined;
+    const field = closedFieldOf(args.schema, args.document, args.operationName as string | null | undefined);
+    if (field === null) return undefined;
+    if (request.http) request.http.requestContext.refusedWith = 401;
+    return new GraphQLError(`Without a token there is no "${field}".`, {
+      extensions: {
+        code: 'UNAUTHENTICATED',
+        hint: 'Send "Authorization: Bearer <token>" with a token from create_api_token or login.',
+        details: { field },
+      },
+    });
+  };
+
+  return {
+    name: 'FlowgresAnonymousPlugin',
+    version: '1.0.0',
+    schema: {
+      hooks: {
+        GraphQLObjectType_fields_field(field, _build, { scope, Self }) {
+          const { isRootQuery, isRootMutation, isRootSubscription, isPgClassType, pgFieldAttribute, fieldName } = scope;
+          const isRoot = isRootQuery || isRootMutation || isRootSubscription;
+          const isColumn = pgFieldAttribute !== undefined || fieldName === 'nodeId';
+          const name = `${Self.name}.${fieldName}`;
+          if ((isRoot || (isPgClassType && !isColumn)) && !OPEN_FIELDS.has(name)) closed.add(name);
+          return field;
+        },
+      },
+    },
+    grafserv: {
+      middleware: {
+        setPreset(next, event) {
+          const previous = event.getExecutionConfig;
+          event.getExecutionConfig = async function (request) {
+            const config = await previous.call(this, request);
+            return {
+              ...config,
+              execute(args) {
+                const error = refusal(request, args);
+                return error ? { errors: [error] } : config.execute(args);
+              },
+              subscribe(args) {
+                const error = refusal(request, args);
+                return error ? { errors: [error] } : config.subscribe(args);
+              },
+            };
+          };
+          return next();
+        },
+      },
+    },
+  };
+}
+
+/** The name of the first field that is among `closed`; null when there is none. Each fragment is looked at once. */
+function findField(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operationName: string | null | undefined,
+  closed: ReadonlySet<string>,
+): string | null {
+  const operation = getOperationAST(document, operationName);
+  const root = operation && schema.getRootType(operation.operation);
+  if (!operation || !root) return null;
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const definition of document.definitions) {
+    if (definition.kind === 'FragmentDefinition') fragments.set(definition.name.value, definition);
+  }
+
+  const find = (set: SelectionSetNode, parent: GraphQLNamedType | undefined): string | null => {
+    for (const selection of set.selections) {
+      let found: string | null = null;
+      if (selection.kind === 'Field') {
+        const field = isObjectType(parent) || isInterfaceType(parent) ? parent.getFields()[selection.name.value] : undefined;
+        if (!field || !parent) continue;
+        if (closed.has(`${parent.name}.${field.name}`)) return field.name;
+        found = selection.selectionSet ? find(selection.selectionSet, getNamedType(field.type)) : null;
+      } else if (selection.kind === 'InlineFragment') {
+        found = find(selection.selectionSet, selection.typeCondition ? schema.getType(selection.typeCondition.name.value) : parent);
+      } else {
+        const fragment = fragments.get(selection.name.value);
+        fragments.delete(selection.name.value);
+        if (fragment) found = find(fragment.selectionSet, schema.getType(fragment.typeCondition.name.value));
+      }
+      if (found !== null) return found;
+    }
+    return null;
+  };
+  return find(operation.selectionSet, root);
+}

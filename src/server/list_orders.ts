@@ -1,0 +1,182 @@
+/**
+ * The order of every list, which is unique: a cursor holds the values of that order at one row, so a page ends and the
+ * next one begins at that row, whatever is added or deleted meanwhile. PostGraphile orders tables by their keys; of a
+ * function it only knows how many rows it has given, so functions are ordered here. A list without a unique order keeps
+ * the server from starting.
+ */
+import { type PgCodec, type PgCodecWithAttributes, type PgOrderSpec, type PgResource, type PgSelectStep, TYPES } from 'postgraphile/@dataplan/pg';
+import type { ConnectionStep, Step } from 'postgraphile/grafast';
+import { sql } from 'postgraphile/pg-sql2';
+
+type Direction = 'ASC' | 'DESC';
+type Order = readonly [column: string, direction: Direction];
+
+/** What a function that returns a scalar is ordered by. */
+const VALUE = 'v';
+
+/**
+ * By the name of the function, which has the same order in SQL. Of a function that returns a table's rows the columns
+ * include a unique key of the table; of others they are what the function returns no two rows of.
+ */
+export const FUNCTION_ORDERS: Readonly<Record<string, readonly Order[]>> = {
+  api_tokens: [
+    ['created_at', 'DESC'],
+    ['id', 'DESC'],
+  ],
+  dead_letters: [['id', 'DESC']],
+  get_workflow_run_events: [
+    ['ts', 'ASC'],
+    ['seq', 'ASC'],
+    ['id', 'ASC'],
+  ],
+  preview_schedule: [[VALUE, 'ASC']],
+  search_workflows: [
+    ['created_at', 'DESC'],
+    ['id', 'DESC'],
+  ],
+  sessions: [
+    ['created_at', 'DESC'],
+    ['id', 'DESC'],
+  ],
+  test_workflow: [['seq', 'ASC']],
+  usage: [['metric', 'ASC']],
+  validate_workflow: [
+    ['pointer', 'ASC'],
+    ['code', 'ASC'],
+    ['message', 'ASC'],
+  ],
+  workflow_runs_events: [
+    ['ts', 'ASC'],
+    ['seq', 'ASC'],
+    ['id', 'ASC'],
+  ],
+  workflow_runs_latest_events: [
+    ['ts', 'DESC'],
+    ['seq', 'DESC'],
+    ['id', 'DESC'],
+  ],
+  workflow_runs_logs: [
+    ['ts', 'ASC'],
+    ['id', 'ASC'],
+  ],
+  workflow_runs_steps: [
+    ['started_at', 'ASC'],
+    ['node', 'ASC'],
+  ],
+  workflow_templates: [
+    ['own', 'DESC'],
+    ['name', 'ASC'],
+    ['id', 'ASC'],
+  ],
+  workflow_version_diff: [['pointer', 'ASC']],
+};
+
+export const ListOrderPlugin: GraphileConfig.Plugin = {
+  name: 'FlowgresListOrderPlugin',
+  version: '1.0.0',
+  after: ['PgOrderAllAttributesPlugin', 'PgOrderByPrimaryKeyPlugin'],
+  schema: {
+    entityBehavior: {
+      // By a unique order a list can be read from its end, too.
+      pgResource: { override: (behavior) => [behavior, 'resource:connection:backwards'] },
+    },
+    hooks: {
+      GraphQLEnumType_values(values, build, { scope }) {
+        const { isPgRowSortEnum, pgCodec } = scope;
+        const table = isPgRowSortEnum && pgCodec?.attributes ? build.pgTableResource(pgCodec as PgCodecWithAttributes, false) : null;
+        if (!table) return values;
+        for (const { extensions } of Object.values(values)) {
+          const grafast = extensions?.grafast as { apply?: Apply } | undefined;
+          if (grafast?.apply) grafast.apply = honest(grafast.apply, table as PgResource);
+        }
+        return values;
+      },
+      GraphQLObjectType_fields_field(field, build, { scope }) {
+        const { isPgFieldConnection, isPgFieldSimpleCollection, pgFieldResource } = scope;
+        const { plan } = field;
+        if (!(isPgFieldConnection || isPgFieldSimpleCollection) || !pgFieldResource || !plan) return field;
+        const resource = pgFieldResource as PgResource;
+        if (!resource.parameters) {
+          requireKey(resource.name, resource);
+          return field;
+        }
+        const orders = FUNCTION_ORDERS[resource.name] ?? [];
+        const table = resource.codec.attributes ? (build.pgTableResource(resource.codec as PgCodecWithAttributes, false) as PgResource | null) : null;
+        requireOrder(resource, table, orders);
+        field.plan = ($parent, args, info) => {
+          const $list: Step = plan($parent, args, info);
+          const $select = (isPgFieldConnection ? ($list as ConnectionStep<never, never, never, never, never>).getSubplan() : $list) as PgSelectStep;
+          for (const [column, direction] of orders) {
+            const fragment = sql`${$select.alias}.${sql.identifier(column)}`;
+            $select.orderBy({ fragment, codec: codecOf(resource, column)!, direction, nullable: false });
+          }
+          $select.setOrderIsUnique();
+          return $list;
+        };
+        return field;
+      },
+    },
+  },
+};
+
+interface Orderable {
+  orderBy(order: PgOrderSpec): void;
+  setOrderIsUnique(): void;
+}
+type Apply = (builder: Orderable) => void;
+
+/**
+ * An order that says no more of itself than is true. PostGraphile takes the first column of any unique key for unique, and
+ * would leave out the rest of the key. Nor does it compare nulls as PostgreSQL sorts them, so whether a value is null is
+ * a place of the order before the value.
+ */
+function honest(apply: Apply, table: PgResource): Apply {
+  return (builder) => {
+    const columns: string[] = [];
+    const watched: Orderable = Object.create(builder, {
+      orderBy: {
+        value(order: PgOrderSpec) {
+          const { attribute, direction } = order;
+          if (attribute !== undefined) columns.push(attribute);
+          if (attribute !== undefined && !table.codec.attributes?.[attribute]?.notNull) {
+            builder.orderBy({ attribute, direction, callback: (value) => [sql`(${value} is null)`, TYPES.boolean, false] });
+          }
+          builder.orderBy(order);
+        },
+      },
+      setOrderIsUnique: {
+        value() {
+          if (keysOf(table).some((key) => key.every((column) => columns.includes(column)))) builder.setOrderIsUnique();
+        },
+      },
+    });
+    apply(watched);
+  };
+}
+
+/** The unique keys whose columns are never null. */
+function keysOf({ uniques, codec }: PgResource): (readonly string[])[] {
+  return uniques.map(({ attributes }) => attributes).filter((key) => key.every((column) => codec.attributes?.[column]?.notNull));
+}
+
+function codecOf({ codec }: PgResource, column: string): PgCodec | undefined {
+  if (!codec.attributes) return column === VALUE ? codec : undefined;
+  return codec.attributes[column]?.codec;
+}
+
+/** PostGraphile ends every order of a table by the first of its unique keys. */
+function requireKey(name: string, table: PgResource): void {
+  const [first] = table.uniques;
+  if (!first || keysOf(table)[0] !== first.attributes) {
+    throw new Error(`The list of ${name} has no unique order: tag a key that is never null, by "unique" in naming.ts.`);
+  }
+}
+
+function requireOrder(resource: PgResource, table: PgResource | null, orders: readonly Order[]): void {
+  const columns = orders.map(([column]) => column);
+  const unknown = columns.find((column) => !codecOf(resource, column));
+  if (unknown) throw new Error(`The function ${resource.name} returns no column ${unknown}, by which list_orders.ts orders it.`);
+  const keys = table ? keysOf(table) : [];
+  const isUnique = keys.length > 0 ? keys.some((key) => key.every((each) => columns.includes(each))) : columns.length > 0;
+  if (!isUnique) throw new Error(`The list of the function ${resource.name} has no unique order: give it one in list_orders.ts.`);
+}

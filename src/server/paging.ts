@@ -1,0 +1,129 @@
+/** Pages of lists: how many rows one has, where it begins, and what is refused about that, by the name of the argument. */
+import { ConstantStep, SafeError, type Step, lambda } from 'postgraphile/grafast';
+import { LIMITS } from './limits.ts';
+
+const ARGUMENTS = ['first', 'last', 'offset', 'before', 'after'] as const;
+type PageArgument = (typeof ARGUMENTS)[number];
+type Given = readonly (number | null | undefined)[];
+
+/** What the plan of a connection gives. */
+interface Page extends Step {
+  setFirst($first: Step<number | null>): void;
+  setLast($last: Step<number | null>): void;
+  setOffset($offset: Step<number | null>): void;
+  setBefore($before: Step<string | null>): void;
+  setAfter($after: Step<string | null>): void;
+}
+
+/** Every list gets a page size: PostGraphile has none, and would answer `{ workflowRuns { nodes } }` with all of them. */
+export const PagingPlugin: GraphileConfig.Plugin = {
+  name: 'FlowgresPagingPlugin',
+  version: '1.0.0',
+  // The order of a list is settled before it is cut into pages.
+  after: ['PgFirstLastBeforeAfterArgsPlugin', 'FlowgresListOrderPlugin'],
+  schema: {
+    hooks: {
+      GraphQLObjectType_fields_field_args(args, build, { scope }) {
+        if (!scope.isPgFieldConnection && !scope.isPgFieldSimpleCollection) return args;
+        // Applied by the field's plan below, which sees them together.
+        for (const name of ARGUMENTS) if (args[name]) delete args[name].applyPlan;
+        const describe = (name: PageArgument, text: string) => {
+          if (args[name]) args[name].description = build.wrapDescription(text, 'arg');
+        };
+        describe('first', `Only the first \`n\`: ${LIMITS.defaultPage} by default, ${LIMITS.maxPage} at most.`);
+        describe('last', `Only the last \`n\`, ${LIMITS.maxPage} at most. Not together with \`first\`.`);
+        return args;
+      },
+      GraphQLObjectType_fields_field(field, _build, { scope }) {
+        if (!scope.isPgFieldConnection && !scope.isPgFieldSimpleCollection) return field;
+        const { plan } = field;
+        if (!plan) return field;
+        field.plan = ($parent, args, info) => {
+          const $page = plan($parent, args, info) as Page;
+          const names = new Set(info.field.args.map(({ name }) => name));
+          const given = (name: PageArgument): Step => args.getRaw(name);
+          if (names.has('last')) {
+            const $sizes = [given('first'), given('last')];
+            $page.setFirst(lambda($sizes, ([first, last]: Given) => pageSize('first', first, last == null ? LIMITS.defaultPage : null)));
+            $page.setLast(lambda($sizes, ([first, last]: Given) => lastSize(first, last)));
+          } else if (names.has('first')) {
+            $page.setFirst(lambda(given('first'), (first) => pageSize('first', first as Given[0], LIMITS.defaultPage)));
+          }
+          if (names.has('offset')) {
+            const $both = [given('offset'), ...(names.has('last') ? [given('last')] : [])];
+            $page.setOffset(lambda($both, ([offset, last]: Given) => checkedOffset(offset, last)));
+          }
+          if (names.has('before') && !isNull(given('before'))) $page.setBefore(lambda(given('before'), (cursor) => checkedCursor('before', cursor)));
+          if (names.has('after') && !isNull(given('after'))) $page.setAfter(lambda(given('after'), (cursor) => checkedCursor('after', cursor)));
+          return $page;
+        };
+        return field;
+      },
+    },
+  },
+};
+
+/** Not given in the document, in any request: then the statement can be part of another one. */
+function isNull($value: Step): boolean {
+  return $value instanceof ConstantStep && $value.data == null;
+}
+
+const NEXT_PAGE = 'Read page by page: pass pageInfo.endCursor as "after".';
+
+function refused(field: PageArgument, message: string, hint: string): SafeError {
+  return new SafeError(message, { code: 'INVALID_ARGUMENT', hint, details: { field } });
+}
+
+function pageSize(name: 'first' | 'last', asked: number | null | undefined, otherwise: number | null): number | null {
+  if (asked == null) return otherwise;
+  if (asked < 0 || asked > LIMITS.maxPage) throw refused(name, `"${name}" is ${asked}; it may be 0 to ${LIMITS.maxPage}.`, NEXT_PAGE);
+  return asked;
+}
+
+function lastSize(first: number | null | undefined, last: number | null | undefined): number | null {
+  if (first != null && last != null) {
+    throw refused('last', '"last" cannot stand beside "first".', 'Read forwards by "first" and "after", backwards by "last" and "before".');
+  }
+  return pageSize('last', last, null);
+}
+
+function checkedOffset(asked: number | null | undefined, last: number | null | undefined): number | null {
+  if (asked == null) return null;
+  if (asked < 0 || asked > LIMITS.maxOffset) {
+    throw refused('offset', `"offset" is ${asked}; it may be 0 to ${LIMITS.maxOffset}.`, NEXT_PAGE);
+  }
+  if (last != null) throw refused('offset', '"offset" cannot stand beside "last".', 'Read backwards by "last" and "before".');
+  return asked;
+}
+
+/** Longer than the values of any order: an order holds names and times. */
+const MAX_CURSOR = 16_384;
+
+/** A cursor is base64 of JSON: the mark of the order that it is for, and its values. Whether the mark fits is known later. */
+function checkedCursor(name: 'before' | 'after', cursor: unknown): string | null {
+  if (cursor == null) return null;
+  if (typeof cursor !== 'string' || cursor.length > MAX_CURSOR || !isCursor(cursor)) throw cursorError(name);
+  return cursor;
+}
+
+function isCursor(cursor: string): boolean {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64').toString());
+    return Array.isArray(parts) && parts.length > 1 && parts.every(isValue);
+  } catch {
+    return false;
+  }
+}
+
+function isValue(value: unknown): boolean {
+  if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed();
+  return value === null || typeof value === 'number' || typeof value === 'boolean';
+}
+
+export function cursorError(name: 'before' | 'after'): SafeError {
+  return refused(
+    name,
+    `"${name}" is no cursor of this list in this order.`,
+    'Pass pageInfo.endCursor as "after" or pageInfo.startCursor as "before", from a page of the same field and "orderBy".',
+  );
+}
