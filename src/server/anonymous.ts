@@ -61,7 +61,10 @@ export function anonymousPlugin(isAnonymous: (request: Partial<Grafast.RequestCo
     return fields.get(name)!;
   };
 
-  const refusal = (request: Partial<Grafast.RequestContext>, args: { schema: GraphQLSchema; document: DocumentNode; operationName?: unknown }) => {
+  const refusal = (
+    request: Partial<Grafast.RequestContext>,
+    args: { schema: GraphQLSchema; document: DocumentNode; operationName?: unknown },
+  ) => {
     if (!isAnonymous(request)) return undefined;
     const field = closedFieldOf(args.schema, args.document, args.operationName as string | null | undefined);
     if (field === null) return undefined;

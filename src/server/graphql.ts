@@ -86,7 +86,9 @@ export interface Graphql {
 /** The answer to what Grafserv has none for: another address, or a failure of its own. */
 function answerElse(response: ServerResponse, cause: unknown, logError: LogError): void {
   const missing = new FlowgresError('NOT_FOUND', 'There is nothing at this address.', { hint: 'GraphQL is at /graphql.' });
-  const { status, headers, body } = errorReply(cause ?? missing, (message, error) => logError({ errorId: '', message, cause: String(error) }));
+  const { status, headers, body } = errorReply(cause ?? missing, (message, error) =>
+    logError({ errorId: '', message, cause: String(error) }),
+  );
   response.writeHead(status, headers).end(body);
 }
 

@@ -27,7 +27,7 @@ export const LIMITS = {
   maxCost: 10_000,
   /** Of a request without a valid token, and of a message on a WebSocket. */
   maxBodyBytes: 256 * 1024,
-  /** Of a request with a valid token: a definition or an input of 1 MiB, whose characters JSON may write as two. */
+  /** Of a request with a valid token: a definition or an input of 1 MiB, however its client escapes it. */
   maxTokenBodyBytes: 2 * 1024 * 1024,
   /** Of the document itself: definitions and inputs belong into variables. */
   maxDocumentBytes: 256 * 1024,

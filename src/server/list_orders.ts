@@ -4,7 +4,14 @@
  * function it only knows how many rows it has given, so functions are ordered here. A list without a unique order keeps
  * the server from starting.
  */
-import { type PgCodec, type PgCodecWithAttributes, type PgOrderSpec, type PgResource, type PgSelectStep, TYPES } from 'postgraphile/@dataplan/pg';
+import {
+  type PgCodec,
+  type PgCodecWithAttributes,
+  type PgOrderSpec,
+  type PgResource,
+  type PgSelectStep,
+  TYPES,
+} from 'postgraphile/@dataplan/pg';
 import type { ConnectionStep, Step } from 'postgraphile/grafast';
 import { sql } from 'postgraphile/pg-sql2';
 
@@ -101,11 +108,15 @@ export const ListOrderPlugin: GraphileConfig.Plugin = {
           return field;
         }
         const orders = FUNCTION_ORDERS[resource.name] ?? [];
-        const table = resource.codec.attributes ? (build.pgTableResource(resource.codec as PgCodecWithAttributes, false) as PgResource | null) : null;
+        const table = resource.codec.attributes
+          ? (build.pgTableResource(resource.codec as PgCodecWithAttributes, false) as PgResource | null)
+          : null;
         requireOrder(resource, table, orders);
         field.plan = ($parent, args, info) => {
           const $list: Step = plan($parent, args, info);
-          const $select = (isPgFieldConnection ? ($list as ConnectionStep<never, never, never, never, never>).getSubplan() : $list) as PgSelectStep;
+          const $select = (
+            isPgFieldConnection ? ($list as ConnectionStep<never, never, never, never, never>).getSubplan() : $list
+          ) as PgSelectStep;
           for (const [column, direction] of orders) {
             const fragment = sql`${$select.alias}.${sql.identifier(column)}`;
             $select.orderBy({ fragment, codec: codecOf(resource, column)!, direction, nullable: false });

@@ -53,8 +53,10 @@ export const PagingPlugin: GraphileConfig.Plugin = {
             const $both = [given('offset'), ...(names.has('last') ? [given('last')] : [])];
             $page.setOffset(lambda($both, ([offset, last]: Given) => checkedOffset(offset, last)));
           }
-          if (names.has('before') && !isNull(given('before'))) $page.setBefore(lambda(given('before'), (cursor) => checkedCursor('before', cursor)));
-          if (names.has('after') && !isNull(given('after'))) $page.setAfter(lambda(given('after'), (cursor) => checkedCursor('after', cursor)));
+          if (names.has('before') && !isNull(given('before')))
+            $page.setBefore(lambda(given('before'), (cursor) => checkedCursor('before', cursor)));
+          if (names.has('after') && !isNull(given('after')))
+            $page.setAfter(lambda(given('after'), (cursor) => checkedCursor('after', cursor)));
           return $page;
         };
         return field;

@@ -60,7 +60,9 @@ describe('without a token', () => {
 
   test('over a WebSocket it is an error of the operation', async () => {
     const client = server.subscribe(null);
-    const { value } = await client.iterate({ query: 'subscription { workflowRuns(workflowId: "01900000-0000-7000-8000-000000000000") { cursor } }' }).next();
+    const { value } = await client
+      .iterate({ query: 'subscription { workflowRuns(workflowId: "01900000-0000-7000-8000-000000000000") { cursor } }' })
+      .next();
     expect(value.errors).toMatchObject(refused('workflowRuns'));
     const { value: open } = await client.iterate({ query: '{ currentUser { id } }' }).next();
     expect(open.data).toEqual({ currentUser: null });
@@ -82,7 +84,11 @@ test('what is open is what the role flowgres_anonymous may use', async () => {
   /** The function or the table that a field reads. */
   const sourceOf = (type: GraphQLObjectType, name: string, row: string) => {
     const [field, table] = [snake(name), `${snake(row).slice(1)}s`];
-    return rows.some((each) => each.name === field) ? field : type.name === 'Query' || type.name === 'Plan' || type.name === 'PlanLimit' ? table : '';
+    return rows.some((each) => each.name === field)
+      ? field
+      : type.name === 'Query' || type.name === 'Plan' || type.name === 'PlanLimit'
+        ? table
+        : '';
   };
   for (const type of [schema.getQueryType()!, schema.getMutationType()!, ...['Plan', 'PlanLimit'].map((name) => schema.getType(name))]) {
     if (!isObjectType(type)) throw new Error('There is no such type.');

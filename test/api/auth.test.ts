@@ -93,4 +93,3 @@ describe('a WebSocket', () => {
     await expect(Promise.resolve(client.iterate({ query: ME }).next())).rejects.toMatchObject({ code: 4401 });
   });
 });
-

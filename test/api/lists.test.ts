@@ -75,7 +75,11 @@ const PARENTS: Record<string, () => string> = {
 };
 
 const COUNTING = { nodes: [{ id: 'start', type: 'apiTrigger' }], connections: [] };
-const INVALID = { nodes: [{ id: 'a b', type: 'nonsense' }, { id: 'a b' }, { type: 'set', extra: 1 }], connections: [{ source: 'x' }], extra: 1 };
+const INVALID = {
+  nodes: [{ id: 'a b', type: 'nonsense' }, { id: 'a b' }, { type: 'set', extra: 1 }],
+  connections: [{ source: 'x' }],
+  extra: 1,
+};
 /** Arguments that make a list a long one. */
 const ARGUMENTS: Record<string, () => Record<string, unknown>> = {
   getWorkflowRunEvents: () => ({ runId: acme.failed }),
@@ -110,7 +114,15 @@ async function read({ name, field, row }: List, order: string | null, page: Reco
   const [typeName] = name.split('.');
   const parent = PARENTS[name] ?? PARENTS[typeName!];
   if (!parent) throw new Error(`Where is a ${typeName}, which has the list ${field.name}? Add it to PARENTS.`);
-  const given = { first: null, last: null, after: null, before: null, ...page, ...ARGUMENTS[field.name]?.(), ...(order && { orderBy: [order] }) };
+  const given = {
+    first: null,
+    last: null,
+    after: null,
+    before: null,
+    ...page,
+    ...ARGUMENTS[field.name]?.(),
+    ...(order && { orderBy: [order] }),
+  };
   const args = field.args.filter(({ name: each }) => each in given);
   const leaves = Object.values(row?.getFields() ?? {}).filter(
     (each) => isLeafType(getNamedType(each.type)) && each.args.length === 0 && !PASSING.has(each.name),
@@ -139,13 +151,19 @@ async function read({ name, field, row }: List, order: string | null, page: Reco
 
 function keyOf(node: Record<string, unknown>): string | null {
   const { nodeId, id } = node ?? {};
-  if (typeof nodeId === 'string') return JSON.stringify((JSON.parse(Buffer.from(nodeId, 'base64').toString()) as unknown[]).slice(1).map(String));
+  if (typeof nodeId === 'string')
+    return JSON.stringify((JSON.parse(Buffer.from(nodeId, 'base64').toString()) as unknown[]).slice(1).map(String));
   return typeof id === 'string' ? JSON.stringify([id]) : null;
 }
 
 /** From a cursor on to the end, a page at a time. */
 async function readForwards(list: List, order: string | null, after: string | null = null): Promise<Page> {
-  const all: Page = { rows: [], cursors: [], keys: [], pageInfo: { hasNextPage: true, hasPreviousPage: false, startCursor: null, endCursor: after } };
+  const all: Page = {
+    rows: [],
+    cursors: [],
+    keys: [],
+    pageInfo: { hasNextPage: true, hasPreviousPage: false, startCursor: null, endCursor: after },
+  };
   while (all.pageInfo.hasNextPage) {
     const page = await read(list, order, { first: PAGE, after: all.pageInfo.endCursor });
     expect(page.pageInfo).toMatchObject({ startCursor: page.cursors.at(0) ?? null, endCursor: page.cursors.at(-1) ?? null });
@@ -239,7 +257,9 @@ describe('a cursor that is none of the list', () => {
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64');
   const refusal = async (text: string, variables: Record<string, unknown> = {}) =>
     (await server.query(acme.owner.secret, text, variables)).errors?.map(({ extensions }) => extensions);
-  const refused = (field: string) => [{ code: 'INVALID_ARGUMENT', hint: expect.stringContaining('pageInfo.endCursor'), details: { field } }];
+  const refused = (field: string) => [
+    { code: 'INVALID_ARGUMENT', hint: expect.stringContaining('pageInfo.endCursor'), details: { field } },
+  ];
 
   test.each([
     ['text', 'nonsense'],
@@ -256,11 +276,13 @@ describe('a cursor that is none of the list', () => {
       for (const list of ['workflows', 'searchWorkflows', 'previewSchedule']) {
         const more = list === 'previewSchedule' ? ', cron: "@daily"' : '';
         const inner = list === 'previewSchedule' ? 'nodes' : 'nodes { id }';
-        expect(await refusal(`query ($c: Cursor) { ${list}(${argument}: $c${more}) { ${inner} } }`, { c: cursor })).toEqual(refused(argument));
+        expect(await refusal(`query ($c: Cursor) { ${list}(${argument}: $c${more}) { ${inner} } }`, { c: cursor })).toEqual(
+          refused(argument),
+        );
       }
-      expect(await refusal(`query ($c: Cursor) { currentOrganization { teams(${argument}: $c) { nodes { id } } } }`, { c: cursor })).toEqual(
-        refused(argument),
-      );
+      expect(
+        await refusal(`query ($c: Cursor) { currentOrganization { teams(${argument}: $c) { nodes { id } } } }`, { c: cursor }),
+      ).toEqual(refused(argument));
     }
   });
 
@@ -270,7 +292,8 @@ describe('a cursor that is none of the list', () => {
       '{ workflows(first: 1, orderBy: NAME_ASC) { pageInfo { endCursor } } searchWorkflows(first: 1) { pageInfo { endCursor } } }',
     );
     const { endCursor: after } = workflows.pageInfo;
-    const ask = 'query ($a: Cursor, $o: [WorkflowOrderBy!]) { workflows(after: $a, orderBy: $o) { edges { cursor } pageInfo { hasNextPage } } }';
+    const ask =
+      'query ($a: Cursor, $o: [WorkflowOrderBy!]) { workflows(after: $a, orderBy: $o) { edges { cursor } pageInfo { hasNextPage } } }';
     expect(await refusal(ask, { a: after, o: ['ID_DESC'] })).toEqual(refused('after'));
     expect(await refusal(ask, { a: searchWorkflows.pageInfo.endCursor, o: ['NAME_ASC'] })).toEqual(refused('after'));
     const [mark] = JSON.parse(Buffer.from(after, 'base64').toString()) as [string];
@@ -291,7 +314,10 @@ describe('a cursor that is none of the list', () => {
 
 describe('a list without a unique order keeps the server from starting', () => {
   test.each([
-    ['a function', `create function public.unordered() returns setof public.workflows language sql stable as 'select * from public.workflows'`],
+    [
+      'a function',
+      `create function public.unordered() returns setof public.workflows language sql stable as 'select * from public.workflows'`,
+    ],
     ['a view', 'create view public.unordered with (security_invoker = true) as select name from public.workflows'],
   ])('%s', async (kind, statement) => {
     const other = await createTestDatabase();

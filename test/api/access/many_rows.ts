@@ -87,7 +87,14 @@ const TABLES = `
     )
     and exists (select from pg_index as i where i.indrelid = c.oid and i.indisprimary)`;
 
-async function copyRow(client: pg.PoolClient, table: Table, columns: string[], varied: Column[], copy: number, world: World): Promise<void> {
+async function copyRow(
+  client: pg.PoolClient,
+  table: Table,
+  columns: string[],
+  varied: Column[],
+  copy: number,
+  world: World,
+): Promise<void> {
   const { name } = table;
   const source = SOURCES[name] ?? (columns.includes('organization_id') ? 't.organization_id = $1::uuid' : 't.id = $1::uuid');
   const { rows } = await client.query<{ row: Record<string, unknown> }>(
@@ -149,9 +156,10 @@ export async function byHand(db: TestDatabase): Promise<pg.PoolClient> {
 
 export async function insertRow(client: pg.PoolClient, name: string, row: Record<string, unknown>): Promise<void> {
   const columns = Object.keys(row).map((column) => `"${column}"`);
-  await client.query(`insert into ${name} (${columns.join(', ')}) select ${columns.join(', ')} from jsonb_populate_record(null::${name}, $1)`, [
-    JSON.stringify(row),
-  ]);
+  await client.query(
+    `insert into ${name} (${columns.join(', ')}) select ${columns.join(', ')} from jsonb_populate_record(null::${name}, $1)`,
+    [JSON.stringify(row)],
+  );
 }
 
 /** Deletes the row with the key, and returns it. */

@@ -94,7 +94,9 @@ describe('a command', () => {
   test('of a person who is in no organization says so, and not that nobody is logged in', async () => {
     const client = await db.admin.connect();
     try {
-      const { rows } = await client.query<{ id: string }>(`insert into users (name, email) values ('Nemo', 'nemo@example.com') returning id`);
+      const { rows } = await client.query<{ id: string }>(
+        `insert into users (name, email) values ('Nemo', 'nemo@example.com') returning id`,
+      );
       await client.query('select set_context(null, $1)', [rows[0]!.id]);
       await expect(client.query(act(null))).rejects.toMatchObject({ code: 'WF015', hint: expect.stringContaining('create_organization') });
     } finally {
