@@ -110,8 +110,14 @@ async function copyRow(
     if (value === undefined) return;
     row[column.name] = value;
   }
-  // Each step has its node, one subscription goes on, and copies are in the lists of a team and of templates.
-  if (name === 'public.workflow_events') row['payload'] = { ...(row['payload'] as object), node: `end${copy}` };
+  // Events of a run have times of their own, each step has its node, one subscription goes on, and copies are in the lists of a team and of templates.
+  if (name === 'public.workflow_events') {
+    const later = await client.query<{ ts: string }>(`select to_jsonb($1::timestamptz + $2 * interval '1 microsecond') as ts`, [
+      row['ts'],
+      copy,
+    ]);
+    Object.assign(row, { ts: later.rows[0]!.ts, payload: { ...(row['payload'] as object), node: `end${copy}` } });
+  }
   if (name === 'public.subscriptions') Object.assign(row, { status: 'canceled', ended_at: row['started_at'] });
   if (name === 'public.workflows') Object.assign(row, { team_id: world.team, template: 'organization' });
   await insertRow(client, name, row);

@@ -103,7 +103,7 @@ test('leave_organization is for people, and not for the last owner', async () =>
   await expect(owner.query('select leave_organization()')).rejects.toMatchObject({ code: 'WF003' });
   await leaver.user.query('select leave_organization()');
   expect((await roles())[leaver.id]).toBeUndefined();
-  await expect(leaver.user.query('select leave_organization()')).rejects.toMatchObject({ code: 'WF004' });
+  await expect(leaver.user.query('select leave_organization()')).rejects.toMatchObject({ code: 'WF015' });
 });
 
 test('transfer_ownership makes another member the owner and the caller an admin', async () => {
