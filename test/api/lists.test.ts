@@ -35,8 +35,11 @@ const lists = types.flatMap((type) =>
       const row = getNamedType(nodes.type);
       const orderBy = field.args.find(({ name }) => name === 'orderBy');
       const order = orderBy && getNamedType(orderBy.type);
-      // A relation is the same list with a condition.
-      const orders = type === schema.getQueryType() && isEnumType(order) ? order.getValues().map(({ name }) => name) : [null];
+      // A relation is the same list with a condition. What is used is another order after every call.
+      const orders =
+        type === schema.getQueryType() && isEnumType(order)
+          ? order.getValues().flatMap(({ name }) => (/^USED_/.test(name) ? [] : name))
+          : [null];
       return { name: `${type.name}.${field.name}`, field, row: isObjectType(row) ? row : null, orders };
     }),
 );

@@ -112,7 +112,7 @@ async function copyRow(
   }
   // Events of a run have times of their own, each step has its node, one subscription goes on, and copies are in the lists of a team and of templates.
   if (name === 'public.workflow_events') {
-    const later = await client.query<{ ts: string }>(`select to_jsonb($1::timestamptz + $2 * interval '1 microsecond') as ts`, [
+    const later = await client.query<{ ts: string }>(`select to_jsonb($1::timestamptz + $2 * interval '10 microseconds') as ts`, [
       row['ts'],
       copy,
     ]);
