@@ -98,7 +98,7 @@ describe('a command', () => {
         `insert into users (name, email) values ('Nemo', 'nemo@example.com') returning id`,
       );
       await client.query('select set_context(null, $1)', [rows[0]!.id]);
-      await expect(client.query(act(null))).rejects.toMatchObject({ code: 'WF015', hint: expect.stringContaining('create_organization') });
+      await expect(client.query(act(null))).rejects.toMatchObject({ code: 'WF016', hint: expect.stringContaining('create_organization') });
     } finally {
       client.release(true);
     }

@@ -78,7 +78,7 @@ describe('remove_member', () => {
     // Still logged in, but outside: nothing of the organization can be read or done any more.
     expect((await leaver.user.query(who)).rows).toEqual([{ organization: null, user: leaver.id }]);
     expect((await leaver.user.query('select from workflows')).rowCount).toBe(0);
-    await expect(leaver.user.query(`select create_workflow('x', '{}')`)).rejects.toMatchObject({ code: 'WF015' });
+    await expect(leaver.user.query(`select create_workflow('x', '{}')`)).rejects.toMatchObject({ code: 'WF016' });
   });
 
   test('is not for members, and owners are removed by owners', async () => {
@@ -103,7 +103,7 @@ test('leave_organization is for people, and not for the last owner', async () =>
   await expect(owner.query('select leave_organization()')).rejects.toMatchObject({ code: 'WF003' });
   await leaver.user.query('select leave_organization()');
   expect((await roles())[leaver.id]).toBeUndefined();
-  await expect(leaver.user.query('select leave_organization()')).rejects.toMatchObject({ code: 'WF015' });
+  await expect(leaver.user.query('select leave_organization()')).rejects.toMatchObject({ code: 'WF016' });
 });
 
 test('transfer_ownership makes another member the owner and the caller an admin', async () => {
