@@ -17,6 +17,9 @@
 --!include 30_workflows/parse_filters.sql
 --!include 30_workflows/expressions.sql
 --!include 30_workflows/properties.sql
+--!include 30_workflows/notice_values.sql
+--!include 30_workflows/notices.sql
+--!include 30_workflows/notice_shapes.sql
 --!include 30_workflows/query_path.sql
 --!include 30_workflows/evaluate.sql
 --!include 30_workflows/resolve.sql

@@ -74,6 +74,7 @@ create or replace function engine.parse_properties(p_properties jsonb, p_schema 
     kind text,
     part int,
     literal text,
+    expression text,
     start_at int,
     path text,
     sources text[],
@@ -91,7 +92,7 @@ create or replace function engine.parse_properties(p_properties jsonb, p_schema 
   immutable
 as $$
   select
-    t.place, p.kind, p.part::int, p.literal,
+    t.place, p.kind, p.part::int, p.literal, p.expression,
     p.start_at + coalesce(e.problem_at, 1) - 1,
     e.path, e.sources, e.variables, e.inputs, e.many, e.regex, e.filters, e.argument_paths,
     e.cost, e.weight,

@@ -87,13 +87,15 @@ create table public.workflow_versions (
   message text,
   published_by uuid,
   published_at timestamptz not null default now(),
+  notices jsonb not null default '[]',
   constraint workflow_versions_pkey primary key (organization_id, workflow_id, version),
   constraint workflow_versions_workflow_fkey
     foreign key (organization_id, workflow_id) references public.workflows (organization_id, id) on delete cascade,
   constraint workflow_versions_published_by_fkey
     foreign key (published_by) references public.users (id) on delete set null,
   constraint workflow_versions_version_check check (version > 0),
-  constraint workflow_versions_message_check check (length(message) <= 5000)
+  constraint workflow_versions_message_check check (length(message) <= 5000),
+  constraint workflow_versions_notices_check check (jsonb_typeof(notices) = 'array')
 );
 create index workflow_versions_published_by_idx on public.workflow_versions (published_by);
 
@@ -111,6 +113,8 @@ comment on column public.workflow_versions.definition is 'The definition as publ
 comment on column public.workflow_versions.message is 'What changed, in the words of the publisher.';
 comment on column public.workflow_versions.published_by is 'The user who published it.';
 comment on column public.workflow_versions.published_at is 'When it was published.';
+comment on column public.workflow_versions.notices is
+  'What was noticed when it was published, the first 100 of {"pointer", "code", "message", "severity"}: expressions that never give anything else than null or false.';
 
 -- Node types ---------------------------------------------------------------------------------------------------------
 

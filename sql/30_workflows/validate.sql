@@ -1,5 +1,5 @@
 -- kind: code
--- Validation: every problem of a definition, each with its place. What it finds nothing wrong with can be published.
+-- Validation: every problem of a definition, each with its place. What it finds no error in can be published.
 
 -- Limits that must hold before anything else looks at the definition.
 create or replace function engine.size_problem(p_definition jsonb)
@@ -54,6 +54,7 @@ declare
   v_targets int[];
   v_order int[];
   v_upstream varbit[];
+  v_shapes constant jsonb := engine.known_shapes(p_definition);
 begin
   select coalesce(array_agg(e.source), '{}'), coalesce(array_agg(e.target), '{}')
   into v_sources, v_targets
@@ -69,7 +70,7 @@ begin
 
   return query select * from engine.id_problems(p_definition);
   for v_node in 1 .. v_count loop
-    return query select * from engine.node_problems(p_definition, v_node - 1, v_ids, v_upstream[v_node]);
+    return query select * from engine.node_problems(p_definition, v_node - 1, v_ids, v_upstream[v_node], v_shapes);
   end loop;
   return query select * from engine.connection_problems(p_definition);
   return query select * from engine.trigger_problems(p_definition);
@@ -102,6 +103,6 @@ begin
 end
 $$;
 comment on function public.validate_workflow(jsonb) is
-  'Every problem that keeps a definition from being published, each with the JSON pointer to its place; no row when there is none. The codes are in docs/nodes.md. Example: select pointer, message from validate_workflow(''{"nodes": []}'');';
+  'Every problem that keeps a definition from being published, and notices of expressions that never give anything else than null or false, each with the JSON pointer to its place; no row when there is none. The codes are in docs/nodes.md. Example: select severity, pointer, message from validate_workflow(''{"nodes": []}'');';
 
 grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;

@@ -83,7 +83,8 @@ create or replace function engine.expression_problems(
   p_type engine.node_types,
   p_place text[],
   p_ids text[],
-  p_upstream varbit
+  p_upstream varbit,
+  p_shapes jsonb
 )
   returns setof public.workflow_problem
   language plpgsql
@@ -92,6 +93,7 @@ as $$
 declare
   v_part record;
   v_problem text;
+  v_notice record;
 begin
   for v_part in select * from engine.parse_properties(p_properties, p_type.properties) loop
     if v_part.problem is not null then
@@ -108,6 +110,14 @@ begin
     elsif v_part.cost = 'unbounded' and p_type.properties -> 'properties' -> v_part.place[1] ? 'deferred' then
       return next engine.problem(p_place || v_part.place, 'EXPENSIVE_EXPRESSION',
         'what is evaluated for each child run must be cheap: compute it in a node of the child, or before');
+    elsif v_part.expression is not null then
+      v_notice := engine.expression_notice(v_part.expression, p_shapes);
+      if v_notice.code is not null then
+        return next engine.notice(
+          p_place || v_part.place, v_notice.code,
+          format('%s (at character %s)', v_notice.message, v_part.start_at + v_notice.at - 1)
+        );
+      end if;
     end if;
   end loop;
 end
@@ -179,7 +189,8 @@ create or replace function engine.node_problems(
   p_definition jsonb,
   p_index int,
   p_ids text[],
-  p_upstream varbit
+  p_upstream varbit,
+  p_shapes jsonb
 )
   returns setof public.workflow_problem
   language plpgsql
@@ -217,7 +228,8 @@ begin
   end if;
   if v_type.kind <> 'trigger' then
     return query select * from engine.expression_problems(
-      v_properties, v_type, v_place || '{properties}'::text[], p_ids, p_upstream
+      v_properties, v_type, v_place || '{properties}'::text[], p_ids, p_upstream,
+      p_shapes - 'prev' || coalesce(jsonb_build_object('prev', p_shapes #> array['prev', v_node ->> 'id']), '{}')
     );
   end if;
 

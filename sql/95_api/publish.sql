@@ -2,12 +2,20 @@
 -- Publishing makes a draft the version that new runs use: validated, compiled to a plan, reachable by its webhooks.
 
 create or replace function private.require_valid(p_definition jsonb)
-  returns void
+  returns jsonb
   language plpgsql
   stable
 as $$
 declare
-  v_problems constant jsonb := (select jsonb_agg(to_jsonb(p)) from public.validate_workflow(p_definition) as p);
+  v_found constant jsonb := (
+    select jsonb_object_agg(f.severity, f.problems)
+    from (
+      select p.severity, jsonb_agg(to_jsonb(p)) as problems
+      from public.validate_workflow(p_definition) as p
+      group by p.severity
+    ) as f
+  );
+  v_problems constant jsonb := v_found -> 'error';
 begin
   if v_problems is not null then
     perform private.raise_error(
@@ -20,9 +28,11 @@ begin
       jsonb_build_object('problems', v_problems)
     );
   end if;
+  return coalesce(jsonb_path_query_array(v_found -> 'notice', '$[0 to 99]'), '[]');
 end
 $$;
-comment on function private.require_valid(jsonb) is 'Raises VALIDATION_FAILED with every problem of a definition.';
+comment on function private.require_valid(jsonb) is
+  'The first 100 notices of a definition, [{"pointer", "code", "message", "severity"}]. Raises VALIDATION_FAILED with every error.';
 
 create or replace function public.publish_workflow(id uuid, message text default null)
   returns public.workflow_versions
@@ -34,6 +44,7 @@ as $$
 declare
   v_workflow constant public.workflows := private.lock_workflow(id);
   v_version public.workflow_versions;
+  v_notices jsonb;
 begin
   perform private.require_within_limit(v_workflow);
   if v_workflow.archived_at is not null then
@@ -44,11 +55,13 @@ begin
     );
   end if;
 
-  perform private.require_valid(v_workflow.definition);
-  insert into public.workflow_versions (organization_id, workflow_id, version, definition, message, published_by)
+  v_notices := private.require_valid(v_workflow.definition);
+  insert into public.workflow_versions (
+    organization_id, workflow_id, version, definition, message, published_by, notices
+  )
   select
     v_workflow.organization_id, v_workflow.id, coalesce(max(v.version), 0) + 1, v_workflow.definition,
-    publish_workflow.message, public.current_user_id()
+    publish_workflow.message, public.current_user_id(), v_notices
   from public.workflow_versions as v
   where v.organization_id = v_workflow.organization_id and v.workflow_id = v_workflow.id
   returning * into v_version;
@@ -67,7 +80,7 @@ begin
 end
 $$;
 comment on function public.publish_workflow(uuid, text) is
-  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization, or a workflow beyond the plan), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. notices of the version has what validate_workflow found beside errors. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization, or a workflow beyond the plan), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
 
 create or replace function public.unpublish_workflow(id uuid)
   returns public.workflows

@@ -54,12 +54,25 @@ test('a workflow is created, validated, published, run and read through GraphQL 
 
   const { validateWorkflow } = await server.data(
     acme.token,
-    'query ($d: JSON!) { validateWorkflow(definition: $d) { nodes { pointer message } } }',
+    'query ($d: JSON!) { validateWorkflow(definition: $d) { nodes { severity pointer message } } }',
     {
       d: { nodes: [], connections: [] },
     },
   );
   expect(validateWorkflow.nodes.length).toBeGreaterThan(0);
+
+  const vain = { ...double, nodes: [...double.nodes, { id: 'vain', type: 'if', properties: { when: '$.run.mode == 1' } }] };
+  const noticed = await server.data(
+    acme.token,
+    `mutation ($d: JSON!) { createWorkflow(input: { name: "Vain", definition: $d }) { result { id } } }`,
+    { d: { ...vain, connections: [...(vain.connections ?? []), { source: vain.nodes[0]!.id, target: 'vain' }] } },
+  );
+  const published = await server.data(acme.token, 'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { notices } } }', {
+    id: noticed.createWorkflow.result.id,
+  });
+  expect(published.publishWorkflow.result.notices).toMatchObject([
+    { severity: 'notice', code: 'NEVER_TRUE', pointer: `/nodes/${double.nodes.length}/properties/when` },
+  ]);
 
   expect(await server.data(acme.token, PUBLISH, { id })).toEqual({
     publishWorkflow: { result: { version: 1, workflow: { name: 'Orders' } } },

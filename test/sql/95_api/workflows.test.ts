@@ -104,7 +104,7 @@ describe('publish_workflow', () => {
     expect(error).toMatchObject({ code: 'WF001' });
     const { problems } = JSON.parse(error.detail);
     expect(problems.length).toBeGreaterThan(1);
-    expect(problems[0]).toEqual({ pointer: expect.any(String), code: expect.any(String), message: expect.any(String) });
+    expect(problems[0]).toEqual({ severity: 'error', pointer: expect.any(String), code: expect.any(String), message: expect.any(String) });
     expect((await db.admin.query('select from workflow_versions where workflow_id = $1', [id])).rowCount).toBe(0);
   });
 
