@@ -18,6 +18,8 @@
 --!include 30_workflows/expressions.sql
 --!include 30_workflows/properties.sql
 --!include 30_workflows/notice_values.sql
+--!include 30_workflows/notice_operators.sql
+--!include 30_workflows/notice_tokens.sql
 --!include 30_workflows/notices.sql
 --!include 30_workflows/notice_shapes.sql
 --!include 30_workflows/query_path.sql

@@ -21,14 +21,6 @@ as $$
   select row(engine.json_pointer(p_place), p_code, p_message, 'error')::public.workflow_problem
 $$;
 
-create or replace function engine.notice(p_place text[], p_code text, p_message text)
-  returns public.workflow_problem
-  language sql
-  immutable
-as $$
-  select row(engine.json_pointer(p_place), p_code, p_message, 'notice')::public.workflow_problem
-$$;
-
 create or replace function engine.child_schema(p_schema jsonb, p_key text)
   returns jsonb
   language sql

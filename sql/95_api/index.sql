@@ -21,6 +21,7 @@
 --!include 95_api/n8n_parameters.sql
 --!include 95_api/n8n_read.sql
 --!include 95_api/n8n_expressions.sql
+--!include 95_api/n8n_methods.sql
 --!include 95_api/n8n_values.sql
 --!include 95_api/n8n_conditions.sql
 --!include 95_api/n8n_branches.sql
@@ -30,6 +31,7 @@
 --!include 95_api/n8n_triggers.sql
 --!include 95_api/n8n_nodes.sql
 --!include 95_api/n8n_graph.sql
+--!include 95_api/n8n_loops.sql
 --!include 95_api/n8n_import.sql
 --!include 95_api/test_workflow.sql
 --!include 95_api/runs.sql

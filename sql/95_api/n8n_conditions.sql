@@ -187,13 +187,18 @@ begin
       then private.n8n_typed(p_path, p_type, v_empty, true)
     when p_operation = 'notEmpty' and v_empty is not null and not p_loose
       then private.n8n_typed(p_path, p_type, '!(' || v_empty || ')', false)
-    when p_operation = 'empty' and p_type in ('number', 'boolean', 'dateTime') and not p_loose
+    when p_operation = 'empty' and p_type in ('number', 'boolean') and not p_loose
       then private.n8n_typed(p_path, p_type, '1 == 2', true)
-    when p_operation = 'notEmpty' and p_type in ('number', 'boolean', 'dateTime') and not p_loose
+    when p_operation = 'notEmpty' and p_type in ('number', 'boolean') and not p_loose
       then private.n8n_typed(p_path, p_type, '1 == 1', false)
     when p_type = 'boolean' and not p_loose and v_is is not null then private.n8n_typed(
       p_path, 'boolean', format('%s == %s', p_path, v_is::text), p_operation in ('false', 'notEquals', 'notEqual')
     )
+    when p_type = 'array' and v_size is not null and not p_loose and jsonb_typeof(p_right -> 'value') = 'number'
+      then private.n8n_typed(
+        p_path, 'array', format('%s.size() %s %s', p_path, v_size, p_right ->> 'value'),
+        jsonb_path_match('0', format('$ %s %s', v_size, p_right ->> 'value')::jsonpath) -- nothing there has no items
+      )
     when p_type <> 'array' or p_loose or jsonb_typeof(p_right -> 'value') is distinct from 'string' then null
     when p_operation = 'contains'
       then private.n8n_typed(p_path, 'array', format('exists(%s[*] ? (@ == %s))', p_path, p_right -> 'value'), false)
@@ -220,7 +225,9 @@ create or replace function private.n8n_condition(
 as $$
 declare
   v_path constant text := private.n8n_operand(p_left, p_type, p_places) ->> 'path';
-  v_right constant jsonb := private.n8n_operand(p_right, p_type, p_places);
+  v_right constant jsonb := private.n8n_operand(
+    p_right, case when p_operation ~ '^length' then 'number' else p_type end, p_places
+  );
 begin
   return case
     when v_path is null then null

@@ -26,8 +26,8 @@ begin
     );
     v_start := case v_found[1]
       when '$vars' then '$.vars'
-      when '$execution.id' then '$.run.id'
-      when '$workflow.id' then '$.run.workflow'
+      when '$execution.id' then case p_places ->> (chr(1) || 'child') when 'true' then null else '$.run.id' end
+      when '$workflow.id' then case p_places ->> (chr(1) || 'child') when 'true' then null else '$.run.workflow' end
       else p_places ->> ''
     end;
   end if;
@@ -122,43 +122,9 @@ begin
       else private.n8n_truthy(private.n8n_path(v_found[1], p_places))
     end || ' | default(' || v_other || ')';
   end if;
-  return private.n8n_method(v_text, p_places);
-end
-$$;
-
--- The methods of texts and lists that a filter does in the same way. `replace` of a text only replaces the first.
-create or replace function private.n8n_method(p_text text, p_places jsonb)
-  returns text
-  language plpgsql
-  immutable
-as $$
-declare
-  v_found text[];
-  v_filter text;
-begin
-  v_found := coalesce(
-    regexp_match(p_text, E'^(.+)\\.(replace)\\(/([A-Za-z0-9 ,;:_-]+)/g,\\s*(''[^''$]*''|"[^"$]*")\\)$'),
-    regexp_match(
-      p_text,
-      E'^(.+)\\.(\\w+)\\(\\s*((?:''[^'']*''|"[^"]*"|-?[0-9]+)?)(?:\\s*,\\s*(''[^''$]*''|"[^"$]*"|-?[0-9]+))?\\s*\\)$'
-    )
+  return coalesce(
+    private.n8n_length(v_text, p_places), private.n8n_now(v_text, p_places), private.n8n_method(v_text, p_places)
   );
-  v_filter := case
-    when v_found[2] = 'trim' and v_found[3] = '' then 'trim'
-    when v_found[2] = 'toUpperCase' and v_found[3] = '' then 'upper'
-    when v_found[2] = 'toLowerCase' and v_found[3] = '' then 'lower'
-    when v_found[2] = 'split' and v_found[4] is null and v_found[3] ~ '^[''"].+[''"]$'
-      then 'split(' || private.n8n_literal(v_found[3]) || ')'
-    when v_found[2] = 'join' and v_found[4] is null and v_found[3] ~ '^[''"]'
-      then 'join(' || private.n8n_literal(v_found[3]) || ')'
-    when v_found[2] = 'replaceAll' and v_found[3] ~ '^[''"].+[''"]$' and v_found[4] ~ '^[''"]'
-      then 'replace(' || private.n8n_literal(v_found[3]) || ', ' || private.n8n_literal(v_found[4]) || ')'
-    when v_found[2] = 'replace' and v_found[3] !~ '^[''"]' and v_found[4] ~ '^[''"]'
-      then 'replace(' || to_jsonb(v_found[3])::text || ', ' || private.n8n_literal(v_found[4]) || ')'
-    when v_found[2] = 'slice' and v_found[3] ~ '^-?[0-9]{1,6}$' and coalesce(v_found[4], '0') ~ '^-?[0-9]{1,6}$'
-      then 'slice(' || concat_ws(', ', v_found[3], v_found[4]) || ')'
-  end;
-  return case when v_filter is not null then private.n8n_term(v_found[1], p_places) || ' | ' || v_filter end;
 end
 $$;
 
@@ -198,7 +164,7 @@ as $$
   select format(
     case
       when p_text ~ E'\\$(now|today)\\M'
-        then 'expressions know no current time here; $.run.startedAt is when the run started: %s'
+        then 'of $now, only whole units are added, and toISO, toISODate and toFormat with numbers are known here: %s'
       when p_text ~ E'JSON\\.stringify' then 'the filter json writes JSON with spaces, JSON.stringify without: %s'
       else 'the expression has no counterpart of the same meaning; write it anew: %s'
     end,
@@ -227,13 +193,16 @@ as $$
   end
 $$;
 
--- Expressions inside of a value that cannot be translated.
+-- Expressions inside of a value that cannot be translated, or not in every case.
 create or replace function private.n8n_value_problems(p_value jsonb, p_path text[], p_places jsonb)
   returns jsonb
   language sql
   immutable
 as $$
-  select coalesce(jsonb_agg(private.n8n_problem(p_path, private.n8n_expression_message(t.value #>> '{}'))), '[]')
+  select coalesce(jsonb_agg(p.problem), '[]')
   from jsonb_path_query(p_value, 'strict $.** ? (@.type() == "string" && @ starts with "=")', '{}', true) as t (value)
-  where private.n8n_expression(t.value #>> '{}', p_places) is null
+  cross join lateral jsonb_array_elements(case
+    when private.n8n_expression(t.value #>> '{}', p_places) is not null then private.n8n_remarks(t.value, p_path)
+    else jsonb_build_array(private.n8n_problem(p_path, private.n8n_expression_message(t.value #>> '{}')))
+  end) as p (problem)
 $$;

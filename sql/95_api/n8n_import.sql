@@ -24,16 +24,16 @@ begin
   end if;
   perform engine.refuse_value(doc, 'The document');
   v_result := private.n8n_definition(doc);
-  select w.id into v_import.workflow_id
-  from public.create_workflow(
-    coalesce(import_n8n_workflow.name, private.clean_name(doc ->> 'name', 'n8n')), v_result.definition
-  ) as w;
+  v_import.workflow_id := private.n8n_create(
+    coalesce(import_n8n_workflow.name, private.clean_name(doc ->> 'name', 'n8n')), v_result.definition,
+    v_result.children
+  );
   v_import.problems := v_result.problems;
   return v_import;
 end
 $$;
 comment on function public.import_n8n_workflow(jsonb, text) is
-  'Makes a draft of a workflow that n8n''s editor has exported; docs/n8n.md lists what is taken over. problems has every parameter, expression and connection that is not, with the JSON pointer of its place; a node without a counterpart becomes one of the type unconverted, which cannot be published. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+  'Makes a draft of a workflow that n8n''s editor has exported; docs/n8n.md lists what is taken over. problems has every parameter, expression and connection that is not, with the JSON pointer of its place; a node without a counterpart becomes one of the type unconverted, which cannot be published. What a loop does for an item becomes a workflow of its own, with the name of both. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
 
 grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
 
@@ -49,7 +49,7 @@ as $$
   from private.n8n_named(p_nodes) as n
   where n.node ->> 'type' not in (
     'n8n-nodes-base.scheduleTrigger', 'n8n-nodes-base.cron', 'n8n-nodes-base.errorTrigger'
-  ) and n.node ->> 'name' <> ''
+  ) and n.node ->> 'name' !~ E'^($|\\x01)' -- these are our own: '' and settings
 $$;
 
 -- The settings of the workflow, {"settings", "problems"}.
@@ -103,18 +103,29 @@ as $$
     and p_connections @> jsonb_build_array(jsonb_build_object('source', m.made -> 'from'))
 $$;
 
--- The definition, and what was lost.
-create or replace function private.n8n_definition(p_document jsonb, out definition jsonb, out problems jsonb)
+-- The definition, what was lost, and the definitions of what its loops do. p_is_child: of such a one.
+create or replace function private.n8n_definition(
+  p_document jsonb,
+  p_is_child boolean default false,
+  out definition jsonb,
+  out problems jsonb,
+  out children jsonb
+)
   language plpgsql
   stable
 as $$
 declare
-  v_places constant jsonb := private.n8n_places(p_document -> 'nodes');
-  v_settings constant jsonb := private.n8n_settings(p_document);
-  v_orphans constant text[] := private.n8n_without_item(p_document -> 'nodes', p_document -> 'connections');
+  v_split constant record := private.n8n_loops(p_document);
+  v_document constant jsonb := v_split.document;
+  v_settings constant jsonb := private.n8n_settings(v_document);
+  v_places constant jsonb := private.n8n_places(v_document -> 'nodes') || jsonb_build_object(
+    chr(1) || 'zone', coalesce(v_settings #>> '{settings,timezone}', 'UTC'), chr(1) || 'child', p_is_child
+  );
+  v_orphans constant text[] := private.n8n_without_item(v_document -> 'nodes', v_document -> 'connections');
   v_nodes jsonb := '[]';
   v_made jsonb := '{}';
   v_graph record;
+  v_loops record;
   v_node record;
   v_one jsonb;
 begin
@@ -122,16 +133,16 @@ begin
     select jsonb_agg(
       private.n8n_problem(array['nodes', (n.place - 1)::text], 'a node has a name and a type') order by n.place
     )
-    from jsonb_array_elements(p_document -> 'nodes') with ordinality as n (node, place)
+    from jsonb_array_elements(v_document -> 'nodes') with ordinality as n (node, place)
     where jsonb_typeof(n.node -> 'type') is distinct from 'string'
       or jsonb_typeof(n.node -> 'name') is distinct from 'string'
   ), '[]');
   for v_node in
     select n.*, o.outputs
-    from private.n8n_named(p_document -> 'nodes') as n
+    from private.n8n_named(v_document -> 'nodes') as n
     left join (
       select e.source, max(e.output) + 1 as outputs
-      from private.n8n_edges(p_document -> 'connections') as e
+      from private.n8n_edges(v_document -> 'connections') as e
       where e.kind = 'main'
       group by e.source
     ) as o on o.source = n.node ->> 'name'
@@ -155,9 +166,43 @@ begin
     v_nodes := v_nodes || (v_one -> 'nodes');
   end loop;
 
-  v_graph := private.n8n_connections(p_document -> 'connections', v_made);
+  v_graph := private.n8n_connections(v_document -> 'connections', v_made);
   definition := private.n8n_completed(v_nodes, v_graph.connections)
     || jsonb_build_object('settings', v_settings -> 'settings');
   problems := problems || v_graph.problems || private.n8n_followed_problems(v_made, v_graph.connections);
+  v_loops := private.n8n_children(v_split.loops, v_made);
+  children := v_loops.children;
+  problems := problems || v_loops.problems;
+end
+$$;
+
+-- Creates the workflows of loops, then the one that runs them.
+create or replace function private.n8n_create(p_name text, p_definition jsonb, p_children jsonb)
+  returns uuid
+  language plpgsql
+  volatile
+as $$
+declare
+  v_definition jsonb := p_definition;
+  v_child jsonb;
+  v_place int;
+  v_id uuid;
+begin
+  for v_child in select * from jsonb_array_elements(p_children) loop
+    v_id := private.n8n_create(
+      private.clean_name(left(p_name, 120) || ': ' || (v_child ->> 'name'), p_name), v_child -> 'definition',
+      v_child -> 'children'
+    );
+    v_place := (
+      select n.place - 1
+      from jsonb_array_elements(v_definition -> 'nodes') with ordinality as n (node, place)
+      where n.node -> 'id' = v_child -> 'node'
+    );
+    v_definition := jsonb_set(
+      v_definition, array['nodes', v_place::text, 'properties', 'workflow'], to_jsonb(v_id::text)
+    );
+  end loop;
+  select w.id into v_id from public.create_workflow(p_name, v_definition) as w;
+  return v_id;
 end
 $$;

@@ -32,6 +32,7 @@ begin
     when p_type = 'respondToWebhook' then private.n8n_respond(p_parameters, p_path, p_places)
     when p_type = 'wait' then private.n8n_wait(p_version, p_parameters, p_path)
     when p_type = 'executeWorkflow' then private.n8n_execute_workflow(p_parameters, p_path)
+    when p_type = '@loop' then private.n8n_for_each(p_parameters, p_path)
     when p_type = 'stopAndError' then private.n8n_stop(p_parameters, p_path, p_places)
     else '{}'
   end;
@@ -208,7 +209,8 @@ as $$
       left(p_node ->> 'type', 200),
       case p_node ->> 'type'
         when 'n8n-nodes-base.splitInBatches'
-          then ': move what the loop does to a workflow of its own, and run it with forEach'
+          then ': only loops over single items, each way of which leads back, are taken over; move what it does to a '
+            'workflow of its own, and run that with forEach'
         else ''
       end
     ))

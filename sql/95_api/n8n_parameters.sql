@@ -168,6 +168,9 @@ create or replace function private.n8n_parameters_of_calls()
   immutable
 as $$
   values
+    ('splitInBatches', 3, 999, 'only', array['batchSize'], '[1]'::jsonb, 'a child run gets one item'),
+    ('splitInBatches', 3, 999, 'only', array['options/reset'], '[false]', 'a loop begins once'),
+    ('@loop', 0, 999, 'own', array['workflow'], null, null),
     ('wait', 1, 999, 'only', array['resume'], '["timeInterval"]'::jsonb, 'write what it waits for anew'),
     ('wait', 1, 999, 'own', array['amount', 'unit'], null, null),
     ('executeWorkflow', 1, 999, 'only', array['source'], '["database"]', 'the workflow is one of the organization'),

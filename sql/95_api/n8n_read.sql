@@ -45,6 +45,21 @@ begin
 end
 $$;
 
+-- What is to be said of a text that is translated.
+create or replace function private.n8n_remarks(p_value jsonb, p_path text[])
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select coalesce(jsonb_agg(private.n8n_problem(p_path, m.message)), '[]')
+  from (
+    values
+      (E'\\.length\\M', 'length is taken over for lists only; of a text it is null here, where the filter length counts'),
+      (E'\\$now\\M', '$now is the time at which the run has started here, where n8n reads the clock at the node')
+  ) as m (pattern, message)
+  where jsonb_typeof(p_value) = 'string' and p_value #>> '{}' ~ (E'^=.*\\{\\{.*' || m.pattern)
+$$;
+
 -- One value that a row is there for: whether it is kept, and what is wrong with it.
 create or replace function private.n8n_read_leaf(
   p_value jsonb,
@@ -63,7 +78,9 @@ begin
   problems := '[]';
   case p_rule ->> 'becomes'
     when 'none' then return;
-    when 'own' then kept := p_value;
+    when 'own' then
+      kept := p_value;
+      problems := private.n8n_remarks(p_value, p_path);
     when 'only' then
       if not p_rule -> 'allowed' @> jsonb_build_array(p_value) then
         problems := jsonb_build_array(private.n8n_problem(

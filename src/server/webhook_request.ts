@@ -11,25 +11,39 @@ import { parseMultipart } from './multipart.ts';
 /** What follows `/hooks/` in the address. */
 export interface WebhookAddress {
   organizationKey: string;
-  /** Decoded, without a slash at the end: `/orders/42`. */
+  /** As it was sent, without a slash at the end: `/orders/a%2Fb`. */
   path: string;
+  /** For looking it up: each segment decoded and encoded again, so that one address has one form. */
+  route: string;
   query: string;
 }
 
 /** Headers that are secrets of the sender: the workflow learns that they were there. */
 const SECRET_HEADERS = new Set(['authorization', 'proxy-authorization', 'cookie']);
 
-/** Takes the address apart; null when no webhook can have it. */
+/**
+ * Takes the address apart; null when no webhook can have it.
+ * @throws FlowgresError INVALID_TEXT when the path is no percent-encoded UTF-8
+ */
 export function parseAddress(url: string): WebhookAddress | null {
-  const [, organizationKey, rawPath, query = ''] = /^\/hooks\/([\w-]{22})((?:\/[^/?#]+)+)\/?(?:\?([^#]*))?$/.exec(url) ?? [];
-  if (!organizationKey || !rawPath) return null;
+  const [, organizationKey, path, query = ''] = /^\/hooks\/([\w-]{22})((?:\/[^/?#]+)+)\/?(?:\?([^#]*))?$/.exec(url) ?? [];
+  if (!organizationKey || !path) return null;
+  const segments = path.split('/').slice(1).map(decodeSegment);
+  // Clients resolve these before they send: whoever sends them encoded wants them to be resolved later.
+  if (segments.some((segment) => segment === '.' || segment === '..')) return null;
+  return { organizationKey, path, route: `/${segments.map(encodeURIComponent).join('/')}`, query };
+}
+
+/**
+ * A segment without its percent-encoding: any text, also with a slash in it.
+ * @throws FlowgresError INVALID_TEXT when it is no percent-encoded UTF-8, or has the character U+0000
+ */
+export function decodeSegment(segment: string): string {
   try {
-    const segments = rawPath.split('/').slice(1).map(decodeURIComponent);
-    // Decoded once, a segment is text: nothing that would be decoded or resolved a second time.
-    if (segments.some((segment) => /[/\\\0]/.test(segment) || segment === '.' || segment === '..')) return null;
-    return { organizationKey, path: `/${segments.join('/')}`, query };
-  } catch {
-    return null;
+    return refuseNul(decodeURIComponent(segment));
+  } catch (error) {
+    if (error instanceof FlowgresError) throw error;
+    throw new FlowgresError('INVALID_TEXT', 'The path is not percent-encoded UTF-8.', { hint: 'Write % itself as %25.' });
   }
 }
 

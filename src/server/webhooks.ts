@@ -13,7 +13,7 @@ import { type Reply, errorReply } from './http_error.ts';
 import { RESUMES, resume } from './resume.ts';
 import { type RunNews, RunWaiters } from './run_waiters.ts';
 import { accepted, replyFor } from './webhook_answer.ts';
-import { type WebhookAddress, describeRequest, fingerprint, parseAddress, readBody } from './webhook_request.ts';
+import { type WebhookAddress, decodeSegment, describeRequest, fingerprint, parseAddress, readBody } from './webhook_request.ts';
 import { WebhookRoutes } from './webhook_routes.ts';
 
 export interface WebhookOptions {
@@ -104,10 +104,10 @@ class Intake {
   }
 
   async #trigger(address: WebhookAddress, method: string): Promise<Trigger> {
-    let route = await this.#routes.find(address.organizationKey, method, address.path);
+    let route = await this.#routes.find(address.organizationKey, method, address.route);
     // Whoever answers GET answers HEAD, with the same head.
     if (method === 'HEAD' && route?.methods.includes('GET') && !route.methods.includes('HEAD')) {
-      route = await this.#routes.find(address.organizationKey, 'GET', address.path);
+      route = await this.#routes.find(address.organizationKey, 'GET', address.route);
     }
     if (!route) throw notFound();
     const { organizationId, workflowId, node, params = {}, properties, methods } = route;
@@ -117,7 +117,8 @@ class Intake {
     const parsed = triggerProperties.safeParse(properties);
     // Never let in what cannot be checked.
     if (!parsed.success) throw new FlowgresError('UNAUTHENTICATED', 'This webhook is set up in a way that this server does not know.');
-    return { organizationId, workflowId, node, params, ...parsed.data };
+    const decoded = Object.fromEntries(Object.entries(params).map(([name, segment]) => [name, decodeSegment(segment)]));
+    return { organizationId, workflowId, node, params: decoded, ...parsed.data };
   }
 
   async #start(trigger: Trigger, request: IncomingMessage, address: WebhookAddress, body: Buffer): Promise<StartAnswer> {

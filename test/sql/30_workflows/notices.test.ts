@@ -171,7 +171,13 @@ const context = fc.record({
   prev: fc.oneof(anything, fc.record({ a: anything, b: anything, items: alike(fc.oneof(scalar, object)), o: object })),
   index: fc.option(fc.nat(3)),
   run: fc.record({ id: fc.constant('r'), mode: fc.constant('webhook'), resume: texts }),
-  input: fc.record({ method: fc.constant('POST'), query: fields, params: texts.map((all) => ({ id: '7', ...all })), headers: fields, body: anything }),
+  input: fc.record({
+    method: fc.constant('POST'),
+    query: fields,
+    params: texts.map((all) => ({ id: '7', ...all })),
+    headers: fields,
+    body: anything,
+  }),
   nodes: fc.record({ call: answer }),
 });
 
@@ -216,7 +222,12 @@ describe('a definition with a notice', () => {
   const shape = { id: 'shape', type: 'set', properties: { assign: { a: 'n: {{ $.input.query.n + 1 }}', b: '{{ $.prev.b }}' } } };
   const found = [
     { severity: 'notice', pointer: '/nodes/2/properties/when', code: 'NEVER_TRUE', message: expect.stringMatching(/\(at character 15\)$/) },
-    { severity: 'notice', pointer: '/nodes/3/properties/assign/a', code: 'ALWAYS_NULL', message: expect.stringMatching(/\(at character 23\)$/) },
+    {
+      severity: 'notice',
+      pointer: '/nodes/3/properties/assign/a',
+      code: 'ALWAYS_NULL',
+      message: expect.stringMatching(/\(at character 23\)$/),
+    },
   ];
   const validated = async (definition: unknown) =>
     (await acme.user.query('select * from validate_workflow($1) order by pointer', [JSON.stringify(definition)])).rows;
@@ -225,10 +236,9 @@ describe('a definition with a notice', () => {
     const definition = chain(hook, call, check, { ...shape, id: 'shape' });
     definition.connections![2]!.sourceOutput = 'true';
     expect(await validated(definition)).toEqual(found);
-    const { rows } = await acme.user.query(
-      `select (publish_workflow(w.id)).notices from create_workflow('Noticed', $1) as w`,
-      [JSON.stringify(definition)],
-    );
+    const { rows } = await acme.user.query(`select (publish_workflow(w.id)).notices from create_workflow('Noticed', $1) as w`, [
+      JSON.stringify(definition),
+    ]);
     expect(rows).toEqual([{ notices: found }]);
     const { rows: tested } = await acme.user.query('select type from test_workflow($1)', [JSON.stringify(definition)]);
     expect(tested.length).toBeGreaterThan(0);
@@ -249,7 +259,10 @@ describe('a definition with a notice', () => {
   ])('has none where %s', async (_case, nodes) => {
     const definition = chain(...(nodes as Parameters<typeof chain>));
     if ((nodes[0] as { id: string }).id === 'hand') {
-      definition.connections = [{ source: 'hand', target: 'shape' }, { source: 'hook', target: 'shape' }];
+      definition.connections = [
+        { source: 'hand', target: 'shape' },
+        { source: 'hook', target: 'shape' },
+      ];
     }
     expect(await validated(definition)).toEqual([]);
   });

@@ -17,7 +17,7 @@ export interface Event {
   payload: { node?: string; output?: unknown; body?: unknown };
 }
 
-let database: TestDatabase;
+export let database: TestDatabase;
 export let acme: TestOrganization;
 /** Makes the database before the tests of a file. */
 export function useImporter(): void {
