@@ -150,7 +150,7 @@ begin
   v_made := private.n8n_translate(
     v_type, v_version, coalesce(v_read.kept, '{}'), p_outputs, p_zone, v_path || '{parameters}'::text[], p_places
   );
-  if not v_made ? 'properties' then
+  if not v_made ? 'properties' or private.n8n_is_beyond(v_type, least(v_version, 99), p_node -> 'parameters') then
     return private.n8n_stub(
       v_path, p_node, p_names, v_common, p_outputs,
       v_beside.problems || case when v_made ? 'type' then v_read.problems else '[]' end

@@ -5,6 +5,7 @@
 --   literal  decides how the node is translated; as an expression, or not one of `allowed`, it is a problem
 --   none     has no effect on a run
 --   only     has no effect while it has one of `allowed`; any other value is a problem, explained by `message`
+--   must     the same, but with any other value there is no counterpart of the node at all
 -- A path has `/` between its keys, and `*` for any place of a list. What no row has is a problem (n8n_read.sql).
 -- '@node' is what every node has beside its parameters, '@document' what a document has beside its nodes.
 
@@ -46,8 +47,8 @@ create or replace function private.n8n_parameters_of_triggers()
 as $$
   values
     ('webhook', 0, 999, 'own', array['path', 'httpMethod', 'responseMode'], null::jsonb, null::text),
-    ('webhook', 0, 999, 'only', array['authentication'], '["none"]', 'the webhook here asks for no authentication'),
-    ('webhook', 0, 999, 'only', array['multipleMethods'], '[false]', 'n8n has an output for each method, here is one'),
+    ('webhook', 0, 999, 'must', array['authentication'], '["none"]', 'the webhook here asks for no authentication'),
+    ('webhook', 0, 999, 'must', array['multipleMethods'], '[false]', 'n8n has an output for each method, here is one'),
     ('webhook', 0, 999, 'only', array['responseData'], '["firstEntryJson"]',
       'the answer is the output of the run as JSON'),
     ('webhook', 0, 1.1, 'only', array['responseCode'], '[200]', 'the status of this answer cannot be chosen'),
@@ -76,14 +77,14 @@ as $$
     ('filter', 2, 999, 'own', array[
       'conditions', 'options/ignoreCase', 'options/looseTypeValidation', 'looseTypeValidation'
     ], null, null),
-    ('switch', 3, 999, 'only', array['mode'], '["rules"]', 'the output is chosen by rules here'),
+    ('switch', 3, 999, 'must', array['mode'], '["rules"]', 'the output is chosen by rules here'),
     ('switch', 3, 999, 'own', array[
       'rules', 'options/fallbackOutput', 'options/ignoreCase', 'options/looseTypeValidation', 'looseTypeValidation'
     ], null, null),
     ('switch', 3, 999, 'none', array['options/renameFallbackOutput'], null, null),
-    ('switch', 3, 999, 'only', array['options/allMatchingOutputs'], '[false]',
+    ('switch', 3, 999, 'must', array['options/allMatchingOutputs'], '[false]',
       'only the first rule that holds counts here'),
-    ('switch', 1, 2.99, 'only', array['mode'], '["rules"]', 'the output is chosen by rules here'),
+    ('switch', 1, 2.99, 'must', array['mode'], '["rules"]', 'the output is chosen by rules here'),
     ('switch', 1, 2.99, 'own', array['dataType', 'value1', 'rules', 'fallbackOutput'], null, null),
     ('merge', 1, 999, 'literal', array[
       'mode', 'combinationMode', 'combineBy', 'joinMode', 'fieldsToMatchString', 'mergeByFields/values/*/field1',
@@ -171,7 +172,7 @@ as $$
     ('splitInBatches', 3, 999, 'only', array['batchSize'], '[1]'::jsonb, 'a child run gets one item'),
     ('splitInBatches', 3, 999, 'only', array['options/reset'], '[false]', 'a loop begins once'),
     ('@loop', 0, 999, 'own', array['workflow'], null, null),
-    ('wait', 1, 999, 'only', array['resume'], '["timeInterval"]'::jsonb, 'write what it waits for anew'),
+    ('wait', 1, 999, 'must', array['resume'], '["timeInterval"]'::jsonb, 'write what it waits for anew'),
     ('wait', 1, 999, 'own', array['amount', 'unit'], null, null),
     ('executeWorkflow', 1, 999, 'only', array['source'], '["database"]', 'the workflow is one of the organization'),
     ('executeWorkflow', 1, 999, 'own', array[

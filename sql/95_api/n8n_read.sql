@@ -60,6 +60,22 @@ as $$
   where jsonb_typeof(p_value) = 'string' and p_value #>> '{}' ~ (E'^=.*\\{\\{.*' || m.pattern)
 $$;
 
+-- Whether a parameter has a value with which the node has no counterpart.
+create or replace function private.n8n_is_beyond(p_type text, p_version numeric, p_parameters jsonb)
+  returns boolean
+  language sql
+  immutable
+as $$
+  select exists (
+    select
+    from private.n8n_parameters() as p
+    cross join lateral unnest(p.paths) as k (path)
+    where p.node = p_type and p_version between p.since and p.until and p.becomes = 'must'
+      and not p.allowed @> jsonb_build_array(p_parameters #> string_to_array(k.path, '/'))
+      and p_parameters #> string_to_array(k.path, '/') is not null
+  )
+$$;
+
 -- One value that a row is there for: whether it is kept, and what is wrong with it.
 create or replace function private.n8n_read_leaf(
   p_value jsonb,
@@ -81,7 +97,7 @@ begin
     when 'own' then
       kept := p_value;
       problems := private.n8n_remarks(p_value, p_path);
-    when 'only' then
+    when 'only', 'must' then
       if not p_rule -> 'allowed' @> jsonb_build_array(p_value) then
         problems := jsonb_build_array(private.n8n_problem(
           p_path, format('%s is not taken over: %s', p_path[cardinality(p_path)], p_rule ->> 'message')

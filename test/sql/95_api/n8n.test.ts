@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { CONDITIONS, RUNS, assignments, branch, branches, conditions, line, node, to } from './n8n_documents.ts';
+import { CONDITIONS, RUNS, assignments, branch, branches, conditions, line, node, setV, to } from './n8n_documents.ts';
 import { acme, codesOf, definitionOf, find, importDocument, lastNode, run, useImporter } from './n8n_importer.ts';
 
 useImporter();
@@ -62,6 +62,47 @@ test.each([
   const { definition, problems } = await definitionOf(branches(decision));
   expect(problems).toEqual([]);
   expect(lastNode(await run(definition, { v }))).toBe(wanted);
+});
+
+test.each<[string, unknown, unknown]>([
+  ['={{ $json.items.length }}', { items: [1, 2] }, 2],
+  ['={{ $json.a["b c"].length }}', { a: { 'b c': [[], []] } }, 2],
+  ['={{ $json.items.length }}', {}, null],
+  ['={{ $json.items.length }}', { items: { length: 3 } }, null],
+  ['=There are {{ $json.items.length }}', { items: [] }, 'There are 0'],
+  ['={{ $now }}', {}, expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0[12]:00$/)],
+  ['={{ $now.toFormat("yyyy-MM-dd HH:mm") }}', {}, expect.stringMatching(/^\d{4}-\d\d-\d\d \d\d:\d\d$/)],
+  ['={{ $now.plus({ days: 400 }).toISODate() }}', {}, expect.stringMatching(/^\d{4}-\d\d-\d\d$/)],
+])('takes over, and tells where it differs: %s of %j', async (value, input, wanted) => {
+  const { definition, problems } = await definitionOf({ ...setV(value), settings: { timezone: 'Europe/Berlin' } });
+  expect(problems.map(({ pointer }) => pointer)).toEqual(['/nodes/1/parameters/assignments/assignments/0/value']);
+  expect((await run(definition, input)).at(-1)).toEqual({ type: 'run.succeeded', payload: { output: { v: wanted } } });
+});
+
+test('$now is moved by the units of the zone', async () => {
+  const { definition } = await definitionOf(setV('={{ $now.minus({ weeks: 1 }).plus({ hours: 2 }) }}'));
+  expect(find(definition, 'Out').properties['assign']).toEqual({
+    v: '{{ $.run.startedAt | add(-1, "weeks", "UTC") | add(2, "hours", "UTC") | date("UTC") }}',
+  });
+});
+
+test.each(['switch', 'merge', 'splitInBatches', 'slack'])('what stands for a %s has the ports that are connected', async (type) => {
+  const ends = ['A', 'B', 'C'].map((name) => node(name, 'noOp', 1));
+  const doc = line(node('It', type, 9, { mode: 'expression' }));
+  const second = {
+    main: [
+      [
+        { node: 'It', type: 'main', index: 0 },
+        { node: 'It', type: 'main', index: 1 },
+      ],
+    ],
+  };
+  const { definition } = await definitionOf({
+    nodes: [...doc.nodes, ...ends],
+    connections: { In: type === 'merge' ? second : to(['It']), It: to(['A'], ['B'], ['C']) },
+  });
+  expect(await codesOf(definition)).toEqual(['UNCONVERTED_NODE']);
+  expect(new Set(definition.connections.map(({ target }) => target))).toEqual(new Set(['It', 'A', 'B', 'C']));
 });
 
 test('a filter stops what it does not keep', async () => {

@@ -11,12 +11,7 @@ const many = node('Many', 'set', 3.4, { mode: 'raw', jsonOutput: '={"list": {{ $
 /** `Loop` behind the trigger, with these nodes in it, and `After` behind it; `back` leads to the loop. */
 function loop(body: Node[], inside: object, more: Partial<Node> = {}): Document {
   return {
-    nodes: [
-      ...line().nodes,
-      node('Loop', 'splitInBatches', 3, { options: {} }, more),
-      ...body,
-      node('After', 'noOp', 1),
-    ],
+    nodes: [...line().nodes, node('Loop', 'splitInBatches', 3, { options: {} }, more), ...body, node('After', 'noOp', 1)],
     connections: { In: to(['Loop']), Loop: to(['After'], [body[0]!.name]), ...inside },
     settings: { timezone: 'Europe/Berlin' },
   };
@@ -62,10 +57,7 @@ describe('a loop over single items', () => {
       properties: { items: '{{ $.prev[*] }}', concurrency: 1, maxItems: 10_000 },
     });
     expect(definition.nodes.map(({ id }) => id)).toEqual(['In', 'Loop', 'After']);
-    expect(await runImported({ ...doc, name: 'Names' }, [{ name: 'ada' }, { name: 'bob' }])).toEqual([
-      { v: 'ADA-ada' },
-      { v: 'BOB-bob' },
-    ]);
+    expect(await runImported({ ...doc, name: 'Names' }, [{ name: 'ada' }, { name: 'bob' }])).toEqual([{ v: 'ADA-ada' }, { v: 'BOB-bob' }]);
     const { rows } = await acme.user.query(`select name from workflows where name like 'Names%' order by name`);
     expect(rows).toEqual([{ name: 'Names' }, { name: 'Names: Loop' }]);
     expect(await runImported({ ...doc, name: 'One name' }, { name: 'eve' })).toEqual([{ v: 'EVE-eve' }]);

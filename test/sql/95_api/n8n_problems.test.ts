@@ -63,6 +63,49 @@ test('a parameter that nobody knows is always told, wherever it is', async () =>
   );
 });
 
+/** What has no effect on a run, in n8n and here. */
+const WITHOUT_EFFECT =
+  /\/(id|version|singleValue|__rl|cachedResultUrl|renameOutput|outputKey|caseSensitive)$|\/workflowId\/mode$|\/operator\/name$/;
+
+test('a parameter that has another value is translated otherwise, or told', async () => {
+  /** JSON pointers of what is no object and no list. */
+  const leaves = (value: unknown, pointer: string): string[] =>
+    typeof value === 'object' && value !== null
+      ? Object.entries(value).flatMap(([key, child]) => leaves(child, `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`))
+      : [pointer];
+  const other = (value: unknown) =>
+    typeof value === 'string' ? `${value}x` : typeof value === 'number' ? value + 1 : typeof value === 'boolean' ? !value : 'x';
+  const unnoticed: string[] = [];
+  for (const doc of documents) {
+    const before = JSON.stringify(await definitionOf(doc));
+    for (const [place, one] of (doc.nodes as { disabled?: boolean; parameters: unknown }[]).entries()) {
+      if (one.disabled || before.includes('"unconverted"')) continue;
+      for (const pointer of leaves(one.parameters, `/nodes/${place}/parameters`)) {
+        if (WITHOUT_EFFECT.test(pointer)) continue;
+        const changed = structuredClone(doc);
+        const [, parent, key] = /^(.*)\/([^/]*)$/.exec(pointer)!;
+        const holder = at(changed, parent!) as Record<string, unknown>;
+        const name = key!.replaceAll('~1', '/').replaceAll('~0', '~');
+        holder[name] = other(holder[name]);
+        const after = await definitionOf(changed);
+        const told = after.problems.some(({ pointer: of }) => pointer === of || pointer.startsWith(`${of}/`));
+        // A body that is not sent is told at the switch that says so.
+        if (pointer.endsWith('/jsonBody') && after.problems.some(({ pointer: of }) => of.endsWith('/sendBody'))) continue;
+        if (pointer.endsWith('/1/value') && after.problems.some(({ pointer: of }) => of.endsWith('/1/name'))) continue; // of a second name
+        if (!told && JSON.stringify(after) === before) unnoticed.push(`${JSON.stringify(one)} ${pointer}`);
+      }
+    }
+  }
+  expect(unnoticed).toEqual([]);
+});
+
+test('what is made of an export can be read: nothing but stubs keeps it from being published', async () => {
+  for (const doc of documents) {
+    const codes = await codesOf((await definitionOf(doc)).definition);
+    expect(codes.filter((code) => !['UNCONVERTED_NODE', 'NO_TRIGGER', 'UNREACHABLE'].includes(code))).toEqual([]);
+  }
+});
+
 test('no export of the corpus raises an error, and each problem has a place and a message', async () => {
   for (const doc of documents) {
     for (const { pointer, message } of (await definitionOf(doc)).problems) {

@@ -59,6 +59,17 @@ export const TOLD: Record<string, [doc: Document, pointer: string, stub?: 'stub'
     '/nodes/1/parameters/conditions/conditions/0',
     'stub',
   ],
+  'a time that is there': [branch({ type: 'dateTime', operation: 'notEmpty' }), '/nodes/1/parameters/conditions/conditions/0', 'stub'],
+  '.length in a condition': [
+    branches(node('If', 'if', 2.2, conditions({ type: 'number', operation: 'gt', right: 0 }, '={{ $json.items.length }}'))),
+    '/nodes/1/parameters/conditions/conditions/0',
+    'stub',
+  ],
+  '$now in a body': [
+    http({ method: 'POST', sendBody: true, specifyBody: 'json', jsonBody: '={"at": "{{ $now.toISO() }}"}' }),
+    '/nodes/1/parameters/jsonBody',
+  ],
+  'a time of day': [setV('={{ $today }}'), '/nodes/1/parameters/assignments/assignments/0/value'],
   'a regular expression': [
     branch({ type: 'string', operation: 'regex', right: 'a+' }),
     '/nodes/1/parameters/conditions/conditions/0',
@@ -77,8 +88,13 @@ export const TOLD: Record<string, [doc: Document, pointer: string, stub?: 'stub'
   'all outputs that match': [
     line(node('Way', 'switch', 3.2, { rules: { values: [] }, options: { allMatchingOutputs: true } })),
     '/nodes/1/parameters/options/allMatchingOutputs',
+    'stub',
   ],
-  'a switch by an expression': [line(node('Way', 'switch', 3.2, { mode: 'expression', output: '={{ 1 }}' })), '/nodes/1/parameters/mode'],
+  'a switch by an expression': [
+    line(node('Way', 'switch', 3.2, { mode: 'expression', output: '={{ 1 }}' })),
+    '/nodes/1/parameters/mode',
+    'stub',
+  ],
 
   'a multipart body': [
     http({ method: 'POST', sendBody: true, contentType: 'multipart-form-data' }),
@@ -129,13 +145,13 @@ export const TOLD: Record<string, [doc: Document, pointer: string, stub?: 'stub'
   'an answer of code': [respond({ respondWith: 'text', responseBody: '={{ $json.a.b() }}' }), '/nodes/1/parameters/respondWith', 'stub'],
   'an answer at once': [webhook({ responseMode: 'onReceived' }), '/nodes/0/parameters/responseMode'],
   'all entries': [webhook({ responseData: 'allEntries' }), '/nodes/0/parameters/responseData'],
-  'a webhook with a password': [webhook({ authentication: 'basicAuth' }), '/nodes/0/parameters/authentication'],
-  'several methods': [webhook({ multipleMethods: true, httpMethod: ['GET', 'POST'] }), '/nodes/0/parameters/multipleMethods'],
+  'a webhook with a password': [webhook({ authentication: 'basicAuth' }), '/nodes/0/parameters/authentication', 'stub'],
+  'several methods': [webhook({ multipleMethods: true, httpMethod: ['GET', 'POST'] }), '/nodes/0/parameters/multipleMethods', 'stub'],
 
   'what does not match': [merge({ mode: 'combine', fieldsToMatchString: 'k', joinMode: 'keepNonMatches' }), '/nodes/3/parameters', 'stub'],
   'the data of one input': [merge({ mode: 'chooseBranch', useDataOfInput: '2' }), '/nodes/3/parameters/useDataOfInput', 'stub'],
   'a loop': [line(node('Loop', 'splitInBatches', 3, { batchSize: 10 })), '/nodes/1', 'stub'],
-  'a wait for a webhook': [line(node('Pause', 'wait', 1.1, { resume: 'webhook' })), '/nodes/1/parameters/resume'],
+  'a wait for a webhook': [line(node('Pause', 'wait', 1.1, { resume: 'webhook' })), '/nodes/1/parameters/resume', 'stub'],
   'a workflow of n8n': [
     line(node('Sub', 'executeWorkflow', 1.2, { workflowId: { __rl: true, mode: 'list', value: 'x1', cachedResultName: 'Price' } })),
     '/nodes/1/parameters/workflowId',
