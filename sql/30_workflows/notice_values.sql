@@ -77,7 +77,9 @@ begin
         array(select jsonb_object_keys(p_value -> 'shape')), ', '
       )));
     elsif p_value #> '{shape,@}' is not null and p_name ~ '[A-Z]' then
-      return engine.nothing_found(p_value, p_at, format('names of headers are in lower case: %s', lower(p_name)));
+      return engine.nothing_found(
+        p_value, p_at, format('names of headers are in lower case: %s', lower(p_name collate "C"))
+      );
     end if;
     return engine.value_of_shape(v_shape);
   end if;

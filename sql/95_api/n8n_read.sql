@@ -54,7 +54,7 @@ as $$
   select coalesce(jsonb_agg(private.n8n_problem(p_path, m.message)), '[]')
   from (
     values
-      (E'\\.length\\M', 'length is taken over for lists only; of a text it is null here, where the filter length counts'),
+      (E'\\.length\\M', 'length is taken over for lists only; of a text it is null, where the filter length counts'),
       (E'\\$now\\M', '$now is the time at which the run has started here, where n8n reads the clock at the node')
   ) as m (pattern, message)
   where jsonb_typeof(p_value) = 'string' and p_value #>> '{}' ~ (E'^=.*\\{\\{.*' || m.pattern)
