@@ -71,7 +71,7 @@ async function startProcess(server: BenchServer, lends: boolean): Promise<{ engi
     await worker.stop();
     await pool.end();
   };
-  return { engine: new Engine(pool, lends ? { lend: worker.lend } : {}), stop };
+  return { engine: new Engine(pool, lends ? { claimOnStart: worker.claimOnStart } : {}), stop };
 }
 
 /** Callers each await their start, and start the next; the clock stops when the last run has ended. */

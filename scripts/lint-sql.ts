@@ -106,7 +106,7 @@ function lintBackslashes(tokens: Token[], report: Report): void {
 }
 
 /** What lower() and upper() take beside texts: ranges, by the last name of the argument. */
-const RANGE = /^(?:[pv]_)?(?:span|period|month|first|last|piece|stretch|covered|wanted|metric_period)$/;
+const RANGE = /^(?:[pv]_)?(?:span|time_range|period|month|first|last|piece|batch|stretch|covered|wanted|metric_period)$/;
 
 /** Digits and the case of letters depend on the locale of the database, unless a collation is named. */
 function lintLocale(tokens: Token[], report: Report): void {
@@ -131,7 +131,7 @@ function isRangeOrCollated(argument: Token[]): boolean {
     if (text === ')') depth -= 1;
     if (depth === 0) return RANGE.test(name);
     if (text === 'collate') return true;
-    // span, p_policy.span, partitions.period(…)
+    // span, p_managed.span, partitions.period(…)
     if (kind === 'word' && name !== '-') name = text;
     else if (text !== '.') {
       if (RANGE.test(name)) return true;

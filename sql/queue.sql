@@ -11,7 +11,7 @@ do $$
 begin
   if exists (
     select from pg_catalog.pg_policies as p
-    where p.schemaname = 'graphile_worker' and p.policyname = '_private_jobs_worker_all'
+    where p.schemaname = 'graphile_worker' and p.policyname = '_private_jobs_flowgres_worker_all'
   ) then
     return;
   end if;
@@ -24,13 +24,13 @@ begin
   grant select, insert, update on graphile_worker._private_known_crontabs to flowgres_worker;
 
   -- The tables have row-level security without a policy: without these the worker would see no row.
-  create policy _private_jobs_worker_all on graphile_worker._private_jobs
+  create policy _private_jobs_flowgres_worker_all on graphile_worker._private_jobs
     to flowgres_worker using (true) with check (true);
-  create policy _private_job_queues_worker_all on graphile_worker._private_job_queues
+  create policy _private_job_queues_flowgres_worker_all on graphile_worker._private_job_queues
     to flowgres_worker using (true) with check (true);
-  create policy _private_tasks_worker_all on graphile_worker._private_tasks
+  create policy _private_tasks_flowgres_worker_all on graphile_worker._private_tasks
     to flowgres_worker using (true) with check (true);
-  create policy _private_known_crontabs_worker_all on graphile_worker._private_known_crontabs
+  create policy _private_known_crontabs_flowgres_worker_all on graphile_worker._private_known_crontabs
     to flowgres_worker using (true) with check (true);
 end
 $$;

@@ -64,7 +64,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
   await mkdir(options.folder, { recursive: true, mode: 0o700 });
   if (!(await exists(join(data, 'PG_VERSION')))) await initialize(binaries, options, data);
   await refuseOtherVersion(data);
-  await stopOrphan(binaries, data);
+  await stopAbandoned(binaries, data);
   const port = await freePort(options.port);
   await start(binaries, options, data, port);
   const stopSupervising = supervise(data, () => start(binaries, options, data, port));
@@ -158,7 +158,7 @@ async function refuseOtherVersion(data: string): Promise<void> {
  * A server left behind by a `kill -9` of its parent is stopped, so that the new start has its own settings and port.
  * A lock file whose number now belongs to another program would stop PostgreSQL from starting: it is removed.
  */
-async function stopOrphan(binaries: Binaries, data: string): Promise<void> {
+async function stopAbandoned(binaries: Binaries, data: string): Promise<void> {
   const pid = await postmaster(data);
   if (!pid) return;
   if (await runsWith(pid, data)) await stopServer(binaries, data, 15);

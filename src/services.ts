@@ -20,7 +20,7 @@ import { type RunningWorker, startWorker } from './worker/start.ts';
 /** In a copy, how often it is asked whether somebody has adopted it. */
 const ADOPTION_MS = 2_000;
 /** VACUUM is no job of the scheduler: whose jobs it runs do not own the partitions. */
-const CARE_MS = 3_600_000;
+const UPKEEP_MS = 3_600_000;
 
 export interface WorkOptions {
   /** Steps in flight at a time, and those of one organization. */
@@ -116,7 +116,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
-      const webhooks = startWebhooks(as('flowgres_intake'), () => worker?.lend());
+      const webhooks = startWebhooks(as('flowgres_intake'), () => worker?.claimOnStart());
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
     }
@@ -183,7 +183,7 @@ function startMaintenanceParts(
   { cronUsers, cronTimeout }: MaintainOptions,
   stops: (() => Promise<void>)[],
 ): void {
-  stops.push(startCare(maintenanceUrl));
+  stops.push(startUpkeep(maintenanceUrl));
   const cron = startCron({
     connectionString: workerUrl,
     users: { flowgres_maintenance: maintenanceUrl, ...cronUsers },
@@ -226,10 +226,10 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
   };
 }
 
-function startWebhooks(connectionString: string, lend: RunningWorker['lend']): { handle: Handler; stop(): Promise<void> } {
+function startWebhooks(connectionString: string, claimOnStart: RunningWorker['claimOnStart']): { handle: Handler; stop(): Promise<void> } {
   const pool = createEnginePool(connectionString, 'flowgres intake');
   const live = new LiveRuns(connectionString);
-  const handle = createWebhookHandler({ engine: new Engine(pool, { lend }), live, onProblem: reportProblem });
+  const handle = createWebhookHandler({ engine: new Engine(pool, { claimOnStart }), live, onProblem: reportProblem });
   watchPool('intake', pool);
   const stop = async () => {
     handle.close();
@@ -240,9 +240,9 @@ function startWebhooks(connectionString: string, lend: RunningWorker['lend']): {
 }
 
 /** Freezes closed partitions once an hour, in whichever worker comes first. */
-function startCare(maintenanceUrl: string): () => Promise<void> {
+function startUpkeep(maintenanceUrl: string): () => Promise<void> {
   const stopped = new AbortController();
-  const timer = every(CARE_MS, async () => {
+  const timer = every(UPKEEP_MS, async () => {
     try {
       for (const { statement, error } of await freezePartitions(maintenanceUrl, { signal: stopped.signal })) {
         if (error) reportProblem(`${statement}:`, error);

@@ -20,7 +20,7 @@ export async function measureLookup(bench: PartitionBench): Promise<Outcome[]> {
     set session_replication_role = replica;
     truncate workflow_runs cascade;
     reset session_replication_role;
-    update partitions.policies set retention = null, behind = ${MONTHS - 4} where parent::text in ('workflow_runs', 'workflow_events')`);
+    update partitions.managed_tables set retention = null, behind = ${MONTHS - 4} where parent::text in ('workflow_runs', 'workflow_events')`);
   await admin.query('select * from partitions.maintain()');
   const { rows: begin } = await admin.query<{ at: string }>(
     `select to_char(date_trunc('month', now(), 'UTC') at time zone 'UTC' - interval '${MONTHS - 4} months', 'YYYY-MM-DD') || ' 00:00+00' as at`,

@@ -18,7 +18,7 @@ export async function measureStall(bench: PartitionBench): Promise<Outcome[]> {
 async function measureOurs(bench: PartitionBench): Promise<Outcome[]> {
   const { admin, organizationId, workflowId } = bench;
   await admin.query(
-    `update partitions.policies set retention = '100 months', behind = 2 where parent::text in ('workflow_runs', 'workflow_events')`,
+    `update partitions.managed_tables set retention = '100 months', behind = 2 where parent::text in ('workflow_runs', 'workflow_events')`,
   );
   await retirePartitions(bench.maintenanceUrl);
   const setClock = (months: number) =>

@@ -66,7 +66,7 @@ async function measureManager(admin: pg.Pool, manager: Manager, size: number) {
     const idle = percentiles(await times(manager.calls, maintain));
     const one = percentiles(await times(5, maintain, () => dropNewest(client, table)));
     await expectPartitions(client, table, size);
-    await client.query(`drop table ${table}; delete from partitions.policies where parent::text = '${table.slice(7)}'`);
+    await client.query(`drop table ${table}; delete from partitions.managed_tables where parent::text = '${table.slice(7)}'`);
     const label = `${manager.name}, ${size} partitions`;
     return {
       medians: { idle: idle.p50, one: one.p50, all: all.value },

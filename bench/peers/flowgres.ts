@@ -54,7 +54,7 @@ export const flowgres: Engine = {
     const pool = createEnginePool(urlOf(setup), 'bench', 1);
     const admin = createPool(setup.databaseUrl, { name: 'bench', max: 1 });
     const running = work.kind === 'effect' ? await worker(setup) : undefined;
-    const engine = new FlowgresEngine(pool, running && { lend: running.lend });
+    const engine = new FlowgresEngine(pool, running && { claimOnStart: running.claimOnStart });
     const { organizationId, workflowId } = setup;
     const ms = await oneByOne(samples, async () => {
       const { runId } = await engine.startRun({ organizationId, workflowId, mode: 'api', input: INPUT });

@@ -105,7 +105,7 @@ async function crash(name: string, setup: Setup, unfinished: string): Promise<nu
   await new Promise((resolve) => setTimeout(resolve, CRASH.killAfterMs));
   victim.kill();
   const killedAt = performance.now();
-  const heir = new Child(name, 'drain', [ready, CRASH.work, CRASH.runs]);
+  const successor = new Child(name, 'drain', [ready, CRASH.work, CRASH.runs]);
   let seconds = 0;
   for (;;) {
     const { rows } = await pool.query<{ count: number }>(unfinished);
@@ -117,7 +117,7 @@ async function crash(name: string, setup: Setup, unfinished: string): Promise<nu
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  heir.kill();
+  successor.kill();
   await pool.end();
   return seconds;
 }

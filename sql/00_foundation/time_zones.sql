@@ -12,13 +12,13 @@ create or replace function engine.is_time_zone(p_name text)
 as $$
 declare
   -- Those without an area, and those with a digit, are written out: the rest is an area and a place.
-  c_names constant text[] := '{
+  v_names constant text[] := '{
     UTC,UCT,GMT,ZULU,GREENWICH,UNIVERSAL,GMT0,GMT+0,GMT-0,EST,MST,HST,EST5EDT,CST6CDT,MST7MDT,PST8PDT,
     CUBA,EGYPT,EIRE,GB,GB-EIRE,HONGKONG,ICELAND,IRAN,ISRAEL,JAMAICA,JAPAN,KWAJALEIN,LIBYA,NAVAJO,NZ,NZ-CHAT,
     POLAND,PORTUGAL,PRC,ROC,ROK,SINGAPORE,TURKEY,W-SU}';
   v_name constant text := upper(p_name collate "C");
 begin
-  if v_name = any (c_names) then
+  if v_name = any (v_names) then
     return true;
   elsif v_name ~ '^ETC/GMT(0|[+-]0|[+-][1-9]|[+-]1[0-2]|-1[34])$' then
     return true;

@@ -10,25 +10,25 @@ create or replace function partitions.archive(parent regclass, at timestamptz)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_policy constant partitions.policies := partitions.require_policy(archive.parent);
-  v_turn text;
+  v_managed constant partitions.managed_tables := partitions.require_managed(archive.parent);
+  v_progress text;
   v_group partitions.action[];
 begin
-  select t.detail into v_turn
-  from partitions.take_turn(array(
-    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+  select t.detail into v_progress
+  from partitions.acquire_maintenance_lock(array(
+    select p.parent from partitions.managed_tables as p where v_managed.parent in (p.parent, p.retire_with)
   )) as t;
   if found then
-    perform private.raise_error('CONFLICT', v_turn, 'Try again when it is done.');
+    perform private.raise_error('CONFLICT', v_progress, 'Try again when it is done.');
   end if;
   return query
     select d.*
-    from partitions.policies as p
-    cross join lateral partitions.finish_departures(p.parent) as d
-    where v_policy.parent in (p.parent, p.retire_with);
-  v_group := partitions.archivable_group(v_policy, archive.at);
+    from partitions.managed_tables as p
+    cross join lateral partitions.finish_retirements(p.parent) as d
+    where v_managed.parent in (p.parent, p.retire_with);
+  v_group := partitions.archivable_group(v_managed, archive.at);
   if v_group <> '{}' then
-    perform partitions.clear_stragglers(v_group[cardinality(v_group)]);
+    perform partitions.clear_late_events(v_group[cardinality(v_group)]);
     return query select g.* from unnest(partitions.retire_group(v_group)) as g;
   end if;
 end
@@ -43,20 +43,20 @@ create or replace function partitions.archive_concurrently(parent regclass, at t
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_policy constant partitions.policies := partitions.require_policy(archive_concurrently.parent);
+  v_managed constant partitions.managed_tables := partitions.require_managed(archive_concurrently.parent);
   v_parents constant regclass[] := array(
-    select p.parent from partitions.policies as p where v_policy.parent in (p.parent, p.retire_with)
+    select p.parent from partitions.managed_tables as p where v_managed.parent in (p.parent, p.retire_with)
   );
 begin
-  perform partitions.take_long_turn(v_parents);
+  perform partitions.acquire_session_maintenance_lock(v_parents);
   -- What is on its way out already is brought to its end first; archive() does the rest.
-  if not exists (select from partitions.departures as d where d.parent = any (v_parents)) then
+  if not exists (select from partitions.retirements as d where d.parent = any (v_parents)) then
     return query
-      select partitions.gentle_statement(g)
-      from unnest(partitions.archivable_group(v_policy, archive_concurrently.at)) as g;
+      select partitions.concurrent_statement(g)
+      from unnest(partitions.archivable_group(v_managed, archive_concurrently.at)) as g;
   end if;
   return query select partitions.last_statements(v_parents, array[
-    format('select * from partitions.archive(%L, %L)', v_policy.parent, archive_concurrently.at)
+    format('select * from partitions.archive(%L, %L)', v_managed.parent, archive_concurrently.at)
   ]);
 end
 $$;
@@ -64,7 +64,7 @@ comment on function partitions.archive_concurrently(regclass, timestamptz) is
   'What archive() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner; see retire_concurrently(). Errors as of archive(). Example, in psql: set role flowgres_owner; select partitions.archive_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
 
 -- The partition that holds a time and those that leave with it, in the order of leaving; none when they have left.
-create or replace function partitions.archivable_group(p_policy partitions.policies, p_at timestamptz)
+create or replace function partitions.archivable_group(p_managed partitions.managed_tables, p_at timestamptz)
   returns partitions.action[]
   language plpgsql
   volatile
@@ -74,13 +74,13 @@ declare
   v_group partitions.action[];
   v_reason text;
 begin
-  perform partitions.require_time(p_policy.key_kind, p_at);
+  perform partitions.require_time(p_managed.key_kind, p_at);
   select o.* into v_partition
-  from partitions.of(p_policy.parent) as o
+  from partitions.of(p_managed.parent) as o
   where p_at >= o.lower
     and p_at < o.upper;
   if not found then
-    perform partitions.require_archived(p_policy.parent, p_at);
+    perform partitions.require_archived(p_managed.parent, p_at);
     return '{}';
   elsif v_partition.upper > engine.now() then
     perform private.raise_error('INVALID_ARGUMENT',
@@ -88,10 +88,10 @@ begin
         to_char(v_partition.upper at time zone 'UTC', 'YYYY-MM-DD')),
       'Name a period that is over.');
   end if;
-  perform partitions.end_hold(p_policy.parent, v_partition.lower, v_partition.upper);
-  v_reason := partitions.reason_to_stay(p_policy, v_partition.lower, v_partition.upper);
-  v_group := partitions.period_group(p_policy, (
-    p_policy.parent, v_partition.name, case when v_reason is null then 'archive' else 'keep' end,
+  perform partitions.end_hold(p_managed.parent, v_partition.lower, v_partition.upper);
+  v_reason := partitions.hold_reason(p_managed, v_partition.lower, v_partition.upper);
+  v_group := partitions.period_group(p_managed, (
+    p_managed.parent, v_partition.name, case when v_reason is null then 'archive' else 'keep' end,
     v_partition.lower, v_partition.upper, false, v_reason
   )::partitions.action);
   if v_group[1].action = 'keep' then
@@ -113,7 +113,7 @@ create or replace function partitions.end_hold(p_parent regclass, p_lower timest
   volatile
 as $$
   update partitions.archives as a set kept_until = engine.now()
-  from partitions.policies as p
+  from partitions.managed_tables as p
   where p.parent = a.parent
     and p_parent in (p.parent, p.retire_with)
     and a.upper > p_lower

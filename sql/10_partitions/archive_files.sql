@@ -80,9 +80,9 @@ begin
     perform partitions.bind_archive(p_parent, p_name, p_lower, p_upper);
   end if;
   perform partitions.enter_archive(p_parent, p_lower, p_upper, p_content, p_name);
-  select a.* into v_archive from partitions.take_archive(p_parent, p_lower, p_content) as a;
+  select a.* into v_archive from partitions.lock_archive(p_parent, p_lower, p_content) as a;
   perform partitions.seal_archive(v_archive);
-  select a.* into v_archive from partitions.take_archive(p_parent, p_lower, p_content) as a;
+  select a.* into v_archive from partitions.lock_archive(p_parent, p_lower, p_content) as a;
   if v_archive.sha256 <> p_sha256 then
     perform private.raise_error('CONFLICT', format('The rows of %s are not those that were archived.', p_name),
       'The file was changed, or is of another release of Flowgres.');

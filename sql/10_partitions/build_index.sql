@@ -36,7 +36,7 @@ begin
   end if;
   -- First that of the table, which is not valid until all partitions have theirs: new partitions come with it.
   if v_index is null then
-    return next format('select partitions.execute_patiently(%L)',
+    return next format('select partitions.execute_with_lock_timeout(%L)',
       format('%s %I on only %s %s', v_create, build_index.name, build_index.parent, definition));
   end if;
   for v_leaf in
@@ -97,7 +97,7 @@ begin
     perform private.raise_error('CONFLICT', format('%s is not valid: its build has failed.', p_index),
       'Ask for the statements again: it is built anew.');
   end if;
-  perform partitions.execute_patiently(format('alter index %s attach partition %s', p_parent, p_index));
+  perform partitions.execute_with_lock_timeout(format('alter index %s attach partition %s', p_parent, p_index));
 end
 $$;
 

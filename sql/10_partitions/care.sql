@@ -17,25 +17,25 @@ begin
     return;
   end if;
   if "analyze".parent is not null then
-    perform partitions.require_policy("analyze".parent);
+    perform partitions.require_managed("analyze".parent);
   end if;
   for v_parent, v_analyze in
     select p.parent, format(
       -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
       case when current_setting('server_version_num')::int >= 180000 then 'analyze only %s' else 'analyze %s' end,
       p.parent)
-    from partitions.policies as p
+    from partitions.managed_tables as p
     join pg_class as t on t.oid = p.parent
-    left join partitions.care as c on c.relation = p.parent
+    left join partitions.upkeep as c on c.relation = p.parent
     where coalesce(p.parent = "analyze".parent, c.relation is null
       or c.fingerprint <> partitions.fingerprint(p.parent)
       or c.done_at < engine.now() - interval '3 months')
     order by t.relname
   loop
     execute v_analyze;
-    insert into partitions.care as c (relation, parent, fingerprint, done_at)
+    insert into partitions.upkeep as c (relation, parent, fingerprint, done_at)
     values (v_parent, v_parent, partitions.fingerprint(v_parent), engine.now())
-    on conflict on constraint care_pkey do update
+    on conflict on constraint upkeep_pkey do update
     set fingerprint = excluded.fingerprint,
       done_at = excluded.done_at;
     return next v_parent;
@@ -56,24 +56,24 @@ begin
   if pg_is_in_recovery() then
     return;
   end if;
-  delete from partitions.care as c where not exists (select from pg_class as t where t.oid = c.relation);
+  delete from partitions.upkeep as c where not exists (select from pg_class as t where t.oid = c.relation);
   -- What was asked for and has been vacuumed since, by the server's clock, which the statistics have, not the engine's.
-  update partitions.care as c
+  update partitions.upkeep as c
   set done_at = pg_stat_get_last_vacuum_time(c.relation)
   where c.done_at is null
     and pg_stat_get_last_vacuum_time(c.relation) >= c.asked_at;
   return query
     with asked as (
-      insert into partitions.care as c (relation, parent, asked_at)
+      insert into partitions.upkeep as c (relation, parent, asked_at)
       select o.partition, p.parent, clock_timestamp()
-      from partitions.policies as p
+      from partitions.managed_tables as p
       cross join lateral partitions.of(p.parent) as o
       -- Rows may come a little late.
       where o.upper < engine.now() - interval '1 day'
         and not o.detaching
         and (freeze_statements.parent is null or p.parent = freeze_statements.parent)
-        and not exists (select from partitions.care as c where c.relation = o.partition and c.done_at is not null)
-      on conflict on constraint care_pkey do update
+        and not exists (select from partitions.upkeep as c where c.relation = o.partition and c.done_at is not null)
+      on conflict on constraint upkeep_pkey do update
       set asked_at = excluded.asked_at
       returning c.relation
     )

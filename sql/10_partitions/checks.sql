@@ -34,7 +34,7 @@ as $$
 $$;
 
 -- Is there a partition for every time that needs one?
-create or replace function partitions.check_coverage(p_policy partitions.policies, p_leaves partitions.leaf[])
+create or replace function partitions.check_coverage(p_managed partitions.managed_tables, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
@@ -54,77 +54,77 @@ as $$
     from unnest(p_leaves) as o
     window w as (order by o.lower, o.upper)
   )
-  select p_policy.parent, 'forward buffer', 'critical', 'There is no partition for the current time: inserts fail.',
-    format('select * from partitions.maintain(%L)', p_policy.parent)
+  select p_managed.parent, 'forward buffer', 'critical', 'There is no partition for the current time: inserts fail.',
+    format('select * from partitions.maintain(%L)', p_managed.parent)
   from ahead
   where ahead.until is null
   union all
-  select p_policy.parent, 'forward buffer', 'warning',
+  select p_managed.parent, 'forward buffer', 'warning',
     format('Partitions end on %s; %s whole periods ahead are wanted.',
-      to_char(ahead.until at time zone 'UTC', 'YYYY-MM-DD'), p_policy.premake),
-    format('select * from partitions.maintain(%L)', p_policy.parent)
+      to_char(ahead.until at time zone 'UTC', 'YYYY-MM-DD'), p_managed.premake),
+    format('select * from partitions.maintain(%L)', p_managed.parent)
   from ahead
-  where ahead.until < upper(partitions.wanted(p_policy))
+  where ahead.until < upper(partitions.wanted(p_managed))
   union all
-  select p_policy.parent, 'hole', case when n.lower > ahead.now then 'warning' else 'info' end,
+  select p_managed.parent, 'hole', case when n.lower > ahead.now then 'warning' else 'info' end,
     format('There is no partition from %s to %s.', n.previous_upper, n.lower),
-    format('select partitions.create(%L, %L)', p_policy.parent, n.previous_upper)
+    format('select partitions.create(%L, %L)', p_managed.parent, n.previous_upper)
   from neighbours as n
   cross join ahead
   where n.previous_upper < n.lower
     -- A period that was restored stands apart on purpose.
-    and not partitions.is_restored(p_policy.parent, n.previous_lower)
-    and not partitions.is_restored(p_policy.parent, n.lower)
+    and not partitions.is_restored(p_managed.parent, n.previous_lower)
+    and not partitions.is_restored(p_managed.parent, n.lower)
   union all
-  select p_policy.parent, 'overlap', 'critical', format('%s and %s overlap.', n.previous_name, n.name), null
+  select p_managed.parent, 'overlap', 'critical', format('%s and %s overlap.', n.previous_name, n.name), null
   from neighbours as n
   where n.previous_upper > n.lower
 $$;
 
 -- Does maintenance do its work?
-create or replace function partitions.check_care(p_policy partitions.policies, p_leaves partitions.leaf[])
+create or replace function partitions.check_upkeep(p_managed partitions.managed_tables, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
 as $$
-  select p_policy.parent, 'maintenance', case when m.failures >= 3 then 'critical' else 'warning' end,
+  select p_managed.parent, 'maintenance', case when m.failures >= 3 then 'critical' else 'warning' end,
     format('Maintenance has failed %s times, last at %s: %s', m.failures, m.failed_at, m.error),
-    format('select * from partitions.maintain(%L)', p_policy.parent)
+    format('select * from partitions.maintain(%L)', p_managed.parent)
   from partitions.maintenance as m
-  where m.parent = p_policy.parent
+  where m.parent = p_managed.parent
     and m.failures > 0
   union all
-  select p_policy.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
-    format('select * from partitions.maintain(%L)', p_policy.parent)
+  select p_managed.parent, 'detach', 'warning', format('The detach of %s was interrupted.', o.name),
+    format('select * from partitions.maintain(%L)', p_managed.parent)
   from unnest(p_leaves) as o
   where o.detaching
-    and not exists (select from partitions.departures as d where d.partition = o.partition)
+    and not exists (select from partitions.retirements as d where d.partition = o.partition)
   union all
-  select p_policy.parent, 'detach', 'warning', format('%s has been on its way out since %s.', d.name, d.since),
-    format('select * from partitions.retire(%L)', p_policy.parent)
-  from partitions.departures as d
-  where d.parent = p_policy.parent
+  select p_managed.parent, 'detach', 'warning', format('%s has been on its way out since %s.', d.name, d.since),
+    format('select * from partitions.retire(%L)', p_managed.parent)
+  from partitions.retirements as d
+  where d.parent = p_managed.parent
     and d.since < engine.now() - interval '1 hour'
   union all
   -- Retirement may run but daily.
-  select p_policy.parent, 'retention', 'warning',
+  select p_managed.parent, 'retention', 'warning',
     format('%s should have left: %s', l.partition, coalesce(l.detail, 'retire() has not run.')),
     case when l.detail is null then 'select * from partitions.retire()' end
   from (
-    select engine.now() - p_policy.retention - interval '2 days'
+    select engine.now() - p_managed.retention - interval '2 days'
   ) as due (at)
-  cross join lateral partitions.leaving(p_policy, '-infinity', due.at) as l
+  cross join lateral partitions.retiring(p_managed, '-infinity', due.at) as l
   where exists (select from unnest(p_leaves) as o where o.upper <= due.at)
     and not partitions.is_restored(l.parent, l.lower)
   union all
   -- A crash of the server, or a reset, loses the time of the last ANALYZE. Two things outlast it: the number of rows in
   -- the catalog, which is negative until the first one, and the time that analyze() has noted.
-  select p_policy.parent, 'statistics', 'info',
-    format('%s was not analyzed for three months, and autovacuum does not do it.', p_policy.parent),
-    format('analyze %s', p_policy.parent)
+  select p_managed.parent, 'statistics', 'info',
+    format('%s was not analyzed for three months, and autovacuum does not do it.', p_managed.parent),
+    format('analyze %s', p_managed.parent)
   from pg_class as c
-  left join partitions.care as d on d.relation = c.oid
-  where c.oid = p_policy.parent
+  left join partitions.upkeep as d on d.relation = c.oid
+  where c.oid = p_managed.parent
     and exists (select from unnest(p_leaves) as o where o.rows > 10000)
     and (
       c.reltuples < 0
@@ -133,39 +133,39 @@ as $$
 $$;
 
 -- Is each partition as it should be?
-create or replace function partitions.check_each(p_policy partitions.policies, p_leaves partitions.leaf[])
+create or replace function partitions.check_each(p_managed partitions.managed_tables, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
   volatile
 as $$
-  select p_policy.parent, 'row-level security', 'critical', 'It has policies, and they are switched off.',
-    format('alter table %s enable row level security', p_policy.parent)
+  select p_managed.parent, 'row-level security', 'critical', 'It has policies, and they are switched off.',
+    format('alter table %s enable row level security', p_managed.parent)
   from pg_class as c
-  where c.oid = p_policy.parent
+  where c.oid = p_managed.parent
     and not c.relrowsecurity
     and exists (select from pg_policy as p where p.polrelid = c.oid)
   union all
-  select p_policy.parent, 'row-level security', 'critical', format('%s has no row-level security.', l.name),
+  select p_managed.parent, 'row-level security', 'critical', format('%s has no row-level security.', l.name),
     format('alter table %s enable row level security', l.partition)
   from unnest(p_leaves) as l
   where not l.is_secured
   union all
-  select p_policy.parent, 'grants', 'critical', format('%s is open to %s.', l.name, array_to_string(l.grantees, ', ')),
+  select p_managed.parent, 'grants', 'critical', format('%s is open to %s.', l.name, array_to_string(l.grantees, ', ')),
     format('revoke all on %s from %s', l.partition, array_to_string(l.grantees, ', '))
   from unnest(p_leaves) as l
   where l.grantees is not null
   union all
-  select p_policy.parent, 'size', case when l.bytes >= p_policy.critical_bytes then 'critical' else 'warning' end,
+  select p_managed.parent, 'size', case when l.bytes >= p_managed.critical_bytes then 'critical' else 'warning' end,
     format('%s has %s.', l.name, pg_size_pretty(l.bytes)),
-    case when fitting <> p_policy.granularity then
-      format('update partitions.policies set granularity = %L where parent = %L::regclass', fitting, p_policy.parent)
+    case when fitting <> p_managed.granularity then
+      format('update partitions.managed_tables set granularity = %L where parent = %L::regclass', fitting, p_managed.parent)
     end
   from unnest(p_leaves) as l
-  cross join lateral partitions.fitting_granularity(p_policy) as fitting
-  where l.bytes >= p_policy.warn_bytes
+  cross join lateral partitions.fitting_granularity(p_managed) as fitting
+  where l.bytes >= p_managed.warn_bytes
   union all
   -- Autovacuum should have frozen it at autovacuum_freeze_max_age; at 2 billion the server stops.
-  select p_policy.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
+  select p_managed.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
     format('%s was last frozen %s transactions ago.', l.name, l.frozen_age),
     format('vacuum (freeze) %s', l.partition)
   from unnest(p_leaves) as l

@@ -44,18 +44,18 @@ create or replace function partitions.begin_conversion(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_span tstzrange;
+  v_time_range tstzrange;
 begin
   perform partitions.require_convertible(p_table, p_key, p_extend_primary_key);
-  perform partitions.require_plan(p_granularity, p_premake, p_behind);
-  v_span := partitions.span_of_rows(p_table, p_key, p_granularity, p_premake, p_behind);
-  perform partitions.require_free_names(p_table, p_granularity, v_span);
+  perform partitions.require_conversion_plan(p_granularity, p_premake, p_behind);
+  v_time_range := partitions.time_range_of_rows(p_table, p_key, p_granularity, p_premake, p_behind);
+  perform partitions.require_free_names(p_table, p_granularity, v_time_range);
   delete from partitions.conversions as c where not exists (select from pg_class as t where t.oid = c.parent);
   insert into partitions.conversions as c
     (parent, state, key, granularity, premake, behind, retention, extend_primary_key, lower, upper, started_at,
      changed_at)
   values (p_table, 'checking', p_key, p_granularity, p_premake, p_behind, p_retention, p_extend_primary_key,
-    lower(v_span), upper(v_span), engine.now(), engine.now())
+    lower(v_time_range), upper(v_time_range), engine.now(), engine.now())
   on conflict on constraint conversions_pkey do update
   set state = excluded.state,
     key = excluded.key,
@@ -67,14 +67,14 @@ begin
     lower = excluded.lower,
     upper = excluded.upper,
     changed_at = excluded.changed_at;
-  perform partitions.execute_patiently(concat_ws('; ',
+  perform partitions.execute_with_lock_timeout(concat_ws('; ',
     (
       select format('alter table %s drop constraint %I', p_table, k.conname)
       from pg_constraint as k
       where k.conrelid = p_table and k.conname = partitions.bound_check()
     ),
     format('alter table %s add constraint %I check (%s) not valid', p_table, partitions.bound_check(),
-      partitions.bound_condition(partitions.kind_of_column(p_table, p_key), p_key, v_span))
+      partitions.bound_condition(partitions.kind_of_column(p_table, p_key), p_key, v_time_range))
   ));
 end
 $$;
@@ -88,7 +88,7 @@ create or replace function partitions.check_rows(p_table regclass)
 as $$
 begin
   perform partitions.lock_conversion(p_table, '{checking,checked}');
-  perform partitions.execute_patiently(
+  perform partitions.execute_with_lock_timeout(
     format('alter table %s validate constraint %I', p_table, partitions.bound_check()));
   update partitions.conversions as c set state = 'checked', changed_at = engine.now() where c.parent = p_table;
 end
@@ -103,7 +103,7 @@ create or replace function partitions.attach_historic(p_table regclass)
 as $$
 begin
   perform partitions.lock_conversion(p_table, '{checked}');
-  perform partitions.execute_patiently(
+  perform partitions.execute_with_lock_timeout(
     format('select partitions.swap(c) from partitions.conversions as c where c.parent = %L::regclass', p_table));
 end
 $$;

@@ -40,76 +40,76 @@ as $$
 $$;
 
 -- Holds the partitions while they are filled, and finds the one for a row.
-create or replace function partitions.copy_statements(p_policy partitions.policies, p_key text)
+create or replace function partitions.copy_statements(p_managed partitions.managed_tables, p_key text)
   returns text
   language sql
   stable
 as $$
   select concat_ws('; ',
-    format('create table %s (like %s including generated) partition by range (%I)', copy, p_policy.parent, p_key),
+    format('create table %s (like %s including generated) partition by range (%I)', copy, p_managed.parent, p_key),
     format('alter table %s add constraint %I primary key (%s)', copy, partitions.copy_name(c.relname) || '_pkey',
-      partitions.columns_of_key(p_policy.parent)),
+      partitions.columns_of_key(p_managed.parent)),
     format('alter table %s enable row level security', copy),
     format('select partitions.close_table(%L)', copy)
   )
   from pg_class as c
   cross join lateral partitions.qualified(c.oid, partitions.copy_name(c.relname)) as copy
-  where c.oid = p_policy.parent
+  where c.oid = p_managed.parent
 $$;
 
 -- A partition as it will be: with the foreign keys too, because adding them to a full one would read it.
-create or replace function partitions.piece_statements(
-  p_policy partitions.policies,
+create or replace function partitions.batch_statements(
+  p_managed partitions.managed_tables,
   p_conversion partitions.conversions,
-  p_piece tstzrange
+  p_batch tstzrange
 )
   returns text
   language sql
   stable
 as $$
   select concat_ws('; ',
-    partitions.table_like(p_policy, name),
-    partitions.comment_of_partition(c.relname, qualified, p_piece),
+    partitions.table_like(p_managed, name),
+    partitions.comment_of_partition(c.relname, qualified, p_batch),
     format('alter table %s add constraint %I check (%s)', qualified, partitions.bound_check(),
-      partitions.bound_condition(p_policy.key_kind, p_conversion.key, p_piece)),
+      partitions.bound_condition(p_managed.key_kind, p_conversion.key, p_batch)),
     (
       select string_agg(format('alter table %s add constraint %I %s', qualified, k.conname,
         pg_get_constraintdef(k.oid)), '; ')
       from pg_constraint as k
-      where k.conrelid = p_policy.parent
+      where k.conrelid = p_managed.parent
         and k.contype = 'f'
         and k.conparentid = 0
     ),
     format('alter table %s attach partition %s %s', p_conversion.copy, qualified,
-      partitions.values_clause(p_policy.key_kind, p_piece))
+      partitions.values_clause(p_managed.key_kind, p_batch))
   )
   from pg_class as c
-  cross join lateral partitions.partition_name(c.relname, p_policy.granularity, p_piece) as name
+  cross join lateral partitions.partition_name(c.relname, p_managed.granularity, p_batch) as name
   cross join lateral partitions.qualified(c.oid, name) as qualified
-  where c.oid = p_policy.parent
+  where c.oid = p_managed.parent
 $$;
 
 -- Whoever inserts, updates or deletes in the old table does so in the copy.
-create or replace function partitions.follow_statements(p_conversion partitions.conversions)
+create or replace function partitions.catch_up_statements(p_conversion partitions.conversions)
   returns text
   language sql
   stable
 as $$
   select concat_ws('; ',
-    format('create trigger partitions_follow after insert or update or delete on %s
-      for each row execute function partitions.follow(%L, %L)', p_conversion.historic,
+    format('create trigger partitions_catch_up after insert or update or delete on %s
+      for each row execute function partitions.catch_up(%L, %L)', p_conversion.historic,
       format('delete from %s where (%s) = (%s)', p_conversion.copy,
         partitions.columns_of_key(p_conversion.copy), partitions.columns_of_key(p_conversion.copy, '($1).')),
       format('insert into %s (%s) select %s on conflict (%s) do update set (%2$s) = row(%5$s)', p_conversion.copy,
         partitions.written_columns(p_conversion.copy), partitions.written_columns(p_conversion.copy, '($1).'),
         partitions.columns_of_key(p_conversion.copy), partitions.written_columns(p_conversion.copy, 'excluded.'))),
-    format('create trigger partitions_follow_truncate after truncate on %s
-      for each statement execute function partitions.follow(%L)', p_conversion.historic,
+    format('create trigger partitions_catch_up_truncate after truncate on %s
+      for each statement execute function partitions.catch_up(%L)', p_conversion.historic,
       format('truncate %s', p_conversion.copy))
   )
 $$;
 
-create or replace function partitions.follow()
+create or replace function partitions.catch_up()
   returns trigger
   language plpgsql
   volatile

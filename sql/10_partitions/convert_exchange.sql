@@ -61,9 +61,9 @@ as $$
 declare
   v_conversion partitions.conversions := p_conversion;
 begin
-  perform partitions.execute_patiently(
+  perform partitions.execute_with_lock_timeout(
     format('select pg_advisory_xact_lock(%s)', partitions.lock_key(p_conversion.parent)));
-  perform partitions.execute_patiently(format(
+  perform partitions.execute_with_lock_timeout(format(
     'select partitions.exchange_now(c) from partitions.conversions as c where c.parent = %L::regclass',
     p_conversion.parent));
   v_conversion.copy := null;
@@ -97,10 +97,10 @@ declare
   );
 begin
   if v_next is not null then
-    perform partitions.execute_patiently(v_next);
+    perform partitions.execute_with_lock_timeout(v_next);
     return v_conversion;
   end if;
-  perform partitions.execute_patiently(format('drop table %s', p_conversion.historic));
+  perform partitions.execute_with_lock_timeout(format('drop table %s', p_conversion.historic));
   v_conversion.historic := null;
   v_conversion.state := 'done';
   return v_conversion;

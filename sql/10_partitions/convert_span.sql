@@ -9,7 +9,7 @@ as $$
   select partitions.kind_of_type(a.atttypid) from pg_attribute as a where a.attrelid = p_table and a.attname = p_key
 $$;
 
-create or replace function partitions.require_plan(p_granularity text, p_premake int, p_behind int)
+create or replace function partitions.require_conversion_plan(p_granularity text, p_premake int, p_behind int)
   returns void
   language plpgsql
   stable
@@ -69,7 +69,7 @@ $$;
 
 -- The time that the old table stands for: that of its rows, and what maintenance would have made by now, so that no row
 -- is refused that would not have been.
-create or replace function partitions.span_of_rows(
+create or replace function partitions.time_range_of_rows(
   p_table regclass,
   p_key text,
   p_granularity text,
@@ -82,35 +82,35 @@ create or replace function partitions.span_of_rows(
 as $$
 declare
   v_now constant timestamptz := engine.now();
-  v_span tstzrange;
+  v_time_range tstzrange;
 begin
   select tstzrange(
     lower(partitions.period(p_granularity, least(r.earliest, lower(first)))),
     upper(partitions.period(p_granularity, greatest(r.latest, lower(last))))
   )
-  into v_span
+  into v_time_range
   from partitions.require_times(p_table, p_key) as r
   cross join partitions.period(p_granularity, v_now, -p_behind) as first
   cross join partitions.period(p_granularity, v_now, p_premake) as last;
-  if upper(v_span) - lower(v_span) > 1000 * partitions.step(p_granularity) then
+  if upper(v_time_range) - lower(v_time_range) > 1000 * partitions.step(p_granularity) then
     perform private.raise_error('INVALID_ARGUMENT',
-      format('From %s to %s would be more than 1000 partitions.', lower(v_span), upper(v_span)),
+      format('From %s to %s would be more than 1000 partitions.', lower(v_time_range), upper(v_time_range)),
       'Choose a longer granularity, or move the rows of odd times elsewhere first.');
   end if;
-  return v_span;
+  return v_time_range;
 end
 $$;
 
 -- The tables that the conversion will make must not exist.
-create or replace function partitions.require_free_names(p_table regclass, p_granularity text, p_span tstzrange)
+create or replace function partitions.require_free_names(p_table regclass, p_granularity text, p_time_range tstzrange)
   returns void
   language plpgsql
   stable
 as $$
 declare
-  v_taken text;
+  v_used_name text;
 begin
-  select taken.name into v_taken
+  select used.name into v_used_name
   from pg_class as c
   cross join lateral (
     select partitions.historic_name(c.relname)
@@ -118,13 +118,13 @@ begin
     select partitions.copy_name(c.relname)
     union all
     select partitions.partition_name(c.relname, p_granularity, piece)
-    from partitions.split(p_granularity, p_span) as piece
-  ) as taken (name)
+    from partitions.split(p_granularity, p_time_range) as piece
+  ) as used (name)
   where c.oid = p_table
-    and to_regclass(partitions.qualified(p_table, taken.name)) is not null
+    and to_regclass(partitions.qualified(p_table, used.name)) is not null
   limit 1;
   if found then
-    perform private.raise_error('CONFLICT', format('There is a table %s already.', v_taken),
+    perform private.raise_error('CONFLICT', format('There is a table %s already.', v_used_name),
       'The conversion needs its name: rename or drop it.');
   end if;
 end

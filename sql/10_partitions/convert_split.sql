@@ -56,7 +56,7 @@ begin
   select c.* into v_conversion from partitions.conversions as c where c.parent = p_parent for update;
   case coalesce(v_conversion.state, 'done')
     when 'attached' then v_conversion := partitions.make_copy(v_conversion);
-    when 'preparing' then v_conversion := partitions.make_piece(v_conversion);
+    when 'preparing' then v_conversion := partitions.make_batch(v_conversion);
     when 'copying' then v_conversion := partitions.copy_batch(v_conversion);
     when 'copied' then v_conversion := partitions.compare(v_conversion);
     when 'equal' then v_conversion := partitions.exchange(v_conversion);
@@ -83,9 +83,9 @@ create or replace function partitions.make_copy(p_conversion partitions.conversi
 as $$
 declare
   v_conversion partitions.conversions := p_conversion;
-  v_policy constant partitions.policies := partitions.require_policy(p_conversion.parent);
+  v_managed constant partitions.managed_tables := partitions.require_managed(p_conversion.parent);
 begin
-  perform partitions.execute_patiently(partitions.copy_statements(v_policy, p_conversion.key));
+  perform partitions.execute_with_lock_timeout(partitions.copy_statements(v_managed, p_conversion.key));
   select partitions.qualified(c.oid, partitions.copy_name(c.relname)) into v_conversion.copy
   from pg_class as c
   where c.oid = p_conversion.parent;
@@ -95,28 +95,28 @@ end
 $$;
 
 -- One partition; when all are there, what is written begins to follow.
-create or replace function partitions.make_piece(p_conversion partitions.conversions)
+create or replace function partitions.make_batch(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql
   volatile
 as $$
 declare
   v_conversion partitions.conversions := p_conversion;
-  v_policy constant partitions.policies := partitions.require_policy(p_conversion.parent);
-  v_piece constant tstzrange := (
+  v_managed constant partitions.managed_tables := partitions.require_managed(p_conversion.parent);
+  v_batch constant tstzrange := (
     select piece
     from unnest(tstzmultirange(tstzrange(p_conversion.lower, p_conversion.upper))
       - partitions.covered(p_conversion.copy)) as hole
-    cross join lateral partitions.split(v_policy.granularity, hole) as piece
+    cross join lateral partitions.split(v_managed.granularity, hole) as piece
     order by piece
     limit 1
   );
 begin
-  if v_piece is not null then
-    perform partitions.execute_patiently(partitions.piece_statements(v_policy, p_conversion, v_piece));
+  if v_batch is not null then
+    perform partitions.execute_with_lock_timeout(partitions.batch_statements(v_managed, p_conversion, v_batch));
     return v_conversion;
   end if;
-  perform partitions.execute_patiently(partitions.follow_statements(p_conversion));
+  perform partitions.execute_with_lock_timeout(partitions.catch_up_statements(p_conversion));
   v_conversion.state := 'copying';
   return v_conversion;
 end
@@ -138,7 +138,7 @@ begin
     v_conversion.blocks := pg_relation_size(v_conversion.historic) / current_setting('block_size')::int;
   end if;
   if v_conversion.copied_blocks < v_conversion.blocks then
-    perform partitions.execute_patiently(
+    perform partitions.execute_with_lock_timeout(
       partitions.copy_statement(v_conversion, least(v_conversion.copied_blocks + 128, v_conversion.blocks)));
     v_conversion.copied_blocks := least(v_conversion.copied_blocks + 128, v_conversion.blocks);
   else
@@ -166,7 +166,7 @@ begin
     raise warning 'The copy of % differs; it is made anew. Was it written with triggers disabled?',
       p_conversion.historic;
     -- Writers of the old table wait for this: it is short.
-    perform partitions.execute_patiently(v_truncate);
+    perform partitions.execute_with_lock_timeout(v_truncate);
     v_conversion.filenode := null;
     v_conversion.state := 'copying';
   end if;

@@ -2,14 +2,14 @@
 -- A partitioned table takes the name, and everything else, of a plain one, which becomes its first partition.
 
 -- The condition that a bound stands for. A table that has it, validated, is attached without being read.
-create or replace function partitions.bound_condition(p_key_kind text, p_key text, p_span tstzrange)
+create or replace function partitions.bound_condition(p_key_kind text, p_key text, p_time_range tstzrange)
   returns text
   language sql
   stable
   parallel safe
 as $$
   select format('%1$I is not null and %1$I >= %2$L and %1$I < %3$L', p_key,
-    partitions.bound(p_key_kind, lower(p_span)), partitions.bound(p_key_kind, upper(p_span)))
+    partitions.bound(p_key_kind, lower(p_time_range)), partitions.bound(p_key_kind, upper(p_time_range)))
 $$;
 
 -- The name of the check that holds it.
@@ -66,7 +66,7 @@ as $$
 $$;
 
 -- Takes from the old table what the new one gets: rows are reached through that one only.
-create or replace function partitions.undress_statements(p_table regclass, p_historic text)
+create or replace function partitions.drop_dependents_statements(p_table regclass, p_historic text)
   returns setof text
   language sql
   stable
@@ -100,7 +100,7 @@ as $$
   select format('alter table %s rename to %I', p_table, p_historic)
 $$;
 
-create or replace function partitions.dress_statements(p_conversion partitions.conversions, p_parent text)
+create or replace function partitions.create_dependents_statements(p_conversion partitions.conversions, p_parent text)
   returns setof text
   language sql
   stable
@@ -147,8 +147,8 @@ begin
   perform partitions.perform_all(array(select partitions.lock_statements(p_conversion)));
   v_description := array(select partitions.description(v_old));
   v_referring := array(select partitions.referring_key_statements(v_old));
-  perform partitions.perform_all(array(select partitions.undress_statements(v_old, partitions.historic_name(v_name))));
-  perform partitions.perform_all(array(select partitions.dress_statements(p_conversion, v_parent)));
+  perform partitions.perform_all(array(select partitions.drop_dependents_statements(v_old, partitions.historic_name(v_name))));
+  perform partitions.perform_all(array(select partitions.create_dependents_statements(p_conversion, v_parent)));
   perform partitions.perform_all(v_description);
   perform partitions.perform_all(array(select partitions.attach_statements(p_conversion, v_parent)));
   perform partitions.perform_all(v_referring);

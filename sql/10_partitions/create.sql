@@ -3,48 +3,48 @@
 -- `create table … partition of` would lock the parent, and so every insert, until its readers are done.
 
 -- Makes the partition for a span of time that has none, and returns its name.
-create or replace function partitions.add_partition(p_policy partitions.policies, p_span tstzrange)
+create or replace function partitions.add_partition(p_managed partitions.managed_tables, p_time_range tstzrange)
   returns text
   language plpgsql
   volatile
 as $$
 declare
-  v_parent constant text := (select c.relname from pg_class as c where c.oid = p_policy.parent);
-  v_name constant text := partitions.partition_name(v_parent, p_policy.granularity, p_span);
-  v_table constant text := partitions.qualified(p_policy.parent, v_name);
+  v_parent constant text := (select c.relname from pg_class as c where c.oid = p_managed.parent);
+  v_name constant text := partitions.partition_name(v_parent, p_managed.granularity, p_time_range);
+  v_table constant text := partitions.qualified(p_managed.parent, v_name);
   -- No CHECK is needed to spare the scan: the table is empty.
   v_attach constant text := format('alter table %s attach partition %s %s',
-    p_policy.parent, v_table, partitions.values_clause(p_policy.key_kind, p_span));
+    p_managed.parent, v_table, partitions.values_clause(p_managed.key_kind, p_time_range));
 begin
   if to_regclass(v_table) is not null then
     perform private.raise_error('CONFLICT',
-      format('A table %s exists that is no partition of %s for this time.', v_table, p_policy.parent),
+      format('A table %s exists that is no partition of %s for this time.', v_table, p_managed.parent),
       'Rename it or drop it; or, if its rows belong there: ' || v_attach);
   end if;
-  perform partitions.execute_patiently(concat_ws('; ',
-    partitions.table_like(p_policy, v_name),
-    partitions.truncate_triggers(p_policy.parent, v_name),
-    partitions.comment_of_partition(v_parent, v_table, p_span)
+  perform partitions.execute_with_lock_timeout(concat_ws('; ',
+    partitions.table_like(p_managed, v_name),
+    partitions.truncate_triggers(p_managed.parent, v_name),
+    partitions.comment_of_partition(v_parent, v_table, p_time_range)
   ));
-  perform partitions.execute_patiently(format('select partitions.lock_to_attach(%L); %s', p_policy.parent, v_attach));
+  perform partitions.execute_with_lock_timeout(format('select partitions.lock_to_attach(%L); %s', p_managed.parent, v_attach));
   return v_name;
 end
 $$;
 
-create or replace function partitions.require_policy(p_parent regclass)
-  returns partitions.policies
+create or replace function partitions.require_managed(p_parent regclass)
+  returns partitions.managed_tables
   language plpgsql
   stable
 as $$
 declare
-  v_policy partitions.policies;
+  v_managed partitions.managed_tables;
 begin
-  select p.* into v_policy from partitions.policies as p where p.parent = p_parent;
+  select p.* into v_managed from partitions.managed_tables as p where p.parent = p_parent;
   if not found then
     perform private.raise_error('NOT_FOUND', format('%s is not a managed table.', coalesce(p_parent::text, 'null')),
-      'partitions.policies lists the managed tables; partitions.manage() adds one.');
+      'partitions.managed_tables lists the managed tables; partitions.manage() adds one.');
   end if;
-  return v_policy;
+  return v_managed;
 end
 $$;
 
@@ -58,31 +58,31 @@ create or replace function partitions.create(parent regclass, at timestamptz)
 as $$
 declare
   v_at constant timestamptz := "create".at;
-  v_policy constant partitions.policies := partitions.require_policy("create".parent);
+  v_managed constant partitions.managed_tables := partitions.require_managed("create".parent);
   v_name text;
-  v_span tstzrange;
+  v_time_range tstzrange;
 begin
-  perform partitions.require_time(v_policy.key_kind, v_at);
-  v_name := partitions.find(v_policy.parent, v_at);
+  perform partitions.require_time(v_managed.key_kind, v_at);
+  v_name := partitions.find(v_managed.parent, v_at);
   if v_name is not null then
     return v_name;
   end if;
-  perform partitions.require_manageable(v_policy.parent);
-  perform partitions.execute_patiently(
-    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(v_policy.parent)));
+  perform partitions.require_manageable(v_managed.parent);
+  perform partitions.execute_with_lock_timeout(
+    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(v_managed.parent)));
   -- What is free of the period; nothing when somebody else has just made the partition.
-  select free.span into v_span
-  from partitions.period(v_policy.granularity, v_at) as period
-  cross join unnest(tstzmultirange(period) - partitions.covered(v_policy.parent)) as free (span)
+  select free.span into v_time_range
+  from partitions.period(v_managed.granularity, v_at) as period
+  cross join unnest(tstzmultirange(period) - partitions.covered(v_managed.parent)) as free (span)
   where free.span @> v_at;
-  if v_span is not null then
-    return partitions.add_partition(v_policy, v_span);
+  if v_time_range is not null then
+    return partitions.add_partition(v_managed, v_time_range);
   end if;
-  v_name := partitions.find(v_policy.parent, v_at);
+  v_name := partitions.find(v_managed.parent, v_at);
   if v_name is null then
     perform private.raise_error('CONFLICT',
-      format('The partition of %s for %s is being detached.', v_policy.parent, v_at),
-      format('If that was interrupted, this finishes it: select * from partitions.maintain(%L)', v_policy.parent));
+      format('The partition of %s for %s is being detached.', v_managed.parent, v_at),
+      format('If that was interrupted, this finishes it: select * from partitions.maintain(%L)', v_managed.parent));
   end if;
   return v_name;
 end

@@ -35,31 +35,31 @@ create or replace function partitions.doctor(parent regclass default null)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_policy partitions.policies;
+  v_managed partitions.managed_tables;
   v_leaves partitions.leaf[];
 begin
   if doctor.parent is not null then
-    perform partitions.require_policy(doctor.parent);
+    perform partitions.require_managed(doctor.parent);
   end if;
-  for v_policy in
+  for v_managed in
     select p.*
-    from partitions.policies as p
+    from partitions.managed_tables as p
     where doctor.parent is null or p.parent = doctor.parent
     order by p.parent::text
   loop
     begin
-      perform partitions.require_manageable(v_policy.parent);
+      perform partitions.require_manageable(v_managed.parent);
     exception
       when others then
-        return next (v_policy.parent, 'table', 'critical', sqlerrm,
-          format('delete from partitions.policies where parent = %L', v_policy.parent))::partitions.finding;
+        return next (v_managed.parent, 'table', 'critical', sqlerrm,
+          format('delete from partitions.managed_tables where parent = %L', v_managed.parent))::partitions.finding;
         continue;
     end;
-    v_leaves := partitions.examine(v_policy.parent);
-    return query select f.* from partitions.check_coverage(v_policy, v_leaves) as f;
-    return query select f.* from partitions.check_care(v_policy, v_leaves) as f;
-    return query select f.* from partitions.check_each(v_policy, v_leaves) as f;
-    return query select f.* from partitions.check_archives(v_policy) as f;
+    v_leaves := partitions.examine(v_managed.parent);
+    return query select f.* from partitions.check_coverage(v_managed, v_leaves) as f;
+    return query select f.* from partitions.check_upkeep(v_managed, v_leaves) as f;
+    return query select f.* from partitions.check_each(v_managed, v_leaves) as f;
+    return query select f.* from partitions.check_archives(v_managed) as f;
   end loop;
   return query select f.* from partitions.check_conversions(doctor.parent) as f;
   if doctor.parent is null then

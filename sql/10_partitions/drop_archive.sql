@@ -18,7 +18,7 @@ as $$
     select o.lower, o.upper from partitions.of(p_parent) as o
   ) as period
   join partitions.archives as a on a.upper > period.lower and a.upper <= period.upper
-  left join partitions.policies as p on p.parent = a.parent
+  left join partitions.managed_tables as p on p.parent = a.parent
   where p_at >= period.lower
     and p_at < period.upper
     and p_parent in (a.parent, p.retire_with)
@@ -37,7 +37,7 @@ create or replace function partitions.archived_periods()
 as $$
   select a.parent, a.name, a.lower, a.upper
   from partitions.archives as a
-  left join partitions.policies as p on p.parent = a.parent
+  left join partitions.managed_tables as p on p.parent = a.parent
   where a.kind = 'table'
     and a.state = 'archived'
     and a.content = 'partition'
@@ -80,7 +80,7 @@ begin
     perform private.raise_error('CONFLICT', format('The rows of %s are nowhere else.', v_only),
       'Write them to a file first: flowgres archive --to <folder>. Or delete them: for_good => true.');
   end if;
-  perform partitions.execute_patiently(format('drop table if exists partitions.%I', a.name)) from unnest(v_tables) as a;
+  perform partitions.execute_with_lock_timeout(format('drop table if exists partitions.%I', a.name)) from unnest(v_tables) as a;
   return query
     delete from partitions.archives as a
     using unnest(v_tables) as t
@@ -95,23 +95,23 @@ comment on function partitions.drop_archive(regclass, timestamptz, boolean) is
   'Drops the archived tables of a period, with those that left with it. Refused (CONFLICT) while no file is known to hold the same rows, unless they are to go for good. Example: select * from partitions.drop_archive(''public.workflow_runs'', ''2025-01-01'')';
 
 -- For the doctor: is each archive where it should be, and known by its hash?
-create or replace function partitions.check_archives(p_policy partitions.policies)
+create or replace function partitions.check_archives(p_managed partitions.managed_tables)
   returns setof partitions.finding
   language sql
   volatile
 as $$
-  select p_policy.parent, 'archive', 'critical', format('The archived table %s is gone.', a.location),
+  select p_managed.parent, 'archive', 'critical', format('The archived table %s is gone.', a.location),
     format('delete from partitions.archives where kind = %L and name = %L', a.kind, a.name)
   from partitions.archives as a
-  where a.parent = p_policy.parent
+  where a.parent = p_managed.parent
     and a.kind = 'table'
     and a.state = 'archived'
     and partitions.table_of(a) is null
   union all
-  select p_policy.parent, 'archive', 'warning', format('%s left two days ago and is not sealed.', a.location),
+  select p_managed.parent, 'archive', 'warning', format('%s left two days ago and is not sealed.', a.location),
     'select * from partitions.seal_archives()'
   from partitions.archives as a
-  where a.parent = p_policy.parent
+  where a.parent = p_managed.parent
     and a.kind = 'table'
     and a.state = 'archived'
     and a.sha256 is null

@@ -33,7 +33,7 @@ as $$
 $$;
 
 -- Takes a detached table out of the way: nothing else is locked for its sake any more.
-create or replace function partitions.put_away(p_parent regclass, p_name text)
+create or replace function partitions.move_to_archive(p_parent regclass, p_name text)
   returns void
   language plpgsql
   volatile
@@ -75,7 +75,7 @@ begin
 end
 $$;
 
-create or replace function partitions.keep_archive(
+create or replace function partitions.create_archive_table(
   p_parent regclass,
   p_name text,
   p_lower timestamptz,
@@ -86,7 +86,7 @@ create or replace function partitions.keep_archive(
   volatile
 as $$
 begin
-  perform partitions.put_away(p_parent, p_name);
+  perform partitions.move_to_archive(p_parent, p_name);
   perform partitions.bind_archive(p_parent, p_name, p_lower, p_upper);
   perform partitions.close_table(format('partitions.%I', p_name)::regclass);
   perform partitions.enter_archive(p_parent, p_lower, p_upper, 'partition', p_name);
@@ -158,7 +158,7 @@ create or replace function partitions.create_archive(p_parent regclass, p_name t
 as $$
 declare
   v_table constant text := partitions.qualified(p_parent, p_name);
-  v_statements constant text := partitions.table_like(partitions.require_policy(p_parent), p_name);
+  v_statements constant text := partitions.table_like(partitions.require_managed(p_parent), p_name);
 begin
   if to_regclass(v_table) is not null or to_regclass(format('partitions.%I', p_name)) is not null then
     perform private.raise_error('CONFLICT',

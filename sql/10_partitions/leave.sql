@@ -3,7 +3,7 @@
 
 -- The statements that take a partition out. A plain DROP of an attached one locks less than a detach (nothing of the
 -- tables that it refers to), but is refused where other tables refer to the parent.
-create or replace function partitions.farewell(p_action partitions.action, p_attached boolean)
+create or replace function partitions.detach_statements(p_action partitions.action, p_attached boolean)
   returns text
   language sql
   stable
@@ -15,8 +15,8 @@ as $$
     end,
     case when p_action.action = 'drop' then format('drop table %s', name) end,
     case p_action.action
-      when 'detach' then format('select partitions.put_away(%L, %L)', p_action.parent, p_action.partition)
-      when 'archive' then format('select partitions.keep_archive(%L, %L, %L, %L)',
+      when 'detach' then format('select partitions.move_to_archive(%L, %L)', p_action.parent, p_action.partition)
+      when 'archive' then format('select partitions.create_archive_table(%L, %L, %L, %L)',
         p_action.parent, p_action.partition, p_action.lower, p_action.upper)
     end
   )
@@ -37,15 +37,15 @@ create or replace function partitions.retire_group(p_group partitions.action[])
 as $$
 declare
   v_statements constant text := (
-    select format('select partitions.lock_to_leave(%L); ', array_agg(p_group[i].parent))
-      || string_agg(partitions.farewell(p_group[i], true), '; ' order by i)
+    select format('select partitions.lock_to_detach(%L); ', array_agg(p_group[i].parent))
+      || string_agg(partitions.detach_statements(p_group[i], true), '; ' order by i)
     from generate_subscripts(p_group, 1) as i
   );
   v_error text;
 begin
   begin
-    perform partitions.clear_stragglers(p_group[cardinality(p_group)]);
-    perform partitions.execute_patiently(v_statements);
+    perform partitions.clear_late_events(p_group[cardinality(p_group)]);
+    perform partitions.execute_with_lock_timeout(v_statements);
   exception
     when others then v_error := sqlerrm;
   end;
@@ -58,39 +58,39 @@ $$;
 
 -- Sees off what was, or was being, detached concurrently: all of it, or one partition. What is still attached is
 -- decided anew.
-create or replace function partitions.finish_departures(p_parent regclass, p_name text default null)
+create or replace function partitions.finish_retirements(p_parent regclass, p_name text default null)
   returns setof partitions.action
   language plpgsql
   volatile
 as $$
 declare
-  v_departure record;
+  v_retirement record;
   v_action partitions.action;
 begin
-  return query select t.* from partitions.take_turn(array[p_parent]) as t;
+  return query select t.* from partitions.acquire_maintenance_lock(array[p_parent]) as t;
   if found then
     return;
   end if;
-  for v_departure in
-    select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_leaving,
+  for v_retirement in
+    select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_retiring,
       -- The policy may have changed since it was decided: what it wants archived is not dropped.
       case when d.action = 'drop' and p.on_retire = 'archive' then 'archive' else d.action end as wish,
       case
         when i.inhdetachpending then format('alter table %s detach partition %s finalize', d.parent, d.partition)
       end as first
-    from partitions.departures as d
-    join partitions.policies as p on p.parent = d.parent
+    from partitions.retirements as d
+    join partitions.managed_tables as p on p.parent = d.parent
     left join pg_class as c on c.oid = d.partition
     left join pg_inherits as i on i.inhrelid = d.partition
     where d.parent = p_parent
       and (p_name is null or d.name = p_name)
     order by d.lower
   loop
-    if v_departure.is_leaving then
-      v_action := (p_parent, v_departure.name, v_departure.wish, v_departure.lower, v_departure.upper, true, null);
+    if v_retirement.is_retiring then
+      v_action := (p_parent, v_retirement.name, v_retirement.wish, v_retirement.lower, v_retirement.upper, true, null);
       begin
-        perform partitions.execute_patiently(
-          concat_ws('; ', v_departure.first, partitions.farewell(v_action, false)));
+        perform partitions.execute_with_lock_timeout(
+          concat_ws('; ', v_retirement.first, partitions.detach_statements(v_action, false)));
       exception
         when others then
           v_action.done := false;
@@ -99,7 +99,7 @@ begin
       return next v_action;
       continue when not v_action.done;
     end if;
-    delete from partitions.departures as d where d.partition = v_departure.partition;
+    delete from partitions.retirements as d where d.partition = v_retirement.partition;
   end loop;
 end
 $$;

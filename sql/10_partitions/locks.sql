@@ -3,7 +3,7 @@
 
 -- Does this transaction hold a lock that writers wait for? Then it must not linger. A table that it has just made is
 -- nobody's concern yet.
-create or replace function partitions.holds_up_others()
+create or replace function partitions.blocks_others()
   returns boolean
   language sql
   volatile
@@ -19,7 +19,7 @@ as $$
   )
 $$;
 
-create or replace function partitions.execute_patiently(p_statements text)
+create or replace function partitions.execute_with_lock_timeout(p_statements text)
   returns void
   language plpgsql
   volatile
@@ -32,7 +32,7 @@ begin
       return;
     exception
       when lock_not_available or deadlock_detected then
-        if v_attempt = 10 or partitions.holds_up_others() then
+        if v_attempt = 10 or partitions.blocks_others() then
           perform private.raise_error('CONFLICT',
             format('Another transaction held a lock for too long (attempts of 200 ms: %s).', v_attempt),
             'Try again later; pg_stat_activity shows what has been running for long.',
@@ -47,7 +47,7 @@ $$;
 
 -- The tables that foreign keys join to these, and these if there are any, in the order in which they are locked:
 -- managed ones, as they are written all the time, and among them what is referred to before what refers.
-create or replace function partitions.kin(p_parents regclass[])
+create or replace function partitions.related_tables(p_parents regclass[])
   returns table (
     relation regclass,
     is_referred_to boolean -- by one of these, which it is not itself
@@ -76,7 +76,7 @@ as $$
   from place as p
   group by p.relation
   order by
-    not exists (select from partitions.policies as o where o.parent = p.relation),
+    not exists (select from partitions.managed_tables as o where o.parent = p.relation),
     max(p.depth),
     p.relation::regclass::text
 $$;
@@ -84,7 +84,7 @@ $$;
 -- Waits for the first table only, and not for that one when others wait for this transaction already; the rest it asks
 -- for again and again. So no circle of waits can come of it, whatever the others hold; and whoever takes the tables in
 -- the same order is out of the way soon.
-create or replace function partitions.lock_in_turn(p_tables regclass[], p_modes text[])
+create or replace function partitions.lock_in_order(p_tables regclass[], p_modes text[])
   returns void
   language plpgsql
   volatile
@@ -106,7 +106,7 @@ begin
             raise;
           end if;
       end;
-      if v_place = 1 and not partitions.holds_up_others() then
+      if v_place = 1 and not partitions.blocks_others() then
         execute v_lock;
         exit;
       end if;
@@ -122,21 +122,21 @@ create or replace function partitions.lock_to_attach(p_parent regclass)
   language sql
   volatile
 as $$
-  select partitions.lock_in_turn(array_agg(k.relation), array_agg(text 'share row exclusive'))
-  from partitions.kin(array[p_parent]) as k
+  select partitions.lock_in_order(array_agg(k.relation), array_agg(text 'share row exclusive'))
+  from partitions.related_tables(array[p_parent]) as k
 $$;
 
 -- The same for partitions that leave.
-create or replace function partitions.lock_to_leave(p_parents regclass[])
+create or replace function partitions.lock_to_detach(p_parents regclass[])
   returns void
   language sql
   volatile
 as $$
-  select partitions.lock_in_turn(
+  select partitions.lock_in_order(
     array_agg(k.relation),
     array_agg(case when k.is_referred_to then 'share row exclusive' else 'access exclusive' end)
   )
-  from partitions.kin(p_parents) as k
+  from partitions.related_tables(p_parents) as k
 $$;
 
 -- One creation, maintenance or retirement at a time for each table, until the end of the transaction.
@@ -150,7 +150,7 @@ as $$
 $$;
 
 -- Takes the turn for some tables, or says whose turn it is instead.
-create or replace function partitions.take_turn(p_parents regclass[])
+create or replace function partitions.acquire_maintenance_lock(p_parents regclass[])
   returns setof partitions.action
   language sql
   volatile

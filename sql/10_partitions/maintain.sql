@@ -2,17 +2,17 @@
 -- Keeps partitions ahead of need. Meant to be called often: when there is nothing to do it reads a few catalog rows.
 
 -- The span of time that must have partitions now; not what would leave at once.
-create or replace function partitions.wanted(p_policy partitions.policies)
+create or replace function partitions.wanted(p_managed partitions.managed_tables)
   returns tstzrange
   language sql
   volatile
 as $$
   select tstzrange(
     greatest(
-      lower(partitions.period(p_policy.granularity, now, -p_policy.behind)),
-      lower(partitions.period(p_policy.granularity, now - p_policy.retention))
+      lower(partitions.period(p_managed.granularity, now, -p_managed.behind)),
+      lower(partitions.period(p_managed.granularity, now - p_managed.retention))
     ),
-    upper(partitions.period(p_policy.granularity, now, p_policy.premake))
+    upper(partitions.period(p_managed.granularity, now, p_managed.premake))
   )
   from engine.now() as now
 $$;
@@ -29,21 +29,21 @@ create or replace function partitions.maintain(
 as $$
 declare
   v_now constant timestamptz := engine.now();
-  v_policy partitions.policies;
+  v_managed partitions.managed_tables;
 begin
   -- A standby gets its partitions from the primary.
   if pg_is_in_recovery() then
     return;
   end if;
   if maintain.parent is not null then
-    perform partitions.require_policy(maintain.parent);
+    perform partitions.require_managed(maintain.parent);
   end if;
-  for v_policy in
+  for v_managed in
     select p.*
-    from partitions.policies as p
+    from partitions.managed_tables as p
     left join partitions.maintenance as m on m.parent = p.parent
     where (maintain.parent is null or p.parent = maintain.parent)
-      and (m.idle @> v_now and m.policy_xmin = p.xmin::text and m.fingerprint = (
+      and (m.idle @> v_now and m.managed_xmin = p.xmin::text and m.fingerprint = (
         -- partitions.fingerprint(p.parent), written out: here it is planned once in a session.
         select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)
         from pg_inherits as i
@@ -52,17 +52,17 @@ begin
     -- Locks stay until the end. So those that nobody else waits for come first, and then, in the order of locks, what
     -- others refer to before what refers.
     order by
-      exists (select from partitions.kin(array[p.parent])),
+      exists (select from partitions.related_tables(array[p.parent])),
       exists (
         select
         from pg_constraint as k
-        join partitions.policies as o on o.parent = k.confrelid
+        join partitions.managed_tables as o on o.parent = k.confrelid
         where k.conrelid = p.parent
           and k.contype = 'f'
       ),
       p.parent::text
   loop
-    return query select m.* from partitions.maintain_table(v_policy, maintain.dry_run) as m;
+    return query select m.* from partitions.maintain_table(v_managed, maintain.dry_run) as m;
   end loop;
 end
 $$;
@@ -71,77 +71,77 @@ comment on function partitions.maintain(regclass, boolean) is
 
 -- One table: cuts anew what a change of the granularity asks for, finishes interrupted detaches, then fills what is
 -- wanted and missing.
-create or replace function partitions.maintain_table(p_policy partitions.policies, p_dry_run boolean)
+create or replace function partitions.maintain_table(p_managed partitions.managed_tables, p_dry_run boolean)
   returns setof partitions.action
   language plpgsql
   volatile
   set jit = off -- short queries over functions whose cost nobody can guess: compiling them takes longer
 as $$
 declare
-  v_policy partitions.policies := p_policy;
+  v_managed partitions.managed_tables := p_managed;
   v_failure text;
   v_action partitions.action;
 begin
-  return query select t.* from partitions.take_turn(array[p_policy.parent]) as t;
+  return query select t.* from partitions.acquire_maintenance_lock(array[p_managed.parent]) as t;
   if found then
     return;
   end if;
-  v_action := partitions.adapt(v_policy, p_dry_run);
+  v_action := partitions.adapt(v_managed, p_dry_run);
   if v_action.action is not null then
     return next v_action;
-    select p.* into v_policy from partitions.policies as p where p.parent = p_policy.parent;
+    select p.* into v_managed from partitions.managed_tables as p where p.parent = p_managed.parent;
   end if;
-  for v_action in select r.* from partitions.recut(v_policy, p_dry_run) as r loop
+  for v_action in select r.* from partitions.recut(v_managed, p_dry_run) as r loop
     v_failure := coalesce(v_failure, v_action.detail);
     return next v_action;
   end loop;
   for v_action in
-    select p.* from partitions.plan_maintenance(v_policy, partitions.wanted(v_policy)) as p
+    select p.* from partitions.plan_maintenance(v_managed, partitions.wanted(v_managed)) as p
   loop
     if not p_dry_run then
-      v_action := partitions.perform_action(v_policy, v_action);
+      v_action := partitions.perform_action(v_managed, v_action);
       v_failure := coalesce(v_failure, v_action.detail);
     end if;
     return next v_action;
   end loop;
   if not p_dry_run then
-    perform partitions.remember(p_policy.parent, v_failure);
+    perform partitions.remember(p_managed.parent, v_failure);
   end if;
 end
 $$;
 
-create or replace function partitions.plan_maintenance(p_policy partitions.policies, p_wanted tstzrange)
+create or replace function partitions.plan_maintenance(p_managed partitions.managed_tables, p_wanted tstzrange)
   returns setof partitions.action
   language plpgsql
   volatile
 as $$
 begin
-  perform partitions.require_manageable(p_policy.parent);
+  perform partitions.require_manageable(p_managed.parent);
   return query
-    select p_policy.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
-    from partitions.of(p_policy.parent) as o
+    select p_managed.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
+    from partitions.of(p_managed.parent) as o
     where o.detaching
       -- Mostly there is none, and then no bound is read.
       and exists (
-        select from pg_inherits as i where i.inhparent = p_policy.parent and i.inhdetachpending
+        select from pg_inherits as i where i.inhparent = p_managed.parent and i.inhdetachpending
       );
   return query
-    select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, piece), 'create',
+    select p_managed.parent, partitions.partition_name(c.relname, p_managed.granularity, piece), 'create',
       lower(piece), upper(piece), false, null::text
     from pg_class as c
-    cross join unnest(tstzmultirange(p_wanted) - partitions.covered(p_policy.parent)) as hole
-    cross join lateral partitions.split(p_policy.granularity, hole) as piece
-    where c.oid = p_policy.parent
+    cross join unnest(tstzmultirange(p_wanted) - partitions.covered(p_managed.parent)) as hole
+    cross join lateral partitions.split(p_managed.granularity, hole) as piece
+    where c.oid = p_managed.parent
     order by lower(piece);
 exception
   when others then
-    return next (p_policy.parent, null, 'check', null, null, false, sqlerrm)::partitions.action;
+    return next (p_managed.parent, null, 'check', null, null, false, sqlerrm)::partitions.action;
 end
 $$;
 
 -- Does one action; what goes wrong becomes its detail.
 create or replace function partitions.perform_action(
-  p_policy partitions.policies,
+  p_managed partitions.managed_tables,
   p_action partitions.action
 )
   returns partitions.action
@@ -152,11 +152,11 @@ declare
   v_action partitions.action := p_action;
 begin
   if v_action.action = 'create' then
-    perform partitions.add_partition(p_policy, tstzrange(v_action.lower, v_action.upper));
+    perform partitions.add_partition(p_managed, tstzrange(v_action.lower, v_action.upper));
     v_action.done := true;
   elsif v_action.action = 'finish detach' then
-    perform partitions.execute_patiently(format('alter table %s detach partition %s finalize',
-      p_policy.parent, partitions.qualified(p_policy.parent, v_action.partition)));
+    perform partitions.execute_with_lock_timeout(format('alter table %s detach partition %s finalize',
+      p_managed.parent, partitions.qualified(p_managed.parent, v_action.partition)));
     v_action.done := true;
   end if;
   return v_action;
@@ -175,7 +175,7 @@ create or replace function partitions.remember(p_parent regclass, p_failure text
   volatile
 as $$
   insert into partitions.maintenance as m
-    (parent, fingerprint, covered, idle, policy_xmin, granularity, failures, failed_at, error)
+    (parent, fingerprint, covered, idle, managed_xmin, granularity, failures, failed_at, error)
   select p_parent,
     case when is_covered then partitions.fingerprint(p_parent) end,
     case when is_covered then wanted end,
@@ -185,7 +185,7 @@ as $$
     case when p_failure is null then 0 else 1 end,
     case when p_failure is not null then engine.now() end,
     p_failure
-  from partitions.policies as p
+  from partitions.managed_tables as p
   cross join lateral partitions.wanted(p) as wanted
   cross join lateral (
     select p_failure is null and partitions.covered(p_parent) @> wanted offset 0
@@ -195,7 +195,7 @@ as $$
   set fingerprint = excluded.fingerprint,
     covered = excluded.covered,
     idle = excluded.idle,
-    policy_xmin = excluded.policy_xmin,
+    managed_xmin = excluded.managed_xmin,
     -- A change that could not be followed is tried again.
     granularity = case when p_failure is null then excluded.granularity else m.granularity end,
     failures = case when p_failure is null then 0 else m.failures + 1 end,

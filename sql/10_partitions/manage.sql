@@ -105,17 +105,17 @@ create or replace function partitions.manage(
   storage jsonb default '{}',
   adaptive boolean default false
 )
-  returns partitions.policies
+  returns partitions.managed_tables
   language plpgsql
   volatile
   security definer -- definer because a DBA manages tables of Flowgres without owning them
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_policy partitions.policies;
+  v_managed partitions.managed_tables;
 begin
   perform partitions.require_manageable(manage.parent);
-  insert into partitions.policies
+  insert into partitions.managed_tables
     (parent, key_kind, granularity, premake, behind, retention, on_retire, retire_with, retire_key, guard, storage,
      adaptive)
   values (
@@ -123,7 +123,7 @@ begin
     manage.retention, manage.on_retire, manage.retire_with, manage.retire_key, manage.guard, manage.storage,
     manage.adaptive
   )
-  on conflict on constraint policies_pkey do update
+  on conflict on constraint managed_tables_pkey do update
   set key_kind = excluded.key_kind,
     granularity = excluded.granularity,
     premake = excluded.premake,
@@ -135,8 +135,8 @@ begin
     guard = excluded.guard,
     storage = excluded.storage,
     adaptive = excluded.adaptive
-  returning * into v_policy;
-  return v_policy;
+  returning * into v_managed;
+  return v_managed;
 end
 $$;
 comment on function partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb, boolean) is

@@ -35,17 +35,17 @@ as $$
 $$;
 
 -- A span of time cut by the calendar: whole periods, except where the span begins or ends inside one.
-create or replace function partitions.split(p_granularity text, p_span tstzrange)
+create or replace function partitions.split(p_granularity text, p_time_range tstzrange)
   returns setof tstzrange
   language sql
   immutable
   parallel safe
   set search_path = pg_catalog, pg_temp
 as $$
-  select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_span
+  select partitions.period(p_granularity, cut.at at time zone 'UTC') * p_time_range
   from generate_series(
-    date_trunc(p_granularity, lower(p_span) at time zone 'UTC'),
-    upper(p_span) at time zone 'UTC' - interval '1 microsecond',
+    date_trunc(p_granularity, lower(p_time_range) at time zone 'UTC'),
+    upper(p_time_range) at time zone 'UTC' - interval '1 microsecond',
     partitions.step(p_granularity)
   ) as cut (at)
 $$;
@@ -54,7 +54,7 @@ $$;
 create or replace function partitions.partition_name(
   p_parent text,
   p_granularity text,
-  p_span tstzrange
+  p_time_range tstzrange
 )
   returns text
   language sql
@@ -62,9 +62,9 @@ create or replace function partitions.partition_name(
   parallel safe
 as $$
   select p_parent || to_char(
-    lower(p_span) at time zone 'UTC',
+    lower(p_time_range) at time zone 'UTC',
     case
-      when p_span <> partitions.period(p_granularity, lower(p_span)) then '"_y"YYYY"m"MM"d"DD'
+      when p_time_range <> partitions.period(p_granularity, lower(p_time_range)) then '"_y"YYYY"m"MM"d"DD'
       when p_granularity = 'year' then '"_y"YYYY'
       when p_granularity = 'month' then '"_y"YYYY"m"MM'
       when p_granularity = 'week' then '"_y"IYYY"w"IW'
@@ -87,17 +87,17 @@ as $$
   end
 $$;
 
-create or replace function partitions.values_clause(p_key_kind text, p_span tstzrange)
+create or replace function partitions.values_clause(p_key_kind text, p_time_range tstzrange)
   returns text
   language sql
   stable
   parallel safe
 as $$
   select format('for values from (%s) to (%s)',
-    case lower(p_span) when '-infinity' then 'minvalue'
-      else quote_literal(partitions.bound(p_key_kind, lower(p_span))) end,
-    case upper(p_span) when 'infinity' then 'maxvalue'
-      else quote_literal(partitions.bound(p_key_kind, upper(p_span))) end)
+    case lower(p_time_range) when '-infinity' then 'minvalue'
+      else quote_literal(partitions.bound(p_key_kind, lower(p_time_range))) end,
+    case upper(p_time_range) when 'infinity' then 'maxvalue'
+      else quote_literal(partitions.bound(p_key_kind, upper(p_time_range))) end)
 $$;
 
 -- Names have a year of four digits, and a UUIDv7 begins in 1970.

@@ -2,7 +2,7 @@
 -- Makes an archived table ready to come back: is it what it was, and as the parent's partitions are today?
 
 -- Locked, so that two restores do not meet; null when it is back already.
-create or replace function partitions.take_archive(p_parent regclass, p_lower timestamptz, p_content text)
+create or replace function partitions.lock_archive(p_parent regclass, p_lower timestamptz, p_content text)
   returns partitions.archives
   language sql
   volatile
@@ -23,7 +23,7 @@ create or replace function partitions.prepare_archive(p_parent regclass, p_lower
   volatile
 as $$
 declare
-  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, p_content);
+  v_archive constant partitions.archives := partitions.lock_archive(p_parent, p_lower, p_content);
   v_contents record;
 begin
   if v_archive.sha256 is not null then
@@ -108,7 +108,7 @@ create or replace function partitions.copy_archive(p_archive partitions.archives
 as $$
 declare
   v_new constant text := partitions.qualified(p_archive.parent, p_archive.name);
-  v_create constant text := partitions.table_like(partitions.require_policy(p_archive.parent), p_archive.name);
+  v_create constant text := partitions.table_like(partitions.require_managed(p_archive.parent), p_archive.name);
   v_copy constant text := format('insert into %s (%s) select %2$s from %s', v_new, p_columns, p_old);
 begin
   execute v_create;

@@ -74,13 +74,13 @@ $$;
 -- What is to be dropped (`recut`) and made (`create`). Each stretch of empty partitions is cut by the calendar. Where
 -- nothing follows it, it may grow up to what is wanted, so that longer periods are whole, and ends after
 -- recut_limit() periods or what is wanted, so that a year does not become 365 partitions at once.
-create or replace function partitions.plan_recut(p_policy partitions.policies)
+create or replace function partitions.plan_recut(p_managed partitions.managed_tables)
   returns setof partitions.action
   language sql
   volatile
 as $$
   with ahead as materialized (
-    select a.* from partitions.ahead(p_policy.parent) as a
+    select a.* from partitions.ahead(p_managed.parent) as a
   ),
   bare as (
     select coalesce(range_agg(a.span) filter (where a.is_empty), '{}') as spans from ahead as a
@@ -88,15 +88,15 @@ as $$
   cut as (
     select piece as span,
       row_number() over (order by piece) <= partitions.recut_limit()
-        or lower(piece) < upper(partitions.wanted(p_policy))
+        or lower(piece) < upper(partitions.wanted(p_managed))
         or exists (select from ahead as a where not a.is_empty and a.span >> piece) as is_kept
     from bare
     cross join lateral unnest(bare.spans) as stretch
     cross join lateral unnest(
-      tstzmultirange(tstzrange(lower(stretch), greatest(upper(stretch), upper(partitions.wanted(p_policy)))))
-        - (partitions.covered(p_policy.parent) - bare.spans)
+      tstzmultirange(tstzrange(lower(stretch), greatest(upper(stretch), upper(partitions.wanted(p_managed)))))
+        - (partitions.covered(p_managed.parent) - bare.spans)
     ) as free
-    cross join lateral partitions.split(p_policy.granularity, free) as piece
+    cross join lateral partitions.split(p_managed.granularity, free) as piece
     where free @> lower(stretch)
   ),
   tile as materialized (
@@ -105,13 +105,13 @@ as $$
   misfit as materialized (
     select a.name, a.span from ahead as a where a.is_empty and a.span not in (select t.span from tile as t)
   )
-  select p_policy.parent, m.name, 'recut', lower(m.span), upper(m.span), false, null
+  select p_managed.parent, m.name, 'recut', lower(m.span), upper(m.span), false, null
   from misfit as m
   union all
-  select p_policy.parent, partitions.partition_name(c.relname, p_policy.granularity, t.span), 'create',
+  select p_managed.parent, partitions.partition_name(c.relname, p_managed.granularity, t.span), 'create',
     lower(t.span), upper(t.span), false, null
   from tile as t
-  join pg_class as c on c.oid = p_policy.parent
+  join pg_class as c on c.oid = p_managed.parent
   where exists (select from misfit as m where m.span && t.span)
 $$;
 
@@ -122,19 +122,19 @@ create or replace function partitions.recut_statements(p_plan partitions.action[
   stable
 as $$
   select concat_ws('; ',
-    format('select partitions.lock_to_leave(array[%L::regclass])', p_plan[1].parent),
+    format('select partitions.lock_to_detach(array[%L::regclass])', p_plan[1].parent),
     format('lock table only %s in access exclusive mode', p_plan[1].parent),
     string_agg(
       concat_ws('; ',
         format('select partitions.require_empty(%L)', partitions.qualified(a.parent, a.partition)),
-        partitions.farewell((a.parent, a.partition, 'drop', a.lower, a.upper, false, null)::partitions.action, true)),
+        partitions.detach_statements((a.parent, a.partition, 'drop', a.lower, a.upper, false, null)::partitions.action, true)),
       '; ' order by a.lower)
   )
   from unnest(p_plan) as a
   where a.action = 'recut'
 $$;
 
-create or replace function partitions.recut(p_policy partitions.policies, p_dry_run boolean)
+create or replace function partitions.recut(p_managed partitions.managed_tables, p_dry_run boolean)
   returns setof partitions.action
   language plpgsql
   volatile
@@ -151,19 +151,19 @@ begin
   if not exists (
     select
     from partitions.maintenance as m
-    where m.parent = p_policy.parent
-      and m.granularity <> p_policy.granularity
+    where m.parent = p_managed.parent
+      and m.granularity <> p_managed.granularity
   ) then
     return;
   end if;
   begin
-    perform partitions.require_manageable(p_policy.parent);
-    v_plan := array(select p from partitions.plan_recut(p_policy) as p);
+    perform partitions.require_manageable(p_managed.parent);
+    v_plan := array(select p from partitions.plan_recut(p_managed) as p);
     if v_plan <> '{}' and not p_dry_run then
-      perform partitions.execute_patiently(partitions.recut_statements(v_plan));
+      perform partitions.execute_with_lock_timeout(partitions.recut_statements(v_plan));
       foreach v_action in array v_plan loop
         if v_action.action = 'create' then
-          perform partitions.add_partition(p_policy, tstzrange(v_action.lower, v_action.upper));
+          perform partitions.add_partition(p_managed, tstzrange(v_action.lower, v_action.upper));
         end if;
       end loop;
     end if;

@@ -48,7 +48,7 @@ declare
   v_tables constant partitions.archives[] := array(select a from partitions.archived_tables(v_parent, v_at) as a);
   v_archive partitions.archives;
 begin
-  perform partitions.require_time((partitions.require_policy(v_parent)).key_kind, v_at);
+  perform partitions.require_time((partitions.require_managed(v_parent)).key_kind, v_at);
   if v_keep is null or v_keep < interval '1 day' or v_keep > interval '1000 years' then
     perform private.raise_error('INVALID_ARGUMENT', format('A restored period cannot be kept for %s.', v_keep),
       'Give an interval between one day and 1000 years.');
@@ -56,7 +56,7 @@ begin
   if v_tables = '{}' then
     perform partitions.require_restored(v_parent, v_at);
   end if;
-  perform partitions.require_room(v_tables);
+  perform partitions.require_period_free(v_tables);
   foreach v_archive in array v_tables loop
     return next format('select partitions.prepare_archive(%L, %L, %L)',
       v_archive.parent, v_archive.lower, v_archive.content);
@@ -66,7 +66,7 @@ begin
       return next format('select * from partitions.attach_archive(%L, %L, %L)',
         v_archive.parent, v_archive.lower, v_keep);
     else
-      return next format('select * from partitions.return_late(%L, %L, %L)',
+      return next format('select * from partitions.restore_late_events(%L, %L, %L)',
         v_archive.parent, v_archive.lower, v_keep);
     end if;
   end loop;
@@ -103,21 +103,21 @@ end
 $$;
 
 -- Nothing is begun that could not be ended: no partition may be where one comes back to, and late rows need partitions.
-create or replace function partitions.require_room(p_tables partitions.archives[])
+create or replace function partitions.require_period_free(p_tables partitions.archives[])
   returns void
   language plpgsql
   volatile
 as $$
 declare
   v_archive partitions.archives;
-  v_taken text;
+  v_occupied text;
 begin
   foreach v_archive in array p_tables loop
     if partitions.table_of(v_archive) is null then
       perform private.raise_error('NOT_FOUND', format('The archived table %s is gone.', v_archive.location),
         'Restore it from a file or a backup; else forget it: delete from partitions.archives, as flowgres_owner.');
     end if;
-    select o.name into v_taken
+    select o.name into v_occupied
     from partitions.of(v_archive.parent) as o
     where v_archive.content = 'partition'
       and tstzrange(o.lower, o.upper) && tstzrange(v_archive.lower, v_archive.upper)
@@ -127,15 +127,15 @@ begin
     limit 1;
     if found then
       perform private.raise_error('CONFLICT',
-        format('%s cannot come back: a table %s is there for its time, or has its name.', v_archive.location, v_taken),
-        format('If that one is empty, drop it: drop table %s', partitions.qualified(v_archive.parent, v_taken)));
+        format('%s cannot come back: a table %s is there for its time, or has its name.', v_archive.location, v_occupied),
+        format('If that one is empty, drop it: drop table %s', partitions.qualified(v_archive.parent, v_occupied)));
     end if;
-    perform partitions.require_late_room(v_archive, p_tables);
+    perform partitions.require_space_for_late_events(v_archive, p_tables);
   end loop;
 end
 $$;
 
-create or replace function partitions.require_late_room(p_archive partitions.archives, p_tables partitions.archives[])
+create or replace function partitions.require_space_for_late_events(p_archive partitions.archives, p_tables partitions.archives[])
   returns void
   language plpgsql
   volatile

@@ -8,7 +8,7 @@ create or replace function partitions.link_archive(p_parent regclass, p_lower ti
   volatile
 as $$
 declare
-  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_archive constant partitions.archives := partitions.lock_archive(p_parent, p_lower, 'partition');
   v_statement text;
 begin
   for v_statement in
@@ -23,7 +23,7 @@ begin
         select from pg_constraint as o where o.conrelid = partitions.table_of(v_archive) and o.conname = k.conname
       )
   loop
-    perform partitions.execute_patiently(v_statement);
+    perform partitions.execute_with_lock_timeout(v_statement);
   end loop;
 end
 $$;
@@ -35,7 +35,7 @@ create or replace function partitions.validate_archive(p_parent regclass, p_lowe
   volatile
 as $$
 declare
-  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_archive constant partitions.archives := partitions.lock_archive(p_parent, p_lower, 'partition');
   v_constraint text;
 begin
   for v_constraint in
@@ -55,7 +55,7 @@ exception
 end
 $$;
 
-create or replace function partitions.leave_archive(p_archive partitions.archives, p_keep interval)
+create or replace function partitions.detach_archive(p_archive partitions.archives, p_keep interval)
   returns void
   language sql
   volatile
@@ -75,13 +75,13 @@ create or replace function partitions.attach_archive(p_parent regclass, p_lower 
   volatile
 as $$
 declare
-  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'partition');
+  v_archive constant partitions.archives := partitions.lock_archive(p_parent, p_lower, 'partition');
   v_table constant text := partitions.qualified(p_parent, v_archive.name);
 begin
   if v_archive.name is null then
     return;
   end if;
-  perform partitions.execute_patiently(concat_ws('; ',
+  perform partitions.execute_with_lock_timeout(concat_ws('; ',
     format('select partitions.move_table(%L, %L)', v_archive.location, c.relnamespace::regnamespace::name),
     format('alter table %s attach partition %s %s', p_parent, v_table,
       partitions.values_clause(partitions.key_kind(p_parent), tstzrange(v_archive.lower, v_archive.upper))),
@@ -89,19 +89,19 @@ begin
   ))
   from pg_class as c
   where c.oid = p_parent;
-  perform partitions.leave_archive(v_archive, p_keep);
+  perform partitions.detach_archive(v_archive, p_keep);
   perform partitions.advance_sequences(p_parent, v_table::regclass);
   return next (p_parent, v_archive.name, 'restore', v_archive.lower, v_archive.upper, true, null)::partitions.action;
 end
 $$;
 
-create or replace function partitions.return_late(p_parent regclass, p_lower timestamptz, p_keep interval)
+create or replace function partitions.restore_late_events(p_parent regclass, p_lower timestamptz, p_keep interval)
   returns setof partitions.action
   language plpgsql
   volatile
 as $$
 declare
-  v_archive constant partitions.archives := partitions.take_archive(p_parent, p_lower, 'late');
+  v_archive constant partitions.archives := partitions.lock_archive(p_parent, p_lower, 'late');
   v_insert constant text := (
     select format('insert into %s (%s) select %2$s from %s', p_parent, partitions.columns(late), late)
     from partitions.table_of(v_archive) as late
@@ -113,7 +113,7 @@ begin
   execute v_insert;
   perform partitions.advance_sequences(p_parent, partitions.table_of(v_archive));
   execute format('drop table partitions.%I', v_archive.name);
-  perform partitions.leave_archive(v_archive, p_keep);
+  perform partitions.detach_archive(v_archive, p_keep);
   return next (p_parent, v_archive.name, 'restore', v_archive.lower, v_archive.upper, true, null)::partitions.action;
 exception
   when unique_violation or foreign_key_violation or undefined_column then

@@ -14,7 +14,7 @@ create or replace function partitions.retire(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_policy partitions.policies;
+  v_managed partitions.managed_tables;
   v_copy constant text := engine.copy_problem();
 begin
   if pg_is_in_recovery() then
@@ -25,14 +25,14 @@ begin
     return;
   end if;
   perform partitions.require_age(retire.parent, retire.older_than);
-  for v_policy in select p.* from partitions.retiring_policies(retire.parent) as p loop
+  for v_managed in select p.* from partitions.retiring_tables(retire.parent) as p loop
     return query
       select r.*
       from partitions.retire_table(
-        v_policy,
-        engine.now() - coalesce(retire.older_than, v_policy.retention),
+        v_managed,
+        engine.now() - coalesce(retire.older_than, v_managed.retention),
         -- A table that is named goes alone; else what leaves with another table's partition waits for that one.
-        case when retire.parent is null then v_policy.retire_with end,
+        case when retire.parent is null then v_managed.retire_with end,
         retire.dry_run
       ) as r;
   end loop;
@@ -48,7 +48,7 @@ create or replace function partitions.require_age(p_parent regclass, p_age inter
 as $$
 begin
   if p_parent is not null then
-    perform partitions.require_policy(p_parent);
+    perform partitions.require_managed(p_parent);
   elsif p_age is not null then
     perform private.raise_error('INVALID_ARGUMENT', 'An age is given, but no table.', 'Name the table that it is for.');
   end if;
@@ -61,22 +61,22 @@ $$;
 
 -- Whose turn it is: what others leave with comes first, and takes them along. Tables with foreign keys come before
 -- those without: they need several locks, for which they must wait while no other is held.
-create or replace function partitions.retiring_policies(p_parent regclass)
-  returns setof partitions.policies
+create or replace function partitions.retiring_tables(p_parent regclass)
+  returns setof partitions.managed_tables
   language sql
   stable
 as $$
   select p.*
-  from partitions.policies as p
+  from partitions.managed_tables as p
   where coalesce(p.parent = p_parent, p.retention is not null)
   order by
-    exists (select from partitions.kin(array[p.parent])) desc,
+    exists (select from partitions.related_tables(array[p.parent])) desc,
     p.retire_with is not null,
     p.parent::text
 $$;
 
 create or replace function partitions.retire_table(
-  p_policy partitions.policies,
+  p_managed partitions.managed_tables,
   p_before timestamptz,
   p_leader regclass,
   p_dry_run boolean
@@ -93,8 +93,8 @@ declare
 begin
   return query
     select t.*
-    from partitions.take_turn(array(
-      select p.parent from partitions.policies as p where p_policy.parent in (p.parent, p.retire_with)
+    from partitions.acquire_maintenance_lock(array(
+      select p.parent from partitions.managed_tables as p where p_managed.parent in (p.parent, p.retire_with)
     )) as t;
   if found then
     return;
@@ -102,12 +102,12 @@ begin
   if p_leader is null and not p_dry_run then
     return query
       select d.*
-      from partitions.policies as p
-      cross join lateral partitions.finish_departures(p.parent) as d
-      where p_policy.parent in (p.parent, p.retire_with);
+      from partitions.managed_tables as p
+      cross join lateral partitions.finish_retirements(p.parent) as d
+      where p_managed.parent in (p.parent, p.retire_with);
   end if;
-  for v_action in select l.* from partitions.leaders(p_policy, p_before, p_leader) as l loop
-    v_group := partitions.period_group(p_policy, v_action);
+  for v_action in select l.* from partitions.group_leaders(p_managed, p_before, p_leader) as l loop
+    v_group := partitions.period_group(p_managed, v_action);
     if p_dry_run or v_group[1].action = 'keep' then
       return query select g.* from unnest(v_group) as g;
     else
@@ -116,15 +116,15 @@ begin
   end loop;
   foreach v_action in array v_ready loop
     return query
-      select g.* from unnest(partitions.retire_group(partitions.period_group(p_policy, v_action))) as g;
+      select g.* from unnest(partitions.retire_group(partitions.period_group(p_managed, v_action))) as g;
   end loop;
 end
 $$;
 
 -- Is the partition's time still held by a partition of the table that it retires with? Then it leaves with that one,
 -- unless its own retention is shorter.
-create or replace function partitions.leaves_with(
-  p_policy partitions.policies,
+create or replace function partitions.retires_with(
+  p_managed partitions.managed_tables,
   p_leader regclass,
   p_action partitions.action
 )
@@ -134,17 +134,17 @@ create or replace function partitions.leaves_with(
 as $$
   select exists (
     select
-    from partitions.policies as leader
+    from partitions.managed_tables as leader
     cross join partitions.of(leader.parent) as o
     where leader.parent = p_leader
-      and leader.retention <= p_policy.retention
+      and leader.retention <= p_managed.retention
       and tstzrange(o.lower, o.upper) && tstzrange(p_action.lower, p_action.upper)
   )
 $$;
 
 -- The partitions of a table that leave, each with its group.
-create or replace function partitions.leaders(
-  p_policy partitions.policies,
+create or replace function partitions.group_leaders(
+  p_managed partitions.managed_tables,
   p_before timestamptz,
   p_leader regclass
 )
@@ -153,14 +153,14 @@ create or replace function partitions.leaders(
   volatile
 as $$
   select l.*
-  from partitions.leaving(p_policy, '-infinity', p_before) as l
+  from partitions.retiring(p_managed, '-infinity', p_before) as l
   where p_leader is null
-    or not partitions.leaves_with(p_policy, p_leader, l)
+    or not partitions.retires_with(p_managed, p_leader, l)
 $$;
 
 -- The partition and those that leave with it, in the order of leaving. If one must stay, all do.
 create or replace function partitions.period_group(
-  p_policy partitions.policies,
+  p_managed partitions.managed_tables,
   p_action partitions.action
 )
   returns partitions.action[]
@@ -170,17 +170,17 @@ as $$
 declare
   v_group constant partitions.action[] := array(
     select f
-    from partitions.policies as p
-    cross join lateral partitions.leaving(p, p_action.lower, p_action.upper) as f
-    where p.retire_with = p_policy.parent
+    from partitions.managed_tables as p
+    cross join lateral partitions.retiring(p, p_action.lower, p_action.upper) as f
+    where p.retire_with = p_managed.parent
     order by p.parent::text, f.lower
   ) || p_action;
   v_reason constant text := (
     select format('%s: %s', g.partition, g.detail) from unnest(v_group) as g where g.action = 'keep'
     union all
     select format('%s is still on its way out.', d.name)
-    from partitions.departures as d
-    join partitions.policies as p on p.parent = d.parent and p.retire_with = p_policy.parent
+    from partitions.retirements as d
+    join partitions.managed_tables as p on p.parent = d.parent and p.retire_with = p_managed.parent
     where d.upper > p_action.lower
       and d.upper <= p_action.upper
     union all

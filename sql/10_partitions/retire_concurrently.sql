@@ -20,21 +20,21 @@ begin
   perform partitions.require_age(retire_concurrently.parent, retire_concurrently.older_than);
   v_parents := array(
     select p.parent
-    from partitions.policies as p
+    from partitions.managed_tables as p
     where retire_concurrently.parent is null
       or retire_concurrently.parent in (p.parent, p.retire_with)
   );
-  perform partitions.take_long_turn(v_parents);
+  perform partitions.acquire_session_maintenance_lock(v_parents);
   -- After a long pause a partition is due by its own age and with its group: it is to be detached once.
   return query
     select s.statement
-    from partitions.gentle_statements(retire_concurrently.parent, retire_concurrently.older_than)
+    from partitions.concurrent_statements(retire_concurrently.parent, retire_concurrently.older_than)
       with ordinality as s (statement, place)
     group by s.statement
     order by min(s.place);
   return query
     select partitions.last_statements(v_parents, array(
-      select partitions.single_statements(retire_concurrently.parent, retire_concurrently.older_than)
+      select partitions.statements_outside_transactions(retire_concurrently.parent, retire_concurrently.older_than)
     ) || format('select * from partitions.retire(%L, %L, dry_run => true) where action = ''keep''',
       retire_concurrently.parent, retire_concurrently.older_than));
 end
@@ -43,7 +43,7 @@ comment on function partitions.retire_concurrently(regclass, interval) is
   'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and each period then leaves in a transaction of its own. One row per action, as of retire(). If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
 
 -- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
-create or replace function partitions.take_long_turn(p_parents regclass[])
+create or replace function partitions.acquire_session_maintenance_lock(p_parents regclass[])
   returns void
   language sql
   volatile
@@ -58,8 +58,8 @@ create or replace function partitions.last_statements(p_parents regclass[], p_fi
   volatile
 as $$
   (
-    select format('select * from partitions.finish_departures(%L, %L)', d.parent, d.name)
-    from partitions.departures as d
+    select format('select * from partitions.finish_retirements(%L, %L)', d.parent, d.name)
+    from partitions.retirements as d
     where d.parent = any (p_parents)
     order by d.parent::text, d.lower
   )
@@ -81,9 +81,9 @@ create or replace function partitions.retire_period(
   set jit = off -- as in maintain_table
 as $$
 declare
-  v_policy constant partitions.policies := partitions.require_policy(p_parent);
+  v_managed constant partitions.managed_tables := partitions.require_managed(p_parent);
   v_group constant partitions.action[] := (
-    select partitions.period_group(v_policy, l) from partitions.leaving(v_policy, p_lower, p_upper) as l
+    select partitions.period_group(v_managed, l) from partitions.retiring(v_managed, p_lower, p_upper) as l
   );
 begin
   if v_group[1].action <> 'keep' then
@@ -92,14 +92,14 @@ begin
 end
 $$;
 
-create or replace function partitions.single_statements(p_parent regclass, p_older_than interval)
+create or replace function partitions.statements_outside_transactions(p_parent regclass, p_older_than interval)
   returns setof text
   language sql
   volatile
 as $$
   select format('select * from partitions.retire_period(%L, %L, %L)', l.parent, l.lower, l.upper)
-  from partitions.retiring_policies(p_parent) as p
-  cross join lateral partitions.leaders(
+  from partitions.retiring_tables(p_parent) as p
+  cross join lateral partitions.group_leaders(
     p,
     engine.now() - coalesce(p_older_than, p.retention),
     case when p_parent is null then p.retire_with end
@@ -107,34 +107,34 @@ as $$
   where l.action <> 'keep'
 $$;
 
-create or replace function partitions.gentle_statements(p_parent regclass, p_older_than interval)
+create or replace function partitions.concurrent_statements(p_parent regclass, p_older_than interval)
   returns setof text
   language plpgsql
   volatile
 as $$
 declare
-  v_policy partitions.policies;
+  v_managed partitions.managed_tables;
   v_action partitions.action;
 begin
-  for v_policy in select p.* from partitions.retiring_policies(p_parent) as p loop
+  for v_managed in select p.* from partitions.retiring_tables(p_parent) as p loop
     for v_action in
       select member.*
-      from partitions.leaders(
-        v_policy,
-        engine.now() - coalesce(p_older_than, v_policy.retention),
-        case when p_parent is null then v_policy.retire_with end
+      from partitions.group_leaders(
+        v_managed,
+        engine.now() - coalesce(p_older_than, v_managed.retention),
+        case when p_parent is null then v_managed.retire_with end
       ) as l
-      cross join lateral unnest(partitions.period_group(v_policy, l)) as member
+      cross join lateral unnest(partitions.period_group(v_managed, l)) as member
       where member.action <> 'keep'
     loop
-      return next partitions.gentle_statement(v_action);
+      return next partitions.concurrent_statement(v_action);
     end loop;
   end loop;
 end
 $$;
 
 -- A table that others refer to is detached plainly, by retire(), once the rows that refer to the period are gone.
-create or replace function partitions.gentle_statement(p_action partitions.action)
+create or replace function partitions.concurrent_statement(p_action partitions.action)
   returns text
   language plpgsql
   volatile
@@ -143,14 +143,14 @@ declare
   v_partition constant regclass := partitions.qualified(p_action.parent, p_action.partition);
 begin
   if partitions.is_referenced(p_action.parent) then
-    return format('call partitions.clear_stragglers(%L, %L, %L, %L)',
+    return format('call partitions.clear_late_events(%L, %L, %L, %L)',
       p_action.parent, p_action.lower, p_action.upper, p_action.action);
   end if;
-  insert into partitions.departures (partition, parent, name, lower, upper, action, since)
+  insert into partitions.retirements (partition, parent, name, lower, upper, action, since)
   values (
     v_partition, p_action.parent, p_action.partition, p_action.lower, p_action.upper, p_action.action, engine.now()
   )
-  on conflict on constraint departures_pkey do update
+  on conflict on constraint retirements_pkey do update
   set action = excluded.action,
     since = excluded.since;
   return format('alter table %s detach partition %s concurrently', p_action.parent, v_partition);

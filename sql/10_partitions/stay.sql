@@ -2,8 +2,8 @@
 -- Which partitions may leave, and why the others must stay.
 
 -- Null when the period may leave.
-create or replace function partitions.reason_to_stay(
-  p_policy partitions.policies,
+create or replace function partitions.hold_reason(
+  p_managed partitions.managed_tables,
   p_lower timestamptz,
   p_upper timestamptz
 )
@@ -16,19 +16,19 @@ declare
   v_reason text;
 begin
   if not exists (
-    select from partitions.of(p_policy.parent) as o where o.lower >= p_upper and not o.detaching
+    select from partitions.of(p_managed.parent) as o where o.lower >= p_upper and not o.detaching
   ) then
     return 'It is the last partition.';
   end if;
   select format('It was restored and stays until %s.', to_char(a.kept_until at time zone 'UTC', 'YYYY-MM-DD'))
   into v_reason
   from partitions.archives as a
-  where a.parent = p_policy.parent
+  where a.parent = p_managed.parent
     and a.lower = p_lower
     and a.kept_until > engine.now();
   if found then
     return v_reason;
-  elsif p_policy.guard is null then
+  elsif p_managed.guard is null then
     return null;
   end if;
   -- The guard runs with the owner's rights, so it must be the owner's.
@@ -36,10 +36,10 @@ begin
   into v_guard
   from pg_proc as f
   join pg_namespace as n on n.oid = f.pronamespace
-  join pg_class as c on c.oid = p_policy.parent and c.relowner = f.proowner
-  where f.oid = to_regprocedure(p_policy.guard || '(timestamptz, timestamptz)');
+  join pg_class as c on c.oid = p_managed.parent and c.relowner = f.proowner
+  where f.oid = to_regprocedure(p_managed.guard || '(timestamptz, timestamptz)');
   if not found then
-    return format('There is no guard %s(timestamptz, timestamptz) of the table''s owner.', p_policy.guard);
+    return format('There is no guard %s(timestamptz, timestamptz) of the table''s owner.', p_managed.guard);
   end if;
   execute format('select %I.%I($1, $2)', v_guard.schema, v_guard.name) into v_reason using p_lower, p_upper;
   return v_reason;
@@ -47,8 +47,8 @@ end
 $$;
 
 -- Partitions whose upper bound is in (p_after, p_before]: what is to happen to them, or `keep` and why.
-create or replace function partitions.leaving(
-  p_policy partitions.policies,
+create or replace function partitions.retiring(
+  p_managed partitions.managed_tables,
   p_after timestamptz,
   p_before timestamptz
 )
@@ -56,10 +56,10 @@ create or replace function partitions.leaving(
   language sql
   volatile
 as $$
-  select p_policy.parent, o.name, case when reason is null then p_policy.on_retire else 'keep' end,
+  select p_managed.parent, o.name, case when reason is null then p_managed.on_retire else 'keep' end,
     o.lower, o.upper, false, reason
-  from partitions.of(p_policy.parent) as o
-  cross join lateral partitions.reason_to_stay(p_policy, o.lower, o.upper) as reason
+  from partitions.of(p_managed.parent) as o
+  cross join lateral partitions.hold_reason(p_managed, o.lower, o.upper) as reason
   where o.upper > p_after
     and o.upper <= p_before
     and not o.detaching

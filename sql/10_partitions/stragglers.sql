@@ -3,9 +3,9 @@
 -- are deleted with it, or archived with it.
 
 -- The table for those of one period, made when it is first needed.
-create or replace function partitions.late_table(
+create or replace function partitions.late_events_table(
   p_member regclass,
-  p_leader partitions.policies,
+  p_leader partitions.managed_tables,
   p_lower timestamptz,
   p_upper timestamptz
 )
@@ -37,7 +37,7 @@ end
 $$;
 
 -- Deletes or moves at most so many and returns how many it was; none are left when it returns 0.
-create or replace function partitions.clear_some_stragglers(
+create or replace function partitions.clear_some_late_events(
   p_action partitions.action,
   p_limit int default 10000
 )
@@ -56,8 +56,8 @@ begin
       format('from %1$s where ctid = any (array(select ctid from %1$s where %2$I >= %3$L and %2$I < %4$L limit %5$s))',
         o.partition, p.retire_key, partitions.bound(leader.key_kind, p_action.lower),
         partitions.bound(leader.key_kind, p_action.upper), p_limit) as rows
-    from partitions.policies as leader
-    join partitions.policies as p on p.retire_with = leader.parent and p.retire_key is not null
+    from partitions.managed_tables as leader
+    join partitions.managed_tables as p on p.retire_with = leader.parent and p.retire_key is not null
     cross join lateral partitions.of(p.parent) as o
     where leader.parent = p_action.parent
       -- Those up to here leave whole.
@@ -67,7 +67,7 @@ begin
       v_statement := format('select count(*) %s', v_leaf.rows);
       execute v_statement into v_cleared;
       continue when v_cleared = 0;
-      v_late := partitions.late_table(v_leaf.parent, v_leaf.leader, p_action.lower, p_action.upper);
+      v_late := partitions.late_events_table(v_leaf.parent, v_leaf.leader, p_action.lower, p_action.upper);
       v_statement := format(
         'with late as (delete %s returning %s) insert into partitions.%I (%2$s) select %2$s from late',
         v_leaf.rows, v_leaf.columns, v_late);
@@ -88,20 +88,20 @@ end
 $$;
 
 -- The same to the end, in one transaction.
-create or replace function partitions.clear_stragglers(p_action partitions.action)
+create or replace function partitions.clear_late_events(p_action partitions.action)
   returns void
   language plpgsql
   volatile
 as $$
 begin
-  while partitions.clear_some_stragglers(p_action) > 0 loop
+  while partitions.clear_some_late_events(p_action) > 0 loop
     null;
   end loop;
 end
 $$;
 
 -- The same to the end, in a transaction for each 10,000 rows; so it cannot be called within one.
-create or replace procedure partitions.clear_stragglers(
+create or replace procedure partitions.clear_late_events(
   parent regclass,
   lower timestamptz,
   upper timestamptz,
@@ -110,8 +110,8 @@ create or replace procedure partitions.clear_stragglers(
   language plpgsql
 as $$
 begin
-  while partitions.clear_some_stragglers(
-    (parent, null, clear_stragglers.action, lower, upper, false, null)::partitions.action
+  while partitions.clear_some_late_events(
+    (parent, null, clear_late_events.action, lower, upper, false, null)::partitions.action
   ) > 0 loop
     commit;
   end loop;

@@ -126,36 +126,36 @@ $$;
 
 -- The statements that make the table. Foreign keys come with the attachment: one made before would lock the other
 -- table harder.
-create or replace function partitions.table_like(p_policy partitions.policies, p_partition text)
+create or replace function partitions.table_like(p_managed partitions.managed_tables, p_partition text)
   returns text
   language sql
   stable
 as $$
   select concat_ws('; ',
     format('create table %s (like %s including all excluding indexes excluding comments excluding identity)',
-      qualified, p_policy.parent),
-    partitions.index_statements(p_policy.parent, p_partition),
+      qualified, p_managed.parent),
+    partitions.index_statements(p_managed.parent, p_partition),
     format('alter table %s enable row level security', qualified),
     format('select partitions.close_table(%L)', qualified),
-    partitions.replica_identity_statement(p_policy.parent, p_partition),
+    partitions.replica_identity_statement(p_managed.parent, p_partition),
     (
       select format('alter table %s set (%s)', qualified, string_agg(
         format('%s%I = %L', substring(s.key, E'^toast\\.'), regexp_replace(s.key, E'^toast\\.', ''), s.value),
         ', '
       ))
-      from jsonb_each_text(p_policy.storage) as s
+      from jsonb_each_text(p_managed.storage) as s
       having count(*) > 0
     )
   )
-  from partitions.qualified(p_policy.parent, p_partition) as qualified
+  from partitions.qualified(p_managed.parent, p_partition) as qualified
 $$;
 
-create or replace function partitions.comment_of_partition(p_parent text, p_table text, p_span tstzrange)
+create or replace function partitions.comment_of_partition(p_parent text, p_table text, p_time_range tstzrange)
   returns text
   language sql
   stable
 as $$
   select format('comment on table %s is %L', p_table, format('Rows of %s from %s to %s (UTC, end excluded).', p_parent,
-    to_char(lower(p_span) at time zone 'UTC', 'YYYY-MM-DD'),
-    to_char(upper(p_span) at time zone 'UTC', 'YYYY-MM-DD')))
+    to_char(lower(p_time_range) at time zone 'UTC', 'YYYY-MM-DD'),
+    to_char(upper(p_time_range) at time zone 'UTC', 'YYYY-MM-DD')))
 $$;

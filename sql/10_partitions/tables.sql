@@ -2,7 +2,7 @@
 -- What is wanted of each partitioned table. What is there, only the catalog says (pg_inherits and relpartbound): names
 -- of partitions are decoration.
 
-create table partitions.policies (
+create table partitions.managed_tables (
   parent regclass not null,
   key_kind text not null,
   granularity text not null default 'month',
@@ -17,61 +17,61 @@ create table partitions.policies (
   adaptive boolean not null default false,
   warn_bytes bigint not null default 107374182400,
   critical_bytes bigint not null default 214748364800,
-  constraint policies_pkey primary key (parent),
-  constraint policies_retire_with_fkey
-    foreign key (retire_with) references partitions.policies (parent) on delete set null,
-  constraint policies_key_kind_check check (key_kind in ('timestamptz', 'date', 'uuidv7')),
-  constraint policies_granularity_check check (granularity in ('day', 'week', 'month', 'year')),
-  constraint policies_premake_check check (premake between 1 and 2000),
-  constraint policies_behind_check check (behind between 0 and 2000),
-  constraint policies_retention_check check (retention between interval '1 day' and interval '1000 years'),
-  constraint policies_on_retire_check check (on_retire in ('drop', 'archive', 'detach')),
-  constraint policies_retire_with_check check (retire_with <> parent),
-  constraint policies_retire_key_check check (retire_key is null or retire_with is not null),
-  constraint policies_storage_check check (jsonb_typeof(storage) = 'object'),
-  constraint policies_bytes_check check (warn_bytes > 0 and critical_bytes >= warn_bytes)
+  constraint managed_tables_pkey primary key (parent),
+  constraint managed_tables_retire_with_fkey
+    foreign key (retire_with) references partitions.managed_tables (parent) on delete set null,
+  constraint managed_tables_key_kind_check check (key_kind in ('timestamptz', 'date', 'uuidv7')),
+  constraint managed_tables_granularity_check check (granularity in ('day', 'week', 'month', 'year')),
+  constraint managed_tables_premake_check check (premake between 1 and 2000),
+  constraint managed_tables_behind_check check (behind between 0 and 2000),
+  constraint managed_tables_retention_check check (retention between interval '1 day' and interval '1000 years'),
+  constraint managed_tables_on_retire_check check (on_retire in ('drop', 'archive', 'detach')),
+  constraint managed_tables_retire_with_check check (retire_with <> parent),
+  constraint managed_tables_retire_key_check check (retire_key is null or retire_with is not null),
+  constraint managed_tables_storage_check check (jsonb_typeof(storage) = 'object'),
+  constraint managed_tables_bytes_check check (warn_bytes > 0 and critical_bytes >= warn_bytes)
 );
-alter table partitions.policies enable row level security;
-create index policies_retire_with_idx on partitions.policies (retire_with);
+alter table partitions.managed_tables enable row level security;
+create index managed_tables_retire_with_idx on partitions.managed_tables (retire_with);
 
-comment on table partitions.policies is
-  'How each managed table is cut and how long its rows stay. Written by partitions.manage(); a DBA may also update it: the next maintenance follows. Example: update partitions.policies set retention = ''90 days'' where parent = ''public.workflow_run_logs''::regclass';
-comment on column partitions.policies.parent is 'The partitioned table.';
-comment on column partitions.policies.key_kind is 'Type of the partition key: timestamptz, date or uuidv7 (a UUID that begins with its time).';
-comment on column partitions.policies.granularity is
+comment on table partitions.managed_tables is
+  'How each managed table is cut and how long its rows stay. Written by partitions.manage(); a DBA may also update it: the next maintenance follows. Example: update partitions.managed_tables set retention = ''90 days'' where parent = ''public.workflow_run_logs''::regclass';
+comment on column partitions.managed_tables.parent is 'The partitioned table.';
+comment on column partitions.managed_tables.key_kind is 'Type of the partition key: timestamptz, date or uuidv7 (a UUID that begins with its time).';
+comment on column partitions.managed_tables.granularity is
   'Length of new partitions: day, week (ISO), month or year of the UTC calendar. A change takes effect at the end of the current partition: empty ones after it are cut anew, those with rows stay.';
-comment on column partitions.policies.premake is 'How many whole periods after the current one always exist.';
-comment on column partitions.policies.behind is 'How many whole periods before the current one always exist, for rows that come late.';
-comment on column partitions.policies.retention is
+comment on column partitions.managed_tables.premake is 'How many whole periods after the current one always exist.';
+comment on column partitions.managed_tables.behind is 'How many whole periods before the current one always exist, for rows that come late.';
+comment on column partitions.managed_tables.retention is
   'A partition leaves when its upper bound is older than this. Null: never, or together with the table in retire_with.';
-comment on column partitions.policies.on_retire is
+comment on column partitions.managed_tables.on_retire is
   'What happens to a partition that leaves: drop deletes it; archive keeps it in schema partitions, from where restore() brings it back; detach keeps it there as a plain table that is nobody''s concern any more.';
-comment on column partitions.policies.retire_with is
+comment on column partitions.managed_tables.retire_with is
   'Partitions of this table leave before the partition of that table with the same period: rows that belong together leave together.';
-comment on column partitions.policies.retire_key is
+comment on column partitions.managed_tables.retire_key is
   'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it, or archived with it.';
-comment on column partitions.policies.guard is
+comment on column partitions.managed_tables.guard is
   'Function (from timestamptz, to timestamptz) returning text that is asked before a period leaves: a text is the reason why it must stay. Looked up when needed, so it may belong to a later layer.';
-comment on column partitions.policies.storage is
+comment on column partitions.managed_tables.storage is
   'Storage parameters of new partitions, such as {"autovacuum_vacuum_insert_scale_factor": 0.05}; a partitioned table has none of its own.';
-comment on column partitions.policies.adaptive is
+comment on column partitions.managed_tables.adaptive is
   'Whether maintenance chooses a shorter granularity by itself when partitions would grow beyond warn_bytes.';
-comment on column partitions.policies.warn_bytes is 'Size of one partition, with indexes, at which the doctor warns.';
-comment on column partitions.policies.critical_bytes is 'Size of one partition, with indexes, that the doctor calls critical.';
+comment on column partitions.managed_tables.warn_bytes is 'Size of one partition, with indexes, at which the doctor warns.';
+comment on column partitions.managed_tables.critical_bytes is 'Size of one partition, with indexes, that the doctor calls critical.';
 
 create table partitions.maintenance (
   parent regclass not null,
   fingerprint bigint,
   covered tstzrange,
   idle tstzrange,
-  policy_xmin text,
+  managed_xmin text,
   granularity text,
   failures int not null default 0,
   failed_at timestamptz,
   error text,
   constraint maintenance_pkey primary key (parent),
   constraint maintenance_parent_fkey
-    foreign key (parent) references partitions.policies (parent) on delete cascade,
+    foreign key (parent) references partitions.managed_tables (parent) on delete cascade,
   constraint maintenance_error_matches_failures_check
     check ((failures > 0) = (error is not null) and (failures > 0) = (failed_at is not null))
 );
@@ -84,14 +84,14 @@ comment on column partitions.maintenance.fingerprint is
 comment on column partitions.maintenance.covered is 'The span of time that they cover without a hole; null when not.';
 comment on column partitions.maintenance.idle is
   'While the fingerprint and the policy are unchanged, maintenance has nothing to do in this span of time.';
-comment on column partitions.maintenance.policy_xmin is 'The version of the policy''s row that it was for.';
+comment on column partitions.maintenance.managed_xmin is 'The version of the policy''s row that it was for.';
 comment on column partitions.maintenance.granularity is
   'The granularity that the partitions ahead were last made for; another one in the policy makes maintenance cut them anew.';
 comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
 comment on column partitions.maintenance.failed_at is 'When the last of them was.';
 comment on column partitions.maintenance.error is 'What its first failure said.';
 
-create table partitions.departures (
+create table partitions.retirements (
   partition regclass not null,
   parent regclass not null,
   name text not null,
@@ -99,22 +99,22 @@ create table partitions.departures (
   upper timestamptz not null,
   action text not null,
   since timestamptz not null,
-  constraint departures_pkey primary key (partition),
-  constraint departures_parent_fkey
-    foreign key (parent) references partitions.policies (parent) on delete cascade
+  constraint retirements_pkey primary key (partition),
+  constraint retirements_parent_fkey
+    foreign key (parent) references partitions.managed_tables (parent) on delete cascade
 );
-alter table partitions.departures enable row level security;
-create index departures_parent_idx on partitions.departures (parent);
+alter table partitions.retirements enable row level security;
+create index retirements_parent_idx on partitions.retirements (parent);
 
-comment on table partitions.departures is
+comment on table partitions.retirements is
   'Partitions that are being detached concurrently, statement by statement. Whatever interrupts it, the next retire() finishes it.';
-comment on column partitions.departures.partition is 'The partition.';
-comment on column partitions.departures.parent is 'The table that it leaves.';
-comment on column partitions.departures.name is 'Its name.';
-comment on column partitions.departures.lower is 'Its lower bound.';
-comment on column partitions.departures.upper is 'Its upper bound, excluded.';
-comment on column partitions.departures.action is 'What is to happen to it: drop, archive or detach.';
-comment on column partitions.departures.since is 'When it was decided.';
+comment on column partitions.retirements.partition is 'The partition.';
+comment on column partitions.retirements.parent is 'The table that it leaves.';
+comment on column partitions.retirements.name is 'Its name.';
+comment on column partitions.retirements.lower is 'Its lower bound.';
+comment on column partitions.retirements.upper is 'Its upper bound, excluded.';
+comment on column partitions.retirements.action is 'What is to happen to it: drop, archive or detach.';
+comment on column partitions.retirements.since is 'When it was decided.';
 
 create type partitions.action as (
   parent regclass,

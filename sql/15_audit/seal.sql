@@ -53,10 +53,10 @@ begin
   end if;
   perform partitions.create('private.audit_seals', engine.now());
   for v_seal in
-    with taken as (
+    with unsealed as (
       delete from private.audit_unsealed as u returning u.organization_id, u.id, u.hash
     ), numbered as (
-      select t.*, row_number() over (partition by t.organization_id order by t.id) - 1 as place from taken as t
+      select t.*, row_number() over (partition by t.organization_id order by t.id) - 1 as place from unsealed as t
     )
     select
       n.organization_id, null, engine.now(), array_agg(n.id order by n.id), array_agg(n.hash order by n.id), null, null

@@ -10,7 +10,7 @@ as $$
   select min(o.lower) from partitions.of('private.audit_seals') as o
 $$;
 
-create or replace function private.verify_entries(p_organization uuid)
+create or replace function private.verify_entries(p_organization_id uuid)
   returns table (organization_id uuid, seal bigint, entry uuid, problem text)
   language sql
   stable
@@ -19,17 +19,17 @@ as $$
     select s.organization_id, s.number, sealed.id, sealed.hash
     from private.audit_seals as s
     cross join unnest(s.ids, s.hashes) as sealed (id, hash)
-    where p_organization is null or s.organization_id = p_organization
+    where p_organization_id is null or s.organization_id = p_organization_id
     union all
     select u.organization_id, null, u.id, u.hash
     from private.audit_unsealed as u
-    where p_organization is null or u.organization_id = p_organization
+    where p_organization_id is null or u.organization_id = p_organization_id
   ), written as (
     select a.id, a.organization_id, private.audit_hash(a) as hash
     from public.audit_log as a
-    where p_organization is null
-      or a.organization_id = p_organization
-      or (a.organization_id is null and p_organization = '00000000-0000-0000-0000-000000000000')
+    where p_organization_id is null
+      or a.organization_id = p_organization_id
+      or (a.organization_id is null and p_organization_id = '00000000-0000-0000-0000-000000000000')
   )
   select
     coalesce(k.organization_id, w.organization_id), k.number, coalesce(k.id, w.id),
@@ -44,7 +44,7 @@ as $$
     and coalesce(k.id, w.id) >= engine.uuid_floor(private.audit_boundary())
 $$;
 
-create or replace function private.verify_seals(p_organization uuid)
+create or replace function private.verify_seals(p_organization_id uuid)
   returns table (organization_id uuid, seal bigint, entry uuid, problem text)
   language sql
   stable
@@ -55,7 +55,7 @@ as $$
       lag(s.number) over chain as number_before, lag(s.hash) over chain as hash_before,
       row_number() over (partition by s.organization_id order by s.number desc) = 1 as is_newest
     from private.audit_seals as s
-    where p_organization is null or s.organization_id = p_organization
+    where p_organization_id is null or s.organization_id = p_organization_id
     window chain as (partition by s.organization_id order by s.number)
   ), judged as (
     select

@@ -28,7 +28,7 @@ begin
   -- looking for the partition in the catalog costs more than the row.
   if exists (
     select
-    from partitions.policies as p
+    from partitions.managed_tables as p
     left join partitions.maintenance as m on m.parent = p.parent
     where p.parent = 'public.audit_log'::regclass and (m.fingerprint is not null and m.idle @> p_entry.at) is not true
   ) then

@@ -114,7 +114,7 @@ as $$
 $$;
 comment on function private.is_dba() is 'Whether a DBA calls without a context: session_user is a member of flowgres_dba.';
 
-create or replace function private.acting_organization(p_organization uuid default null)
+create or replace function private.acting_organization(p_organization_id uuid default null)
   returns uuid
   language plpgsql
   stable
@@ -123,7 +123,7 @@ declare
   v_organization_id constant uuid := public.current_organization_id();
 begin
   if v_organization_id is not null then
-    if p_organization <> v_organization_id then
+    if p_organization_id <> v_organization_id then
       perform private.raise_error('NOT_FOUND', 'There is no such object in this organization.');
     end if;
     return v_organization_id;
@@ -134,14 +134,14 @@ begin
       'This needs an organization to act for, and the session is in none.',
       'Create one by create_organization, accept an invitation, or switch_organization to one of yours.'
     );
-  elsif p_organization is null or not private.is_dba() then
+  elsif p_organization_id is null or not private.is_dba() then
     perform private.raise_error(
       'UNAUTHENTICATED',
       'This needs an organization to act for.',
       'Send a valid API token as "Authorization: Bearer …"; in psql: select set_context(organization, user).'
     );
   end if;
-  return p_organization;
+  return p_organization_id;
 end
 $$;
 comment on function private.acting_organization(uuid) is

@@ -87,7 +87,7 @@ end
 $$;
 comment on function private.require_code(private.email_codes) is 'Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
 
-create or replace function private.take_code(p_code text, p_purposes text[])
+create or replace function private.redeem_code(p_code text, p_purposes text[])
   returns private.email_codes
   language plpgsql
   volatile
@@ -106,5 +106,5 @@ begin
   return v_code;
 end
 $$;
-comment on function private.take_code(text, text[]) is
+comment on function private.redeem_code(text, text[]) is
   'What a code is for; from now on it is used. Raises NOT_FOUND, ALREADY_USED, EXPIRED.';

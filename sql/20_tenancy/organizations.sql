@@ -1,7 +1,7 @@
 -- kind: code
 -- A new organization, and who a request is.
 
-create or replace function private.raise_slug_taken(p_slug text)
+create or replace function private.raise_slug_conflict(p_slug text)
   returns void
   language plpgsql
   immutable
@@ -45,7 +45,7 @@ begin
     returning * into v_organization;
   exception
     when unique_violation then
-      perform private.raise_slug_taken(create_organization.slug);
+      perform private.raise_slug_conflict(create_organization.slug);
     when check_violation or not_null_violation then
       perform private.raise_bad_organization();
   end;

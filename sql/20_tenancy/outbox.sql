@@ -15,7 +15,7 @@ $$;
 comment on function private.send_mail(text, text, text) is
   'Puts a mail into the outbox. Without a recipient it is written and never sent: an answer takes as long either way.';
 
-create or replace function engine.take_mails(p_limit int default 20)
+create or replace function engine.claim_mails(p_limit int default 20)
   returns table (
     id uuid,
     recipient text,
@@ -46,8 +46,8 @@ as $$
   where o.id = due.id
   returning o.id, o.recipient, o.subject, o.body
 $$;
-comment on function engine.take_mails(int) is
-  'Mails that are due, for a worker to deliver: taken for 30 seconds, after each failure for twice as long, at most an hour; none in a copy that nobody has adopted. Example: select recipient, subject from engine.take_mails();';
+comment on function engine.claim_mails(int) is
+  'Mails that are due, for a worker to deliver: taken for 30 seconds, after each failure for twice as long, at most an hour; none in a copy that nobody has adopted. Example: select recipient, subject from engine.claim_mails();';
 
 create or replace function engine.finish_mail(p_id uuid, p_error text default null)
   returns boolean
@@ -93,5 +93,5 @@ $$;
 comment on function engine.unsent_mails() is
   'For DBAs: mails that wait, newest first, with the codes in them. All of them wait where FLOWGRES_SMTP_URL is not set. Example: select recipient, body from engine.unsent_mails() limit 1;';
 
-grant execute on function engine.take_mails(int), engine.finish_mail(uuid, text) to flowgres_worker;
+grant execute on function engine.claim_mails(int), engine.finish_mail(uuid, text) to flowgres_worker;
 grant execute on function engine.unsent_mails() to flowgres_dba;

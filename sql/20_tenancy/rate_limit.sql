@@ -1,7 +1,7 @@
 -- kind: code
 -- The rate limit of requests: a token bucket per caller, for all server processes together.
 
-create or replace function engine.take_tokens(
+create or replace function engine.spend_rate_tokens(
   p_key text,
   p_wanted int,
   p_per_second double precision,
@@ -33,7 +33,7 @@ begin
   retry_after_ms := case when granted = 0 then ceil((1 - v_tokens) / p_per_second * 1000) end;
 end
 $$;
-comment on function engine.take_tokens(text, int, double precision, double precision) is
-  'Takes up to p_wanted tokens of a bucket that holds p_burst and gains p_per_second: how many there were and, when none, in how many milliseconds there is one. Example: select * from engine.take_tokens(''ip:192.0.2.1'', 1, 10, 100);';
+comment on function engine.spend_rate_tokens(text, int, double precision, double precision) is
+  'Takes up to p_wanted tokens of a bucket that holds p_burst and gains p_per_second: how many there were and, when none, in how many milliseconds there is one. Example: select * from engine.spend_rate_tokens(''ip:192.0.2.1'', 1, 10, 100);';
 
-grant execute on function engine.take_tokens(text, int, double precision, double precision) to flowgres_api;
+grant execute on function engine.spend_rate_tokens(text, int, double precision, double precision) to flowgres_api;

@@ -55,7 +55,7 @@ as $$
     p_session.created_at, p_session.expires_at, p_session.last_seen_at, p_session.user_agent, p_session.ip_prefix::text
 $$;
 
-create or replace function private.end_sessions(p_user_id uuid, p_except uuid default null)
+create or replace function private.end_sessions(p_user_id uuid, p_except_id uuid default null)
   returns int
   language sql
   volatile
@@ -64,7 +64,7 @@ as $$
     update private.sessions as s
     set revoked_at = engine.now()
     where s.user_id = p_user_id
-      and s.id is distinct from p_except
+      and s.id is distinct from p_except_id
       and s.revoked_at is null
       and s.expires_at > engine.now()
     returning 1

@@ -173,7 +173,7 @@ $$;
 comment on function private.admit(uuid, text, bigint, uuid) is
   'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}, of a team also {"team"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
 
-create or replace function private.release(
+create or replace function private.return_quota(
   p_organization_id uuid,
   p_metric text,
   p_amount bigint,
@@ -194,7 +194,7 @@ as $$
     and c.metric = p_metric
     and c.period_start = lower(private.metric_period(m.period, p_at))
 $$;
-comment on function private.release(uuid, text, bigint, timestamptz, uuid) is
+comment on function private.return_quota(uuid, text, bigint, timestamptz, uuid) is
   'Gives back what was admitted and not used, in the period of p_at. A level needs none: it is counted anew each time.';
 
 -- After a change of limits: what was used without one was not counted.

@@ -40,7 +40,7 @@ begin
   where s.organization_id = p_organization_id and s.ended_at is null
   for no key update;
   if p_plan.is_default then
-    return case when found then private.move_subscription(v_subscription.id, 'canceled') end;
+    return case when found then private.transition_subscription(v_subscription.id, 'canceled') end;
   elsif v_subscription.id is null then
     insert into public.subscriptions (organization_id, plan_id, status, started_at, trial_ends_at)
     values (
@@ -55,7 +55,7 @@ begin
   where s.id = v_subscription.id
   returning * into v_subscription;
   if v_subscription.status <> 'active' and not p_is_trial then
-    v_subscription := private.move_subscription(v_subscription.id, 'active');
+    v_subscription := private.transition_subscription(v_subscription.id, 'active');
   end if;
   return v_subscription;
 end

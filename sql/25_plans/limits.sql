@@ -76,7 +76,7 @@ comment on function private.limit_error(private.admission) is
 create or replace function private.used_of(
   p_organization_id uuid,
   p_metric text,
-  p_span tstzrange,
+  p_time_range tstzrange,
   p_team_id uuid default null
 )
   returns bigint
@@ -91,10 +91,10 @@ as $$
         and c.owner_id = coalesce(p_team_id, p_organization_id)
         and c.metric = p_metric
         and m.period is not null
-        and c.period_start = lower(p_span)
+        and c.period_start = lower(p_time_range)
         and (m.counter is null or private.limit_of(p_organization_id, p_metric, p_team_id) is not null)
     ),
-    private.count_used(m.counter, p_organization_id, p_span, p_team_id)
+    private.count_used(m.counter, p_organization_id, p_time_range, p_team_id)
   )
   from private.metrics() as m
   where m.metric = p_metric

@@ -40,7 +40,7 @@ $$;
 create or replace function private.count_used(
   p_counter text,
   p_organization_id uuid,
-  p_span tstzrange,
+  p_time_range tstzrange,
   p_team_id uuid default null
 )
   returns bigint
@@ -61,7 +61,7 @@ begin
   where p.oid = v_counter;
   execute format('select %I.%I($1, $2, $3)', v_name.schema, v_name.name)
   into v_count
-  using p_organization_id, p_span, p_team_id;
+  using p_organization_id, p_time_range, p_team_id;
   return v_count;
 end
 $$;

@@ -17,15 +17,15 @@ create policy plans_flowgres_user_select on public.plans
       where s.organization_id = (select public.current_organization_id())
     ))
   );
-drop policy if exists plans_flowgres_dba on public.plans;
-create policy plans_flowgres_dba on public.plans to flowgres_dba using (true);
+drop policy if exists plans_flowgres_dba_all on public.plans;
+create policy plans_flowgres_dba_all on public.plans to flowgres_dba using (true);
 
-drop policy if exists plan_limits_select on public.plan_limits;
-create policy plan_limits_select on public.plan_limits
+drop policy if exists plan_limits_flowgres_user_select on public.plan_limits;
+create policy plan_limits_flowgres_user_select on public.plan_limits
   for select to flowgres_user, flowgres_anonymous
   using (plan_id = any (array(select p.id from public.plans as p)));
-drop policy if exists plan_limits_flowgres_dba on public.plan_limits;
-create policy plan_limits_flowgres_dba on public.plan_limits to flowgres_dba using (true);
+drop policy if exists plan_limits_flowgres_dba_all on public.plan_limits;
+create policy plan_limits_flowgres_dba_all on public.plan_limits to flowgres_dba using (true);
 
 drop policy if exists organization_limits_flowgres_user_select on public.organization_limits;
 create policy organization_limits_flowgres_user_select on public.organization_limits
@@ -34,8 +34,8 @@ create policy organization_limits_flowgres_user_select on public.organization_li
     organization_id = (select public.current_organization_id())
     and (select private.has_scope('organization:read'))
   );
-drop policy if exists organization_limits_flowgres_dba on public.organization_limits;
-create policy organization_limits_flowgres_dba on public.organization_limits to flowgres_dba using (true);
+drop policy if exists organization_limits_flowgres_dba_all on public.organization_limits;
+create policy organization_limits_flowgres_dba_all on public.organization_limits to flowgres_dba using (true);
 
 drop policy if exists team_limits_flowgres_user_select on public.team_limits;
 create policy team_limits_flowgres_user_select on public.team_limits
@@ -44,8 +44,8 @@ create policy team_limits_flowgres_user_select on public.team_limits
     organization_id = (select public.current_organization_id())
     and (select private.has_scope('organization:read'))
   );
-drop policy if exists team_limits_flowgres_dba on public.team_limits;
-create policy team_limits_flowgres_dba on public.team_limits to flowgres_dba using (true);
+drop policy if exists team_limits_flowgres_dba_all on public.team_limits;
+create policy team_limits_flowgres_dba_all on public.team_limits to flowgres_dba using (true);
 
 drop policy if exists subscriptions_flowgres_user_select on public.subscriptions;
 create policy subscriptions_flowgres_user_select on public.subscriptions
@@ -54,8 +54,8 @@ create policy subscriptions_flowgres_user_select on public.subscriptions
     organization_id = (select public.current_organization_id())
     and (select private.has_scope('organization:read'))
   );
-drop policy if exists subscriptions_flowgres_dba on public.subscriptions;
-create policy subscriptions_flowgres_dba on public.subscriptions for select to flowgres_dba using (true);
+drop policy if exists subscriptions_flowgres_dba_select on public.subscriptions;
+create policy subscriptions_flowgres_dba_select on public.subscriptions for select to flowgres_dba using (true);
 
 grant select on public.plans, public.plan_limits to flowgres_user, flowgres_anonymous, flowgres_dba;
 grant select on public.organization_limits, public.team_limits, public.subscriptions to flowgres_user, flowgres_dba;

@@ -20,7 +20,7 @@ $$;
 comment on function private.subscription_transitions() is
   'canceled and expired are ends: who comes back gets a new subscription.';
 
-create or replace function private.move_subscription(p_id uuid, p_status text)
+create or replace function private.transition_subscription(p_id uuid, p_status text)
   returns public.subscriptions
   language plpgsql
   volatile
@@ -56,7 +56,7 @@ begin
   return v_subscription;
 end
 $$;
-comment on function private.move_subscription(uuid, text) is
+comment on function private.transition_subscription(uuid, text) is
   'Moves a subscription on; to the state that it is in, nothing happens. Raises NOT_FOUND, CONFLICT.';
 
 create or replace function public.set_subscription_status(organization uuid, status text)
@@ -67,7 +67,7 @@ create or replace function public.set_subscription_status(organization uuid, sta
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return private.move_subscription(
+  return private.transition_subscription(
     (select s.id from public.subscriptions as s where s.organization_id = organization and s.ended_at is null),
     set_subscription_status.status
   );
@@ -85,7 +85,7 @@ create or replace function engine.advance_subscriptions()
 as $$
   select moved.organization_id, moved.status
   from public.subscriptions as s
-  cross join lateral private.move_subscription(s.id, 'expired') as moved
+  cross join lateral private.transition_subscription(s.id, 'expired') as moved
   where s.ended_at is null
     and (
       (s.status = 'trialing' and s.trial_ends_at <= engine.now())

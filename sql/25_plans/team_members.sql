@@ -3,7 +3,7 @@
 
 create or replace function private.count_members(
   p_organization_id uuid,
-  p_span tstzrange default null,
+  p_time_range tstzrange default null,
   p_team_id uuid default null
 )
   returns bigint

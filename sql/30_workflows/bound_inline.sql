@@ -62,7 +62,7 @@ end
 $$;
 
 -- Up to how many bytes of input the work of a pure node itself is cheap; null: whatever it gets.
-create or replace function engine.inline_node_input(p_node engine.plan_node)
+create or replace function engine.inline_node_input(p_node engine.compiled_node)
   returns int
   language sql
   immutable
@@ -78,13 +78,13 @@ as $$
   ) as s
 $$;
 
-create or replace function engine.bound_inline(p_node engine.plan_node)
-  returns engine.plan_node
+create or replace function engine.bound_inline(p_node engine.compiled_node)
+  returns engine.compiled_node
   language plpgsql
   immutable
 as $$
 declare
-  v_node engine.plan_node := p_node;
+  v_node engine.compiled_node := p_node;
   v_expression engine.expression;
   v_weight bigint := 1;
   v_quadratic bigint := 0;

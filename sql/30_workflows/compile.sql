@@ -17,57 +17,57 @@ $$;
 create or replace function engine.compile_attempts(
   p_node jsonb,
   p_settings jsonb,
-  p_plan engine.plan_node,
-  p_fed boolean
+  p_compiled engine.compiled_node,
+  p_has_live_output boolean
 )
-  returns engine.plan_node
+  returns engine.compiled_node
   language plpgsql
   immutable
 as $$
 declare
-  v_plan engine.plan_node := p_plan;
+  v_compiled engine.compiled_node := p_compiled;
   v_retry constant jsonb := coalesce(p_node -> 'retry', '{}');
 begin
-  v_plan.max_attempts := 1;
-  if v_plan.kind = 'effect' then
-    v_plan.max_attempts := coalesce((v_retry ->> 'maxAttempts')::int, (p_settings ->> 'maxRetries')::int + 1);
+  v_compiled.max_attempts := 1;
+  if v_compiled.kind = 'effect' then
+    v_compiled.max_attempts := coalesce((v_retry ->> 'maxAttempts')::int, (p_settings ->> 'maxRetries')::int + 1);
   end if;
-  v_plan.retry_initial_ms := coalesce((v_retry ->> 'initialMs')::int, 1000);
-  v_plan.retry_max_ms := case v_retry ->> 'backoff'
-    when 'fixed' then v_plan.retry_initial_ms
+  v_compiled.retry_initial_ms := coalesce((v_retry ->> 'initialMs')::int, 1000);
+  v_compiled.retry_max_ms := case v_retry ->> 'backoff'
+    when 'fixed' then v_compiled.retry_initial_ms
     else coalesce((v_retry ->> 'maxMs')::int, 300000)
   end;
-  v_plan.retry_jitter := coalesce((v_retry ->> 'jitter')::boolean, true);
-  v_plan.timeout_ms := coalesce((p_node ->> 'timeoutMs')::int, (p_settings ->> 'timeout')::int);
+  v_compiled.retry_jitter := coalesce((v_retry ->> 'jitter')::boolean, true);
+  v_compiled.timeout_ms := coalesce((p_node ->> 'timeoutMs')::int, (p_settings ->> 'timeout')::int);
   -- Inherited from the settings, errorOutput counts for the nodes that have a connection there.
-  v_plan.on_error := coalesce(
+  v_compiled.on_error := coalesce(
     p_node ->> 'onError',
-    case when p_settings ->> 'errorHandling' <> 'errorOutput' or p_fed then p_settings ->> 'errorHandling' end,
+    case when p_settings ->> 'errorHandling' <> 'errorOutput' or p_has_live_output then p_settings ->> 'errorHandling' end,
     'stop'
   );
-  return v_plan;
+  return v_compiled;
 end
 $$;
 
 -- Sets those expressions apart that are evaluated for each child run, with $.item and $.index.
-create or replace function engine.defer_expressions(p_plan engine.plan_node, p_schema jsonb)
-  returns engine.plan_node
+create or replace function engine.defer_expressions(p_compiled engine.compiled_node, p_schema jsonb)
+  returns engine.compiled_node
   language plpgsql
   immutable
 as $$
 declare
-  v_plan engine.plan_node := p_plan;
+  v_compiled engine.compiled_node := p_compiled;
   v_expression engine.expression;
 begin
-  v_plan.expressions := null;
-  foreach v_expression in array coalesce(p_plan.expressions, '{}') loop
+  v_compiled.expressions := null;
+  foreach v_expression in array coalesce(p_compiled.expressions, '{}') loop
     if p_schema #> array['properties', v_expression.place[1], 'deferred'] = 'true' then
-      v_plan.deferred := v_plan.deferred || v_expression;
+      v_compiled.deferred := v_compiled.deferred || v_expression;
     else
-      v_plan.expressions := v_plan.expressions || v_expression;
+      v_compiled.expressions := v_compiled.expressions || v_expression;
     end if;
   end loop;
-  return v_plan;
+  return v_compiled;
 end
 $$;
 
@@ -77,7 +77,7 @@ create or replace function engine.compile_node(
   p_node jsonb,
   p_settings jsonb,
   p_ids text[],
-  out node engine.plan_node,
+  out node engine.compiled_node,
   out variables text[]
 )
   language plpgsql
@@ -86,7 +86,7 @@ as $$
 declare
   v_type constant engine.node_types := engine.node_type(p_node ->> 'type');
   v_sources text[];
-  v_fed constant text[] := array(
+  v_external constant text[] := array(
     select c.connection ->> 'sourceOutput'
     from jsonb_array_elements(p_definition -> 'connections') as c (connection)
     where c.connection -> 'source' = p_node -> 'id'
@@ -101,9 +101,9 @@ begin
   node.is_strict := coalesce((p_node ->> 'strict')::boolean, false);
   node.credentials := p_node -> 'credentials';
   node.pin := p_node -> 'pin';
-  node := engine.compile_attempts(p_node, p_settings, node, coalesce('error' = any (v_fed), false));
+  node := engine.compile_attempts(p_node, p_settings, node, coalesce('error' = any (v_external), false));
   node.ports := engine.node_ports(v_type, p_node -> 'properties', node.on_error);
-  if v_type.name = 'wait' and coalesce('timeout' = any (v_fed), false) is false then
+  if v_type.name = 'wait' and coalesce('timeout' = any (v_external), false) is false then
     node.ports := array_remove(node.ports, 'timeout'); -- it leads nowhere: what comes too late is a failure
   end if;
 
@@ -139,9 +139,9 @@ begin
 end
 $$;
 
-create or replace function engine.compile_plan(
+create or replace function engine.compile_version(
   p_definition jsonb,
-  out nodes engine.plan_node[],
+  out nodes engine.compiled_node[],
   out vars text[],
   out settings jsonb
 )
@@ -174,5 +174,5 @@ begin
   vars := array(select distinct v from unnest(v_variables) as v where v <> '' order by v);
 end
 $$;
-comment on function engine.compile_plan(jsonb) is
+comment on function engine.compile_version(jsonb) is
   'The plan of a definition that validate_workflow found nothing wrong with: nodes in topological order, the variables they read, all settings.';

@@ -65,7 +65,7 @@ create or replace function engine.has_literal_side(p_tokens text[], p_place int)
   immutable
 as $$
 declare
-  c_ends constant text[] := '{(,),&&,||,!}';
+  v_ends constant text[] := '{(,),&&,||,!}';
   v_left int := p_place - 2;
   v_right int := p_place + 1;
 begin
@@ -75,8 +75,8 @@ begin
   if p_tokens[v_right] in ('-', '+') then
     v_right := v_right + 1;
   end if;
-  return engine.is_literal_token(p_tokens[p_place - 1]) and coalesce(p_tokens[v_left] = any (c_ends), true)
-    or engine.is_literal_token(p_tokens[v_right]) and coalesce(p_tokens[v_right + 1] = any (c_ends), true);
+  return engine.is_literal_token(p_tokens[p_place - 1]) and coalesce(p_tokens[v_left] = any (v_ends), true)
+    or engine.is_literal_token(p_tokens[v_right]) and coalesce(p_tokens[v_right + 1] = any (v_ends), true);
 end
 $$;
 

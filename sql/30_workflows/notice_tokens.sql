@@ -9,7 +9,7 @@ create or replace function engine.first_known(
   p_item jsonb,
   out known jsonb,
   out operator text,
-  out taken int
+  out consumed int
 )
   language plpgsql
   immutable
@@ -18,7 +18,7 @@ declare
   v_token constant text := p_tokens[p_place];
   v_root record;
 begin
-  taken := 1;
+  consumed := 1;
   case
     when v_token in ('(', '!') then
       operator := v_token;
@@ -28,10 +28,10 @@ begin
       operator := 'mode';
     when v_token = 'exists' then
       operator := 'exists';
-      taken := 2;
+      consumed := 2;
     when v_token = '$' then
       v_root := engine.path_root(p_tokens[p_place : p_place + 4]);
-      taken := v_root.taken;
+      consumed := v_root.consumed;
       known := engine.value_of_shape(p_shapes -> v_root.source);
     when v_token = '@' then
       known := coalesce(p_item, engine.value_of_shape('true'));
@@ -56,7 +56,7 @@ create or replace function engine.next_known(
   p_known jsonb,
   out known jsonb,
   out operator text,
-  out taken int
+  out consumed int
 )
   language plpgsql
   immutable
@@ -66,12 +66,12 @@ declare
   v_next constant text := p_tokens[p_place + 1];
   v_value constant jsonb := engine.as_value(p_known);
 begin
-  taken := 1;
+  consumed := 1;
   case
     when v_token = '.' and v_next in ('*', '**') then
-      taken := 2;
+      consumed := 2;
       if p_tokens[p_place + 2] = '{' then
-        taken := array_position(p_tokens, '}', p_place) - p_place + 1;
+        consumed := array_position(p_tokens, '}', p_place) - p_place + 1;
       end if;
       known := case
         when v_next = '*' and v_value ->> 'of' !~ '[ao]' then engine.nothing_found(
@@ -81,33 +81,33 @@ begin
         else engine.value_of_shape('true')
       end;
     when v_token = '.' and p_tokens[p_place + 2] = '(' then
-      taken := array_position(p_tokens, ')', p_place) - p_place + 1;
+      consumed := array_position(p_tokens, ')', p_place) - p_place + 1;
       known := engine.method_value(v_value, v_next, p_place + 1);
     when v_token = '.' then
-      taken := 2;
+      consumed := 2;
       known := engine.member_value(
         v_value, case when v_next ~ '^"' then engine.token_text(v_next) else v_next end, v_next ~ '^"', p_place + 1
       );
     when v_token = '[' and v_next ~ '^"' then
-      taken := 3;
+      consumed := 3;
       known := engine.member_value(v_value, engine.token_text(v_next), true, p_place + 1);
     when v_token = '[' then
-      taken := engine.closing_bracket(p_tokens, p_place) - p_place + 1;
+      consumed := engine.closing_bracket(p_tokens, p_place) - p_place + 1;
       known := engine.item_of(v_value) || case
         when v_value ? 'many' or (v_next = '*' and v_value ->> 'of' ~ '[al]') then '{"many": true}' else '{}'
       end::jsonb;
     when v_token = 'is' then -- unknown
-      taken := 2;
+      consumed := 2;
       known := '{"truth": "tf"}';
     when v_token = 'starts' then -- with a text
       operator := v_token;
-      taken := 3;
+      consumed := 3;
     when v_token = 'like_regex' then
       operator := v_token;
-      taken := case when p_tokens[p_place + 2] = 'flag' then 4 else 2 end;
+      consumed := case when p_tokens[p_place + 2] = 'flag' then 4 else 2 end;
     when v_token = '?' then
       operator := v_token;
-      taken := 2;
+      consumed := 2;
     else
       operator := v_token;
   end case;

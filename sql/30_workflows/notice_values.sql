@@ -94,13 +94,13 @@ create or replace function engine.method_value(p_value jsonb, p_name text, p_at 
   immutable
 as $$
 declare
-  v_takes constant text := case p_name
+  v_accepted constant text := case p_name
     when 'double' then '[nsal]' when 'datetime' then '[sal]' when 'keyvalue' then '[oa]'
     when 'type' then '.' when 'size' then '.'
     else '[na]'
   end;
 begin
-  if p_value ->> 'of' !~ v_takes then
+  if p_value ->> 'of' !~ v_accepted then
     return engine.nothing_found(
       p_value, p_at, format('.%s() cannot be computed of %s', p_name, engine.kind_name(p_value ->> 'of'))
     );

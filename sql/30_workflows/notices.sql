@@ -16,7 +16,7 @@ create or replace function engine.expression_notice(
   immutable
 as $$
 declare
-  c_tokens constant int := 200; -- longer paths are not looked at, so that validation stays quick
+  v_max_tokens constant int := 200; -- longer paths are not looked at, so that validation stays quick
   v_found record := engine.significant_tokens(p_text);
   v_tokens text[];
   v_known jsonb;
@@ -24,7 +24,7 @@ begin
   v_tokens := v_found.tokens[1 : coalesce(
     (engine.pipe_places(v_found.tokens))[1] - 1, cardinality(v_found.tokens)
   )];
-  if cardinality(v_tokens) > c_tokens then
+  if cardinality(v_tokens) > v_max_tokens then
     return;
   end if;
   v_known := engine.known_of_path(v_tokens, p_shapes);
@@ -90,7 +90,7 @@ begin
         v_stack.places := v_stack.places || v_place;
         v_needs_value := true;
     end case;
-    v_place := v_place + v_step.taken;
+    v_place := v_place + v_step.consumed;
   end loop;
   v_stack := engine.reduce_known(v_stack.known, v_stack.operators, v_stack.places, 1);
   return v_stack.known[1];

@@ -4,7 +4,7 @@
 
 create or replace function private.count_workflows(
   p_organization_id uuid,
-  p_span tstzrange default null,
+  p_time_range tstzrange default null,
   p_team_id uuid default null
 )
   returns bigint

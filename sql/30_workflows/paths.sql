@@ -6,7 +6,7 @@
 create or replace function engine.path_root(
   p_tokens text[],
   out source text,
-  out taken int,
+  out consumed int,
   out variable text,
   out input text,
   out problem text
@@ -18,13 +18,13 @@ declare
   v_name constant text := trim(both '"' from p_tokens[3]);
   v_next constant text := case when p_tokens[4] = '.' then trim(both '"' from p_tokens[5]) end;
 begin
-  taken := 3;
+  consumed := 3;
   source := v_name;
   if p_tokens[2] is distinct from '.' or coalesce(v_name, '') !~ '^[A-Za-z_][A-Za-z0-9_]*$' then
     problem := 'a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index';
   elsif v_name = 'nodes' then
     source := 'nodes.' || v_next;
-    taken := 5;
+    consumed := 5;
     if coalesce(v_next, '') !~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$' then
       problem := 'name a node: $.nodes.<id>';
     end if;
@@ -157,7 +157,7 @@ begin
       sources := sources || v_root.source;
       variables := variables || v_root.variable;
       inputs := inputs || v_root.input;
-      v_place := v_place + v_root.taken;
+      v_place := v_place + v_root.consumed;
       v_before := v_root.source;
     elsif p_tokens[v_place] = '[' and left(p_tokens[v_place + 1], 1) = '"' and p_tokens[v_place + 2] = ']' then
       -- SQL/JSON knows places only between brackets; a key in quotes there is a member.

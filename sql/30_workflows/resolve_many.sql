@@ -20,7 +20,7 @@ create or replace function engine.resolve_many(
   immutable
 as $$
 declare
-  c_most constant int := 8388608; -- no node gives or takes that much: outputs and inputs have 1 MiB
+  v_most constant int := 8388608; -- no node gives or takes that much: outputs and inputs have 1 MiB
   v_properties jsonb := p_properties;
   v_copied bigint := 0;
   v_first int := 1;
@@ -30,7 +30,7 @@ begin
       v_properties, p_expressions[v_first : v_first + 7], p_strict,
       p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
     );
-    if pg_column_size(v_properties) > c_most then
+    if pg_column_size(v_properties) > v_most then
       perform engine.expression_failed(
         'EXPRESSION_TOO_LARGE', 'the results have at most 8 MiB together', p_expressions[v_first].place, 1
       );

@@ -169,7 +169,7 @@ create type engine.expression as (
 );
 
 -- One node, ready to run. Nodes stand in topological order, so one pass from first to last settles all that can be.
-create type engine.plan_node as (
+create type engine.compiled_node as (
   id text,
   type text,         -- with its version, such as set@1
   kind text,         -- trigger, pure, local, wait, effect; a pure node that is not cheap is local here
@@ -199,7 +199,7 @@ create type engine.plan_node as (
   inline_input int   -- of a pure node: bytes up to which the engine runs it itself; null: no such limit
 );
 
-create function engine.plan_ids(p_nodes engine.plan_node[])
+create function engine.compiled_node_ids(p_nodes engine.compiled_node[])
   returns text[]
   language sql
   immutable
@@ -208,12 +208,12 @@ as $$
   select array_agg((p_nodes[place]).id order by place) from generate_subscripts(p_nodes, 1) as place
 $$;
 
-create table engine.plans (
+create table engine.compiled_versions (
   organization_id uuid not null,
   workflow_id uuid not null,
   version int not null,
-  nodes engine.plan_node[] not null,
-  ids text[] not null generated always as (engine.plan_ids(nodes)) stored,
+  nodes engine.compiled_node[] not null,
+  ids text[] not null generated always as (engine.compiled_node_ids(nodes)) stored,
   vars text[] not null default '{}', -- names of the variables that expressions read
   settings jsonb not null,
   resume_key bytea not null default sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
@@ -223,11 +223,11 @@ create table engine.plans (
     foreign key (organization_id, workflow_id, version)
     references public.workflow_versions (organization_id, workflow_id, version) on delete cascade
 );
-alter table engine.plans enable row level security;
-comment on table engine.plans is 'What publishing compiles a version to; read once per batch by the engine.';
-comment on column engine.plans.quarantined_at is
+alter table engine.compiled_versions enable row level security;
+comment on table engine.compiled_versions is 'What publishing compiles a version to; read once per batch by the engine.';
+comment on column engine.compiled_versions.quarantined_at is
   'When a transaction with its runs took too long: until a run succeeds, every node is evaluated in a local step.';
-comment on column engine.plans.resume_key is 'The secret that the tokens of resume addresses are made with.';
+comment on column engine.compiled_versions.resume_key is 'The secret that the tokens of resume addresses are made with.';
 
 -- What a pure or local node answers.
 create type engine.outcome as (

@@ -19,13 +19,13 @@ create policy workflow_run_logs_flowgres_user_select on public.workflow_run_logs
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()));
 
-alter table public.run_operations enable row level security;
-drop policy if exists run_operations_flowgres_user_select on public.run_operations;
-create policy run_operations_flowgres_user_select on public.run_operations
+alter table public.bulk_operations enable row level security;
+drop policy if exists bulk_operations_flowgres_user_select on public.bulk_operations;
+create policy bulk_operations_flowgres_user_select on public.bulk_operations
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()));
 
-grant select on public.run_operations to flowgres_user;
+grant select on public.bulk_operations to flowgres_user;
 grant select on public.workflow_runs, public.workflow_events, public.workflow_run_logs to flowgres_user;
 
 -- Reading a run's events takes the time out of its id.

@@ -18,8 +18,8 @@ create or replace function public.get_workflow_run_events(
 as $$
 #variable_conflict use_column
 declare
-  v_run constant uuid := get_workflow_run_events.run_id;
-  v_start constant timestamptz := engine.uuid_time(v_run);
+  v_run_id constant uuid := get_workflow_run_events.run_id;
+  v_start constant timestamptz := engine.uuid_time(v_run_id);
   -- A day given as the end is meant as a whole; any other moment is included.
   v_end constant timestamptz := end_time + case
     when end_time = date_trunc('day', end_time, 'UTC') then interval '1 day'
@@ -32,7 +32,7 @@ begin
   for v_event in
     select e.*
     from public.workflow_events as e
-    where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+    where e.run_id = v_run_id and e.ts >= v_from and e.ts < v_to
     order by e.ts
   loop
     return next v_event;
@@ -45,13 +45,13 @@ begin
   select coalesce(r.finished_at + interval '1 day', 'infinity')
   into v_to
   from public.workflow_runs as r
-  where r.id = v_run;
+  where r.id = v_run_id;
   v_to := least(v_to, v_end);
   if v_to > v_from then
     return query
       select e.*
       from public.workflow_events as e
-      where e.run_id = v_run and e.ts >= v_from and e.ts < v_to
+      where e.run_id = v_run_id and e.ts >= v_from and e.ts < v_to
       order by e.ts;
   end if;
 end

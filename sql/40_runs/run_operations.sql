@@ -1,7 +1,7 @@
 -- kind: state
 -- Commands on many runs at once, with their progress. Workers work them off.
 
-create table public.run_operations (
+create table public.bulk_operations (
   id uuid not null default engine.uuid_v7(),
   organization_id uuid not null,
   command text not null,
@@ -14,26 +14,26 @@ create table public.run_operations (
   created_at timestamptz not null,
   updated_at timestamptz not null,
   finished_at timestamptz,
-  constraint run_operations_pkey primary key (id),
-  constraint run_operations_organization_id_fkey
+  constraint bulk_operations_pkey primary key (id),
+  constraint bulk_operations_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
-  constraint run_operations_command_check check (command in ('cancel', 'retry')),
-  constraint run_operations_filter_check check (jsonb_typeof(filter) = 'object')
+  constraint bulk_operations_command_check check (command in ('cancel', 'retry')),
+  constraint bulk_operations_filter_check check (jsonb_typeof(filter) = 'object')
 );
-create index run_operations_organization_id_idx on public.run_operations (organization_id, created_at, id);
-create index run_operations_unfinished_idx on public.run_operations (updated_at) where finished_at is null;
+create index bulk_operations_organization_id_idx on public.bulk_operations (organization_id, created_at, id);
+create index bulk_operations_unfinished_idx on public.bulk_operations (updated_at) where finished_at is null;
 
-comment on table public.run_operations is
+comment on table public.bulk_operations is
   'Commands on many runs, made by cancel_runs and retry_runs: how far each one is.';
-comment on column public.run_operations.id is 'UUIDv7.';
-comment on column public.run_operations.organization_id is 'The organization whose runs it is about.';
-comment on column public.run_operations.command is 'cancel or retry.';
-comment on column public.run_operations.filter is 'Which runs: see docs/runs.md.';
-comment on column public.run_operations.total is 'How many runs there were when it began.';
-comment on column public.run_operations.done is 'How many runs it has been through; those that ended by themselves meanwhile are not among them.';
-comment on column public.run_operations.failed is 'How many it could not retry; the log of each says why.';
-comment on column public.run_operations.last_run_id is 'The last run it has been through; it goes from the oldest to the newest.';
-comment on column public.run_operations.started_by is 'The user who gave the command.';
-comment on column public.run_operations.created_at is 'When it was given; runs that began later are not touched.';
-comment on column public.run_operations.updated_at is 'When it last made progress.';
-comment on column public.run_operations.finished_at is 'When it was through; null while it is not.';
+comment on column public.bulk_operations.id is 'UUIDv7.';
+comment on column public.bulk_operations.organization_id is 'The organization whose runs it is about.';
+comment on column public.bulk_operations.command is 'cancel or retry.';
+comment on column public.bulk_operations.filter is 'Which runs: see docs/runs.md.';
+comment on column public.bulk_operations.total is 'How many runs there were when it began.';
+comment on column public.bulk_operations.done is 'How many runs it has been through; those that ended by themselves meanwhile are not among them.';
+comment on column public.bulk_operations.failed is 'How many it could not retry; the log of each says why.';
+comment on column public.bulk_operations.last_run_id is 'The last run it has been through; it goes from the oldest to the newest.';
+comment on column public.bulk_operations.started_by is 'The user who gave the command.';
+comment on column public.bulk_operations.created_at is 'When it was given; runs that began later are not touched.';
+comment on column public.bulk_operations.updated_at is 'When it last made progress.';
+comment on column public.bulk_operations.finished_at is 'When it was through; null while it is not.';

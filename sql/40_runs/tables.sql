@@ -146,7 +146,7 @@ create table engine.open_steps (
   state text not null,
   attempt int not null default 0,
   failures int not null default 0,
-  deaths int not null default 0,
+  crashes int not null default 0,
   worker_id uuid,
   lease_until timestamptz,
   run_at timestamptz,
@@ -167,7 +167,7 @@ create table engine.open_steps (
 alter table engine.open_steps enable row level security;
 
 create index open_steps_running_idx on engine.open_steps (organization_id, lease_until) where state = 'running';
-create index open_steps_parked_idx on engine.open_steps (organization_id, run_id)
+create index open_steps_deferred_idx on engine.open_steps (organization_id, run_id)
   where run_at = 'infinity' and state = 'queued';
 create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at is not null;
 

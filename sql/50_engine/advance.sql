@@ -8,7 +8,7 @@
 -- node that is to be opened for its evaluation whatever it costs; p_max_bytes: how large the log may become, null in a
 -- replay of a part of it; p_prefer: the step that will be begun.
 create or replace function engine.advance(
-  p_nodes engine.plan_node[],
+  p_nodes engine.compiled_node[],
   p_ids text[],
   p_run_id uuid,
   p_log engine.log_entry[],
@@ -29,7 +29,7 @@ declare
   v_ports text[] := v_fold.ports;
   v_outputs jsonb[] := v_fold.outputs;
   v_errors jsonb[] := v_fold.errors;
-  v_fed boolean[] := array_fill(null::boolean, array[cardinality(p_nodes)]); -- has a live outgoing connection
+  v_external boolean[] := array_fill(null::boolean, array[cardinality(p_nodes)]); -- has a live outgoing connection
   v_created constant jsonb := v_fold.created;
   v_input constant jsonb := v_created -> 'input';
   v_vars constant jsonb := v_created -> 'vars';
@@ -46,12 +46,12 @@ declare
     case
       when p_budget is null then 'infinity'
       -- Also the runs of a large batch leave time for each other.
-      else least(clock_timestamp() + engine.turn_time(), statement_timestamp() + 20 * engine.turn_time())
+      else least(clock_timestamp() + engine.advance_time(), statement_timestamp() + 20 * engine.advance_time())
     end;
   v_isolated boolean[] := array[]::boolean[]; -- nodes whose evaluation turned out to need a local step
-  v_taken int := 0;
+  v_applied int := 0;
   v_place int := 1;
-  v_node engine.plan_node;
+  v_node engine.compiled_node;
   v_source int;
   v_held int; -- the place at which the output is held already
   v_of text;  -- and its name in the log
@@ -105,7 +105,7 @@ begin
           if v_states[v_source] = 1 then
             if v_ports[v_source] = v_node.source_ports[v_edge] then
               v_live := true;
-              v_fed[v_source] := true;
+              v_external[v_source] := true;
               if v_prev is null and v_node.target_inputs[v_edge] = v_node.inputs[1] then
                 v_prev := engine.output_at(v_outputs, v_source);
               end if;
@@ -138,7 +138,7 @@ begin
         else
           v_started := clock_timestamp();
           -- One node is always taken: however slow the machine, the run gets on. Effects are only queued.
-          if (v_taken >= p_budget or (v_taken > 0 and v_started > v_stop_at)) and v_isolated[v_place] is not true then
+          if (v_applied >= p_budget or (v_applied > 0 and v_started > v_stop_at)) and v_isolated[v_place] is not true then
             if v_node.kind not in ('effect', 'local') then
               v_result.entries := v_entries;
               v_result.opened := v_opened
@@ -148,7 +148,7 @@ begin
               v_isolated[v_place] := true;
             end if;
           end if;
-          v_taken := v_taken + 1;
+          v_applied := v_applied + 1;
           v_is_given := v_node.disabled;
           v_is_isolated := false;
           if v_node.is_isolated or v_node.pin is not null or v_isolated[v_place] or v_fold.isolated then
@@ -327,7 +327,7 @@ begin
   end loop;
 
   if not v_open then
-    v_leaves := engine.live_leaves(p_nodes, v_fold.states, v_states, v_ports, v_fed);
+    v_leaves := engine.live_leaves(p_nodes, v_fold.states, v_states, v_ports, v_external);
     v_entries := v_entries || engine.run_succeeded(
       v_seq + 1, v_ts + interval '1 microsecond', p_ids, v_leaves, v_outputs,
       engine.reference_to(

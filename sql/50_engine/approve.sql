@@ -34,7 +34,7 @@ create or replace function engine.approve_step(
   p_node text,
   p_approved boolean,
   p_comment text,
-  p_by uuid
+  p_user_id uuid
 )
   returns public.workflow_runs
   language plpgsql
@@ -44,16 +44,16 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
   v_loaded engine.loaded_run;
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
   v_step engine.open_steps;
-  v_reached engine.opened_step;
-  v_move engine.move;
+  v_opened engine.opened_step;
+  v_transition engine.transition;
 begin
   select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
-  v_plan := engine.plan_of(v_loaded.run);
+  v_compiled := engine.compiled_version_of(v_loaded.run);
   if not coalesce(
-    (v_plan.nodes[array_position(v_plan.ids, p_node)]).properties ? 'approval'
-      and (v_plan.nodes[array_position(v_plan.ids, p_node)]).type like 'wait@%',
+    (v_compiled.nodes[array_position(v_compiled.ids, p_node)]).properties ? 'approval'
+      and (v_compiled.nodes[array_position(v_compiled.ids, p_node)]).type like 'wait@%',
     false
   ) then
     perform private.raise_error('NOT_FOUND', format('The run has no approval %L.', p_node));
@@ -66,24 +66,24 @@ begin
   elsif v_step.run_at <= v_now then
     perform private.raise_error('EXPIRED', 'The time for this is up.');
   end if;
-  v_reached := engine.reached(v_plan, p_run_id, v_loaded.log, p_node);
-  if p_by is not null
-    and not engine.may_approve((v_loaded.run).organization_id, p_by, v_reached.properties -> 'approval')
+  v_opened := engine.opened_step_of(v_compiled, p_run_id, v_loaded.log, p_node);
+  if p_user_id is not null
+    and not engine.may_approve((v_loaded.run).organization_id, p_user_id, v_opened.properties -> 'approval')
   then
     perform private.raise_error('FORBIDDEN', 'This approval is not yours to give.', null, jsonb_build_object(
-      'approval', v_reached.properties -> 'approval'
+      'approval', v_opened.properties -> 'approval'
     ));
   end if;
 
   v_step.attempt := 1;
-  v_move := engine.take_result(v_loaded, v_plan, v_step, jsonb_build_object(
+  v_transition := engine.apply_result(v_loaded, v_compiled, v_step, jsonb_build_object(
     'ok', true,
     'port', case when p_approved then 'approved' else 'rejected' end,
     'output', jsonb_build_object(
-      'approved', p_approved, 'by', p_by, 'comment', left(p_comment, 10000), 'at', engine.iso_time(v_now)
+      'approved', p_approved, 'by', p_user_id, 'comment', left(p_comment, 10000), 'at', engine.iso_time(v_now)
     )
   ), null, v_now);
-  perform engine.write_moves(array[v_move], v_now);
-  return v_move.run;
+  perform engine.write_transitions(array[v_transition], v_now);
+  return v_transition.run;
 end
 $$;

@@ -16,46 +16,46 @@ $$;
 
 -- Whether a worker has to do the step: the end of a wait, and pure nodes that go on where their budget ran out, take no
 -- slot of anybody.
-create or replace function engine.needs_slot(p_plan engine.plans, p_step engine.open_steps)
+create or replace function engine.needs_slot(p_compiled engine.compiled_versions, p_step engine.open_steps)
   returns boolean
   language sql
   immutable
 as $$
   select p_step.state = 'queued'
-    and (p_plan.nodes[array_position(p_plan.ids, p_step.node)]).kind in ('effect', 'local')
+    and (p_compiled.nodes[array_position(p_compiled.ids, p_step.node)]).kind in ('effect', 'local')
 $$;
 
 -- What comes of the job of a step that is due: it is begun, its wait ends, or the engine goes on where it had paused.
 -- Without a worker (no slot is free) a step that needs one is deferred.
-create or replace function engine.take_job(
+create or replace function engine.apply_job(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_step engine.open_steps,
-  p_worker uuid,
+  p_worker_id uuid,
   p_now timestamptz
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   volatile
 as $$
 declare
-  v_move engine.move;
+  v_transition engine.transition;
 begin
-  if p_worker is null and engine.needs_slot(p_plan, p_step) then
-    return engine.parked_move(p_loaded.run, p_step);
+  if p_worker_id is null and engine.needs_slot(p_compiled, p_step) then
+    return engine.deferred_transition(p_loaded.run, p_step);
   end if;
   if p_step.state = 'waiting' then
-    return engine.take_wait(p_loaded, p_plan, p_step, p_worker, p_now);
+    return engine.end_wait(p_loaded, p_compiled, p_step, p_worker_id, p_now);
   end if;
-  v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now, p_step.node);
-  if (engine.step_of(v_move.steps, p_step.node)).node is null then
-    v_move.closed := array[p_step.node];
+  v_transition := engine.advance_run(p_loaded, p_compiled, p_worker_id, p_now, p_step.node);
+  if (engine.step_of(v_transition.steps, p_step.node)).node is null then
+    v_transition.closed := array[p_step.node];
   end if;
-  return v_move;
+  return v_transition;
 end
 $$;
 
-create or replace function engine.begin_steps(p_requests jsonb, p_worker uuid)
+create or replace function engine.begin_steps(p_requests jsonb, p_worker_id uuid)
   returns table (
     index int,
     outcome text,
@@ -74,25 +74,25 @@ declare
   v_nodes constant text[] := array(select r ->> 'node' from jsonb_array_elements(p_requests) as r);
   v_deferred constant jsonb[] := array(select r -> 'defer' from jsonb_array_elements(p_requests) as r);
   v_loaded engine.loaded_run;
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
   v_places int[];
   v_place int;
   v_step engine.open_steps;
-  v_move engine.move;
-  v_moves engine.move[];
+  v_transition engine.transition;
+  v_transitions engine.transition[];
   v_worker engine.workers;
   v_organization_id uuid;
   v_free int; -- slots that the organization still has
 begin
-  select w.* into v_worker from engine.workers as w where w.id = p_worker;
+  select w.* into v_worker from engine.workers as w where w.id = p_worker_id;
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
-    if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
-      v_plan := engine.plan_of(v_loaded.run);
+    if v_compiled.workflow_id is distinct from (v_loaded.run).workflow_id or v_compiled.version <> (v_loaded.run).version then
+      v_compiled := engine.compiled_version_of(v_loaded.run);
     end if;
     if v_worker.share is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
       v_organization_id := (v_loaded.run).organization_id;
-      v_free := engine.free_slots(v_organization_id, v_worker, cardinality(v_moves));
+      v_free := engine.free_slots(v_organization_id, v_worker, cardinality(v_transitions));
     end if;
     v_places := array_positions(v_ids, run_id);
     foreach v_place in array v_places loop
@@ -101,15 +101,15 @@ begin
       v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
       outcome := case when v_step.node is null then 'stale' else 'done' end;
       if engine.is_due(v_loaded.run, v_step, v_now) then
-        v_move := engine.take_job(
-          v_loaded, v_plan, v_step,
-          case when v_deferred[v_place] = 'true' or v_free <= 0 then null else p_worker end, v_now
+        v_transition := engine.apply_job(
+          v_loaded, v_compiled, v_step,
+          case when v_deferred[v_place] = 'true' or v_free <= 0 then null else p_worker_id end, v_now
         );
-        v_moves := v_moves || v_move;
+        v_transitions := v_transitions || v_transition;
         if v_place < v_places[cardinality(v_places)] then
-          v_loaded := engine.after_move(v_loaded, v_move);
+          v_loaded := engine.after_transition(v_loaded, v_transition);
         end if;
-        task := v_move.task;
+        task := v_transition.task;
         if task is not null then
           outcome := 'begun';
           v_free := v_free - 1;
@@ -119,7 +119,7 @@ begin
     end loop;
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
-  perform engine.write_moves(v_moves, v_now);
+  perform engine.write_transitions(v_transitions, v_now);
 
   if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
     return query

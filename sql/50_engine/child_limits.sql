@@ -5,7 +5,7 @@
 -- 100 at most.
 
 -- How many runs one run may start, directly or through its children, in 7 days.
-create or replace function engine.max_family_runs()
+create or replace function engine.max_tree_runs()
   returns int
   language sql
   immutable
@@ -90,11 +90,11 @@ begin
   into v_before
   from engine.child_starts as s
   where s.root_run_id = p_root_run_id;
-  if v_before.runs + cardinality(p_inputs) > engine.max_family_runs() then
+  if v_before.runs + cardinality(p_inputs) > engine.max_tree_runs() then
     return engine.child_limit_error(
-      'FAMILY_TOO_LARGE',
-      format('A run starts at most %s runs, directly and through its child runs.', engine.max_family_runs()),
-      engine.max_family_runs(), 'Start independent runs through the API or a webhook, or give each child more to do.'
+      'RUN_TREE_TOO_LARGE',
+      format('A run starts at most %s runs, directly and through its child runs.', engine.max_tree_runs()),
+      engine.max_tree_runs(), 'Start independent runs through the API or a webhook, or give each child more to do.'
     );
   elsif v_before.bytes + v_bytes > engine.max_child_bytes() then
     return engine.child_limit_error(

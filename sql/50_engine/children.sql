@@ -42,8 +42,8 @@ $$;
 -- The properties of a node with the results of those expressions that are left for its child runs.
 create or replace function engine.resolve_for_child(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
-  p_reached engine.opened_step,
+  p_compiled engine.compiled_versions,
+  p_opened engine.opened_step,
   p_item jsonb,
   p_index int
 )
@@ -52,20 +52,20 @@ create or replace function engine.resolve_for_child(
   stable
 as $$
 declare
-  v_node constant engine.plan_node := p_plan.nodes[p_reached.place];
+  v_node constant engine.compiled_node := p_compiled.nodes[p_opened.place];
   v_created constant engine.log_entry := p_loaded.log[1];
 begin
   return engine.resolve(
-    p_reached.properties - 'items', v_node.deferred, v_node.is_strict, v_created.payload -> 'input', p_reached.prev,
-    p_reached.inputs, p_reached.outputs,
-    engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_plan.nodes, p_plan.resume_key),
+    p_opened.properties - 'items', v_node.deferred, v_node.is_strict, v_created.payload -> 'input', p_opened.prev,
+    p_opened.inputs, p_opened.outputs,
+    engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_compiled.nodes, p_compiled.resume_key),
     v_created.payload -> 'vars', p_item, p_index
   );
 end
 $$;
 
 -- What the schema of a trigger has against the input of a child; null when it has nothing.
-create or replace function engine.input_error(p_trigger engine.plan_node, p_input jsonb)
+create or replace function engine.input_error(p_trigger engine.compiled_node, p_input jsonb)
   returns jsonb
   language plpgsql
   immutable
@@ -96,7 +96,7 @@ $$;
 -- an error and no run is a refusal: no such workflow, none published, a limit.
 create or replace function engine.start_children(
   p_run public.workflow_runs,
-  p_reached engine.opened_step,
+  p_opened engine.opened_step,
   p_inputs jsonb[],
   p_from int,
   p_waits boolean default true
@@ -112,13 +112,13 @@ create or replace function engine.start_children(
 as $$
 declare
   v_workflow_id constant uuid := engine.workflow_named(
-    p_run.organization_id, p_reached.properties ->> 'workflow'
+    p_run.organization_id, p_opened.properties ->> 'workflow'
   );
   v_ancestry constant record := engine.ancestry_of(p_run);
 begin
   if v_workflow_id is null then
     error := engine.request_error('NOT_FOUND', format(
-      'There is no workflow %s.', p_reached.properties ->> 'workflow'
+      'There is no workflow %s.', p_opened.properties ->> 'workflow'
     ));
   elsif v_ancestry.depth >= 10 then
     error := engine.request_error('TOO_DEEP', 'Child runs are at most 10 levels deep.');
@@ -139,7 +139,7 @@ begin
       'input', i.input,
       'startedBy', p_run.started_by,
       'parent', jsonb_build_object(
-        'run', p_run.id, 'node', p_reached.node,
+        'run', p_run.id, 'node', p_opened.node,
         'index', case when p_waits then p_from + i.place - 1 end
       )
     ) order by i.place)
@@ -150,41 +150,41 @@ end
 $$;
 
 -- What comes of the job of a step with child runs: its first one, or one that the end of a child has sent.
-create or replace function engine.take_children(
+create or replace function engine.run_children_step(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_step engine.open_steps,
-  p_reached engine.opened_step,
-  p_worker uuid,
+  p_opened engine.opened_step,
+  p_worker_id uuid,
   p_now timestamptz
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   volatile
 as $$
 declare
-  v_type constant text := (p_plan.nodes[p_reached.place]).type;
-  v_turn engine.turn;
-  v_move engine.move;
+  v_type constant text := (p_compiled.nodes[p_opened.place]).type;
+  v_progress engine.children_progress;
+  v_transition engine.transition;
 begin
   case
     when v_type like 'repeat@%' then
-      v_turn := engine.take_repeat(p_loaded, p_plan, p_step, p_reached);
-    when p_reached.properties -> 'wait' = 'false' then
-      v_turn := engine.take_independent(p_loaded.run, p_reached);
+      v_progress := engine.run_repeat(p_loaded, p_compiled, p_step, p_opened);
+    when p_opened.properties -> 'wait' = 'false' then
+      v_progress := engine.start_independent(p_loaded.run, p_opened);
     else
-      v_turn := engine.take_for_each(p_loaded, p_plan, p_step, p_reached);
+      v_progress := engine.run_for_each(p_loaded, p_compiled, p_step, p_opened);
   end case;
-  if v_turn.result is not null then
-    return engine.take_result(p_loaded, p_plan, p_step, v_turn.result, p_worker, p_now);
+  if v_progress.result is not null then
+    return engine.apply_result(p_loaded, p_compiled, p_step, v_progress.result, p_worker_id, p_now);
   end if;
-  p_step.next_index := v_turn.next_index;
-  p_step.error := v_turn.error;
-  p_step.unfinished_children := v_turn.unfinished;
-  p_step.run_at := coalesce(v_turn.wait_until, case when v_turn.again then p_now end);
-  v_move.run := p_loaded.run;
-  v_move.is_changed := false;
-  v_move.steps := array[p_step];
-  return v_move;
+  p_step.next_index := v_progress.next_index;
+  p_step.error := v_progress.error;
+  p_step.unfinished_children := v_progress.unfinished;
+  p_step.run_at := coalesce(v_progress.wait_until, case when v_progress.again then p_now end);
+  v_transition.run := p_loaded.run;
+  v_transition.is_changed := false;
+  v_transition.steps := array[p_step];
+  return v_transition;
 end
 $$;

@@ -6,7 +6,7 @@
 -- The event of a result; what is invalid about a result makes it a failure. p_of: where its output stands in the log.
 create or replace function engine.outcome_entry(
   p_result jsonb,
-  p_node engine.plan_node,
+  p_node engine.compiled_node,
   p_step engine.open_steps,
   p_last engine.log_entry,
   p_now timestamptz,
@@ -62,7 +62,7 @@ $$;
 
 -- min(maxMs, initialMs · 2^(k−1)), with jitter times random(0.5..1), or what the peer asked for if that is longer, an
 -- hour at most.
-create or replace function engine.retry_delay(p_node engine.plan_node, p_failures int, p_error jsonb)
+create or replace function engine.retry_delay(p_node engine.compiled_node, p_failures int, p_error jsonb)
   returns interval
   language sql
   volatile
@@ -78,8 +78,8 @@ as $$
 $$;
 
 -- The step that the branch goes on with takes over the row of the one that has ended.
-create or replace function engine.handed_on(p_move engine.move)
-  returns engine.move
+create or replace function engine.with_successor(p_transition engine.transition)
+  returns engine.transition
   language plpgsql
   immutable
 as $$
@@ -87,38 +87,38 @@ declare
   v_step engine.open_steps;
   v_others engine.open_steps[];
 begin
-  foreach v_step in array p_move.steps loop
+  foreach v_step in array p_transition.steps loop
     if v_step.state = 'running' then
-      p_move.heir := v_step;
+      p_transition.successor := v_step;
     else
       v_others := v_others || v_step;
     end if;
   end loop;
-  p_move.steps := v_others;
-  return p_move;
+  p_transition.steps := v_others;
+  return p_transition;
 end
 $$;
 
 -- What comes of a result: the step is queued again, or it has ended and the run moves on.
-create or replace function engine.take_result(
+create or replace function engine.apply_result(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_step engine.open_steps,
   p_result jsonb,
-  p_worker uuid,
+  p_worker_id uuid,
   p_now timestamptz,
   p_of text default null
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   volatile
 as $$
 declare
   v_entry constant engine.log_entry := engine.outcome_entry(
-    p_result, p_plan.nodes[array_position(p_plan.ids, p_step.node)], p_step, p_loaded.log[cardinality(p_loaded.log)],
+    p_result, p_compiled.nodes[array_position(p_compiled.ids, p_step.node)], p_step, p_loaded.log[cardinality(p_loaded.log)],
     p_now, p_of
   );
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   p_loaded.log := p_loaded.log || v_entry;
   if v_entry.payload ? 'retryAt' then
@@ -127,30 +127,30 @@ begin
     p_step.worker_id := null;
     p_step.lease_until := null;
     p_step.run_at := v_entry.payload ->> 'retryAt';
-    v_move.run := p_loaded.run;
-    v_move.is_changed := false;
-    v_move.steps := array[p_step];
+    v_transition.run := p_loaded.run;
+    v_transition.is_changed := false;
+    v_transition.steps := array[p_step];
   elsif v_entry.type = 'step.evaluated' then
-    v_move := engine.after_evaluation(p_loaded, p_plan, p_step, p_worker, p_now);
+    v_transition := engine.after_evaluation(p_loaded, p_compiled, p_step, p_worker_id, p_now);
   else
     p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node);
     if (p_loaded.run).status = 'paused' then
-      v_move.run := p_loaded.run;
-      v_move.is_changed := false;
+      v_transition.run := p_loaded.run;
+      v_transition.is_changed := false;
     else
-      v_move := engine.move_on(p_loaded, p_plan, p_worker, p_now);
+      v_transition := engine.advance_run(p_loaded, p_compiled, p_worker_id, p_now);
     end if;
-    v_move.closed := p_step.node || v_move.closed;
-    if v_move.task is not null then
-      v_move := engine.handed_on(v_move);
+    v_transition.closed := p_step.node || v_transition.closed;
+    if v_transition.task is not null then
+      v_transition := engine.with_successor(v_transition);
     end if;
   end if;
-  v_move.entries := v_entry || v_move.entries;
-  return v_move;
+  v_transition.entries := v_entry || v_transition.entries;
+  return v_transition;
 end
 $$;
 
-create or replace function engine.complete_steps(p_results jsonb, p_worker uuid)
+create or replace function engine.complete_steps(p_results jsonb, p_worker_id uuid)
   returns table (
     index int,
     outcome text,
@@ -169,12 +169,12 @@ declare
   v_results jsonb[];
   v_ids uuid[];
   v_loaded engine.loaded_run;
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
   v_places int[];
   v_place int;
   v_step engine.open_steps;
-  v_move engine.move;
-  v_moves engine.move[];
+  v_transition engine.transition;
+  v_transitions engine.transition[];
   v_left int := 0; -- slots
 begin
   select coalesce(array_agg(r), '{}'), coalesce(array_agg((r ->> 'runId')::uuid), '{}')
@@ -182,8 +182,8 @@ begin
   from jsonb_array_elements(p_results) as r;
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
-    if v_plan.workflow_id is distinct from (v_loaded.run).workflow_id or v_plan.version <> (v_loaded.run).version then
-      v_plan := engine.plan_of(v_loaded.run);
+    if v_compiled.workflow_id is distinct from (v_loaded.run).workflow_id or v_compiled.version <> (v_loaded.run).version then
+      v_compiled := engine.compiled_version_of(v_loaded.run);
     end if;
     v_places := array_positions(v_ids, run_id);
     foreach v_place in array v_places loop
@@ -196,23 +196,23 @@ begin
         and (v_loaded.run).finished_at is null
       then
         outcome := 'recorded';
-        v_move := engine.take_result(v_loaded, v_plan, v_step, v_results[v_place], p_worker, v_now);
-        v_moves := v_moves || v_move;
-        next := v_move.task;
+        v_transition := engine.apply_result(v_loaded, v_compiled, v_step, v_results[v_place], p_worker_id, v_now);
+        v_transitions := v_transitions || v_transition;
+        next := v_transition.task;
         if next is null then
           v_left := v_left + 1;
         end if;
-        status := (v_move.run).status;
+        status := (v_transition.run).status;
         if v_place < v_places[cardinality(v_places)] then
-          v_loaded := engine.after_move(v_loaded, v_move);
+          v_loaded := engine.after_transition(v_loaded, v_transition);
         end if;
       end if;
       return next;
     end loop;
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
-  perform engine.write_moves(v_moves, v_now);
-  if v_left > 0 and engine.is_any_parked() then
+  perform engine.write_transitions(v_transitions, v_now);
+  if v_left > 0 and engine.has_deferred_steps() then
     perform engine.fill_free_slots(v_left);
   end if;
 

@@ -12,19 +12,19 @@ declare
   v_now constant timestamptz := engine.now();
   v_loaded engine.loaded_run;
   v_last engine.log_entry;
-  v_move engine.move;
-  v_moves engine.move[];
+  v_transition engine.transition;
+  v_transitions engine.transition[];
 begin
   for v_loaded in select l.* from engine.load_runs(p_ids, v_now) as l loop
     continue when (v_loaded.run).finished_at is not null;
     v_last := engine.next_entry(v_loaded.log[cardinality(v_loaded.log)], v_now, p_type, p_payload);
-    v_move.entries := array[v_last];
-    v_move.run := engine.run_after(v_loaded.run, v_last, false);
-    v_move.is_changed := true;
-    v_moves := v_moves || v_move;
-    return next v_move.run;
+    v_transition.entries := array[v_last];
+    v_transition.run := engine.run_after(v_loaded.run, v_last, false);
+    v_transition.is_changed := true;
+    v_transitions := v_transitions || v_transition;
+    return next v_transition.run;
   end loop;
-  perform engine.write_moves(v_moves, v_now);
+  perform engine.write_transitions(v_transitions, v_now);
 end
 $$;
 
@@ -45,21 +45,21 @@ end
 $$;
 
 -- Who did something, and why: the payload of an event that somebody caused.
-create or replace function engine.given_by(p_by uuid, p_reason text)
+create or replace function engine.canceled_by(p_user_id uuid, p_reason text)
   returns jsonb
   language sql
   immutable
 as $$
-  select jsonb_strip_nulls(jsonb_build_object('by', p_by, 'reason', left(p_reason, 1000)))
+  select jsonb_strip_nulls(jsonb_build_object('by', p_user_id, 'reason', left(p_reason, 1000)))
 $$;
 
 -- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
-create or replace function engine.cancel_run(p_run_id uuid, p_by uuid default null, p_reason text default null)
+create or replace function engine.cancel_run(p_run_id uuid, p_user_id uuid default null, p_reason text default null)
   returns public.workflow_runs
   language sql
   volatile
 as $$
-  select engine.end_run(p_run_id, 'run.canceled', engine.given_by(p_by, p_reason))
+  select engine.end_run(p_run_id, 'run.canceled', engine.canceled_by(p_user_id, p_reason))
 $$;
 
 create or replace function engine.blameless_error(p_code text, p_message text)

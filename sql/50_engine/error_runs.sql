@@ -23,32 +23,32 @@ create or replace function engine.is_about_error(p_run public.workflow_runs)
 as $$
 declare
   v_run public.workflow_runs := p_run;
-  v_origin uuid;
+  v_origin_id uuid;
 begin
   while v_run.id is not null loop
     if v_run.mode = 'error' then
       return true;
     end if;
-    v_origin := coalesce(v_run.parent_run_id, v_run.retry_of);
+    v_origin_id := coalesce(v_run.parent_run_id, v_run.retry_of);
     if v_run.mode = 'fork' then
-      select (e.payload ->> 'forkOf')::uuid into v_origin
+      select (e.payload ->> 'forkOf')::uuid into v_origin_id
       from public.get_workflow_run_events(v_run.id) as e
       where e.seq = 1;
     end if;
-    select r.* into v_run from public.workflow_runs as r where r.id = v_origin;
+    select r.* into v_run from public.workflow_runs as r where r.id = v_origin_id;
   end loop;
   return false;
 end
 $$;
 
-create or replace function engine.error_request(p_run public.workflow_runs, p_error_workflow uuid)
+create or replace function engine.error_request(p_run public.workflow_runs, p_error_workflow_id uuid)
   returns jsonb
   language sql
   stable
 as $$
   select jsonb_build_object(
     'organizationId', p_run.organization_id,
-    'workflowId', p_error_workflow,
+    'workflowId', p_error_workflow_id,
     'mode', 'error',
     'input', jsonb_build_object(
       'error', p_run.error,
@@ -74,20 +74,20 @@ create or replace function engine.start_error_runs(p_runs public.workflow_runs[]
 as $$
 declare
   v_run public.workflow_runs;
-  v_workflow uuid;
+  v_workflow_id uuid;
   v_error jsonb;
   v_constraint text;
 begin
   foreach v_run in array p_runs loop
-    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow
-    from engine.plans as p
+    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow_id
+    from engine.compiled_versions as p
     where p.organization_id = v_run.organization_id
       and p.workflow_id = v_run.workflow_id
       and p.version = v_run.version;
-    continue when v_workflow is null or engine.is_about_error(v_run);
+    continue when v_workflow_id is null or engine.is_about_error(v_run);
     begin
       select s.error into v_error
-      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow))) as s
+      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow_id))) as s
       where s.run_id is null;
     exception
       when others then

@@ -80,7 +80,7 @@ begin
 end
 $$;
 
-create or replace function engine.is_any_parked()
+create or replace function engine.has_deferred_steps()
   returns boolean
   language plpgsql
   stable
@@ -91,7 +91,7 @@ begin
 end
 $$;
 
-create or replace function engine.parked_step(p_step engine.open_steps)
+create or replace function engine.deferred_step(p_step engine.open_steps)
   returns engine.open_steps
   language plpgsql
   immutable
@@ -103,32 +103,32 @@ end
 $$;
 
 -- For one whose job has come when there is no room.
-create or replace function engine.parked_move(p_run public.workflow_runs, p_step engine.open_steps)
-  returns engine.move
+create or replace function engine.deferred_transition(p_run public.workflow_runs, p_step engine.open_steps)
+  returns engine.transition
   language plpgsql
   immutable
 as $$
 declare
-  v_move engine.move;
+  v_transition engine.transition;
 begin
-  v_move.run := p_run;
-  v_move.is_changed := false;
-  v_move.steps := array[engine.parked_step(p_step)];
-  return v_move;
+  v_transition.run := p_run;
+  v_transition.is_changed := false;
+  v_transition.steps := array[engine.deferred_step(p_step)];
+  return v_transition;
 end
 $$;
 
 -- Which organizations have so much to do that what these moves queue is parked, and how much of it is not: nothing
 -- while older steps are parked already.
-create or replace function engine.crowded(p_moves engine.move[])
+create or replace function engine.over_share(p_transitions engine.transition[])
   returns table (
     organization_id uuid,
-    room int
+    free int
   )
   language sql
   stable
 as $$
-  select o.id, case when o.has_parked then 0 else o.slots end
+  select o.id, case when o.has_deferred then 0 else o.slots end
   from (
     select
       m.id,
@@ -136,43 +136,43 @@ as $$
         select
         from engine.open_steps as s
         where s.organization_id = m.id and s.run_at = 'infinity' and s.state = 'queued'
-      ) as has_parked,
+      ) as has_deferred,
       engine.organization_slots() as slots,
       m.opened
     from (
       select (m.run).organization_id as id, sum(cardinality(m.steps)) as opened
-      from unnest(p_moves) as m
+      from unnest(p_transitions) as m
       group by (m.run).organization_id
     ) as m
   ) as o
-  where o.has_parked
+  where o.has_deferred
     or o.opened > o.slots
 $$;
 
-create or replace function engine.park_steps(
-  p_moves engine.move[],
+create or replace function engine.defer_steps(
+  p_transitions engine.transition[],
   p_organization_id uuid,
-  p_room int,
+  p_quota int,
   p_now timestamptz
 )
-  returns engine.move[]
+  returns engine.transition[]
   language plpgsql
   stable
 as $$
 declare
   v_step engine.open_steps;
 begin
-  for v_move in 1 .. cardinality(p_moves) loop
-    continue when (p_moves[v_move].run).organization_id <> p_organization_id;
-    for v_place in 1 .. coalesce(cardinality(p_moves[v_move].steps), 0) loop
-      v_step := p_moves[v_move].steps[v_place];
+  for v_transition in 1 .. cardinality(p_transitions) loop
+    continue when (p_transitions[v_transition].run).organization_id <> p_organization_id;
+    for v_place in 1 .. coalesce(cardinality(p_transitions[v_transition].steps), 0) loop
+      v_step := p_transitions[v_transition].steps[v_place];
       continue when v_step.state <> 'queued' or v_step.run_at > p_now;
-      p_room := p_room - 1;
-      if p_room < 0 then
-        p_moves[v_move].steps[v_place] := engine.parked_step(v_step);
+      p_quota := p_quota - 1;
+      if p_quota < 0 then
+        p_transitions[v_transition].steps[v_place] := engine.deferred_step(v_step);
       end if;
     end loop;
   end loop;
-  return p_moves;
+  return p_transitions;
 end
 $$;

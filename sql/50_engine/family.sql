@@ -2,28 +2,28 @@
 -- What became of the child runs of a step, read from their rows and logs without a lock.
 
 -- How the children of a step that were started so far stand. p_run_id bounds the partitions: children are younger.
-create or replace function engine.family_of(p_run_id uuid, p_node text)
-  returns engine.family
+create or replace function engine.children_of(p_run_id uuid, p_node text)
+  returns engine.children
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
 as $$
 declare
-  v_first constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
-  v_last constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
-  v_family engine.family;
+  v_first_id constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
+  v_last_id constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
+  v_children engine.children;
 begin
   select
     count(*) filter (where r.finished_at is null),
     coalesce(bool_or(r.finished_at is not null), false)
-  into v_family
+  into v_children
   from public.workflow_runs as r
   where r.parent_run_id = p_run_id
     and r.parent_node = p_node
     and r.parent_index is not null
     and r.status = any ('{waiting,running,paused,error,canceled}')
-    and r.id between v_first and v_last;
-  return v_family;
+    and r.id between v_first_id and v_last_id;
+  return v_children;
 end
 $$;
 
@@ -34,7 +34,7 @@ create or replace function engine.has_ended_children(p_step engine.open_steps)
   stable
 as $$
   select p_step.unfinished_children is null
-    or (engine.family_of(p_step.run_id, p_step.node)).unfinished < p_step.unfinished_children
+    or (engine.children_of(p_step.run_id, p_step.node)).unfinished < p_step.unfinished_children
 $$;
 
 -- What children that have ended leave to their parent, by their place: {"output"} or {"error"}.
@@ -45,8 +45,8 @@ create or replace function engine.child_results(p_run_id uuid, p_node text, p_in
   set plan_cache_mode = force_custom_plan
 as $$
 declare
-  v_first constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
-  v_last constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
+  v_first_id constant uuid := engine.uuid_floor(engine.uuid_time(p_run_id));
+  v_last_id constant uuid := engine.uuid_floor(greatest(engine.now(), clock_timestamp()) + interval '1 day');
 begin
   return query
   select
@@ -65,7 +65,7 @@ begin
     and r.parent_index is not null
     and (p_index is null or r.parent_index = p_index)
     and r.finished_at is not null
-    and r.id between v_first and v_last;
+    and r.id between v_first_id and v_last_id;
 end
 $$;
 

@@ -2,8 +2,8 @@
 -- Gives jobs to deferred steps when slots are free. Locks the rows of engine.open_steps that it queues, skipping those
 -- that others have locked.
 
--- Queues the oldest parked steps of an organization, so many; answers how many there were.
-create or replace function engine.unpark_steps(p_organization_id uuid, p_count int)
+-- Queues the oldest deferred steps of an organization, so many; answers how many there were.
+create or replace function engine.queue_deferred_steps(p_organization_id uuid, p_count int)
   returns int
   language plpgsql
   volatile
@@ -12,7 +12,7 @@ as $$
 declare
   v_steps engine.open_steps[];
 begin
-  with parked as (
+  with deferred as (
     select s.run_id, s.node
     from engine.open_steps as s
     where s.organization_id = p_organization_id
@@ -22,15 +22,15 @@ begin
     limit greatest(p_count, 0)
     for update skip locked
   ),
-  unparked as (
+  queued as (
     update engine.open_steps as s
     set run_at = engine.now(), wake_at = engine.now() + interval '1 minute'
-    from parked as p
+    from deferred as p
     where s.run_id = p.run_id
       and s.node = p.node
     returning s.*
   )
-  select array_agg(u) into v_steps from unparked as u;
+  select array_agg(u) into v_steps from queued as u;
   perform engine.add_jobs(engine.jobs_of(v_steps));
   return coalesce(cardinality(v_steps), 0);
 end
@@ -101,7 +101,7 @@ begin
     order by d.running, d.organization_id
   loop
     exit when v_left <= 0;
-    v_left := v_left - engine.unpark_steps(
+    v_left := v_left - engine.queue_deferred_steps(
       v_next.id,
       least(ceil(v_left::numeric / v_next.waiting)::int, engine.free_slots(v_next.id, v_limits))
     );

@@ -37,7 +37,7 @@ $$;
 -- What run.created says of any run.
 create or replace function engine.created_payload(
   p_request engine.start_request,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_trigger text
 )
   returns jsonb
@@ -47,26 +47,26 @@ as $$
 begin
   return jsonb_build_object(
     'workflowId', p_request.workflow_id,
-    'version', p_plan.version,
+    'version', p_compiled.version,
     'mode', p_request.mode,
     'trigger', p_trigger,
     'input', p_request.input,
     'vars', case
-      when cardinality(p_plan.vars) > 0 then engine.variables_of(p_request.organization_id, p_plan.vars) else '{}'
+      when cardinality(p_compiled.vars) > 0 then engine.variables_of(p_request.organization_id, p_compiled.vars) else '{}'
     end
   );
 end
 $$;
 
 -- A run from its first event to where it needs somebody else, or its end.
-create or replace function engine.first_move(
+create or replace function engine.start_transition(
   p_request engine.start_request,
-  p_plan engine.plans,
-  p_nodes engine.plan_node[],
+  p_compiled engine.compiled_versions,
+  p_nodes engine.compiled_node[],
   p_trigger text,
   p_now timestamptz
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   volatile
 as $$
@@ -78,54 +78,54 @@ declare
   v_step engine.open_steps;
   v_waiting boolean := true;
   v_error jsonb;
-  v_move engine.move;
+  v_transition engine.transition;
 begin
-  if p_plan.settings ? 'flow' then
-    p_request := engine.admit_start(p_request, p_plan);
+  if p_compiled.settings ? 'flow' then
+    p_request := engine.apply_flow_control(p_request, p_compiled);
   end if;
-  v_run := engine.new_run(p_request, p_plan.version, p_plan.settings, p_now);
+  v_run := engine.new_run(p_request, p_compiled.version, p_compiled.settings, p_now);
 
   v_created.seq := 1;
   v_created.ts := p_now;
   v_created.type := 'run.created';
-  v_created.payload := engine.created_payload(p_request, p_plan, p_trigger);
+  v_created.payload := engine.created_payload(p_request, p_compiled, p_trigger);
   if v_run.parent_run_id is not null then
     v_created.payload := v_created.payload || engine.parent_of(v_run);
   end if;
   if p_request.origin is not null then
     v_created.payload := v_created.payload || p_request.origin;
   end if;
-  v_move.entries := v_created || p_request.reused;
-  if p_plan.quarantined_at is not null then
-    v_move.entries := v_move.entries || engine.isolated_entry(v_move.entries, p_plan, p_now);
+  v_transition.entries := v_created || p_request.reused;
+  if p_compiled.quarantined_at is not null then
+    v_transition.entries := v_transition.entries || engine.isolated_entry(v_transition.entries, p_compiled, p_now);
   end if;
   if p_request.mode = 'child' then
-    v_error := engine.input_error(p_nodes[array_position(p_plan.ids, p_trigger)], p_request.input);
+    v_error := engine.input_error(p_nodes[array_position(p_compiled.ids, p_trigger)], p_request.input);
   end if;
   if v_error is null then
     v_advanced := engine.advance(
-      p_nodes, p_plan.ids, v_run.id, v_move.entries, p_resume_key => p_plan.resume_key
+      p_nodes, p_compiled.ids, v_run.id, v_transition.entries, p_resume_key => p_compiled.resume_key
     );
   else
     v_advanced.entries := array[engine.next_entry(
       v_created, p_now, 'run.failed', jsonb_build_object('error', v_error)
     )];
   end if;
-  v_move.entries := v_move.entries || v_advanced.entries;
+  v_transition.entries := v_transition.entries || v_advanced.entries;
 
   foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
     v_step := engine.new_step(v_run, v_opened, p_now);
-    if p_request.is_taken and v_step.state = 'queued' then
-      v_move.taken := coalesce(v_move.taken, v_step.node);
+    if p_request.is_claimed and v_step.state = 'queued' then
+      v_transition.claimed := coalesce(v_transition.claimed, v_step.node);
     end if;
-    v_move.steps := v_move.steps || v_step;
+    v_transition.steps := v_transition.steps || v_step;
     v_waiting := v_waiting and v_opened.state = 'waiting';
   end loop;
-  v_move.run := engine.run_after(v_run, v_move.entries[cardinality(v_move.entries)], v_waiting);
-  if p_plan.quarantined_at is not null then
-    perform engine.end_quarantine(p_plan, v_move.run, v_move.entries);
+  v_transition.run := engine.run_after(v_run, v_transition.entries[cardinality(v_transition.entries)], v_waiting);
+  if p_compiled.quarantined_at is not null then
+    perform engine.end_quarantine(p_compiled, v_transition.run, v_transition.entries);
   end if;
-  return v_move;
+  return v_transition;
 end
 $$;
 

@@ -3,7 +3,7 @@
 
 -- long because a call for each event would cost as much as the rest.
 create or replace function engine.fold(
-  p_nodes engine.plan_node[],
+  p_nodes engine.compiled_node[],
   p_ids text[],
   p_log engine.log_entry[]
 )
@@ -12,10 +12,10 @@ create or replace function engine.fold(
   immutable
 as $$
 declare
-  c_count constant int := cardinality(p_nodes);
-  v_states int[] := array_fill(null::int, array[c_count]);
-  v_ports text[] := array_fill(null::text, array[c_count]);
-  v_outputs jsonb[] := array_fill(null::jsonb, array[2 * c_count + 1], array[- c_count]);
+  v_count constant int := cardinality(p_nodes);
+  v_states int[] := array_fill(null::int, array[v_count]);
+  v_ports text[] := array_fill(null::text, array[v_count]);
+  v_outputs jsonb[] := array_fill(null::jsonb, array[2 * v_count + 1], array[- v_count]);
   v_errors jsonb[];
   v_entry engine.log_entry;
   v_place int;
@@ -119,7 +119,7 @@ $$;
 -- The place at which the value is held that a node gets as prev: that of the first live connection at its main input,
 -- or of a node before it.
 create or replace function engine.holder_of_prev(
-  p_node engine.plan_node,
+  p_node engine.compiled_node,
   p_states int[],
   p_ports text[],
   p_outputs jsonb[]
@@ -165,20 +165,20 @@ as $$
 $$;
 
 -- The leaves that ran: nodes without a live outgoing connection.
--- p_fed: the nodes that are known to have one; the nodes settled before, by p_before, have not been looked at.
+-- p_has_live_output: the nodes that are known to have one; the nodes settled before, by p_before, have not been looked at.
 create or replace function engine.live_leaves(
-  p_nodes engine.plan_node[],
+  p_nodes engine.compiled_node[],
   p_before int[],
   p_states int[],
   p_ports text[],
-  p_fed boolean[]
+  p_has_live_output boolean[]
 )
   returns int[]
   language plpgsql
   immutable
 as $$
 declare
-  v_node engine.plan_node;
+  v_node engine.compiled_node;
   v_source int;
   v_leaves int[];
 begin
@@ -188,14 +188,14 @@ begin
       for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
         v_source := v_node.sources[v_edge];
         if p_states[v_source] = 1 and p_ports[v_source] = v_node.source_ports[v_edge] then
-          p_fed[v_source] := true;
+          p_has_live_output[v_source] := true;
         end if;
       end loop;
     end if;
   end loop;
 
   for v_place in 1 .. cardinality(p_nodes) loop
-    if p_states[v_place] = 1 and p_fed[v_place] is null then
+    if p_states[v_place] = 1 and p_has_live_output[v_place] is null then
       v_leaves := v_leaves || v_place;
     end if;
   end loop;
@@ -204,7 +204,7 @@ end
 $$;
 
 -- The event that ends a run well. Its output is that of the one leaf that ran, or an object with those of several.
--- p_room: how many bytes more the log may hold; null: any number.
+-- p_quota: how many bytes more the log may hold; null: any number.
 create or replace function engine.run_succeeded(
   p_seq int,
   p_ts timestamptz,
@@ -212,7 +212,7 @@ create or replace function engine.run_succeeded(
   p_leaves int[],
   p_outputs jsonb[],
   p_of text, -- where the output of the one leaf stands
-  p_room bigint
+  p_quota bigint
 )
   returns engine.log_entry
   language plpgsql
@@ -227,7 +227,7 @@ begin
     foreach v_place in array p_leaves loop
       v_bytes := v_bytes + pg_column_size(engine.output_at(p_outputs, v_place));
     end loop;
-    if v_bytes > p_room then
+    if v_bytes > p_quota then
       return engine.run_too_large(p_seq, p_ts, engine.max_run_bytes());
     end if;
     select jsonb_object_agg(p_ids[l], engine.output_at(p_outputs, l)) into v_output from unnest(p_leaves) as l;

@@ -5,8 +5,8 @@
 -- else the item. Fewer than p_count when that takes long or comes to more than 8 MiB.
 create or replace function engine.child_inputs(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
-  p_reached engine.opened_step,
+  p_compiled engine.compiled_versions,
+  p_opened engine.opened_step,
   p_from int,
   p_count int
 )
@@ -15,7 +15,7 @@ create or replace function engine.child_inputs(
   stable
 as $$
 declare
-  v_is_deferred constant boolean := (p_plan.nodes[p_reached.place]).deferred is not null;
+  v_is_deferred constant boolean := (p_compiled.nodes[p_opened.place]).deferred is not null;
   v_stop_at constant timestamptz := clock_timestamp() + interval '100 ms';
   v_item jsonb;
   v_inputs jsonb[];
@@ -23,11 +23,11 @@ declare
 begin
   for v_index in p_from .. p_from + p_count - 1 loop
     exit when v_index > p_from and (clock_timestamp() > v_stop_at or v_bytes > 8388608);
-    v_item := p_reached.properties -> 'items' -> v_index;
+    v_item := p_opened.properties -> 'items' -> v_index;
     v_inputs := v_inputs || case
       when v_is_deferred
-        then engine.resolve_for_child(p_loaded, p_plan, p_reached, v_item, v_index) -> 'input'
-      else coalesce(p_reached.properties -> 'input', v_item)
+        then engine.resolve_for_child(p_loaded, p_compiled, p_opened, v_item, v_index) -> 'input'
+      else coalesce(p_opened.properties -> 'input', v_item)
     end;
     v_bytes := v_bytes + coalesce(pg_column_size(v_inputs[cardinality(v_inputs)]), 0);
   end loop;
@@ -36,80 +36,80 @@ end
 $$;
 
 -- One turn: hands out what may run now, at most 100 children in a transaction.
-create or replace function engine.take_for_each(
+create or replace function engine.run_for_each(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_step engine.open_steps,
-  p_reached engine.opened_step
+  p_opened engine.opened_step
 )
-  returns engine.turn
+  returns engine.children_progress
   language plpgsql
   volatile
 as $$
 declare
-  v_items constant jsonb := p_reached.properties -> 'items';
+  v_items constant jsonb := p_opened.properties -> 'items';
   v_count constant int := case when v_items is null then 1 else jsonb_array_length(v_items) end;
-  v_width constant int := coalesce((p_reached.properties ->> 'concurrency')::int, 10);
-  v_goes_on constant boolean := coalesce(p_reached.properties -> 'continue' = 'true', false);
-  v_family engine.family := row(0, false);
+  v_width constant int := coalesce((p_opened.properties ->> 'concurrency')::int, 10);
+  v_goes_on constant boolean := coalesce(p_opened.properties -> 'continue' = 'true', false);
+  v_children engine.children := row(0, false);
   v_left int := 100;
   v_number int;
   v_inputs jsonb[];
   v_detail text;
   v_child record;
-  v_turn engine.turn;
+  v_progress engine.children_progress;
 begin
-  v_turn.next_index := coalesce(p_step.next_index, 0);
-  v_turn.error := p_step.error;
-  if v_turn.next_index > 0 then
-    v_family := engine.family_of(p_step.run_id, p_step.node);
+  v_progress.next_index := coalesce(p_step.next_index, 0);
+  v_progress.error := p_step.error;
+  if v_progress.next_index > 0 then
+    v_children := engine.children_of(p_step.run_id, p_step.node);
   end if;
 
-  while v_turn.error is null and v_turn.next_index < v_count and v_family.unfinished < v_width
-    and (v_goes_on or not v_family.is_failed)
+  while v_progress.error is null and v_progress.next_index < v_count and v_children.unfinished < v_width
+    and (v_goes_on or not v_children.is_failed)
   loop
-    v_number := least(v_width - v_family.unfinished, v_count - v_turn.next_index, v_left);
+    v_number := least(v_width - v_children.unfinished, v_count - v_progress.next_index, v_left);
     if v_number = 0 then
-      v_turn.again := true;
-      v_turn.unfinished := v_family.unfinished;
-      return v_turn;
+      v_progress.again := true;
+      v_progress.unfinished := v_children.unfinished;
+      return v_progress;
     end if;
-    v_turn.wait_until := engine.children_wait_until(p_loaded.run);
-    exit when v_turn.wait_until is not null;
+    v_progress.wait_until := engine.children_wait_until(p_loaded.run);
+    exit when v_progress.wait_until is not null;
     begin
-      v_inputs := engine.child_inputs(p_loaded, p_plan, p_reached, v_turn.next_index, v_number);
+      v_inputs := engine.child_inputs(p_loaded, p_compiled, p_opened, v_progress.next_index, v_number);
     exception
       when others then
         get stacked diagnostics v_detail = pg_exception_detail;
-        v_turn.error := engine.error_of(sqlstate, sqlerrm, v_detail);
+        v_progress.error := engine.error_of(sqlstate, sqlerrm, v_detail);
         exit;
     end;
     for v_child in
-      select c.* from engine.start_children(p_loaded.run, p_reached, v_inputs, v_turn.next_index) as c
+      select c.* from engine.start_children(p_loaded.run, p_opened, v_inputs, v_progress.next_index) as c
     loop
       if v_child.run_id is null then
-        v_turn.error := v_child.error;
+        v_progress.error := v_child.error;
       elsif v_child.status in ('error', 'canceled') then
-        v_family.is_failed := true;
+        v_children.is_failed := true;
       elsif v_child.status <> 'success' then
-        v_family.unfinished := v_family.unfinished + 1;
+        v_children.unfinished := v_children.unfinished + 1;
       end if;
     end loop;
-    v_turn.next_index := v_turn.next_index + cardinality(v_inputs);
+    v_progress.next_index := v_progress.next_index + cardinality(v_inputs);
     v_left := case when cardinality(v_inputs) < v_number then 0 else v_left - v_number end;
   end loop;
 
-  v_turn.unfinished := v_family.unfinished;
+  v_progress.unfinished := v_children.unfinished;
   -- Those that run may end, whatever became of the others.
-  if v_family.unfinished = 0 and v_turn.wait_until is null then
-    v_turn.result := engine.family_result(p_step, v_turn.error, v_items is not null, v_goes_on);
+  if v_children.unfinished = 0 and v_progress.wait_until is null then
+    v_progress.result := engine.children_result(p_step, v_progress.error, v_items is not null, v_goes_on);
   end if;
-  return v_turn;
+  return v_progress;
 end
 $$;
 
 -- What a step leaves behind whose children have ended: their outputs in the order of the items.
-create or replace function engine.family_result(
+create or replace function engine.children_result(
   p_step engine.open_steps,
   p_error jsonb,
   p_is_list boolean,
@@ -154,26 +154,26 @@ end
 $$;
 
 -- A child that nobody waits for: the step has ended when it has started.
-create or replace function engine.take_independent(p_run public.workflow_runs, p_reached engine.opened_step)
-  returns engine.turn
+create or replace function engine.start_independent(p_run public.workflow_runs, p_opened engine.opened_step)
+  returns engine.children_progress
   language plpgsql
   volatile
 as $$
 declare
   v_child record;
-  v_turn engine.turn;
+  v_progress engine.children_progress;
 begin
-  v_turn.wait_until := engine.children_wait_until(p_run);
-  if v_turn.wait_until is not null then
-    return v_turn;
+  v_progress.wait_until := engine.children_wait_until(p_run);
+  if v_progress.wait_until is not null then
+    return v_progress;
   end if;
   select c.* into v_child
-  from engine.start_children(p_run, p_reached, array[p_reached.properties -> 'input'], 0, false) as c;
-  v_turn.result := case
+  from engine.start_children(p_run, p_opened, array[p_opened.properties -> 'input'], 0, false) as c;
+  v_progress.result := case
     when v_child.run_id is null
       then jsonb_build_object('ok', false, 'error', v_child.error || '{"retryable": false}')
     else jsonb_build_object('ok', true, 'output', jsonb_build_object('runId', v_child.run_id))
   end;
-  return v_turn;
+  return v_progress;
 end
 $$;

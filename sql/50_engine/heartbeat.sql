@@ -4,7 +4,7 @@
 -- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
 -- ended, or another attempt has taken over.
 create or replace function engine.heartbeat(
-  p_worker uuid,
+  p_worker_id uuid,
   p_running jsonb,
   p_pool_id text default null,
   p_capacity int default null,
@@ -29,7 +29,7 @@ declare
 begin
   perform engine.require_original();
   insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity, organization_capacity)
-  values (p_worker, p_pool_id, v_now, v_now, p_capacity, p_organization_capacity)
+  values (p_worker_id, p_pool_id, v_now, v_now, p_capacity, p_organization_capacity)
   on conflict (id) do update set
     seen_at = excluded.seen_at,
     capacity = coalesce(excluded.capacity, w.capacity),
@@ -37,13 +37,13 @@ begin
     pool_id = coalesce(excluded.pool_id, w.pool_id)
   returning w.xmax = 0 into v_is_new;
   if v_is_new then
-    perform engine.acquit_worker(p_running);
+    perform engine.retract_crashes(p_running);
   end if;
 
   update engine.workers as w
   set share = n.share, total_capacity = n.total_capacity
   from (select engine.organization_slots() as share, engine.total_capacity() as total_capacity) as n
-  where w.id = p_worker
+  where w.id = p_worker_id
     and (w.share is distinct from n.share or w.total_capacity is distinct from n.total_capacity);
 
   return query
@@ -83,25 +83,25 @@ $$;
 
 -- Whoever was taken for dead and reports an attempt has survived it: the step killed nobody. Locks the steps that
 -- another attempt has taken over.
-create or replace function engine.acquit_worker(p_running jsonb)
+create or replace function engine.retract_crashes(p_running jsonb)
   returns void
   language sql
   volatile
 as $$
   update engine.open_steps as s
-  set deaths = s.deaths - 1
+  set crashes = s.crashes - 1
   where s.ctid = any (array(
     select t.ctid
     from engine.open_steps as t
     join jsonb_array_elements(p_running) as r on (r ->> 'runId')::uuid = t.run_id and r ->> 'node' = t.node
-    where t.deaths > 0
+    where t.crashes > 0
       and (t.attempt > (r ->> 'attempt')::int or (t.attempt = (r ->> 'attempt')::int and t.state = 'queued'))
     for update of t skip locked
   ))
 $$;
 
 -- Hands running attempts back to the queue, as a worker does that shuts down. It costs the step none of its attempts.
-create or replace function engine.release_steps(p_worker uuid, p_steps jsonb)
+create or replace function engine.release_steps(p_worker_id uuid, p_steps jsonb)
   returns int
   language plpgsql
   volatile
@@ -125,7 +125,7 @@ begin
     from engine.open_steps as s
     join wanted as w on w.run_id = s.run_id and w.node = s.node and w.attempt = s.attempt
     where s.state = 'running'
-      and s.worker_id = p_worker
+      and s.worker_id = p_worker_id
     for update of s skip locked
   ),
   released as (

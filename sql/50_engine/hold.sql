@@ -17,13 +17,13 @@ as $$
 $$;
 
 -- What this start finds free, others may have been waiting for: they are let in first.
-create or replace function engine.admit_start(p_request engine.start_request, p_plan engine.plans)
+create or replace function engine.apply_flow_control(p_request engine.start_request, p_compiled engine.compiled_versions)
   returns engine.start_request
   language plpgsql
   volatile
 as $$
 declare
-  v_flow constant jsonb := p_plan.settings -> 'flow';
+  v_flow constant jsonb := p_compiled.settings -> 'flow';
   v_row engine.flow_runs;
   v_reason text;
   v_until timestamptz;
@@ -32,8 +32,8 @@ begin
   v_row.run_id := p_request.run_id;
   v_row.organization_id := p_request.organization_id;
   v_row.workflow_id := p_request.workflow_id;
-  v_row.version := p_plan.version;
-  v_row.priority := coalesce(p_request.priority, (p_plan.settings -> 'priority')::int, 0);
+  v_row.version := p_compiled.version;
+  v_row.priority := coalesce(p_request.priority, (p_compiled.settings -> 'priority')::int, 0);
   v_row.concurrency_key := engine.flow_key(v_flow -> 'concurrency', p_request.input);
   v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_request.input);
   v_row.debounce_key := engine.flow_key(v_flow -> 'debounce', p_request.input);
@@ -43,9 +43,9 @@ begin
     perform engine.lock_flow(v_row.workflow_id);
     v_now := engine.now(); -- starts are counted in the order in which they had the lock
     if v_row.concurrency_key is not null then
-      perform engine.let_in(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
+      perform engine.release_held_run(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
     else
-      perform engine.let_in(v_row.workflow_id, 'rate', v_row.rate_key, v_now);
+      perform engine.release_held_run(v_row.workflow_id, 'rate', v_row.rate_key, v_now);
     end if;
     select b.reason, b.until into v_reason, v_until from engine.flow_block(v_row, v_flow, v_now) as b;
   else

@@ -27,7 +27,7 @@ $$;
 
 -- The properties of a step, and what the node gets beside them.
 create or replace function engine.evaluate_opened(
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_run_id uuid,
   p_log engine.log_entry[],
   p_opened engine.opened_step
@@ -37,14 +37,14 @@ create or replace function engine.evaluate_opened(
   stable
 as $$
 declare
-  v_node constant engine.plan_node := p_plan.nodes[p_opened.place];
+  v_node constant engine.compiled_node := p_compiled.nodes[p_opened.place];
   v_created constant jsonb := p_log[1].payload;
   v_index constant int := (v_created #>> '{parent,index}')::int;
 begin
   return engine.resolve(
     v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict, v_created -> 'input',
     p_opened.prev, p_opened.inputs, p_opened.outputs,
-    engine.run_context(p_run_id, v_created, p_log[1].ts, p_plan.nodes, p_plan.resume_key),
+    engine.run_context(p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key),
     v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
   );
 end
@@ -60,7 +60,7 @@ create or replace function engine.evaluate_step(p_run_id uuid, p_node text)
 as $$
 declare
   v_run public.workflow_runs;
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
   v_log engine.log_entry[];
   v_opened engine.opened_step;
   v_type engine.node_types;
@@ -69,23 +69,23 @@ declare
   v_detail text;
 begin
   select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
-  v_plan := engine.plan_of(v_run);
+  v_compiled := engine.compiled_version_of(v_run);
   v_log := engine.read_log(p_run_id);
   v_opened := (engine.advance(
-    v_plan.nodes, v_plan.ids, p_run_id, v_log, engine.nodes_beside(v_plan, p_node), null, v_plan.resume_key, p_node,
+    v_compiled.nodes, v_compiled.ids, p_run_id, v_log, engine.nodes_beside(v_compiled, p_node), null, v_compiled.resume_key, p_node,
     null
   )).opened[1];
   if v_opened.is_isolated is not true then
     return null;
   end if;
-  v_type := engine.node_type((v_plan.nodes[v_opened.place]).type);
+  v_type := engine.node_type((v_compiled.nodes[v_opened.place]).type);
   begin
-    v_properties := engine.evaluate_opened(v_plan, p_run_id, v_log, v_opened);
+    v_properties := engine.evaluate_opened(v_compiled, p_run_id, v_log, v_opened);
     if v_type.kind <> 'pure' or v_type.name = 'respondToWebhook' then
       return jsonb_build_object('properties', v_properties);
     end if;
     v_outcome := engine.run_pure(
-      (v_plan.nodes[v_opened.place]).type, v_type.function, v_properties, v_opened.prev, v_opened.inputs
+      (v_compiled.nodes[v_opened.place]).type, v_type.function, v_properties, v_opened.prev, v_opened.inputs
     );
   exception
     when others then
@@ -100,14 +100,14 @@ comment on function engine.evaluate_step(uuid, text) is
 grant execute on function engine.evaluate_step(uuid, text) to flowgres_worker;
 
 -- Nodes as they are run where the whole statement has a time limit of its own: everything at once.
-create or replace function engine.without_isolation(p_nodes engine.plan_node[])
-  returns engine.plan_node[]
+create or replace function engine.without_isolation(p_nodes engine.compiled_node[])
+  returns engine.compiled_node[]
   language plpgsql
   stable
 as $$
 declare
-  v_node engine.plan_node;
-  v_nodes engine.plan_node[];
+  v_node engine.compiled_node;
+  v_nodes engine.compiled_node[];
 begin
   foreach v_node in array p_nodes loop
     v_node.is_isolated := false;
@@ -125,17 +125,17 @@ $$;
 -- A step whose properties are known now: its attempts go on counting, so that a late result of an earlier one is stale.
 create or replace function engine.after_evaluation(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_step engine.open_steps,
-  p_worker uuid,
+  p_worker_id uuid,
   p_now timestamptz
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   volatile
 as $$
 declare
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   p_step.state := 'queued';
   p_step.is_isolated := false;
@@ -143,12 +143,12 @@ begin
   p_step.lease_until := null;
   p_step.run_at := p_now;
   if (p_loaded.run).status = 'paused' then
-    v_move.run := p_loaded.run;
-    v_move.is_changed := false;
-    v_move.steps := array[p_step];
-    return v_move;
+    v_transition.run := p_loaded.run;
+    v_transition.is_changed := false;
+    v_transition.steps := array[p_step];
+    return v_transition;
   end if;
   p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node) || p_step;
-  return engine.take_job(p_loaded, p_plan, p_step, p_worker, p_now);
+  return engine.apply_job(p_loaded, p_compiled, p_step, p_worker_id, p_now);
 end
 $$;

@@ -33,7 +33,7 @@ $$;
 
 -- Wakes the parents of runs that have ended, each once however many of its children end, and ends
 -- the children of those that will not wait for them any more.
-create or replace function engine.family_jobs(p_moves engine.move[], p_parents uuid[])
+create or replace function engine.children_jobs(p_transitions engine.transition[], p_parent_ids uuid[])
   returns graphile_worker.job_spec[]
   language sql
   stable
@@ -47,7 +47,7 @@ as $$
       min((m.run).priority),
       null
     )::graphile_worker.job_spec
-    from unnest(p_moves) as m
+    from unnest(p_transitions) as m
     where m.is_changed
       and (m.run).finished_at is not null
       and (m.run).parent_index is not null
@@ -55,9 +55,9 @@ as $$
     order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
   ) || array(
     select row(
-      'end_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
+      'cancel_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
     )::graphile_worker.job_spec
-    from unnest(p_parents) as p (id)
+    from unnest(p_parent_ids) as p (id)
     order by p.id
   )
 $$;

@@ -4,7 +4,7 @@
 -- Runs that have ended give their slots back. By a job, even if nobody seems to wait: a start that
 -- has counted them, and is held for that, may not be committed yet, and the job waits for it. Runs
 -- that began in this transaction were counted by nobody.
-create or replace function engine.leave_flow(p_runs public.workflow_runs[], p_are_new boolean)
+create or replace function engine.leave_flow_control(p_runs public.workflow_runs[], p_are_new boolean)
   returns void
   language plpgsql
   volatile
@@ -26,7 +26,7 @@ begin
 end
 $$;
 
-create or replace function engine.wake_held(p_run_id uuid)
+create or replace function engine.wake_held_runs(p_run_id uuid)
   returns void
   language plpgsql
   volatile
@@ -65,7 +65,7 @@ $$;
 
 -- For the reconciler: held runs whose wake-up was lost. It waits for no lock. A first run that is
 -- paused is in nobody's way: then those with its key are asked for.
-create or replace function engine.let_overdue_in(p_now timestamptz)
+create or replace function engine.release_overdue_runs(p_now timestamptz)
   returns table (run_id uuid)
   language plpgsql
   volatile
@@ -83,7 +83,7 @@ begin
       v_key := coalesce(v_row.concurrency_key, v_row.rate_key);
     end if;
     if engine.try_lock_flow(v_row.workflow_id)
-      and engine.let_in(v_row.workflow_id, v_by, v_key, p_now) > 0
+      and engine.release_held_run(v_row.workflow_id, v_by, v_key, p_now) > 0
     then
       -- Those behind it, if there is room for more.
       perform engine.add_jobs(array(

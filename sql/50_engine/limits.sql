@@ -51,11 +51,11 @@ as $$
   )::engine.log_entry
 $$;
 -- How long a run may go on in one transaction before it gives way to others: 50 ms, or the
--- server's setting flowgres.turn_time.
-create or replace function engine.turn_time()
+-- server's setting flowgres.advance_time.
+create or replace function engine.advance_time()
   returns interval
   language sql
   stable
 as $$
-  select coalesce(nullif(current_setting('flowgres.turn_time', true), ''), '50 ms')::interval
+  select coalesce(nullif(current_setting('flowgres.advance_time', true), ''), '50 ms')::interval
 $$;

@@ -2,7 +2,7 @@
 -- News of runs for those who wait: subscriptions and webhooks that answer with a result. NOTIFY carries ids only, since
 -- any role may listen; whoever hears one reads again under its own rights.
 
-create or replace function engine.listen(p_listener uuid)
+create or replace function engine.listen(p_listener_id uuid)
   returns void
   language sql
   volatile
@@ -10,11 +10,11 @@ create or replace function engine.listen(p_listener uuid)
   set search_path = pg_catalog, pg_temp
 as $$
   insert into engine.listeners (id, seen_at)
-  values (p_listener, clock_timestamp())
+  values (p_listener_id, clock_timestamp())
   on conflict (id) do update set seen_at = excluded.seen_at;
 $$;
 
-create or replace function engine.unlisten(p_listener uuid)
+create or replace function engine.unlisten(p_listener_id uuid)
   returns void
   language sql
   volatile
@@ -22,14 +22,14 @@ create or replace function engine.unlisten(p_listener uuid)
   set search_path = pg_catalog, pg_temp
 as $$
   delete from engine.listeners as l
-  where l.id = p_listener
+  where l.id = p_listener_id
     or l.seen_at < clock_timestamp() - interval '1 hour'
 $$;
 
 -- A transaction that notifies holds one lock of the whole server until it has committed: nobody listening means none.
 -- The ids of the runs, and those of their workflows, so that nobody reads again for a workflow that has not changed. A
 -- payload has less than 8,000 bytes: `many` stands for more than 90 of one kind.
-create or replace function engine.notify(p_moves engine.move[])
+create or replace function engine.notify(p_transitions engine.transition[])
   returns void
   language plpgsql
   volatile
@@ -47,7 +47,7 @@ begin
           else '"many"'
         end
       )::text
-      from unnest(p_moves) as m
+      from unnest(p_transitions) as m
     ));
   end if;
 end
@@ -55,7 +55,7 @@ $$;
 
 -- When a run that waits may go on without being asked, in milliseconds from now: at its first timer, at any time where
 -- children run. Null: only somebody from outside lets it go on, or a hold ends.
-create or replace function engine.moves_in_ms(p_run_id uuid)
+create or replace function engine.continues_in_ms(p_run_id uuid)
   returns double precision
   language sql
   stable
@@ -76,7 +76,7 @@ create or replace function engine.run_answers(p_ids uuid[])
     output jsonb,
     response jsonb,
     error jsonb,
-    moves_in_ms double precision
+    continues_in_ms double precision
   )
   language plpgsql
   stable
@@ -96,7 +96,7 @@ begin
     engine.output_of_event((array_agg(e.payload) filter (where e.type = 'run.succeeded'))[1], r.id, r.finished_at),
     (array_agg(e.payload - 'node') filter (where e.type = 'run.responded'))[1],
     r.error,
-    case when r.status = 'waiting' then engine.moves_in_ms(r.id) end
+    case when r.status = 'waiting' then engine.continues_in_ms(r.id) end
   from public.workflow_runs as r
   left join public.workflow_events as e
     on e.run_id = r.id
@@ -113,7 +113,7 @@ comment on function engine.listen(uuid) is
 comment on function engine.unlisten(uuid) is
   'Says that it listens no more. Example: select engine.unlisten(''0190…'');';
 comment on function engine.run_answers(uuid[]) is
-  'For the intake: status, output, response and error of runs that webhooks wait for; moves_in_ms says in how many milliseconds one that waits may go on by itself, null if never. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
+  'For the intake: status, output, response and error of runs that webhooks wait for; continues_in_ms says in how many milliseconds one that waits may go on by itself, null if never. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
 
 grant execute on function engine.listen(uuid), engine.unlisten(uuid) to flowgres_api, flowgres_intake;
 grant execute on function engine.run_answers(uuid[]) to flowgres_intake, flowgres_dba;

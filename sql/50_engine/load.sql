@@ -2,7 +2,7 @@
 -- Takes a batch of runs under lock, with what is needed to move them on.
 
 -- In the one order in which everybody locks: organization, workflow, run.
-create or replace function engine.lock_runs(p_ids uuid[], p_first uuid, p_last uuid)
+create or replace function engine.lock_runs(p_ids uuid[], p_first_id uuid, p_last_id uuid)
   returns setof public.workflow_runs
   language plpgsql
   volatile
@@ -15,7 +15,7 @@ begin
   select r.*
   from public.workflow_runs as r
   where r.id = any (p_ids)
-    and r.id between p_first and p_last
+    and r.id between p_first_id and p_last_id
   order by r.organization_id, r.workflow_id, r.id
   for no key update;
 end
@@ -33,13 +33,13 @@ create or replace function engine.load_runs(p_ids uuid[], p_now timestamptz)
   set enable_mergejoin = off
 as $$
 declare
-  v_first constant uuid := engine.earliest(p_ids);
-  v_from constant timestamptz := engine.uuid_time(v_first);
+  v_first_id constant uuid := engine.earliest(p_ids);
+  v_from constant timestamptz := engine.uuid_time(v_first_id);
   v_to constant timestamptz := greatest(p_now, clock_timestamp()) + interval '1 day';
   v_runs public.workflow_runs[];
 begin
-  perform set_config('plan_cache_mode', engine.plan_mode(), true);
-  v_runs := array(select r from engine.lock_runs(p_ids, v_first, engine.latest(p_ids)) as r);
+  perform set_config('plan_cache_mode', engine.planner_mode(), true);
+  v_runs := array(select r from engine.lock_runs(p_ids, v_first_id, engine.latest(p_ids)) as r);
   return query
   select
     r.run,
@@ -62,20 +62,20 @@ begin
 end
 $$;
 
-create or replace function engine.plan_of(p_run public.workflow_runs)
-  returns engine.plans
+create or replace function engine.compiled_version_of(p_run public.workflow_runs)
+  returns engine.compiled_versions
   language plpgsql
   stable
 as $$
 declare
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
 begin
-  select p.* into v_plan
-  from engine.plans as p
+  select p.* into v_compiled
+  from engine.compiled_versions as p
   where p.organization_id = p_run.organization_id
     and p.workflow_id = p_run.workflow_id
     and p.version = p_run.version;
-  return v_plan;
+  return v_compiled;
 end
 $$;
 
@@ -115,7 +115,7 @@ end
 $$;
 
 -- A run as a move leaves it, for the next request of the same batch that is about it.
-create or replace function engine.after_move(p_loaded engine.loaded_run, p_move engine.move)
+create or replace function engine.after_transition(p_loaded engine.loaded_run, p_transition engine.transition)
   returns engine.loaded_run
   language plpgsql
   immutable
@@ -124,12 +124,12 @@ declare
   v_node text;
   v_step engine.open_steps;
 begin
-  p_loaded.run := p_move.run;
-  p_loaded.log := p_loaded.log || p_move.entries;
-  foreach v_node in array coalesce(p_move.closed, '{}') loop
+  p_loaded.run := p_transition.run;
+  p_loaded.log := p_loaded.log || p_transition.entries;
+  foreach v_node in array coalesce(p_transition.closed, '{}') loop
     p_loaded.steps := engine.without_step(p_loaded.steps, v_node);
   end loop;
-  foreach v_step in array p_move.steps || p_move.heir loop
+  foreach v_step in array p_transition.steps || p_transition.successor loop
     continue when v_step.node is null;
     if v_step.state = 'waiting' then
       v_step.run_at := null; -- its time has been seen to; another job for it in this batch would add nothing

@@ -30,13 +30,13 @@ create or replace function engine.random_integer(p_low bigint, p_high bigint)
   volatile
 as $$
 declare
-  c_range constant numeric := 72057594037927936; -- 2^56
+  v_range constant numeric := 72057594037927936; -- 2^56
   v_size constant numeric := p_high::numeric - p_low + 1;
   v_drawn numeric;
 begin
   loop
     v_drawn := ('x0' || encode(substring(uuid_send(gen_random_uuid()) from 10 for 7), 'hex'))::varbit::bit(60)::bigint;
-    exit when v_drawn < c_range - mod(c_range, v_size);
+    exit when v_drawn < v_range - mod(v_range, v_size);
   end loop;
   return p_low + mod(v_drawn, v_size);
 end

@@ -1,7 +1,7 @@
 -- kind: code
 -- Moves a run on: what beginning and completing a step have in common.
 
-create or replace function engine.begun_step(p_step engine.open_steps, p_worker uuid, p_now timestamptz)
+create or replace function engine.begun_step(p_step engine.open_steps, p_worker_id uuid, p_now timestamptz)
   returns engine.open_steps
   language plpgsql
   immutable
@@ -9,7 +9,7 @@ as $$
 begin
   p_step.state := 'running';
   p_step.attempt := p_step.attempt + 1;
-  p_step.worker_id := p_worker;
+  p_step.worker_id := p_worker_id;
   p_step.lease_until := p_now + interval '15 seconds';
   p_step.run_at := p_now;
   return p_step;
@@ -58,7 +58,7 @@ $$;
 -- The end of the wait that a signal is for.
 create or replace function engine.signal_entry(
   p_signal engine.signal,
-  p_node engine.plan_node,
+  p_node engine.compiled_node,
   p_last engine.log_entry,
   p_now timestamptz
 )
@@ -71,16 +71,16 @@ as $$
   ))
 $$;
 
-create or replace function engine.ended_by_signal(p_move engine.move, p_node text, p_entry engine.log_entry)
-  returns engine.move
+create or replace function engine.ended_by_signal(p_transition engine.transition, p_node text, p_entry engine.log_entry)
+  returns engine.transition
   language plpgsql
   immutable
 as $$
 begin
-  p_move.entries := p_move.entries || p_entry;
-  p_move.closed := p_move.closed || p_node;
-  p_move.steps := engine.without_step(p_move.steps, p_node);
-  return p_move;
+  p_transition.entries := p_transition.entries || p_entry;
+  p_transition.closed := p_transition.closed || p_node;
+  p_transition.steps := engine.without_step(p_transition.steps, p_node);
+  return p_transition;
 end
 $$;
 
@@ -108,7 +108,7 @@ $$;
 
 -- Where the budget has run out the graph goes on in another transaction, and nowhere else meanwhile: a replay has no
 -- budget, and gives the events in this order only. What is cut off until then; nothing as a rule.
-create or replace function engine.cut_off(p_steps engine.open_steps[], p_plan engine.plans, p_prefer text)
+create or replace function engine.cut_off(p_steps engine.open_steps[], p_compiled engine.compiled_versions, p_prefer text)
   returns text[]
   language plpgsql
   immutable
@@ -118,9 +118,9 @@ declare
 begin
   foreach v_step in array p_steps loop
     if v_step.state = 'queued' and v_step.node is distinct from p_prefer and not v_step.is_isolated
-      and (p_plan.nodes[array_position(p_plan.ids, v_step.node)]).kind not in ('effect', 'local')
+      and (p_compiled.nodes[array_position(p_compiled.ids, v_step.node)]).kind not in ('effect', 'local')
     then
-      return engine.nodes_beside(p_plan, p_prefer);
+      return engine.nodes_beside(p_compiled, p_prefer);
     end if;
   end loop;
   return '{}';
@@ -130,29 +130,29 @@ $$;
 -- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
 -- worker right away, which saves its branch a job and a transaction; every other one is queued.
 -- long because beginning a step and ending a wait are parts of one loop.
-create or replace function engine.move_on(
+create or replace function engine.advance_run(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
-  p_worker uuid,
+  p_compiled engine.compiled_versions,
+  p_worker_id uuid,
   p_now timestamptz,
   p_prefer text default null
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   volatile
 as $$
 declare
-  v_nodes constant engine.plan_node[] := p_plan.nodes;
+  v_nodes constant engine.compiled_node[] := p_compiled.nodes;
   v_run constant public.workflow_runs := p_loaded.run;
   v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
-  v_open text[] := engine.cut_off(p_loaded.steps, p_plan, p_prefer);
+  v_open text[] := engine.cut_off(p_loaded.steps, p_compiled, p_prefer);
   v_all_wait boolean := true;
   v_some_wait boolean := false;
   v_step engine.open_steps;
   v_advanced engine.advanced;
   v_opened engine.opened_step;
   v_signal engine.signal;
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   if v_last.seq > 9500 then
     return engine.too_many_events(v_run, v_last, p_now);
@@ -165,49 +165,49 @@ begin
     end if;
   end loop;
 
-  if p_plan.quarantined_at is not null then
-    v_move.entries := array_remove(array[engine.isolated_entry(p_loaded.log, p_plan, p_now)], null);
-    v_last := coalesce(v_move.entries[1], v_last);
+  if p_compiled.quarantined_at is not null then
+    v_transition.entries := array_remove(array[engine.isolated_entry(p_loaded.log, p_compiled, p_now)], null);
+    v_last := coalesce(v_transition.entries[1], v_last);
   end if;
 
   -- Once, and again for each signal that a step turns out to have been waiting for.
   loop
     v_advanced := engine.advance(
-      v_nodes, p_plan.ids, v_run.id, p_loaded.log || v_move.entries, v_open,
-      p_resume_key => p_plan.resume_key, p_prefer => p_prefer
+      v_nodes, p_compiled.ids, v_run.id, p_loaded.log || v_transition.entries, v_open,
+      p_resume_key => p_compiled.resume_key, p_prefer => p_prefer
     );
-    v_move.entries := v_move.entries || v_advanced.entries;
-    v_last := coalesce(v_move.entries[cardinality(v_move.entries)], v_last);
+    v_transition.entries := v_transition.entries || v_advanced.entries;
+    v_last := coalesce(v_transition.entries[cardinality(v_transition.entries)], v_last);
 
     foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
       v_step := engine.step_for(p_loaded, v_opened, p_now);
-      if v_move.task is null and v_opened.state = 'queued' and v_opened.properties is not null
-        and p_worker is not null and (p_prefer is null or v_opened.node = p_prefer)
+      if v_transition.task is null and v_opened.state = 'queued' and v_opened.properties is not null
+        and p_worker_id is not null and (p_prefer is null or v_opened.node = p_prefer)
       then
-        v_step := engine.begun_step(v_step, p_worker, p_now);
-        v_move.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
+        v_step := engine.begun_step(v_step, p_worker_id, p_now);
+        v_transition.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
         v_last := engine.begun_entry(v_last, p_now, v_opened, v_step.attempt);
-        v_move.entries := v_move.entries || v_last;
+        v_transition.entries := v_transition.entries || v_last;
       end if;
-      v_open := v_open || case when v_opened.properties is null then p_plan.ids else array[v_opened.node] end;
+      v_open := v_open || case when v_opened.properties is null then p_compiled.ids else array[v_opened.node] end;
       v_all_wait := v_all_wait and v_step.state = 'waiting';
       v_some_wait := v_some_wait or v_step.state = 'waiting';
-      v_move.steps := v_move.steps || v_step;
+      v_transition.steps := v_transition.steps || v_step;
     end loop;
 
     exit when v_last.type = 'run.failed' or not v_some_wait;
-    v_signal := engine.next_signal(p_loaded.log || v_move.entries);
+    v_signal := engine.next_signal(p_loaded.log || v_transition.entries);
     exit when v_signal.node is null;
-    v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_plan.ids, v_signal.node)], v_last, p_now);
-    v_move := engine.ended_by_signal(v_move, v_signal.node, v_last);
+    v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_compiled.ids, v_signal.node)], v_last, p_now);
+    v_transition := engine.ended_by_signal(v_transition, v_signal.node, v_last);
   end loop;
 
-  v_move.run := engine.run_after(v_run, v_last, v_all_wait);
-  v_move.is_changed := (v_move.run).status <> v_run.status;
-  if p_plan.quarantined_at is not null then
-    perform engine.end_quarantine(p_plan, v_move.run, p_loaded.log || v_move.entries);
+  v_transition.run := engine.run_after(v_run, v_last, v_all_wait);
+  v_transition.is_changed := (v_transition.run).status <> v_run.status;
+  if p_compiled.quarantined_at is not null then
+    perform engine.end_quarantine(p_compiled, v_transition.run, p_loaded.log || v_transition.entries);
   end if;
-  return v_move;
+  return v_transition;
 end
 $$;
 
@@ -217,19 +217,19 @@ create or replace function engine.too_many_events(
   p_last engine.log_entry,
   p_now timestamptz
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   stable
 as $$
 declare
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   p_last := engine.next_entry(p_last, p_now, 'run.failed', jsonb_build_object('error', jsonb_build_object(
     'code', 'TOO_MANY_EVENTS', 'message', 'A run has at most 10,000 events.', 'retryable', false
   )));
-  v_move.entries := array[p_last];
-  v_move.run := engine.run_after(p_run, p_last, false);
-  v_move.is_changed := true;
-  return v_move;
+  v_transition.entries := array[p_last];
+  v_transition.run := engine.run_after(p_run, p_last, false);
+  v_transition.is_changed := true;
+  return v_transition;
 end
 $$;

@@ -2,48 +2,48 @@
 -- Commands on many runs. An operation is a row; workers work it off, some runs in each transaction, and it counts.
 
 -- The runs that an operation still has to see, oldest first. Runs that began after it are none of its business.
-create or replace function engine.operation_runs(p_operation public.run_operations, p_limit int)
+create or replace function engine.bulk_operation_runs(p_bulk_operation public.bulk_operations, p_limit int)
   returns setof uuid
   language plpgsql
   stable
   set plan_cache_mode = force_custom_plan
 as $$
 declare
-  v_filter constant jsonb := p_operation.filter;
+  v_filter constant jsonb := p_bulk_operation.filter;
   v_statuses constant text[] := case
     when v_filter ? 'status' then array[v_filter ->> 'status']
-    when p_operation.command = 'retry' then '{error}'
+    when p_bulk_operation.command = 'retry' then '{error}'
     else '{waiting,running,paused}'
   end;
-  v_first constant uuid := greatest(
-    p_operation.last_run_id, engine.uuid_floor(coalesce((v_filter ->> 'startedAfter')::timestamptz, 'epoch'))
+  v_first_id constant uuid := greatest(
+    p_bulk_operation.last_run_id, engine.uuid_floor(coalesce((v_filter ->> 'startedAfter')::timestamptz, 'epoch'))
   );
   -- A run that began in the same millisecond counts as earlier, but not one that this operation has made.
-  v_end constant uuid := engine.uuid_floor(least(
-    p_operation.created_at + case p_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
+  v_end_id constant uuid := engine.uuid_floor(least(
+    p_bulk_operation.created_at + case p_bulk_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
     (v_filter ->> 'startedBefore')::timestamptz
   ));
 begin
   return query
   select r.id
   from public.workflow_runs as r
-  where r.organization_id = p_operation.organization_id
+  where r.organization_id = p_bulk_operation.organization_id
     and r.status = any (v_statuses)
-    and r.id > v_first
-    and r.id < v_end
+    and r.id > v_first_id
+    and r.id < v_end_id
     and (r.workflow_id = (v_filter ->> 'workflowId')::uuid or not v_filter ? 'workflowId')
     and (r.mode = v_filter ->> 'mode' or not v_filter ? 'mode')
     and (r.error ->> 'code' = v_filter ->> 'errorCode' or not v_filter ? 'errorCode')
     and (r.metadata @> (v_filter -> 'metadata') or not v_filter ? 'metadata')
     -- What retry_run would refuse, or has done.
-    and (p_operation.command <> 'retry' or (r.retried_by is null and r.parent_index is null))
+    and (p_bulk_operation.command <> 'retry' or (r.retried_by is null and r.parent_index is null))
   order by r.id
   limit p_limit;
 end
 $$;
 
 -- Retries runs one by one; answers how many could not be.
-create or replace function engine.retry_runs(p_ids uuid[], p_by uuid)
+create or replace function engine.retry_runs(p_ids uuid[], p_user_id uuid)
   returns int
   language plpgsql
   volatile
@@ -55,7 +55,7 @@ declare
 begin
   for v_run in select r.* from engine.lock_runs(p_ids, engine.earliest(p_ids), engine.latest(p_ids)) as r loop
     begin
-      perform engine.retry_run(v_run.id, null, p_by);
+      perform engine.retry_run(v_run.id, null, p_user_id);
     exception
       when others then
         get stacked diagnostics v_constraint = constraint_name;
@@ -75,7 +75,7 @@ end
 $$;
 
 -- Works off a part of an operation, and orders the next part. False: nothing is left, or somebody else is at it.
-create or replace function engine.work_operation(p_operation_id uuid, p_limit int default 100)
+create or replace function engine.work_bulk_operation(p_bulk_operation_id uuid, p_limit int default 100)
   returns boolean
   language plpgsql
   volatile
@@ -83,81 +83,81 @@ create or replace function engine.work_operation(p_operation_id uuid, p_limit in
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_operation public.run_operations;
+  v_bulk_operation public.bulk_operations;
   v_ids uuid[];
   v_failed int := 0;
 begin
-  select o.* into v_operation
-  from public.run_operations as o
-  where o.id = p_operation_id and o.finished_at is null
+  select o.* into v_bulk_operation
+  from public.bulk_operations as o
+  where o.id = p_bulk_operation_id and o.finished_at is null
   for no key update skip locked;
   if not found then
     return false;
   end if;
-  v_ids := array(select engine.operation_runs(v_operation, p_limit));
-  if cardinality(v_ids) > 0 and v_operation.command = 'cancel' then
+  v_ids := array(select engine.bulk_operation_runs(v_bulk_operation, p_limit));
+  if cardinality(v_ids) > 0 and v_bulk_operation.command = 'cancel' then
     perform from engine.end_runs(
-      v_ids, 'run.canceled', engine.given_by(v_operation.started_by, v_operation.filter ->> 'reason')
+      v_ids, 'run.canceled', engine.canceled_by(v_bulk_operation.started_by, v_bulk_operation.filter ->> 'reason')
     );
   elsif cardinality(v_ids) > 0 then
-    v_failed := engine.retry_runs(v_ids, v_operation.started_by);
+    v_failed := engine.retry_runs(v_ids, v_bulk_operation.started_by);
   end if;
-  update public.run_operations as o
+  update public.bulk_operations as o
   set
     done = o.done + cardinality(v_ids) - v_failed,
     failed = o.failed + v_failed,
     last_run_id = coalesce(v_ids[cardinality(v_ids)], o.last_run_id),
     updated_at = engine.now(),
     finished_at = case when cardinality(v_ids) < p_limit then engine.now() end
-  where o.id = p_operation_id;
+  where o.id = p_bulk_operation_id;
   if cardinality(v_ids) = p_limit then
-    perform engine.operation_job(p_operation_id);
+    perform engine.bulk_operation_job(p_bulk_operation_id);
     return true;
   end if;
   return false;
 end
 $$;
-comment on function engine.work_operation(uuid, int) is
-  'For workers: works off the next runs of an operation, in one transaction; true when there may be more. Example: select engine.work_operation(''0190…'', 100);';
+comment on function engine.work_bulk_operation(uuid, int) is
+  'For workers: works off the next runs of an operation, in one transaction; true when there may be more. Example: select engine.work_bulk_operation(''0190…'', 100);';
 
-create or replace function engine.operation_job(p_operation_id uuid)
+create or replace function engine.bulk_operation_job(p_bulk_operation_id uuid)
   returns void
   language plpgsql
   volatile
 as $$
 begin
   perform engine.add_jobs(array[row(
-    'work_operation', json_build_object('id', p_operation_id), null, null, null, 'operation:' || p_operation_id, 0, null
+    'work_bulk_operation', json_build_object('id', p_bulk_operation_id), null, null, null, 'operation:' || p_bulk_operation_id, 0, null
   )::graphile_worker.job_spec]);
 end
 $$;
 
-create or replace function engine.start_operation(
+create or replace function engine.start_bulk_operation(
   p_organization_id uuid,
   p_command text,
   p_filter jsonb,
-  p_by uuid
+  p_user_id uuid
 )
-  returns public.run_operations
+  returns public.bulk_operations
   language plpgsql
   volatile
 as $$
 declare
   v_now constant timestamptz := engine.now();
-  v_operation public.run_operations;
+  v_bulk_operation public.bulk_operations;
 begin
-  v_operation.organization_id := p_organization_id;
-  v_operation.command := p_command;
-  v_operation.filter := p_filter;
-  v_operation.created_at := v_now;
-  insert into public.run_operations (organization_id, command, filter, total, started_by, created_at, updated_at)
+  v_bulk_operation.organization_id := p_organization_id;
+  v_bulk_operation.command := p_command;
+  v_bulk_operation.filter := p_filter;
+  v_bulk_operation.created_at := v_now;
+  insert into public.bulk_operations (organization_id, command, filter, total, started_by, created_at, updated_at)
   select
-    p_organization_id, p_command, p_filter, (select count(*) from engine.operation_runs(v_operation, null)), p_by,
+    p_organization_id, p_command, p_filter, (select count(*) from engine.bulk_operation_runs(v_bulk_operation, null)), p_user_id,
     v_now, v_now
-  returning * into v_operation;
-  perform engine.operation_job(v_operation.id);
-  return v_operation;
+  returning * into v_bulk_operation;
+  perform engine.bulk_operation_job(v_bulk_operation.id);
+  return v_bulk_operation;
 end
 $$;
 
-grant execute on function engine.work_operation(uuid, int) to flowgres_worker, flowgres_dba;
+grant execute on function engine.work_bulk_operation(uuid, int) to flowgres_worker, flowgres_dba;

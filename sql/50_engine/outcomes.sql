@@ -39,7 +39,7 @@ $$;
 -- The live values at each input of a node: {"main": [value, …]}. More than 2 MiB of them are put together in a local
 -- step only, and more than max_inputs_bytes nowhere.
 create or replace function engine.inputs_of(
-  p_node engine.plan_node,
+  p_node engine.compiled_node,
   p_states int[],
   p_ports text[],
   p_outputs jsonb[],
@@ -84,7 +84,7 @@ $$;
 
 -- What a node leaves behind that failed for good, by its onError; no port: the run stops. An input that would make it
 -- larger than an output may be is left out.
-create or replace function engine.outcome_of_failure(p_node engine.plan_node, p_error jsonb, p_prev jsonb)
+create or replace function engine.outcome_of_failure(p_node engine.compiled_node, p_error jsonb, p_prev jsonb)
   returns engine.outcome
   language plpgsql
   immutable

@@ -2,23 +2,23 @@
 -- Small questions about a plan, and what the outside is shown of it.
 
 -- The trigger that a start fires when it names none: the first of its own kind, else the first.
-create or replace function engine.trigger_for(p_nodes engine.plan_node[], p_mode text)
+create or replace function engine.trigger_for(p_nodes engine.compiled_node[], p_mode text)
   returns text
   language plpgsql
   immutable
 as $$
 declare
-  c_wanted constant text := case p_mode
+  v_wanted constant text := case p_mode
     when 'retry' then 'manual'
     when 'child' then 'subworkflow'
     else p_mode
   end || 'Trigger@';
-  v_node engine.plan_node;
+  v_node engine.compiled_node;
   v_first text;
 begin
   foreach v_node in array coalesce(p_nodes, '{}') loop
     if v_node.kind = 'trigger' then
-      if starts_with(v_node.type, c_wanted) then
+      if starts_with(v_node.type, v_wanted) then
         return v_node.id;
       end if;
       v_first := coalesce(v_first, v_node.id);
@@ -52,20 +52,20 @@ as $$
 declare
   v_from timestamptz;
   v_run_id uuid := p_run.id;
-  v_retry_of uuid := p_run.retry_of;
+  v_retry_of_id uuid := p_run.retry_of;
 begin
-  while v_retry_of is not null loop
-    v_from := engine.uuid_time(v_retry_of) - interval '1 day';
+  while v_retry_of_id is not null loop
+    v_from := engine.uuid_time(v_retry_of_id) - interval '1 day';
     exit when exists (
       select
       from public.workflow_events as e
-      where e.run_id = v_retry_of
+      where e.run_id = v_retry_of_id
         and e.ts >= v_from
         and e.type in ('step.succeeded', 'step.reused')
         and e.payload ->> 'node' = p_node
     );
-    v_run_id := v_retry_of;
-    v_retry_of := (select r.retry_of from public.workflow_runs as r where r.id = v_run_id);
+    v_run_id := v_retry_of_id;
+    v_retry_of_id := (select r.retry_of from public.workflow_runs as r where r.id = v_run_id);
   end loop;
   return v_run_id;
 end
@@ -74,7 +74,7 @@ $$;
 -- What a worker gets to do a step.
 create or replace function engine.task(
   p_run public.workflow_runs,
-  p_node engine.plan_node,
+  p_node engine.compiled_node,
   p_step engine.opened_step,
   p_attempt int
 )
@@ -116,7 +116,7 @@ create or replace function engine.run_context(
   p_run_id uuid,
   p_created jsonb,
   p_created_at timestamptz,
-  p_nodes engine.plan_node[],
+  p_nodes engine.compiled_node[],
   p_resume_key bytea
 )
   returns jsonb
@@ -124,7 +124,7 @@ create or replace function engine.run_context(
   stable
 as $$
 declare
-  v_node engine.plan_node;
+  v_node engine.compiled_node;
   v_resume jsonb := '{}';
 begin
   foreach v_node in array p_nodes loop
@@ -213,7 +213,7 @@ begin
   v_step.state := p_opened.state;
   v_step.attempt := 0;
   v_step.failures := 0;
-  v_step.deaths := 0;
+  v_step.crashes := 0;
   v_step.is_isolated := coalesce(p_opened.is_isolated, false);
   v_step.run_at := case p_opened.state when 'queued' then p_now else p_opened.run_at end;
   return v_step;

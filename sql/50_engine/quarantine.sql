@@ -4,7 +4,7 @@
 -- reads anyway. It is written in a transaction of its own and locks that row only.
 
 -- The event that says so in the log of a run, so that a replay does the same; null when it is there already.
-create or replace function engine.isolated_entry(p_log engine.log_entry[], p_plan engine.plans, p_now timestamptz)
+create or replace function engine.isolated_entry(p_log engine.log_entry[], p_compiled engine.compiled_versions, p_now timestamptz)
   returns engine.log_entry
   language plpgsql
   stable
@@ -18,7 +18,7 @@ begin
     end if;
   end loop;
   return engine.next_entry(v_entry, p_now, 'run.isolated', jsonb_build_object(
-    'since', engine.iso_time(p_plan.quarantined_at)
+    'since', engine.iso_time(p_compiled.quarantined_at)
   ));
 end
 $$;
@@ -46,7 +46,7 @@ begin
     where w.organization_id = v_run.organization_id
       and w.id = v_run.workflow_id;
   end if;
-  update engine.plans as p
+  update engine.compiled_versions as p
   set quarantined_at = engine.now()
   where p.organization_id = v_run.organization_id
     and p.workflow_id = v_run.workflow_id
@@ -61,7 +61,7 @@ grant execute on function engine.quarantine(jsonb) to flowgres_intake, flowgres_
 
 -- Ends it when a run has succeeded in which nothing took too long. Waits for no lock: the next success ends it as well.
 create or replace function engine.end_quarantine(
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_run public.workflow_runs,
   p_log engine.log_entry[]
 )
@@ -83,15 +83,15 @@ begin
     end if;
   end loop;
   if v_was_isolated then
-    update engine.plans as p
+    update engine.compiled_versions as p
     set quarantined_at = null
     where p.ctid = any (array(
       select q.ctid
-      from engine.plans as q
-      where q.organization_id = p_plan.organization_id
-        and q.workflow_id = p_plan.workflow_id
-        and q.version = p_plan.version
-        and q.quarantined_at = p_plan.quarantined_at
+      from engine.compiled_versions as q
+      where q.organization_id = p_compiled.organization_id
+        and q.workflow_id = p_compiled.workflow_id
+        and q.version = p_compiled.version
+        and q.quarantined_at = p_compiled.quarantined_at
       for update skip locked
     ));
   end if;

@@ -39,19 +39,19 @@ begin
   return query select 'requeue', r.run_id, r.node from engine.requeue_expired_steps(v_now) as r;
   perform engine.fill_free_slots(1000);
   return query select 'wake', w.run_id, w.node from engine.wake_steps() as w;
-  return query select 'release', l.run_id, null::text from engine.let_overdue_in(v_now) as l;
-  return query select 'operation', null::uuid, o.id::text from engine.wake_operations(v_now) as o (id);
+  return query select 'release', l.run_id, null::text from engine.release_overdue_runs(v_now) as l;
+  return query select 'operation', null::uuid, o.id::text from engine.wake_bulk_operations(v_now) as o (id);
 end
 $$;
 
 -- Whether the worker that holds a step is dead: its row went when its heartbeats stayed away. The lease of a step can
 -- also run out while its worker lives, when the answer that handed it out was lost on the way.
-create or replace function engine.is_worker_dead(p_worker uuid)
+create or replace function engine.is_worker_dead(p_worker_id uuid)
   returns boolean
   language sql
   stable
 as $$
-  select not exists (select from engine.workers as w where w.id = p_worker)
+  select not exists (select from engine.workers as w where w.id = p_worker_id)
 $$;
 
 -- Steps whose lease has run out: back to the queue. It is not their failure, so it costs none of their attempts; only
@@ -67,7 +67,7 @@ begin
   with requeued as (
     update engine.open_steps as s
     set
-      state = 'queued', deaths = s.deaths + engine.is_worker_dead(s.worker_id)::int, worker_id = null,
+      state = 'queued', crashes = s.crashes + engine.is_worker_dead(s.worker_id)::int, worker_id = null,
       lease_until = null, run_at = p_now,
       wake_at = p_now + interval '1 minute'
     where s.ctid = any (array(
@@ -75,7 +75,7 @@ begin
       from engine.open_steps as e
       where e.state = 'running'
         and e.lease_until < p_now
-        and (e.deaths < 4 or not engine.is_worker_dead(e.worker_id))
+        and (e.crashes < 4 or not engine.is_worker_dead(e.worker_id))
       order by e.lease_until
       limit 1000
       for update skip locked
@@ -105,7 +105,7 @@ begin
     join public.workflow_runs as r on r.id = s.run_id
     where s.state = 'running'
       and s.lease_until < p_now
-      and s.deaths >= 4
+      and s.crashes >= 4
       and engine.is_worker_dead(s.worker_id)
     limit 1000
     for no key update of r skip locked
@@ -197,26 +197,26 @@ end
 $$;
 
 -- Operations that no worker has gone on with for a minute.
-create or replace function engine.wake_operations(p_now timestamptz)
+create or replace function engine.wake_bulk_operations(p_now timestamptz)
   returns setof uuid
   language plpgsql
   volatile
 as $$
 declare
-  v_operation public.run_operations;
+  v_bulk_operation public.bulk_operations;
 begin
-  for v_operation in
+  for v_bulk_operation in
     select o.*
-    from public.run_operations as o
+    from public.bulk_operations as o
     where o.finished_at is null
       and o.updated_at < p_now - interval '60 seconds'
     order by o.id
     limit 1000
     for no key update skip locked
   loop
-    perform engine.operation_job(v_operation.id);
-    update public.run_operations as o set updated_at = p_now where o.id = v_operation.id;
-    return next v_operation.id;
+    perform engine.bulk_operation_job(v_bulk_operation.id);
+    update public.bulk_operations as o set updated_at = p_now where o.id = v_bulk_operation.id;
+    return next v_bulk_operation.id;
   end loop;
 end
 $$;

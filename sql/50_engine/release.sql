@@ -56,7 +56,7 @@ $$;
 
 -- What becomes of a held run whose turn it may be: in, replaced (a debounce has a newer one), gone (it has ended
 -- meanwhile), busy (somebody has it locked), or why it has to wait on.
-create or replace function engine.judge_held(
+create or replace function engine.held_run_decision(
   p_row engine.flow_runs,
   p_now timestamptz,
   out verdict text,
@@ -70,7 +70,7 @@ declare
   v_flow jsonb;
 begin
   select p.settings -> 'flow' into v_flow
-  from engine.plans as p
+  from engine.compiled_versions as p
   where p.organization_id = p_row.organization_id
     and p.workflow_id = p_row.workflow_id
     and p.version = p_row.version;
@@ -98,8 +98,8 @@ end
 $$;
 
 -- The run begins with its trigger, in another transaction: what its nodes cost is not paid under the lock of the flow.
-create or replace function engine.released_move(p_loaded engine.loaded_run, p_now timestamptz)
-  returns engine.move
+create or replace function engine.release_transition(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.transition
   language plpgsql
   volatile
 as $$
@@ -110,15 +110,15 @@ declare
     p_loaded.log[cardinality(p_loaded.log)], p_now, 'run.released',
     jsonb_build_object('reason', v_created -> 'held' -> 'reason')
   );
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   v_trigger.node := v_created ->> 'trigger';
   v_trigger.state := 'queued';
-  v_move.entries := array[v_released];
-  v_move.steps := array[engine.new_step(p_loaded.run, v_trigger, p_now)];
-  v_move.run := engine.run_after(p_loaded.run, v_released, false);
-  v_move.is_changed := true;
-  return v_move;
+  v_transition.entries := array[v_released];
+  v_transition.steps := array[engine.new_step(p_loaded.run, v_trigger, p_now)];
+  v_transition.run := engine.run_after(p_loaded.run, v_released, false);
+  v_transition.is_changed := true;
+  return v_transition;
 end
 $$;
 
@@ -136,7 +136,7 @@ end
 $$;
 
 -- Lets in what fits, at most 100 runs; answers how many. The caller holds the lock of the flow.
-create or replace function engine.let_in(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
+create or replace function engine.release_held_run(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
   returns int
   language plpgsql
   volatile
@@ -144,24 +144,24 @@ as $$
 declare
   v_row engine.flow_runs;
   v_held record;
-  v_in uuid[] := '{}';
-  v_replaced uuid[] := '{}';
+  v_released_ids uuid[] := '{}';
+  v_replaced_ids uuid[] := '{}';
   v_rates text[] := '{}';
   v_missed int := 0;
   v_jobs graphile_worker.job_spec[];
 begin
   for v_row in select * from engine.held_rows(p_workflow_id, p_by, p_key, p_now) where p_key is not null loop
-    v_held := engine.judge_held(v_row, p_now);
+    v_held := engine.held_run_decision(v_row, p_now);
     case v_held.verdict
       when 'in' then
-        v_in := v_in || v_row.run_id;
+        v_released_ids := v_released_ids || v_row.run_id;
         update engine.flow_runs as f
         set is_held = false, held_until = null, debounce_key = null, rate_key = null
         where f.run_id = v_row.run_id;
       when 'gone' then
         delete from engine.flow_runs as f where f.run_id = v_row.run_id;
       when 'replaced' then
-        v_replaced := v_replaced || v_row.run_id;
+        v_replaced_ids := v_replaced_ids || v_row.run_id;
         delete from engine.flow_runs as f where f.run_id = v_row.run_id;
       when 'busy' then
         v_jobs := v_jobs || engine.release_job(
@@ -180,20 +180,20 @@ begin
     end case;
     v_missed := v_missed + (v_held.verdict <> 'in')::int;
     -- What is behind so many that wait for something else is left to their wake-ups, and to the reconciler.
-    exit when v_held.verdict = p_by or cardinality(v_in) >= 100 or v_missed >= 100;
+    exit when v_held.verdict = p_by or cardinality(v_released_ids) >= 100 or v_missed >= 100;
   end loop;
 
   delete from engine.flow_runs as f
-  where f.run_id = any (v_in)
+  where f.run_id = any (v_released_ids)
     and f.concurrency_key is null;
-  perform engine.write_moves(
-    (select array_agg(engine.released_move(l, p_now)) from engine.load_runs(v_in, p_now) as l), p_now
+  perform engine.write_transitions(
+    (select array_agg(engine.release_transition(l, p_now)) from engine.load_runs(v_released_ids, p_now) as l), p_now
   );
   perform from engine.end_runs(
-    v_replaced, 'run.canceled', engine.given_by(null, 'A newer start with the same key has replaced it.')
+    v_replaced_ids, 'run.canceled', engine.canceled_by(null, 'A newer start with the same key has replaced it.')
   );
   perform engine.add_jobs(v_jobs);
-  return cardinality(v_in);
+  return cardinality(v_released_ids);
 end
 $$;
 
@@ -209,7 +209,7 @@ declare
   v_count int;
 begin
   perform engine.lock_flow(p_workflow_id);
-  v_count := engine.let_in(p_workflow_id, p_by, p_key, engine.now());
+  v_count := engine.release_held_run(p_workflow_id, p_by, p_key, engine.now());
   if v_count >= 100 then
     perform engine.add_jobs(array[engine.release_job(p_workflow_id, p_by, p_key, null)]);
   end if;

@@ -30,22 +30,22 @@ $$;
 
 -- Opens again what the log says should be open: first what waits, for to the engine a wait that is
 -- not open is over.
-create or replace function engine.repaired_move(p_loaded engine.loaded_run, p_now timestamptz)
-  returns engine.move
+create or replace function engine.repair_transition(p_loaded engine.loaded_run, p_now timestamptz)
+  returns engine.transition
   language plpgsql
   volatile
 as $$
 declare
-  v_plan constant engine.plans := engine.plan_of(p_loaded.run);
-  v_folded constant engine.folded := engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log);
+  v_compiled constant engine.compiled_versions := engine.compiled_version_of(p_loaded.run);
+  v_folded constant engine.folded := engine.fold(v_compiled.nodes, v_compiled.ids, p_loaded.log);
   v_opened engine.opened_step;
   v_waiting engine.log_entry;
   v_step engine.open_steps;
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   foreach v_waiting in array p_loaded.log loop
     continue when v_waiting.type <> 'step.waiting'
-      or v_folded.states[array_position(v_plan.ids, v_waiting.payload ->> 'node')] <> 3;
+      or v_folded.states[array_position(v_compiled.ids, v_waiting.payload ->> 'node')] <> 3;
     v_opened.node := v_waiting.payload ->> 'node';
     v_opened.state := 'waiting';
     v_opened.run_at := engine.wait_run_at(v_waiting.payload, p_now);
@@ -53,25 +53,25 @@ begin
     v_step.next_index := engine.started_children((p_loaded.run).id, v_opened.node);
     p_loaded.steps := p_loaded.steps || v_step;
   end loop;
-  v_move := engine.move_on(p_loaded, v_plan, null, p_now);
-  for v_place in 1 .. coalesce(cardinality(v_move.steps), 0) loop
-    v_move.steps[v_place].attempt := engine.last_attempt((p_loaded.run).id, v_move.steps[v_place].node);
+  v_transition := engine.advance_run(p_loaded, v_compiled, null, p_now);
+  for v_place in 1 .. coalesce(cardinality(v_transition.steps), 0) loop
+    v_transition.steps[v_place].attempt := engine.last_attempt((p_loaded.run).id, v_transition.steps[v_place].node);
   end loop;
-  v_move.steps := v_move.steps || p_loaded.steps;
-  v_move.is_changed := true;
-  return v_move;
+  v_transition.steps := v_transition.steps || p_loaded.steps;
+  v_transition.is_changed := true;
+  return v_transition;
 end
 $$;
 
 -- Puts a held run back into the queue of its workflow, as one that has just come.
-create or replace function engine.hold_again(p_loaded engine.loaded_run, p_now timestamptz)
+create or replace function engine.hold_run_again(p_loaded engine.loaded_run, p_now timestamptz)
   returns void
   language plpgsql
   volatile
 as $$
 declare
   v_run constant public.workflow_runs := p_loaded.run;
-  v_flow constant jsonb := (engine.plan_of(v_run)).settings -> 'flow';
+  v_flow constant jsonb := (engine.compiled_version_of(v_run)).settings -> 'flow';
   v_row engine.flow_runs;
 begin
   v_row.run_id := v_run.id;
@@ -83,7 +83,7 @@ begin
   v_row.concurrency_key := v_run.concurrency_key;
   v_row.rate_key := engine.flow_key(v_flow -> 'rateLimit', p_loaded.log[1].payload -> 'input');
   perform engine.insert_flow_run(v_row);
-  perform engine.wake_held(v_run.id);
+  perform engine.wake_held_runs(v_run.id);
 end
 $$;
 
@@ -130,8 +130,8 @@ declare
     for no key update skip locked
   );
   v_loaded engine.loaded_run;
-  v_moves engine.move[];
-  v_parents uuid[];
+  v_transitions engine.transition[];
+  v_parent_ids uuid[];
 begin
   if cardinality(v_ids) > 0 then
     -- What is locked now may have moved on since it was looked for.
@@ -147,13 +147,13 @@ begin
         select from unnest(v_loaded.log) as e where e.type = 'run.released'
       ) then
         action := 'hold';
-        perform engine.hold_again(v_loaded, v_now);
+        perform engine.hold_run_again(v_loaded, v_now);
       else
-        v_moves := v_moves || engine.repaired_move(v_loaded, v_now);
+        v_transitions := v_transitions || engine.repair_transition(v_loaded, v_now);
       end if;
       return next;
     end loop;
-    perform engine.write_moves(v_moves, v_now);
+    perform engine.write_transitions(v_transitions, v_now);
   end if;
 
   return query
@@ -165,9 +165,9 @@ begin
     )
     select 'slot', l.run_id from lost as l;
 
-  v_parents := array(select engine.parents_without_end());
-  perform engine.add_jobs(engine.family_jobs('{}', v_parents));
-  return query select 'children', p.id from unnest(v_parents) as p (id);
+  v_parent_ids := array(select engine.parents_without_end());
+  perform engine.add_jobs(engine.children_jobs('{}', v_parent_ids));
+  return query select 'children', p.id from unnest(v_parent_ids) as p (id);
 end
 $$;
 comment on function engine.repair_runs() is

@@ -41,7 +41,7 @@ begin
   v_request.key := p_request ->> 'key';
   v_request.fingerprint := p_request ->> 'fingerprint';
   v_request.metadata := nullif(p_request -> 'metadata', 'null');
-  v_request.is_taken := p_request -> 'take' = 'true';
+  v_request.is_claimed := p_request -> 'claim' = 'true';
   v_request.run_id := engine.uuid_v7(p_now);
   v_request.error := case
     when v_request.organization_id is null or v_request.workflow_id is null
@@ -114,7 +114,7 @@ end
 $$;
 
 -- A start that was refused may be tried again with the same key. Returns the run that holds it no more.
-create or replace function engine.release_key(p_request engine.start_request)
+create or replace function engine.release_start_key(p_request engine.start_request)
   returns uuid
   language plpgsql
   volatile
@@ -152,28 +152,28 @@ end
 $$;
 
 -- Its settings say also which team looks after the workflow, if any does: that costs nobody a look-up.
-create or replace function engine.plan_to_start(p_request engine.start_request)
-  returns engine.plans
+create or replace function engine.version_to_start(p_request engine.start_request)
+  returns engine.compiled_versions
   language plpgsql
   stable
 as $$
 declare
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
 begin
   select
     p.organization_id, p.workflow_id, p.version, p.nodes, p.ids, p.vars,
     case when w.team_id is null then p.settings else p.settings || jsonb_build_object('team', w.team_id) end,
     p.resume_key, p.quarantined_at
-  into v_plan
+  into v_compiled
   from public.workflows as w
-  join engine.plans as p
+  join engine.compiled_versions as p
     on p.organization_id = w.organization_id
     and p.workflow_id = w.id
     and p.version = coalesce(p_request.version, w.published_version)
   where w.organization_id = p_request.organization_id
     and w.id = p_request.workflow_id
     and w.archived_at is null;
-  return v_plan;
+  return v_compiled;
 end
 $$;
 

@@ -14,29 +14,29 @@ create or replace function engine.rerun(
 as $$
 declare
   v_now constant timestamptz := engine.now();
-  v_old_plan constant engine.plans := engine.plan_of(p_old.run);
-  v_plan constant engine.plans := engine.plan_to_start(p_request);
-  v_nodes constant engine.plan_node[] := v_plan.nodes;
+  v_old_compiled constant engine.compiled_versions := engine.compiled_version_of(p_old.run);
+  v_compiled constant engine.compiled_versions := engine.version_to_start(p_request);
+  v_nodes constant engine.compiled_node[] := v_compiled.nodes;
   v_folded engine.folded;
   v_reused text[];
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   if cardinality(p_old.log) = 0 then
     perform private.raise_error('EXPIRED', 'The log of the run has expired; nothing is known of its steps.');
   end if;
-  v_folded := engine.fold(v_old_plan.nodes, v_old_plan.ids, p_old.log);
+  v_folded := engine.fold(v_old_compiled.nodes, v_old_compiled.ids, p_old.log);
   p_request.trigger := v_folded.created ->> 'trigger';
   p_request.error := engine.start_refusal(
-    p_request, v_plan.version, (v_nodes[array_position(v_plan.ids, p_request.trigger)]).kind
+    p_request, v_compiled.version, (v_nodes[array_position(v_compiled.ids, p_request.trigger)]).kind
   );
-  if p_request.error is null and p_from <> all (v_plan.ids) then
+  if p_request.error is null and p_from <> all (v_compiled.ids) then
     p_request.error := engine.request_error('NOT_FOUND', format('The workflow has no node %L.', p_from));
   end if;
   if p_request.error is null then
     perform engine.refuse_value(p_request.input, 'The input of the run');
   end if;
   p_request.error := coalesce(
-    p_request.error, engine.admission_error(engine.admit_starts(null, v_plan, 1, v_now))
+    p_request.error, engine.admission_error(engine.reserve_quota(null, v_compiled, 1, v_now))
   );
   if p_request.error is not null then
     perform private.raise_error(
@@ -45,22 +45,22 @@ begin
     );
   end if;
 
-  v_reused := engine.reusable_nodes(v_old_plan, v_plan, v_folded, p_from);
+  v_reused := engine.reusable_nodes(v_old_compiled, v_compiled, v_folded, p_from);
   if p_keep_input then
     p_request.input := v_folded.created -> 'input';
   else
     v_reused := array_remove(v_reused, p_request.trigger); -- whose output is the input
   end if;
   p_request.run_id := engine.uuid_v7(v_now);
-  p_request.reused := engine.reused_entries((p_old.run).id, v_old_plan.ids, v_folded, v_reused, v_now);
-  v_move := engine.first_move(p_request, v_plan, v_nodes, p_request.trigger, v_now);
-  perform engine.write_starts(array[v_move], v_now);
-  return v_move.run;
+  p_request.reused := engine.reused_entries((p_old.run).id, v_old_compiled.ids, v_folded, v_reused, v_now);
+  v_transition := engine.start_transition(p_request, v_compiled, v_nodes, p_request.trigger, v_now);
+  perform engine.write_starts(array[v_transition], v_now);
+  return v_transition.run;
 end
 $$;
 
 -- What a retry and a fork of a run have in common.
-create or replace function engine.rerun_request(p_run public.workflow_runs, p_mode text, p_by uuid)
+create or replace function engine.rerun_request(p_run public.workflow_runs, p_mode text, p_user_id uuid)
   returns engine.start_request
   language plpgsql
   immutable
@@ -74,13 +74,13 @@ begin
   v_request.mode := p_mode;
   v_request.priority := p_run.priority;
   v_request.metadata := p_run.metadata;
-  v_request.started_by := p_by;
+  v_request.started_by := p_user_id;
   v_request.origin := jsonb_build_object(p_mode || 'Of', p_run.id);
   return v_request;
 end
 $$;
 
-create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_by uuid default null)
+create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_user_id uuid default null)
   returns public.workflow_runs
   language plpgsql
   volatile
@@ -109,7 +109,7 @@ begin
       jsonb_build_object('parentRunId', v_run.parent_run_id)
     );
   end if;
-  v_request := engine.rerun_request(v_run, 'retry', p_by);
+  v_request := engine.rerun_request(v_run, 'retry', p_user_id);
   v_request.retry_of := v_run.id;
   v_run := engine.rerun(v_old, v_request, p_from_node, true);
   update public.workflow_runs as r set retried_by = v_run.id where r.id = p_run_id;
@@ -122,7 +122,7 @@ create or replace function engine.fork_run(
   p_from_node text default null,
   p_input jsonb default null,
   p_version int default null,
-  p_by uuid default null
+  p_user_id uuid default null
 )
   returns public.workflow_runs
   language plpgsql
@@ -137,7 +137,7 @@ begin
   if (v_old.run).id is null then
     return null;
   end if;
-  v_request := engine.rerun_request(v_old.run, 'fork', p_by);
+  v_request := engine.rerun_request(v_old.run, 'fork', p_user_id);
   v_request.version := coalesce(p_version, v_request.version);
   v_request.input := p_input;
   -- Another input is news for every node, unless somebody says from which one on.

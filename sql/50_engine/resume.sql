@@ -17,17 +17,17 @@ end
 $$;
 
 -- The node of the plan that a token is for.
-create or replace function engine.node_of_token(p_plan engine.plans, p_run_id uuid, p_token text)
-  returns engine.plan_node
+create or replace function engine.node_of_token(p_compiled engine.compiled_versions, p_run_id uuid, p_token text)
+  returns engine.compiled_node
   language plpgsql
   immutable
 as $$
 declare
-  v_node engine.plan_node;
+  v_node engine.compiled_node;
 begin
-  foreach v_node in array coalesce(p_plan.nodes, '{}') loop
+  foreach v_node in array coalesce(p_compiled.nodes, '{}') loop
     if v_node.kind = 'wait' and v_node.properties ? 'webhook'
-      and engine.resume_token(p_plan.resume_key, p_run_id, v_node.id) = p_token
+      and engine.resume_token(p_compiled.resume_key, p_run_id, v_node.id) = p_token
     then
       return v_node;
     end if;
@@ -37,7 +37,7 @@ end
 $$;
 
 -- A call that comes before the run waits for it is kept. p_request: {"method", "query", "headers", "body"}.
-create or replace function engine.resume_run(p_token text, p_request jsonb)
+create or replace function engine.resume_by_token(p_token text, p_request jsonb)
   returns uuid
   language plpgsql
   volatile
@@ -50,13 +50,13 @@ declare
   v_run_id constant uuid := engine.run_of_token(p_token);
   v_run public.workflow_runs;
   v_loaded engine.loaded_run;
-  v_node engine.plan_node;
+  v_node engine.compiled_node;
   v_methods jsonb;
   v_used jsonb;
 begin
   if v_run_id is not null then
     select r.* into v_run from public.workflow_runs as r where r.id = v_run_id;
-    v_node := engine.node_of_token(engine.plan_of(v_run), v_run_id, p_token);
+    v_node := engine.node_of_token(engine.compiled_version_of(v_run), v_run_id, p_token);
   end if;
   if v_node.id is null then
     perform private.raise_error('NOT_FOUND', 'There is nothing to resume here.');
@@ -82,12 +82,12 @@ begin
     perform private.raise_error('EXPIRED', 'The time for this is up.');
   end if;
   perform engine.refuse_large(v_loaded, p_request);
-  perform engine.take_signal(v_loaded, engine.resume_signal(v_node.id), p_request, null, v_now);
+  perform engine.consume_signal(v_loaded, engine.resume_signal(v_node.id), p_request, null, v_now);
   return v_run_id;
 end
 $$;
 
-comment on function engine.resume_run(text, jsonb) is
-  'For the intake: a request to /resume/<token>, once; the run that waits for it goes on with {"method", "query", "headers", "body"}. Answers with the run. Errors: NOT_FOUND, INVALID_ARGUMENT (another method), TOO_LARGE, ALREADY_USED (details.first says when), EXPIRED. Example: select engine.resume_run(''AZ…'', ''{"method": "POST", "body": {}}'');';
+comment on function engine.resume_by_token(text, jsonb) is
+  'For the intake: a request to /resume/<token>, once; the run that waits for it goes on with {"method", "query", "headers", "body"}. Answers with the run. Errors: NOT_FOUND, INVALID_ARGUMENT (another method), TOO_LARGE, ALREADY_USED (details.first says when), EXPIRED. Example: select engine.resume_by_token(''AZ…'', ''{"method": "POST", "body": {}}'');';
 
-grant execute on function engine.resume_run(text, jsonb) to flowgres_intake;
+grant execute on function engine.resume_by_token(text, jsonb) to flowgres_intake;

@@ -2,18 +2,18 @@
 -- Which finished steps of a run another run may take over, so that a retry or a fork does not do them again.
 
 -- All that decides what a node does, in a form that can be compared between two versions: nodes by id, not by place.
-create or replace function engine.configuration(p_plan engine.plans, p_node engine.plan_node)
+create or replace function engine.configuration(p_compiled engine.compiled_versions, p_node engine.compiled_node)
   returns jsonb
   language sql
   stable
 as $$
   select to_jsonb(p_node) || jsonb_build_object(
     'sources', array(
-      select p_plan.ids[s.place] from unnest(p_node.sources) with ordinality as s (place, number) order by s.number
+      select p_compiled.ids[s.place] from unnest(p_node.sources) with ordinality as s (place, number) order by s.number
     ),
     'expressions', array(
       select to_jsonb(e) || jsonb_build_object(
-        'source_node', p_plan.ids[e.source_node],
+        'source_node', p_compiled.ids[e.source_node],
         'parts', array(select to_jsonb(p) - 'source_nodes' from unnest(e.parts) as p)
       )
       from unnest(p_node.expressions) as e
@@ -24,8 +24,8 @@ $$;
 -- A node that is taken over succeeded in p_log, is the same in both plans, and comes after nothing that runs again:
 -- p_from, what failed, what was never finished, what is new or has changed.
 create or replace function engine.reusable_nodes(
-  p_old engine.plans,
-  p_new engine.plans,
+  p_old engine.compiled_versions,
+  p_new engine.compiled_versions,
   p_folded engine.folded,
   p_from text
 )
@@ -34,10 +34,10 @@ create or replace function engine.reusable_nodes(
   stable
 as $$
 declare
-  c_nodes constant engine.plan_node[] := p_new.nodes;
-  c_trigger constant text := p_folded.created ->> 'trigger';
-  v_old_nodes constant engine.plan_node[] := p_old.nodes;
-  v_node engine.plan_node;
+  v_nodes constant engine.compiled_node[] := p_new.nodes;
+  v_trigger constant text := p_folded.created ->> 'trigger';
+  v_old_nodes constant engine.compiled_node[] := p_old.nodes;
+  v_node engine.compiled_node;
   v_source text;
   v_old int;
   v_is_dead boolean;
@@ -46,9 +46,9 @@ declare
   v_again text[] := '{}';
   v_reused text[] := '{}';
 begin
-  foreach v_node in array c_nodes loop
+  foreach v_node in array v_nodes loop
     v_old := array_position(p_old.ids, v_node.id);
-    v_is_dead := v_node.id <> c_trigger;
+    v_is_dead := v_node.id <> v_trigger;
     v_is_again := v_node.id = p_from;
     for v_edge in 1 .. coalesce(cardinality(v_node.sources), 0) loop
       v_source := p_new.ids[v_node.sources[v_edge]];
@@ -90,7 +90,7 @@ create or replace function engine.reused_entries(
   immutable
 as $$
 declare
-  c_trigger constant text := p_folded.created ->> 'trigger';
+  v_trigger constant text := p_folded.created ->> 'trigger';
   v_held_by text[]; -- by the place at which the old run holds it: how the new one names it
   v_node text;
   v_place int;
@@ -99,8 +99,8 @@ declare
   v_payload jsonb;
   v_entries engine.log_entry[] := '{}';
 begin
-  if c_trigger = any (p_nodes) then
-    v_held_by[array_position(p_ids, c_trigger)] := p_folded.input_of;
+  if v_trigger = any (p_nodes) then
+    v_held_by[array_position(p_ids, v_trigger)] := p_folded.input_of;
   end if;
   foreach v_node in array p_nodes loop
     v_place := array_position(p_ids, v_node);

@@ -81,11 +81,11 @@ end
 $$;
 
 -- Records a signal in the log of a loaded run, which moves on if a step was waiting for it.
-create or replace function engine.take_signal(
+create or replace function engine.consume_signal(
   p_loaded engine.loaded_run,
   p_name text,
   p_payload jsonb,
-  p_by uuid,
+  p_user_id uuid,
   p_now timestamptz
 )
   returns public.workflow_runs
@@ -95,22 +95,22 @@ as $$
 declare
   v_entry constant engine.log_entry := engine.next_entry(
     p_loaded.log[cardinality(p_loaded.log)], p_now, 'run.signaled',
-    jsonb_build_object('name', p_name, 'payload', coalesce(p_payload, 'null'), 'by', p_by)
+    jsonb_build_object('name', p_name, 'payload', coalesce(p_payload, 'null'), 'by', p_user_id)
   );
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   p_loaded.log := p_loaded.log || v_entry;
-  v_move.run := p_loaded.run;
+  v_transition.run := p_loaded.run;
   if (p_loaded.run).status <> 'paused' then
-    v_move := engine.move_on(p_loaded, engine.plan_of(p_loaded.run), null, p_now);
+    v_transition := engine.advance_run(p_loaded, engine.compiled_version_of(p_loaded.run), null, p_now);
   end if;
-  v_move.entries := v_entry || v_move.entries;
-  perform engine.write_moves(array[v_move], p_now);
-  return v_move.run;
+  v_transition.entries := v_entry || v_transition.entries;
+  perform engine.write_transitions(array[v_transition], p_now);
+  return v_transition.run;
 end
 $$;
 
-create or replace function engine.signal_run(p_run_id uuid, p_name text, p_payload jsonb, p_by uuid default null)
+create or replace function engine.signal_run(p_run_id uuid, p_name text, p_payload jsonb, p_user_id uuid default null)
   returns public.workflow_runs
   language plpgsql
   volatile
@@ -134,7 +134,7 @@ begin
     );
   end if;
   perform engine.refuse_large(v_loaded, p_payload);
-  return engine.take_signal(v_loaded, p_name, p_payload, p_by, v_now);
+  return engine.consume_signal(v_loaded, p_name, p_payload, p_user_id, v_now);
 end
 $$;
 
@@ -145,11 +145,11 @@ create or replace function engine.refuse_large(p_loaded engine.loaded_run, p_pay
   stable
 as $$
 declare
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
   v_size constant int := coalesce(pg_column_size(p_payload), 0);
 begin
-  v_plan := engine.plan_of(p_loaded.run);
-  if (engine.fold(v_plan.nodes, v_plan.ids, p_loaded.log)).bytes + v_size > engine.max_run_bytes() then
+  v_compiled := engine.compiled_version_of(p_loaded.run);
+  if (engine.fold(v_compiled.nodes, v_compiled.ids, p_loaded.log)).bytes + v_size > engine.max_run_bytes() then
     perform private.raise_error(
       'TOO_LARGE', 'The log of the run has no room for this.',
       'Send less: large data belongs in a store that the workflow reads.',

@@ -81,15 +81,15 @@ create type engine.loaded_run as (
 );
 
 -- One step of a run from state to state, as it will be written. A batch is an array of them.
-create type engine.move as (
+create type engine.transition as (
   run public.workflow_runs,    -- as the move leaves it
   is_changed boolean,          -- whether its row has to be written; null: it is new
   entries engine.log_entry[],  -- the events to append
   steps engine.open_steps[],   -- opened, begun or queued again
   closed text[],               -- nodes whose step has ended
   task jsonb,                  -- what the caller does now
-  heir engine.open_steps,      -- begun in the place of the first of the closed ones, whose row it takes over
-  taken text                   -- node whose step the caller begins itself: it gets no job
+  successor engine.open_steps,      -- begun in the place of the first of the closed ones, whose row it takes over
+  claimed text                   -- node whose step the caller begins itself: it gets no job
 );
 
 -- A start that was asked for, read and checked.
@@ -116,19 +116,19 @@ create type engine.start_request as (
   parent_run_id uuid,
   parent_node text,
   parent_index int, -- null when the parent does not wait
-  is_taken boolean  -- the caller begins the run's first step itself
+  is_claimed boolean  -- the caller begins the run's first step itself
 );
 
 -- How many of the starts of one workflow its organization and its team admit.
-create type engine.room as (
+create type engine.quota as (
   workflow_id uuid,
   admitted int, -- by organization and team, when they were asked
-  "left" int,
+  remaining int,
   for_organization private.admission,
   for_team private.admission
 );
 
--- A signal that no wait has taken yet.
+-- A signal that no wait has claimed yet.
 create type engine.signal as (
   node text,    -- the wait that it is for; null while there is none
   name text,
@@ -136,13 +136,13 @@ create type engine.signal as (
 );
 
 -- How the child runs of a step stand.
-create type engine.family as (
+create type engine.children as (
   unfinished int,
   is_failed boolean
 );
 
 -- What one turn of a step with children came to.
-create type engine.turn as (
+create type engine.children_progress as (
   result jsonb,   -- of the step, as a worker would report it; null: it goes on
   next_index int,
   error jsonb,    -- why no further child is started

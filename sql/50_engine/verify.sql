@@ -1,9 +1,9 @@
 -- kind: code
--- Replays the log of a run: what came from outside is fed to the engine again, and it must compute every other event
+-- Replays the log of a run: what came from outside is applied to the engine again, and it must compute every other event
 -- anew.
 
 -- Whether an event came from outside. p_open: the steps that were open when it was written.
-create or replace function engine.is_fed(p_entry engine.log_entry, p_open text[])
+create or replace function engine.is_external_input(p_entry engine.log_entry, p_open text[])
   returns boolean
   language sql
   immutable
@@ -17,11 +17,11 @@ as $$
 $$;
 
 -- p_is_prelude: a step that the run has taken over comes next, before the graph moves at all.
-create or replace function engine.feed(
+create or replace function engine.apply_recorded(
   p_replay engine.replay,
   p_entry engine.log_entry,
   p_is_prelude boolean,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_run_id uuid,
   p_max_bytes bigint
 )
@@ -53,7 +53,7 @@ begin
   p_replay.open := array_remove(p_replay.open, v_node);
   if p_replay.paused is not true and not p_is_prelude then
     v_advanced := engine.advance(
-      p_plan.nodes, p_plan.ids, p_run_id, p_replay.log, p_replay.open, null, p_plan.resume_key,
+      p_compiled.nodes, p_compiled.ids, p_run_id, p_replay.log, p_replay.open, null, p_compiled.resume_key,
       p_max_bytes => p_max_bytes
     );
     p_replay.expected := v_advanced.entries;
@@ -91,14 +91,14 @@ create or replace function engine.verify_run(p_run_id uuid)
 as $$
 declare
   v_loaded engine.loaded_run;
-  v_plan engine.plans;
+  v_compiled engine.compiled_versions;
   v_entry engine.log_entry;
   v_replay engine.replay := row('{}', null, '{}', false);
   v_max_bytes bigint;
 begin
   select l.* into v_loaded from engine.load_runs(array[p_run_id], engine.now()) as l;
-  v_plan := engine.plan_of(v_loaded.run);
-  if v_plan.version is null then
+  v_compiled := engine.compiled_version_of(v_loaded.run);
+  if v_compiled.version is null then
     problem := 'there is no such run, or its version was never compiled';
     return next;
     return;
@@ -106,17 +106,17 @@ begin
   -- More than the run ever had: its end by RUN_TOO_LARGE is taken from the log, as it depends on the limit of then. But
   -- not without end, for what it would have become costs memory here, too.
   v_max_bytes := greatest(
-    engine.max_run_bytes(), (engine.fold(v_plan.nodes, v_plan.ids, v_loaded.log)).bytes
+    engine.max_run_bytes(), (engine.fold(v_compiled.nodes, v_compiled.ids, v_loaded.log)).bytes
   ) + 2097152;
   foreach v_entry in array coalesce(v_loaded.log, '{}') loop
     seq := v_entry.seq;
     recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);
     computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
     problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
-    if engine.is_fed(v_entry, v_replay.open) then
-      v_replay := engine.feed(
+    if engine.is_external_input(v_entry, v_replay.open) then
+      v_replay := engine.apply_recorded(
         v_replay, v_entry,
-        coalesce(v_loaded.log[v_entry.seq + 1].type in ('step.reused', 'run.isolated'), false), v_plan, p_run_id,
+        coalesce(v_loaded.log[v_entry.seq + 1].type in ('step.reused', 'run.isolated'), false), v_compiled, p_run_id,
         v_max_bytes
       );
     else

@@ -2,7 +2,7 @@
 -- Ends waits: their time has come, or somebody has decided.
 
 -- How a wait that nobody answered ends: at its port `timeout` if that leads anywhere, else it has failed.
-create or replace function engine.timeout_result(p_node engine.plan_node, p_prev jsonb)
+create or replace function engine.timeout_result(p_node engine.compiled_node, p_prev jsonb)
   returns jsonb
   language sql
   immutable
@@ -16,33 +16,33 @@ as $$
 $$;
 
 -- What comes of the job of a step that waits.
-create or replace function engine.take_wait(
+create or replace function engine.end_wait(
   p_loaded engine.loaded_run,
-  p_plan engine.plans,
+  p_compiled engine.compiled_versions,
   p_step engine.open_steps,
-  p_worker uuid,
+  p_worker_id uuid,
   p_now timestamptz
 )
-  returns engine.move
+  returns engine.transition
   language plpgsql
   volatile
 as $$
 declare
-  v_reached constant engine.opened_step := engine.reached(p_plan, p_step.run_id, p_loaded.log, p_step.node);
-  v_node constant engine.plan_node := p_plan.nodes[v_reached.place];
-  v_kind constant text := engine.wait_kind(v_node, v_reached.properties);
+  v_opened constant engine.opened_step := engine.opened_step_of(p_compiled, p_step.run_id, p_loaded.log, p_step.node);
+  v_node constant engine.compiled_node := p_compiled.nodes[v_opened.place];
+  v_kind constant text := engine.wait_kind(v_node, v_opened.properties);
 begin
   p_step.attempt := 1;
   if v_kind in ('run', 'forEach', 'repeat') then
-    return engine.take_children(p_loaded, p_plan, p_step, v_reached, p_worker, p_now);
+    return engine.run_children_step(p_loaded, p_compiled, p_step, v_opened, p_worker_id, p_now);
   end if;
-  return engine.take_result(
-    p_loaded, p_plan, p_step,
+  return engine.apply_result(
+    p_loaded, p_compiled, p_step,
     case v_kind
-      when 'time' then jsonb_build_object('ok', true, 'output', v_reached.prev)
-      else engine.timeout_result(v_node, v_reached.prev)
+      when 'time' then jsonb_build_object('ok', true, 'output', v_opened.prev)
+      else engine.timeout_result(v_node, v_opened.prev)
     end,
-    p_worker, p_now, v_reached.prev_of
+    p_worker_id, p_now, v_opened.prev_of
   );
 end
 $$;

@@ -2,7 +2,7 @@
 -- What a node waits for: the event that says so, from its properties and the log alone.
 
 -- How a step waits: for a time, a signal, a webhook or an approval; for child runs: run, forEach or repeat.
-create or replace function engine.wait_kind(p_node engine.plan_node, p_properties jsonb)
+create or replace function engine.wait_kind(p_node engine.compiled_node, p_properties jsonb)
   returns text
   language sql
   immutable
@@ -83,7 +83,7 @@ $$;
 
 -- The payload of step.waiting.
 create or replace function engine.waiting_payload(
-  p_node engine.plan_node,
+  p_node engine.compiled_node,
   p_properties jsonb,
   p_at timestamptz
 )
@@ -151,7 +151,7 @@ as $$
 $$;
 
 -- The place of a node in the plan and, by place, whether it is that node or one before it.
-create or replace function engine.nodes_before(p_nodes engine.plan_node[], p_place int)
+create or replace function engine.nodes_before(p_nodes engine.compiled_node[], p_place int)
   returns boolean[]
   language plpgsql
   immutable
@@ -173,7 +173,7 @@ end
 $$;
 
 -- All nodes but one and those before it: with them as open, advance looks at nothing else.
-create or replace function engine.nodes_beside(p_plan engine.plans, p_node text)
+create or replace function engine.nodes_beside(p_compiled engine.compiled_versions, p_node text)
   returns text[]
   language plpgsql
   immutable
@@ -183,12 +183,12 @@ declare
   v_others text[] := '{}';
 begin
   if p_node is null then
-    return p_plan.ids;
+    return p_compiled.ids;
   end if;
-  v_needed := engine.nodes_before(p_plan.nodes, array_position(p_plan.ids, p_node));
-  for v_place in 1 .. cardinality(p_plan.ids) loop
+  v_needed := engine.nodes_before(p_compiled.nodes, array_position(p_compiled.ids, p_node));
+  for v_place in 1 .. cardinality(p_compiled.ids) loop
     if not v_needed[v_place] then
-      v_others := v_others || p_plan.ids[v_place];
+      v_others := v_others || p_compiled.ids[v_place];
     end if;
   end loop;
   return v_others;
@@ -197,8 +197,8 @@ $$;
 
 -- A waiting step as it was when it was reached. What it received is not kept anywhere: all of it had settled, so the
 -- log gives the same again.
-create or replace function engine.reached(
-  p_plan engine.plans,
+create or replace function engine.opened_step_of(
+  p_compiled engine.compiled_versions,
   p_run_id uuid,
   p_log engine.log_entry[],
   p_node text
@@ -218,7 +218,7 @@ begin
     end if;
   end loop;
   v_advanced := engine.advance(
-    p_plan.nodes, p_plan.ids, p_run_id, v_log, engine.nodes_beside(p_plan, p_node), null, p_plan.resume_key,
+    p_compiled.nodes, p_compiled.ids, p_run_id, v_log, engine.nodes_beside(p_compiled, p_node), null, p_compiled.resume_key,
     p_max_bytes => null
   );
   return v_advanced.opened[1];

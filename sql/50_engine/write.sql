@@ -6,7 +6,7 @@
 -- knows how long the array is. That costs more than they do: the functions that begin a batch set
 -- plan_cache_mode for all below them.
 
-create or replace function engine.insert_events(p_moves engine.move[])
+create or replace function engine.insert_events(p_transitions engine.transition[])
   returns void
   language plpgsql
   volatile
@@ -16,13 +16,13 @@ as $$
 begin
   insert into public.workflow_events (organization_id, run_id, seq, ts, type, payload)
   select (m.run).organization_id, (m.run).id, e.seq, e.ts, e.type, e.payload
-  from unnest(p_moves) as m
+  from unnest(p_transitions) as m
   cross join unnest(m.entries) as e;
 end
 $$;
 
 -- Answers with the runs that ended while child runs of theirs may still go on.
-create or replace function engine.close_steps(p_moves engine.move[])
+create or replace function engine.close_steps(p_transitions engine.transition[])
   returns uuid[]
   language plpgsql
   volatile
@@ -31,26 +31,26 @@ create or replace function engine.close_steps(p_moves engine.move[])
   set enable_mergejoin = off
 as $$
 declare
-  v_parents uuid[];
+  v_parent_ids uuid[];
 begin
   with closed as (
     delete from engine.open_steps as s
-    using unnest(p_moves) as m
+    using unnest(p_transitions) as m
     where s.run_id = (m.run).id
       and (s.node = any (m.closed) or (m.run).finished_at is not null)
     returning s.run_id, s.next_index, s.node = any (m.closed) as is_done
   )
-  select array_agg(distinct c.run_id) into v_parents
+  select array_agg(distinct c.run_id) into v_parent_ids
   from closed as c
   where c.next_index is not null
     and c.is_done is not true;
-  return v_parents;
+  return v_parent_ids;
 end
 $$;
 
 -- The step that a branch goes on with takes over the row of the one that has ended: one row is
 -- changed, instead of one deleted and another written.
-create or replace function engine.hand_on_steps(p_moves engine.move[])
+create or replace function engine.reuse_step_rows(p_transitions engine.transition[])
   returns void
   language plpgsql
   volatile
@@ -60,32 +60,32 @@ create or replace function engine.hand_on_steps(p_moves engine.move[])
 as $$
 begin
   update engine.open_steps as s
-  set node = (m.heir).node,
-    state = (m.heir).state,
-    attempt = (m.heir).attempt,
-    failures = (m.heir).failures,
-    deaths = (m.heir).deaths,
-    worker_id = (m.heir).worker_id,
-    lease_until = (m.heir).lease_until,
-    run_at = (m.heir).run_at,
-    next_index = (m.heir).next_index,
-    error = (m.heir).error,
+  set node = (m.successor).node,
+    state = (m.successor).state,
+    attempt = (m.successor).attempt,
+    failures = (m.successor).failures,
+    crashes = (m.successor).crashes,
+    worker_id = (m.successor).worker_id,
+    lease_until = (m.successor).lease_until,
+    run_at = (m.successor).run_at,
+    next_index = (m.successor).next_index,
+    error = (m.successor).error,
     unfinished_children = null,
     wake_at = null,
-    is_isolated = (m.heir).is_isolated
-  from unnest(p_moves) as m
+    is_isolated = (m.successor).is_isolated
+  from unnest(p_transitions) as m
   where s.run_id = (m.run).id
     and s.node = m.closed[1]
-    and (m.heir).node is not null;
+    and (m.successor).node is not null;
 end
 $$;
 
 -- When a step gets another job, or its first one. What must happen later has none until then, so
 -- that those that sleep are in nobody's way; what must happen now has one, and gets another after a
 -- minute, in case that was lost. One that waits for child runs is looked at every minute: it gets a
--- job if any of them has ended since its last turn. One that the caller has taken has none, unless
+-- job if any of them has ended since its last turn. One that the caller has claimed has none, unless
 -- nobody has begun it in a few seconds.
-create or replace function engine.wake_at(p_step engine.open_steps, p_taken text, p_now timestamptz)
+create or replace function engine.wake_at(p_step engine.open_steps, p_claimed text, p_now timestamptz)
   returns timestamptz
   language sql
   immutable
@@ -93,34 +93,34 @@ as $$
   select case
     when p_step.state = 'running' then null
     when p_step.run_at > p_now then p_step.run_at
-    when p_step.node = p_taken then p_now + interval '5 seconds'
+    when p_step.node = p_claimed then p_now + interval '5 seconds'
     when p_step.run_at is not null or p_step.next_index is not null then p_now + interval '1 minute'
   end
 $$;
 
-create or replace function engine.open_steps(p_moves engine.move[], p_now timestamptz)
+create or replace function engine.open_steps(p_transitions engine.transition[], p_now timestamptz)
   returns void
   language plpgsql
   volatile
 as $$
 declare
-  v_crowded record;
+  v_over_share record;
 begin
   -- Few steps crowd nobody.
-  if cardinality(p_moves) > 8 or engine.is_any_parked() then
-    for v_crowded in select * from engine.crowded(p_moves) loop
-      p_moves := engine.park_steps(p_moves, v_crowded.organization_id, v_crowded.room, p_now);
+  if cardinality(p_transitions) > 8 or engine.has_deferred_steps() then
+    for v_over_share in select * from engine.over_share(p_transitions) loop
+      p_transitions := engine.defer_steps(p_transitions, v_over_share.organization_id, v_over_share.free, p_now);
     end loop;
   end if;
   insert into engine.open_steps (
-    organization_id, run_id, node, state, attempt, failures, deaths, worker_id, lease_until, run_at, next_index, error,
+    organization_id, run_id, node, state, attempt, failures, crashes, worker_id, lease_until, run_at, next_index, error,
     wake_at, unfinished_children, is_isolated
   )
   select
-    s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.deaths, s.worker_id, s.lease_until, s.run_at,
-    s.next_index, s.error, engine.wake_at(s, m.taken, p_now), s.unfinished_children,
+    s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.crashes, s.worker_id, s.lease_until, s.run_at,
+    s.next_index, s.error, engine.wake_at(s, m.claimed, p_now), s.unfinished_children,
     coalesce(s.is_isolated, false)
-  from unnest(p_moves) as m
+  from unnest(p_transitions) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
   on conflict (run_id, node) do update set
@@ -137,18 +137,18 @@ begin
     is_isolated = excluded.is_isolated;
   perform engine.add_jobs(array(
     select engine.job(s, (m.run).priority)
-    from unnest(p_moves) as m
+    from unnest(p_transitions) as m
     cross join unnest(m.steps) as s
     where s.state <> 'running'
       and s.run_at <= p_now
-      and s.node is distinct from m.taken
+      and s.node is distinct from m.claimed
       and (m.run).finished_at is null
   ));
 end
 $$;
 
 -- The bounds say which partitions the rows are in.
-create or replace function engine.update_runs(p_runs public.workflow_runs[], p_first uuid, p_last uuid)
+create or replace function engine.update_runs(p_runs public.workflow_runs[], p_first_id uuid, p_last_id uuid)
   returns void
   language plpgsql
   volatile
@@ -158,82 +158,82 @@ create or replace function engine.update_runs(p_runs public.workflow_runs[], p_f
   set enable_mergejoin = off
 as $$
 begin
-  perform set_config('plan_cache_mode', engine.plan_mode(), true);
+  perform set_config('plan_cache_mode', engine.planner_mode(), true);
   update public.workflow_runs as r
   set status = changed.status,
     finished_at = changed.finished_at,
     error = changed.error
   from unnest(p_runs) as changed
   where r.id = changed.id
-    and r.id between p_first and p_last;
+    and r.id between p_first_id and p_last_id;
 end
 $$;
 
 -- Null: there is nothing to write.
-create or replace function engine.write_moves(p_moves engine.move[], p_now timestamptz)
+create or replace function engine.write_transitions(p_transitions engine.transition[], p_now timestamptz)
   returns void
   language plpgsql
   volatile
   strict
 as $$
 declare
-  v_move engine.move;
+  v_transition engine.transition;
   v_is_closing boolean := false;
   v_is_opening boolean := false;
-  v_is_handing_on boolean := false;
+  v_has_successor boolean := false;
   v_is_child boolean := false;
-  v_parents uuid[];
+  v_parent_ids uuid[];
   v_ids uuid[];
   v_changed public.workflow_runs[];
   v_failed public.workflow_runs[];
   v_left public.workflow_runs[];
 begin
-  foreach v_move in array p_moves loop
+  foreach v_transition in array p_transitions loop
     -- A run that ends in its first move never had a step to close.
-    v_is_handing_on := v_is_handing_on or (v_move.heir).node is not null;
-    v_is_closing := v_is_closing or coalesce(cardinality(v_move.closed), 0) > ((v_move.heir).node is not null)::int
-      or (v_move.is_changed and (v_move.run).finished_at is not null);
-    v_is_opening := v_is_opening or v_move.steps is not null;
-    v_is_child := v_is_child or (v_move.run).parent_index is not null;
-    if v_ids[cardinality(v_ids)] is distinct from (v_move.run).id then
-      v_ids := v_ids || (v_move.run).id;
+    v_has_successor := v_has_successor or (v_transition.successor).node is not null;
+    v_is_closing := v_is_closing or coalesce(cardinality(v_transition.closed), 0) > ((v_transition.successor).node is not null)::int
+      or (v_transition.is_changed and (v_transition.run).finished_at is not null);
+    v_is_opening := v_is_opening or v_transition.steps is not null;
+    v_is_child := v_is_child or (v_transition.run).parent_index is not null;
+    if v_ids[cardinality(v_ids)] is distinct from (v_transition.run).id then
+      v_ids := v_ids || (v_transition.run).id;
     end if;
     -- The moves of a run stand together, in the order in which they were made.
-    if v_changed[cardinality(v_changed)].id = (v_move.run).id then
-      v_changed[cardinality(v_changed)] := v_move.run;
-    elsif v_move.is_changed then
-      v_changed := v_changed || v_move.run;
+    if v_changed[cardinality(v_changed)].id = (v_transition.run).id then
+      v_changed[cardinality(v_changed)] := v_transition.run;
+    elsif v_transition.is_changed then
+      v_changed := v_changed || v_transition.run;
     end if;
-    if (v_move.run).status = 'error' then
-      v_failed := v_failed || v_move.run;
+    if (v_transition.run).status = 'error' then
+      v_failed := v_failed || v_transition.run;
     end if;
-    if (v_move.run).concurrency_key is not null and (v_move.run).finished_at is not null then
-      v_left := v_left || v_move.run;
+    if (v_transition.run).concurrency_key is not null and (v_transition.run).finished_at is not null then
+      v_left := v_left || v_transition.run;
     end if;
   end loop;
 
-  perform engine.insert_events(p_moves);
-  if v_is_handing_on then
-    perform engine.hand_on_steps(p_moves);
+  perform engine.insert_events(p_transitions);
+  if v_has_successor then
+    perform engine.reuse_step_rows(p_transitions);
   end if;
   if v_is_opening then
-    perform engine.open_steps(p_moves, p_now);
+    perform engine.open_steps(p_transitions, p_now);
   end if;
   if v_is_closing then
-    v_parents := engine.close_steps(p_moves);
+    v_parent_ids := engine.close_steps(p_transitions);
   end if;
-  if v_is_child or v_parents is not null then
-    perform engine.add_jobs(engine.family_jobs(p_moves, v_parents));
+  if v_is_child or v_parent_ids is not null then
+    perform engine.add_jobs(engine.children_jobs(p_transitions, v_parent_ids));
   end if;
   if v_changed is not null then
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
-  perform engine.notify(p_moves);
+  perform engine.notify(p_transitions);
   if v_failed is not null then
     perform engine.start_error_runs(v_failed);
   end if;
   if v_left is not null then
-    perform engine.leave_flow(v_left, v_move.is_changed is null);
+    perform engine.leave_flow_control(v_left, v_transition.is_changed is null);
   end if;
 end
 $$;

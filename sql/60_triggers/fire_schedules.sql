@@ -5,7 +5,7 @@
 
 -- What becomes of a tick. One that is a minute late has been missed; then catchUp says whether it still runs, and from
 -- when on the schedule goes on: from the tick itself, or past all that were missed with it.
-create or replace function engine.judge_tick(
+create or replace function engine.tick_decision(
   p_schedule public.schedules,
   p_now timestamptz,
   out is_run boolean,
@@ -150,7 +150,7 @@ begin
     return false;
   end if;
 
-  select * into v_verdict from engine.judge_tick(v_schedule, v_now);
+  select * into v_verdict from engine.tick_decision(v_schedule, v_now);
   v_error := case when v_verdict.is_run then engine.start_tick(v_schedule, v_now) else v_schedule.last_error end;
   v_tick := engine.next_tick(v_schedule.properties, v_verdict.go_on_after);
   update public.schedules as s
@@ -193,7 +193,7 @@ create or replace function engine.fail_schedule(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c_attempts constant int := 3;
+  v_attempts constant int := 3;
   v_now constant timestamptz := engine.now();
   v_schedule public.schedules;
   v_tick timestamptz;
@@ -208,7 +208,7 @@ begin
   if not found then
     return false;
   end if;
-  if v_schedule.failures + 1 >= c_attempts then
+  if v_schedule.failures + 1 >= v_attempts then
     begin
       v_tick := engine.next_tick(v_schedule.properties, greatest(v_schedule.next_run_at, v_now));
     exception

@@ -1,35 +1,35 @@
 -- kind: code
 -- Publishing sets the schedules of a workflow, unpublishing takes them away.
 
-create or replace function engine.schedule_triggers(p_organization uuid, p_workflow uuid, p_version int)
+create or replace function engine.schedule_triggers(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns table (id text, properties jsonb)
   language sql
   stable
 as $$
   select n.id, n.properties
-  from engine.plans as p
+  from engine.compiled_versions as p
   cross join unnest(p.nodes) as n
-  where p.organization_id = p_organization
-    and p.workflow_id = p_workflow
+  where p.organization_id = p_organization_id
+    and p.workflow_id = p_workflow_id
     and p.version = p_version
     and n.type like 'scheduleTrigger@%'
     and not n.disabled
 $$;
 
 -- The same for a tick whenever it is asked, so that a tick looked at twice starts at one time.
-create or replace function engine.jitter(p_properties jsonb, p_workflow uuid, p_node text, p_tick timestamptz)
+create or replace function engine.jitter(p_properties jsonb, p_workflow_id uuid, p_node text, p_tick timestamptz)
   returns interval
   language sql
   immutable
   parallel safe
 as $$
   select make_interval(
-    secs => (hashtextextended(format('%s %s %s', p_workflow, p_node, extract(epoch from p_tick)), 0) & 65535)
+    secs => (hashtextextended(format('%s %s %s', p_workflow_id, p_node, extract(epoch from p_tick)), 0) & 65535)
       / 65536.0 * coalesce((p_properties ->> 'jitterSeconds')::int, 0)
   )
 $$;
 
-create or replace function engine.register_schedules(p_organization uuid, p_workflow uuid, p_version int)
+create or replace function engine.register_schedules(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns int
   language plpgsql
   volatile
@@ -39,19 +39,19 @@ declare
   v_count int;
 begin
   -- One publication of an organization after the other, so that two together do not pass the limit.
-  perform pg_advisory_xact_lock(hashtextextended('flowgres.schedules ' || p_organization, 0));
-  perform engine.unregister_schedules(p_organization, p_workflow);
+  perform pg_advisory_xact_lock(hashtextextended('flowgres.schedules ' || p_organization_id, 0));
+  perform engine.unregister_schedules(p_organization_id, p_workflow_id);
 
   insert into public.schedules (organization_id, workflow_id, node, version, properties, next_run_at, fires_at)
   select
-    p_organization, p_workflow, n.id, p_version, n.properties, t.tick,
-    t.tick + engine.jitter(n.properties, p_workflow, n.id, t.tick)
-  from engine.schedule_triggers(p_organization, p_workflow, p_version) as n
+    p_organization_id, p_workflow_id, n.id, p_version, n.properties, t.tick,
+    t.tick + engine.jitter(n.properties, p_workflow_id, n.id, t.tick)
+  from engine.schedule_triggers(p_organization_id, p_workflow_id, p_version) as n
   cross join lateral engine.next_tick(n.properties, engine.now()) as t (tick);
   get diagnostics v_count = row_count;
 
   if v_count > 0
-    and (select count(*) from public.schedules as s where s.organization_id = p_organization) > v_limit
+    and (select count(*) from public.schedules as s where s.organization_id = p_organization_id) > v_limit
   then
     perform private.raise_error(
       'LIMIT_REACHED',
@@ -66,7 +66,7 @@ $$;
 comment on function engine.register_schedules(uuid, uuid, int) is
   'Replaces the schedules of a workflow by those of a version. Errors: LIMIT_REACHED (1,000 of an organization).';
 
-create or replace function engine.unregister_schedules(p_organization uuid, p_workflow uuid)
+create or replace function engine.unregister_schedules(p_organization_id uuid, p_workflow_id uuid)
   returns int
   language plpgsql
   volatile
@@ -75,8 +75,8 @@ declare
   v_count int;
 begin
   delete from public.schedules as s
-  where s.organization_id = p_organization
-    and s.workflow_id = p_workflow;
+  where s.organization_id = p_organization_id
+    and s.workflow_id = p_workflow_id;
   get diagnostics v_count = row_count;
   return v_count;
 end

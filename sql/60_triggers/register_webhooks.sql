@@ -73,52 +73,52 @@ as $$
   ) as m (method)
 $$;
 
-create or replace function engine.webhook_triggers(p_organization uuid, p_workflow uuid, p_version int)
+create or replace function engine.webhook_triggers(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns table (id text, properties jsonb)
   language sql
   stable
 as $$
   select n.id, n.properties
-  from engine.plans as p
+  from engine.compiled_versions as p
   cross join unnest(p.nodes) as n
-  where p.organization_id = p_organization
-    and p.workflow_id = p_workflow
+  where p.organization_id = p_organization_id
+    and p.workflow_id = p_workflow_id
     and p.version = p_version
     and n.type like 'webhookTrigger@%'
     and not n.disabled
 $$;
 
-create or replace function engine.register_webhooks(p_organization uuid, p_workflow uuid, p_version int)
+create or replace function engine.register_webhooks(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns int
   language plpgsql
   volatile
 as $$
 declare
-  v_taken record;
+  v_used record;
   v_count int;
 begin
   -- One publication of an organization after the other, so that two that want the same address see each other. Not the
   -- organization's row: the workflow is locked already, and an organization comes before its workflows.
-  perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization, 0));
-  perform engine.unregister_webhooks(p_organization, p_workflow);
+  perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization_id, 0));
+  perform engine.unregister_webhooks(p_organization_id, p_workflow_id);
 
   perform engine.check_webhook_path(n.id, n.properties ->> 'path')
-  from engine.webhook_triggers(p_organization, p_workflow, p_version) as n;
+  from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
 
   insert into public.webhooks (organization_id, workflow_id, node, version, methods, path, segments, properties)
   select
-    p_organization,
-    p_workflow,
+    p_organization_id,
+    p_workflow_id,
     n.id,
     p_version,
     engine.webhook_methods(n.properties),
     engine.webhook_path(n.properties ->> 'path'),
     engine.webhook_segments(n.properties ->> 'path'),
     n.properties
-  from engine.webhook_triggers(p_organization, p_workflow, p_version) as n;
+  from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
   get diagnostics v_count = row_count;
 
-  select mine.node, mine.path, other.node as other_node, w.id as other_workflow, w.name into v_taken
+  select mine.node, mine.path, other.node as other_node, w.id as other_workflow, w.name into v_used
   from public.webhooks as mine
   join public.webhooks as other
     on other.organization_id = mine.organization_id
@@ -128,24 +128,24 @@ begin
   join public.workflows as w
     on w.organization_id = other.organization_id
     and w.id = other.workflow_id
-  where mine.organization_id = p_organization
-    and mine.workflow_id = p_workflow
+  where mine.organization_id = p_organization_id
+    and mine.workflow_id = p_workflow_id
   order by mine.node, other.node
   limit 1;
   if found then
     perform private.raise_error(
       'CONFLICT',
       format('The webhook path %s of node %s is taken by node %s of workflow %L.',
-        v_taken.path, v_taken.node, v_taken.other_node, v_taken.name),
+        v_used.path, v_used.node, v_used.other_node, v_used.name),
       'Choose another path or method, or unpublish the other workflow.',
-      jsonb_build_object('node', v_taken.node, 'path', v_taken.path, 'workflowId', v_taken.other_workflow)
+      jsonb_build_object('node', v_used.node, 'path', v_used.path, 'workflowId', v_used.other_workflow)
     );
   end if;
   return v_count;
 end
 $$;
 
-create or replace function engine.unregister_webhooks(p_organization uuid, p_workflow uuid)
+create or replace function engine.unregister_webhooks(p_organization_id uuid, p_workflow_id uuid)
   returns int
   language plpgsql
   volatile
@@ -154,8 +154,8 @@ declare
   v_count int;
 begin
   delete from public.webhooks as h
-  where h.organization_id = p_organization
-    and h.workflow_id = p_workflow;
+  where h.organization_id = p_organization_id
+    and h.workflow_id = p_workflow_id;
   get diagnostics v_count = row_count;
   return v_count;
 end

@@ -1,5 +1,5 @@
 -- kind: code
--- The life of a run: starting (taken from the queue), running (its command is sent), succeeded or failed.
+-- The life of a run: starting (claimed from the queue), running (its command is sent), succeeded or failed.
 
 -- Takes runs from the queue, the longest waiting first, no two of one job and at most cron.max_running_jobs at a time.
 create or replace function cron.start_queued()
@@ -7,12 +7,12 @@ create or replace function cron.start_queued()
   language sql
   volatile
 as $$
-  with room as (
+  with free as (
     select greatest(cron.setting('max_running_jobs', '32')::int, 1) - count(*) as runs
     from cron.job_state as s
     where s.runid is not null
   ),
-  taken as (
+  claimed as (
     update cron.job_state as s
     set queued = s.queued - 1, runid = nextval('cron.runid_seq')
     where s.jobid in (
@@ -20,14 +20,14 @@ as $$
       from cron.job_state as q
       where q.queued > 0 and q.runid is null
       order by q.queued_at
-      limit (select greatest(r.runs, 0) from room as r)
+      limit (select greatest(r.runs, 0) from free as r)
     )
     returning s.jobid, s.runid
   ),
   started as (
     insert into cron.job_run_details (jobid, runid, database, username, command, status)
     select j.jobid, t.runid, j.database, j.username, j.command, 'starting'
-    from taken as t
+    from claimed as t
     join cron.job as j using (jobid)
     returning *
   )
@@ -80,7 +80,7 @@ comment on function cron.end_run(bigint, text, text) is 'Records what a run came
 
 -- Runs of a leader that is gone. One whose command was not sent goes back to the queue; one whose session still works
 -- is left to it; of any other nobody knows the end.
-create or replace function cron.settle_orphans(p_running bigint[])
+create or replace function cron.settle_abandoned(p_running bigint[])
   returns void
   language plpgsql
   volatile

@@ -53,7 +53,7 @@ begin
     perform cron.follow_clock_back(v_now, v_last);
   end if;
   perform set_config('cron.last_tick', v_now::text, false);
-  perform cron.settle_orphans(p_running);
+  perform cron.settle_abandoned(p_running);
   perform cron.queue_due(v_now);
   return query
     select 'cancel', s.runid, null::text, null::text, null::text

@@ -18,11 +18,11 @@ as $$
   ),
   leaf as (
     select p.parent, o.name, o.partition, o.lower, o.upper
-    from partitions.policies as p
+    from partitions.managed_tables as p
     cross join lateral partitions.of(p.parent) as o
   )
   select 'I10 there is a partition for now', null::uuid, jsonb_build_object('table', p.parent::text)
-  from partitions.policies as p
+  from partitions.managed_tables as p
   cross join clock
   where not exists (
     select from leaf as l where l.parent = p.parent and l.lower <= clock.at and l.upper > clock.at

@@ -67,7 +67,7 @@ as $$
   select 'I5 a held run that fits into its limits has a job', f.run_id, to_jsonb(f)
   from clock
   cross join lateral engine.first_held_runs(clock.at + interval '10 seconds') as f
-  join engine.plans as p
+  join engine.compiled_versions as p
     on p.organization_id = f.organization_id and p.workflow_id = f.workflow_id and p.version = f.version
   where (engine.flow_block(f, p.settings -> 'flow', clock.at)).reason is null
     and exists (select from public.workflow_runs as r where r.id = f.run_id and r.status = 'waiting')
@@ -86,12 +86,12 @@ as $$
   join public.workflow_runs as p on p.id = c.parent_run_id and p.finished_at is not null
   where c.status in ('waiting', 'running', 'paused')
     and c.parent_index is not null
-    and not exists (select from job as j where j.task = 'end_children' and j.run_id = p.id)
+    and not exists (select from job as j where j.task = 'cancel_children' and j.run_id = p.id)
   union all
   select 'I5 an operation on many runs has a job', null, to_jsonb(o)
-  from public.run_operations as o
+  from public.bulk_operations as o
   where o.finished_at is null
-    and not exists (select from job as j where j.task = 'work_operation' and j.about ->> 'id' = o.id::text)
+    and not exists (select from job as j where j.task = 'work_bulk_operation' and j.about ->> 'id' = o.id::text)
 $$;
 comment on function monitor.lost_wake_ups() is
   'Steps, held runs, child runs and operations that have something to do and no job in the queue; workers give them one within a minute. Reads what is unfinished, and the queue. Example: select * from monitor.lost_wake_ups()';

@@ -113,7 +113,7 @@ create or replace function monitor.bulk_operations(since timestamptz default nul
   set search_path = pg_catalog, pg_temp
 as $$
   select o.slug, r.id, r.command, r.filter, r.total, r.done, r.failed, r.created_at, r.finished_at
-  from public.run_operations as r
+  from public.bulk_operations as r
   join public.organizations as o on o.id = r.organization_id
   where r.finished_at is null
     or r.created_at >= coalesce(since, engine.now() - interval '1 day')

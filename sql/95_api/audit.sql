@@ -20,4 +20,4 @@ select private.audit_table('public.organization_limits');
 select private.audit_table('public.team_limits');
 select private.audit_table('public.subscriptions');
 select private.audit_table('engine.node_types', p_digested => '{properties}');
-select private.audit_table('partitions.policies');
+select private.audit_table('partitions.managed_tables');

@@ -8,7 +8,7 @@ create or replace function private.n8n_named(p_nodes jsonb)
   immutable
 as $$
 declare
-  v_taken text[] := '{}';
+  v_used text[] := '{}';
   v_id text;
   v_base text;
   v_names text[];
@@ -26,10 +26,10 @@ begin
     v_id := v_base;
     for v_try in 1 .. 1000 loop
       select array[n.name, n.name || '_item', n.name || '_error'] into v_names from lower(v_id collate "C") as n (name);
-      exit when not v_names && v_taken;
+      exit when not v_names && v_used;
       v_id := v_base || '_' || place || case when v_try > 1 then '_' || v_try else '' end;
     end loop;
-    v_taken := v_taken || v_names;
+    v_used := v_used || v_names;
     names := jsonb_build_object('id', v_id, 'name', node -> 'name') || case
       when node ->> 'type' in ('n8n-nodes-base.webhook', 'n8n-nodes-base.httpRequest')
         and coalesce(node ->> 'disabled', 'false') <> 'true'
@@ -119,7 +119,7 @@ as $$
       end as problem
     from edge as e
   ),
-  crowded as (
+  overfull as (
     select j.target, j.input, min(j.target_node ->> 'place') as place
     from judged as j
     where j.problem is null
@@ -145,7 +145,7 @@ as $$
       select coalesce(jsonb_agg(private.n8n_problem(
         array['nodes', c.place], 'several connections lead to it: n8n runs it once for each of them, here it runs once'
       ) order by c.place), '[]')
-      from crowded as c
+      from overfull as c
     )
 $$;
 

@@ -121,7 +121,7 @@ declare
   v_places constant jsonb := private.n8n_places(v_document -> 'nodes') || jsonb_build_object(
     chr(1) || 'zone', coalesce(v_settings #>> '{settings,timezone}', 'UTC'), chr(1) || 'child', p_is_child
   );
-  v_orphans constant text[] := private.n8n_without_item(v_document -> 'nodes', v_document -> 'connections');
+  v_unreached constant text[] := private.n8n_without_item(v_document -> 'nodes', v_document -> 'connections');
   v_nodes jsonb := '[]';
   v_made jsonb := '{}';
   v_graph record;
@@ -151,7 +151,7 @@ begin
     v_one := private.n8n_definition_node(
       v_node.place, v_node.node, v_node.names, least(coalesce(v_node.outputs, 0), 90),
       v_settings #>> '{settings,timezone}',
-      v_places || jsonb_build_object('', case when v_node.node ->> 'name' <> all (v_orphans) then '$.prev' end)
+      v_places || jsonb_build_object('', case when v_node.node ->> 'name' <> all (v_unreached) then '$.prev' end)
     );
     problems := problems || (v_one -> 'problems');
     if v_made ? (v_node.node ->> 'name') then

@@ -58,10 +58,10 @@ create or replace function private.n8n_now(p_text text, p_places jsonb)
 as $$
   select '$.run.startedAt' || coalesce((
     select string_agg(format(
-      ' | add(%s%s, "%s", "%s")', case m.move[1] when 'minus' then '-' else '' end, m.move[3], m.move[2], z.zone
+      ' | add(%s%s, "%s", "%s")', case m.shift[1] when 'minus' then '-' else '' end, m.shift[3], m.shift[2], z.zone
     ), '' order by m.place)
     from regexp_matches(n.found[1], E'(plus|minus)\\(\\{ *([a-z]+): *([0-9]+) *\\}\\)', 'g')
-      with ordinality as m (move, place)
+      with ordinality as m (shift, place)
   ), '') || format(' | date("%s"%s)', z.zone, case
     when n.found[2] = '.toISODate()' then ', "YYYY-MM-DD"'
     when n.found[3] is not null then ', ' || to_jsonb(replace(replace(replace(replace(replace(

@@ -32,7 +32,7 @@ begin
   return v_organization;
 exception
   when unique_violation then
-    perform private.raise_slug_taken(slug);
+    perform private.raise_slug_conflict(slug);
     return null;
   when check_violation then
     perform private.raise_bad_organization();

@@ -59,7 +59,7 @@ declare
   v_code private.email_codes;
 begin
   perform private.check_password_hash(coalesce(password_hash, ''));
-  v_code := private.take_code(reset_password.code, '{reset}');
+  v_code := private.redeem_code(reset_password.code, '{reset}');
   insert into private.passwords (user_id, hash, changed_at)
   values (v_code.user_id, password_hash, engine.now())
   on conflict (user_id) do update set hash = excluded.hash, changed_at = excluded.changed_at;

@@ -54,7 +54,7 @@ create or replace function private.end_memberships(p_user_id uuid)
   volatile
 as $$
 declare
-  v_organizations constant uuid[] := array(
+  v_organization_ids constant uuid[] := array(
     select o.id
     from public.organizations as o
     join public.organization_users as m on m.organization_id = o.id
@@ -66,7 +66,7 @@ begin
   delete from public.organization_users as m where m.user_id = p_user_id;
   perform private.require_owner(o.id)
   from public.organizations as o
-  where o.id = any (v_organizations) and o.deleted_at is null;
+  where o.id = any (v_organization_ids) and o.deleted_at is null;
 end
 $$;
 comment on function private.end_memberships(uuid) is

@@ -66,9 +66,9 @@ begin
   where v.organization_id = v_workflow.organization_id and v.workflow_id = v_workflow.id
   returning * into v_version;
 
-  insert into engine.plans (organization_id, workflow_id, version, nodes, vars, settings)
+  insert into engine.compiled_versions (organization_id, workflow_id, version, nodes, vars, settings)
   select v_version.organization_id, v_version.workflow_id, v_version.version, p.nodes, p.vars, p.settings
-  from engine.compile_plan(v_version.definition) as p;
+  from engine.compile_version(v_version.definition) as p;
 
   update public.workflows as w
   set published_version = v_version.version, updated_at = now()

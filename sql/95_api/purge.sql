@@ -11,13 +11,13 @@ create or replace function private.purge_runs(p_organization_id uuid, p_limit in
   set plan_cache_mode = force_generic_plan -- the foreign key's checks take half the time
 as $$
 declare
-  v_runs uuid[];
+  v_run_ids uuid[];
   v_leaf record;
 begin
-  v_runs := array(
+  v_run_ids := array(
     select r.id from public.workflow_runs as r where r.organization_id = p_organization_id order by r.id limit p_limit
   );
-  if v_runs = '{}' then
+  if v_run_ids = '{}' then
     return 0;
   end if;
   perform set_config('flowgres.purge', 'on', true); -- else the log of runs refuses that events are deleted
@@ -27,16 +27,16 @@ begin
     join pg_class as c on c.oid = 'public.workflow_events'::regclass
     join pg_namespace as n on n.oid = c.relnamespace
     -- A run's first event carries the time in its id.
-    where o.upper > engine.uuid_time(v_runs[1]) - interval '1 day'
+    where o.upper > engine.uuid_time(v_run_ids[1]) - interval '1 day'
   loop
-    execute format('delete from %I.%I where run_id = any ($1)', v_leaf.schema, v_leaf.name) using v_runs;
+    execute format('delete from %I.%I where run_id = any ($1)', v_leaf.schema, v_leaf.name) using v_run_ids;
   end loop;
   delete from public.workflow_run_logs as l
-  where l.organization_id = p_organization_id and l.run_id = any (v_runs);
+  where l.organization_id = p_organization_id and l.run_id = any (v_run_ids);
   delete from public.workflow_runs as r
-  where r.id = any (v_runs);
+  where r.id = any (v_run_ids);
   perform set_config('flowgres.purge', 'off', true);
-  return cardinality(v_runs);
+  return cardinality(v_run_ids);
 end
 $$;
 comment on function private.purge_runs(uuid, int) is 'Deletes the oldest runs of an organization, with events, logs and steps.';

@@ -60,7 +60,7 @@ comment on function private.require_run_filter(text, jsonb) is
   'Raises INVALID_ARGUMENT or TOO_LARGE when a command on many runs cannot have this filter.';
 
 create or replace function private.command_runs(p_command text, p_filter jsonb, p_reason text)
-  returns public.run_operations
+  returns public.bulk_operations
   language plpgsql
   volatile
 as $$
@@ -69,7 +69,7 @@ declare
 begin
   perform private.require_scope('runs:write');
   perform private.require_run_filter(p_command, p_filter);
-  return engine.start_operation(
+  return engine.start_bulk_operation(
     v_organization_id, p_command, p_filter || jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 1000))),
     public.current_user_id()
   );
@@ -79,7 +79,7 @@ comment on function private.command_runs(text, jsonb, text) is
   'Begins a command on many runs. Raises UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE.';
 
 create or replace function public.cancel_runs(filter jsonb, reason text default null)
-  returns public.run_operations
+  returns public.bulk_operations
   language sql
   volatile
   security definer -- definer because only the engine writes runs
@@ -88,10 +88,10 @@ as $$
   select * from private.command_runs('cancel', filter, reason)
 $$;
 comment on function public.cancel_runs(jsonb, text) is
-  'Cancels the unfinished runs that fit the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
+  'Cancels the unfinished runs that fit the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in bulk_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
 
 create or replace function public.retry_runs(filter jsonb)
-  returns public.run_operations
+  returns public.bulk_operations
   language sql
   volatile
   security definer -- definer because only the engine writes runs
@@ -100,6 +100,6 @@ as $$
   select * from private.command_runs('retry', filter, null)
 $$;
 comment on function public.retry_runs(jsonb) is
-  'Retries the failed runs that fit the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for those), mode, errorCode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in run_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
+  'Retries the failed runs that fit the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for those), mode, errorCode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in bulk_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
 
 grant execute on function public.cancel_runs(jsonb, text), public.retry_runs(jsonb) to flowgres_user, flowgres_dba;

@@ -5,15 +5,15 @@
 create or replace function private.command_runs_everywhere(
   p_command text,
   p_filter jsonb,
-  p_organizations uuid[],
+  p_organization_ids uuid[],
   p_reason text
 )
-  returns setof public.run_operations
+  returns setof public.bulk_operations
   language plpgsql
   volatile
 as $$
 declare
-  v_probe public.run_operations;
+  v_probe public.bulk_operations;
 begin
   perform private.require_run_filter(p_command, p_filter);
   v_probe.command := p_command;
@@ -23,11 +23,11 @@ begin
     select o.id
     from public.organizations as o
     where o.deleted_at is null
-      and (p_organizations is null or o.id = any (p_organizations))
+      and (p_organization_ids is null or o.id = any (p_organization_ids))
     order by o.id
   loop
-    continue when not exists (select from engine.operation_runs(v_probe, 1));
-    return next engine.start_operation(v_probe.organization_id, p_command, v_probe.filter, null);
+    continue when not exists (select from engine.bulk_operation_runs(v_probe, 1));
+    return next engine.start_bulk_operation(v_probe.organization_id, p_command, v_probe.filter, null);
   end loop;
 end
 $$;
@@ -39,7 +39,7 @@ create or replace function engine.cancel_runs_everywhere(
   organizations uuid[] default null,
   reason text default null
 )
-  returns setof public.run_operations
+  returns setof public.bulk_operations
   language sql
   volatile
   security definer -- definer because only the engine writes runs
@@ -51,7 +51,7 @@ comment on function engine.cancel_runs_everywhere(jsonb, uuid[], text) is
   'For DBAs: cancel_runs() in every organization, or in the given ones; a row for each that has such runs. monitor.bulk_operations() shows how far they are. Errors: INVALID_ARGUMENT, TOO_LARGE. Example: select organization_id, total from engine.cancel_runs_everywhere(''{"status": "waiting"}'', reason => ''the peer is gone'')';
 
 create or replace function engine.retry_runs_everywhere(filter jsonb, organizations uuid[] default null)
-  returns setof public.run_operations
+  returns setof public.bulk_operations
   language sql
   volatile
   security definer -- definer because only the engine writes runs

@@ -2,7 +2,7 @@
 -- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
 
 -- The organization of a run that a request may touch.
-create or replace function private.require_run(p_run uuid, p_scope text)
+create or replace function private.require_run(p_run_id uuid, p_scope text)
   returns uuid
   language plpgsql
   stable
@@ -10,7 +10,7 @@ as $$
 declare
   v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = p_run;
+  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = p_run_id;
   perform private.require_access(v_organization_id, p_scope, 'run');
   return v_organization_id;
 end

@@ -111,7 +111,7 @@ create or replace function public.verify_email(code text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_code constant private.email_codes := private.take_code(verify_email.code, '{register,change}');
+  v_code constant private.email_codes := private.redeem_code(verify_email.code, '{register,change}');
   v_user_id uuid := v_code.user_id;
 begin
   if v_code.purpose = 'change' then

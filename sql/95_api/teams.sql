@@ -8,7 +8,7 @@ create or replace function private.raise_bad_team(p_sqlstate text, p_slug text)
 as $$
 begin
   if p_sqlstate = '23505' then
-    perform private.raise_slug_taken(p_slug);
+    perform private.raise_slug_conflict(p_slug);
   end if;
   perform private.raise_error(
     'VALIDATION_FAILED',
@@ -52,7 +52,7 @@ $$;
 comment on function public.create_team(text, text, text, text) is
   'Creates a team in the current organization. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select id from create_team(''Sales'', ''sales'');';
 
-create or replace function private.lock_team(p_id uuid, p_self uuid default null)
+create or replace function private.lock_team(p_id uuid, p_self_id uuid default null)
   returns public.teams
   language plpgsql
   volatile
@@ -70,7 +70,7 @@ begin
   if not found then
     perform private.raise_error('NOT_FOUND', 'There is no such team in this organization.');
   end if;
-  if p_self is distinct from v_user_id and not exists (
+  if p_self_id is distinct from v_user_id and not exists (
     select from public.team_users as m
     where m.organization_id = v_organization_id
       and m.team_id = p_id

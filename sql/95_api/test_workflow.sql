@@ -12,7 +12,7 @@ as $$
 $$;
 
 -- Takes one of the slots until the transaction ends; raises when others hold all of them. It waits for none.
-create or replace function engine.take_test_slot(p_organization_id uuid)
+create or replace function engine.acquire_test_slot(p_organization_id uuid)
   returns void
   language plpgsql
   volatile
@@ -41,24 +41,24 @@ as $$
 declare
   v_organization_id constant uuid := private.acting_organization();
   v_request engine.start_request;
-  v_plan engine.plans;
-  v_compiled record;
+  v_compiled engine.compiled_versions;
+  v_parts record;
   v_trigger text;
-  v_move engine.move;
+  v_transition engine.transition;
 begin
   perform private.require_scope('workflows:write');
-  perform engine.take_test_slot(v_organization_id);
+  perform engine.acquire_test_slot(v_organization_id);
   perform private.require_valid(definition);
   perform engine.refuse_value(input, 'The input of a run');
-  select c.* into v_compiled from engine.compile_plan(definition) as c;
-  v_plan.organization_id := v_organization_id;
-  v_plan.version := 0;
-  v_plan.nodes := engine.without_isolation(v_compiled.nodes); -- the statement has a time limit of its own
-  v_plan.ids := engine.plan_ids(v_compiled.nodes);
-  v_plan.vars := v_compiled.vars;
-  v_plan.settings := v_compiled.settings;
-  v_trigger := coalesce("trigger", engine.trigger_for(v_plan.nodes, 'manual'));
-  if (v_plan.nodes[array_position(v_plan.ids, v_trigger)]).kind is distinct from 'trigger' then
+  select c.* into v_parts from engine.compile_version(definition) as c;
+  v_compiled.organization_id := v_organization_id;
+  v_compiled.version := 0;
+  v_compiled.nodes := engine.without_isolation(v_parts.nodes); -- the statement has a time limit of its own
+  v_compiled.ids := engine.compiled_node_ids(v_parts.nodes);
+  v_compiled.vars := v_parts.vars;
+  v_compiled.settings := v_parts.settings;
+  v_trigger := coalesce("trigger", engine.trigger_for(v_compiled.nodes, 'manual'));
+  if (v_compiled.nodes[array_position(v_compiled.ids, v_trigger)]).kind is distinct from 'trigger' then
     perform private.raise_error('NOT_FOUND', format('The definition has no trigger %L.', v_trigger));
   end if;
 
@@ -66,8 +66,8 @@ begin
   v_request.mode := 'manual';
   v_request.input := coalesce(input, '{}');
   v_request.run_id := engine.uuid_v7(engine.now());
-  v_move := engine.first_move(v_request, v_plan, v_plan.nodes, v_trigger, engine.now());
-  return query select e.seq, e.type, e.payload from unnest(v_move.entries) as e order by e.seq;
+  v_transition := engine.start_transition(v_request, v_compiled, v_compiled.nodes, v_trigger, engine.now());
+  return query select e.seq, e.type, e.payload from unnest(v_transition.entries) as e order by e.seq;
 end
 $$;
 comment on function public.test_workflow(jsonb, jsonb, text) is

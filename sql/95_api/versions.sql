@@ -39,7 +39,7 @@ comment on function public.rollback_workflow(uuid, int) is
 
 -- A definition in which places have names: nodes by their id, connections by what they connect. What moved in a list
 -- is no difference then, and what was inserted is one.
-create or replace function private.named_places(p_definition jsonb)
+create or replace function private.pointers(p_definition jsonb)
   returns jsonb
   language sql
   immutable
@@ -137,7 +137,7 @@ begin
   select
     d.pointer, case when d.before is null then 'added' when d.after is null then 'removed' else 'changed' end,
     d.before, d.after
-  from private.differences(private.named_places(v_from), private.named_places(v_to)) as d
+  from private.differences(private.pointers(v_from), private.pointers(v_to)) as d
   order by d.pointer collate "C";
 end
 $$;

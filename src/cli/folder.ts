@@ -34,7 +34,7 @@ export async function openFolder(path: string): Promise<DataFolder> {
   await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => fail(path, error));
   await chmod(path, 0o700).catch((error: unknown) => fail(path, error));
   const lock = join(path, 'flowgres.pid');
-  await takeLock(lock, path);
+  await acquireLock(lock, path);
   const connection = join(path, 'connection.json');
   await rm(connection, { force: true });
   const file = join(path, 'state.json');
@@ -73,7 +73,7 @@ async function writePrivately(file: string, content: unknown): Promise<void> {
   await rename(temporary, file);
 }
 
-async function takeLock(file: string, folder: string): Promise<void> {
+async function acquireLock(file: string, folder: string): Promise<void> {
   const own = `${process.pid} ${await startTime(process.pid)}`;
   for (;;) {
     try {

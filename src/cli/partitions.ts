@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, requireRoleUrl } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
-import { type CareResult, type NewIndex, buildIndex, freezePartitions } from '../ops/care.ts';
+import { type UpkeepResult, type NewIndex, buildIndex, freezePartitions } from '../ops/care.ts';
 import { verifyPartitions } from '../ops/verify.ts';
 
 /** Prints each check and throws when one failed. */
@@ -36,7 +36,7 @@ const print = (statement: string, number: number, count: number) => console.log(
 
 export async function freezeCommand(config: Config): Promise<void> {
   const results = await freezePartitions(requireRoleUrl(config, 'flowgres_maintenance'), { onStatement: print });
-  const failed = results.filter((result): result is Required<CareResult> => result.error !== undefined);
+  const failed = results.filter((result): result is Required<UpkeepResult> => result.error !== undefined);
   for (const { statement, error } of failed) console.error(`FAILED  ${statement}: ${error}`);
   if (failed.length > 0) {
     throw new FlowgresError('NOT_FROZEN', `${failed.length} of ${results.length} partitions were not frozen.`, {

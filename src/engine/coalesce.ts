@@ -86,7 +86,7 @@ export class Coalescer<Answer> {
     const { maxInFlight, maxRequests, maxDelayMs } = this.#limits;
     if (this.#inFlight >= maxInFlight) return;
     if (this.#inFlight === 0 || this.#queue.length >= maxRequests) {
-      // Not at once: other sockets of this turn may bring requests for the same batch.
+      // Not at once: other sockets of this round may bring requests for the same batch.
       this.#scheduled ??= setImmediate(() => this.#send());
     } else {
       this.#timer ??= setTimeout(() => this.#send(), maxDelayMs);
@@ -99,7 +99,7 @@ export class Coalescer<Answer> {
     this.#scheduled = undefined;
     this.#timer = undefined;
     if (!this.#queue.length || this.#inFlight >= this.#limits.maxInFlight) return;
-    const batch = this.#take();
+    const batch = this.#nextBatch();
     this.#inFlight += 1;
     void this.#settle(batch);
     if (this.#queue.length) this.#schedule();
@@ -124,9 +124,9 @@ export class Coalescer<Answer> {
   }
 
   /** The oldest requests; when not all fit in, each owner's part is equal, so that one with many delays no other. */
-  #take(): Waiting<Answer>[] {
+  #nextBatch(): Waiting<Answer>[] {
     const { maxRequests, maxSize } = this.#limits;
-    const order = this.#queue.length <= maxRequests ? this.#queue : inTurns(this.#queue);
+    const order = this.#queue.length <= maxRequests ? this.#queue : roundRobin(this.#queue);
     let size = 0;
     let count = 0;
     for (const { text } of order) {
@@ -138,25 +138,25 @@ export class Coalescer<Answer> {
     if (order === this.#queue) {
       this.#queue = this.#queue.slice(count);
     } else {
-      const taken = new Set(batch);
-      this.#queue = this.#queue.filter((waiting) => !taken.has(waiting));
+      const inBatch = new Set(batch);
+      this.#queue = this.#queue.filter((waiting) => !inBatch.has(waiting));
     }
     return batch;
   }
 }
 
 /** The first of each owner, then the second of each, and so on. */
-function inTurns<T extends { owner: string }>(queue: readonly T[]): T[] {
+function roundRobin<T extends { owner: string }>(queue: readonly T[]): T[] {
   const counts = new Map<string, number>();
-  const turns: T[][] = [];
+  const rounds: T[][] = [];
   for (const waiting of queue) {
-    const turn = counts.get(waiting.owner) ?? 0;
-    counts.set(waiting.owner, turn + 1);
-    const others = turns[turn];
+    const round = counts.get(waiting.owner) ?? 0;
+    counts.set(waiting.owner, round + 1);
+    const others = rounds[round];
     if (others) others.push(waiting);
-    else turns.push([waiting]);
+    else rounds.push([waiting]);
   }
-  return turns.flat();
+  return rounds.flat();
 }
 
 function tooMany(): FlowgresError {

@@ -44,12 +44,12 @@ export type * from './types.ts';
 export interface EngineOptions extends CoalesceOptions {
   /** Identity of this process as a worker; random when not given. */
   workerId?: string;
-  /** Room in a worker of this process: the first step of a run that is started then needs no job. */
-  lend?: () => Room | undefined;
+  /** ClaimedSlot in a worker of this process: the first step of a run that is started then needs no job. */
+  claimOnStart?: () => ClaimedSlot | undefined;
 }
 
-/** Room for one step, which waits for it. Called with the step, or with null when there is none. */
-export type Room = (step: StepRef | null) => void;
+/** ClaimedSlot for one step, which waits for it. Called with the step, or with null when there is none. */
+export type ClaimedSlot = (step: StepRef | null) => void;
 
 /** Longest time for one batch, in the server. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -117,7 +117,7 @@ const quarantineShape = z.looseObject({
 export class Engine {
   readonly workerId: string;
   readonly #pool: pg.Pool;
-  readonly #lend: () => Room | undefined;
+  readonly #claimOnStart: () => ClaimedSlot | undefined;
   readonly #starts: Coalescer<z.infer<typeof startAnswer>>;
   readonly #begins: Coalescer<BeginAnswer>;
   readonly #completes: Coalescer<CompleteAnswer>;
@@ -127,16 +127,16 @@ export class Engine {
   #mending: Promise<void> | undefined;
 
   constructor(pool: pg.Pool, options: EngineOptions = {}) {
-    const { workerId = randomUUID(), lend = () => undefined, ...limits } = options;
+    const { workerId = randomUUID(), claimOnStart = () => undefined, ...limits } = options;
     this.#pool = pool;
-    this.#lend = lend;
+    this.#claimOnStart = claimOnStart;
     this.workerId = workerId;
     const coalescer = <Row extends { index: number }>(call: BatchCall<Row>, more: CoalesceOptions = {}) =>
       new Coalescer<Row>((requests) => this.#batch(call, requests), { ...more, ...limits });
     this.#starts = coalescer(
       {
         name: 'start_runs',
-        text: 'select index, run_id, status, output, response, error, duplicate, taken from engine.start_runs($1::jsonb)',
+        text: 'select index, run_id, status, output, response, error, duplicate, claimed from engine.start_runs($1::jsonb)',
         values: [],
         row: startAnswer,
         idempotent: false,
@@ -171,16 +171,16 @@ export class Engine {
    */
   async startRun(request: StartRequest): Promise<StartAnswer> {
     const { input, ...rest } = request;
-    const room = this.#lend();
+    const slot = this.#claimOnStart();
     let step: StepRef | null = null;
     try {
-      const head = JSON.stringify(room ? { ...rest, take: true } : rest);
+      const head = JSON.stringify(slot ? { ...rest, claim: true } : rest);
       const answer = await this.#starts.call(`${head.slice(0, -1)},"input":${encodeJson(input)}}`, request.organizationId);
       if (answer.run_id === null) throw requestError(answer.error);
-      if (answer.taken !== null) step = { runId: answer.run_id, node: answer.taken };
+      if (answer.claimed !== null) step = { runId: answer.run_id, node: answer.claimed };
       return { ...describeRun(answer), duplicate: answer.duplicate };
     } finally {
-      room?.(step);
+      slot?.(step);
     }
   }
 
@@ -238,8 +238,8 @@ export class Engine {
   }
 
   /** Works off the next runs of a command on many. */
-  async workOperation(id: string): Promise<void> {
-    await this.#ask('work_operation', 'select engine.work_operation($1::uuid)', [id]);
+  async workBulkOperation(id: string): Promise<void> {
+    await this.#ask('work_bulk_operation', 'select engine.work_bulk_operation($1::uuid)', [id]);
   }
 
   /** Repairs runs that nothing would move. Resolves to what it found. */
@@ -260,13 +260,13 @@ export class Engine {
   }
 
   /** Cancels children of a run that has ended; the rest of them gets a job. */
-  async endChildren(runId: string): Promise<void> {
-    await this.#ask('end_children', 'select engine.end_children($1::uuid)', [runId]);
+  async cancelChildren(runId: string): Promise<void> {
+    await this.#ask('cancel_children', 'select engine.cancel_children($1::uuid)', [runId]);
   }
 
   /** A request to `/resume/<token>`. Resolves to the run. */
   async resumeRun(token: string, request: JsonText): Promise<string> {
-    const { rows } = await this.#ask('resume_run', 'select engine.resume_run($1, $2::jsonb) as run', [token, request.text]);
+    const { rows } = await this.#ask('resume_by_token', 'select engine.resume_by_token($1, $2::jsonb) as run', [token, request.text]);
     return String(rows[0]?.['run']);
   }
 
@@ -285,7 +285,7 @@ export class Engine {
   async runAnswers(runIds: string[]): Promise<RunAnswer[]> {
     const { rows } = await this.#ask(
       'run_answers',
-      'select run_id, status, output, response, error, moves_in_ms from engine.run_answers($1::uuid[])',
+      'select run_id, status, output, response, error, continues_in_ms from engine.run_answers($1::uuid[])',
       [runIds],
     );
     return rows.map((row) => describeRun(runAnswer.parse(row)));

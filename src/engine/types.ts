@@ -47,7 +47,7 @@ const runState = {
   response: json(responseShape).nullable(),
   error: json(errorShape).nullable(),
 };
-export const runAnswer = z.object({ run_id: z.string(), ...runState, moves_in_ms: z.number().nullable() });
+export const runAnswer = z.object({ run_id: z.string(), ...runState, continues_in_ms: z.number().nullable() });
 export const startAnswer = z.union([
   // The run of a duplicate in the same batch has no state yet.
   z.object({
@@ -56,7 +56,7 @@ export const startAnswer = z.union([
     ...runState,
     status: runStatus.nullable(),
     duplicate: z.boolean(),
-    taken: z.string().nullable(),
+    claimed: z.string().nullable(),
   }),
   z.object({ index: z.number(), run_id: z.null(), error: json(errorShape) }),
 ]);
@@ -123,7 +123,7 @@ export interface RunAnswer {
    * Of a run that waits: in how many milliseconds it may go on without being asked; null when only somebody from outside
    * lets it go on. Not known of a run that has just started.
    */
-  movesInMs?: number | null;
+  continuesInMs?: number | null;
 }
 export interface StartAnswer extends RunAnswer {
   /** The key was used before: this is the run of then. */
@@ -179,10 +179,10 @@ export interface HeldRuns {
   key: string;
 }
 
-type RunRow = Omit<z.infer<typeof runAnswer>, 'status' | 'moves_in_ms'> & { status: RunStatus | null; moves_in_ms?: number | null };
+type RunRow = Omit<z.infer<typeof runAnswer>, 'status' | 'continues_in_ms'> & { status: RunStatus | null; continues_in_ms?: number | null };
 
 /** A row of `run_answers` or `start_runs` as the caller sees it. */
-export function describeRun({ run_id: runId, status, output, response, error, moves_in_ms: movesInMs }: RunRow): RunAnswer {
+export function describeRun({ run_id: runId, status, output, response, error, continues_in_ms: continuesInMs }: RunRow): RunAnswer {
   const answer = { runId, status: status ?? 'running', output: status === 'success' ? output : null, response, error };
-  return movesInMs === undefined ? answer : { ...answer, movesInMs };
+  return continuesInMs === undefined ? answer : { ...answer, continuesInMs };
 }

@@ -51,7 +51,7 @@ export const DEFAULT_TABLE = 'public.workflow_runs';
 export async function archive(maintenanceUrl: string, options: ArchiveOptions): Promise<PartitionAction[]> {
   return asArchivist(maintenanceUrl, async (client) => {
     await client.query('select engine.require_original()');
-    const left = await letLeave(client, options);
+    const left = await archivePeriods(client, options);
     for (const { partition, action: what } of left.filter(({ done }) => done)) options.report.done(`${partition}: ${what}`);
     const sealing = options.report.step('sealing');
     const sealed = await performAll(client, ['select * from partitions.seal_archives()']);
@@ -66,13 +66,13 @@ export async function archive(maintenanceUrl: string, options: ArchiveOptions): 
 }
 
 /** What is to leave: the period that was named, or what the policies that say so archive by its age. */
-async function letLeave(client: Client, { table = DEFAULT_TABLE, period }: ArchiveOptions): Promise<PartitionAction[]> {
+async function archivePeriods(client: Client, { table = DEFAULT_TABLE, period }: ArchiveOptions): Promise<PartitionAction[]> {
   if (period !== undefined) {
     const named = 'select statement from partitions.archive_concurrently($1, $2) as statement';
     return performPlan(client, named, [await requireTable(client, table), period]);
   }
   const { rows: policies } = await client.query<{ parent: string }>(
-    `select parent::text as parent from partitions.policies
+    `select parent::text as parent from partitions.managed_tables
      where on_retire = 'archive' and retention is not null and retire_with is null order by 1`,
   );
   const actions: PartitionAction[] = [];
@@ -83,10 +83,10 @@ async function letLeave(client: Client, { table = DEFAULT_TABLE, period }: Archi
 }
 
 async function explainNothing(client: Client, { period, report }: ArchiveOptions): Promise<void> {
-  const { rowCount } = await client.query(`select from partitions.policies where on_retire = 'archive'`);
+  const { rowCount } = await client.query(`select from partitions.managed_tables where on_retire = 'archive'`);
   if (period === undefined && rowCount === 0) {
     throw new FlowgresError('ARCHIVE_POLICY', 'No policy archives what leaves, and no period was named.', {
-      hint: `Name one: --period 2025-01-01. Or decide it for all: update partitions.policies set on_retire = 'archive'.`,
+      hint: `Name one: --period 2025-01-01. Or decide it for all: update partitions.managed_tables set on_retire = 'archive'.`,
     });
   }
   report.done(period === undefined ? 'Nothing is old enough to leave.' : 'It is archived already: select * from partitions.archives.');

@@ -5,7 +5,7 @@ import { type PartitionAction, action, asOwner } from './partitions.ts';
 
 const LOCK_TIMEOUT_MS = 60_000;
 /** A killed run's connection takes a moment to be noticed by the server. */
-const TURN_TIMEOUT_MS = 5_000;
+const LOCK_WAIT_MS = 5_000;
 
 /** One connection at a time, as the owner, whose texts do not depend on anybody's settings. */
 export async function asArchivist<T>(maintenanceUrl: string, work: (client: Client) => Promise<T>): Promise<T> {
@@ -17,7 +17,7 @@ export async function asArchivist<T>(maintenanceUrl: string, work: (client: Clie
       intervalstyle: 'postgres',
       extra_float_digits: '1',
       bytea_output: 'hex',
-      lock_timeout: `${TURN_TIMEOUT_MS}ms`,
+      lock_timeout: `${LOCK_WAIT_MS}ms`,
     })) {
       await client.query('select set_config($1, $2, false)', [name, value]);
     }
@@ -56,12 +56,12 @@ export async function performAll(client: Client, statements: string[]): Promise<
 /** The name with its schema, which is public when none is given. */
 export async function requireTable(client: Client, name: string): Promise<string> {
   const { rows } = await client.query<{ name: string }>(
-    'select parent::text as name from partitions.policies where parent::text in ($1, $2)',
+    'select parent::text as name from partitions.managed_tables where parent::text in ($1, $2)',
     [name, `public.${name}`],
   );
   if (rows[0]) return rows[0].name;
   throw new FlowgresError('TABLE_NOT_MANAGED', `${name} is not a managed table.`, {
-    hint: 'partitions.policies lists the managed tables; partitions.manage() adds one.',
+    hint: 'partitions.managed_tables lists the managed tables; partitions.manage() adds one.',
   });
 }
 

@@ -3,7 +3,7 @@ import type { Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { asOwner } from './partitions.ts';
 
-export interface CareOptions {
+export interface UpkeepOptions {
   /** Told before each statement: which one of how many it is. */
   onStatement?: (statement: string, number: number, count: number) => void;
   /** Ends the work, also within a statement. */
@@ -11,7 +11,7 @@ export interface CareOptions {
 }
 
 /** What came of one statement. */
-export interface CareResult {
+export interface UpkeepResult {
   statement: string;
   /** Why it failed. */
   error?: string;
@@ -23,7 +23,7 @@ const FREEZE_LOCK = 4_608_275_071;
 const FREEZE_LOCK_TIMEOUT = '60s';
 
 /** Freezes the closed partitions that were not frozen yet; nothing when another session is at it. */
-export async function freezePartitions(maintenanceUrl: string, options: CareOptions = {}): Promise<CareResult[]> {
+export async function freezePartitions(maintenanceUrl: string, options: UpkeepOptions = {}): Promise<UpkeepResult[]> {
   return asOwner(maintenanceUrl, async (client) => {
     options.signal?.addEventListener('abort', () => void client.end());
     const { rows } = await client.query<{ is_free: boolean }>('select pg_try_advisory_lock($1) as is_free', [FREEZE_LOCK]);
@@ -46,11 +46,11 @@ export interface NewIndex {
 }
 
 /** Builds an index on a partitioned table that is being written. Goes on with a build that was interrupted. */
-export async function buildIndex(maintenanceUrl: string, index: NewIndex, options: CareOptions = {}): Promise<CareResult[]> {
+export async function buildIndex(maintenanceUrl: string, index: NewIndex, options: UpkeepOptions = {}): Promise<UpkeepResult[]> {
   const values = [index.table, index.name, index.definition, index.unique ?? false];
   const missing = (client: Client) => ask(client, 'partitions.build_index($1, $2, $3, $4)', values);
   return asOwner(maintenanceUrl, async (client) => {
-    const results: CareResult[] = [];
+    const results: UpkeepResult[] = [];
     // A partition that is made before the table's own index is there comes without one.
     for (let statements = await missing(client); statements.length > 0; statements = await missing(client)) {
       results.push(...(await runAll(client, statements, options)));
@@ -70,8 +70,8 @@ async function ask(client: Client, call: string, values: unknown[]): Promise<str
 }
 
 /** Each in a transaction of its own; the failure of one does not stop the rest. */
-async function runAll(client: Client, statements: string[], options: CareOptions): Promise<CareResult[]> {
-  const results: CareResult[] = [];
+async function runAll(client: Client, statements: string[], options: UpkeepOptions): Promise<UpkeepResult[]> {
+  const results: UpkeepResult[] = [];
   for (const [index, statement] of statements.entries()) {
     options.signal?.throwIfAborted();
     options.onStatement?.(statement, index + 1, statements.length);

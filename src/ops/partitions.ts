@@ -28,7 +28,7 @@ export interface RetirementOptions {
 export async function maintainPartitions(maintenanceUrl: string): Promise<PartitionAction[]> {
   return asOwner(maintenanceUrl, async (client) => {
     const { rows } = await client.query<Statement>(
-      `select format('select * from partitions.maintain(%L)', parent) as statement from partitions.policies order by parent`,
+      `select format('select * from partitions.maintain(%L)', parent) as statement from partitions.managed_tables order by parent`,
     );
     return performAll(client, rows);
   });

@@ -107,16 +107,16 @@ const CHECKS: Record<string, Check> = {
 };
 
 /** What is used of a plan: a node names a table only if it reads it; names of indexes are no tables. */
-interface PlanNode {
+interface CompiledNode {
   'Relation Name'?: string | undefined;
-  Plans?: PlanNode[] | undefined;
+  Plans?: CompiledNode[] | undefined;
 }
-const planNode: z.ZodType<PlanNode> = z.lazy(() =>
+const planNode: z.ZodType<CompiledNode> = z.lazy(() =>
   z.object({ 'Relation Name': z.string().optional(), Plans: z.array(planNode).optional() }),
 );
 const explained = z.array(z.object({ Plan: planNode }));
 
-function relationsOf({ 'Relation Name': name, Plans = [] }: PlanNode): string[] {
+function relationsOf({ 'Relation Name': name, Plans = [] }: CompiledNode): string[] {
   return [...(name === undefined ? [] : [name]), ...Plans.flatMap(relationsOf)];
 }
 

@@ -18,7 +18,7 @@ export interface AccessLogOptions {
 }
 
 /** An answer that is an error. */
-const Answer = z.object({ errors: z.array(z.object({ extensions: z.object({ code: z.string() }) })).min(1) });
+const answerErrors = z.object({ errors: z.array(z.object({ extensions: z.object({ code: z.string() }) })).min(1) });
 
 interface Request {
   operation: string | null;
@@ -53,12 +53,12 @@ export class AccessLog {
     this.#options = options;
   }
 
-  /** Wraps `grafserv.maskError`, which sees what a client is told. */
-  watchErrors<Told extends { extensions?: Record<string, unknown> }>(mask: (error: GraphQLError) => Told): (error: GraphQLError) => Told {
+  /** Wraps `grafserv.maskError`, which sees what a client is shown. */
+  watchErrors<Shown extends { extensions?: Record<string, unknown> }>(mask: (error: GraphQLError) => Shown): (error: GraphQLError) => Shown {
     return (error) => {
-      const told = mask(error);
-      this.#note(String(told.extensions?.['code'] ?? 'INTERNAL'));
-      return told;
+      const shown = mask(error);
+      this.#note(String(shown.extensions?.['code'] ?? 'INTERNAL'));
+      return shown;
     };
   }
 
@@ -171,7 +171,7 @@ function hashOf(authorization: string | undefined): string | null {
 function codeIn(result: { type: string; buffer?: Buffer; json?: unknown; error?: unknown }): string {
   try {
     const answer = result.buffer ? JSON.parse(result.buffer.toString()) : (result.json ?? { errors: [result.error] });
-    return Answer.parse(answer).errors[0]!.extensions.code;
+    return answerErrors.parse(answer).errors[0]!.extensions.code;
   } catch {
     return 'INVALID_ARGUMENT';
   }

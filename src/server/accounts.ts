@@ -29,13 +29,13 @@ export const INPUTS = {
   changePassword: z.strictObject({ currentPassword: anyPassword, password }),
 } as const;
 
-const Session = z.object({
+const startedSession = z.object({
   secret: z.string(),
   expiresAt: z.string(),
   userId: z.string(),
   organizationId: z.string().nullable(),
 });
-export type StartedSession = z.infer<typeof Session>;
+export type StartedSession = z.infer<typeof startedSession>;
 
 export class Accounts {
   readonly #pool: pg.Pool;
@@ -80,7 +80,7 @@ export class Accounts {
     if (hash !== null) {
       await this.#query(settings, 'select rehash_password(email => $1, password_key => $2, password_hash => $3)', [email, key, hash]);
     }
-    return Session.parse(session);
+    return startedSession.parse(session);
   }
 
   /** Ends the session that asks. */
@@ -171,12 +171,12 @@ function parse<T extends z.ZodType>(shape: T, input: unknown): z.infer<T> {
   throw new FlowgresError('VALIDATION_FAILED', message, field ? { details: { field } } : {});
 }
 
-const Refusal = z.looseObject({ code: z.string(), hint: z.string().optional(), details: z.record(z.string(), z.unknown()).optional() });
+const refusal = z.looseObject({ code: z.string(), hint: z.string().optional(), details: z.record(z.string(), z.unknown()).optional() });
 
 /** An error of the database, or of the check of a secret, as ours; any other as it is. */
 export function asFlowgresError(error: unknown): unknown {
   if (error instanceof SafeError) {
-    const { code, hint, details } = Refusal.parse(error.extensions);
+    const { code, hint, details } = refusal.parse(error.extensions);
     return new FlowgresError(code, error.message, { ...(hint ? { hint } : {}), ...(details ? { details } : {}) });
   }
   if (!(error instanceof pg.DatabaseError) || !error.code?.startsWith('WF')) return error;

@@ -1,5 +1,5 @@
 /**
- * The limit api_calls_per_hour. Calls are counted in the process and told to the database once a second, so no call
+ * The limit api_calls_per_hour. Calls are counted in the process and reported to the database once a second, so no call
  * costs a transaction: exact for one process; with several, an organization may be over by what the others let through
  * within that second.
  */
@@ -7,7 +7,7 @@ import type pg from 'pg';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 
-const Answer = z.object({
+const usageAnswer = z.object({
   session: z.string(),
   organization_id: z.string(),
   used: z.number(),
@@ -32,7 +32,7 @@ export class ApiCalls {
   readonly #sessions = new Map<string, { organization: string | null; until: number }>();
   readonly #usages = new Map<string, Usage>();
   /** Calls that the database does not know of, by session; 0 asks only. */
-  #untold = new Map<string, number>();
+  #unreported = new Map<string, number>();
   /** One question at a time: each answer knows of all calls before it. */
   #asking: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -54,7 +54,7 @@ export class ApiCalls {
     this.#count(session, 1);
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      // What cannot be told is forgotten: without a database no call was answered either.
+      // What cannot be reported is forgotten: without a database no call was answered either.
       this.#ask().catch(() => undefined);
     }, FLUSH_MS).unref();
   }
@@ -71,7 +71,7 @@ export class ApiCalls {
   }
 
   #count(session: string, calls: number): void {
-    this.#untold.set(session, (this.#untold.get(session) ?? 0) + calls);
+    this.#unreported.set(session, (this.#unreported.get(session) ?? 0) + calls);
   }
 
   #ask(): Promise<void> {
@@ -81,22 +81,22 @@ export class ApiCalls {
   }
 
   async #tell(): Promise<void> {
-    const told = this.#untold;
-    if (!told.size) return;
-    this.#untold = new Map();
+    const reported = this.#unreported;
+    if (!reported.size) return;
+    this.#unreported = new Map();
     const { rows } = await this.#pool.query({
       text: 'select session, organization_id, used, "limit", resets_at from engine.count_api_calls($1::jsonb)',
-      values: [JSON.stringify([...told].map(([session, count]) => ({ session, count })))],
+      values: [JSON.stringify([...reported].map(([session, count]) => ({ session, count })))],
     });
     if (this.#sessions.size > MAX_SESSIONS) this.#sessions.clear();
     const until = Date.now() + FRESH_MS;
-    for (const session of told.keys()) this.#sessions.set(session, { organization: null, until });
-    for (const answer of rows.map((row) => Answer.parse(row))) {
+    for (const session of reported.keys()) this.#sessions.set(session, { organization: null, until });
+    for (const answer of rows.map((row) => usageAnswer.parse(row))) {
       this.#sessions.set(answer.session, { organization: answer.organization_id, until });
       this.#usages.set(answer.organization_id, { used: answer.used, limit: answer.limit, resetsAt: answer.resets_at });
     }
     // What was let through meanwhile comes on top.
-    for (const [session, calls] of this.#untold) {
+    for (const [session, calls] of this.#unreported) {
       const usage = this.#usages.get(this.#sessions.get(session)?.organization ?? '');
       if (usage) usage.used += calls;
     }

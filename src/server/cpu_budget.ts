@@ -70,11 +70,11 @@ export class CpuBudget {
     const ownMs = Math.max(0, ...shares.map((each) => (-this.#fill(each).left / each.perSecond) * 1_000));
     if (ownMs > CPU_LIMITS.maxWaitMs) return this.#refuse(ownMs);
     const ms = estimate();
-    this.#take(shares, priceOf(ms));
+    this.#charge(shares, priceOf(ms));
     if (ownMs > 0) await this.#clock.wait(ownMs);
     const waitMs = this.#freeAt - this.#clock.now();
     if (waitMs > CPU_LIMITS.maxWaitMs) {
-      this.#take(shares, -priceOf(ms));
+      this.#charge(shares, -priceOf(ms));
       return this.#refuse(waitMs);
     }
     this.#reserve(2 * ms);
@@ -85,8 +85,8 @@ export class CpuBudget {
   /** What a piece has taken, instead of what was estimated: 0 when it was not admitted. */
   settle(shares: readonly CpuShare[], estimatedMs: number, ms: number): void {
     if (shares.length === 0) return;
-    this.#take(shares, -priceOf(estimatedMs));
-    this.#take(shares, priceOf(ms));
+    this.#charge(shares, -priceOf(estimatedMs));
+    this.#charge(shares, priceOf(ms));
     this.#freeAt = Math.max(this.#freeAt, this.#clock.now() + ms);
   }
 
@@ -100,7 +100,7 @@ export class CpuBudget {
   }
 
   /** A negative price gives back. */
-  #take(shares: readonly CpuShare[], price: number): void {
+  #charge(shares: readonly CpuShare[], price: number): void {
     for (const each of shares) {
       const most = each.perSecond * CPU_LIMITS.mostSeconds;
       this.#fill(each).left -= Math.max(-most, Math.min(price, most));

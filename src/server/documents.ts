@@ -65,7 +65,7 @@ export function documentPlugin(options: DocumentOptions): GraphileConfig.Plugin 
           // First of all, who asks: a document may be named instead of sent.
           await next();
           const { query } = body;
-          if (typeof query === 'string') await awaitTurn(query, contextOf(request, graphqlWsContext), options);
+          if (typeof query === 'string') await awaitAdmission(query, contextOf(request, graphqlWsContext), options);
         },
       },
     },
@@ -83,16 +83,16 @@ function contextOf(request: NormalizedRequestDigest | undefined, socket: unknown
  * Waits until the document may be validated and planned, where that has to be done. A document that the server knows has
  * to be planned again when its plan had to go, or when it takes another one for other variables.
  */
-async function awaitTurn(query: string, request: Partial<Grafast.RequestContext>, options: DocumentOptions): Promise<void> {
+async function awaitAdmission(query: string, request: Partial<Grafast.RequestContext>, options: DocumentOptions): Promise<void> {
   const { cpu, cache } = options;
   const { isAnonymous, shares } = options.callerOf(request);
-  if (!needsTurn(query, options)) return;
+  if (!needsAdmission(query, options)) return;
   const ms = await cpu.admit(shares, () => estimate(query, cache.get(query)?.size, tokensOf(isAnonymous, options)));
   // Meanwhile another request may have done it.
-  if (!needsTurn(query, options)) cpu.settle(shares, ms, 0);
+  if (!needsAdmission(query, options)) cpu.settle(shares, ms, 0);
 }
 
-function needsTurn(query: string, { cache, isPersisted }: DocumentOptions): boolean {
+function needsAdmission(query: string, { cache, isPersisted }: DocumentOptions): boolean {
   const known = cache.get(query);
   return known ? known.wasPlanned : !isPersisted(query);
 }

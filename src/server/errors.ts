@@ -1,6 +1,6 @@
 /**
  * What a client learns of a failure. Our own errors (SQLSTATE class WF) say what happened and what to do; a few of
- * PostgreSQL's have a fixed text; everything else is masked. What the client is not told is logged under the id it gets.
+ * PostgreSQL's have a fixed text; everything else is masked. What the client is not shown is logged under the id it gets.
  */
 import { randomBytes } from 'node:crypto';
 import { SafeError } from 'postgraphile/grafast';
@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { cursorError } from './paging.ts';
 
 /** An error as PostgreSQL sent it. */
-const DatabaseError = z.object({
+const databaseFields = z.object({
   code: z.string().length(5),
   severity: z.string(),
   message: z.string(),
@@ -18,7 +18,7 @@ const DatabaseError = z.object({
   where: z.string().optional(),
   constraint: z.string().optional(),
 });
-type DatabaseError = z.infer<typeof DatabaseError>;
+type DatabaseError = z.infer<typeof databaseFields>;
 
 /** A request that is refused before it is executed, with the status of the HTTP answer, which clients read there. */
 export function requestError(
@@ -30,7 +30,7 @@ export function requestError(
   return new SafeError(message, { code, ...more, statusCode: status });
 }
 
-const Detail = z.looseObject({ code: z.string() });
+const knownDetail = z.looseObject({ code: z.string() });
 
 const INTERNAL = 'Something went wrong here.';
 
@@ -80,13 +80,13 @@ export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError 
   };
   return (error) => {
     const original = error.originalError;
-    const database = DatabaseError.safeParse(original);
+    const database = databaseFields.safeParse(original);
     const cursor = database.success ? madeUpCursor(database.data, error) : FOREIGN_CURSOR.exec(original?.message ?? '')?.[1];
     if (database.success && !cursor) return replaceError(error, ...ofDatabase(database.data, error, logged));
     if (cursor || original instanceof SafeError) {
-      const told = cursor ? cursorError(cursor as 'before' | 'after') : (original as SafeError);
-      const { statusCode: _status, ...extensions } = told.extensions ?? {};
-      return replaceError(error, told.message, { code: 'INVALID_ARGUMENT', ...extensions });
+      const shown = cursor ? cursorError(cursor as 'before' | 'after') : (original as SafeError);
+      const { statusCode: _status, ...extensions } = shown.extensions ?? {};
+      return replaceError(error, shown.message, { code: 'INVALID_ARGUMENT', ...extensions });
     }
     if (original && FILTER_ERROR.test(original.message)) {
       return replaceError(error, 'A filter names a value for each condition: none may be null or empty.', { code: 'INVALID_ARGUMENT' });
@@ -112,8 +112,8 @@ function ofDatabase(raised: DatabaseError, error: GraphQLError, logged: Logged):
   // Without DETAIL: it may hold the row.
   const { code: sqlstate, message, where, constraint } = raised;
   const errorId = logged({ message, sqlstate, where, constraint, path: error.path });
-  const { message: told, ...known } = KNOWN[sqlstate] ?? KNOWN_CLASSES[sqlstate.slice(0, 2)] ?? { code: 'INTERNAL', message: INTERNAL };
-  return [told, { ...known, errorId }];
+  const { message: shown, ...known } = KNOWN[sqlstate] ?? KNOWN_CLASSES[sqlstate.slice(0, 2)] ?? { code: 'INTERNAL', message: INTERNAL };
+  return [shown, { ...known, errorId }];
 }
 
 /** The argument of the list that failed, where it has a cursor. */
@@ -133,9 +133,9 @@ function cursorIn(nodes: readonly ASTNode[]): string | undefined {
   return undefined;
 }
 
-function parseDetail(detail: string | undefined): z.infer<typeof Detail> {
+function parseDetail(detail: string | undefined): z.infer<typeof knownDetail> {
   try {
-    return Detail.parse(JSON.parse(detail ?? ''));
+    return knownDetail.parse(JSON.parse(detail ?? ''));
   } catch {
     return { code: 'INTERNAL' };
   }

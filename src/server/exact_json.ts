@@ -22,8 +22,8 @@ import { FlowgresError } from '../errors.ts';
 import { JsonText, encodeJson, exactNumber, mayChange, parseJson } from '../json/json.ts';
 import { refuseUnstorable } from '../json/strict.ts';
 
-/** Levels of a value that is told. It may be a list of values that had their 64 levels each. */
-const MAX_TOLD_DEPTH = 256;
+/** Levels of a value that is fromText. It may be a list of values that had their 64 levels each. */
+const MAX_ANSWER_DEPTH = 256;
 /** Scalars whose values are texts, so that they keep their digits. */
 const TEXT_NUMBERS = new Set(['BigInt', 'BigFloat']);
 /** Of a document: may match inside of a text as well, which costs time only. */
@@ -36,7 +36,7 @@ export const ExactJsonPlugin: GraphileConfig.Plugin = {
     hooks: {
       build(build) {
         const codec = build.input.pgRegistry.pgCodecs['jsonb'];
-        if (codec) Object.assign(codec, { fromPg: told, toPg: encodeInput });
+        if (codec) Object.assign(codec, { fromPg: fromText, toPg: encodeInput });
         return build;
       },
       GraphQLScalarType: (config) =>
@@ -68,8 +68,8 @@ export const ExactJsonPlugin: GraphileConfig.Plugin = {
   },
 };
 
-/** The value is parsed when it is told: one that cannot be is an error at its place in the answer. */
-function told(text: string): JsonText | null {
+/** The value is parsed when it is fromText: one that cannot be is an error at its place in the answer. */
+function fromText(text: string): JsonText | null {
   return text === 'null' ? null : new JsonText(text);
 }
 
@@ -77,7 +77,7 @@ function serialize(value: unknown): unknown {
   if (!(value instanceof JsonText)) return value;
   const { text } = value;
   // Each level is two characters.
-  if (text.length > 2 * MAX_TOLD_DEPTH) within(() => refuseUnstorable(text, { maxDepth: MAX_TOLD_DEPTH, strings: 'ignore' }));
+  if (text.length > 2 * MAX_ANSWER_DEPTH) within(() => refuseUnstorable(text, { maxDepth: MAX_ANSWER_DEPTH, strings: 'ignore' }));
   return value.value;
 }
 

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WithPgClient } from 'postgraphile/@dataplan/pg';
 import { SafeError } from 'postgraphile/grafast';
-import type { LiveRuns, News } from './live.ts';
+import type { LiveRuns, Changes } from './live.ts';
 import type { Reading, SharedReads } from './shared_reads.ts';
 import type { SubscriptionLimits } from './subscription_limits.ts';
 
@@ -37,12 +37,12 @@ export interface Page<T> {
   done: boolean;
 }
 
-export interface Followed<T> {
+export interface Topic<T> {
   /** What is new since the last page. */
   query(): Query;
   /** Takes in what the query gave; null when the request may not see it, or not any more. */
   page(rows: readonly unknown[]): Page<T> | null;
-  concerns(runs: News, workflows: News): boolean;
+  concerns(runs: Changes, workflows: Changes): boolean;
   /** What there is none of, for NOT_FOUND. */
   thing: string;
   /** Least time between two reads. */
@@ -53,10 +53,10 @@ export interface Followed<T> {
  * Authorises now, by the first read, then returns the stream. Every read is made under the rights of the request; requests
  * of the same token that ask the same at once are answered by one read.
  */
-export async function follow<T>(
+export async function subscribe<T>(
   { live, limits, reads }: Subscriptions,
   request: RequestContext,
-  followed: Followed<T>,
+  topic: Topic<T>,
 ): Promise<AsyncIterableIterator<T>> {
   const { pgSettings } = request;
   const leave = [limits.enter('token', pgSettings['flowgres.session'] ?? '')];
@@ -64,7 +64,7 @@ export async function follow<T>(
   let organizationId: string | undefined;
   let reading: Reading | undefined;
   const read = async (): Promise<Page<T> | null> => {
-    const query = followed.query();
+    const query = topic.query();
     const found = await limits.share(
       JSON.stringify([pgSettings['role'], pgSettings['flowgres.session'], query]),
       organizationId,
@@ -74,12 +74,12 @@ export async function follow<T>(
       },
     );
     reading = found.reading;
-    return followed.page(found.rows);
+    return topic.page(found.rows);
   };
   // Before the first read, so that nothing comes between the two.
   leave.push(
     live.subscribe((runs, workflows) => {
-      if (followed.concerns(runs, workflows)) alarm.ring();
+      if (topic.concerns(runs, workflows)) alarm.ring();
     }),
   );
   const close = () => {
@@ -88,14 +88,14 @@ export async function follow<T>(
   };
   try {
     const first = await read();
-    if (!first) throw new SafeError(`There is no such ${followed.thing} in this organization.`, { code: 'NOT_FOUND' });
+    if (!first) throw new SafeError(`There is no such ${topic.thing} in this organization.`, { code: 'NOT_FOUND' });
     organizationId = first.organizationId;
     leave.push(limits.enter('organization', organizationId));
-    const turn = async () => {
-      await limits.turn(first.organizationId);
+    const pace = async () => {
+      await limits.pace(first.organizationId);
       if (reading) reads.tellOf(pgSettings, reading);
     };
-    return closing(pages(first, { read, turn, pauseMs: followed.pauseMs }, alarm), close);
+    return closing(pages(first, { read, pace, pauseMs: topic.pauseMs }, alarm), close);
   } catch (error) {
     close();
     throw error;
@@ -124,15 +124,15 @@ function closing<T>(stream: AsyncGenerator<T, undefined>, close: () => void): As
 interface Following<T> {
   read(): Promise<Page<T> | null>;
   /** Before each item is sent: its fields are read, too. */
-  turn(): Promise<void>;
+  pace(): Promise<void>;
   pauseMs: number | undefined;
 }
 
-async function* pages<T>(first: Page<T>, { read, turn, pauseMs }: Following<T>, alarm: Alarm): AsyncGenerator<T, undefined> {
+async function* pages<T>(first: Page<T>, { read, pace, pauseMs }: Following<T>, alarm: Alarm): AsyncGenerator<T, undefined> {
   let page: Page<T> | null | undefined = first;
   while (!alarm.closed) {
     for (const item of page?.items ?? []) {
-      await turn();
+      await pace();
       yield item;
     }
     if (page?.done) return;
@@ -143,7 +143,7 @@ async function* pages<T>(first: Page<T>, { read, turn, pauseMs }: Following<T>, 
     alarm.reset();
     // The database may be away for a moment: the cursor stays, so the next read goes on where this one would have.
     page = await read().catch(() => undefined);
-    // What is followed is gone, or the token is no longer valid.
+    // What is topic is gone, or the token is no longer valid.
     if (page === null) return;
   }
 }

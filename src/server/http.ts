@@ -14,7 +14,7 @@ import { DATA_HEADERS, FILE_POLICY } from './page_policy.ts';
 
 /** Whoever has just connected is still answered: closing at once would cut off requests that were not read yet. */
 const DRAIN_MS = 300;
-const RequestId = z.uuid();
+const givenRequestId = z.uuid();
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
@@ -118,7 +118,7 @@ function routeOf(url: string): Route {
 
 /** A client's own x-request-id when that is a UUID, else a new one: in the answer, in lines of the log, and in what the parts write. */
 function identify(request: IncomingMessage, response: ServerResponse): string {
-  const id = RequestId.safeParse(request.headers['x-request-id']).data ?? randomUUID();
+  const id = givenRequestId.safeParse(request.headers['x-request-id']).data ?? randomUUID();
   request.headers['x-request-id'] = id;
   response.setHeader('x-request-id', id);
   return id;

@@ -37,7 +37,7 @@ const text = (longest: number) =>
     .max(longest)
     .refine((each) => !each.includes('\0') && each.isWellFormed());
 
-const Claims = z.object({
+const claimsOfToken = z.object({
   iss: z.string(),
   sub: text(255).refine((each) => each !== ''),
   // What PostgreSQL and JavaScript have as a time.
@@ -64,7 +64,7 @@ export class JwtVerifier {
   /** Throws UNAUTHENTICATED for a token that is not valid, UNAVAILABLE when the keys cannot be had. */
   async verify(token: string): Promise<Identity> {
     try {
-      const { iss, sub, exp, email, email_verified, name } = Claims.parse(await this.#payload(token));
+      const { iss, sub, exp, email, email_verified, name } = claimsOfToken.parse(await this.#payload(token));
       return {
         issuer: iss,
         subject: sub,

@@ -1,4 +1,4 @@
-/** News of runs, as the engine sends them: one LISTEN connection per process, shared by everybody who waits. */
+/** Changes of runs, as the engine sends them: one LISTEN connection per process, shared by everybody who waits. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
@@ -6,9 +6,9 @@ import { z } from 'zod';
 import { connect } from '../database.ts';
 
 /** Ids, of runs that have changed or of their workflows, or `many`: any of them may have. */
-export type News = readonly string[] | 'many';
+export type Changes = readonly string[] | 'many';
 /** Hears which runs have changed, and which workflows they are of. */
-export type Listener = (runs: News, workflows: News) => void;
+export type Listener = (runs: Changes, workflows: Changes) => void;
 
 const ids = z.union([z.array(z.string()), z.literal('many')]);
 const notification = z.object({ runs: ids, workflows: ids });

@@ -41,7 +41,7 @@ export function pipelinedService(pool: pg.Pool, schemas: string[], sharing: Shar
 function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient {
   const plain = makePgAdaptorWithPgClient(pool);
   return async (settings, callback) => {
-    const inTurn = <T>(work: () => Promise<T>) => (connections && settings ? connections.use(settings, work) : work());
+    const inShare = <T>(work: () => Promise<T>) => (connections && settings ? connections.use(settings, work) : work());
     const encode = (each: Record<string, unknown>) => JSON.stringify(Object.entries(each).filter(([, value]) => value !== undefined));
     const set = settings && encode(settings);
     const client: PgClient = {
@@ -50,14 +50,14 @@ function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient
         // A function cannot limit its own time: the statement has its limit before it begins.
         if (TEST.test(query.text)) {
           const limited = encode({ ...settings, statement_timeout: LIMITS.testTimeout });
-          return inTurn(() => send<never>(pool, limited, query)).catch(refuseSlowTest);
+          return inShare(() => send<never>(pool, limited, query)).catch(refuseSlowTest);
         }
-        const sent = () => inTurn(() => send<never>(pool, set, query));
+        const sent = () => inShare(() => send<never>(pool, set, query));
         const reading = reads?.readingOf(settings);
         return reading ? copied(reading.once(JSON.stringify([query.text, query.values, query.arrayMode]), sent)) : sent();
       },
       // Several statements that belong together, for which one message is not enough.
-      withTransaction: (work) => inTurn(() => plain(settings, (connection) => connection.withTransaction(work))),
+      withTransaction: (work) => inShare(() => plain(settings, (connection) => connection.withTransaction(work))),
     };
     return callback(client);
   };

@@ -18,7 +18,7 @@ const LEASE_MS = 250;
 const REFUSAL_MS = 200;
 const MAX_CALLERS = 10_000;
 
-const Taken = z.object({ granted: z.number(), retry_after_ms: z.number().nullable() });
+const spentTokens = z.object({ granted: z.number(), retry_after_ms: z.number().nullable() });
 
 interface Lease {
   left: number;
@@ -39,16 +39,16 @@ export class RateLimiter {
   }
 
   /** Takes one token of the caller's bucket; throws RATE_LIMITED, with when to come again, if there is none. */
-  async take(key: string, rate: Rate): Promise<void> {
+  async spend(key: string, rate: Rate): Promise<void> {
     try {
-      await this.#take(key, rate);
+      await this.#spend(key, rate);
     } catch (error) {
       if (error instanceof Refusal) await delay(Math.min(REFUSAL_MS, error.retryAfterMs), undefined, { ref: false });
       throw error instanceof Refusal ? refused(error.retryAfterMs) : error;
     }
   }
 
-  async #take(key: string, rate: Rate): Promise<void> {
+  async #spend(key: string, rate: Rate): Promise<void> {
     const lease = this.#leaseOf(key);
     const refusedMs = lease.refusedUntil - Date.now();
     if (refusedMs > 0) throw new Refusal(refusedMs);
@@ -74,10 +74,10 @@ export class RateLimiter {
     const usedUp = lease.left <= 0 && lease.until >= Date.now();
     lease.wanted = usedUp ? Math.min(lease.wanted * 2, MAX_LEASE) : 1;
     const { rows } = await this.#pool.query({
-      text: 'select * from engine.take_tokens($1, $2, $3, $4)',
+      text: 'select * from engine.spend_rate_tokens($1, $2, $3, $4)',
       values: [key, lease.wanted, perSecond, burst],
     });
-    const { granted, retry_after_ms: retryAfterMs } = Taken.parse(rows[0]);
+    const { granted, retry_after_ms: retryAfterMs } = spentTokens.parse(rows[0]);
     if (granted === 0) {
       lease.refusedUntil = Date.now() + Math.min(LEASE_MS, retryAfterMs ?? 0);
       throw new Refusal(retryAfterMs ?? LEASE_MS);

@@ -55,7 +55,7 @@ export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]):
   return corsOrigins.includes('*') || corsOrigins.includes(origin);
 }
 
-const RequestId = z.uuid();
+const givenRequestId = z.uuid();
 
 export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   return {
@@ -65,7 +65,7 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
       middleware: {
         async processRequest(next, { requestDigest }) {
           const { node } = requestDigest.requestContext;
-          const requestId = RequestId.safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
+          const requestId = givenRequestId.safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
           requestDigest.requestContext.requestId = requestId;
           // The access log takes it from there.
           requestDigest.headers['x-request-id'] = requestId;
@@ -84,7 +84,7 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
           const session = await admit(options, authorization, incoming, request?.requestContext.bodyBytes);
           if (request) request.requestContext.session = session;
           // A client may send hundreds at once, each of which is planned and read for before anything is told.
-          else if (session !== null) await options.subscriptions.turn(options.apiCalls.organizationOf(session) ?? session);
+          else if (session !== null) await options.subscriptions.pace(options.apiCalls.organizationOf(session) ?? session);
           requireDocumentSize(body.query);
           options.operations.apply(body);
           requireVariables(body.variableValues);
@@ -112,20 +112,20 @@ async function countRequest(
   bodyBytes: number,
 ): Promise<string | null> {
   const { authenticator, apiCalls, connections, limiter, rates, proxies } = options;
-  const takeAnonymous = async () => {
-    if (rates.anonymous) await limiter.take(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
+  const spendAnonymous = async () => {
+    if (rates.anonymous) await limiter.spend(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
   };
   const session = await authenticator.check(authorization).catch(async (error: unknown) => {
-    await takeAnonymous();
+    await spendAnonymous();
     throw error;
   });
   if (session === null) {
-    await takeAnonymous();
+    await spendAnonymous();
     connections.admit(null, request ? clientIp(request, proxies) : '');
     return null;
   }
   for (let count = rates.token ? requestsOf(bodyBytes) : 0; count > 0; count -= 1) {
-    await limiter.take(`token:${session}`, rates.token!);
+    await limiter.spend(`token:${session}`, rates.token!);
   }
   connections.admit(session, '');
   await apiCalls.admit(session);
@@ -195,7 +195,7 @@ const HINTS: Record<number, string> = {
   415: JSON_BODY,
 };
 
-const Refusal = z.looseObject({
+const refusal = z.looseObject({
   errors: z.array(
     z.looseObject({
       extensions: z
@@ -213,7 +213,7 @@ function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers
   result: R,
   response: ServerResponse | undefined,
 ): R {
-  const parsed = Refusal.safeParse(parseJson(result.buffer));
+  const parsed = refusal.safeParse(parseJson(result.buffer));
   if (!parsed.success) return result;
   const { errors } = parsed.data;
   for (const error of errors) {

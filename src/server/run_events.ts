@@ -2,11 +2,11 @@
 import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
-import { type Followed, type RequestContext, type Subscriptions, follow } from './follow.ts';
+import { type Topic, type RequestContext, type Subscriptions, subscribe } from './follow.ts';
 
 const BATCH = 100;
 
-const Row = z.object({
+const eventRow = z.object({
   organization_id: z.string(),
   finished: z.boolean(),
   id: z.string().nullable(),
@@ -63,7 +63,7 @@ export function runEventsPlugin(subscriptions: Subscriptions): GraphileConfig.Pl
             workflowRunEvents: {
               subscribePlan(_$root: Step, args: { getRaw(name: string): Step }) {
                 return lambda([context(), args.getRaw('runId'), args.getRaw('after')], ([request, runId, after]) =>
-                  follow(subscriptions, request as unknown as RequestContext, eventsOf(String(runId), Number(after ?? 0))),
+                  subscribe(subscriptions, request as unknown as RequestContext, eventsOf(String(runId), Number(after ?? 0))),
                 );
               },
               plan($event: Step<EventKey>) {
@@ -77,14 +77,14 @@ export function runEventsPlugin(subscriptions: Subscriptions): GraphileConfig.Pl
   });
 }
 
-function eventsOf(runId: string, after: number): Followed<EventKey> {
+function eventsOf(runId: string, after: number): Topic<EventKey> {
   let seq = after;
   return {
     thing: 'run',
     concerns: (runs) => runs === 'many' || runs.includes(runId),
     query: () => ({ text: NEXT_EVENTS, values: [runId, seq] }),
     page(found) {
-      const rows = z.array(Row).parse(found);
+      const rows = z.array(eventRow).parse(found);
       const items: EventKey[] = [];
       let done = false;
       for (const row of rows) {

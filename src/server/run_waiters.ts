@@ -2,7 +2,7 @@
 import type { Engine, RunAnswer } from '../engine/engine.ts';
 
 /** The part of LiveRuns that is needed here. */
-export interface RunNews {
+export interface RunNotifications {
   subscribe(listener: (runIds: readonly string[] | 'many') => void): () => void;
 }
 
@@ -20,7 +20,7 @@ const MAX_IDS = 500;
 /** Waits for runs on behalf of many. */
 export class RunWaiters {
   readonly #engine: Engine;
-  readonly #news: RunNews;
+  readonly #notifications: RunNotifications;
   readonly #waiters = new Map<string, Set<Waiter>>();
   readonly #unread = new Set<string>();
   #unsubscribe: (() => void) | undefined;
@@ -28,9 +28,9 @@ export class RunWaiters {
   #reading = false;
   #idleSince = 0;
 
-  constructor(engine: Engine, news: RunNews) {
+  constructor(engine: Engine, notifications: RunNotifications) {
     this.#engine = engine;
-    this.#news = news;
+    this.#notifications = notifications;
   }
 
   /** The first answer that `settle` makes of a state of the run; undefined after `timeoutMs`, or when `signal` aborts. */
@@ -71,7 +71,7 @@ export class RunWaiters {
   #add(waiter: Waiter): void {
     const waiters = this.#waiters.get(waiter.runId) ?? new Set();
     this.#waiters.set(waiter.runId, waiters.add(waiter));
-    this.#unsubscribe ??= this.#news.subscribe((runIds) => this.#heard(runIds));
+    this.#unsubscribe ??= this.#notifications.subscribe((runIds) => this.#heard(runIds));
     this.#look ??= setInterval(() => this.#lookAtAll(), LOOK_MS);
     // It may have finished between its start and this line.
     this.#heard([waiter.runId]);

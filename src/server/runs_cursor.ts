@@ -10,7 +10,7 @@ const FINAL = new Set(['success', 'error', 'canceled']);
 export class RunsCursor {
   #last = NIL;
   /** Status of each run told of that is unfinished or near the last one; empty when only the cursor knows it. */
-  readonly #told = new Map<string, string>();
+  readonly #notified = new Map<string, string>();
 
   /** Of its text: 16 bytes for the last run, 16 for each unfinished one. */
   static parse(text: string): RunsCursor {
@@ -21,7 +21,7 @@ export class RunsCursor {
     const ids = Array.from({ length: bytes.length / 16 }, (_, place) => formatUuid(bytes.subarray(place * 16, place * 16 + 16)));
     const cursor = new RunsCursor();
     cursor.#last = ids[0]!;
-    for (const id of ids.slice(1)) cursor.#told.set(id, '');
+    for (const id of ids.slice(1)) cursor.#notified.set(id, '');
     return cursor;
   }
 
@@ -39,12 +39,12 @@ export class RunsCursor {
   /** Runs above the floor that were told of, in their order: subscribers that know the same ask the same. */
   get recent(): string[] {
     const { floor } = this;
-    return [...this.#told.keys()].filter((id) => id > floor).sort();
+    return [...this.#notified.keys()].filter((id) => id > floor).sort();
   }
 
   /** Unfinished runs that were told of, the newest of them. */
   get open(): string[] {
-    return [...this.#told]
+    return [...this.#notified]
       .filter(([, status]) => !FINAL.has(status))
       .map(([id]) => id)
       .sort()
@@ -52,23 +52,23 @@ export class RunsCursor {
   }
 
   isOpen(id: string): boolean {
-    return this.#told.has(id) && !FINAL.has(this.#told.get(id)!);
+    return this.#notified.has(id) && !FINAL.has(this.#notified.get(id)!);
   }
 
   /** Notes the status of a run; whether that is news. */
   tell(id: string, status: string): boolean {
-    if (this.#told.get(id) === status) return false;
-    this.#told.set(id, status);
+    if (this.#notified.get(id) === status) return false;
+    this.#notified.set(id, status);
     if (id > this.#last) this.#last = id;
-    if (this.#told.size > 2 * MAX_OPEN) this.#forget();
+    if (this.#notified.size > 2 * MAX_OPEN) this.#forget();
     return true;
   }
 
   #forget(): void {
     const { floor } = this;
     const open = new Set(this.open);
-    for (const id of this.#told.keys()) {
-      if (id <= floor && !open.has(id)) this.#told.delete(id);
+    for (const id of this.#notified.keys()) {
+      if (id <= floor && !open.has(id)) this.#notified.delete(id);
     }
   }
 }

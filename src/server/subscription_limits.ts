@@ -65,7 +65,7 @@ export class SubscriptionLimits {
   }
 
   /** Resolves when a subscription of the organization may read, in the order of the calls. */
-  async turn(organizationId: string): Promise<void> {
+  async pace(organizationId: string): Promise<void> {
     const now = performance.now();
     const everyMs = 1_000 / this.#settings.readsPerSecond;
     const at = Math.max(this.#nextAt.get(organizationId) ?? 0, now - BURST_SECONDS * 1_000);
@@ -83,9 +83,9 @@ export class SubscriptionLimits {
     const pending = this.#pending.get(key) as Promise<T> | undefined;
     if (pending) return pending;
     const made = (async () => {
-      // Those that the same notification has woken come within this turn of the event loop.
+      // Those that the same notification has woken come within this pace of the event loop.
       await new Promise((resolve) => setImmediate(resolve));
-      if (organizationId !== undefined) await this.turn(organizationId);
+      if (organizationId !== undefined) await this.pace(organizationId);
       this.#pending.delete(key);
       return read();
     })();

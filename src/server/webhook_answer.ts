@@ -33,7 +33,7 @@ export function replyFor(mode: ResponseMode, run: RunAnswer, leftMs: number): Re
     case 'running':
       return undefined;
     case 'waiting':
-      return run.movesInMs === undefined || (run.movesInMs !== null && run.movesInMs < leftMs) ? undefined : accepted(run.runId);
+      return run.continuesInMs === undefined || (run.continuesInMs !== null && run.continuesInMs < leftMs) ? undefined : accepted(run.runId);
     case 'paused':
       return accepted(run.runId);
     default:

@@ -11,7 +11,7 @@ import { log } from '../log.ts';
 import { runsStarted } from '../metrics.ts';
 import { type Reply, errorReply } from './http_error.ts';
 import { RESUMES, resume } from './resume.ts';
-import { type RunNews, RunWaiters } from './run_waiters.ts';
+import { type RunNotifications, RunWaiters } from './run_waiters.ts';
 import { accepted, replyFor } from './webhook_answer.ts';
 import { type WebhookAddress, decodeSegment, describeRequest, fingerprint, parseAddress, readBody } from './webhook_request.ts';
 import { WebhookRoutes } from './webhook_routes.ts';
@@ -20,7 +20,7 @@ export interface WebhookOptions {
   /** Over a pool of role flowgres_intake. */
   engine: Engine;
   /** Notifications about runs, for answers that wait for one. */
-  live: RunNews;
+  live: RunNotifications;
   /** Largest body in bytes; 1 MiB when not given. */
   maxBodySize?: number;
   onProblem?: (message: string, error: unknown) => void;

@@ -2,14 +2,14 @@
 import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
-import { type Followed, type RequestContext, type Subscriptions, follow } from './follow.ts';
+import { type Topic, type RequestContext, type Subscriptions, subscribe } from './follow.ts';
 import { RunsCursor } from './runs_cursor.ts';
 
 const BATCH = 100;
 /** A busy workflow changes many times a second; nobody looks that often. */
 const PAUSE_MS = 200;
 
-const Row = z.object({ organization_id: z.string(), id: z.string().nullable(), status: z.string().nullable() });
+const runRow = z.object({ organization_id: z.string(), id: z.string().nullable(), status: z.string().nullable() });
 
 interface RunChange {
   id: string;
@@ -80,7 +80,7 @@ export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig
             workflowRuns: {
               subscribePlan(_$root: Step, args: { getRaw(name: string): Step }) {
                 return lambda([context(), args.getRaw('workflowId'), args.getRaw('after')], ([request, workflowId, after]) =>
-                  follow(
+                  subscribe(
                     subscriptions,
                     request as unknown as RequestContext,
                     runsOf(String(workflowId), after == null ? undefined : String(after)),
@@ -102,7 +102,7 @@ export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig
   });
 }
 
-function runsOf(workflowId: string, after: string | undefined): Followed<RunChange> {
+function runsOf(workflowId: string, after: string | undefined): Topic<RunChange> {
   const cursor = after === undefined ? new RunsCursor() : RunsCursor.parse(after);
   let begun = after !== undefined;
   return {
@@ -112,7 +112,7 @@ function runsOf(workflowId: string, after: string | undefined): Followed<RunChan
     query: () =>
       begun ? { text: CHANGES, values: [workflowId, cursor.floor, cursor.recent, cursor.open] } : { text: LATEST, values: [workflowId] },
     page(rows) {
-      const found = z.array(Row).parse(rows);
+      const found = z.array(runRow).parse(rows);
       const known = new Set(cursor.open);
       const items: RunChange[] = [];
       for (const { id, status } of found) {

@@ -111,7 +111,7 @@ export class Attempts {
   }
 
   /** Begins a step and gives it back to the queue at once, for another worker. */
-  async giveBack(step: StepRef): Promise<void> {
+  async returnStep(step: StepRef): Promise<void> {
     const task = await this.#begin(step);
     if (task) await this.#release(task);
   }

@@ -21,7 +21,7 @@ export interface MailRunnerOptions extends MailOptions {
   onProblem: (message: string, error: unknown) => void;
 }
 
-const Mail = z.object({ id: z.string(), recipient: z.string(), subject: z.string(), body: z.string() });
+const claimedMail = z.object({ id: z.string(), recipient: z.string(), subject: z.string(), body: z.string() });
 const TIMEOUT_MS = 10_000;
 const BATCH = 20;
 
@@ -38,7 +38,7 @@ export function startMail({ connectionString, smtpUrl, from, everyMs = 2_000, on
     socketTimeout: TIMEOUT_MS,
   });
 
-  const deliver = async ({ id, recipient, subject, body }: z.infer<typeof Mail>): Promise<void> => {
+  const deliver = async ({ id, recipient, subject, body }: z.infer<typeof claimedMail>): Promise<void> => {
     const problem = await transport
       // As an object, an address is one address, whatever is in it.
       .sendMail({ from, to: { name: '', address: recipient }, subject, text: body, messageId: `<${id}@flowgres>` })
@@ -51,8 +51,8 @@ export function startMail({ connectionString, smtpUrl, from, everyMs = 2_000, on
   let delivering: Promise<void> = Promise.resolve();
   const timer = every(everyMs, () => {
     delivering = (async () => {
-      const { rows } = await pool.query('select id, recipient, subject, body from engine.take_mails($1)', [BATCH]);
-      await Promise.all(z.array(Mail).parse(rows).map(deliver));
+      const { rows } = await pool.query('select id, recipient, subject, body from engine.claim_mails($1)', [BATCH]);
+      await Promise.all(z.array(claimedMail).parse(rows).map(deliver));
     })().catch((error: unknown) => onProblem('Mails were not sent.', error));
     return delivering;
   });

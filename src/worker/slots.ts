@@ -23,13 +23,13 @@ export class Slots {
   }
 
   /** A slot that is free now and that nobody waits for. */
-  take(): Slot | undefined {
+  tryAcquire(): Slot | undefined {
     return this.#closed || this.#used >= this.capacity ? undefined : this.#grant();
   }
 
   /** The next free slot, in the order of the calls; undefined when there was none for `patienceMs`, or when this is closed. */
   acquire(patienceMs: number): Promise<Slot | undefined> {
-    const slot = this.take();
+    const slot = this.tryAcquire();
     if (slot || this.#closed) return Promise.resolve(slot);
     return new Promise((resolve) => {
       const waiter: Waiter = (granted) => {

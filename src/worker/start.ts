@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
 import type pg from 'pg';
 import { z } from 'zod';
-import { Engine, type Room, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
+import { Engine, type ClaimedSlot, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
 import { LocalSteps } from '../engine/local.ts';
 import { onlyOriginal } from '../installation.ts';
 import { log } from '../log.ts';
@@ -42,8 +42,8 @@ export interface RunningWorker {
   id: string;
   /** Whether its heartbeats get through: else others will soon take over what it does. */
   isAlive(): boolean;
-  /** Room for the first step of a run that this process is about to start, if a slot is free that no job waits for. */
-  lend(): Room | undefined;
+  /** ClaimedSlot for the first step of a run that this process is about to start, if a slot is free that no job waits for. */
+  claimOnStart(): ClaimedSlot | undefined;
   /** Takes no more jobs, lets running attempts finish for a while, and hands back the rest. */
   stop(): Promise<void>;
 }
@@ -83,7 +83,7 @@ const operationShape = z.object({ id: z.string() });
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const worker = new Worker(options);
   await worker.start();
-  return { id: worker.id, isAlive: () => worker.isAlive(), lend: () => worker.lend(), stop: () => worker.stop() };
+  return { id: worker.id, isAlive: () => worker.isAlive(), claimOnStart: () => worker.claimOnStart(), stop: () => worker.stop() };
 }
 
 class Worker {
@@ -95,7 +95,7 @@ class Worker {
   readonly #schedules: ScheduleRunner;
   readonly #slots: Slots;
   readonly #capacity: WorkerCapacity;
-  readonly #lent = new Set<Promise<void>>();
+  readonly #claimed = new Set<Promise<void>>();
   readonly #timers: { stop(): void }[] = [];
   #runner: Promise<Runner> | undefined;
   #stopping: Promise<void> | undefined;
@@ -160,7 +160,7 @@ class Worker {
     try {
       await this.#engine.heartbeat([], this.#jobPool, this.#capacity);
       this.#heardAt = performance.now();
-      this.#runner = this.#takeJobs();
+      this.#runner = this.#runJobs();
       await this.#runner;
     } catch (error) {
       process.off('unhandledRejection', this.#forgotten);
@@ -186,19 +186,19 @@ class Worker {
     return !this.#stopping && performance.now() - this.#heardAt < SILENCE_MS;
   }
 
-  lend(): Room | undefined {
-    const slot = this.isAlive() ? this.#slots.take() : undefined;
+  claimOnStart(): ClaimedSlot | undefined {
+    const slot = this.isAlive() ? this.#slots.tryAcquire() : undefined;
     if (!slot) return undefined;
-    const { promise: step, resolve: room } = Promise.withResolvers<StepRef | null>();
-    const lent = this.#executeLent(step, slot).finally(() => this.#lent.delete(lent));
-    this.#lent.add(lent);
-    return room;
+    const { promise: step, resolve: claim } = Promise.withResolvers<StepRef | null>();
+    const claimed = this.#executeClaimed(step, slot).finally(() => this.#claimed.delete(claimed));
+    this.#claimed.add(claimed);
+    return claim;
   }
 
   /** Should it fail, the step gets a job in a few seconds. */
-  async #executeLent(lent: Promise<StepRef | null>, slot: Slot): Promise<void> {
+  async #executeClaimed(claimed: Promise<StepRef | null>, slot: Slot): Promise<void> {
     try {
-      const step = await lent;
+      const step = await claimed;
       if (step) await this.#attempts.start(step, slot);
       else slot.release();
     } catch (error) {
@@ -207,10 +207,10 @@ class Worker {
   }
 
   /** The job of a step: it has ended when the step has begun. From then on the lease says who has it. */
-  async #takeStep(step: StepRef): Promise<void> {
+  async #runStep(step: StepRef): Promise<void> {
     const slot = await this.#slots.acquire(SLOT_PATIENCE_MS);
     if (slot) await this.#attempts.start(step, slot);
-    else if (this.#stopping) await this.#attempts.giveBack(step);
+    else if (this.#stopping) await this.#attempts.returnStep(step);
     else await this.#attempts.defer(step);
   }
 
@@ -222,7 +222,7 @@ class Worker {
   async #stop(): Promise<void> {
     this.#attempts.beginStopping();
     this.#slots.close();
-    const stopped = Promise.all([this.#stopRunner(), this.#schedules.stop(), ...this.#lent]).then(() => this.#attempts.ended());
+    const stopped = Promise.all([this.#stopRunner(), this.#schedules.stop(), ...this.#claimed]).then(() => this.#attempts.ended());
     const grace = new AbortController();
     await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
     grace.abort();
@@ -246,7 +246,7 @@ class Worker {
   }
 
   /** Runs graphile-worker, and runs it again when it gives up, as it does after a long loss of the database. */
-  async #takeJobs(): Promise<Runner> {
+  async #runJobs(): Promise<Runner> {
     // What an earlier runner of this process held it may have had no database to give back to.
     await this.#engine.unlockJobs([this.#jobPool]);
     const events: WorkerEvents = new EventEmitter();
@@ -264,10 +264,10 @@ class Worker {
       events,
       logger: this.#logger(),
       taskList: {
-        run_step: (payload) => this.#takeStep(stepShape.parse(payload)),
+        run_step: (payload) => this.#runStep(stepShape.parse(payload)),
         release_runs: (payload) => this.#engine.releaseRuns(heldShape.parse(payload)),
-        work_operation: (payload) => this.#engine.workOperation(operationShape.parse(payload).id),
-        end_children: (payload) => this.#engine.endChildren(runShape.parse(payload).runId),
+        work_bulk_operation: (payload) => this.#engine.workBulkOperation(operationShape.parse(payload).id),
+        cancel_children: (payload) => this.#engine.cancelChildren(runShape.parse(payload).runId),
       },
       parsedCronItems: [],
       noHandleSignals: true,
@@ -291,7 +291,7 @@ class Worker {
       try {
         await delay(RESTART_MS);
         if (this.#stopping) return;
-        this.#runner = this.#takeJobs();
+        this.#runner = this.#runJobs();
         await this.#runner;
         return;
       } catch (error) {

@@ -72,7 +72,7 @@ beforeAll(async () => {
 beforeEach(() =>
   tamper(
     db,
-    `truncate workflow_runs, engine.start_keys, engine.flow_runs, engine.flow_starts, run_operations,
+    `truncate workflow_runs, engine.start_keys, engine.flow_runs, engine.flow_starts, bulk_operations,
      graphile_worker._private_jobs cascade`,
   ),
 );
@@ -100,7 +100,7 @@ async function createWorld(): Promise<World> {
   ]);
   const asking = started.at(-1)!.run_id!;
   const { rows: tokens } = await db.admin.query<{ token: string }>(
-    `select engine.resume_token(p.resume_key, $1, 'b') as token from engine.plans as p where p.workflow_id = $2`,
+    `select engine.resume_token(p.resume_key, $1, 'b') as token from engine.compiled_versions as p where p.workflow_id = $2`,
     [asking, workflows.asking.id],
   );
   const begun = started.filter(({ status }) => status === 'running').map(({ run_id }) => run_id!);
@@ -117,7 +117,7 @@ async function createWorld(): Promise<World> {
   // Of the plain ones, the worker of one has died, that of another for the fifth time, and the third is late.
   const plain = tasks.filter(({ runId }) => started.findIndex(({ run_id }) => run_id === runId) >= 4).map(({ runId }) => runId);
   await db.admin.query(
-    `update engine.open_steps set lease_until = now() - interval '1 minute', deaths = case run_id when $1 then 4 else 0 end
+    `update engine.open_steps set lease_until = now() - interval '1 minute', crashes = case run_id when $1 then 4 else 0 end
      where run_id in ($1, $2)`,
     plain.slice(0, 2),
   );
@@ -156,7 +156,7 @@ const CALLS: Record<string, Call> = {
   release_steps: ({ tasks }) => ['select engine.release_steps($1, $2)', engine.worker, json(tasks)],
   reconcile: () => ['select from engine.reconcile()'],
   wake_steps: () => ['select from engine.wake_steps()'],
-  end_children: ({ failed }) => ['select engine.end_children($1)', failed[0]],
+  cancel_children: ({ failed }) => ['select engine.cancel_children($1)', failed[0]],
   signal_run: ({ runs }) => [`select engine.signal_run($1, 'news', '1')`, runs[0]],
   approve_step: ({ asking }) => [`select engine.approve_step($1, 'a', true, null, null)`, asking.runId],
   'resume_run, by its address': ({ asking }) => [`select engine.resume_run($1, '{"method": "POST"}')`, asking.token],
@@ -169,8 +169,8 @@ const CALLS: Record<string, Call> = {
   resume_run: ({ runs }) => ['select engine.resume_run($1)', runs[0]],
   retry_run: ({ failed }) => ['select engine.retry_run($1)', failed[0]],
   fork_run: ({ runs }) => ['select engine.fork_run($1)', runs[0]],
-  'work_operation, canceling': ({ operations }) => ['select engine.work_operation($1)', operations.cancel],
-  'work_operation, retrying': ({ operations }) => ['select engine.work_operation($1)', operations.retry],
+  'work_bulk_operation, canceling': ({ operations }) => ['select engine.work_bulk_operation($1)', operations.cancel],
+  'work_bulk_operation, retrying': ({ operations }) => ['select engine.work_bulk_operation($1)', operations.retry],
   verify_run: ({ runs }) => ['select engine.verify_run($1)', runs[0]],
 };
 

@@ -64,7 +64,7 @@ test('children that end, parents that are woken, signaled and canceled: no deadl
       engine.reconcile(),
       ...(round === 1 ? [...canceled].map((runId) => acme.user.query('select cancel_run($1)', [runId])) : []),
       ...(round === 2 ? parents.filter((id) => !canceled.has(id)).map((id) => acme.user.query(`select signal_run($1, 'go')`, [id])) : []),
-      ...(round > 1 ? [...canceled].map((runId) => worker.query('select engine.end_children($1)', [runId])) : []),
+      ...(round > 1 ? [...canceled].map((runId) => worker.query('select engine.cancel_children($1)', [runId])) : []),
     ]);
   }
 

@@ -68,7 +68,7 @@ test('pausing, resuming, canceling, retrying, signaling and working on the same 
     for (const batch of [results, results.slice(0, 3)]) {
       await worker.query('select from engine.complete_steps($1, $2)', [JSON.stringify(batch), engine.worker]);
     }
-    for (const runId of canceled) await worker.query('select engine.end_children($1)', [runId]);
+    for (const runId of canceled) await worker.query('select engine.cancel_children($1)', [runId]);
   };
   const open = async () => (await db.admin.query<{ id: string }>('select id from workflow_runs where finished_at is null')).rows;
 

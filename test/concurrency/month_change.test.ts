@@ -80,7 +80,7 @@ test.each(['drop', 'archive'])(
     const db = await createTestDatabase();
     await db.admin.query(`alter database ${db.name} set deadlock_timeout = '100ms'`);
     await db.admin.query(
-      `update partitions.policies set retention = '3 months', on_retire = $1
+      `update partitions.managed_tables set retention = '3 months', on_retire = $1
       where parent in ('workflow_runs'::regclass, 'workflow_events'::regclass)`,
       [onRetire],
     );

@@ -96,7 +96,7 @@ test('runs of all organizations are retried and canceled together, those of an o
   const only = `select command, total from engine.cancel_runs_everywhere('{"status": "waiting"}', array(select id from organizations where slug = 'demo'), 'over')`;
   expect(await linesOf(client, only)).toEqual(['cancel 1']);
   for (const id of await linesOf(client, 'select id from monitor.bulk_operations()')) {
-    await db.pool('flowgres_worker').query('select engine.work_operation($1, 100)', [id]);
+    await db.pool('flowgres_worker').query('select engine.work_bulk_operation($1, 100)', [id]);
   }
   expect(await linesOf(client, 'select organization, command, done, total from monitor.bulk_operations() order by 1, 2')).toEqual([
     'acme retry 2 2',

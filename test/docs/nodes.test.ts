@@ -77,10 +77,10 @@ async function happen(runId: string, { node, passes, signal, resume, approves }:
   if (resume) {
     const { rows } = await db.admin.query<{ token: string }>(
       `select engine.resume_token(p.resume_key, r.id, $2) as token
-       from workflow_runs as r join engine.plans as p using (organization_id, workflow_id, version) where r.id = $1`,
+       from workflow_runs as r join engine.compiled_versions as p using (organization_id, workflow_id, version) where r.id = $1`,
       [runId, node.id],
     );
-    await db.admin.query('select engine.resume_run($1, $2)', [rows[0]!.token, JSON.stringify(resume)]);
+    await db.admin.query('select engine.resume_by_token($1, $2)', [rows[0]!.token, JSON.stringify(resume)]);
   }
 }
 

@@ -36,7 +36,7 @@ test('all SQL of the page runs, twice, and the way back gives the table as it wa
     expect(described[0]!.facts).toHaveLength(12);
   }
   await client.end();
-  expect(await lines(db, `select parent from partitions.policies where parent::text ~ '^(lab[.]|[0-9])'`)).toEqual([]);
+  expect(await lines(db, `select parent from partitions.managed_tables where parent::text ~ '^(lab[.]|[0-9])'`)).toEqual([]);
 }, 60_000);
 
 test('pg_cron can freeze: one job makes the next VACUUM the command of another', async () => {

@@ -20,7 +20,7 @@ export async function fillMonths(db: TestDatabase, status = 'success'): Promise<
   await addRun('2025-02-10');
   await addRun('2025-03-10');
   await db.admin.query(
-    `update partitions.policies set retention = null where parent not in ('workflow_runs'::regclass, 'workflow_events'::regclass)`,
+    `update partitions.managed_tables set retention = null where parent not in ('workflow_runs'::regclass, 'workflow_events'::regclass)`,
   );
   await freezeClock(db, '2026-02-01');
   await db.admin.query('select partitions.maintain()');

@@ -111,7 +111,7 @@ export class Driver {
       const { rows } = await this.db.admin.query<{ node: string }>(
         `select s.node from engine.open_steps as s
          join workflow_runs as r on r.id = s.run_id
-         join engine.plans as p on p.workflow_id = r.workflow_id and p.version = r.version
+         join engine.compiled_versions as p on p.workflow_id = r.workflow_id and p.version = r.version
          where s.run_id = $1 and s.state = 'queued' and not s.is_isolated
            and (p.nodes[array_position(p.ids, s.node)]).kind not in ('effect', 'local')`,
         [runId],
@@ -142,7 +142,7 @@ export class Driver {
     return (await this.db.pool('flowgres_worker').query('select * from engine.wake_steps()')).rows;
   }
 
-  /** The wake-ups in the queue that are about a run, `node` or `end_children`. */
+  /** The wake-ups in the queue that are about a run, `node` or `cancel_children`. */
   async jobs(runId: string | null): Promise<string[]> {
     const { rows } = await this.db.admin.query<{ node: string }>(
       `select coalesce(j.payload ->> 'node', t.identifier) as node

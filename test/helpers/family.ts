@@ -16,7 +16,7 @@ export interface Family {
 }
 
 /** A family whose parents call their children by a node of this type. */
-export async function createFamily(type: 'forEach' | 'repeat'): Promise<Family> {
+export async function createRunTree(type: 'forEach' | 'repeat'): Promise<Family> {
   const db = await createTestDatabase();
   const acme = await createOrganization(db);
   const engine = new Driver(db);

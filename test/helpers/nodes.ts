@@ -35,7 +35,7 @@ export function definitionFor(node: TestNode, context: NodeContext = {}): Defini
 }
 
 const RUN = `
-  with plan as materialized (select engine.without_isolation(p.nodes) as nodes from engine.compile_plan($1) as p),
+  with plan as materialized (select engine.without_isolation(p.nodes) as nodes from engine.compile_version($1) as p),
   node as (
     select n as plan, r.properties
     from plan as p

@@ -30,7 +30,7 @@ async function templateAt(at: string): Promise<string> {
       execute (
         select string_agg(format('alter table %s detach partition %s; drop table %2$s', i.inhparent::regclass, i.inhrelid::regclass), ';')
         from pg_inherits as i
-        join partitions.policies as p on p.parent = i.inhparent
+        join partitions.managed_tables as p on p.parent = i.inhparent
       );
     end
     $$;

@@ -39,7 +39,7 @@ const FAST = {
   max_wal_size: '2GB',
   autovacuum_naptime: '10s',
   // However busy the machine, what fits into one transaction is done in it.
-  'flowgres.turn_time': '5s',
+  'flowgres.advance_time': '5s',
 };
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {

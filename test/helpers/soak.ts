@@ -34,7 +34,7 @@ export async function soakPartitions(db: TestDatabase, { seconds, readerSeconds 
   await freezeClock(db, new Date(now).toISOString());
   const writers = createPool(db.adminUrl, { name: 'writers', settings: { lock_timeout: LONGEST_WAIT } });
   const { addRun } = await createLog(db, writers);
-  await db.admin.query(`update partitions.policies set retention = '5 months' where retention > '5 months'`);
+  await db.admin.query(`update partitions.managed_tables set retention = '5 months' where retention > '5 months'`);
   const startedAt = performance.now();
   const months = () => Math.round((now - begin) / DAY_MS / 30);
   let left = 0;
@@ -81,7 +81,7 @@ export async function soakPartitions(db: TestDatabase, { seconds, readerSeconds 
       const ahead = await lines(
         db,
         `select 14 < all (select extract(day from max(o.upper) - engine.now())
-           from partitions.policies as p, partitions.of(p.parent) as o group by p.parent)`,
+           from partitions.managed_tables as p, partitions.of(p.parent) as o group by p.parent)`,
       );
       if (ahead[0] === 'true') now += LEAP_DAYS * DAY_MS;
       await freezeClock(db, new Date(now).toISOString());

@@ -100,7 +100,7 @@ test('what reads the catalogue of archives does so in whatever order the planner
   const db = await monthsOfRuns();
   await archiveMonth(db, { to: await temporaryFolder() });
   await db.admin.query(`select partitions.archive('workflow_runs', '2025-02-01')`);
-  await db.admin.query('analyze partitions.archives, partitions.policies');
+  await db.admin.query('analyze partitions.archives, partitions.managed_tables');
   const client = await connect(db.adminUrl);
   for (const plans of ['enable_indexscan', 'enable_seqscan']) {
     await client.query(`set enable_bitmapscan = off; set ${plans} = off`);
@@ -166,7 +166,7 @@ test('policies that archive are followed, and nothing is dropped', async () => {
   const db = await monthsOfRuns();
   const maintenance = db.url('flowgres_maintenance');
   await expect(archive(maintenance, { report: quiet })).rejects.toMatchObject({ code: 'ARCHIVE_POLICY' });
-  await db.admin.query(`update partitions.policies set on_retire = 'archive'`);
+  await db.admin.query(`update partitions.managed_tables set on_retire = 'archive'`);
   expect(await archive(maintenance, { report: quiet })).toEqual([]);
   expect(await archived(db)).toEqual(['table 2', 'table 2', 'table 2']);
   const to = await temporaryFolder();

@@ -14,7 +14,7 @@ async function afterAYear(): Promise<TestDatabase> {
   const { addRun } = await createLog(db);
   await addRun('2025-01-31 23:00+00', ['2025-01-31 23:00+00', '2025-02-01 01:00+00', '2025-03-01 00:00+00']);
   await addRun('2025-02-10');
-  await db.admin.query(`delete from partitions.policies where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
+  await db.admin.query(`delete from partitions.managed_tables where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
   await freezeClock(db, '2026-02-01');
   await db.admin.query('select partitions.maintain()');
   return db;
@@ -25,9 +25,9 @@ const isLeft = async (db: TestDatabase) => ({
   events: (await partitionsOf(db, 'workflow_events'))[0]?.split(' ')[0],
   rows: await lines(db, 'select count(*) from workflow_events'),
   tables: await lines(db, `select relname from pg_class where relname ~ '_y2025m01$' and relkind = 'r'`),
-  departures: await lines(db, 'select name from partitions.departures'),
+  retirements: await lines(db, 'select name from partitions.retirements'),
 });
-const JANUARY_GONE = { runs: 'workflow_runs_y2025m02', events: 'workflow_events_y2025m02', rows: ['1'], tables: [], departures: [] };
+const JANUARY_GONE = { runs: 'workflow_runs_y2025m02', events: 'workflow_events_y2025m02', rows: ['1'], tables: [], retirements: [] };
 
 test('a maintainer makes what is missing, table by table', async () => {
   const db = await databaseAt('2026-11-21');
@@ -107,8 +107,8 @@ test('retirement that was interrupted at any step is finished by the next', asyn
   const { rows } = await client.query<{ statement: string }>('select statement from partitions.retire_concurrently() as statement');
   expect(rows.map(({ statement }) => statement.replace(/'20.*\)/, '…)')).toSorted()).toEqual([
     'alter table public.workflow_events detach partition public.workflow_events_y2025m01 concurrently',
-    "call partitions.clear_stragglers('public.workflow_runs', …)",
-    "select * from partitions.finish_departures('public.workflow_events', 'workflow_events_y2025m01')",
+    "call partitions.clear_late_events('public.workflow_runs', …)",
+    "select * from partitions.finish_retirements('public.workflow_events', 'workflow_events_y2025m01')",
     "select * from partitions.retire(NULL, NULL, dry_run => true) where action = 'keep'",
     "select * from partitions.retire_period('public.workflow_runs', …)",
     "select pg_advisory_unlock(partitions.lock_key('private.audit_seals'))",

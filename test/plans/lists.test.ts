@@ -53,7 +53,7 @@ beforeAll(async () => {
     `insert into webhooks (organization_id, workflow_id, node, version, methods, path, segments, properties)
      select organization_id, id, 'hook', 1, '{POST}', '/' || name, array[name], '{}' from workflows`,
   );
-  const { rows: parents } = await db.admin.query<{ parent: string }>('select parent::text from partitions.policies');
+  const { rows: parents } = await db.admin.query<{ parent: string }>('select parent::text from partitions.managed_tables');
   await db.admin.query(`analyze; ${parents.map(({ parent }) => `analyze ${parent};`).join(' ')}`);
   const { rows } = await db.admin.query<{ workflow: string; run: string }>(
     `select workflow_id as workflow, id as run from workflow_runs where organization_id = $1 order by id desc limit 1`,
@@ -62,15 +62,15 @@ beforeAll(async () => {
   ids = rows[0]!;
 }, 120_000);
 
-interface PlanNode {
+interface CompiledNode {
   'Node Type': string;
   'Relation Name'?: string;
   'Index Name'?: string;
   'Actual Rows'?: number;
-  Plans?: PlanNode[];
+  Plans?: CompiledNode[];
 }
 
-async function explain({ text, values }: SentStatement): Promise<PlanNode> {
+async function explain({ text, values }: SentStatement): Promise<CompiledNode> {
   const client = await db.pool('flowgres_api').connect();
   try {
     await client.query('begin');
@@ -78,7 +78,7 @@ async function explain({ text, values }: SentStatement): Promise<PlanNode> {
       createHash('sha256').update(acme.token).digest('hex'),
     ]);
     // The values as PostGraphile passes them: with a plan for these, or for any.
-    const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+    const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: CompiledNode }] }>(
       `explain (analyze, timing off, format json) ${text}`,
       values,
     );
@@ -89,7 +89,7 @@ async function explain({ text, values }: SentStatement): Promise<PlanNode> {
   }
 }
 
-const flatten = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
+const flatten = (node: CompiledNode): CompiledNode[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
 
 /** Tables that an organization has a handful of rows in: reading them whole is no scan to speak of. */
 const SMALL = new Set(['organizations', 'organization_users', 'users']);

@@ -67,7 +67,7 @@ async function killOnAndOn(args: string[], victim: Victim): Promise<number> {
 
 const nothingIsLeft = async () => {
   expect(await lines(server.db, `select relname from pg_class where relname ~ '_y2025m01' and relkind = 'r'`)).toEqual([]);
-  expect(await lines(server.db, 'select name from partitions.departures')).toEqual([]);
+  expect(await lines(server.db, 'select name from partitions.retirements')).toEqual([]);
 };
 
 test.each([

@@ -76,5 +76,5 @@ export async function fingerprint(admin: Pool): Promise<string[]> {
 
 /** Ids, times, transactions, what is computed from them, and its own name differ from one database to the next. */
 function withoutChance(key: string, value: unknown): unknown {
-  return /^(?:id|plan_id|policy_xmin|fingerprint|database|.*_at|.*_key)$/.test(key) ? undefined : value;
+  return /^(?:id|plan_id|managed_xmin|fingerprint|database|.*_at|.*_key)$/.test(key) ? undefined : value;
 }

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
-import { LiveRuns, type News } from '../../src/server/live.ts';
+import { LiveRuns, type Changes } from '../../src/server/live.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
 const opened: LiveRuns[] = [];
@@ -10,7 +10,7 @@ afterEach(async () => {
 function listen(db: TestDatabase, role: 'flowgres_api' | 'flowgres_intake' = 'flowgres_api') {
   const live = new LiveRuns(db.url(role));
   opened.push(live);
-  const news: News[] = [];
+  const news: Changes[] = [];
   const stop = live.subscribe((each) => news.push(each));
   return { live, news, stop };
 }
@@ -33,7 +33,7 @@ test('a listener is told nothing after it has stopped', async () => {
   const db = await createTestDatabase();
   const first = listen(db);
   await expect.poll(() => first.news).toEqual(['many']);
-  const second: News[] = [];
+  const second: Changes[] = [];
   first.live.subscribe((each) => second.push(each));
   first.stop();
   await notify(db, runs('a'));

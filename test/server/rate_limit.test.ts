@@ -12,7 +12,7 @@ test('who is refused is refused again without a question until there can be some
   } as unknown as pg.Pool;
   const limiter = new RateLimiter(pool);
   const rate = { perSecond: 10, burst: 1 };
-  const take = () => limiter.take('a', rate).catch((error: { extensions: { code: string; details: unknown } }) => error.extensions);
+  const take = () => limiter.spend('a', rate).catch((error: { extensions: { code: string; details: unknown } }) => error.extensions);
   const startedAt = performance.now();
   const first = take();
   await new Promise((resolve) => setImmediate(resolve));

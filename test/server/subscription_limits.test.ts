@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { LiveRuns } from '../../src/server/live.ts';
-import { type Followed, type RequestContext, follow } from '../../src/server/follow.ts';
+import { type Topic, type RequestContext, subscribe } from '../../src/server/follow.ts';
 import { SharedReads } from '../../src/server/shared_reads.ts';
 import { BURST_SECONDS, SubscriptionLimits } from '../../src/server/subscription_limits.ts';
 
@@ -24,8 +24,8 @@ test('the reads of an organization have a rate, those of another one do not wait
   const limits = new SubscriptionLimits({ ...settings, readsPerSecond: 20 });
   const startedAt = performance.now();
   const atOnce = 20 * BURST_SECONDS;
-  const busy = Promise.all(Array.from({ length: atOnce + 5 }, () => limits.turn('busy')));
-  await limits.turn('quiet');
+  const busy = Promise.all(Array.from({ length: atOnce + 5 }, () => limits.pace('busy')));
+  await limits.pace('quiet');
   const quietMs = performance.now() - startedAt;
   await busy;
   const busyMs = performance.now() - startedAt;
@@ -79,7 +79,7 @@ test('a hundred subscribers of a thing read it once for each change, and none is
         },
       }),
   } as unknown as RequestContext;
-  const followed = (): Followed<string> => {
+  const followed = (): Topic<string> => {
     let seen = 0;
     return {
       thing: 'run',
@@ -93,7 +93,7 @@ test('a hundred subscribers of a thing read it once for each change, and none is
   };
   const limits = new SubscriptionLimits({ perToken: 1_000, perOrganization: 1_000, readsPerSecond: 100_000 });
   const streams = await Promise.all(
-    Array.from({ length: 100 }, () => follow({ live, limits, reads: new SharedReads() }, request, followed())),
+    Array.from({ length: 100 }, () => subscribe({ live, limits, reads: new SharedReads() }, request, followed())),
   );
   const heard = streams.map(() => [] as string[]);
   const all = Promise.all(

@@ -33,7 +33,7 @@ async function work(): Promise<RunningWorker> {
 /** Starts runs of an effect over this process's worker, if it has one. */
 async function start(worker: RunningWorker | undefined, count: number): Promise<string[]> {
   const workflow = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, target.node('one'), target.node('two')));
-  const engine = new Engine(db.pool('flowgres_intake'), worker && { lend: worker.lend });
+  const engine = new Engine(db.pool('flowgres_intake'), worker && { claimOnStart: worker.claimOnStart });
   const request = { organizationId: organization.id, workflowId: workflow.id, mode: 'api' as const, input: {} };
   const answers = await Promise.all(Array.from({ length: count }, () => engine.startRun(request)));
   return answers.map(({ runId }) => runId);
@@ -66,7 +66,7 @@ test('the runs that find no slot free go through the queue', async () => {
   const runs = await start(worker, 20);
   await expect.poll(() => held.length).toBe(8);
   expect((await jobs()) - before).toBe(12);
-  expect(worker.lend()).toBeUndefined();
+  expect(worker.claimOnStart()).toBeUndefined();
   target.answer = ({ response }) => response.end();
   for (const { response } of held) response.end();
   await succeed(runs);
@@ -75,7 +75,7 @@ test('the runs that find no slot free go through the queue', async () => {
 test('a start that fails gives its room back', async () => {
   target = await new Target().start();
   const worker = await work();
-  const engine = new Engine(db.pool('flowgres_intake'), { lend: worker.lend });
+  const engine = new Engine(db.pool('flowgres_intake'), { claimOnStart: worker.claimOnStart });
   const request = { organizationId: organization.id, workflowId: organization.id, mode: 'api' as const, input: {} };
   for (let count = 0; count < 5; count += 1) await expect(engine.startRun(request)).rejects.toMatchObject({ code: 'NOT_FOUND' });
   const before = await jobs();
@@ -87,7 +87,7 @@ test('a worker lends nothing while it stops', async () => {
   target = await new Target().start();
   const worker = await work();
   const stopping = worker.stop();
-  expect(worker.lend()).toBeUndefined();
+  expect(worker.claimOnStart()).toBeUndefined();
   await stopping;
 });
 
@@ -106,7 +106,7 @@ test('a worker that stops hands back what it was lent for, to be done by another
 test('what a process has taken and not begun is done by another one', async () => {
   target = await new Target().start();
   await work();
-  const engine = new Engine(db.pool('flowgres_intake'), { lend: () => () => undefined });
+  const engine = new Engine(db.pool('flowgres_intake'), { claimOnStart: () => () => undefined });
   const workflow = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, target.node('one')));
   const { runId } = await engine.startRun({ organizationId: organization.id, workflowId: workflow.id, mode: 'api', input: {} });
   await succeed([runId]);

@@ -123,7 +123,7 @@ test('a decoy, or what is on its way, is not taken again', async () => {
   const db = await createTestDatabase();
   await db.admin.query(`select private.send_mail(null, 'x', 'y')`);
   await send(db, 'ada@example.com');
-  const { rows } = await db.pool('flowgres_worker').query('select recipient from engine.take_mails()');
+  const { rows } = await db.pool('flowgres_worker').query('select recipient from engine.claim_mails()');
   expect(rows).toEqual([{ recipient: 'ada@example.com' }]);
-  expect((await db.pool('flowgres_worker').query('select from engine.take_mails()')).rowCount).toBe(0);
+  expect((await db.pool('flowgres_worker').query('select from engine.claim_mails()')).rowCount).toBe(0);
 });

@@ -6,8 +6,8 @@ import { type Slot, Slots } from '../../src/worker/slots.ts';
 
 test('slots are granted in the order of the calls, and never more than there are', async () => {
   const slots = new Slots(2);
-  const [first, second] = [slots.take(), slots.take()];
-  expect([first, second, slots.take()]).toEqual([expect.anything(), expect.anything(), undefined]);
+  const [first, second] = [slots.tryAcquire(), slots.tryAcquire()];
+  expect([first, second, slots.tryAcquire()]).toEqual([expect.anything(), expect.anything(), undefined]);
   const order: string[] = [];
   const wait = async (name: string): Promise<Slot | undefined> => {
     const slot = await slots.acquire(60_000);
@@ -26,12 +26,12 @@ test('slots are granted in the order of the calls, and never more than there are
 
 test('who waits for a slot too long, or while it is closed, gets none', async () => {
   const slots = new Slots(1);
-  slots.take();
+  slots.tryAcquire();
   expect(await slots.acquire(1)).toBeUndefined();
   const waiting = slots.acquire(60_000);
   slots.close();
   expect(await waiting).toBeUndefined();
-  expect(slots.take()).toBeUndefined();
+  expect(slots.tryAcquire()).toBeUndefined();
 });
 
 const amounts = fc.array(fc.record({ key: fc.constantFrom('a', 'b', 'c'), amount: fc.integer({ min: 1, max: 12 }), keep: fc.boolean() }), {
@@ -50,13 +50,13 @@ test('a share never hands out more than there is, and leaves nobody waiting once
           share.acquire(key, amount).then((release: Release) => {
             out += Math.min(amount, 10);
             expect(out).toBeLessThanOrEqual(10);
-            const giveBack = () => {
+            const returnStep = () => {
               out -= Math.min(amount, 10);
               release();
               release();
             };
-            if (keep) held.push(giveBack);
-            else giveBack();
+            if (keep) held.push(returnStep);
+            else returnStep();
           }),
         );
       }
@@ -69,7 +69,7 @@ test('a share never hands out more than there is, and leaves nobody waiting once
         held.shift()?.();
         await new Promise((resolve) => setImmediate(resolve));
       }
-      for (const giveBack of held) giveBack();
+      for (const returnStep of held) returnStep();
       expect(share.free).toBe(10);
     }),
     { numRuns: 50 },

@@ -60,7 +60,7 @@ async function eventsOf(runId: string): Promise<{ type: string; payload: Record<
 const typesOf = async (runId: string) =>
   (await eventsOf(runId)).map(({ type, payload }) => [type, payload['node']].filter(Boolean).join(' '));
 const openSteps = async (runId: string) =>
-  (await db.admin.query('select node, state, attempt, failures, deaths from engine.open_steps where run_id = $1', [runId])).rows;
+  (await db.admin.query('select node, state, attempt, failures, crashes from engine.open_steps where run_id = $1', [runId])).rows;
 /** Steps that failed, or whose worker is thought to have died. */
 const attemptsOf = async (runIds: string[]) =>
   (
@@ -267,7 +267,7 @@ test('held runs are let in as others end, and a command on many runs is worked o
     JSON.stringify({ workflowId: workflow.id }),
   ]);
   const progress = async () =>
-    (await db.admin.query('select total, done, finished_at is not null as finished from run_operations where id = $1', [rows[0]!.id]))
+    (await db.admin.query('select total, done, finished_at is not null as finished from bulk_operations where id = $1', [rows[0]!.id]))
       .rows[0];
   await soon(progress).toEqual({ total: 6, done: 6, finished: true });
   await soon(jobs).toBe(0);
@@ -291,7 +291,7 @@ describe('a worker that stops', () => {
       'step.succeeded one',
       'step.started two',
     ]);
-    expect(await openSteps(runId)).toMatchObject([{ node: 'two', state: 'queued', failures: 0, deaths: 0 }]);
+    expect(await openSteps(runId)).toMatchObject([{ node: 'two', state: 'queued', failures: 0, crashes: 0 }]);
     target.answer = ({ response }) => response.end();
     await work();
     expect(await finished(runId)).toMatchObject({ status: 'success' });
@@ -329,7 +329,7 @@ describe('a worker that stops', () => {
     await worker.stop();
     expect(problems).toEqual([]);
     expect(target.calls[0]).toMatchObject({ aborted: true });
-    expect(await openSteps(runId)).toMatchObject([{ node: 'one', state: 'queued', failures: 0, deaths: 0 }]);
+    expect(await openSteps(runId)).toMatchObject([{ node: 'one', state: 'queued', failures: 0, crashes: 0 }]);
     target.answer = ({ response }) => response.end();
     await work();
     expect(await finished(runId)).toMatchObject({ status: 'success' });

@@ -69,13 +69,13 @@ describe('in a copy', () => {
       select private.send_mail('ada@acme.example', 'Hello', 'Ada');
       select partitions.create('public.workflow_runs', now() - interval '30 months');
       insert into private.throttles (key, used, resets_at) values ('\\x00', 1, now() - interval '1 day');
-      update partitions.policies set retention = '1 year';
+      update partitions.managed_tables set retention = '1 year';
       select cron.schedule('every second', '1 second', 'select 1')`);
     await db.admin.query(OTHER_SERVER);
     const worker = db.pool('flowgres_worker');
     const count = async (sql: string) => (await worker.query(sql)).rowCount;
     const leaving = async () => (await db.admin.query(`select from partitions.retire('public.workflow_runs') where done`)).rowCount;
-    expect(await count('select from engine.take_mails()')).toBe(0);
+    expect(await count('select from engine.claim_mails()')).toBe(0);
     expect(await count('select from engine.due_schedules()')).toBe(0);
     await worker.query('select cron.lead()');
     expect(await count(`select from cron.tick('{}', true)`)).toBe(0);
@@ -93,7 +93,7 @@ describe('in a copy', () => {
     });
 
     await db.admin.query('select engine.adopt_installation()');
-    expect(await count('select from engine.take_mails()')).toBe(1);
+    expect(await count('select from engine.claim_mails()')).toBe(1);
     expect(await leaving()).toBe(1);
     expect((await db.admin.query('select from engine.delete_expired() where deleted > 0')).rowCount).toBe(1);
     await expect(worker.query(`select engine.heartbeat(gen_random_uuid(), '[]')`)).resolves.toBeDefined();

@@ -79,7 +79,7 @@ describe('a month of runs', () => {
     await db.admin.query(
       `select partitions.archive('workflow_runs', m) from unnest('{2025-01-01,2025-02-01,2025-03-01}'::timestamptz[]) as m`,
     );
-    await db.admin.query(`update partitions.policies set on_retire = 'archive'`);
+    await db.admin.query(`update partitions.managed_tables set on_retire = 'archive'`);
     const found = await lines(db, findings);
     await db.admin.query(seal);
     await db.admin.query(restore('2025-02-01'));
@@ -92,7 +92,7 @@ describe('a month of runs', () => {
 
   test('that was restored leaves again when its time there is over, and comes back again', async () => {
     const db = await monthsOfRuns();
-    await db.admin.query(`update partitions.policies set on_retire = 'archive'`);
+    await db.admin.query(`update partitions.managed_tables set on_retire = 'archive'`);
     const before = await contentOf(db);
     expect(await lines(db, retire)).toEqual(LEFT);
     expect(await lines(db, restore())).toEqual(BACK);
@@ -160,7 +160,7 @@ describe('a month that left', () => {
 describe('retirement', () => {
   test('drops nothing that is to be archived', async () => {
     const db = await monthsOfRuns();
-    await db.admin.query(`update partitions.policies set on_retire = 'archive' where parent = 'workflow_events'::regclass`);
+    await db.admin.query(`update partitions.managed_tables set on_retire = 'archive' where parent = 'workflow_events'::regclass`);
     const reason = 'workflow_runs_y2025m01 would be dropped, and workflow_events_y2025m01 is to be archived: give both the same on_retire.';
     expect(await lines(db, retire)).toEqual([
       `workflow_events_y2025m01 keep false ${reason}`,
@@ -172,13 +172,13 @@ describe('retirement', () => {
     const db = await monthsOfRuns();
     await db.admin.query(`set role flowgres_owner; select partitions.retire_concurrently(); reset role; select pg_advisory_unlock_all()`);
     await db.admin.query(`alter table workflow_events detach partition workflow_events_y2025m01 concurrently`);
-    await db.admin.query(`update partitions.policies set on_retire = 'archive'`);
+    await db.admin.query(`update partitions.managed_tables set on_retire = 'archive'`);
     expect(await lines(db, retire)).toEqual(LEFT);
   });
 
   test('of the log alone archives the log alone, and it comes back alone', async () => {
     const db = await monthsOfRuns();
-    await db.admin.query(`update partitions.policies set on_retire = 'archive'`);
+    await db.admin.query(`update partitions.managed_tables set on_retire = 'archive'`);
     const before = await contentOf(db);
     expect(await lines(db, 'select drop_old_workflow_events_partitions(12)')).toEqual(['1']);
     expect(await lines(db, restore('2025-01-01', 'workflow_events'))).toEqual(['workflow_events_y2025m01 restore true -']);

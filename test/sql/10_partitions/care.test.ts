@@ -37,7 +37,7 @@ test('a partition is to be frozen when it has ended, until it was', async () => 
   await db.admin.query(all[1]!);
   expect(await statements()).toEqual([]);
   expect(
-    await lines(db, `select relation, done_at >= asked_at from partitions.care where parent = 'readings'::regclass order by 1`),
+    await lines(db, `select relation, done_at >= asked_at from partitions.upkeep where parent = 'readings'::regclass order by 1`),
   ).toEqual(['readings_y2026m09 true', 'readings_y2026m10 true']);
   await freezeClock(db, '2026-12-01 12:00+00');
   expect(await statements()).toEqual([]);
@@ -45,7 +45,7 @@ test('a partition is to be frozen when it has ended, until it was', async () => 
   expect(await statements()).toEqual(['vacuum (freeze) public.readings_y2026m11']);
   await db.admin.query('drop table readings_y2026m09');
   await statements();
-  expect(await lines(db, `select relation from partitions.care where parent = 'readings'::regclass order by 1`)).toEqual([
+  expect(await lines(db, `select relation from partitions.upkeep where parent = 'readings'::regclass order by 1`)).toEqual([
     'readings_y2026m10',
     'readings_y2026m11',
   ]);

@@ -29,7 +29,7 @@ test('a table becomes partitioned with its rows in one partition, then in one fo
   await convert(db, `, retention => '1 year'`);
   expect(await partitionsOf(db, 'readings')).toEqual(['readings_historic 2026-08-01 2027-03-01']);
   expect(await sum()).toEqual(before);
-  expect(await lines(db, `select granularity, premake, retention from partitions.policies where parent = 'readings'::regclass`)).toEqual([
+  expect(await lines(db, `select granularity, premake, retention from partitions.managed_tables where parent = 'readings'::regclass`)).toEqual([
     expect.stringMatching(/^month 3 /),
   ]);
   await split(db);
@@ -272,7 +272,7 @@ const REFUSED: [string, string, string, string][] = [
   ],
   ['a view', 'create view refused as select 1 as ts', 'WF009', 'is not a table'],
   ['an unlogged table', PLAIN.replace('table', 'unlogged table'), 'WF009', 'is temporary or unlogged'],
-  ['a table that others inherit from', `${PLAIN}; create table heir () inherits (refused)`, 'WF009', 'inherits, or others inherit'],
+  ['a table that others inherit from', `${PLAIN}; create table successor () inherits (refused)`, 'WF009', 'inherits, or others inherit'],
   ['a table without the column', 'create table refused (id int primary key)', 'WF009', 'has no column ts'],
   ['another type of key', 'create table refused (ts int primary key)', 'WF009', 'cannot be cut by ts'],
   ['a timestamp without a zone', 'create table refused (ts timestamp primary key)', 'WF009', 'cannot be cut by ts'],

@@ -88,7 +88,7 @@ describe('the doctor finds, and its SQL puts right,', () => {
   test('a partition that is too large, for which it proposes shorter ones', async () => {
     await db.admin.query(`insert into readings (ts, note) select '2026-11-21', repeat(md5(i::text), 30) from generate_series(1, 500) as i`);
     const warn = (bytes: number, critical: number) =>
-      db.admin.query(`update partitions.policies set warn_bytes = $1, critical_bytes = $2 where parent = 'readings'::regclass`, [
+      db.admin.query(`update partitions.managed_tables set warn_bytes = $1, critical_bytes = $2 where parent = 'readings'::regclass`, [
         bytes,
         critical,
       ]);
@@ -99,7 +99,7 @@ describe('the doctor finds, and its SQL puts right,', () => {
         check: 'size',
         severity: 'warning',
         detail: expect.stringMatching(/^readings_y2026m11 has \d+ kB\.$/),
-        fix: "update partitions.policies set granularity = 'week' where parent = 'public.readings'::regclass",
+        fix: "update partitions.managed_tables set granularity = 'week' where parent = 'public.readings'::regclass",
       },
     ]);
     await warn(1000, 2000);
@@ -137,7 +137,7 @@ test('an adaptive table gets shorter partitions by itself when it grows too fast
   await manageReadings(db, 'adaptive => true, premake => 1');
   await db.admin.query(`select partitions.maintain('readings')`);
   await db.admin.query(`insert into readings (ts, note) select '2026-11-21', repeat(md5(i::text), 30) from generate_series(1, 500) as i`);
-  await db.admin.query(`update partitions.policies set warn_bytes = 500000 where parent = 'readings'::regclass`);
+  await db.admin.query(`update partitions.managed_tables set warn_bytes = 500000 where parent = 'readings'::regclass`);
   await freezeClock(db, '2026-12-28');
   expect(await lines(db, `select action, partition, detail from partitions.maintain('readings')`)).toEqual([
     'change granularity - From month to week, after the current partition.',

@@ -147,7 +147,7 @@ describe('with other sessions', () => {
   });
 });
 
-const change = (granularity: string) => `update partitions.policies set granularity = '${granularity}' where parent = 'readings'::regclass`;
+const change = (granularity: string) => `update partitions.managed_tables set granularity = '${granularity}' where parent = 'readings'::regclass`;
 
 describe('a change of granularity', () => {
   test('cuts empty partitions of the future anew, once, and leaves those with rows', async () => {
@@ -235,7 +235,7 @@ describe('partitions are cut anew', () => {
   test('of runs and of their events is followed, though one refers to the other', async () => {
     const db = await databaseAt('2026-11-21');
     await db.admin.query(
-      `update partitions.policies set granularity = 'week' where parent in ('workflow_runs'::regclass, 'workflow_events'::regclass)`,
+      `update partitions.managed_tables set granularity = 'week' where parent in ('workflow_runs'::regclass, 'workflow_events'::regclass)`,
     );
     const rows = await lines(db, 'select action, partition, done from partitions.maintain()');
     expect(rows.filter((row) => !row.endsWith('true'))).toEqual([]);
@@ -254,7 +254,7 @@ describe('a granularity that has changed', () => {
     const db = await databaseAt('2026-11-21');
     await manageReadings(db, 'premake => 1');
     await db.admin.query(maintain);
-    await db.admin.query(`update partitions.policies set granularity = 'week' where parent = 'readings'::regclass`);
+    await db.admin.query(`update partitions.managed_tables set granularity = 'week' where parent = 'readings'::regclass`);
     await freezeClock(db, '2026-12-28');
     await db.admin.query(maintain);
     expect(await partitionsOf(db, 'readings')).toEqual([

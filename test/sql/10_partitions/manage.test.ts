@@ -63,12 +63,12 @@ describe('a table is refused', () => {
 });
 
 test.each([
-  ["granularity => 'hour'", 'policies_granularity_check'],
-  ['premake => 0', 'policies_premake_check'],
-  ["retention => '0'", 'policies_retention_check'],
-  ["retention => '-1 month'", 'policies_retention_check'],
-  ["on_retire => 'burn'", 'policies_on_retire_check'],
-  ["storage => '[]'", 'policies_storage_check'],
+  ["granularity => 'hour'", 'managed_tables_granularity_check'],
+  ['premake => 0', 'managed_tables_premake_check'],
+  ["retention => '0'", 'managed_tables_retention_check'],
+  ["retention => '-1 month'", 'managed_tables_retention_check'],
+  ["on_retire => 'burn'", 'managed_tables_on_retire_check'],
+  ["storage => '[]'", 'managed_tables_storage_check'],
 ])('a policy with %s is refused', async (argument, constraint) => {
   await asOwner('create table log (ts timestamptz) partition by range (ts)');
   await expect(db.admin.query(`select partitions.manage('log', ${argument})`)).rejects.toMatchObject({ constraint });
@@ -88,9 +88,9 @@ test('a DBA tunes policies, but cannot change which table or key they are for', 
   const client = await db.admin.connect();
   try {
     await client.query('set role flowgres_dba');
-    await client.query(`update partitions.policies set retention = '90 days' where parent = 'public.workflow_run_logs'::regclass`);
-    await expect(client.query(`update partitions.policies set key_kind = 'date'`)).rejects.toMatchObject({ code: '42501' });
-    await expect(client.query(`update partitions.policies set guard = 'pg_catalog.pg_sleep'`)).rejects.toMatchObject({ code: '42501' });
+    await client.query(`update partitions.managed_tables set retention = '90 days' where parent = 'public.workflow_run_logs'::regclass`);
+    await expect(client.query(`update partitions.managed_tables set key_kind = 'date'`)).rejects.toMatchObject({ code: '42501' });
+    await expect(client.query(`update partitions.managed_tables set guard = 'pg_catalog.pg_sleep'`)).rejects.toMatchObject({ code: '42501' });
   } finally {
     client.release(true);
   }

@@ -213,7 +213,7 @@ test('more than one of what is limited is admitted whole or not at all', async (
 test('what was admitted and not used can be given back', async () => {
   await limit('executions_per_month', 2);
   await db.admin.query(`select private.admit($1, 'executions_per_month', 2)`, [acme.id]);
-  await db.admin.query(`select private.release($1, 'executions_per_month', 1)`, [acme.id]);
+  await db.admin.query(`select private.return_quota($1, 'executions_per_month', 1)`, [acme.id]);
   expect(await used()).toBe(1);
 });
 

@@ -73,7 +73,7 @@ describe('a subscription', () => {
           [acme.id, from],
         );
         const { id } = (await move).rows[0];
-        const moved = db.admin.query('select (private.move_subscription($1, $2)).status', [id, to]);
+        const moved = db.admin.query('select (private.transition_subscription($1, $2)).status', [id, to]);
         if (LEGAL.includes(`${from} ${to}`)) expect((await moved).rows).toEqual([{ status: to }]);
         else await expect(moved, `${from} ${to}`).rejects.toMatchObject({ code: 'WF003' });
         await db.admin.query('delete from subscriptions');

@@ -7,14 +7,14 @@ beforeAll(async () => {
   db = await createTestDatabase();
 });
 
-interface PlanNode {
+interface CompiledNode {
   id: string;
   [key: string]: unknown;
 }
 
 async function compile(definition: Definition) {
-  const { rows } = await db.admin.query<{ nodes: PlanNode[]; vars: string[]; settings: Record<string, unknown> }>(
-    'select to_jsonb(p.nodes) as nodes, p.vars, p.settings from engine.compile_plan($1) as p',
+  const { rows } = await db.admin.query<{ nodes: CompiledNode[]; vars: string[]; settings: Record<string, unknown> }>(
+    'select to_jsonb(p.nodes) as nodes, p.vars, p.settings from engine.compile_version($1) as p',
     [JSON.stringify(definition)],
   );
   const { nodes, vars, settings } = rows[0]!;

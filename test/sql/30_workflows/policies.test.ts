@@ -21,7 +21,7 @@ test('an organization sees its workflows and versions, another one nothing', asy
 
 test('plans and node types are seen by nobody, and nothing is written past the functions', async () => {
   for (const statement of [
-    'select from engine.plans',
+    'select from engine.compiled_versions',
     'select from engine.node_types',
     'delete from workflows',
     `update workflow_versions set message = ''`,

@@ -6,7 +6,7 @@ import { createLog, databaseAt, freezeClock, lines, partitionsOf } from '../../h
 const retire = `select parent, partition, action, done, detail from partitions.retire()`;
 
 const keepLogs = (db: TestDatabase) =>
-  db.admin.query(`delete from partitions.policies where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
+  db.admin.query(`delete from partitions.managed_tables where parent in ('workflow_run_logs'::regclass, 'api_access_log'::regclass)`);
 
 /** A year and more of partitions with a run in each of three months. */
 async function yearOfRuns(status = 'success') {

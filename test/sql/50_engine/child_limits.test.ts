@@ -2,12 +2,12 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { tomorrowAt } from '../../helpers/clock.ts';
 import { chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
-import { createFamily } from '../../helpers/family.ts';
+import { createRunTree } from '../../helpers/family.ts';
 
-const { db, acme, engine, start, childrenOf, drain } = await createFamily('forEach');
+const { db, acme, engine, start, childrenOf, drain } = await createRunTree('forEach');
 const called = { id: 'start', type: 'subworkflowTrigger' };
 const onError = { id: 'failed', type: 'errorTrigger' };
-const DEFAULTS = { max_family_runs: 10_000, max_child_bytes: 64 * 1024 * 1024, max_nested_starts: 3_000 };
+const DEFAULTS = { max_tree_runs: 10_000, max_child_bytes: 64 * 1024 * 1024, max_nested_starts: 3_000 };
 
 async function limit(name: keyof typeof DEFAULTS, value: number) {
   const type = name === 'max_child_bytes' ? 'bigint' : 'int';
@@ -39,14 +39,14 @@ async function publishLoop(name: string, properties: Record<string, unknown>) {
 const runsOf = async (workflow: { id: string }) =>
   (await db.admin.query('select * from workflow_runs where workflow_id = $1 order by id', [workflow.id])).rows;
 const tooLarge = (most: number) => ({
-  code: 'FAMILY_TOO_LARGE',
+  code: 'RUN_TREE_TOO_LARGE',
   retryable: false,
   details: { limit: most, hint: expect.stringContaining('independent') },
 });
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
 
 test('the limits are those of docs/security.md', async () => {
-  const { rows } = await db.admin.query(`select engine.max_family_runs() as max_family_runs,
+  const { rows } = await db.admin.query(`select engine.max_tree_runs() as max_tree_runs,
     engine.max_child_bytes()::int as max_child_bytes, engine.max_nested_starts() as max_nested_starts`);
   expect(rows).toEqual([DEFAULTS]);
 });
@@ -58,13 +58,13 @@ test('a run without children counts nothing', async () => {
 
 describe('the runs of a family', () => {
   test.each([true, false])('that starts itself three times are as many as the limit says; waiting: %s', async (wait) => {
-    await limit('max_family_runs', 20);
+    await limit('max_tree_runs', 20);
     const loop = await publishLoop(`loop ${wait}`, { wait });
     await engine.start(acme, loop);
     await turnAll();
     const runs = await runsOf(loop);
     expect(runs).toHaveLength(21);
-    expect(runs.some(({ error }) => error?.code === 'FAMILY_TOO_LARGE')).toBe(true);
+    expect(runs.some(({ error }) => error?.code === 'RUN_TREE_TOO_LARGE')).toBe(true);
     // Nothing of one family counts for another one.
     await engine.start(acme, loop);
     await turnAll();
@@ -72,7 +72,7 @@ describe('the runs of a family', () => {
   });
 
   test('are refused at the step that would start the next one, whose onError decides', async () => {
-    await limit('max_family_runs', 3);
+    await limit('max_tree_runs', 3);
     const runId = await start({ workflow: 'double', concurrency: 1 }, numbers(5), { onError: 'continue' });
     await drain(runId);
     expect(await childrenOf(runId)).toHaveLength(3);
@@ -81,7 +81,7 @@ describe('the runs of a family', () => {
   });
 
   test('count for a week', async () => {
-    await limit('max_family_runs', 3);
+    await limit('max_tree_runs', 3);
     const runId = await start({ workflow: 'call', concurrency: 2 }, numbers(4));
     await drain(runId);
     await db.admin.query(`update engine.child_starts set at = at - interval '8 days'`);
@@ -92,7 +92,7 @@ describe('the runs of a family', () => {
   });
 
   test('that turns start at the same time exceed the limit by those of one turn each, and then no more', async () => {
-    await limit('max_family_runs', 12);
+    await limit('max_tree_runs', 12);
     const name = 'inner together';
     const each = { id: 'each', type: 'forEach', properties: { workflow: 'call', items: [...numbers(10)] } };
     await publishWorkflow(acme, chain(called, each), name);
@@ -118,7 +118,7 @@ describe('the runs of a family', () => {
       `select engine.count_children(r, $2, '{1}') ->> 'code' as code from workflow_runs as r where id = $1`,
       [first!.id, runId],
     );
-    expect(refused).toEqual([{ code: 'FAMILY_TOO_LARGE' }]);
+    expect(refused).toEqual([{ code: 'RUN_TREE_TOO_LARGE' }]);
   });
 });
 

@@ -158,7 +158,7 @@ describe('a failed child', () => {
 
 describe('the end of a parent', () => {
   /** Runs what the queue has about the children of a run. */
-  const endChildren = (runId: string) => db.pool('flowgres_worker').query('select engine.end_children($1)', [runId]);
+  const cancelChildren = (runId: string) => db.pool('flowgres_worker').query('select engine.cancel_children($1)', [runId]);
 
   test('cancels the children that it waits for, at every depth, each in a transaction without its parent', async () => {
     const inner = await calling();
@@ -171,11 +171,11 @@ describe('the end of a parent', () => {
 
     await acme.user.query('select cancel_run($1)', [runId]);
     expect((await engine.run(child)).status).toBe('waiting');
-    expect(await engine.jobs(runId)).toContain('end_children');
-    await endChildren(runId);
+    expect(await engine.jobs(runId)).toContain('cancel_children');
+    await cancelChildren(runId);
     expect(await engine.run(child)).toMatchObject({ status: 'canceled' });
-    expect(await engine.jobs(child)).toContain('end_children');
-    await endChildren(child);
+    expect(await engine.jobs(child)).toContain('cancel_children');
+    await cancelChildren(child);
     expect(await engine.run(grandchild)).toMatchObject({ status: 'canceled' });
     expect((await engine.log(grandchild)).at(-1)).toMatchObject({ type: 'run.canceled', payload: { reason: expect.any(String) } });
   });
@@ -191,10 +191,10 @@ describe('the end of a parent', () => {
     const left = async () => (await childrenOf(runId!)).filter(({ status }) => status !== 'canceled').length;
     expect(await left()).toBe(120);
     await db.admin.query('delete from graphile_worker._private_jobs');
-    await endChildren(runId!);
+    await cancelChildren(runId!);
     expect(await left()).toBe(20);
-    expect(await engine.jobs(runId)).toContain('end_children');
-    await endChildren(runId!);
+    expect(await engine.jobs(runId)).toContain('cancel_children');
+    await cancelChildren(runId!);
     expect(await left()).toBe(0);
   });
 
@@ -205,19 +205,19 @@ describe('the end of a parent', () => {
     await engine.begin(run_id, 'sub');
     await engine.freeze(new Date(Date.now() + 61_000));
     await engine.reconcile();
-    await endChildren(run_id!);
+    await cancelChildren(run_id!);
     expect(await engine.run(await firstChild(run_id!))).toMatchObject({ status: 'canceled' });
   });
 
   test('leaves a child alone that it does not wait for, and one of a parent that goes on', async () => {
     const runId = await start({ workflow: await calling(), wait: false });
     await engine.begin(runId, 'sub');
-    await endChildren(runId);
+    await cancelChildren(runId);
     const independent = await firstChild(runId);
     expect((await engine.run(independent)).status).toBe('running');
     const waiting = await start({ workflow: await calling() });
     await engine.begin(waiting, 'sub');
-    await endChildren(waiting);
+    await cancelChildren(waiting);
     const child = await firstChild(waiting);
     expect((await engine.run(child)).status).toBe('running');
     for (const id of [independent, child]) await engine.finish(id, 'call', 1);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { createFamily } from '../../helpers/family.ts';
+import { createRunTree } from '../../helpers/family.ts';
 
-const { db, acme, engine, start, childrenOf, drain } = await createFamily('forEach');
+const { db, acme, engine, start, childrenOf, drain } = await createRunTree('forEach');
 
 describe('forEach', () => {
   test('runs a child for each item and gives their outputs in the order of the items', async () => {

@@ -64,8 +64,8 @@ async function work(): Promise<void> {
       while (task) task = (await engine.complete(task, { n: 1 })).next;
     },
     release_runs: ({ workflowId, by, key }) => worker.query('select engine.release_runs($1, $2, $3)', [workflowId, by, key]),
-    work_operation: ({ id }) => worker.query('select engine.work_operation($1)', [id]),
-    end_children: ({ runId }) => worker.query('select engine.end_children($1)', [runId]),
+    work_bulk_operation: ({ id }) => worker.query('select engine.work_bulk_operation($1)', [id]),
+    cancel_children: ({ runId }) => worker.query('select engine.cancel_children($1)', [runId]),
   };
   for (;;) {
     const { rows } = await db.admin.query<{ task: string; payload: Record<string, string> }>(
@@ -84,7 +84,7 @@ async function work(): Promise<void> {
 const POINTS: Record<string, () => Promise<string[]>> = {
   'a step that was queued': async () => [await start(chain(trigger, call))],
 
-  'a step that its starter has claimed, and never begun': async () => [await start(chain(trigger, call), {}, { take: true })],
+  'a step that its starter has claimed, and never begun': async () => [await start(chain(trigger, call), {}, { claim: true })],
 
   'a branch that was queued beside another one': async () => {
     const id = await start({

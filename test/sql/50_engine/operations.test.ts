@@ -27,9 +27,9 @@ const stop = { id: 'stop', type: 'stopAndError', properties: { message: 'no', co
 const begin = async (command: string, filter: unknown) =>
   (await acme.user.query<Operation>(`select * from ${command}($1)`, [JSON.stringify(filter)])).rows[0]!;
 const progress = async ({ id }: Operation) =>
-  (await acme.user.query<Operation>('select * from run_operations where id = $1', [id])).rows[0]!;
+  (await acme.user.query<Operation>('select * from bulk_operations where id = $1', [id])).rows[0]!;
 const work = async ({ id }: Operation, limit: number) =>
-  (await db.pool('flowgres_worker').query<{ more: boolean }>('select engine.work_operation($1, $2) as more', [id, limit])).rows[0]!.more;
+  (await db.pool('flowgres_worker').query<{ more: boolean }>('select engine.work_bulk_operation($1, $2) as more', [id, limit])).rows[0]!.more;
 const startMany = (count: number, workflow: { id: string }, more: Record<string, unknown> = {}) =>
   engine.startAll(Array.from({ length: count }, () => ({ organizationId: acme.id, workflowId: workflow.id, input: {}, ...more })));
 const statuses = async (workflow: { id: string }) =>
@@ -75,7 +75,7 @@ describe('canceling many runs', () => {
   test('that no worker goes on with is woken', async () => {
     const operation = await begin('cancel_runs', { mode: 'fork' });
     await db.admin.query('delete from graphile_worker._private_jobs');
-    await db.admin.query(`update run_operations set updated_at = now() - interval '2 minutes' where id = $1`, [operation.id]);
+    await db.admin.query(`update bulk_operations set updated_at = now() - interval '2 minutes' where id = $1`, [operation.id]);
     expect(await engine.reconcile()).toContainEqual({ action: 'operation', run_id: null, node: operation.id });
     const { rows } = await db.admin.query(`select payload from graphile_worker._private_jobs where payload ->> 'id' = $1`, [operation.id]);
     expect(rows).toHaveLength(1);
@@ -106,7 +106,7 @@ describe('retrying many runs', () => {
     await expect(work(rows[0]!, 10)).rejects.toMatchObject({ code: '40P01' });
     await beforeStartsOf(db, own.id, 'null');
     await work(rows[0]!, 10);
-    expect((await own.user.query<Operation>('select * from run_operations')).rows).toMatchObject([{ total: 1, done: 1, failed: 0 }]);
+    expect((await own.user.query<Operation>('select * from bulk_operations')).rows).toMatchObject([{ total: 1, done: 1, failed: 0 }]);
   });
 });
 

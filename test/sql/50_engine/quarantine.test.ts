@@ -24,7 +24,7 @@ async function quarantine(request: Record<string, unknown>): Promise<boolean> {
   return rows[0]!.is_new;
 }
 const isQuarantined = async ({ id }: TestWorkflow) =>
-  (await db.admin.query('select from engine.plans where workflow_id = $1 and quarantined_at is not null', [id])).rowCount === 1;
+  (await db.admin.query('select from engine.compiled_versions where workflow_id = $1 and quarantined_at is not null', [id])).rowCount === 1;
 
 test('its next runs start without an evaluation, and one that succeeds ends it', async () => {
   const workflow = await publishWorkflow(acme, chain(start, quick));

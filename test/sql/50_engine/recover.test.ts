@@ -77,8 +77,8 @@ describe('a step whose worker died', () => {
       await expireLease(runId);
       expect(await engine.reconcile()).toContainEqual({ action: 'requeue', run_id: runId, node: 'a' });
     }
-    const { rows } = await db.admin.query('select deaths from engine.open_steps where run_id = $1', [runId]);
-    expect(rows).toEqual([{ deaths: 0 }]);
+    const { rows } = await db.admin.query('select crashes from engine.open_steps where run_id = $1', [runId]);
+    expect(rows).toEqual([{ crashes: 0 }]);
     await db.admin.query('delete from engine.workers');
   });
 
@@ -88,16 +88,16 @@ describe('a step whose worker died', () => {
       db
         .pool('flowgres_worker')
         .query('select * from engine.heartbeat($1, $2)', [engine.worker, JSON.stringify([{ runId, node: 'a', attempt }])]);
-    const deaths = async () => (await db.admin.query('select deaths from engine.open_steps where run_id = $1', [runId])).rows[0]!['deaths'];
+    const crashes = async () => (await db.admin.query('select crashes from engine.open_steps where run_id = $1', [runId])).rows[0]!['crashes'];
     for (let attempt = 1; attempt <= 6; attempt += 1) {
       expect(await engine.begin(runId, 'a')).toMatchObject({ attempt });
       await expireLease(runId);
       await db.admin.query('delete from engine.workers');
       await engine.reconcile();
-      expect(await deaths()).toBe(1);
+      expect(await crashes()).toBe(1);
       expect((await beat(attempt)).rows).toEqual([{ run_id: runId, node: 'a' }]);
       expect((await beat(attempt)).rows).toHaveLength(1);
-      expect(await deaths()).toBe(0);
+      expect(await crashes()).toBe(0);
     }
     await db.admin.query('delete from engine.workers');
   });

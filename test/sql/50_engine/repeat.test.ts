@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { createFamily } from '../../helpers/family.ts';
+import { createRunTree } from '../../helpers/family.ts';
 
-const { engine, start, childrenOf, drain } = await createFamily('repeat');
+const { engine, start, childrenOf, drain } = await createRunTree('repeat');
 
 describe('repeat', () => {
   test('runs one child after the other, each with what the one before gave, until the condition holds', async () => {

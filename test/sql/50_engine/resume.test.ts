@@ -30,7 +30,7 @@ async function start(wait = answer()) {
 }
 const request = (body: unknown = null, method = 'POST') => ({ method, query: {}, headers: {}, body });
 const resume = async (token: string, what: unknown = request()) =>
-  (await db.pool('flowgres_intake').query('select engine.resume_run($1, $2) as run', [token, JSON.stringify(what)])).rows[0].run;
+  (await db.pool('flowgres_intake').query('select engine.resume_by_token($1, $2) as run', [token, JSON.stringify(what)])).rows[0].run;
 
 describe('a resume address', () => {
   test('lets the run go on with the request as the output', async () => {

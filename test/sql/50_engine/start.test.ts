@@ -148,7 +148,7 @@ describe('the priority of a run', () => {
 describe('a start whose caller takes the first step', () => {
   const trigger = { id: 'start', type: 'apiTrigger' };
   const call = (id: string) => ({ id, type: 'httpRequest', properties: { url: 'https://example.com' } });
-  const take = async (workflow: TestWorkflow) => engine.start(acme, workflow, {}, { take: true });
+  const take = async (workflow: TestWorkflow) => engine.start(acme, workflow, {}, { claim: true });
 
   test('adds no job for it: the caller begins it', async () => {
     const { run_id, taken } = await take(await publishWorkflow(acme, chain(trigger, call('a'), call('b'))));
@@ -182,7 +182,7 @@ describe('a start whose caller takes the first step', () => {
   test('takes nothing of a run that was there before', async () => {
     const workflow = await publishWorkflow(acme, chain(trigger, call('a')));
     const first = await engine.start(acme, workflow, {}, { key: 'taken' });
-    expect(await engine.start(acme, workflow, {}, { key: 'taken', take: true })).toMatchObject({ run_id: first.run_id, taken: null });
+    expect(await engine.start(acme, workflow, {}, { key: 'taken', claim: true })).toMatchObject({ run_id: first.run_id, taken: null });
   });
 });
 

@@ -108,15 +108,15 @@ test('leave_organization is for people, and not for the last owner', async () =>
 
 test('transfer_ownership makes another member the owner and the caller an admin', async () => {
   const hooli = await createOrganization(db, 'Hooli');
-  const heir = await createMember(db, hooli);
-  await expect(heir.user.query('select transfer_ownership($1)', [heir.id])).rejects.toMatchObject({ code: 'WF005' });
+  const successor = await createMember(db, hooli);
+  await expect(successor.user.query('select transfer_ownership($1)', [successor.id])).rejects.toMatchObject({ code: 'WF005' });
   const owner = await logInOwner(db, hooli);
   await expect(owner.query('select transfer_ownership($1)', [member.id])).rejects.toMatchObject({ code: 'WF002' });
-  await owner.query('select transfer_ownership($1)', [heir.id]);
-  expect(await roles(hooli)).toEqual({ [heir.id]: 'owner', [hooli.userId]: 'admin' });
+  await owner.query('select transfer_ownership($1)', [successor.id]);
+  expect(await roles(hooli)).toEqual({ [successor.id]: 'owner', [hooli.userId]: 'admin' });
   // To oneself it is nothing.
-  await heir.user.query('select transfer_ownership($1)', [heir.id]);
-  expect((await roles(hooli))[heir.id]).toBe('owner');
+  await successor.user.query('select transfer_ownership($1)', [successor.id]);
+  expect((await roles(hooli))[successor.id]).toBe('owner');
 });
 
 test('an organization’s own token does what its scopes say, and owns nothing', async () => {

@@ -87,7 +87,7 @@ describe('an organization tests two workflows at a time', () => {
     try {
       for (const holder of holders) {
         await holder.query('begin');
-        await holder.query('select engine.take_test_slot($1)', [acme.id]);
+        await holder.query('select engine.acquire_test_slot($1)', [acme.id]);
       }
       await expect(tryOut(definition, { n: 1 })).rejects.toMatchObject({ code: 'WF013' });
       const other = await createOrganization(db);

@@ -85,7 +85,7 @@ describe('publish_workflow', () => {
     expect((await publish(id)).rows[0]).toMatchObject({ version: 2, message: null });
     const { rows } = await db.admin.query(
       `select v.version, v.definition -> 'nodes' -> 0 ->> 'id' as first_node, p.ids
-       from workflow_versions as v join engine.plans as p using (organization_id, workflow_id, version)
+       from workflow_versions as v join engine.compiled_versions as p using (organization_id, workflow_id, version)
        where workflow_id = $1 order by version`,
       [id],
     );
