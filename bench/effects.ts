@@ -1,6 +1,6 @@
 /** Runs with effect steps: a worker process takes part. The effect itself takes no time. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { createPool } from '../src/database.ts';
+import { createPool } from '../src/database/connections.ts';
 import { Engine, createEnginePool } from '../src/engine/engine.ts';
 import { registerNode } from '../src/nodes/registry.ts';
 import { startWorker } from '../src/worker/start.ts';

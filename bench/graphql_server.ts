@@ -8,10 +8,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
-import { createPool } from '../src/database.ts';
-import { sessionOf } from '../src/server/auth.ts';
-import { createGraphql } from '../src/server/graphql.ts';
-import { settingsOf } from '../src/server/preset.ts';
+import { createPool } from '../src/database/connections.ts';
+import { sessionOf } from '../src/http/auth.ts';
+import { createGraphql } from '../src/graphql/server.ts';
+import { settingsOf } from '../src/graphql/preset.ts';
 
 const Statement = z.object({ text: z.string(), values: z.array(z.unknown()) });
 const { url: connectionString, statement } = z

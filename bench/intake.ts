@@ -2,8 +2,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Engine, createEnginePool } from '../src/engine/engine.ts';
-import { LiveRuns } from '../src/server/live.ts';
-import { createWebhookHandler } from '../src/server/webhooks.ts';
+import { LiveRuns } from '../src/graphql/live.ts';
+import { createWebhookHandler } from '../src/webhooks/webhooks.ts';
 
 const connectionString = process.env['INTAKE_URL'] ?? '';
 const live = new LiveRuns(connectionString);

@@ -1,5 +1,5 @@
 /** What PostgreSQL itself can do, as the yardstick of everything else in the run. */
-import { createPool } from '../src/database.ts';
+import { createPool } from '../src/database/connections.ts';
 import { throughput } from './measure.ts';
 import type { BenchServer } from './server.ts';
 

@@ -1,5 +1,5 @@
 /** Runs of pure nodes: everything happens inside one SQL call. */
-import { createPool } from '../src/database.ts';
+import { createPool } from '../src/database/connections.ts';
 import { type Result, percentiles, throughput, written } from './measure.ts';
 import type { BenchServer } from './server.ts';
 

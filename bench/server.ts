@@ -4,9 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { startEmbedded } from '../src/embedded.ts';
-import { type LoginRole, roleUrl } from '../src/roles.ts';
-import { TEST_PASSWORDS, buildDatabase } from '../test/helpers/build.ts';
+import { startEmbedded } from '../src/database/embedded.ts';
+import { type LoginRole, roleUrl } from '../src/database/roles.ts';
+import { TEST_PASSWORDS, buildDatabase } from '../tools/build-database.ts';
 
 /** Durability as in production; memory as fits a small machine. */
 export const SETTINGS = {

@@ -2,7 +2,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import autocannon from 'autocannon';
-import { createPool } from '../src/database.ts';
+import { createPool } from '../src/database/connections.ts';
 import { type Result, written } from './measure.ts';
 import type { BenchServer } from './server.ts';
 

@@ -4,9 +4,9 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { FlowgresError } from './errors.ts';
-import { type LoginRole, type RolePasswords, derivePasswords, roleUrl } from './roles.ts';
-import type { JwtConfig } from './server/jwt.ts';
-import type { SubscriptionSettings } from './server/subscription_limits.ts';
+import { type LoginRole, type RolePasswords, derivePasswords, roleUrl } from './database/roles.ts';
+import type { JwtConfig } from './http/jwt.ts';
+import type { SubscriptionSettings } from './limits/subscription_limits.ts';
 
 const postgresUrl = z
   .string()

@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
-import { createPool } from '../../src/database.ts';
-import { Passwords } from '../../src/server/passwords.ts';
-import { TEST_SECRET } from '../../test/helpers/build.ts';
+import { createPool } from '../../src/database/connections.ts';
+import { Passwords } from '../../src/accounts/passwords.ts';
+import { TEST_SECRET } from '../../tools/build-database.ts';
 import type { Definition } from '../../test/helpers/factory.ts';
 import type { BenchServer } from '../server.ts';
 

@@ -6,9 +6,9 @@
  * how many events the month has that leaves.
  */
 import type pg from 'pg';
-import { createPool } from '../../src/database.ts';
-import { roleUrl } from '../../src/roles.ts';
-import { TEST_PASSWORDS, buildDatabase } from '../../test/helpers/build.ts';
+import { createPool } from '../../src/database/connections.ts';
+import { roleUrl } from '../../src/database/roles.ts';
+import { TEST_PASSWORDS, buildDatabase } from '../../tools/build-database.ts';
 import { launchPostgres15, packages } from '../../test/helpers/daemons.ts';
 import type { Outcome } from '../measure.ts';
 import { SETTINGS } from '../server.ts';

@@ -2,7 +2,7 @@
  * A month of events leaves, with its runs: in one statement, as the job does it, and concurrently, as
  * `partitions.retire_concurrently()` does; beside DELETE and VACUUM of as many events alone.
  */
-import { retirePartitions } from '../../src/ops/partitions.ts';
+import { retirePartitions } from '../../src/maintenance/partitions.ts';
 import { type Outcome, written } from '../measure.ts';
 import { type PartitionBench, fill, times } from './measure.ts';
 

@@ -1,7 +1,7 @@
 /** How long inserts wait while partitions come and go and a reader that came first stays. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { connect } from '../../src/database.ts';
-import { maintainPartitions, retirePartitions } from '../../src/ops/partitions.ts';
+import { connect } from '../../src/database/connections.ts';
+import { maintainPartitions, retirePartitions } from '../../src/maintenance/partitions.ts';
 import { type Outcome, percentiles } from '../measure.ts';
 import type { PartitionBench } from './measure.ts';
 

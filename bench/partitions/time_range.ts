@@ -4,7 +4,7 @@
  * same load. FLOWGRES_BENCH_RANGE_EVENTS (300,000) is how many events the month has.
  */
 import { z } from 'zod';
-import { createPool } from '../../src/database.ts';
+import { createPool } from '../../src/database/connections.ts';
 import { type Outcome, percentiles } from '../measure.ts';
 import type { BenchServer } from '../server.ts';
 

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Absurd } from 'absurd-sdk';
-import { createPool } from '../../src/database.ts';
+import { createPool } from '../../src/database/connections.ts';
 import { type Engine, type Setup, inFlight, oneByOne, step, untilNone } from './engine.ts';
 
 const QUEUE = 'bench';

@@ -1,6 +1,6 @@
 /** What each engine must do to be compared. Every call happens in a process of its own. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { createPool } from '../../src/database.ts';
+import { createPool } from '../../src/database/connections.ts';
 
 /** A workflow of so many steps in a row; each is recorded by itself. */
 export interface Work {

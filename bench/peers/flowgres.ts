@@ -1,12 +1,12 @@
 /** Flowgres itself, through the same calls as the product. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { createPool } from '../../src/database.ts';
+import { createPool } from '../../src/database/connections.ts';
 import { Engine as FlowgresEngine, createEnginePool } from '../../src/engine/engine.ts';
 import { registerNode } from '../../src/nodes/registry.ts';
 import { startWorker } from '../../src/worker/start.ts';
-import { roleUrl } from '../../src/roles.ts';
-import { TEST_PASSWORDS } from '../../test/helpers/build.ts';
+import { roleUrl } from '../../src/database/roles.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { type Engine, type Setup, inFlight, oneByOne, step } from './engine.ts';
 
 /** Runs that one call starts when many do, and such calls at a time. */

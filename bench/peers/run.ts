@@ -6,7 +6,7 @@
  * engine that cannot run is listed with the reason.
  */
 import { cpus } from 'node:os';
-import { createPool, withDatabase } from '../../src/database.ts';
+import { createPool, withDatabase } from '../../src/database/connections.ts';
 import { percentiles, written } from '../measure.ts';
 import { type BenchServer, SETTINGS, startBench } from '../server.ts';
 import { Child, callEngine } from './call.ts';

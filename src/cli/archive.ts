@@ -1,9 +1,9 @@
 /** `flowgres archive` and `flowgres restore`. */
 import { type Config, requireRoleUrl } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
-import { archive } from '../ops/archive.ts';
-import type { ArchiveFormat } from '../ops/archive_manifest.ts';
-import { restore } from '../ops/archive_restore.ts';
+import { archive } from '../archive/archive.ts';
+import type { ArchiveFormat } from '../archive/manifest.ts';
+import { restore } from '../archive/restore.ts';
 import { ProgressBars } from './progress_bar.ts';
 import { table } from './terminal.ts';
 

@@ -1,7 +1,7 @@
 /** `flowgres cron handover`. */
 import { writeFile } from 'node:fs/promises';
 import { type Config, requireDatabaseUrl } from '../config.ts';
-import { handOver } from '../ops/handover.ts';
+import { handOver } from '../maintenance/handover.ts';
 
 export async function handover(config: Config, file: string): Promise<void> {
   const jobs = await handOver(requireDatabaseUrl(config), (all) => writeFile(file, `${JSON.stringify(all, null, 2)}\n`));

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { connect } from '../database.ts';
+import { connect } from '../database/connections.ts';
 import { FlowgresError } from '../errors.ts';
 
 const EXAMPLES = new URL('../../examples/', import.meta.url);

@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { diskFull } from '../embedded.ts';
+import { diskFull } from '../database/embedded.ts';
 import { FlowgresError } from '../errors.ts';
-import { startTime } from './process.ts';
+import { startTime } from '../database/process.ts';
 
 /** What a second start must find again. */
 const stateSchema = z.object({

@@ -1,7 +1,7 @@
 /** `flowgres hash`: the hash of a password, so that a DBA can call what takes one from psql. */
 import { text } from 'node:stream/consumers';
 import { FlowgresError } from '../errors.ts';
-import { Passwords, password } from '../server/passwords.ts';
+import { Passwords, password } from '../accounts/passwords.ts';
 
 /** From standard input only: arguments are seen by everybody on the machine, and kept by the shell. */
 export async function hashCommand(): Promise<void> {

@@ -1,8 +1,8 @@
 /** `flowgres migrate` and `flowgres roles`. */
 import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
-import { connect, requireSupportedServer } from '../database.ts';
-import { migrate } from '../migrate.ts';
-import { createRoles } from '../roles.ts';
+import { connect, requireSupportedServer } from '../database/connections.ts';
+import { migrate } from '../database/migrate.ts';
+import { createRoles } from '../database/roles.ts';
 import { progress } from './terminal.ts';
 
 export async function migrateCommand(config: Config, options: { downgrade?: boolean | undefined } = {}): Promise<void> {

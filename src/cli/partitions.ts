@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, requireRoleUrl } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
-import { type UpkeepResult, type NewIndex, buildIndex, freezePartitions } from '../ops/care.ts';
-import { verifyPartitions } from '../ops/verify.ts';
+import { type UpkeepResult, type NewIndex, buildIndex, freezePartitions } from '../maintenance/upkeep.ts';
+import { verifyPartitions } from '../maintenance/verify.ts';
 
 /** Prints each check and throws when one failed. */
 export async function verifyCommand(config: Config): Promise<void> {

@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import type { ArchiveFlags, RestoreFlags } from './archive.ts';
 import { type Config, readConfig } from '../config.ts';
 import { logJson } from '../log.ts';
-import { ownSources } from '../sources.ts';
+import { ownSources } from '../database/sources.ts';
 import { Interrupted } from './shutdown.ts';
 import { describeError } from './terminal.ts';
 

@@ -1,8 +1,8 @@
 /** `flowgres serve`, `work` and `maintain`: the processes of an installation that has its own database. */
 import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { log } from '../log.ts';
-import { startHttp } from '../server/http.ts';
-import { type ServiceOptions, startServices } from '../services.ts';
+import { startHttp } from '../http/server.ts';
+import { type ServiceOptions, startServices } from './services.ts';
 import { Shutdown } from './shutdown.ts';
 import { MAILS_STAY } from './terminal.ts';
 

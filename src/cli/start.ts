@@ -1,12 +1,12 @@
 /** `flowgres start`: everything in one process, with a PostgreSQL server of its own when none is given. */
 import { type Config, rolePasswords } from '../config.ts';
-import { withDatabase } from '../database.ts';
+import { withDatabase } from '../database/connections.ts';
 import { type Demo, type DemoRun, prepareDemo, runDemo } from './demo.ts';
-import { type EmbeddedServer, startEmbedded } from '../embedded.ts';
+import { type EmbeddedServer, startEmbedded } from '../database/embedded.ts';
 import { type DataFolder, openFolder } from './folder.ts';
-import { migrate } from '../migrate.ts';
-import { type HttpServer, startHttp } from '../server/http.ts';
-import { startServices } from '../services.ts';
+import { migrate } from '../database/migrate.ts';
+import { type HttpServer, startHttp } from '../http/server.ts';
+import { startServices } from './services.ts';
 import { Shutdown } from './shutdown.ts';
 import { MAILS_STAY, progress } from './terminal.ts';
 import { describeRun } from './timeline.ts';

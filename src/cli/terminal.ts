@@ -1,6 +1,6 @@
 /** What the command line prints. */
 import pg from 'pg';
-import { isLostConnection, lostConnection } from '../database.ts';
+import { isLostConnection, lostConnection } from '../database/connections.ts';
 import { FlowgresError } from '../errors.ts';
 import { log } from '../log.ts';
 

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { z } from 'zod';
 import { type BatchRequest, type CoalesceOptions, Coalescer } from './coalesce.ts';
-import { createPool } from '../database.ts';
+import { createPool } from '../database/connections.ts';
 import { FlowgresError } from '../errors.ts';
 import { type Failure, NotSent, classifyFailure, isLasting, mayRepeat, refused, requestError, unavailable, unreadable } from './errors.ts';
 import {

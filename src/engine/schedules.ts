@@ -1,8 +1,8 @@
 /** The engine's calls about schedules: each fires one, in a transaction of its own with a time limit of its own. */
 import type pg from 'pg';
 import { z } from 'zod';
-import { createPool } from '../database.ts';
-import { onlyOriginal } from '../installation.ts';
+import { createPool } from '../database/connections.ts';
+import { onlyOriginal } from '../database/installation.ts';
 
 /** Waiting for a lock ends sooner than the rest, so that it is told apart from working too long. */
 const LOCK_PART = 2 / 3;

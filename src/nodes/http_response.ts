@@ -6,7 +6,7 @@ import type { Dispatcher } from 'undici';
 import { FlowgresError } from '../errors.ts';
 import { parseJson } from '../json/json.ts';
 import { refuseUnstorable } from '../json/strict.ts';
-import { contentKind, parseMediaType } from '../media_type.ts';
+import { contentKind, parseMediaType } from '../http/media_type.ts';
 import { type EffectContext, NodeError } from './types.ts';
 
 /** Largest response, on the wire and decompressed. */

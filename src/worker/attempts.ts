@@ -1,6 +1,6 @@
 /** Executes steps: begin, do, complete, and on with what the engine hands back, as long as the branch goes on. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { FairShare, type Release } from '../fair_share.ts';
+import { FairShare, type Release } from '../limits/fair_share.ts';
 import { attemptLog } from './attempt_log.ts';
 import type { Slot } from './slots.ts';
 import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine/engine.ts';

@@ -6,13 +6,13 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { Engine, type ClaimedSlot, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
 import { LocalSteps } from '../engine/local.ts';
-import { onlyOriginal } from '../installation.ts';
+import { onlyOriginal } from '../database/installation.ts';
 import { log } from '../log.ts';
 import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
-import { every, everySecond } from './every.ts';
-import { SCHEDULES, ScheduleRunner } from './schedules.ts';
+import { every, everySecond } from '../scheduler/every.ts';
+import { SCHEDULES, ScheduleRunner } from '../scheduler/schedules.ts';
 import { type Slot, Slots } from './slots.ts';
 
 export interface WorkerOptions {

@@ -1,8 +1,8 @@
 /** What a request without a token may ask for, and how it is told that it may not. */
 import { type GraphQLObjectType, buildSchema, isLeafType, getNamedType, isObjectType } from 'graphql';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { OPEN_FIELDS } from '../../src/server/anonymous.ts';
-import { printGraphqlSchema } from '../../src/server/graphql.ts';
+import { OPEN_FIELDS } from '../../src/graphql/anonymous.ts';
+import { printGraphqlSchema } from '../../src/graphql/server.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
 import { createPerson } from '../helpers/people.ts';

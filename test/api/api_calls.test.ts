@@ -1,5 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { ApiCalls } from '../../src/server/api_calls.ts';
+import { ApiCalls } from '../../src/limits/api_calls.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';

@@ -1,7 +1,7 @@
 /** How large a request may be, and what is answered at addresses that there are not. */
 import { request } from 'node:http';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { LIMITS } from '../../src/server/limits.ts';
+import { LIMITS } from '../../src/graphql/limits.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';

@@ -1,4 +1,4 @@
-/** Numbers keep all their digits at every border of GraphQL; test/server and test/nodes have those of webhooks and peers. */
+/** Numbers keep all their digits at every border of GraphQL; test/webhooks and test/nodes have those of webhooks and peers. */
 import { createClient } from 'graphql-ws';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';

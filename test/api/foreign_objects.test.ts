@@ -1,6 +1,6 @@
 /** A database that an application uses, too: what is its own in schema public is not part of the API. */
 import { expect, test } from 'vitest';
-import { printGraphqlSchema } from '../../src/server/graphql.ts';
+import { printGraphqlSchema } from '../../src/graphql/server.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 
 const db = await createTestDatabase();

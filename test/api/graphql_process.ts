@@ -1,7 +1,7 @@
 /** A GraphQL server as a process of its own, whose memory is measured: node graphql_process.ts <connection string> */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createGraphql } from '../../src/server/graphql.ts';
+import { createGraphql } from '../../src/graphql/server.ts';
 
 const [connectionString = ''] = process.argv.slice(2);
 const graphql = await createGraphql({ connectionString });

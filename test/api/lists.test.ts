@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { type GraphQLObjectType, buildSchema, getNamedType, isEnumType, isLeafType, isObjectType } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { printGraphqlSchema } from '../../src/server/graphql.ts';
+import { printGraphqlSchema } from '../../src/graphql/server.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
 import { type World, createWorlds } from './access/fixture.ts';

@@ -1,10 +1,10 @@
 /** Hashing passwords: who waits for whom, and what is counted. */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { Accounts } from '../../src/server/accounts.ts';
-import { ConnectionShare } from '../../src/server/connection_share.ts';
-import { type HashCaller, HashQueue, HASH_LIMITS } from '../../src/server/hash_queue.ts';
-import { Passwords } from '../../src/server/passwords.ts';
+import { Accounts } from '../../src/accounts/accounts.ts';
+import { ConnectionShare } from '../../src/limits/connection_share.ts';
+import { type HashCaller, HashQueue, HASH_LIMITS } from '../../src/accounts/hash_queue.ts';
+import { Passwords } from '../../src/accounts/passwords.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { printGraphqlSchema } from '../../src/server/graphql.ts';
+import { printGraphqlSchema } from '../../src/graphql/server.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 
 test('schema.graphql is what the server serves', async () => {

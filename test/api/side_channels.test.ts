@@ -1,7 +1,7 @@
 /** What could be learned of another organization without reading a row of it. */
 import { beforeAll, expect, test } from 'vitest';
 import { percentiles } from '../../bench/measure.ts';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { serveGraphql } from '../helpers/graphql.ts';
 import { type World, type Worlds, createWorlds } from './access/fixture.ts';
 

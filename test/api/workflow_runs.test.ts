@@ -1,6 +1,6 @@
 import type { Client } from 'graphql-ws';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { RunsCursor } from '../../src/server/runs_cursor.ts';
+import { RunsCursor } from '../../src/graphql/runs_cursor.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';

@@ -4,7 +4,7 @@
  */
 import type pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase, findBrokenInvariants } from '../helpers/database.ts';
 import { Driver, type Task } from '../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
-import { withDatabase } from '../../src/database.ts';
-import { TEST_SECRET } from '../helpers/build.ts';
+import { withDatabase } from '../../src/database/connections.ts';
+import { TEST_SECRET } from '../../tools/build-database.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { MAIN, finishCli, ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 

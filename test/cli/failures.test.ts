@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, inject, onTestFinished, test } from 'vitest';
-import { withDatabase } from '../../src/database.ts';
+import { withDatabase } from '../../src/database/connections.ts';
 import { finishCli, ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 
 /** One line that says what happened and what to do. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { finishCli, temporaryFolder } from '../helpers/cli.ts';
-import { TEST_SECRET } from '../helpers/build.ts';
+import { TEST_SECRET } from '../../tools/build-database.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { lines } from '../helpers/partitions.ts';
 

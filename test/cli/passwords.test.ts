@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { readConfig, rolePasswords } from '../../src/config.ts';
-import { LOGIN_ROLES, derivePasswords } from '../../src/roles.ts';
+import { LOGIN_ROLES, derivePasswords } from '../../src/database/roles.ts';
 
 const URL = 'postgres://db.internal:5432/flowgres';
 const passwordsOf = (environment: Record<string, string>, url = URL) => rolePasswords(readConfig(environment), url);

@@ -1,7 +1,7 @@
 /** Limits under twenty clients at once, each with a connection of its own. */
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { expect, test } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import type { Answer, Completion, Task } from '../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';

@@ -10,8 +10,8 @@ const TOUCHES_TIME = /Date\.now|new Date\(|\bnow\(\)|clock_timestamp|current_dat
  */
 const CHOSEN = [
   // Days, weeks, months and years of partitions, and who makes them in time.
-  'test/sql/10_partitions/periods.test.ts',
-  'test/sql/10_partitions/maintain.test.ts',
+  'test/sql/10_partitions/catalog/periods.test.ts',
+  'test/sql/10_partitions/create/maintain.test.ts',
   'test/sql/40_runs/event_partitions.test.ts',
   'test/concurrency/month_change.test.ts',
   // Sealed days, counted months, terms.
@@ -19,12 +19,12 @@ const CHOSEN = [
   'test/sql/25_plans/admission.test.ts',
   'test/sql/25_plans/subscriptions.test.ts',
   // Timers, windows, leases and keys beside the real clock of the queue.
-  'test/sql/50_engine/start.test.ts',
-  'test/sql/50_engine/flow.test.ts',
-  'test/sql/50_engine/waits.test.ts',
-  'test/sql/50_engine/pause.test.ts',
-  'test/sql/50_engine/signals.test.ts',
-  'test/sql/50_engine/recover.test.ts',
+  'test/sql/50_engine/start/start.test.ts',
+  'test/sql/50_engine/flow_control/flow.test.ts',
+  'test/sql/50_engine/waits/waits.test.ts',
+  'test/sql/50_engine/commands/pause.test.ts',
+  'test/sql/50_engine/waits/signals.test.ts',
+  'test/sql/50_engine/recovery/recover.test.ts',
   // Schedules and jobs.
   'test/sql/00_foundation/clock.test.ts',
   'test/sql/00_foundation/cron.test.ts',
@@ -33,10 +33,10 @@ const CHOSEN = [
   'test/sql/70_cron/queue.test.ts',
   'test/sql/70_cron/maintenance.test.ts',
   // What is looked at by time, and what ends with it.
-  'test/sql/30_workflows/dates.test.ts',
+  'test/sql/30_workflows/filters/dates.test.ts',
   'test/sql/90_monitor/invariants.test.ts',
-  'test/sql/95_api/invitations.test.ts',
-  'test/sql/95_api/organizations.test.ts',
+  'test/sql/95_api/organizations/invitations.test.ts',
+  'test/sql/95_api/organizations/organizations.test.ts',
   'test/api/access_log.test.ts',
   'test/docs/nodes.test.ts',
 ];

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Client } from 'pg';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';

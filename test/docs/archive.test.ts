@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { connect } from '../../src/database.ts';
-import { TEST_SECRET } from '../helpers/build.ts';
+import { connect } from '../../src/database/connections.ts';
+import { TEST_SECRET } from '../../tools/build-database.ts';
 import { contentOf, monthsOfRuns } from '../helpers/archive.ts';
 import { finishCli, temporaryFolder } from '../helpers/cli.ts';
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parse } from 'pgsql-parser';
 import { expect, test } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { createOrganization } from '../helpers/factory.ts';
 import { lines } from '../helpers/partitions.ts';

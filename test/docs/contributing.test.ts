@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type pg from 'pg';
 import { expect, inject, onTestFinished, test } from 'vitest';
-import { codeFunctions, lintDrops, lintMigration } from '../../scripts/lint-migrations.ts';
-import { installSources } from '../../src/apply_sources.ts';
-import { connect } from '../../src/database.ts';
-import { prepareDatabase, releaseConnections, upgrade } from '../../src/migrate.ts';
-import { BUILD_FOLDER, readSources } from '../../src/sources.ts';
+import { codeFunctions, lintDrops, lintMigration } from '../../tools/lint-migrations.ts';
+import { installSources } from '../../src/database/apply_sources.ts';
+import { connect } from '../../src/database/connections.ts';
+import { prepareDatabase, releaseConnections, upgrade } from '../../src/database/migrate.ts';
+import { BUILD_FOLDER, readSources } from '../../src/database/sources.ts';
 import { changedSources } from '../helpers/builds.ts';
-import { TEST_PASSWORDS } from '../helpers/build.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { createOrganization } from '../helpers/factory.ts';
 import { fingerprint } from '../schema/fingerprint.ts';
@@ -39,7 +39,7 @@ test('a node in TypeScript', async () => {
   const heading = 'Adding a node in TypeScript';
   const folder = await mkdtemp(join(tmpdir(), 'flowgres-recipe-'));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  for (const part of ['src', 'sql', 'test', 'scripts', 'migrations', 'docs', 'package.json', 'vitest.config.ts', 'tsconfig.json']) {
+  for (const part of ['src', 'sql', 'test', 'tools', 'migrations', 'docs', 'package.json', 'vitest.config.ts', 'tsconfig.json']) {
     await cp(join(BUILD_FOLDER, part), join(folder, part), { recursive: true, verbatimSymlinks: true });
   }
   await symlink(join(BUILD_FOLDER, 'node_modules'), join(folder, 'node_modules'), 'dir');
@@ -57,7 +57,7 @@ test('a node in TypeScript', async () => {
       .replace(`import { httpRequest }`, `import { chatMessage } from './chat_message.ts';\nimport { httpRequest }`)
       .replace('entry(httpRequest)', 'entry(chatMessage), entry(httpRequest)'),
   );
-  await edit('sql/30_workflows/node_types.sql', (text) => text.replace(/^ {2}\('httpRequest'/m, `${row}\n$&`));
+  await edit('sql/30_workflows/nodes/node_types.sql', (text) => text.replace(/^ {2}\('httpRequest'/m, `${row}\n$&`));
 
   // Its own test, and the types of the whole.
   const run = (file: string, ...args: string[]) =>

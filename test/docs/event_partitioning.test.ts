@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from 'pg';
 import { expect, test } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { readStatements } from '../helpers/page.ts';
 import { lines, partitionsOf } from '../helpers/partitions.ts';

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { expect, test } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { readStatements } from '../helpers/page.ts';
 import { lines } from '../helpers/partitions.ts';

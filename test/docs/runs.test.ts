@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, expect, test } from 'vitest';
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';

@@ -2,7 +2,7 @@ import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { JsonText } from '../../src/json/json.ts';
-import { ScheduleRunner } from '../../src/worker/schedules.ts';
+import { ScheduleRunner } from '../../src/scheduler/schedules.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { FlowgresClient } from '../../examples/client/client.ts';
 import { listRuns, runEvents, startRun, watchRuns } from '../../examples/client/generated.ts';
-import { CLIENT, generateClient } from '../../scripts/reference/client.ts';
+import { CLIENT, generateClient } from '../../tools/reference/client.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { calculateHash } from 'graphile-migrate/dist/hash.js';
 import { onTestFinished } from 'vitest';
-import { sourceFiles, writeSources } from '../../scripts/released.ts';
-import { type Sources, readSources } from '../../src/sources.ts';
+import { sourceFiles, writeSources } from '../../tools/released.ts';
+import { type Sources, readSources } from '../../src/database/sources.ts';
 
 export interface Change {
   /** What becomes of files, by path in the repository; a file that is not there is made. */

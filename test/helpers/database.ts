@@ -12,9 +12,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, expect, inject } from 'vitest';
-import { connect, createPool, withDatabase } from '../../src/database.ts';
-import { type LoginRole, roleUrl } from '../../src/roles.ts';
-import { TEST_PASSWORDS } from './build.ts';
+import { connect, createPool, withDatabase } from '../../src/database/connections.ts';
+import { type LoginRole, roleUrl } from '../../src/database/roles.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { today } from './clock.ts';
 
 export interface TestDatabase {

@@ -2,10 +2,10 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { withDatabase } from '../../src/database.ts';
-import { startEmbedded } from '../../src/embedded.ts';
-import { migrate } from '../../src/migrate.ts';
-import { TEST_PASSWORDS } from './build.ts';
+import { withDatabase } from '../../src/database/connections.ts';
+import { startEmbedded } from '../../src/database/embedded.ts';
+import { migrate } from '../../src/database/migrate.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { type TestDatabase, openDatabase } from './database.ts';
 
 export interface DurableServer {

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { type Client, createClient } from 'graphql-ws';
 import { afterAll } from 'vitest';
 import { WebSocket } from 'ws';
-import { type GraphqlOptions, createGraphql } from '../../src/server/graphql.ts';
+import { type GraphqlOptions, createGraphql } from '../../src/graphql/server.ts';
 import type { TestDatabase } from './database.ts';
 
 export interface GraphqlError {

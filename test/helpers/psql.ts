@@ -1,5 +1,5 @@
 /** As much of psql as the pages need, for machines that have none: `psql URL -Atc "select …" -c "…"`. */
-import { connect } from '../../src/database.ts';
+import { connect } from '../../src/database/connections.ts';
 
 const [url, ...rest] = process.argv.slice(2);
 const client = await connect(url!);

@@ -10,9 +10,9 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { connect, withDatabase } from '../../src/database.ts';
-import { type EmbeddedServer, startEmbedded } from '../../src/embedded.ts';
-import { buildDatabase } from './build.ts';
+import { connect, withDatabase } from '../../src/database/connections.ts';
+import { type EmbeddedServer, startEmbedded } from '../../src/database/embedded.ts';
+import { buildDatabase } from '../../tools/build-database.ts';
 import { today } from './clock.ts';
 
 declare module 'vitest' {

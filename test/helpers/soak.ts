@@ -1,8 +1,8 @@
 /** Maintenance and retirement of partitions while others write and read, through months and years. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
-import { connect, createPool } from '../../src/database.ts';
-import { maintainPartitions, retirePartitions } from '../../src/ops/partitions.ts';
+import { connect, createPool } from '../../src/database/connections.ts';
+import { maintainPartitions, retirePartitions } from '../../src/maintenance/partitions.ts';
 import type { TestDatabase } from './database.ts';
 import { createLog, freezeClock, lines } from './partitions.ts';
 

@@ -1,8 +1,8 @@
 /** A database whose every setting and whose locale is another than ours: what an administrator may have chosen. */
 import { randomBytes } from 'node:crypto';
-import { connect, withDatabase } from '../../src/database.ts';
-import { migrate } from '../../src/migrate.ts';
-import { TEST_PASSWORDS } from './build.ts';
+import { connect, withDatabase } from '../../src/database/connections.ts';
+import { migrate } from '../../src/database/migrate.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 
 /** What sessions get that do not say what they need. */
 export const WRONG_SETTINGS: Record<string, string> = {

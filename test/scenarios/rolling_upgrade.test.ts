@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { writeSources } from '../../scripts/released.ts';
+import { writeSources } from '../../tools/released.ts';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
-import { BUILD_FOLDER } from '../../src/sources.ts';
-import { TEST_SECRET } from '../helpers/build.ts';
+import { BUILD_FOLDER } from '../../src/database/sources.ts';
+import { TEST_SECRET } from '../../tools/build-database.ts';
 import { changedFiles } from '../helpers/builds.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
@@ -20,7 +20,7 @@ const CALLERS = 4;
 /** Runs that must have ended in each phase of the upgrade: before, with both workers, with the new one alone. */
 const RUNS_PER_PHASE = 40;
 
-const COMPLETE = '50_engine/complete.sql';
+const COMPLETE = '50_engine/steps/complete.sql';
 /** The next release: a column more on the table of runs, and another body of a function that every step goes through. */
 const NEXT = {
   version: '99.0.0',

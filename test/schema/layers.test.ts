@@ -1,11 +1,11 @@
 /** Each layer of `sql/index.sql` uses only the layers above it: every prefix of the list is a working database. */
 import { describe, expect, test } from 'vitest';
-import { tokenize } from '../../scripts/sql-tokens.ts';
-import { installSources } from '../../src/apply_sources.ts';
-import { connect } from '../../src/database.ts';
-import { prepareDatabase } from '../../src/migrate.ts';
-import { readSources } from '../../src/sources.ts';
-import { TEST_PASSWORDS } from '../helpers/build.ts';
+import { tokenize } from '../../tools/sql-tokens.ts';
+import { installSources } from '../../src/database/apply_sources.ts';
+import { connect } from '../../src/database/connections.ts';
+import { prepareDatabase } from '../../src/database/migrate.ts';
+import { readSources } from '../../src/database/sources.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
 const sources = readSources();

@@ -1,8 +1,8 @@
 /** What the lint of migrations finds, and that those of this tree keep its rules. */
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { codeFunctions, isBlank, lintDrops, lintMigration, lintMigrations } from '../../scripts/lint-migrations.ts';
-import { readSources } from '../../src/sources.ts';
+import { codeFunctions, isBlank, lintDrops, lintMigration, lintMigrations } from '../../tools/lint-migrations.ts';
+import { readSources } from '../../src/database/sources.ts';
 
 const functions = codeFunctions();
 const lint = async (sql: string) => (await lintMigration('x.sql', sql, functions)).map(({ message }) => message);
@@ -22,8 +22,8 @@ describe('the lint finds', () => {
     ['a view', asOwner('create view x as select 1;'), /makes a view/],
     ['a policy', asOwner('create policy x on workflows using (true);'), /makes a policy/],
     ['a trigger', asOwner('create trigger x after insert on workflows execute function f();'), /makes a trigger/],
-    ['an include of code', asOwner('--!include 50_engine/start.sql'), /includes 50_engine\/start.sql/],
-    ['one that was put in place', asOwner('--! Included 50_engine/start.sql\nselect 1;'), /includes 50_engine\/start.sql/],
+    ['an include of code', asOwner('--!include 50_engine/start/start.sql'), /includes 50_engine\/start.sql/],
+    ['one that was put in place', asOwner('--! Included 50_engine/start/start.sql\nselect 1;'), /includes 50_engine\/start.sql/],
     ['a role that is made', asOwner('create role x;'), /leaves roles alone/],
     ['an owner who is not', 'alter table workflows add x int;', /acts as the owner/],
     ['a concurrent index in a transaction', asOwner('create index concurrently x on workflows (id);'), /a migration of its own/],

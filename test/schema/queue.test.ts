@@ -1,8 +1,8 @@
 /** Schema graphile_worker: who runs steps uses the queue and can change nothing that others run. */
 import { beforeAll, expect, test } from 'vitest';
-import { migrate } from '../../src/migrate.ts';
-import { connect } from '../../src/database.ts';
-import { TEST_PASSWORDS } from '../helpers/build.ts';
+import { migrate } from '../../src/database/migrate.ts';
+import { connect } from '../../src/database/connections.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
 let db: TestDatabase;

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { generatePages } from '../../scripts/generate-reference.ts';
+import { generatePages } from '../../tools/generate-reference.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 
 const db = await createTestDatabase();

@@ -1,7 +1,7 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { lintFile, lintFolder } from '../../scripts/lint-sql.ts';
+import { lintFile, lintFolder } from '../../tools/lint-sql.ts';
 
 test('the SQL sources keep the style', async () => {
   const problems = await lintFolder(fileURLToPath(new URL('../../sql', import.meta.url)));

@@ -1,11 +1,11 @@
 /** What `flowgres migrate` does to a database that is there, and what it refuses. */
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
-import { applyCode } from '../../src/apply_sources.ts';
-import { connect } from '../../src/database.ts';
-import { releaseConnections, upgrade } from '../../src/migrate.ts';
-import { requireUpgradable, schemaProblems } from '../../src/schema_state.ts';
-import { type Sources, readSources } from '../../src/sources.ts';
+import { applyCode } from '../../src/database/apply_sources.ts';
+import { connect } from '../../src/database/connections.ts';
+import { releaseConnections, upgrade } from '../../src/database/migrate.ts';
+import { requireUpgradable, schemaProblems } from '../../src/database/schema_state.ts';
+import { type Sources, readSources } from '../../src/database/sources.ts';
 import { type Change, changedSources } from '../helpers/builds.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 

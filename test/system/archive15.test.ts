@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { archive } from '../../src/ops/archive.ts';
-import { restore } from '../../src/ops/archive_restore.ts';
+import { archive } from '../../src/archive/archive.ts';
+import { restore } from '../../src/archive/restore.ts';
 import { contentOf, fillMonths } from '../helpers/archive.ts';
-import { buildDatabase } from '../helpers/build.ts';
+import { buildDatabase } from '../../tools/build-database.ts';
 import { temporaryFolder } from '../helpers/cli.ts';
 import { openDatabase } from '../helpers/database.ts';
 import { lines } from '../helpers/partitions.ts';

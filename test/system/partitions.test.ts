@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { connect, withDatabase } from '../../src/database.ts';
-import { buildIndex, freezePartitions } from '../../src/ops/care.ts';
-import { maintainPartitions, retirePartitions } from '../../src/ops/partitions.ts';
-import { verifyPartitions } from '../../src/ops/verify.ts';
-import { buildDatabase } from '../helpers/build.ts';
+import { connect, withDatabase } from '../../src/database/connections.ts';
+import { buildIndex, freezePartitions } from '../../src/maintenance/upkeep.ts';
+import { maintainPartitions, retirePartitions } from '../../src/maintenance/partitions.ts';
+import { verifyPartitions } from '../../src/maintenance/verify.ts';
+import { buildDatabase } from '../../tools/build-database.ts';
 import { openDatabase } from '../helpers/database.ts';
 import { lines } from '../helpers/partitions.ts';
 import { readStatements } from '../helpers/page.ts';

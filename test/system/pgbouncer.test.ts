@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { derivePasswords } from '../../src/roles.ts';
+import { derivePasswords } from '../../src/database/roles.ts';
 import { ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 import { freePort, launchPgbouncer, startPostgres15, suite } from './packages.ts';
 

@@ -1,6 +1,6 @@
 /** The soak of partitions: a reader that stays for a minute, and a quarter of one after it. FLOWGRES_SOAK_SECONDS changes the minute. */
 import { describe, onTestFinished, test } from 'vitest';
-import { buildDatabase } from '../helpers/build.ts';
+import { buildDatabase } from '../../tools/build-database.ts';
 import { openDatabase } from '../helpers/database.ts';
 import { startTemporary } from '../helpers/server.ts';
 import { soakPartitions } from '../helpers/soak.ts';

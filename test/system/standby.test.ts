@@ -1,10 +1,10 @@
 /** A standby is not ready, and is no copy; promoted, as in a failover, it is ready at once. */
 import { expect, onTestFinished, test } from 'vitest';
-import { connect } from '../../src/database.ts';
-import { createHealth } from '../../src/health.ts';
-import { migrate } from '../../src/migrate.ts';
-import { roleUrl } from '../../src/roles.ts';
-import { TEST_PASSWORDS } from '../helpers/build.ts';
+import { connect } from '../../src/database/connections.ts';
+import { createHealth } from '../../src/http/health.ts';
+import { migrate } from '../../src/database/migrate.ts';
+import { roleUrl } from '../../src/database/roles.ts';
+import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { startPostgres15, startStandby15, suite } from './packages.ts';
 
 suite('a standby on PostgreSQL 15', ['postgresql-15'], () => {

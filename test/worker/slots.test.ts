@@ -1,7 +1,7 @@
 /** What a process has little of, and how it is shared. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FairShare, type Release } from '../../src/fair_share.ts';
+import { FairShare, type Release } from '../../src/limits/fair_share.ts';
 import { type Slot, Slots } from '../../src/worker/slots.ts';
 
 test('slots are granted in the order of the calls, and never more than there are', async () => {

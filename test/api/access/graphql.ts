@@ -10,7 +10,7 @@ import {
   isObjectType,
 } from 'graphql';
 import { z } from 'zod';
-import { printGraphqlSchema } from '../../../src/server/graphql.ts';
+import { printGraphqlSchema } from '../../../src/graphql/server.ts';
 import type { GraphqlAnswer, TestServer } from '../../helpers/graphql.ts';
 import { ARGUMENTS, type Arguments, GRAPHQL_ARGUMENTS } from './arguments.ts';
 import type { ApiFunction } from './calls.ts';

@@ -1,7 +1,7 @@
 /** A restored copy causes nothing until a DBA adopts it. */
 import { describe, expect, test } from 'vitest';
-import { connect } from '../../../src/database.ts';
-import { archive } from '../../../src/ops/archive.ts';
+import { connect } from '../../../src/database/connections.ts';
+import { archive } from '../../../src/archive/archive.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 
 /** What a copy brings along: the row of another server, or of another database of this one. */

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { connect } from '../../../src/database.ts';
+import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, asUser, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 import { freezeClock } from '../../helpers/partitions.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { connect } from '../../../src/database.ts';
+import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';

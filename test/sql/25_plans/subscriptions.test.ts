@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { connect } from '../../../src/database.ts';
+import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, asAnonymous, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../helpers/factory.ts';
 import { freezeClock } from '../../helpers/partitions.ts';

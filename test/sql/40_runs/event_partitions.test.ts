@@ -1,6 +1,6 @@
 /** The functions that operators know, by the promises of docs/event-partitioning.md. */
 import { describe, expect, test } from 'vitest';
-import { connect } from '../../../src/database.ts';
+import { connect } from '../../../src/database/connections.ts';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { createLog, databaseAt, freezeClock, lines, partitionsOf } from '../../helpers/partitions.ts';
 import { tamper } from '../../helpers/tamper.ts';

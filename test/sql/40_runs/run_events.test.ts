@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { connect } from '../../../src/database.ts';
+import { connect } from '../../../src/database/connections.ts';
 import { createOrganization } from '../../helpers/factory.ts';
 import { createLog, databaseAt, lines } from '../../helpers/partitions.ts';
 import { tamper } from '../../helpers/tamper.ts';

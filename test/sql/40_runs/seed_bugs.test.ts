@@ -5,7 +5,7 @@ import { createLog, databaseAt, lines } from '../../helpers/partitions.ts';
 
 const EVENTS = 'test/sql/40_runs/event_partitions.test.ts';
 const HERE = 'test/sql/40_runs/seed_bugs.test.ts';
-const VERIFY = 'test/scripts/verify_event_partitioning.test.ts';
+const VERIFY = 'test/tools/verify_event_partitioning.test.ts';
 
 /** The bug; then file and beginning of each test that would find it. */
 const BUGS: Record<string, [file: string, sentence: string][]> = {
@@ -20,8 +20,8 @@ const BUGS: Record<string, [file: string, sentence: string][]> = {
   '5: the statistics failed, and had neither dates nor exact counts': [[EVENTS, 'rows are counted, dates are those of the bounds']],
   '6: the view said one row for each partition': [[EVENTS, 'the view shows each partition once']],
   '7: retention went by name, and dropped archives or everything': [
-    ['test/sql/10_partitions/retire.test.ts', 'names do not matter'],
-    ['test/sql/10_partitions/retire.test.ts', 'the current, future and last partitions stay'],
+    ['test/sql/10_partitions/retire/retire.test.ts', 'names do not matter'],
+    ['test/sql/10_partitions/retire/retire.test.ts', 'the current, future and last partitions stay'],
     [EVENTS, 'refuses %s months and drops nothing'],
   ],
   '8: the documented call with a timestamp did not exist': [[EVENTS, 'of %s is %s, in every time zone']],
@@ -30,19 +30,19 @@ const BUGS: Record<string, [file: string, sentence: string][]> = {
     [EVENTS, 'repairs a hole before later partitions'],
   ],
   '10: bounds followed the time zone of the session, and tables its search path': [
-    ['test/sql/10_partitions/periods.test.ts', 'bounds are the same to the byte in a session of %s'],
+    ['test/sql/10_partitions/catalog/periods.test.ts', 'bounds are the same to the byte in a session of %s'],
     [EVENTS, 'works whatever the search path'],
   ],
   '11: another table of the name passed for the partition': [
-    ['test/sql/10_partitions/create.test.ts', 'a table with the wanted name that is no partition is an error'],
+    ['test/sql/10_partitions/create/create.test.ts', 'a table with the wanted name that is no partition is an error'],
   ],
   '12: a new partition locked the log for as long as somebody read it': [
-    ['test/sql/10_partitions/maintain.test.ts', 'a reader that does not end holds up neither maintenance nor inserts'],
-    ['test/sql/10_partitions/maintain.test.ts', 'of two maintainers one does the work'],
+    ['test/sql/10_partitions/create/maintain.test.ts', 'a reader that does not end holds up neither maintenance nor inserts'],
+    ['test/sql/10_partitions/create/maintain.test.ts', 'of two maintainers one does the work'],
     ['test/concurrency/partitions.test.ts', 'no insert fails or waits for long'],
   ],
   '13: indexes were made for each partition, not for the table': [
-    ['test/sql/10_partitions/create.test.ts', "has the parent's indexes under its own name, and they are part of the parent's"],
+    ['test/sql/10_partitions/create/create.test.ts', "has the parent's indexes under its own name, and they are part of the parent's"],
   ],
   '14: the events of a run missed the last day, and were looked for in all partitions': [
     ['test/sql/40_runs/run_events.test.ts', 'takes a day as end with all its hours'],

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { scheduleMaintenance } from '../../../src/ops/maintenance.ts';
-import { TEST_PASSWORDS } from '../../helpers/build.ts';
+import { scheduleMaintenance } from '../../../src/database/schedule_maintenance.ts';
+import { TEST_PASSWORDS } from '../../../tools/build-database.ts';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { createOrganization } from '../../helpers/factory.ts';
 

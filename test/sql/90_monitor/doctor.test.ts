@@ -1,7 +1,7 @@
 /** What monitor.doctor() says of an installation, and monitor.jobs() of its jobs. */
 import { expect, test } from 'vitest';
-import { scheduleMaintenance } from '../../../src/ops/maintenance.ts';
-import { TEST_PASSWORDS } from '../../helpers/build.ts';
+import { scheduleMaintenance } from '../../../src/database/schedule_maintenance.ts';
+import { TEST_PASSWORDS } from '../../../tools/build-database.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 
 async function installation(): Promise<TestDatabase> {

@@ -1,7 +1,0 @@
-/** Drops and creates a database on a development server and loads `sql/`: node scripts/dev-database.ts NAME [last layer] */
-import { buildDatabase } from '../test/helpers/build.ts';
-
-const [name, lastLayer] = process.argv.slice(2);
-if (!name) throw new Error('usage: node scripts/dev-database.ts NAME [last layer]');
-const server = process.env['DEV_SERVER'] ?? 'postgres://postgres:dev@127.0.0.1:5500';
-console.log(await buildDatabase(server, name, lastLayer ? { lastLayer } : {}));

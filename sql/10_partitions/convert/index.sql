@@ -1,0 +1,11 @@
+-- A plain table becomes a partitioned one.
+
+--!include 10_partitions/convert/conversions.sql
+--!include 10_partitions/convert/obstacles.sql
+--!include 10_partitions/convert/description.sql
+--!include 10_partitions/convert/time_range.sql
+--!include 10_partitions/convert/swap.sql
+--!include 10_partitions/convert/convert.sql
+--!include 10_partitions/convert/copy.sql
+--!include 10_partitions/convert/split.sql
+--!include 10_partitions/convert/exchange.sql

@@ -1,0 +1,13 @@
+-- Expressions: parsed, compiled, evaluated.
+
+--!include 30_workflows/expressions/tokenizer.sql
+--!include 30_workflows/expressions/path_tokens.sql
+--!include 30_workflows/expressions/paths.sql
+--!include 30_workflows/expressions/costs.sql
+--!include 30_workflows/expressions/parse_filters.sql
+--!include 30_workflows/expressions/expressions.sql
+--!include 30_workflows/expressions/properties.sql
+--!include 30_workflows/expressions/query_path.sql
+--!include 30_workflows/expressions/evaluate.sql
+--!include 30_workflows/expressions/resolve.sql
+--!include 30_workflows/expressions/resolve_many.sql

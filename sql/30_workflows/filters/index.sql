@@ -1,0 +1,7 @@
+-- Filters of expressions.
+
+--!include 30_workflows/filters/text.sql
+--!include 30_workflows/filters/values.sql
+--!include 30_workflows/filters/dates.sql
+--!include 30_workflows/filters/apply.sql
+--!include 30_workflows/filters/costs.sql

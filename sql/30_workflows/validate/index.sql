@@ -1,0 +1,8 @@
+-- Problems of a definition.
+
+--!include 30_workflows/validate/definition_schema.sql
+--!include 30_workflows/validate/schedule_problem.sql
+--!include 30_workflows/validate/validate_nodes.sql
+--!include 30_workflows/validate/validate_graph.sql
+--!include 30_workflows/validate/validate_settings.sql
+--!include 30_workflows/validate/validate.sql

@@ -1,0 +1,15 @@
+-- The log, its fold, the next events, and how a transition is written.
+
+--!include 50_engine/core/tables.sql
+--!include 50_engine/core/limits.sql
+--!include 50_engine/core/runs.sql
+--!include 50_engine/core/fold.sql
+--!include 50_engine/core/outcomes.sql
+--!include 50_engine/core/graph.sql
+--!include 50_engine/core/advance.sql
+--!include 50_engine/core/partition_ranges.sql
+--!include 50_engine/core/jobs.sql
+--!include 50_engine/core/write.sql
+--!include 50_engine/core/load.sql
+--!include 50_engine/core/transition.sql
+--!include 50_engine/core/live.sql

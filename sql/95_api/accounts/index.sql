@@ -1,0 +1,6 @@
+-- Sign-in, passwords, identities, people.
+
+--!include 95_api/accounts/sign_in.sql
+--!include 95_api/accounts/passwords.sql
+--!include 95_api/accounts/identities.sql
+--!include 95_api/accounts/people.sql

@@ -1,0 +1,17 @@
+-- The importer of n8n workflows.
+
+--!include 95_api/n8n/parameters.sql
+--!include 95_api/n8n/read.sql
+--!include 95_api/n8n/expressions.sql
+--!include 95_api/n8n/methods.sql
+--!include 95_api/n8n/values.sql
+--!include 95_api/n8n/conditions.sql
+--!include 95_api/n8n/branches.sql
+--!include 95_api/n8n/flow.sql
+--!include 95_api/n8n/set.sql
+--!include 95_api/n8n/http.sql
+--!include 95_api/n8n/triggers.sql
+--!include 95_api/n8n/nodes.sql
+--!include 95_api/n8n/graph.sql
+--!include 95_api/n8n/loops.sql
+--!include 95_api/n8n/import.sql

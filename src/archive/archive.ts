@@ -1,0 +1,144 @@
+/**
+ * Archives of retention groups. The database moves the tables of a period to schema partitions and seals them; here
+ * they are written to files, which are read back before the tables are dropped. Every step can be done again: what an
+ * interrupted run has left is found, and finished.
+ */
+import { join, resolve } from 'node:path';
+import pg, { type Client } from 'pg';
+import { FlowgresError } from '../errors.ts';
+import { findTables, findWritten, writePeriod } from './export.ts';
+import { type OnRows, verifyArchiveFile } from './files.ts';
+import type { ArchiveFile, ArchiveFormat, Manifest } from './manifest.ts';
+import { asArchivist, performAll, performPlan, requireTable } from './session.ts';
+import type { PartitionAction } from '../maintenance/partitions.ts';
+
+/** What a caller may show while it takes its time. `total` is undefined where it is not known. */
+export interface ArchiveReporter {
+  /** A table of the archive is being sealed, written, verified, loaded … */
+  step(what: string, total?: number): OnRows;
+  /** A table has left, come back, or must stay; a file was written. */
+  done(line: string): void;
+}
+
+export interface ArchiveOptions {
+  /** The table whose period is archived, with those that leave with it; `public.workflow_runs` when not given. */
+  table?: string;
+  /** A moment of the one period to archive; without it, all that the policies let go. */
+  period?: string;
+  /** Where files are written; without it the archive stays in tables. */
+  to?: string;
+  format?: ArchiveFormat;
+  /** Leaves the tables where they are when the files are written. */
+  keepTables?: boolean;
+  report: ArchiveReporter;
+}
+
+/** A period that stands in schema partitions. */
+export interface Period {
+  parent: string;
+  name: string;
+  lower: string;
+  upper: string;
+}
+
+export const DEFAULT_TABLE = 'public.workflow_runs';
+
+/**
+ * Returns what must stay, with the reasons.
+ *
+ * @throws pg.DatabaseError COPIED_DATABASE: in a copy that nobody has adopted nothing leaves, nor is it written to files
+ */
+export async function archive(maintenanceUrl: string, options: ArchiveOptions): Promise<PartitionAction[]> {
+  return asArchivist(maintenanceUrl, async (client) => {
+    await client.query('select engine.require_original()');
+    const left = await archivePeriods(client, options);
+    for (const { partition, action: what } of left.filter(({ done }) => done)) options.report.done(`${partition}: ${what}`);
+    const sealing = options.report.step('sealing');
+    const sealed = await performAll(client, ['select * from partitions.seal_archives()']);
+    sealing(sealed.length);
+    const periods = await findPeriods(client, options);
+    if (left.length + periods.length === 0) await explainNothing(client, options);
+    if (options.to !== undefined) {
+      for (const period of periods) await exportPeriod(client, period, options.to, options);
+    }
+    return left.filter(({ done }) => !done);
+  });
+}
+
+/** What is to leave: the period that was named, or what the policies that say so archive by its age. */
+async function archivePeriods(client: Client, { table = DEFAULT_TABLE, period }: ArchiveOptions): Promise<PartitionAction[]> {
+  if (period !== undefined) {
+    const named = 'select statement from partitions.archive_concurrently($1, $2) as statement';
+    return performPlan(client, named, [await requireTable(client, table), period]);
+  }
+  const { rows: policies } = await client.query<{ parent: string }>(
+    `select parent::text as parent from partitions.managed_tables
+     where on_retire = 'archive' and retention is not null and retire_with is null order by 1`,
+  );
+  const actions: PartitionAction[] = [];
+  for (const { parent } of policies) {
+    actions.push(...(await performPlan(client, 'select statement from partitions.retire_concurrently($1) as statement', [parent])));
+  }
+  return actions;
+}
+
+async function explainNothing(client: Client, { period, report }: ArchiveOptions): Promise<void> {
+  const { rowCount } = await client.query(`select from partitions.managed_tables where on_retire = 'archive'`);
+  if (period === undefined && rowCount === 0) {
+    throw new FlowgresError('ARCHIVE_POLICY', 'No policy archives what leaves, and no period was named.', {
+      hint: `Name one: --period 2025-01-01. Or decide it for all: update partitions.managed_tables set on_retire = 'archive'.`,
+    });
+  }
+  report.done(period === undefined ? 'Nothing is old enough to leave.' : 'It is archived already: select * from partitions.archives.');
+}
+
+/** The periods whose tables are to be written: one, or all that stand in schema partitions. */
+async function findPeriods(client: Client, { table = DEFAULT_TABLE, period }: ArchiveOptions): Promise<Period[]> {
+  const { rows } = await client.query<Period>(
+    `select a.parent::text as parent, a.name, a.lower::text as lower, a.upper::text as upper
+     from partitions.archived_periods() as a
+     where $2::timestamptz is null or a.parent = $1::regclass and a.lower <= $2 and a.upper > $2`,
+    [await requireTable(client, table), period ?? null],
+  );
+  return rows;
+}
+
+async function exportPeriod(client: Client, period: Period, to: string, options: ArchiveOptions): Promise<void> {
+  const folder = resolve(to, period.name);
+  const tables = await findTables(client, period);
+  const manifest = (await findWritten(folder, tables)) ?? (await writePeriod(client, folder, period, tables, options));
+  await verifyArchive(folder, manifest, options.report);
+  for (const file of manifest.files) await enterFile(client, folder, file, manifest);
+  options.report.done(`${folder}: ${manifest.files.reduce((sum, { rows }) => sum + rows, 0)} rows, verified`);
+  if (!options.keepTables) await performAll(client, [dropStatement(period)]);
+}
+
+function dropStatement({ parent, lower }: Period): string {
+  return `select * from partitions.drop_archive(${pg.escapeLiteral(parent)}, ${pg.escapeLiteral(lower)})`;
+}
+
+/** Reads every file of an archive back. */
+export async function verifyArchive(folder: string, manifest: Manifest, report: ArchiveReporter): Promise<void> {
+  for (const file of manifest.files) {
+    await verifyArchiveFile(folder, file, manifest.format, report.step(`${file.name}: verifying`, file.rows));
+  }
+}
+
+/** Notes in the database that a file holds these rows. */
+export async function enterFile(client: Client, folder: string, file: ArchiveFile, manifest: Manifest): Promise<void> {
+  await client.query('select partitions.enter_file($1)', [
+    JSON.stringify({
+      parent: file.parent,
+      lower: file.lower,
+      upper: file.upper,
+      content: file.content,
+      kind: manifest.format,
+      name: file.name,
+      location: join(folder, file.file),
+      row_count: file.rows,
+      sha256: file.rowsSha256,
+      bytes: file.bytes,
+      archived_at: manifest.createdAt,
+    }),
+  ]);
+}

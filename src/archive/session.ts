@@ -1,0 +1,84 @@
+/** The connection that archives and restores: one at a time for each database. */
+import pg, { type Client } from 'pg';
+import { FlowgresError } from '../errors.ts';
+import { type PartitionAction, action, asOwner } from '../maintenance/partitions.ts';
+
+const LOCK_TIMEOUT_MS = 60_000;
+/** A killed run's connection takes a moment to be noticed by the server. */
+const LOCK_WAIT_MS = 5_000;
+
+/** One connection at a time, as the owner, whose texts do not depend on anybody's settings. */
+export async function asArchivist<T>(maintenanceUrl: string, work: (client: Client) => Promise<T>): Promise<T> {
+  return asOwner(maintenanceUrl, async (client) => {
+    for (const [name, value] of Object.entries({
+      search_path: 'pg_catalog, pg_temp',
+      timezone: 'UTC',
+      datestyle: 'ISO, YMD',
+      intervalstyle: 'postgres',
+      extra_float_digits: '1',
+      bytea_output: 'hex',
+      lock_timeout: `${LOCK_WAIT_MS}ms`,
+    })) {
+      await client.query('select set_config($1, $2, false)', [name, value]);
+    }
+    // A long COPY ends soon after its client was killed; not every system can tell.
+    await client.query(`set client_connection_check_interval = '1s'`).catch(() => undefined);
+    await client.query(`select pg_advisory_lock(hashtextextended('flowgres archive', 0))`).catch((error: unknown) => {
+      if (isLockTimeout(error)) throw busy(error);
+      throw error;
+    });
+    await client.query('select set_config($1, $2, false)', ['lock_timeout', `${LOCK_TIMEOUT_MS}ms`]);
+    return work(client);
+  });
+}
+
+/** Runs the statements that a function gives, each in a transaction of its own, until one fails. */
+export async function performPlan(client: Client, plan: string, values: unknown[]): Promise<PartitionAction[]> {
+  const { rows } = await client.query<{ statement: string }>(plan, values);
+  return performAll(
+    client,
+    rows.map(({ statement }) => statement),
+  );
+}
+
+export async function performAll(client: Client, statements: string[]): Promise<PartitionAction[]> {
+  const actions: PartitionAction[] = [];
+  for (const statement of statements) {
+    const { rows } = await client.query(statement).catch((error: unknown) => {
+      if (isLockTimeout(error)) throw waiting(error);
+      throw error;
+    });
+    actions.push(...rows.filter((row) => 'action' in row).map((row) => action.parse(row)));
+  }
+  return actions;
+}
+
+/** The name with its schema, which is public when none is given. */
+export async function requireTable(client: Client, name: string): Promise<string> {
+  const { rows } = await client.query<{ name: string }>(
+    'select parent::text as name from partitions.managed_tables where parent::text in ($1, $2)',
+    [name, `public.${name}`],
+  );
+  if (rows[0]) return rows[0].name;
+  throw new FlowgresError('TABLE_NOT_MANAGED', `${name} is not a managed table.`, {
+    hint: 'partitions.managed_tables lists the managed tables; partitions.manage() adds one.',
+  });
+}
+
+function isLockTimeout(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '55P03';
+}
+
+function waiting(cause: unknown): FlowgresError {
+  return new FlowgresError('ARCHIVE_BUSY', `Another transaction held a lock for more than ${LOCK_TIMEOUT_MS / 1_000} s.`, {
+    hint: 'Run it again: it goes on where it was. pg_stat_activity shows what has been running for long.',
+    cause,
+  });
+}
+
+function busy(cause: unknown): FlowgresError {
+  return new FlowgresError('ARCHIVE_BUSY', 'Another flowgres archive or restore works on this database.', {
+    hint: 'Wait until it has ended; pg_stat_activity shows it as flowgres_maintenance.',
+    cause,
+  });
+}

@@ -1,0 +1,258 @@
+/** What a process runs, wired together: the parts of `flowgres start`, `serve` and `work`. */
+import { Engine, createEnginePool } from '../engine/engine.ts';
+import type { ApiConfig } from '../config.ts';
+import { type Way, createHealth } from '../http/health.ts';
+import { watchPool } from '../metrics.ts';
+import { type LoginRole, type RolePasswords, roleUrl } from '../database/roles.ts';
+import { createDemo } from '../http/demo.ts';
+import { type GraphqlOptions, createGraphql } from '../graphql/server.ts';
+import type { Handler, HttpServer } from '../http/server.ts';
+import { Operations } from '../graphql/persisted_operations.ts';
+import { LiveRuns } from '../graphql/live.ts';
+import { createWebhookHandler } from '../webhooks/webhooks.ts';
+import { freezePartitions } from '../maintenance/upkeep.ts';
+import { reportProblem } from './terminal.ts';
+import { startCron } from '../scheduler/cron.ts';
+import { every } from '../scheduler/every.ts';
+import { type MailOptions, startMail } from '../mail/deliver.ts';
+import { type RunningWorker, startWorker } from '../worker/start.ts';
+
+/** In a copy, how often it is asked whether somebody has adopted it. */
+const ADOPTION_MS = 2_000;
+/** VACUUM is no job of the scheduler: whose jobs it runs do not own the partitions. */
+const UPKEEP_MS = 3_600_000;
+
+export interface WorkOptions {
+  /** Steps in flight at a time, and those of one organization. */
+  concurrency: number;
+  organizationConcurrency: number;
+  /** Longest time for the expressions of one isolated step, in milliseconds; 1,000 when not given. */
+  expressionTimeout?: number;
+  /** Local steps of one organization at a time; 2 when not given. */
+  localSteps?: number;
+  /** Schedules that fire at a time, and the longest time for the start of one of their runs, in milliseconds. */
+  scheduleSlots?: number;
+  firingTimeout?: number;
+  httpAllow: string[];
+  /** Name servers for the hosts of httpRequest; those of the machine when empty. */
+  dnsServers: string[];
+  /** Where mail goes; without it it stays in the outbox. */
+  mail?: MailOptions | undefined;
+}
+
+export interface MaintainOptions {
+  /** Further users whose cron jobs are run, each with a connection string. */
+  cronUsers: Record<string, string>;
+  /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
+  cronTimeout: number;
+}
+
+/** What GraphQL is told beside the database: who is believed. */
+export type TrustOptions = Pick<GraphqlOptions, 'jwt' | 'proxies'>;
+
+export interface ServiceOptions {
+  http: HttpServer;
+  /** Database to use; the login in it is replaced by that of the role that each part has. */
+  databaseUrl: string;
+  /** A transaction pooler in front of it, for GraphQL requests. */
+  poolerUrl?: string | undefined;
+  /** Those of the roles that the parts log in as. */
+  passwords: RolePasswords;
+  /** GraphQL, accounts and webhooks. */
+  serve: boolean;
+  /** What GraphQL requests may do. */
+  api: ApiConfig;
+  trust?: TrustOptions;
+  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  accessLog: number;
+  /** A worker. */
+  work?: WorkOptions;
+  /** The scheduler of SQL commands and the care of partitions, as flowgres_maintenance. */
+  maintain?: MaintainOptions;
+  /** The outside world of the examples, under /demo/. */
+  demo?: boolean;
+}
+
+export interface Services {
+  /** Why workers and maintenance have not been started: the database is a copy that nobody has adopted. Null when they are. */
+  readonly copyProblem: string | null;
+  /** Stops taking work, finishes what runs, closes every connection. */
+  stop(): Promise<void>;
+}
+
+/** Starts the parts in the order in which they need each other. */
+export async function startServices(options: ServiceOptions): Promise<Services> {
+  const { http, passwords, serve, work, maintain, demo } = options;
+  const as = (role: LoginRole, url = options.databaseUrl) => roleUrl(url, passwords, role);
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    // The last one started is the first to go: requests end before what they need does.
+    for (const each of stops.splice(0).reverse()) await each().catch((error: unknown) => reportProblem('Stopping failed.', error));
+  };
+  try {
+    let worker: RunningWorker | undefined;
+    const startWork = async () => {
+      if (work) worker = await startWorkParts(as('flowgres_worker'), work, stops);
+    };
+    const startMaintenance = () => {
+      if (maintain) startMaintenanceParts(as('flowgres_maintenance'), as('flowgres_worker'), maintain, stops);
+    };
+    const health = createHealth({
+      connectionString: as('flowgres_monitor'),
+      ways: waysOf(options, as),
+      isWorkerAlive: work && (() => worker?.isAlive() ?? false),
+    });
+    stops.push(() => health.close());
+    let copyProblem = work || maintain ? await health.copyProblem() : null;
+    if (copyProblem === null) await startWork();
+    if (serve) {
+      const graphql = await createGraphql({
+        connectionString: as('flowgres_api', options.poolerUrl),
+        directConnectionString: as('flowgres_api'),
+        jwt: options.trust?.jwt,
+        proxies: options.trust?.proxies ?? 0,
+        accessLogSample: options.accessLog,
+        ...(await apiOptions(options.api)),
+      });
+      stops.push(() => graphql.release());
+      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
+      const webhooks = startWebhooks(as('flowgres_intake'), () => worker?.claimOnStart());
+      stops.push(webhooks.stop);
+      http.add({ webhooks: webhooks.handle });
+    }
+    // After GraphQL: making its schema holds the process up for longer than a leader may be silent.
+    if (copyProblem === null) startMaintenance();
+    http.add({ problems: () => health.problems(), ...(demo ? { demo: createDemo() } : {}) });
+    stops.push(() => http.close(2_000));
+    if (copyProblem !== null) {
+      reportProblem(copyProblem, undefined);
+      const onAdopted = async () => {
+        await startWork();
+        startMaintenance();
+        copyProblem = null;
+      };
+      stops.push(whenAdopted(() => health.copyProblem(), onAdopted));
+    }
+    return {
+      stop,
+      get copyProblem() {
+        return copyProblem;
+      },
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** How the parts of a process come to the database, each once. */
+function waysOf({ serve, work, maintain, poolerUrl }: ServiceOptions, as: (role: LoginRole, url?: string) => string): Way[] {
+  const ways: Way[] = [];
+  if (serve) ways.push({ name: 'graphql', connectionString: as('flowgres_api', poolerUrl) });
+  if (serve && poolerUrl) ways.push({ name: 'live', connectionString: as('flowgres_api') });
+  if (serve) ways.push({ name: 'intake', connectionString: as('flowgres_intake') });
+  if (work || maintain) ways.push({ name: 'worker', connectionString: as('flowgres_worker') });
+  if (maintain) ways.push({ name: 'maintenance', connectionString: as('flowgres_maintenance') });
+  return ways;
+}
+
+async function startWorkParts(connectionString: string, work: WorkOptions, stops: (() => Promise<void>)[]): Promise<RunningWorker> {
+  const worker = await startWorker({
+    connectionString,
+    concurrency: work.concurrency,
+    organizationConcurrency: work.organizationConcurrency,
+    ...(work.expressionTimeout ? { evaluationTimeoutMs: work.expressionTimeout } : {}),
+    ...(work.localSteps ? { localPerOrganization: work.localSteps } : {}),
+    ...(work.scheduleSlots ? { scheduleSlots: work.scheduleSlots } : {}),
+    ...(work.firingTimeout ? { firingTimeoutMs: work.firingTimeout } : {}),
+    nodes: { httpAllow: work.httpAllow, dnsServers: work.dnsServers },
+    graceMs: 3_000,
+    onProblem: reportProblem,
+  });
+  stops.push(worker.stop);
+  if (work.mail) {
+    const mail = startMail({ ...work.mail, connectionString, onProblem: reportProblem });
+    stops.push(() => mail.stop());
+  }
+  return worker;
+}
+
+function startMaintenanceParts(
+  maintenanceUrl: string,
+  workerUrl: string,
+  { cronUsers, cronTimeout }: MaintainOptions,
+  stops: (() => Promise<void>)[],
+): void {
+  stops.push(startUpkeep(maintenanceUrl));
+  const cron = startCron({
+    connectionString: workerUrl,
+    users: { flowgres_maintenance: maintenanceUrl, ...cronUsers },
+    timeoutMs: cronTimeout * 1_000,
+    graceMs: 1_500,
+    onProblem: reportProblem,
+  });
+  stops.push(() => cron.stop());
+}
+
+/** Calls `onAdopted` once the copy has become an installation of its own. Returns how to stop waiting for that. */
+function whenAdopted(problem: () => Promise<string | null>, onAdopted: () => Promise<void>): () => Promise<void> {
+  let asking: Promise<void> = Promise.resolve();
+  const timer = every(ADOPTION_MS, () => {
+    asking = (async () => {
+      if ((await problem()) !== null) return;
+      await onAdopted();
+      timer.stop();
+    })().catch((error: unknown) => reportProblem('The adopted installation was not started.', error));
+    return asking;
+  });
+  return async () => {
+    timer.stop();
+    await asking;
+  };
+}
+
+async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
+  // After a pause a caller may do at once what it could have done in ten seconds.
+  const rate = (perSecond: number) => (perSecond > 0 ? { perSecond, burst: Math.max(1, perSecond * 10) } : null);
+  return {
+    maxCost: api.maxCost,
+    rates: { token: rate(api.rateLimit), anonymous: rate(api.anonymousRateLimit) },
+    tokens: { token: api.maxTokens, anonymous: api.anonymousMaxTokens },
+    cpu: { token: api.cpuLimit || null, anonymous: api.anonymousCpuLimit || null },
+    corsOrigins: api.corsOrigins,
+    subscriptions: api.subscriptions,
+    ruru: api.ruru,
+    ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),
+  };
+}
+
+function startWebhooks(connectionString: string, claimOnStart: RunningWorker['claimOnStart']): { handle: Handler; stop(): Promise<void> } {
+  const pool = createEnginePool(connectionString, 'flowgres intake');
+  const live = new LiveRuns(connectionString);
+  const handle = createWebhookHandler({ engine: new Engine(pool, { claimOnStart }), live, onProblem: reportProblem });
+  watchPool('intake', pool);
+  const stop = async () => {
+    handle.close();
+    await live.close();
+    await pool.end();
+  };
+  return { handle, stop };
+}
+
+/** Freezes closed partitions once an hour, in whichever worker comes first. */
+function startUpkeep(maintenanceUrl: string): () => Promise<void> {
+  const stopped = new AbortController();
+  const timer = every(UPKEEP_MS, async () => {
+    try {
+      for (const { statement, error } of await freezePartitions(maintenanceUrl, { signal: stopped.signal })) {
+        if (error) reportProblem(`${statement}:`, error);
+      }
+    } catch (error) {
+      if (!stopped.signal.aborted) reportProblem('Partitions were not frozen.', error);
+    }
+  });
+  return async () => {
+    timer.stop();
+    stopped.abort();
+  };
+}

@@ -1,0 +1,153 @@
+/** Brings a database to the schema of this build: roles, database, queue, migrations, code. */
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Logger as MigrateLogger, type Settings, migrate as applyCommitted } from 'graphile-migrate';
+// Not part of its index: see releaseConnections().
+import { clearAllPools } from 'graphile-migrate/dist/pg.js';
+import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
+import pg from 'pg';
+import { applyCode, installSources, isBusy } from './apply_sources.ts';
+import { connect, requireSupportedServer, withDatabase } from './connections.ts';
+import { FlowgresError } from '../errors.ts';
+import { scheduleMaintenance } from './schedule_maintenance.ts';
+import { type RolePasswords, createRoles, roleUrl } from './roles.ts';
+import { dropInvalidIndexes, requireUpgradable } from './schema_state.ts';
+import { SESSION_SETTINGS } from './session_settings.ts';
+import { type Sources, ownSources } from './sources.ts';
+
+const QUEUE_FILE = new URL('../../sql/queue.sql', import.meta.url);
+const silent = () => () => undefined;
+
+/** Any constant will do: migrations of one database run one after the other. */
+const LOCK = 4_608_275_002;
+/** How often a step of the upgrade is tried that others keep from its locks, and how long they are left alone between. */
+const ATTEMPTS = 20;
+const PAUSE_MS = 500;
+const BLANK_MIGRATION = '-- The migration in the making; README.md says how to write one.\n';
+
+export interface MigrateOptions {
+  /** Those of this build when not given. */
+  sources?: Sources;
+  /** Puts the functions of this build in place of newer ones, where no migration and no release stands between. */
+  downgrade?: boolean;
+}
+
+/** Everything `flowgres migrate` does. Idempotent, and safe to run from several processes at once. */
+export async function migrate(adminUrl: string, passwords: RolePasswords, options: MigrateOptions = {}): Promise<void> {
+  const sources = options.sources ?? ownSources();
+  await requireSupportedServer(adminUrl);
+  await createRoles(adminUrl, passwords);
+  await createDatabase(adminUrl);
+  const client = await connectOwner(adminUrl, passwords);
+  try {
+    await client.query('select pg_advisory_lock($1)', [LOCK]);
+    const isEmpty = await requireUpgradable(client, sources, options.downgrade ?? false);
+    await prepareDatabase(adminUrl, passwords);
+    await (isEmpty ? installSources(client, sources) : upgrade(client, ownerUrl(adminUrl, passwords), sources));
+    await scheduleMaintenance(adminUrl, passwords);
+  } finally {
+    releaseConnections();
+    await client.end();
+  }
+}
+
+/**
+ * A session that has the owner's rights and no way to the administrator's: what the owner has put into its schemas must
+ * not run as a superuser.
+ */
+export async function connectOwner(adminUrl: string, passwords: RolePasswords): Promise<pg.Client> {
+  return await connect(ownerUrl(adminUrl, passwords));
+}
+
+function ownerUrl(adminUrl: string, passwords: RolePasswords): string {
+  const url = new URL(roleUrl(adminUrl, passwords, 'flowgres_maintenance'));
+  url.searchParams.set('options', '-c role=flowgres_owner');
+  return url.href;
+}
+
+/** The migrations that are missing, each in a transaction of its own; then the code that has changed, in one. */
+export async function upgrade(client: pg.Client, ownerUrl: string, sources: Sources): Promise<void> {
+  await whenNotBusy(async () => {
+    await dropInvalidIndexes(client, sources);
+    await applyCommitted(migrationSettings(ownerUrl, sources.folder));
+  });
+  await whenNotBusy(() => applyCode(client, sources));
+}
+
+/** Tries again what gave way to the locks of others; each attempt has left nothing behind. */
+async function whenNotBusy(work: () => Promise<unknown>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+      if (attempt === ATTEMPTS) {
+        throw new FlowgresError('SCHEMA_BUSY', `Other transactions hold locks that the upgrade needs (attempts: ${ATTEMPTS}).`, {
+          hint: 'Run it again when they have ended: select pid, xact_start, query from pg_stat_activity order by xact_start.',
+          cause: error,
+        });
+      }
+      await delay(PAUSE_MS);
+    }
+  }
+}
+
+/**
+ * graphile-migrate keeps its connections for 200 ms after use, and ends the process when the server closes one:
+ * a server stopped right after a migration would look like a crash.
+ */
+export function releaseConnections(): void {
+  clearAllPools();
+}
+
+/** How graphile-migrate is called; its own command line reads the same from `.gmrc`. */
+export function migrationSettings(adminUrl: string, folder: string): Settings {
+  return {
+    connectionString: adminUrl,
+    rootConnectionString: withDatabase(adminUrl, 'postgres'),
+    migrationsFolder: `${folder}/migrations`,
+    pgSettings: { ...SESSION_SETTINGS, lock_timeout: '2s', statement_timeout: '0' },
+    blankMigrationContent: BLANK_MIGRATION,
+    logger: new MigrateLogger(silent),
+  };
+}
+
+async function createDatabase(adminUrl: string): Promise<void> {
+  const name = decodeURIComponent(new URL(adminUrl).pathname.slice(1));
+  const client = await connect(withDatabase(adminUrl, 'postgres'));
+  try {
+    const { rowCount } = await client.query('select from pg_database where datname = $1', [name]);
+    if (!rowCount) await client.query(`create database ${pg.escapeIdentifier(name)}`);
+  } finally {
+    await client.end();
+  }
+}
+
+/**
+ * What the administrator must do once in each database: the owner may create schemas, nobody else may. The queue's
+ * migrations run in a session of its owner: code of schema graphile_worker never runs with an administrator's rights.
+ */
+export async function prepareDatabase(adminUrl: string, passwords: RolePasswords): Promise<void> {
+  const client = await connect(adminUrl);
+  try {
+    await client.query('set search_path = pg_catalog');
+    const name = pg.escapeIdentifier(decodeURIComponent(new URL(adminUrl).pathname.slice(1)));
+    await client.query(`
+      grant create on database ${name} to flowgres_owner, flowgres_queue;
+      revoke create on schema public from public;
+      grant create, usage on schema public to flowgres_owner;
+      grant usage on schema public to public;
+      comment on schema public is 'The API: tables under row-level security and the functions that users call.'`);
+  } finally {
+    await client.end();
+  }
+  const queueUrl = roleUrl(adminUrl, passwords, 'flowgres_queue');
+  await runMigrations({ connectionString: queueUrl, logger: new WorkerLogger(silent) });
+  const queue = await connect(queueUrl);
+  try {
+    await queue.query(await readFile(QUEUE_FILE, 'utf8'));
+  } finally {
+    await queue.end();
+  }
+}

@@ -1,0 +1,132 @@
+/** The schema that this build brings: the files of `sql/`, the committed migrations, and the digest that names them. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { FlowgresError } from '../errors.ts';
+
+/** The folder that holds `sql/`, `migrations/` and package.json, of a checkout and of a package. */
+export const BUILD_FOLDER = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface SourceFile {
+  /** Below `sql/`, such as `50_engine/start/start.sql`. */
+  path: string;
+  kind: string;
+  sql: string;
+  /** SHA-256 of its text, in hex. */
+  checksum: string;
+  /** The extension in whose presence the file is left out. */
+  unlessExtension?: string;
+}
+
+export interface Migration {
+  /** As graphile-migrate records it, such as `000003.sql`. */
+  filename: string;
+  hash: string;
+  previousHash: string | null;
+}
+
+export interface Sources {
+  folder: string;
+  /** Of the package. */
+  version: string;
+  /** What processes and the schema agree on: see `sql/index.sql`. */
+  protocol: number;
+  /** The files of the schema, in the order in which they are applied. */
+  files: SourceFile[];
+  /** `sql/dropped.sql`. */
+  dropped: SourceFile;
+  /** The committed migrations, oldest first. */
+  migrations: Migration[];
+  /** Names the functions, what was dropped, and the migrations: SHA-256 in hex. */
+  digest: string;
+  /** When they were committed, where that is known: it orders builds of one release. */
+  committedAt: string | null;
+}
+
+/** Written beside the compiled program by `npm run build`: what it was compiled with. */
+export const buildRecord = z.object({ digest: z.string(), committedAt: z.string().nullable() });
+const RECORD = new URL('../build.json', import.meta.url);
+
+let own: Sources | undefined;
+
+/**
+ * The sources that this process was started from. The command line asks for them first of all: afterwards the files may
+ * be those of another build.
+ *
+ * @throws FlowgresError BUILD_MIXED: the files of `sql/` are not those that the program was compiled with
+ */
+export function ownSources(): Sources {
+  own ??= readOwnSources();
+  return own;
+}
+
+function readOwnSources(): Sources {
+  const sources = readSources();
+  if (!existsSync(RECORD)) return sources;
+  const { digest, committedAt } = buildRecord.parse(JSON.parse(readFileSync(RECORD, 'utf8')));
+  if (digest === sources.digest) return { ...sources, committedAt };
+  throw new FlowgresError('BUILD_MIXED', 'The files of sql/ are not those that this program was compiled with.', {
+    hint: 'In a checkout: npm run build. In a package: install it again.',
+  });
+}
+
+/** When the schema of a checkout was committed last, as ISO 8601; null where there is no git or no repository. */
+function commitTime(folder: string): string | null {
+  if (!existsSync(`${folder}/.git`)) return null;
+  try {
+    const args = ['-C', folder, 'log', '-1', '--format=%cI', '--', 'sql', 'migrations'];
+    return execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim() || null;
+  } catch {
+    return null;
+  }
+}
+
+/** Reads the sources of a build. */
+export function readSources(folder = BUILD_FOLDER): Sources {
+  const index = readFileSync(`${folder}/sql/index.sql`, 'utf8');
+  const protocol = Number(/^--!protocol (\d+)$/m.exec(index)?.[1]);
+  if (!protocol) throw new Error('sql/index.sql states no protocol.');
+  const files = includesOf(folder, 'index.sql');
+  const dropped = readFile(folder, 'dropped.sql');
+  const migrations = readMigrations(folder);
+  const { version } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8')) as { version: string };
+  const code = files.filter(({ kind }) => kind === 'code').map(({ checksum }) => checksum);
+  const digest = sha256([protocol, ...code, dropped.checksum, ...migrations.map(({ hash }) => hash)].join('\n'));
+  return { folder, version, protocol, files, dropped, migrations, digest, committedAt: commitTime(folder) };
+}
+
+/** The files that an index includes, in order, indexes replaced by what they include. */
+function includesOf(folder: string, path: string): SourceFile[] {
+  const text = readFileSync(`${folder}/sql/${path}`, 'utf8');
+  const files: SourceFile[] = [];
+  let extension: string | undefined;
+  for (const [, directive, argument] of text.matchAll(/^--!(include|unless-extension) (\S+)$/gm)) {
+    if (directive === 'unless-extension') extension = argument!;
+    else if (argument!.endsWith('/index.sql')) files.push(...includesOf(folder, argument!));
+    else files.push({ ...readFile(folder, argument!), ...(extension ? { unlessExtension: extension } : {}) });
+  }
+  return files;
+}
+
+function readFile(folder: string, path: string): SourceFile {
+  const sql = readFileSync(`${folder}/sql/${path}`, 'utf8');
+  return { path, kind: /^-- kind: (\w+)$/m.exec(sql)?.[1] ?? '', sql, checksum: sha256(sql) };
+}
+
+/** graphile-migrate checks them when it applies them; here their hashes are enough. */
+function readMigrations(folder: string): Migration[] {
+  const committed = `${folder}/migrations/committed`;
+  const files = readdirSync(committed).filter((file) => /^\d{6}.*\.sql$/.test(file));
+  return files.sort().map((file) => {
+    const text = readFileSync(`${committed}/${file}`, 'utf8');
+    const header = (name: string) => new RegExp(`^--! ${name}: (\\S+)$`, 'm').exec(text)?.[1] ?? '-';
+    const previous = header('Previous');
+    return { filename: `${file.slice(0, 6)}.sql`, hash: header('Hash'), previousHash: previous === '-' ? null : previous };
+  });
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

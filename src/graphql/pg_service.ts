@@ -1,0 +1,174 @@
+/**
+ * How PostGraphile's statements come to PostgreSQL: the settings of the request and the statement in one message, which
+ * is one transaction. PostGraphile's own adaptor waits for begin, settings, statement and commit one after the other.
+ */
+import '../http/environment.ts';
+import pg from 'pg';
+import type { PgClient, PgClientQuery, WithPgClient } from 'postgraphile/@dataplan/pg';
+import { SafeError } from 'postgraphile/grafast';
+import type { ConnectionShare } from '../limits/connection_share.ts';
+import { LIMITS } from './limits.ts';
+import type { SharedReads } from './shared_reads.ts';
+import { type NodePostgresPgClient, makePgAdaptorWithPgClient, makePgService } from 'postgraphile/adaptors/pg';
+
+/** Statements that a connection keeps prepared; 0 behind a pooler that does not know prepared statements. */
+const PREPARED = Number(process.env['DATAPLAN_PG_PREPARED_STATEMENT_CACHE_SIZE'] || 100);
+
+/** The settings of a request, until the transaction ends. */
+const SETTINGS = {
+  name: PREPARED > 0 ? 'settings' : '',
+  text: 'select count(set_config(setting->>0, setting->>1, true)) from json_array_elements($1::json) as setting',
+};
+
+/** The statement of the field testWorkflow. */
+const TEST = /"public"\."test_workflow"\s*\(/;
+
+/** What statements of several callers have in common. */
+export interface Sharing {
+  /** Of the pool's connections. */
+  connections?: ConnectionShare;
+  /** Of what subscriptions read. */
+  reads?: SharedReads;
+}
+
+/** PostGraphile's service for `schemas`, over the connections of `pool`. */
+export function pipelinedService(pool: pg.Pool, schemas: string[], sharing: Sharing = {}): GraphileConfig.PgServiceConfiguration {
+  // Nobody asks for the raw client, which the type wants.
+  const createWithPgClient = () => pipelined(pool, sharing) as WithPgClient<NodePostgresPgClient>;
+  return { ...makePgService({ pool, schemas, pubsub: false }), adaptor: { createWithPgClient, makePgService } };
+}
+
+function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient {
+  const plain = makePgAdaptorWithPgClient(pool);
+  return async (settings, callback) => {
+    const inShare = <T>(work: () => Promise<T>) => (connections && settings ? connections.use(settings, work) : work());
+    const encode = (each: Record<string, unknown>) => JSON.stringify(Object.entries(each).filter(([, value]) => value !== undefined));
+    const set = settings && encode(settings);
+    const client: PgClient = {
+      query: (query) => {
+        if (settings === null || set === null) return plain(null, (connection) => connection.query(query));
+        // A function cannot limit its own time: the statement has its limit before it begins.
+        if (TEST.test(query.text)) {
+          const limited = encode({ ...settings, statement_timeout: LIMITS.testTimeout });
+          return inShare(() => send<never>(pool, limited, query)).catch(refuseSlowTest);
+        }
+        const sent = () => inShare(() => send<never>(pool, set, query));
+        const reading = reads?.readingOf(settings);
+        return reading ? copied(reading.once(JSON.stringify([query.text, query.values, query.arrayMode]), sent)) : sent();
+      },
+      // Several statements that belong together, for which one message is not enough.
+      withTransaction: (work) => inShare(() => plain(settings, (connection) => connection.withTransaction(work))),
+    };
+    return callback(client);
+  };
+}
+
+/** Each has rows of its own, since Grafast may put them in another order. */
+async function copied<R extends { rows: readonly unknown[] }>(result: Promise<R>): Promise<R> {
+  const shared = await result;
+  return { ...shared, rows: [...shared.rows] };
+}
+
+/** That a test takes too long is what its caller wrote, and nothing for the operator's log. */
+function refuseSlowTest(error: unknown): never {
+  if (!(error instanceof pg.DatabaseError) || error.code !== '57014') throw error;
+  throw new SafeError('The test took too long and was stopped.', {
+    code: 'TIMEOUT',
+    hint: `A test has ${LIMITS.testTimeout}: give it less to do, or publish the workflow and start a run.`,
+  });
+}
+
+async function send<Row>(pool: pg.Pool, settings: string, { text, values = [], name, arrayMode }: PgClientQuery) {
+  const client = await pool.connect();
+  try {
+    const prepared = preparedOn.get(client) ?? (await prepare(client));
+    const config = { text, values, queryMode: 'extended', ...(arrayMode && { rowMode: 'array' }), ...(PREPARED > 0 && name && { name }) };
+    const { rows, rowCount } = await new Promise<pg.QueryResult>((resolve, reject) => {
+      const answer: Answer = (error, result) => (error ? reject(error) : resolve(result));
+      client.query(new Statement(config, settings, prepared, answer));
+    });
+    return { rows: rows as Row[], rowCount };
+  } catch (error) {
+    // A connection that ends says why first; it goes back to the pool when it is known whether it did.
+    await client.query('').catch(() => undefined);
+    throw error;
+  } finally {
+    client.release();
+  }
+}
+
+/** The names of what is prepared on a connection, first what was not used for longest. */
+const preparedOn = new WeakMap<pg.PoolClient, Set<string>>();
+
+async function prepare(client: pg.PoolClient): Promise<Set<string>> {
+  // Optimising machine code takes longer than such statements do.
+  await client.query('set jit_optimize_above_cost = -1');
+  if (PREPARED > 0) await client.query({ ...SETTINGS, values: ['[]'] });
+  const names = new Set<string>();
+  preparedOn.set(client, names);
+  return names;
+}
+
+/** What the types of pg leave out: its queries are written to be extended, as pg-cursor does. */
+interface Wire extends Pick<pg.Connection, 'stream'> {
+  readonly parsedStatements: Record<string, string>;
+  bind(message: { statement: string; values: string[] }): void;
+  parse(message: { name: string; text: string }): void;
+  execute(message: Record<string, never>): void;
+  close(message: { type: 'S'; name: string }): void;
+}
+interface WireQuery {
+  readonly name: string | undefined;
+  readonly text: string;
+  submit(connection: Wire): Error | null;
+  handleDataRow(message: unknown): void;
+  handleCommandComplete(message: unknown, connection: Wire): void;
+}
+type Answer = (error: Error | null, result: pg.QueryResult) => void;
+const WireQuery = pg.Query as unknown as new (config: object, values: undefined, callback: Answer) => WireQuery;
+
+/** A statement behind settings that end with it: all up to the one Sync is a transaction. */
+class Statement extends WireQuery {
+  readonly #settings: string;
+  readonly #prepared: Set<string>;
+  #isSet = false;
+
+  constructor(config: object, settings: string, prepared: Set<string>, answer: Answer) {
+    super(config, undefined, answer);
+    this.#settings = settings;
+    this.#prepared = prepared;
+  }
+
+  override submit(connection: Wire): Error | null {
+    connection.stream.cork();
+    try {
+      // First of all, for after an error the server skips what follows.
+      if (this.name) this.#keep(this.name, connection);
+      if (PREPARED === 0) connection.parse(SETTINGS);
+      connection.bind({ statement: SETTINGS.name, values: [this.#settings] });
+      connection.execute({});
+      return super.submit(connection);
+    } finally {
+      connection.stream.uncork();
+    }
+  }
+
+  #keep(name: string, connection: Wire): void {
+    this.#prepared.delete(name);
+    this.#prepared.add(name);
+    const [oldest] = this.#prepared;
+    if (this.#prepared.size <= PREPARED || oldest === undefined) return;
+    this.#prepared.delete(oldest);
+    delete connection.parsedStatements[oldest];
+    connection.close({ type: 'S', name: oldest });
+  }
+
+  override handleDataRow(message: unknown): void {
+    if (this.#isSet) super.handleDataRow(message);
+  }
+
+  override handleCommandComplete(message: unknown, connection: Wire): void {
+    if (this.#isSet) super.handleCommandComplete(message, connection);
+    this.#isSet = true;
+  }
+}

@@ -1,0 +1,143 @@
+/** What PostGraphile is told: which plugins, which limits, who a request is. */
+import '../http/environment.ts';
+import { randomUUID } from 'node:crypto';
+import { PgSimplifyInflectionPreset } from '@graphile/simplify-inflection';
+import type pg from 'pg';
+import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
+import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connection-filter';
+import type { AccessLog } from '../http/access_log.ts';
+import type { Accounts } from '../accounts/accounts.ts';
+import { accountsPlugin } from '../accounts/accounts_graphql.ts';
+import { anonymousPlugin } from './anonymous.ts';
+import { sessionOf } from '../http/auth.ts';
+import { bodySizePlugin } from './body_size.ts';
+import { clientSettings } from '../http/client.ts';
+import { costPlugin } from './cost.ts';
+import { type DocumentOptions, documentPlugin } from './documents.ts';
+import { type LogError, errorMask } from '../http/errors.ts';
+import { ExactJsonPlugin } from './exact_json.ts';
+import { LIMITS } from './limits.ts';
+import { ListOrderPlugin } from './list_orders.ts';
+import { SESSION_SETTINGS } from '../database/session_settings.ts';
+import type { Subscriptions } from './subscribe.ts';
+import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
+import { OwnedPlugin } from './owned.ts';
+import { PagePolicyPlugin } from '../http/page_policy.ts';
+import { PagingPlugin } from './paging.ts';
+import { pipelinedService } from './pg_service.ts';
+import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
+import { runEventsPlugin } from './run_events.ts';
+import { ScalarsPlugin } from './scalars.ts';
+import { workflowRunsPlugin } from './workflow_runs.ts';
+
+export interface PresetOptions {
+  /** Logs in as flowgres_api. */
+  pool: pg.Pool;
+  subscriptions: Subscriptions;
+  requests: RequestOptions;
+  accounts: Accounts;
+  /** Objects that an answer may have. */
+  maxCost: number;
+  documents: DocumentOptions;
+  /** Whether the Ruru page is served. */
+  ruru: boolean;
+  logError: LogError;
+  accessLog: AccessLog;
+}
+
+export function createPreset(options: PresetOptions): GraphileConfig.Preset {
+  const { pool, subscriptions, requests, accounts, maxCost, documents, ruru, logError, accessLog } = options;
+  return {
+    extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
+    plugins: [
+      OwnedPlugin,
+      NamingPlugin,
+      UnsearchablePlugin,
+      TagsPlugin,
+      ListOrderPlugin,
+      PagingPlugin,
+      ScalarsPlugin,
+      bodySizePlugin(requests.authenticator),
+      ExactJsonPlugin,
+      anonymousPlugin((request) => documents.callerOf(request).isAnonymous),
+      costPlugin(maxCost),
+      // After the others that may refuse a document: it measures what all of them take.
+      documentPlugin(documents),
+      runEventsPlugin(subscriptions),
+      workflowRunsPlugin(subscriptions),
+      accountsPlugin(accounts),
+      accessLog.plugin,
+      requestPlugin(requests),
+      PagePolicyPlugin,
+    ],
+    disablePlugins: [
+      // A filter through a relation has no bound on what it costs.
+      'PgConnectionArgFilterBackwardRelationsPlugin',
+      'PgConnectionArgFilterForwardRelationsPlugin',
+      // `filter` does what `condition` does.
+      'PgConditionArgumentPlugin',
+      // Conveniences for Relay 1, and a second way to what `node(nodeId)` gives.
+      'QueryQueryPlugin',
+      'RegisterQueryNodePlugin',
+      'PgMutationPayloadEdgePlugin',
+      'NodeAccessorPlugin',
+    ],
+    // Arguments without a default are required.
+    gather: { pgStrictFunctions: true },
+    pgServices: [pipelinedService(pool, ['public'], { connections: requests.connections, reads: subscriptions.reads })],
+    schema: {
+      dontSwallowErrors: true,
+      connectionFilterComputedColumns: false,
+      connectionFilterSetofFunctions: false,
+      connectionFilterArrays: false,
+      connectionFilterAllowedOperators: [
+        'isNull',
+        'equalTo',
+        'notEqualTo',
+        'in',
+        'lessThan',
+        'lessThanOrEqualTo',
+        'greaterThan',
+        'greaterThanOrEqualTo',
+        'contains',
+      ],
+    },
+    grafast: {
+      context: ({ http, node, ws, requestId, session }) => ({
+        pgSettings: {
+          ...settingsOf(
+            session === undefined ? sessionOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) : session,
+            requestId ?? randomUUID(),
+          ),
+          ...clientSettings(node?.req ?? ws?.request, requests.proxies),
+        },
+      }),
+    },
+    grafserv: {
+      graphqlPath: '/graphql',
+      graphiql: ruru,
+      graphiqlOnGraphQLGET: ruru,
+      graphiqlPath: '/',
+      maxRequestLength: LIMITS.maxTokenBodyBytes,
+      // documentPlugin has a cache that knows sizes.
+      parseAndValidateCacheSize: 0,
+      maskError: accessLog.watchErrors(errorMask(logError)),
+    },
+  };
+}
+
+/** Every setting on every request, so that nothing of one is left for the next. */
+export function settingsOf(session: string | null, requestId: string): Record<string, string> {
+  return {
+    role: session === null ? 'flowgres_anonymous' : 'flowgres_user',
+    'flowgres.session': session ?? '',
+    'flowgres.request_id': requestId,
+    statement_timeout: LIMITS.statementTimeout,
+    lock_timeout: '2s',
+    idle_in_transaction_session_timeout: '10s',
+    // As the role has them; a pooler may carry over what an older session was told.
+    timezone: SESSION_SETTINGS['timezone']!,
+    datestyle: SESSION_SETTINGS['datestyle']!,
+    intervalstyle: SESSION_SETTINGS['intervalstyle']!,
+  };
+}

@@ -1,0 +1,237 @@
+/** What happens to every request before and after it is executed: who asks, how often, under which id, from where. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { normalizeConnectionParams } from 'postgraphile/grafserv';
+import { SafeError } from 'postgraphile/grafast';
+import { z } from 'zod';
+import type { ApiCalls } from '../limits/api_calls.ts';
+import { type Authenticator, sessionOf } from '../http/auth.ts';
+import { BODY_HINT, requestsOf, requireDocumentSize } from './body_size.ts';
+import { callerOf, clientIp, networkOf } from '../http/client.ts';
+import type { ConnectionShare } from '../limits/connection_share.ts';
+import type { CpuShare } from '../limits/cpu_budget.ts';
+import { requestError } from '../http/errors.ts';
+import type { Operations } from './persisted_operations.ts';
+import type { Rate, RateLimiter } from '../limits/rate_limit.ts';
+import type { SubscriptionLimits } from '../limits/subscription_limits.ts';
+import { requireVariables } from './variables.ts';
+
+export interface RequestOptions {
+  authenticator: Authenticator;
+  apiCalls: ApiCalls;
+  /** Of the pool that statements of requests use. */
+  connections: ConnectionShare;
+  operations: Operations;
+  /** What an operation over a WebSocket counts for as well. */
+  subscriptions: SubscriptionLimits;
+  limiter: RateLimiter;
+  /** Of each token, and of each address without one; null sets no limit. */
+  rates: { token: Rate | null; anonymous: Rate | null };
+  /** Websites whose pages may call the API; `*` for all. */
+  corsOrigins: readonly string[];
+  /** Proxies between clients and this process. */
+  proxies: number;
+}
+
+declare global {
+  namespace Grafast {
+    interface RequestContext {
+      /** Of the HTTP request: a client's own x-request-id when that is a UUID. */
+      requestId: string;
+      /** Of the HTTP request, once it is admitted; null when it is anonymous. */
+      session: string | null;
+    }
+  }
+}
+
+/** A WebSocket sends its token in `connectionParams`: `{ authorization: "Bearer …" }`. */
+export function bearerOf(connectionParams: unknown): string | undefined {
+  const value = normalizeConnectionParams(connectionParams as Record<string, unknown>)?.['authorization'];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** Whether a page from there may call the API. */
+export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]): boolean {
+  return corsOrigins.includes('*') || corsOrigins.includes(origin);
+}
+
+const givenRequestId = z.uuid();
+
+export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
+  return {
+    name: 'FlowgresRequestPlugin',
+    version: '1.0.0',
+    grafserv: {
+      middleware: {
+        async processRequest(next, { requestDigest }) {
+          const { node } = requestDigest.requestContext;
+          const requestId = givenRequestId.safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
+          requestDigest.requestContext.requestId = requestId;
+          // The access log takes it from there.
+          requestDigest.headers['x-request-id'] = requestId;
+          node?.res.setHeader('x-request-id', requestId);
+          const isPreflight = node && allowOrigin(node.req, node.res, options.corsOrigins);
+          const result = isPreflight ? { type: 'noContent' as const, statusCode: 204 as const, headers: {} } : await next();
+          // A file of the Ruru page that there is not: answered as every address that there is not.
+          if (result?.statusCode === 404 && requestDigest.path !== '/graphql') return null;
+          if (result?.type === 'buffer' && result.statusCode >= 400) return describeRefusal(result, node?.res);
+          const { refusedWith } = requestDigest.requestContext;
+          return refusedWith && (result?.type === 'buffer' || result?.type === 'json') ? { ...result, statusCode: refusedWith } : result;
+        },
+        async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
+          const incoming = request?.requestContext.node?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage })?.request;
+          const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
+          const session = await admit(options, authorization, incoming, request?.requestContext.bodyBytes);
+          if (request) request.requestContext.session = session;
+          // A client may send hundreds at once, each of which is planned and read for before anything is told.
+          else if (session !== null) await options.subscriptions.pace(options.apiCalls.organizationOf(session) ?? session);
+          requireDocumentSize(body.query);
+          options.operations.apply(body);
+          requireVariables(body.variableValues);
+          return next();
+        },
+      },
+    },
+  };
+}
+
+/** Whose request it is, of a body of so many bytes. Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
+export async function admit(
+  options: RequestOptions,
+  authorization: string | undefined,
+  request: IncomingMessage | undefined,
+  bodyBytes = 0,
+): Promise<string | null> {
+  return countRequest(options, authorization, request, bodyBytes).catch(refuseUnasked);
+}
+
+async function countRequest(
+  options: RequestOptions,
+  authorization: string | undefined,
+  request: IncomingMessage | undefined,
+  bodyBytes: number,
+): Promise<string | null> {
+  const { authenticator, apiCalls, connections, limiter, rates, proxies } = options;
+  const spendAnonymous = async () => {
+    if (rates.anonymous) await limiter.spend(`ip:${request ? callerOf(request, proxies) : ''}`, rates.anonymous);
+  };
+  const session = await authenticator.check(authorization).catch(async (error: unknown) => {
+    await spendAnonymous();
+    throw error;
+  });
+  if (session === null) {
+    await spendAnonymous();
+    connections.admit(null, request ? clientIp(request, proxies) : '');
+    return null;
+  }
+  for (let count = rates.token ? requestsOf(bodyBytes) : 0; count > 0; count -= 1) {
+    await limiter.spend(`token:${session}`, rates.token!);
+  }
+  connections.admit(session, '');
+  await apiCalls.admit(session);
+  return session;
+}
+
+/**
+ * Whose CPU a request takes: a token's and its organization's, which may have twice that; an anonymous one's is its
+ * network's, and that of all anonymous ones together, who may have four times that.
+ */
+export function createCallerOf({ apiCalls, proxies }: RequestOptions, cpu: { token: number | null; anonymous: number | null }) {
+  return ({
+    http,
+    node,
+    ws,
+    session: admitted,
+  }: Partial<Grafast.RequestContext>): { isAnonymous: boolean; shares: readonly CpuShare[] } => {
+    const session = admitted === undefined ? sessionOf(http?.getHeader('authorization') ?? bearerOf(ws?.connectionParams)) : admitted;
+    if (session === null) {
+      const request = node?.req ?? ws?.request;
+      const key = request ? networkOf(request, proxies) : '';
+      const shares = cpu.anonymous === null ? [] : [share('network', key, cpu.anonymous), share('anonymous', '', 4 * cpu.anonymous)];
+      return { isAnonymous: true, shares };
+    }
+    if (cpu.token === null) return { isAnonymous: false, shares: [] };
+    const organization = apiCalls.organizationOf(session);
+    const shares = [share('token', session, cpu.token), ...(organization ? [share('organization', organization, 2 * cpu.token)] : [])];
+    return { isAnonymous: false, shares };
+  };
+}
+
+function share(kind: string, key: string, perSecond: number): CpuShare {
+  return { key: JSON.stringify([kind, key]), perSecond };
+}
+
+/** Who asks could not be found out, which is not the client's fault: Grafserv would say that it cannot parse the request. */
+function refuseUnasked(error: unknown): never {
+  if (error instanceof SafeError) throw error;
+  throw requestError(503, 'UNAVAILABLE', 'The database is not available.', {
+    hint: 'Try again in a moment.',
+    details: { committed: 'no', retryAfterMs: 1_000 },
+  });
+}
+
+/** Whether that was all the request asked for. */
+function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOrigins: readonly string[]): boolean {
+  const { origin } = request.headers;
+  if (corsOrigins.length > 0) response.setHeader('vary', 'origin');
+  if (origin === undefined || !isAllowedOrigin(origin, corsOrigins)) return false;
+  response.setHeader('access-control-allow-origin', origin);
+  response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
+  if (request.method !== 'OPTIONS') return false;
+  response.setHeader('access-control-allow-methods', 'POST');
+  response.setHeader('access-control-allow-headers', 'authorization, content-type, x-request-id');
+  response.setHeader('access-control-max-age', '600');
+  return true;
+}
+
+const CODES: Record<number, string> = { 405: 'METHOD_NOT_ALLOWED', 413: 'TOO_LARGE', 415: 'UNSUPPORTED_MEDIA_TYPE' };
+
+const JSON_BODY = 'The body of a POST is JSON: {"query", "variables", "operationName"}, with "content-type: application/json".';
+/** For what Grafserv refuses by itself. */
+const HINTS: Record<number, string> = {
+  400: JSON_BODY,
+  405: JSON_BODY,
+  413: BODY_HINT,
+  415: JSON_BODY,
+};
+
+const refusal = z.looseObject({
+  errors: z.array(
+    z.looseObject({
+      extensions: z
+        .looseObject({
+          code: z.string().optional(),
+          details: z.looseObject({ retryAfterMs: z.number().optional(), resetAt: z.iso.datetime({ offset: true }).optional() }).optional(),
+        })
+        .optional(),
+    }),
+  ),
+});
+
+/** Grafserv's own refusals get a code and a hint as all errors have, and none of them the status inside the JSON. */
+function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers: Record<string, string> }>(
+  result: R,
+  response: ServerResponse | undefined,
+): R {
+  const parsed = refusal.safeParse(parseJson(result.buffer));
+  if (!parsed.success) return result;
+  const { errors } = parsed.data;
+  for (const error of errors) {
+    const { statusCode: _status, ...extensions } = error.extensions ?? {};
+    // What has a code is ours, or a fault in the document, whose message says where.
+    const hint = extensions.code === undefined ? HINTS[result.statusCode] : undefined;
+    error.extensions = { code: CODES[result.statusCode] ?? 'INVALID_ARGUMENT', ...(hint && { hint }), ...extensions };
+    const retryAfterMs = extensions.details?.retryAfterMs;
+    if (retryAfterMs !== undefined) response?.setHeader('retry-after', Math.ceil(retryAfterMs / 1_000));
+  }
+  const buffer = Buffer.from(JSON.stringify({ ...parsed.data, errors }));
+  return { ...result, buffer, headers: { ...result.headers, 'content-length': String(buffer.length) } };
+}
+
+function parseJson(buffer: Buffer): unknown {
+  try {
+    return JSON.parse(buffer.toString());
+  } catch {
+    return undefined;
+  }
+}

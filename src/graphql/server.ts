@@ -1,0 +1,193 @@
+/** The GraphQL endpoint: the database's own tables and functions, served by PostGraphile over HTTP and WebSockets. */
+import '../http/environment.ts';
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { makeSchema, postgraphile } from 'postgraphile';
+import { grafserv } from 'postgraphile/grafserv/node';
+import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
+import { createPool } from '../database/connections.ts';
+import { FlowgresError } from '../errors.ts';
+import { log } from '../log.ts';
+import { watchPool } from '../metrics.ts';
+import { AccessLog } from '../http/access_log.ts';
+import { Accounts } from '../accounts/accounts.ts';
+import { createAccountRoutes } from '../accounts/accounts_http.ts';
+import { ApiCalls } from '../limits/api_calls.ts';
+import { Authenticator, refuseAmbiguous } from '../http/auth.ts';
+import { clientSettings } from '../http/client.ts';
+import { ConnectionShare } from '../limits/connection_share.ts';
+import type { LogError } from '../http/errors.ts';
+import { errorReply } from '../http/http_error.ts';
+import { CpuBudget } from '../limits/cpu_budget.ts';
+import { DocumentCache, PlanCaches } from './document_cache.ts';
+import { type JwtConfig, JwtVerifier } from '../http/jwt.ts';
+import { LIMITS } from './limits.ts';
+import { LiveRuns } from './live.ts';
+import { Operations } from './persisted_operations.ts';
+import { Passwords, type ScryptParameters } from '../accounts/passwords.ts';
+import { createPreset, settingsOf } from './preset.ts';
+import { type Rate, RateLimiter } from '../limits/rate_limit.ts';
+import { type RequestOptions, admit, createCallerOf } from './requests.ts';
+import { SharedReads } from './shared_reads.ts';
+import { serveSockets } from './sockets.ts';
+import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from '../limits/subscription_limits.ts';
+
+export interface GraphqlOptions {
+  /** Connection string with the login of flowgres_api. */
+  connectionString: string;
+  /** The same without a transaction pooler in between, which LISTEN cannot pass; connectionString when not given. */
+  directConnectionString?: string;
+  /** Most connections at a time; 10 when not given. */
+  maxConnections?: number;
+  /** Whether requests without a token may read the schema; by default not when NODE_ENV is production. */
+  openIntrospection?: boolean;
+  /** Whether the Ruru page is served at `/`; by default not when NODE_ENV is production. */
+  ruru?: boolean;
+  /** Objects that an answer may have, by the estimate before it is executed; {@link LIMITS.maxCost} when not given. */
+  maxCost?: number;
+  /** Requests of each token, and of each address without one; no limit when not given. */
+  rates?: { token: Rate | null; anonymous: Rate | null };
+  /** What the subscriptions of a token and of an organization may cost; {@link DEFAULT_SUBSCRIPTIONS} when not given. */
+  subscriptions?: SubscriptionSettings;
+  /** Words and signs of a document, with a token and without; those of {@link LIMITS} when not given. */
+  tokens?: { token: number; anonymous: number };
+  /** Milliseconds of CPU per second that documents of one token, and of one network without one, may take; no limit when not given. */
+  cpu?: { token: number | null; anonymous: number | null };
+  /** Documents that clients may name instead of sending. */
+  operations?: Operations;
+  /** Websites whose pages may call the API; none when not given. */
+  corsOrigins?: readonly string[];
+  /** An identity provider whose tokens are accepted beside our own. */
+  jwt?: JwtConfig | undefined;
+  /** Proxies between clients and this process, whose X-Forwarded-For is believed; 0 when not given. */
+  proxies?: number;
+  /** How passwords are hashed; expensively when not given. */
+  scrypt?: ScryptParameters;
+  /** Gets what clients are not told; standard error by default. */
+  logError?: LogError;
+  /** The part of successful requests that is in the access log, 0 to 1; those that fail always are. 0.1 when not given. */
+  accessLogSample?: number;
+}
+
+export interface Graphql {
+  /** Answers `/graphql`, and the Ruru page at `/` with its files; 404 in JSON for anything else. */
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Answers `/auth/register`, `/auth/login` and `/auth/logout`. */
+  handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Takes over WebSockets at `/graphql`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** What is kept of documents that were asked: their tokens, and the number of plans. */
+  kept(): { documents: number; plans: number };
+  /** Ends subscriptions and connections. */
+  release(): Promise<void>;
+}
+
+/** The answer to what Grafserv has none for: another address, or a failure of its own. */
+function answerElse(response: ServerResponse, cause: unknown, logError: LogError): void {
+  const missing = new FlowgresError('NOT_FOUND', 'There is nothing at this address.', { hint: 'GraphQL is at /graphql.' });
+  const { status, headers, body } = errorReply(cause ?? missing, (message, error) =>
+    logError({ errorId: '', message, cause: String(error) }),
+  );
+  response.writeHead(status, headers).end(body);
+}
+
+export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
+  const parts = createParts(options);
+  const instance = postgraphile(parts.preset);
+  const server = instance.createServ(grafserv);
+  const handler = server.createHandler();
+  const [schema] = await Promise.all([instance.getSchema(), server.ready()]);
+
+  const sockets = serveSockets(server, parts.requests);
+
+  return {
+    handle(request, response) {
+      try {
+        refuseAmbiguous(request);
+      } catch (error) {
+        const { status, headers, body } = errorReply(error, () => undefined);
+        response.writeHead(status, headers).end(body);
+        return;
+      }
+      void handler(request, response, (error?: unknown) => answerElse(response, error, parts.logError));
+    },
+    handleAccounts: createAccountRoutes({
+      accounts: parts.accounts,
+      async settingsOf(request) {
+        refuseAmbiguous(request);
+        const session = await admit(parts.requests, request.headers.authorization, request);
+        return { ...settingsOf(session, randomUUID()), ...clientSettings(request, options.proxies ?? 0) };
+      },
+      onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
+    }),
+    upgrade: sockets.upgrade,
+    kept: () => ({ documents: parts.cache.weight, plans: parts.plans.count(schema) }),
+    async release() {
+      await sockets.close();
+      await parts.live.close();
+      await instance.release();
+      await Promise.all([parts.authenticator.close(), parts.accessLog.close(), parts.apiCalls.close()]);
+      await parts.pool.end();
+    },
+  };
+}
+
+/** The schema as SDL, sorted: what `schema.graphql` holds. */
+export async function printGraphqlSchema(connectionString: string): Promise<string> {
+  const { preset, pool, live, authenticator } = createParts({ connectionString });
+  try {
+    const { schema } = await makeSchema(preset);
+    return `${printSchema(lexicographicSortSchema(schema))}\n`;
+  } finally {
+    await live.close();
+    await authenticator.close();
+    await pool.end();
+  }
+}
+
+function createParts(options: GraphqlOptions) {
+  const { connectionString, directConnectionString, maxConnections, jwt } = options;
+  const logError = options.logError ?? (({ message, ...facts }) => log.error(message, facts));
+  const pool = createPool(connectionString, { name: 'flowgres graphql', ...(maxConnections ? { max: maxConnections } : {}) });
+  watchPool('graphql', pool);
+  const live = new LiveRuns(directConnectionString ?? connectionString);
+  const authenticator = new Authenticator(pool, jwt && new JwtVerifier(jwt));
+  const accessLog = new AccessLog(pool, { sample: options.accessLogSample ?? 0.1, logError });
+  const apiCalls = new ApiCalls(pool);
+  const connections = new ConnectionShare(pool.options.max, (session) => apiCalls.organizationOf(session));
+  const accounts = new Accounts(pool, new Passwords(options.scrypt), connections);
+  const limits = new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS);
+  const requests: RequestOptions = {
+    subscriptions: limits,
+    authenticator,
+    apiCalls,
+    connections,
+    limiter: new RateLimiter(pool),
+    operations: options.operations ?? new Operations(),
+    rates: options.rates ?? { token: null, anonymous: null },
+    corsOrigins: options.corsOrigins ?? [],
+    proxies: options.proxies ?? 0,
+  };
+  const [cache, plans] = [new DocumentCache(), new PlanCaches()];
+  const preset = createPreset({
+    pool,
+    subscriptions: { live, limits, reads: new SharedReads() },
+    requests,
+    accounts,
+    maxCost: options.maxCost ?? LIMITS.maxCost,
+    documents: {
+      openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
+      tokens: options.tokens ?? { token: LIMITS.maxTokens, anonymous: LIMITS.maxAnonymousTokens },
+      isPersisted: (query) => requests.operations.has(query),
+      cpu: new CpuBudget(),
+      cache,
+      plans,
+      callerOf: createCallerOf(requests, options.cpu ?? { token: null, anonymous: null }),
+    },
+    ruru: options.ruru ?? process.env['NODE_ENV'] !== 'production',
+    logError,
+    accessLog,
+  });
+  return { pool, live, authenticator, accounts, accessLog, apiCalls, requests, cache, plans, logError, preset };
+}

@@ -1,0 +1,56 @@
+/** Whose requests the connections of the API's pool work for: slow ones of an organization leave some for all others. */
+import { FlowgresError } from '../errors.ts';
+import { FairQueue, tooMany } from './fair_queue.ts';
+import { networkOfAddress } from '../http/client.ts';
+import { requestError } from '../http/errors.ts';
+
+export const CONNECTION_LIMITS = {
+  /** Connections of a pool of at least twice as many that are left for who asks and how often. */
+  reserved: 2,
+  /** Statements of one caller that wait for a connection. */
+  waiting: 100,
+  /** How long one waits, in milliseconds. */
+  waitMs: 10_000,
+} as const;
+
+export class ConnectionShare {
+  readonly #queue: FairQueue;
+  readonly #organizationOf: (session: string) => string | null;
+
+  /** @param size connections of the pool; @param organizationOf the organization of a session, null when it is not known */
+  constructor(size: number, organizationOf: (session: string) => string | null, limits: { waiting: number } = CONNECTION_LIMITS) {
+    const { reserved, waitMs: maxWaitMs } = CONNECTION_LIMITS;
+    const total = size >= 2 * reserved ? size - reserved : size;
+    this.#queue = new FairQueue({ total, maxWaiting: limits.waiting, maxWaitMs });
+    this.#organizationOf = organizationOf;
+  }
+
+  /** Throws RATE_LIMITED (HTTP 429) when as much of the caller waits as may. */
+  admit(session: string | null, clientIp: string): void {
+    if (this.#queue.isFull(this.#keyOf(session, clientIp))) throw refusal(tooMany());
+  }
+
+  /** Calls `work`, which uses one connection, with the settings of its request. Throws RATE_LIMITED before that. */
+  async use<T>(settings: Record<string, string | undefined>, work: () => Promise<T>): Promise<T> {
+    let isEntered = false;
+    const enter = () => {
+      isEntered = true;
+      return work();
+    };
+    const key = this.#keyOf(settings['flowgres.session'] || null, settings['flowgres.client_ip'] ?? '');
+    return this.#queue.use(key, enter).catch((error: unknown) => {
+      throw error instanceof FlowgresError && !isEntered ? refusal(error) : error;
+    });
+  }
+
+  /** An organization, a person without one, or the network of somebody without a token. */
+  #keyOf(session: string | null, clientIp: string): string {
+    if (session === null) return JSON.stringify(['network', networkOfAddress(clientIp)]);
+    const organization = this.#organizationOf(session);
+    return JSON.stringify(organization === null ? ['session', session] : ['organization', organization]);
+  }
+}
+
+function refusal({ code, message, hint, details }: FlowgresError): Error {
+  return requestError(429, code, message, { ...(hint && { hint }), ...(details && { details }) });
+}

@@ -1,0 +1,84 @@
+/**
+ * Maintenance of partitions by flowgres_maintenance: the statements that must run alone, outside of any function.
+ * What goes wrong is in the answer, not thrown: it is tried again next time.
+ */
+import type { Client } from 'pg';
+import { z } from 'zod';
+import { connect, isLostConnection, lostConnection } from '../database/connections.ts';
+
+export const action = z.object({
+  parent: z.string().nullable(),
+  partition: z.string().nullable(),
+  /** For example `create`, `drop`, `detach`, `keep`. */
+  action: z.string(),
+  done: z.boolean(),
+  /** Why it was not done. */
+  detail: z.string().nullable(),
+});
+
+/** One thing that maintenance did or could not do. */
+export type PartitionAction = z.infer<typeof action>;
+
+export interface RetirementOptions {
+  /** How long a concurrent detach waits for readers before it leaves the rest to the next time; a minute when not given. */
+  lockTimeoutMs?: number;
+}
+
+/** Makes the partitions that are needed soon, each table in a transaction of its own, so that locks are short. */
+export async function maintainPartitions(maintenanceUrl: string): Promise<PartitionAction[]> {
+  return asOwner(maintenanceUrl, async (client) => {
+    const { rows } = await client.query<Statement>(
+      `select format('select * from partitions.maintain(%L)', parent) as statement from partitions.managed_tables order by parent`,
+    );
+    return performAll(client, rows);
+  });
+}
+
+/** Lets the partitions leave that are older than their retention, while others read and write. */
+export async function retirePartitions(maintenanceUrl: string, options: RetirementOptions = {}): Promise<PartitionAction[]> {
+  return asOwner(maintenanceUrl, async (client) => {
+    await client.query(`select set_config('lock_timeout', $1, false)`, [`${options.lockTimeoutMs ?? 60_000}ms`]);
+    try {
+      const { rows } = await client.query<Statement>('select statement from partitions.retire_concurrently() as statement');
+      return await performAll(client, rows);
+    } catch (error) {
+      return [failure('retire', error)];
+    }
+  });
+}
+
+interface Statement {
+  statement: string;
+}
+
+/** Works as the owner of everything, on a connection of flowgres_maintenance. */
+export async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = await connect(url);
+  try {
+    await client.query('set role flowgres_owner');
+    return await work(client);
+  } catch (error) {
+    if (!isLostConnection(error)) throw error;
+    throw lostConnection(error, 'Run the same command again when the server is up: it goes on where it was.');
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** Runs statements one after the other, each in a transaction of its own; the failure of one does not stop the rest. */
+async function performAll(client: Client, statements: Statement[]): Promise<PartitionAction[]> {
+  const actions: PartitionAction[] = [];
+  for (const { statement } of statements) {
+    try {
+      const { rows } = await client.query(statement);
+      actions.push(...rows.filter((row) => 'action' in row).map((row) => action.parse(row)));
+    } catch (error) {
+      actions.push(failure(statement, error));
+    }
+  }
+  return actions;
+}
+
+function failure(what: string, error: unknown): PartitionAction {
+  return { parent: null, partition: null, action: what, done: false, detail: error instanceof Error ? error.message : String(error) };
+}

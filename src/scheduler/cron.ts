@@ -1,0 +1,205 @@
+/**
+ * The runner of schema cron. Of all workers one leads: it holds an advisory lock in the session in which it ticks, so
+ * that whoever has lost the lock cannot tick. A leader that dies loses its session at once; one that hangs loses it
+ * when its session has been idle for too long. Commands run in this process, not as jobs of the queue: the queue may
+ * be hours behind, and a second lease would only delay what the lock has decided.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { z } from 'zod';
+import { connect, createPool } from '../database/connections.ts';
+import { log } from '../log.ts';
+import { watchPool } from '../metrics.ts';
+import { CronRun } from './cron_run.ts';
+import { untilNextSecond } from './every.ts';
+
+export interface CronOptions {
+  /** Connection string of flowgres_worker: a direct one, since it holds a lock. */
+  connectionString: string;
+  /** A connection string for each user whose jobs are run; jobs of others fail with `connection failed`. */
+  users: Record<string, string>;
+  /** Longest time for a command, in milliseconds; 0 (the default) sets no limit. */
+  timeoutMs?: number;
+  /** How long stopping waits for running commands before it cancels them, in milliseconds. */
+  graceMs?: number;
+  onProblem?: (message: string, error: unknown) => void;
+}
+
+export interface CronRunner {
+  /** Whether this process leads at the moment. */
+  readonly leads: boolean;
+  /** Gives up the lead, waits for running commands, then cancels them. */
+  stop(): Promise<void>;
+}
+
+/** Any constant will do: whoever holds it leads. */
+const LOCK = 4_608_275_070;
+/** Others try for the lock this often. */
+const TRY_MS = 250;
+/** Where schema cron is pg_cron's, whether it still is is asked this often. */
+const ELSEWHERE_MS = 10_000;
+/** After a session that was lost the next one begins after TRY_MS, after each that could not tick twice as late, up to this. */
+const MAX_PAUSE_MS = 5_000;
+const LEADER_SETTINGS = {
+  idle_session_timeout: '1600ms',
+  statement_timeout: '10s',
+  lock_timeout: '5s',
+  // A machine that is gone says no goodbye.
+  tcp_keepalives_idle: '1',
+  tcp_keepalives_interval: '1',
+  tcp_keepalives_count: '1',
+};
+const ANSWER_TIMEOUT_MS = 12_000;
+
+const taskRow = z.object({
+  action: z.enum(['run', 'cancel']),
+  runid: z.number(),
+  command: z.string().nullable(),
+  database: z.string().nullable(),
+  username: z.string().nullable(),
+});
+
+/** Starts a runner that leads as soon as nobody else does. Where schema cron is pg_cron's, it waits. */
+export function startCron(options: CronOptions): CronRunner {
+  return new Runner(options);
+}
+
+class Runner implements CronRunner {
+  readonly #options: Required<CronOptions>;
+  readonly #pool: pg.Pool;
+  readonly #runs = new Map<number, CronRun>();
+  readonly #ends = new Set<Promise<void>>();
+  readonly #stopped = new AbortController();
+  readonly #abandoned = new AbortController();
+  readonly #leading: Promise<void>;
+  /** Rings when there is something to do before the next second. */
+  #bell = new AbortController();
+  #changed = false;
+  /** Sessions in a row that were lost before they had ticked. */
+  #failures = 0;
+  #stopping: Promise<void> | undefined;
+  leads = false;
+
+  constructor(options: CronOptions) {
+    this.#options = { timeoutMs: 0, graceMs: 5_000, onProblem: (message, error) => log.error(message, { error }), ...options };
+    this.#pool = createPool(options.connectionString, { name: 'flowgres cron', max: 4, settings: { statement_timeout: '10s' } });
+    watchPool('cron', this.#pool);
+    this.#leading = this.#tryToLead();
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopped.abort();
+    this.#bell.abort();
+    await this.#leading;
+    const ended = Promise.all(this.#ends);
+    await Promise.race([ended, delay(this.#options.graceMs, undefined, { ref: false })]);
+    for (const run of this.#runs.values()) run.cancel();
+    await Promise.race([ended, delay(this.#options.graceMs, undefined, { ref: false })]);
+    this.#abandoned.abort();
+    await this.#pool.end();
+  }
+
+  async #tryToLead(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      try {
+        await this.#lead();
+      } catch (error) {
+        this.#failures += 1;
+        this.#options.onProblem('The scheduler lost its session.', error);
+      }
+      this.leads = false;
+      await this.#pause(Math.min(TRY_MS * 2 ** Math.max(this.#failures - 1, 0), MAX_PAUSE_MS));
+    }
+  }
+
+  /** Waits for the lock in a session, then ticks in it until the session ends. */
+  async #lead(): Promise<void> {
+    const session = await connect(leaderUrl(this.#options.connectionString), LEADER_SETTINGS);
+    try {
+      for (let state = await this.#mayLead(session); state !== 'leads'; state = await this.#mayLead(session)) {
+        // Where there is nothing to lead, a session is only asked for when it is needed.
+        if (state === 'elsewhere') return await session.end().then(() => this.#pause(ELSEWHERE_MS));
+        await this.#pause(TRY_MS);
+        if (this.#stopped.signal.aborted) return;
+      }
+      this.leads = true;
+      session.on('notification', () => {
+        this.#changed = true;
+        this.#bell.abort();
+      });
+      await ask(session, 'listen flowgres_cron');
+      await ask(session, 'select cron.lead()');
+      while (!this.#stopped.signal.aborted) {
+        await this.#tick(session);
+        this.#failures = 0;
+        await untilNextSecond(this.#bell.signal);
+        this.#bell = new AbortController();
+      }
+    } finally {
+      await session.end().catch(() => undefined);
+    }
+  }
+
+  /** Nobody leads where there is no schema cron of ours. The catalog says so also to who has no right in that schema. */
+  async #mayLead(session: pg.Client): Promise<'leads' | 'waits' | 'elsewhere'> {
+    const [row] = await ask(
+      session,
+      `select case
+         when not exists (
+           select from pg_class as c
+           join pg_namespace as n on n.oid = c.relnamespace
+           where n.nspname = 'cron' and c.relname = 'job_state'
+         ) then 'elsewhere'
+         when pg_try_advisory_lock($1) then 'leads'
+         else 'waits'
+       end as state`,
+      [LOCK],
+    );
+    return z.enum(['leads', 'waits', 'elsewhere']).parse(row?.['state']);
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+  }
+
+  async #tick(session: pg.Client): Promise<void> {
+    const changed = this.#changed;
+    this.#changed = false;
+    const rows = await ask(session, 'select * from cron.tick($1, $2)', [[...this.#runs.keys()], changed]);
+    for (const row of rows) {
+      const { action, runid, command, database, username } = taskRow.parse(row);
+      if (action === 'cancel') this.#runs.get(runid)?.cancel();
+      else
+        this.#start(
+          new CronRun({ runid, command: command!, database: database!, username: username! }, { pool: this.#pool, ...this.#options }),
+        );
+    }
+  }
+
+  #start(run: CronRun): void {
+    this.#runs.set(run.task.runid, run);
+    const end = run.execute(this.#abandoned.signal).finally(() => {
+      this.#runs.delete(run.task.runid);
+      this.#ends.delete(end);
+      // Another run may have waited for this one.
+      this.#bell.abort();
+    });
+    this.#ends.add(end);
+  }
+}
+
+async function ask(session: pg.Client, text: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
+  const query = { text, values, query_timeout: ANSWER_TIMEOUT_MS } as pg.QueryConfig;
+  return (await session.query<Record<string, unknown>>(query)).rows;
+}
+
+function leaderUrl(connectionString: string): string {
+  const url = new URL(connectionString);
+  url.searchParams.set('application_name', 'flowgres cron leader');
+  return url.href;
+}

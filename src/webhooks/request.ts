@@ -1,0 +1,147 @@
+/** A webhook request as the workflow sees it: `{method, path, params, query, headers, body}`. */
+import { createHash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { FlowgresError } from '../errors.ts';
+import { JsonText, encodeJson } from '../json/json.ts';
+import { parseStrictJson } from '../json/strict.ts';
+import { contentKind, parseMediaType } from '../http/media_type.ts';
+import { decodeForm } from '../http/form.ts';
+import { parseMultipart } from '../http/multipart.ts';
+
+/** What follows `/hooks/` in the address. */
+export interface WebhookAddress {
+  organizationKey: string;
+  /** As it was sent, without a slash at the end: `/orders/a%2Fb`. */
+  path: string;
+  /** For looking it up: each segment decoded and encoded again, so that one address has one form. */
+  route: string;
+  query: string;
+}
+
+/** Headers that are secrets of the sender: the workflow learns that they were there. */
+const SECRET_HEADERS = new Set(['authorization', 'proxy-authorization', 'cookie']);
+
+/**
+ * Takes the address apart; null when no webhook can have it.
+ * @throws FlowgresError INVALID_TEXT when the path is no percent-encoded UTF-8
+ */
+export function parseAddress(url: string): WebhookAddress | null {
+  const [, organizationKey, path, query = ''] = /^\/hooks\/([\w-]{22})((?:\/[^/?#]+)+)\/?(?:\?([^#]*))?$/.exec(url) ?? [];
+  if (!organizationKey || !path) return null;
+  const segments = path.split('/').slice(1).map(decodeSegment);
+  // Clients resolve these before they send: whoever sends them encoded wants them to be resolved later.
+  if (segments.some((segment) => segment === '.' || segment === '..')) return null;
+  return { organizationKey, path, route: `/${segments.map(encodeURIComponent).join('/')}`, query };
+}
+
+/**
+ * A segment without its percent-encoding: any text, also with a slash in it.
+ * @throws FlowgresError INVALID_TEXT when it is no percent-encoded UTF-8, or has the character U+0000
+ */
+export function decodeSegment(segment: string): string {
+  try {
+    return refuseNul(decodeURIComponent(segment));
+  } catch (error) {
+    if (error instanceof FlowgresError) throw error;
+    throw new FlowgresError('INVALID_TEXT', 'The path is not percent-encoded UTF-8.', { hint: 'Write % itself as %25.' });
+  }
+}
+
+/** The raw body. Reading stops at `limit` bytes. */
+export async function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
+  const encoding = request.headers['content-encoding'] ?? 'identity';
+  if (encoding !== 'identity') {
+    throw new FlowgresError('UNSUPPORTED_MEDIA_TYPE', 'A compressed body is not accepted.', { hint: 'Send it without Content-Encoding.' });
+  }
+  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // What is refused in the middle is still answered: the connection must survive the end of this loop.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit) throw tooLarge(limit);
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+}
+
+/** The trigger's input. The body's own JSON text is kept, so that no number in it changes. */
+export async function describeRequest(
+  request: IncomingMessage,
+  address: WebhookAddress,
+  params: Record<string, string>,
+  body: Buffer,
+): Promise<JsonText> {
+  const head = JSON.stringify({
+    method: request.method,
+    path: address.path,
+    params,
+    query: parseFields(address.query),
+    headers: describeHeaders(request.headers),
+  });
+  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(await parseBody(body, request.headers['content-type']))}}`);
+}
+
+/** A request to an address without a path of its own: `{method, query, headers, body}`. */
+export async function describeCall(request: IncomingMessage, query: string, body: Buffer): Promise<JsonText> {
+  const head = JSON.stringify({ method: request.method, query: parseFields(query), headers: describeHeaders(request.headers) });
+  return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(await parseBody(body, request.headers['content-type']))}}`);
+}
+
+/** What must be equal for two deliveries with the same key to be the same; senders change headers between attempts. */
+export function fingerprint(request: IncomingMessage, address: WebhookAddress, body: Buffer): string {
+  return createHash('sha256').update(`${request.method} ${address.path}?${address.query}\n`).update(body).digest('hex');
+}
+
+async function parseBody(body: Buffer, contentType: string | undefined): Promise<unknown> {
+  if (!body.length) return null;
+  const { type, charset } = parseMediaType(contentType);
+  if (type === 'multipart/form-data') return fieldsOf(await parseMultipart(body, contentType!));
+  switch (contentKind(type)) {
+    case 'json':
+      return parseStrictJson(decode(body, 'utf-8'));
+    case 'form':
+      return fieldsOf(decodeForm(body, charset));
+    case 'text':
+      return refuseNul(decode(body, charset));
+    default:
+      return { base64: body.toString('base64') };
+  }
+}
+
+function decode(body: Buffer, charset: string): string {
+  try {
+    return new TextDecoder(charset, { fatal: true }).decode(body);
+  } catch {
+    throw new FlowgresError('INVALID_TEXT', `The body is not valid ${charset}.`);
+  }
+}
+
+function parseFields(query: string): Record<string, unknown> {
+  return fieldsOf(new URLSearchParams(refuseNul(query)));
+}
+
+/** Fields of a query or form; one that comes several times is an array. */
+function fieldsOf<Value>(pairs: Iterable<[string, Value]>): Record<string, Value | Value[]> {
+  // Without a prototype, `__proto__` is a name like any other.
+  const fields: Record<string, Value | Value[]> = Object.create(null);
+  for (const [name, value] of pairs) {
+    if (typeof value === 'string') refuseNul(value);
+    const before = fields[refuseNul(name)];
+    fields[name] = before === undefined ? value : ([before, value].flat() as Value[]);
+  }
+  return fields;
+}
+
+function describeHeaders(headers: IncomingMessage['headers']): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, SECRET_HEADERS.has(name) ? '[redacted]' : value]));
+}
+
+function refuseNul(text: string): string {
+  if (text.includes('\0')) throw new FlowgresError('INVALID_TEXT', 'A text contains the character \\u0000.');
+  return text;
+}
+
+function tooLarge(limit: number): FlowgresError {
+  return new FlowgresError('TOO_LARGE', `The body is larger than ${limit} bytes.`);
+}

@@ -1,0 +1,41 @@
+/** Resume addresses: `/resume/<token>` lets a run go on that waits for a request, once. */
+import type { IncomingMessage } from 'node:http';
+import type { Engine } from '../engine/engine.ts';
+import { FlowgresError } from '../errors.ts';
+import type { FairQueue } from '../limits/fair_queue.ts';
+import { type Reply, jsonReply } from '../http/http_error.ts';
+import { describeCall, readBody } from './request.ts';
+
+/** Calls at a time, of the ten connections that starts need too: each may wait for the lock of its run. One of a token. */
+export const RESUMES = { total: 2, maxWaiting: 10, maxWaitMs: 10_000 };
+
+/** The token and the query of such an address; null for any other. */
+export function parseResume(url: string): { token: string; query: string } | null {
+  const [, token, query = ''] = /^\/resume\/([\w-]{1,100})\/?(?:\?([^#]*))?$/.exec(url) ?? [];
+  return token ? { token, query } : null;
+}
+
+/** Hands the request to the run that waits for it. */
+export async function resume(
+  engine: Pick<Engine, 'resumeRun'>,
+  queue: FairQueue,
+  request: IncomingMessage,
+  maxBodySize: number,
+): Promise<Reply> {
+  const address = parseResume(request.url ?? '');
+  if (!address) throw new FlowgresError('NOT_FOUND', 'There is nothing to resume here.');
+  const body = await readBody(request, maxBodySize);
+  const call = await describeCall(request, address.query, body);
+  const runId = await queue
+    .use(address.token, () => engine.resumeRun(address.token, call))
+    .catch((error: unknown) => {
+      throw wrongMethod(error) ?? error;
+    });
+  return jsonReply(200, { runId });
+}
+
+/** The engine's words for a method that the wait does not take, in HTTP's. */
+function wrongMethod(error: unknown): FlowgresError | undefined {
+  if (!(error instanceof FlowgresError) || !error.details?.['methods']) return undefined;
+  return new FlowgresError('METHOD_NOT_ALLOWED', error.message, { details: error.details });
+}

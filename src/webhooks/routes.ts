@@ -1,0 +1,38 @@
+/** Which webhook an address belongs to, remembered for a second at most. */
+import type { Engine, WebhookRoute } from '../engine/engine.ts';
+import { FairQueue } from '../limits/fair_queue.ts';
+
+const FRESH_MS = 1_000;
+const MAX_ENTRIES = 10_000;
+/** Lookups at a time, of the ten connections that starts need too; one organization key has half of them. */
+export const LOOKUPS = { total: 4, maxWaiting: 100, maxWaitMs: 5_000 };
+
+/**
+ * Requests for the same address within a second ask once. A route may so be a second older than the database; the start
+ * itself never is: it takes the version published now, and refuses a workflow that is not.
+ */
+export class WebhookRoutes {
+  readonly #engine: Pick<Engine, 'findWebhook'>;
+  readonly #lookups = new FairQueue(LOOKUPS);
+  readonly #routes = new Map<string, { found: Promise<WebhookRoute | null>; until: number }>();
+
+  constructor(engine: Pick<Engine, 'findWebhook'>) {
+    this.#engine = engine;
+  }
+
+  /**
+   * The route; null when there is none, which is not remembered: it may be published right now. Throws RATE_LIMITED when
+   * too many lookups of the organization wait.
+   */
+  async find(organizationKey: string, method: string, path: string): Promise<WebhookRoute | null> {
+    const id = `${organizationKey} ${method} ${path}`;
+    const known = this.#routes.get(id);
+    if (known && known.until > performance.now()) return known.found;
+    const found = this.#lookups.use(organizationKey, () => this.#engine.findWebhook(organizationKey, method, path));
+    if (this.#routes.size >= MAX_ENTRIES) this.#routes.clear();
+    this.#routes.set(id, { found, until: performance.now() + FRESH_MS });
+    const forget = () => this.#routes.delete(id);
+    found.then((route) => void (route?.workflowId || forget()), forget);
+    return found;
+  }
+}

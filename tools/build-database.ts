@@ -1,0 +1,38 @@
+/** Builds a database from `sql/`, as `flowgres migrate` does in an empty one. */
+import { installSources } from '../src/database/apply_sources.ts';
+import { connect, withDatabase } from '../src/database/connections.ts';
+import { connectOwner, prepareDatabase } from '../src/database/migrate.ts';
+import { createRoles, derivePasswords } from '../src/database/roles.ts';
+import { readSources } from '../src/database/sources.ts';
+
+/** The roles' passwords in tests derive from it. */
+export const TEST_SECRET = 'flowgres-test-00';
+export const TEST_PASSWORDS = derivePasswords(TEST_SECRET);
+
+export interface BuildOptions {
+  /** Loads the layers up to this one, for example `20_tenancy`; all when not given. */
+  lastLayer?: string;
+}
+
+/** Drops and creates database `name` on the server of `serverUrl`. Returns its connection string. */
+export async function buildDatabase(serverUrl: string, name: string, options: BuildOptions = {}): Promise<string> {
+  const url = withDatabase(serverUrl, name);
+  await createRoles(url, TEST_PASSWORDS);
+  const admin = await connect(withDatabase(serverUrl, 'postgres'));
+  try {
+    await admin.query(`drop database if exists ${admin.escapeIdentifier(name)} with (force)`);
+    await admin.query(`create database ${admin.escapeIdentifier(name)}`);
+  } finally {
+    await admin.end();
+  }
+  await prepareDatabase(url, TEST_PASSWORDS);
+  const client = await connectOwner(url, TEST_PASSWORDS);
+  try {
+    await installSources(client, readSources(), options.lastLayer);
+    // Its copies work as it does: they are the databases of tests.
+    await client.query('update private.installation set database_oid = null');
+  } finally {
+    await client.end();
+  }
+  return url;
+}
