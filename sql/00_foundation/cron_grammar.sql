@@ -3,6 +3,33 @@
 -- month, `30 seconds`, @hourly and its relatives. What pg_cron skips is skipped: fields after the fifth, and in a field
 -- what follows its list. strict_cron_problem() is for those who would rather be told.
 
+-- Why a schedule is not what its author means; null when nothing is wrong with it.
+create or replace function engine.strict_cron_problem(p_schedule text)
+  returns text
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_spec constant engine.cron_spec := engine.parse_cron(p_schedule);
+begin
+  return case
+    when v_spec is null or v_spec.at_start then format(
+      '%L is not a schedule; five fields such as "5 4 * * mon-fri", @daily, or "30 seconds" are', p_schedule
+    )
+    when v_spec.seconds is null and p_schedule !~ (
+      '^@[a-z]+$|^[0-9*][0-9*,/-]*( [0-9*][0-9*,/-]*| [$]){2}( [0-9*A-Za-z][0-9A-Za-z*,/-]*){2}$'
+    )
+      or p_schedule ~ '[*][0-9A-Za-z-]|-[^-,/ ]*-|/[^/, ]*[/-]'
+      then format('%L has something that would be ignored; one blank separates its five fields', p_schedule)
+    when engine.next_cron_run(v_spec, '2000-01-01+00', 'UTC') is null
+      then format('%L names a day that never comes', p_schedule)
+  end;
+end
+$$;
+comment on function engine.strict_cron_problem(text) is
+  'Why a schedule is refused where people write it: what pg_cron refuses, what it would ignore, @reboot, and days that never come such as 31 February. Null when it is fine.';
+
 -- One field as bits; null when pg_cron refuses it.
 create or replace function engine.cron_bits(p_field text, p_low int, p_high int, p_names text[])
   returns bigint
@@ -131,32 +158,5 @@ begin
   return v_spec;
 end
 $$;
-
--- Why a schedule is not what its author means; null when nothing is wrong with it.
-create or replace function engine.strict_cron_problem(p_schedule text)
-  returns text
-  language plpgsql
-  immutable
-  parallel safe
-as $$
-declare
-  v_spec constant engine.cron_spec := engine.parse_cron(p_schedule);
-begin
-  return case
-    when v_spec is null or v_spec.at_start then format(
-      '%L is not a schedule; five fields such as "5 4 * * mon-fri", @daily, or "30 seconds" are', p_schedule
-    )
-    when v_spec.seconds is null and p_schedule !~ (
-      '^@[a-z]+$|^[0-9*][0-9*,/-]*( [0-9*][0-9*,/-]*| [$]){2}( [0-9*A-Za-z][0-9A-Za-z*,/-]*){2}$'
-    )
-      or p_schedule ~ '[*][0-9A-Za-z-]|-[^-,/ ]*-|/[^/, ]*[/-]'
-      then format('%L has something that would be ignored; one blank separates its five fields', p_schedule)
-    when engine.next_cron_run(v_spec, '2000-01-01+00', 'UTC') is null
-      then format('%L names a day that never comes', p_schedule)
-  end;
-end
-$$;
-comment on function engine.strict_cron_problem(text) is
-  'Why a schedule is refused where people write it: what pg_cron refuses, what it would ignore, @reboot, and days that never come such as 31 February. Null when it is fine.';
 
 grant execute on function engine.parse_cron(text) to flowgres_dba;

@@ -3,6 +3,52 @@
 -- clock is put forward over it, right after the gap; where it is put back, the first time only. One whose minutes or
 -- hours begin with `*` runs by real time: what a gap leaves out is left out, what comes twice runs twice.
 
+create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after timestamptz, p_timezone text)
+  returns timestamptz
+  language plpgsql
+  stable
+  parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_margin constant interval := '4 hours';
+  v_from timestamptz := date_trunc('minute', p_after, 'UTC') + interval '1 minute';
+  v_at timestamptz;
+begin
+  if p_spec.seconds is not null then
+    return p_after + make_interval(secs => p_spec.seconds);
+  elsif p_spec.minutes is null then
+    return null;
+  end if;
+  loop
+    if engine.offset_seconds(v_from - v_margin, p_timezone) <> engine.offset_seconds(v_from + v_margin, p_timezone) then
+      v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin, p_timezone);
+      if v_at is not null then
+        return v_at;
+      end if;
+      v_from := v_from + v_margin;
+    end if;
+    v_at := engine.next_cron_minute(p_spec, v_from at time zone p_timezone) at time zone p_timezone;
+    -- Far from a change of the clock, what it shows is what time it is.
+    if v_at is null
+      or engine.offset_seconds(v_at - v_margin, p_timezone) = engine.offset_seconds(v_at + v_margin, p_timezone)
+    then
+      return v_at;
+    end if;
+    v_from := greatest(v_from, v_at - v_margin);
+    v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin * 2, p_timezone);
+    if v_at is not null then
+      return v_at;
+    end if;
+    v_from := v_from + v_margin * 2;
+  end loop;
+end
+$$;
+comment on function engine.next_cron_run(engine.cron_spec, timestamptz, text) is
+  'The first run of a schedule after a time, in the calendar of a time zone; null when there is none (@reboot, 31 February). Example: select engine.next_cron_run(engine.parse_cron(''0 9 * * mon''), now(), ''Europe/Berlin'');';
+
+grant execute on function engine.next_cron_run(engine.cron_spec, timestamptz, text) to flowgres_dba;
+
 create or replace function engine.cron_day_fits(p_spec engine.cron_spec, p_day date)
   returns boolean
   language plpgsql
@@ -91,49 +137,3 @@ begin
   return null;
 end
 $$;
-
-create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after timestamptz, p_timezone text)
-  returns timestamptz
-  language plpgsql
-  stable
-  parallel safe
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_margin constant interval := '4 hours';
-  v_from timestamptz := date_trunc('minute', p_after, 'UTC') + interval '1 minute';
-  v_at timestamptz;
-begin
-  if p_spec.seconds is not null then
-    return p_after + make_interval(secs => p_spec.seconds);
-  elsif p_spec.minutes is null then
-    return null;
-  end if;
-  loop
-    if engine.offset_seconds(v_from - v_margin, p_timezone) <> engine.offset_seconds(v_from + v_margin, p_timezone) then
-      v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin, p_timezone);
-      if v_at is not null then
-        return v_at;
-      end if;
-      v_from := v_from + v_margin;
-    end if;
-    v_at := engine.next_cron_minute(p_spec, v_from at time zone p_timezone) at time zone p_timezone;
-    -- Far from a change of the clock, what it shows is what time it is.
-    if v_at is null
-      or engine.offset_seconds(v_at - v_margin, p_timezone) = engine.offset_seconds(v_at + v_margin, p_timezone)
-    then
-      return v_at;
-    end if;
-    v_from := greatest(v_from, v_at - v_margin);
-    v_at := engine.walk_cron_runs(p_spec, v_from, v_from + v_margin * 2, p_timezone);
-    if v_at is not null then
-      return v_at;
-    end if;
-    v_from := v_from + v_margin * 2;
-  end loop;
-end
-$$;
-comment on function engine.next_cron_run(engine.cron_spec, timestamptz, text) is
-  'The first run of a schedule after a time, in the calendar of a time zone; null when there is none (@reboot, 31 February). Example: select engine.next_cron_run(engine.parse_cron(''0 9 * * mon''), now(), ''Europe/Berlin'');';
-
-grant execute on function engine.next_cron_run(engine.cron_spec, timestamptz, text) to flowgres_dba;

@@ -2,6 +2,27 @@
 -- Every error that Flowgres raises has a name, and each name has one SQLSTATE of class WF. docs/errors.md explains
 -- them; GraphQL shows the name as `extensions.code`.
 
+create or replace function private.raise_error(
+  p_code text,
+  p_message text,
+  p_hint text default null,
+  p_details jsonb default '{}'
+)
+  returns void
+  language plpgsql
+  immutable
+as $$
+declare
+  v_sqlstate constant text := (select e.sqlstate from private.error_codes() as e where e.code = p_code);
+  v_detail constant text := (jsonb_build_object('code', p_code) || p_details)::text;
+begin
+  if p_hint is null then
+    raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail;
+  end if;
+  raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail, hint = p_hint;
+end
+$$;
+
 create or replace function private.error_codes()
   returns table (code text, sqlstate text)
   language sql
@@ -38,25 +59,4 @@ create or replace function private.is_transient(p_sqlstate text, p_constraint te
   parallel safe
 as $$
   select p_sqlstate ~ '^(40|53|55P03|57|58)' or p_sqlstate = '23514' and p_constraint = ''
-$$;
-
-create or replace function private.raise_error(
-  p_code text,
-  p_message text,
-  p_hint text default null,
-  p_details jsonb default '{}'
-)
-  returns void
-  language plpgsql
-  immutable
-as $$
-declare
-  v_sqlstate constant text := (select e.sqlstate from private.error_codes() as e where e.code = p_code);
-  v_detail constant text := (jsonb_build_object('code', p_code) || p_details)::text;
-begin
-  if p_hint is null then
-    raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail;
-  end if;
-  raise exception using errcode = v_sqlstate, message = p_message, detail = v_detail, hint = p_hint;
-end
 $$;

@@ -1,6 +1,45 @@
 -- kind: code
 -- Who changed what: the one trigger of all tables of configuration. 95_api/audit.sql lists them.
 
+create or replace function private.audit_table(
+  p_table regclass,
+  p_masked text[] default '{}',
+  p_digested text[] default '{}',
+  p_ignored text[] default '{updated_at}'
+)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_name record;
+  v_key constant text[] := array(
+    select a.attname::text
+    from pg_index as i
+    join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+    where i.indrelid = p_table and i.indisprimary
+    order by array_position(i.indkey::int2[], a.attnum)
+  );
+begin
+  select n.nspname as schema, c.relname as name into v_name
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  where c.oid = p_table;
+  execute format(
+    'create or replace trigger _900_audit after insert or update or delete on %I.%I '
+    'for each row execute function private.audit(%L, %L, %L, %L)',
+    v_name.schema, v_name.name, v_key, p_masked, p_digested, p_ignored
+  );
+  execute format(
+    'create or replace trigger _900_audit_truncate after truncate on %I.%I '
+    'for each statement execute function private.audit(%L, %L, %L, %L)',
+    v_name.schema, v_name.name, v_key, p_masked, p_digested, p_ignored
+  );
+end
+$$;
+comment on function private.audit_table(regclass, text[], text[], text[]) is
+  'Puts a table under audit: values of p_masked are secrets, of p_digested large documents, of which hash and size are kept; an update of p_ignored alone is no change.';
+
 create or replace function private.audit()
   returns trigger
   language plpgsql
@@ -46,45 +85,6 @@ begin
 end
 $$;
 
-create or replace function private.audit_table(
-  p_table regclass,
-  p_masked text[] default '{}',
-  p_digested text[] default '{}',
-  p_ignored text[] default '{updated_at}'
-)
-  returns void
-  language plpgsql
-  volatile
-as $$
-declare
-  v_name record;
-  v_key constant text[] := array(
-    select a.attname::text
-    from pg_index as i
-    join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
-    where i.indrelid = p_table and i.indisprimary
-    order by array_position(i.indkey::int2[], a.attnum)
-  );
-begin
-  select n.nspname as schema, c.relname as name into v_name
-  from pg_class as c
-  join pg_namespace as n on n.oid = c.relnamespace
-  where c.oid = p_table;
-  execute format(
-    'create or replace trigger _900_audit after insert or update or delete on %I.%I '
-    'for each row execute function private.audit(%L, %L, %L, %L)',
-    v_name.schema, v_name.name, v_key, p_masked, p_digested, p_ignored
-  );
-  execute format(
-    'create or replace trigger _900_audit_truncate after truncate on %I.%I '
-    'for each statement execute function private.audit(%L, %L, %L, %L)',
-    v_name.schema, v_name.name, v_key, p_masked, p_digested, p_ignored
-  );
-end
-$$;
-comment on function private.audit_table(regclass, text[], text[], text[]) is
-  'Puts a table under audit: values of p_masked are secrets, of p_digested large documents, of which hash and size are kept; an update of p_ignored alone is no change.';
-
 create or replace function private.reads_audit()
   returns boolean
   language sql
@@ -106,22 +106,29 @@ comment on function private.reads_audit() is
   'Whether the request may read the logs of its organization: an owner or admin, or the organization''s own token, with the scope organization:read.';
 
 drop policy if exists audit_log_flowgres_user_select on public.audit_log;
+
 create policy audit_log_flowgres_user_select on public.audit_log
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
+
 drop policy if exists audit_log_flowgres_dba_select on public.audit_log;
+
 create policy audit_log_flowgres_dba_select on public.audit_log
   for select to flowgres_dba
   using (true);
 
 drop policy if exists api_access_log_flowgres_user_select on public.api_access_log;
+
 create policy api_access_log_flowgres_user_select on public.api_access_log
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
+
 drop policy if exists api_access_log_flowgres_dba_select on public.api_access_log;
+
 create policy api_access_log_flowgres_dba_select on public.api_access_log
   for select to flowgres_dba
   using (true);
 
 grant select on public.audit_log, public.api_access_log to flowgres_user, flowgres_dba;
+
 grant execute on function private.reads_audit() to flowgres_user;

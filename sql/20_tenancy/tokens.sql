@@ -1,31 +1,6 @@
 -- kind: code
 -- API tokens: the secret is shown once, by create_api_token; afterwards only its hash exists.
 
-create or replace function private.scopes()
-  returns table (scope text, allows text)
-  language sql
-  immutable
-  parallel safe
-as $$
-  values
-    ('workflows:read',     'read workflows and their versions'),
-    ('workflows:write',    'create, change, publish and archive workflows'),
-    ('runs:read',          'read runs, their events and logs'),
-    ('runs:write',         'start, cancel, pause, resume, retry and fork runs, send them signals, decide approvals'),
-    ('organization:read',  'read the organization, its members and tokens'),
-    ('organization:write', 'change the organization, its members and tokens')
-$$;
-
-create or replace function private.api_token(p_token private.api_tokens)
-  returns public.api_token
-  language sql
-  immutable
-as $$
-  select
-    p_token.id, p_token.name, p_token.prefix, p_token.scopes, p_token.user_id,
-    p_token.created_at, p_token.expires_at, p_token.revoked_at, p_token.last_used_at
-$$;
-
 create or replace function public.create_api_token(
   name text,
   scopes text[],
@@ -90,6 +65,31 @@ end
 $$;
 comment on function public.create_api_token(text, text[], timestamptz) is
   'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked, or as long as the token that makes it. It never may more than its maker, now or later: roles are asked at each request, and it ends with the membership. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
+
+create or replace function private.scopes()
+  returns table (scope text, allows text)
+  language sql
+  immutable
+  parallel safe
+as $$
+  values
+    ('workflows:read',     'read workflows and their versions'),
+    ('workflows:write',    'create, change, publish and archive workflows'),
+    ('runs:read',          'read runs, their events and logs'),
+    ('runs:write',         'start, cancel, pause, resume, retry and fork runs, send them signals, decide approvals'),
+    ('organization:read',  'read the organization, its members and tokens'),
+    ('organization:write', 'change the organization, its members and tokens')
+$$;
+
+create or replace function private.api_token(p_token private.api_tokens)
+  returns public.api_token
+  language sql
+  immutable
+as $$
+  select
+    p_token.id, p_token.name, p_token.prefix, p_token.scopes, p_token.user_id,
+    p_token.created_at, p_token.expires_at, p_token.revoked_at, p_token.last_used_at
+$$;
 
 create or replace function public.revoke_api_token(id uuid)
   returns public.api_token

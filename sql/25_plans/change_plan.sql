@@ -1,6 +1,37 @@
 -- kind: code
 -- Changing the plan, and limits of one's own. Nothing is deleted by it: what is over the new limit can only be read.
 
+create or replace function public.change_plan(plan text, organization uuid default null)
+  returns public.subscriptions
+  language plpgsql
+  volatile
+  security definer -- definer because only commands write tables
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization(organization);
+  v_plan public.plans;
+begin
+  perform private.require_scope('organization:write');
+  select p.* into v_plan from public.plans as p where p.slug = change_plan.plan;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such plan.', 'plans lists those that can be chosen.');
+  end if;
+  -- One change at a time; runs can still be inserted.
+  perform from public.organizations as o where o.id = v_organization_id for no key update;
+  if not found then
+    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
+  end if;
+  perform private.require_choosable(v_plan, v_organization_id);
+  perform private.recount(v_organization_id);
+  return private.save_subscription(
+    v_organization_id, v_plan, not private.is_dba() and v_plan.price_cents is distinct from 0
+  );
+end
+$$;
+comment on function public.change_plan(text, uuid) is
+  'Puts the organization on a plan, at once: counters go on, limits are the new plan''s, what is over them stays and can only be read. The default plan ends the subscription. An owner may choose what is free, and try, once, what has trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
+
 -- A customer chooses what costs nothing, or tries what can be tried, once. What has to be paid for is changed by who
 -- sees the payment: a DBA, or the billing.
 create or replace function private.require_choosable(p_plan public.plans, p_organization_id uuid)
@@ -60,37 +91,6 @@ begin
   return v_subscription;
 end
 $$;
-
-create or replace function public.change_plan(plan text, organization uuid default null)
-  returns public.subscriptions
-  language plpgsql
-  volatile
-  security definer -- definer because only commands write tables
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_organization_id constant uuid := private.acting_organization(organization);
-  v_plan public.plans;
-begin
-  perform private.require_scope('organization:write');
-  select p.* into v_plan from public.plans as p where p.slug = change_plan.plan;
-  if not found then
-    perform private.raise_error('NOT_FOUND', 'There is no such plan.', 'plans lists those that can be chosen.');
-  end if;
-  -- One change at a time; runs can still be inserted.
-  perform from public.organizations as o where o.id = v_organization_id for no key update;
-  if not found then
-    perform private.raise_error('NOT_FOUND', 'There is no such organization.');
-  end if;
-  perform private.require_choosable(v_plan, v_organization_id);
-  perform private.recount(v_organization_id);
-  return private.save_subscription(
-    v_organization_id, v_plan, not private.is_dba() and v_plan.price_cents is distinct from 0
-  );
-end
-$$;
-comment on function public.change_plan(text, uuid) is
-  'Puts the organization on a plan, at once: counters go on, limits are the new plan''s, what is over them stays and can only be read. The default plan ends the subscription. An owner may choose what is free, and try, once, what has trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
 
 create or replace function private.check_limit(p_metric text, p_value bigint, p_metrics text[])
   returns void

@@ -3,6 +3,68 @@
 -- transaction, and the tick is the run's idempotency key: whoever calls this, at once or after a crash, a tick starts
 -- one run. Firing locks the schedule's row at its end only, so a slow start keeps nobody from unpublishing a workflow.
 
+create or replace function engine.fire_schedule(p_organization_id uuid, p_workflow_id uuid, p_node text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer -- definer because the worker writes no table
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_schedule public.schedules;
+  v_verdict record;
+  v_tick timestamptz;
+  v_error jsonb;
+begin
+  if engine.copy_problem() is not null then
+    return false;
+  end if;
+  -- Two that fire one schedule exclude each other by this lock; one on the row would hold up who deletes it.
+  if not pg_try_advisory_xact_lock(
+    hashtextextended(format('flowgres.schedule %s %s %s', p_organization_id, p_workflow_id, p_node), 0)
+  ) then
+    return false;
+  end if;
+  select s.* into v_schedule
+  from public.schedules as s
+  where s.organization_id = p_organization_id
+    and s.workflow_id = p_workflow_id
+    and s.node = p_node
+    and s.fires_at <= v_now
+    and exists (select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null);
+  if not found then
+    return false;
+  end if;
+
+  select * into v_verdict from engine.tick_decision(v_schedule, v_now);
+  v_error := case when v_verdict.is_run then engine.start_tick(v_schedule, v_now) else v_schedule.last_error end;
+  v_tick := engine.next_tick(v_schedule.properties, v_verdict.go_on_after);
+  update public.schedules as s
+  set
+    next_run_at = v_tick,
+    fires_at = v_tick + engine.jitter(s.properties, s.workflow_id, s.node, v_tick),
+    last_run_at = case when v_verdict.is_run and v_error is null then v_schedule.next_run_at else s.last_run_at end,
+    last_error = v_error,
+    failures = case when v_verdict.is_run then 0 else s.failures end
+  where s.organization_id = p_organization_id
+    and s.workflow_id = p_workflow_id
+    and s.node = p_node
+    and s.version = v_schedule.version
+    and s.next_run_at = v_schedule.next_run_at;
+  if not found then
+    perform private.raise_error(
+      'CONFLICT',
+      'The schedule was changed while it fired; its run is not started.',
+      'Ask for the schedules that are due again.'
+    );
+  end if;
+  return true;
+end
+$$;
+comment on function engine.fire_schedule(uuid, uuid, text) is
+  'For workers: starts the run of a schedule that is due and sets its next time, in the caller''s transaction. False when there is nothing to do: it is not due, is gone, fires elsewhere, or this is a copy that nobody has adopted. Call it under a statement_timeout; when it fails, call fail_schedule in another transaction. Errors: CONFLICT (unpublished or published again meanwhile: nothing was started). Example: select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules(1);';
+
 -- What becomes of a tick. One that is a minute late has been missed; then catchUp says whether it still runs, and from
 -- when on the schedule goes on: from the tick itself, or past all that were missed with it.
 create or replace function engine.tick_decision(
@@ -115,68 +177,6 @@ end
 $$;
 comment on function engine.due_schedules(int) is
   'The schedules that are due, at most p_limit, those of each organization in turn: the worker calls fire_schedule for each. is_quarantined: its last start failed or took too long. Example: select * from engine.due_schedules();';
-
-create or replace function engine.fire_schedule(p_organization_id uuid, p_workflow_id uuid, p_node text)
-  returns boolean
-  language plpgsql
-  volatile
-  security definer -- definer because the worker writes no table
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_now constant timestamptz := engine.now();
-  v_schedule public.schedules;
-  v_verdict record;
-  v_tick timestamptz;
-  v_error jsonb;
-begin
-  if engine.copy_problem() is not null then
-    return false;
-  end if;
-  -- Two that fire one schedule exclude each other by this lock; one on the row would hold up who deletes it.
-  if not pg_try_advisory_xact_lock(
-    hashtextextended(format('flowgres.schedule %s %s %s', p_organization_id, p_workflow_id, p_node), 0)
-  ) then
-    return false;
-  end if;
-  select s.* into v_schedule
-  from public.schedules as s
-  where s.organization_id = p_organization_id
-    and s.workflow_id = p_workflow_id
-    and s.node = p_node
-    and s.fires_at <= v_now
-    and exists (select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null);
-  if not found then
-    return false;
-  end if;
-
-  select * into v_verdict from engine.tick_decision(v_schedule, v_now);
-  v_error := case when v_verdict.is_run then engine.start_tick(v_schedule, v_now) else v_schedule.last_error end;
-  v_tick := engine.next_tick(v_schedule.properties, v_verdict.go_on_after);
-  update public.schedules as s
-  set
-    next_run_at = v_tick,
-    fires_at = v_tick + engine.jitter(s.properties, s.workflow_id, s.node, v_tick),
-    last_run_at = case when v_verdict.is_run and v_error is null then v_schedule.next_run_at else s.last_run_at end,
-    last_error = v_error,
-    failures = case when v_verdict.is_run then 0 else s.failures end
-  where s.organization_id = p_organization_id
-    and s.workflow_id = p_workflow_id
-    and s.node = p_node
-    and s.version = v_schedule.version
-    and s.next_run_at = v_schedule.next_run_at;
-  if not found then
-    perform private.raise_error(
-      'CONFLICT',
-      'The schedule was changed while it fired; its run is not started.',
-      'Ask for the schedules that are due again.'
-    );
-  end if;
-  return true;
-end
-$$;
-comment on function engine.fire_schedule(uuid, uuid, text) is
-  'For workers: starts the run of a schedule that is due and sets its next time, in the caller''s transaction. False when there is nothing to do: it is not due, is gone, fires elsewhere, or this is a copy that nobody has adopted. Call it under a statement_timeout; when it fails, call fail_schedule in another transaction. Errors: CONFLICT (unpublished or published again meanwhile: nothing was started). Example: select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules(1);';
 
 -- Records that firing failed. The tick is tried again after 2 and 4 seconds; then it is given up, with those that were
 -- due meanwhile. A schedule of which not even the next time can be computed comes again in an hour.

@@ -1,34 +1,6 @@
 -- kind: code
 -- Publishing sets the schedules of a workflow, unpublishing takes them away.
 
-create or replace function engine.schedule_triggers(p_organization_id uuid, p_workflow_id uuid, p_version int)
-  returns table (id text, properties jsonb)
-  language sql
-  stable
-as $$
-  select n.id, n.properties
-  from engine.compiled_versions as p
-  cross join unnest(p.nodes) as n
-  where p.organization_id = p_organization_id
-    and p.workflow_id = p_workflow_id
-    and p.version = p_version
-    and n.type like 'scheduleTrigger@%'
-    and not n.disabled
-$$;
-
--- The same for a tick whenever it is asked, so that a tick looked at twice starts at one time.
-create or replace function engine.jitter(p_properties jsonb, p_workflow_id uuid, p_node text, p_tick timestamptz)
-  returns interval
-  language sql
-  immutable
-  parallel safe
-as $$
-  select make_interval(
-    secs => (hashtextextended(format('%s %s %s', p_workflow_id, p_node, extract(epoch from p_tick)), 0) & 65535)
-      / 65536.0 * coalesce((p_properties ->> 'jitterSeconds')::int, 0)
-  )
-$$;
-
 create or replace function engine.register_schedules(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns int
   language plpgsql
@@ -66,6 +38,34 @@ $$;
 comment on function engine.register_schedules(uuid, uuid, int) is
   'Replaces the schedules of a workflow by those of a version. Errors: LIMIT_REACHED (1,000 of an organization).';
 
+create or replace function engine.schedule_triggers(p_organization_id uuid, p_workflow_id uuid, p_version int)
+  returns table (id text, properties jsonb)
+  language sql
+  stable
+as $$
+  select n.id, n.properties
+  from engine.compiled_versions as p
+  cross join unnest(p.nodes) as n
+  where p.organization_id = p_organization_id
+    and p.workflow_id = p_workflow_id
+    and p.version = p_version
+    and n.type like 'scheduleTrigger@%'
+    and not n.disabled
+$$;
+
+-- The same for a tick whenever it is asked, so that a tick looked at twice starts at one time.
+create or replace function engine.jitter(p_properties jsonb, p_workflow_id uuid, p_node text, p_tick timestamptz)
+  returns interval
+  language sql
+  immutable
+  parallel safe
+as $$
+  select make_interval(
+    secs => (hashtextextended(format('%s %s %s', p_workflow_id, p_node, extract(epoch from p_tick)), 0) & 65535)
+      / 65536.0 * coalesce((p_properties ->> 'jitterSeconds')::int, 0)
+  )
+$$;
+
 create or replace function engine.unregister_schedules(p_organization_id uuid, p_workflow_id uuid)
   returns int
   language plpgsql
@@ -83,6 +83,7 @@ end
 $$;
 
 drop policy if exists schedules_flowgres_user_select on public.schedules;
+
 create policy schedules_flowgres_user_select on public.schedules
   for select to flowgres_user
   using (organization_id = (select public.current_organization_id()));

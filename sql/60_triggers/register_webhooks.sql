@@ -1,6 +1,63 @@
 -- kind: code
 -- Publishing takes the addresses of a workflow's webhook triggers, unpublishing gives them up.
 
+create or replace function engine.register_webhooks(p_organization_id uuid, p_workflow_id uuid, p_version int)
+  returns int
+  language plpgsql
+  volatile
+as $$
+declare
+  v_used record;
+  v_count int;
+begin
+  -- One publication of an organization after the other, so that two that want the same address see each other. Not the
+  -- organization's row: the workflow is locked already, and an organization comes before its workflows.
+  perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization_id, 0));
+  perform engine.unregister_webhooks(p_organization_id, p_workflow_id);
+
+  perform engine.check_webhook_path(n.id, n.properties ->> 'path')
+  from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
+
+  insert into public.webhooks (organization_id, workflow_id, node, version, methods, path, segments, properties)
+  select
+    p_organization_id,
+    p_workflow_id,
+    n.id,
+    p_version,
+    engine.webhook_methods(n.properties),
+    engine.webhook_path(n.properties ->> 'path'),
+    engine.webhook_segments(n.properties ->> 'path'),
+    n.properties
+  from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
+  get diagnostics v_count = row_count;
+
+  select mine.node, mine.path, other.node as other_node, w.id as other_workflow, w.name into v_used
+  from public.webhooks as mine
+  join public.webhooks as other
+    on other.organization_id = mine.organization_id
+    and other.segments = mine.segments
+    and other.methods && mine.methods
+    and (other.workflow_id, other.node) <> (mine.workflow_id, mine.node)
+  join public.workflows as w
+    on w.organization_id = other.organization_id
+    and w.id = other.workflow_id
+  where mine.organization_id = p_organization_id
+    and mine.workflow_id = p_workflow_id
+  order by mine.node, other.node
+  limit 1;
+  if found then
+    perform private.raise_error(
+      'CONFLICT',
+      format('The webhook path %s of node %s is taken by node %s of workflow %L.',
+        v_used.path, v_used.node, v_used.other_node, v_used.name),
+      'Choose another path or method, or unpublish the other workflow.',
+      jsonb_build_object('node', v_used.node, 'path', v_used.path, 'workflowId', v_used.other_workflow)
+    );
+  end if;
+  return v_count;
+end
+$$;
+
 -- The path in one form: no slash at the end, one slash between segments.
 create or replace function engine.webhook_path(p_path text)
   returns text
@@ -86,63 +143,6 @@ as $$
     and p.version = p_version
     and n.type like 'webhookTrigger@%'
     and not n.disabled
-$$;
-
-create or replace function engine.register_webhooks(p_organization_id uuid, p_workflow_id uuid, p_version int)
-  returns int
-  language plpgsql
-  volatile
-as $$
-declare
-  v_used record;
-  v_count int;
-begin
-  -- One publication of an organization after the other, so that two that want the same address see each other. Not the
-  -- organization's row: the workflow is locked already, and an organization comes before its workflows.
-  perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization_id, 0));
-  perform engine.unregister_webhooks(p_organization_id, p_workflow_id);
-
-  perform engine.check_webhook_path(n.id, n.properties ->> 'path')
-  from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
-
-  insert into public.webhooks (organization_id, workflow_id, node, version, methods, path, segments, properties)
-  select
-    p_organization_id,
-    p_workflow_id,
-    n.id,
-    p_version,
-    engine.webhook_methods(n.properties),
-    engine.webhook_path(n.properties ->> 'path'),
-    engine.webhook_segments(n.properties ->> 'path'),
-    n.properties
-  from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
-  get diagnostics v_count = row_count;
-
-  select mine.node, mine.path, other.node as other_node, w.id as other_workflow, w.name into v_used
-  from public.webhooks as mine
-  join public.webhooks as other
-    on other.organization_id = mine.organization_id
-    and other.segments = mine.segments
-    and other.methods && mine.methods
-    and (other.workflow_id, other.node) <> (mine.workflow_id, mine.node)
-  join public.workflows as w
-    on w.organization_id = other.organization_id
-    and w.id = other.workflow_id
-  where mine.organization_id = p_organization_id
-    and mine.workflow_id = p_workflow_id
-  order by mine.node, other.node
-  limit 1;
-  if found then
-    perform private.raise_error(
-      'CONFLICT',
-      format('The webhook path %s of node %s is taken by node %s of workflow %L.',
-        v_used.path, v_used.node, v_used.other_node, v_used.name),
-      'Choose another path or method, or unpublish the other workflow.',
-      jsonb_build_object('node', v_used.node, 'path', v_used.path, 'workflowId', v_used.other_workflow)
-    );
-  end if;
-  return v_count;
-end
 $$;
 
 create or replace function engine.unregister_webhooks(p_organization_id uuid, p_workflow_id uuid)

@@ -1,35 +1,6 @@
 -- kind: code
 -- Scheduling and unscheduling, as pg_cron has it.
 
-create or replace function cron.save_job(
-  p_name text,
-  p_schedule text,
-  p_command text,
-  p_database text,
-  p_username text,
-  p_active boolean
-)
-  returns bigint
-  language plpgsql
-  volatile
-as $$
-declare
-  v_id bigint;
-begin
-  perform cron.check_schedule(p_schedule);
-  perform cron.check_target(p_database, p_username);
-  insert into cron.job as j (schedule, command, nodeport, database, username, active, jobname)
-  values (
-    p_schedule, p_command, coalesce(inet_server_port(), current_setting('port')::int), p_database, p_username, p_active,
-    p_name
-  )
-  on conflict on constraint jobname_username_uniq do update
-  set schedule = excluded.schedule, command = excluded.command, database = excluded.database
-  returning j.jobid into v_id;
-  return v_id;
-end
-$$;
-
 create or replace function cron.schedule(schedule text, command text)
   returns bigint
   language plpgsql
@@ -59,6 +30,35 @@ begin
 end
 $$;
 comment on function cron.schedule(text, text, text) is 'schedule a pg_cron job';
+
+create or replace function cron.save_job(
+  p_name text,
+  p_schedule text,
+  p_command text,
+  p_database text,
+  p_username text,
+  p_active boolean
+)
+  returns bigint
+  language plpgsql
+  volatile
+as $$
+declare
+  v_id bigint;
+begin
+  perform cron.check_schedule(p_schedule);
+  perform cron.check_target(p_database, p_username);
+  insert into cron.job as j (schedule, command, nodeport, database, username, active, jobname)
+  values (
+    p_schedule, p_command, coalesce(inet_server_port(), current_setting('port')::int), p_database, p_username, p_active,
+    p_name
+  )
+  on conflict on constraint jobname_username_uniq do update
+  set schedule = excluded.schedule, command = excluded.command, database = excluded.database
+  returning j.jobid into v_id;
+  return v_id;
+end
+$$;
 
 create or replace function cron.schedule_in_database(
   job_name text,

@@ -1,6 +1,25 @@
 -- kind: code
 -- The end of a conversion: partitions for the old table.
 
+create or replace function partitions.exchange(p_conversion partitions.conversions)
+  returns partitions.conversions
+  language plpgsql
+  volatile
+as $$
+declare
+  v_conversion partitions.conversions := p_conversion;
+begin
+  perform partitions.execute_with_lock_timeout(
+    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(p_conversion.parent)));
+  perform partitions.execute_with_lock_timeout(format(
+    'select partitions.exchange_now(c) from partitions.conversions as c where c.parent = %L::regclass',
+    p_conversion.parent));
+  v_conversion.copy := null;
+  v_conversion.state := 'switched';
+  return v_conversion;
+end
+$$;
+
 create or replace function partitions.exchange_statements(p_conversion partitions.conversions)
   returns setof text
   language sql
@@ -53,25 +72,6 @@ begin
 end
 $$;
 
-create or replace function partitions.exchange(p_conversion partitions.conversions)
-  returns partitions.conversions
-  language plpgsql
-  volatile
-as $$
-declare
-  v_conversion partitions.conversions := p_conversion;
-begin
-  perform partitions.execute_with_lock_timeout(
-    format('select pg_advisory_xact_lock(%s)', partitions.lock_key(p_conversion.parent)));
-  perform partitions.execute_with_lock_timeout(format(
-    'select partitions.exchange_now(c) from partitions.conversions as c where c.parent = %L::regclass',
-    p_conversion.parent));
-  v_conversion.copy := null;
-  v_conversion.state := 'switched';
-  return v_conversion;
-end
-$$;
-
 -- What was left out of the exchange because writers waited, one statement at a time: foreign keys of other tables are
 -- checked, and partitions lose the check that spared their reading. Then the old table goes; its rows are all in them.
 create or replace function partitions.finish_conversion(p_conversion partitions.conversions)
@@ -108,6 +108,7 @@ end
 $$;
 
 grant execute on procedure partitions.split(regclass) to flowgres_dba, flowgres_maintenance;
+
 grant execute on function
   partitions.open_conversions(regclass),
   partitions.split_step(regclass)

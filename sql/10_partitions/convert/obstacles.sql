@@ -1,6 +1,32 @@
 -- kind: code
 -- What keeps a plain table from being partitioned: said before anything is changed.
 
+create or replace function partitions.require_convertible(
+  p_table regclass,
+  p_key text,
+  p_extend_primary_key boolean
+)
+  returns void
+  language plpgsql
+  stable
+as $$
+declare
+  v_obstacle record;
+begin
+  perform partitions.require_ours(p_table);
+  for v_obstacle in
+    select o.* from partitions.obstacles_of_table(p_table, p_key) as o
+    union all
+    select o.* from partitions.obstacles_of_keys(p_table, p_key, p_extend_primary_key) as o
+    union all
+    select o.* from partitions.obstacles_around(p_table, p_extend_primary_key) as o
+  loop
+    perform private.raise_error('INVALID_ARGUMENT', format('%s %s.', p_table, v_obstacle.problem), v_obstacle.hint);
+  end loop;
+  perform partitions.require_short_names(p_table);
+end
+$$;
+
 -- What PostgreSQL allows on no partitioned table, or we could not carry over.
 create or replace function partitions.obstacles_of_table(p_table regclass, p_key text)
   returns table (problem text, hint text)
@@ -174,30 +200,4 @@ as $$
   where c.oid = p_table
     and d.deptype in ('n', 'a')
     and not partitions.is_carried_over(p_table, d.classid, d.objid)
-$$;
-
-create or replace function partitions.require_convertible(
-  p_table regclass,
-  p_key text,
-  p_extend_primary_key boolean
-)
-  returns void
-  language plpgsql
-  stable
-as $$
-declare
-  v_obstacle record;
-begin
-  perform partitions.require_ours(p_table);
-  for v_obstacle in
-    select o.* from partitions.obstacles_of_table(p_table, p_key) as o
-    union all
-    select o.* from partitions.obstacles_of_keys(p_table, p_key, p_extend_primary_key) as o
-    union all
-    select o.* from partitions.obstacles_around(p_table, p_extend_primary_key) as o
-  loop
-    perform private.raise_error('INVALID_ARGUMENT', format('%s %s.', p_table, v_obstacle.problem), v_obstacle.hint);
-  end loop;
-  perform partitions.require_short_names(p_table);
-end
 $$;

@@ -1,32 +1,6 @@
 -- kind: code
 -- What is wrong with managed tables, and the SQL that puts it right.
 
--- What later layers look after. Each function of schema monitor that belongs to the owner, takes no argument and
--- returns findings is a check: it is looked up here, because this layer knows nothing of those.
-create or replace function partitions.other_checks()
-  returns setof partitions.finding
-  language plpgsql
-  volatile
-as $$
-declare
-  v_check record;
-begin
-  for v_check in
-    select n.nspname as schema, p.proname as name
-    from pg_proc as p
-    join pg_namespace as n on n.oid = p.pronamespace
-    where n.nspname = 'monitor'
-      and p.prorettype = 'partitions.finding'::regtype
-      and p.proretset
-      and p.pronargs = 0
-      and pg_get_userbyid(p.proowner) = current_user
-    order by p.proname
-  loop
-    return query execute format('select f.* from %I.%I() as f', v_check.schema, v_check.name);
-  end loop;
-end
-$$;
-
 create or replace function partitions.doctor(parent regclass default null)
   returns setof partitions.finding
   language plpgsql
@@ -71,3 +45,29 @@ comment on function partitions.doctor(regclass) is
   'What is wrong with the managed tables, or the given one, and without one also with what else is kept for a time: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze, conversion, expired. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
 
 grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;
+
+-- What later layers look after. Each function of schema monitor that belongs to the owner, takes no argument and
+-- returns findings is a check: it is looked up here, because this layer knows nothing of those.
+create or replace function partitions.other_checks()
+  returns setof partitions.finding
+  language plpgsql
+  volatile
+as $$
+declare
+  v_check record;
+begin
+  for v_check in
+    select n.nspname as schema, p.proname as name
+    from pg_proc as p
+    join pg_namespace as n on n.oid = p.pronamespace
+    where n.nspname = 'monitor'
+      and p.prorettype = 'partitions.finding'::regtype
+      and p.proretset
+      and p.pronargs = 0
+      and pg_get_userbyid(p.proowner) = current_user
+    order by p.proname
+  loop
+    return query execute format('select f.* from %I.%I() as f', v_check.schema, v_check.name);
+  end loop;
+end
+$$;

@@ -2,6 +2,37 @@
 -- Rows in partitions that stay and refer to a period that leaves: the last events of runs that crossed its end. They
 -- are deleted with it, or archived with it.
 
+-- The same to the end, in one transaction.
+create or replace function partitions.clear_late_events(p_action partitions.action)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  while partitions.clear_some_late_events(p_action) > 0 loop
+    null;
+  end loop;
+end
+$$;
+
+-- The same to the end, in a transaction for each 10,000 rows; so it cannot be called within one.
+create or replace procedure partitions.clear_late_events(
+  parent regclass,
+  lower timestamptz,
+  upper timestamptz,
+  action text
+)
+  language plpgsql
+as $$
+begin
+  while partitions.clear_some_late_events(
+    (parent, null, clear_late_events.action, lower, upper, false, null)::partitions.action
+  ) > 0 loop
+    commit;
+  end loop;
+end
+$$;
+
 -- The table for those of one period, made when it is first needed.
 create or replace function partitions.late_events_table(
   p_member regclass,
@@ -84,36 +115,5 @@ begin
     end if;
   end loop;
   return 0;
-end
-$$;
-
--- The same to the end, in one transaction.
-create or replace function partitions.clear_late_events(p_action partitions.action)
-  returns void
-  language plpgsql
-  volatile
-as $$
-begin
-  while partitions.clear_some_late_events(p_action) > 0 loop
-    null;
-  end loop;
-end
-$$;
-
--- The same to the end, in a transaction for each 10,000 rows; so it cannot be called within one.
-create or replace procedure partitions.clear_late_events(
-  parent regclass,
-  lower timestamptz,
-  upper timestamptz,
-  action text
-)
-  language plpgsql
-as $$
-begin
-  while partitions.clear_some_late_events(
-    (parent, null, clear_late_events.action, lower, upper, false, null)::partitions.action
-  ) > 0 loop
-    commit;
-  end loop;
 end
 $$;

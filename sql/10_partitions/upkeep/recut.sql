@@ -3,6 +3,48 @@
 -- end of the current period on and not only after all that was made before. The time that they cover stays covered.
 -- Drops and creates in one step, all or nothing; locks the table, so writers wait some milliseconds per partition.
 
+create or replace function partitions.recut(p_managed partitions.managed_tables, p_dry_run boolean)
+  returns setof partitions.action
+  language plpgsql
+  volatile
+  -- As in retire_group(): what refers to the table is looked up in its indexes.
+  set enable_hashjoin = off
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  v_plan partitions.action[];
+  v_action partitions.action;
+  v_error text;
+begin
+  if not exists (
+    select
+    from partitions.maintenance as m
+    where m.parent = p_managed.parent
+      and m.granularity <> p_managed.granularity
+  ) then
+    return;
+  end if;
+  begin
+    perform partitions.require_manageable(p_managed.parent);
+    v_plan := array(select p from partitions.plan_recut(p_managed) as p);
+    if v_plan <> '{}' and not p_dry_run then
+      perform partitions.execute_with_lock_timeout(partitions.recut_statements(v_plan));
+      foreach v_action in array v_plan loop
+        if v_action.action = 'create' then
+          perform partitions.add_partition(p_managed, tstzrange(v_action.lower, v_action.upper));
+        end if;
+      end loop;
+    end if;
+  exception
+    when others then v_error := sqlerrm;
+  end;
+  return query
+    select p.parent, p.partition, p.action, p.lower, p.upper, not p_dry_run and v_error is null, v_error
+    from unnest(v_plan) as p;
+end
+$$;
+
 -- The partitions between now and the first hole, and whether each is empty.
 create or replace function partitions.ahead(p_parent regclass)
   returns table (name text, span tstzrange, is_empty boolean)
@@ -132,46 +174,4 @@ as $$
   )
   from unnest(p_plan) as a
   where a.action = 'recut'
-$$;
-
-create or replace function partitions.recut(p_managed partitions.managed_tables, p_dry_run boolean)
-  returns setof partitions.action
-  language plpgsql
-  volatile
-  -- As in retire_group(): what refers to the table is looked up in its indexes.
-  set enable_hashjoin = off
-  set enable_seqscan = off
-  set jit = off
-as $$
-declare
-  v_plan partitions.action[];
-  v_action partitions.action;
-  v_error text;
-begin
-  if not exists (
-    select
-    from partitions.maintenance as m
-    where m.parent = p_managed.parent
-      and m.granularity <> p_managed.granularity
-  ) then
-    return;
-  end if;
-  begin
-    perform partitions.require_manageable(p_managed.parent);
-    v_plan := array(select p from partitions.plan_recut(p_managed) as p);
-    if v_plan <> '{}' and not p_dry_run then
-      perform partitions.execute_with_lock_timeout(partitions.recut_statements(v_plan));
-      foreach v_action in array v_plan loop
-        if v_action.action = 'create' then
-          perform partitions.add_partition(p_managed, tstzrange(v_action.lower, v_action.upper));
-        end if;
-      end loop;
-    end if;
-  exception
-    when others then v_error := sqlerrm;
-  end;
-  return query
-    select p.parent, p.partition, p.action, p.lower, p.upper, not p_dry_run and v_error is null, v_error
-    from unnest(v_plan) as p;
-end
 $$;

@@ -1,6 +1,44 @@
 -- kind: code
 -- Compiles a valid definition to the plan that the engine runs.
 
+create or replace function engine.compile_version(
+  p_definition jsonb,
+  out nodes engine.compiled_node[],
+  out vars text[],
+  out settings jsonb
+)
+  language plpgsql
+  stable
+as $$
+declare
+  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  v_definition constant jsonb := p_definition || '{}';
+  v_count constant int := jsonb_array_length(v_definition -> 'nodes');
+  v_edges record := engine.graph_edges(v_definition);
+  v_order constant int[] := engine.sort_graph(v_count, v_edges.sources, v_edges.targets);
+  v_ids constant text[] := array(
+    select v_definition -> 'nodes' -> (o.node - 1) ->> 'id'
+    from unnest(v_order) with ordinality as o (node, place)
+    order by o.place
+  );
+  v_compiled record;
+  v_variables text[];
+begin
+  settings := engine.settings_of(v_definition);
+  settings := settings || jsonb_strip_nulls(jsonb_build_object('flow', engine.compile_flow(settings)));
+  for v_place in 1 .. v_count loop
+    v_compiled := engine.compile_node(
+      v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids
+    );
+    nodes := nodes || v_compiled.node;
+    v_variables := v_variables || v_compiled.variables;
+  end loop;
+  vars := array(select distinct v from unnest(v_variables) as v where v <> '' order by v);
+end
+$$;
+comment on function engine.compile_version(jsonb) is
+  'The plan of a definition that validate_workflow found nothing wrong with: nodes in topological order, the variables they read, all settings.';
+
 create or replace function engine.settings_of(p_definition jsonb)
   returns jsonb
   language sql
@@ -138,41 +176,3 @@ begin
   );
 end
 $$;
-
-create or replace function engine.compile_version(
-  p_definition jsonb,
-  out nodes engine.compiled_node[],
-  out vars text[],
-  out settings jsonb
-)
-  language plpgsql
-  stable
-as $$
-declare
-  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
-  v_definition constant jsonb := p_definition || '{}';
-  v_count constant int := jsonb_array_length(v_definition -> 'nodes');
-  v_edges record := engine.graph_edges(v_definition);
-  v_order constant int[] := engine.sort_graph(v_count, v_edges.sources, v_edges.targets);
-  v_ids constant text[] := array(
-    select v_definition -> 'nodes' -> (o.node - 1) ->> 'id'
-    from unnest(v_order) with ordinality as o (node, place)
-    order by o.place
-  );
-  v_compiled record;
-  v_variables text[];
-begin
-  settings := engine.settings_of(v_definition);
-  settings := settings || jsonb_strip_nulls(jsonb_build_object('flow', engine.compile_flow(settings)));
-  for v_place in 1 .. v_count loop
-    v_compiled := engine.compile_node(
-      v_definition, v_definition -> 'nodes' -> (v_order[v_place] - 1), settings, v_ids
-    );
-    nodes := nodes || v_compiled.node;
-    v_variables := v_variables || v_compiled.variables;
-  end loop;
-  vars := array(select distinct v from unnest(v_variables) as v where v <> '' order by v);
-end
-$$;
-comment on function engine.compile_version(jsonb) is
-  'The plan of a definition that validate_workflow found nothing wrong with: nodes in topological order, the variables they read, all settings.';

@@ -1,6 +1,55 @@
 -- kind: code
 -- Compiles the expressions of a node to what the engine evaluates.
 
+-- The properties with literal texts unescaped, their expressions, and what these read.
+create or replace function engine.compile_properties(
+  p_properties jsonb,
+  p_schema jsonb,
+  p_strict boolean,
+  p_ids text[],
+  out properties jsonb,
+  out expressions engine.expression[],
+  out variables text[],
+  out sources text[]
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_text record;
+begin
+  properties := p_properties;
+  for v_text in
+    select
+      p.place, p.kind, string_agg(p.literal, '' order by p.part) as literal,
+      array_agg(
+        engine.compile_part(
+          p.literal, p.path, p.sources, p.many, p.regex, p.filters, p.argument_paths, p.start_at, p_ids
+        ) order by p.part
+      ) as parts,
+      string_agg(array_to_string(p.sources, ' '), ' ') as reads,
+      string_agg(array_to_string(p.variables, ' '), ' ') as variables,
+      case max(case p.cost when 'linear' then 0 when 'quadratic' then 1 when 'unbounded' then 2 end)
+        when 2 then 'unbounded' when 1 then 'quadratic' else 'linear'
+      end as cost,
+      least(coalesce(sum(p.weight), 0), 1000000)::int as weight
+    from engine.parse_properties(p_properties, p_schema) as p
+    group by p.place, p.kind
+    order by p.kind = 'each', p.place -- conditions for each item come after the items
+  loop
+    if v_text.kind = 'literal' then
+      properties := jsonb_set(properties, v_text.place, to_jsonb(v_text.literal));
+      continue;
+    end if;
+    expressions := expressions || engine.compile_expression(
+      v_text.place, v_text.kind, v_text.parts, v_text.cost, v_text.weight, p_strict
+    );
+    variables := variables || string_to_array(v_text.variables, ' ');
+    sources := sources || string_to_array(v_text.reads, ' ');
+  end loop;
+end
+$$;
+
 -- Filters with their literal arguments as they are passed on, so that nothing is left to do for them at run time.
 create or replace function engine.plain_filters(p_filters jsonb)
   returns jsonb
@@ -84,54 +133,5 @@ begin
     v_expression.parts := p_parts;
   end if;
   return v_expression;
-end
-$$;
-
--- The properties with literal texts unescaped, their expressions, and what these read.
-create or replace function engine.compile_properties(
-  p_properties jsonb,
-  p_schema jsonb,
-  p_strict boolean,
-  p_ids text[],
-  out properties jsonb,
-  out expressions engine.expression[],
-  out variables text[],
-  out sources text[]
-)
-  language plpgsql
-  immutable
-as $$
-declare
-  v_text record;
-begin
-  properties := p_properties;
-  for v_text in
-    select
-      p.place, p.kind, string_agg(p.literal, '' order by p.part) as literal,
-      array_agg(
-        engine.compile_part(
-          p.literal, p.path, p.sources, p.many, p.regex, p.filters, p.argument_paths, p.start_at, p_ids
-        ) order by p.part
-      ) as parts,
-      string_agg(array_to_string(p.sources, ' '), ' ') as reads,
-      string_agg(array_to_string(p.variables, ' '), ' ') as variables,
-      case max(case p.cost when 'linear' then 0 when 'quadratic' then 1 when 'unbounded' then 2 end)
-        when 2 then 'unbounded' when 1 then 'quadratic' else 'linear'
-      end as cost,
-      least(coalesce(sum(p.weight), 0), 1000000)::int as weight
-    from engine.parse_properties(p_properties, p_schema) as p
-    group by p.place, p.kind
-    order by p.kind = 'each', p.place -- conditions for each item come after the items
-  loop
-    if v_text.kind = 'literal' then
-      properties := jsonb_set(properties, v_text.place, to_jsonb(v_text.literal));
-      continue;
-    end if;
-    expressions := expressions || engine.compile_expression(
-      v_text.place, v_text.kind, v_text.parts, v_text.cost, v_text.weight, p_strict
-    );
-    variables := variables || string_to_array(v_text.variables, ' ');
-    sources := sources || string_to_array(v_text.reads, ' ');
-  end loop;
 end
 $$;

@@ -2,6 +2,61 @@
 -- Expressions that are not plain: several sources, filters, texts with expressions in them, conditions for each item,
 -- and everything on strict nodes. Like resolve.sql: no queries, nothing but the arguments.
 
+create or replace function engine.evaluate_expression(
+  p_expression engine.expression,
+  p_properties jsonb,
+  p_strict boolean,
+  p_input jsonb,
+  p_prev jsonb,
+  p_inputs jsonb,
+  p_outputs jsonb[],
+  p_run jsonb,
+  p_vars jsonb,
+  p_item jsonb,
+  p_index int
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_part engine.expression_part;
+  v_texts text[] := '{}';
+  v_size int := 0;
+  v_value jsonb;
+begin
+  if p_expression.kind = 'each' then
+    return engine.evaluate_each(
+      p_expression, p_properties, p_strict, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars
+    );
+  end if;
+
+  foreach v_part in array p_expression.parts loop
+    if v_part.literal is not null then
+      v_texts := v_texts || v_part.literal;
+      continue;
+    end if;
+    v_value := engine.part_value(
+      v_part, p_expression.place, p_strict,
+      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+    );
+    if p_expression.kind = 'value' then
+      return v_value;
+    elsif p_expression.kind = 'predicate' then
+      return engine.truth(jsonb_build_array(v_value), p_strict, p_expression.place, v_part.position);
+    end if;
+    v_texts := v_texts || engine.text_of(v_value);
+    v_size := v_size + octet_length(v_texts[cardinality(v_texts)]);
+    if v_size > 1048576 then
+      perform engine.expression_failed(
+        'EXPRESSION_TOO_LARGE', 'a text has at most 1 MiB', p_expression.place, v_part.position
+      );
+    end if;
+  end loop;
+  return to_jsonb(array_to_string(v_texts, ''));
+end
+$$;
+
 -- Every source of a part as a jsonpath variable. Sizes are added up first: copying must not cost more than reading.
 create or replace function engine.source_variables(
   p_part engine.expression_part,
@@ -166,60 +221,5 @@ begin
     end;
   end loop;
   return ('[' || array_to_string(v_truths, ',') || ']')::jsonb;
-end
-$$;
-
-create or replace function engine.evaluate_expression(
-  p_expression engine.expression,
-  p_properties jsonb,
-  p_strict boolean,
-  p_input jsonb,
-  p_prev jsonb,
-  p_inputs jsonb,
-  p_outputs jsonb[],
-  p_run jsonb,
-  p_vars jsonb,
-  p_item jsonb,
-  p_index int
-)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_part engine.expression_part;
-  v_texts text[] := '{}';
-  v_size int := 0;
-  v_value jsonb;
-begin
-  if p_expression.kind = 'each' then
-    return engine.evaluate_each(
-      p_expression, p_properties, p_strict, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars
-    );
-  end if;
-
-  foreach v_part in array p_expression.parts loop
-    if v_part.literal is not null then
-      v_texts := v_texts || v_part.literal;
-      continue;
-    end if;
-    v_value := engine.part_value(
-      v_part, p_expression.place, p_strict,
-      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
-    );
-    if p_expression.kind = 'value' then
-      return v_value;
-    elsif p_expression.kind = 'predicate' then
-      return engine.truth(jsonb_build_array(v_value), p_strict, p_expression.place, v_part.position);
-    end if;
-    v_texts := v_texts || engine.text_of(v_value);
-    v_size := v_size + octet_length(v_texts[cardinality(v_texts)]);
-    if v_size > 1048576 then
-      perform engine.expression_failed(
-        'EXPRESSION_TOO_LARGE', 'a text has at most 1 MiB', p_expression.place, v_part.position
-      );
-    end if;
-  end loop;
-  return to_jsonb(array_to_string(v_texts, ''));
 end
 $$;

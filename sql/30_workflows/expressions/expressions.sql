@@ -1,64 +1,6 @@
 -- kind: code
 -- Reads a whole expression: `path | filter(argument, …) | …`. Used when a workflow is validated or compiled.
 
--- What PostgreSQL says against a path; null when it takes it.
-create or replace function engine.jsonpath_problem(p_path text)
-  returns text
-  language plpgsql
-  immutable
-as $$
-begin
-  perform p_path::jsonpath;
-  return null;
-exception
-  when syntax_error or data_exception or program_limit_exceeded or feature_not_supported then
-    return regexp_replace(sqlerrm, ' of jsonpath input', '');
-end
-$$;
-
--- The filters after a path: what p_pipes separate.
-create or replace function engine.parse_filters(
-  p_tokens text[],
-  p_gaps text[],
-  p_pipes int[],
-  out filters jsonb,
-  out argument_paths text[],
-  out sources text[],
-  out variables text[],
-  out inputs text[],
-  out cost text,
-  out weight int,
-  out problem text,
-  out problem_at int
-)
-  language plpgsql
-  stable
-as $$
-declare
-  v_filter record;
-  v_first int;
-  v_last int;
-begin
-  for v_pipe in 1 .. cardinality(p_pipes) loop
-    v_first := p_pipes[v_pipe] + 1;
-    v_last := coalesce(p_pipes[v_pipe + 1] - 1, cardinality(p_tokens));
-    v_filter := engine.parse_filter(
-      p_tokens[v_first : v_last], p_gaps[v_first : v_last], coalesce(cardinality(argument_paths), 0)
-    );
-    problem := v_filter.problem;
-    problem_at := least(v_first + v_filter.problem_at - 1, cardinality(p_tokens));
-    exit when problem is not null;
-    filters := coalesce(filters, '[]') || v_filter.filter;
-    argument_paths := nullif(argument_paths || array(select jsonb_array_elements_text(v_filter.paths)), '{}');
-    sources := sources || v_filter.sources;
-    variables := variables || v_filter.variables;
-    inputs := inputs || v_filter.inputs;
-    cost := engine.worse_cost(cost, v_filter.cost);
-    weight := coalesce(weight, 0) + coalesce(v_filter.weight, 0);
-  end loop;
-end
-$$;
-
 -- A whole expression. When `problem` says what is wrong, `problem_at` is the 1-based character at which it is.
 create or replace function engine.parse_expression(
   p_text text,
@@ -131,5 +73,63 @@ begin
   problem := coalesce(
     engine.jsonpath_problem(path), (select min(engine.jsonpath_problem(a)) from unnest(argument_paths) as a)
   );
+end
+$$;
+
+-- What PostgreSQL says against a path; null when it takes it.
+create or replace function engine.jsonpath_problem(p_path text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+begin
+  perform p_path::jsonpath;
+  return null;
+exception
+  when syntax_error or data_exception or program_limit_exceeded or feature_not_supported then
+    return regexp_replace(sqlerrm, ' of jsonpath input', '');
+end
+$$;
+
+-- The filters after a path: what p_pipes separate.
+create or replace function engine.parse_filters(
+  p_tokens text[],
+  p_gaps text[],
+  p_pipes int[],
+  out filters jsonb,
+  out argument_paths text[],
+  out sources text[],
+  out variables text[],
+  out inputs text[],
+  out cost text,
+  out weight int,
+  out problem text,
+  out problem_at int
+)
+  language plpgsql
+  stable
+as $$
+declare
+  v_filter record;
+  v_first int;
+  v_last int;
+begin
+  for v_pipe in 1 .. cardinality(p_pipes) loop
+    v_first := p_pipes[v_pipe] + 1;
+    v_last := coalesce(p_pipes[v_pipe + 1] - 1, cardinality(p_tokens));
+    v_filter := engine.parse_filter(
+      p_tokens[v_first : v_last], p_gaps[v_first : v_last], coalesce(cardinality(argument_paths), 0)
+    );
+    problem := v_filter.problem;
+    problem_at := least(v_first + v_filter.problem_at - 1, cardinality(p_tokens));
+    exit when problem is not null;
+    filters := coalesce(filters, '[]') || v_filter.filter;
+    argument_paths := nullif(argument_paths || array(select jsonb_array_elements_text(v_filter.paths)), '{}');
+    sources := sources || v_filter.sources;
+    variables := variables || v_filter.variables;
+    inputs := inputs || v_filter.inputs;
+    cost := engine.worse_cost(cost, v_filter.cost);
+    weight := coalesce(weight, 0) + coalesce(v_filter.weight, 0);
+  end loop;
 end
 $$;

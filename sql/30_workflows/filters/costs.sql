@@ -1,6 +1,34 @@
 -- kind: code
 -- The cost of filters after a path: see costs.sql.
 
+-- A path and the filters behind it.
+create or replace function engine.chain_cost(
+  p_cost text,
+  p_weight int,
+  p_filters jsonb,
+  out cost text,
+  out weight int
+)
+  language plpgsql
+  immutable
+as $$
+declare
+  v_filter jsonb;
+  v_found record;
+  v_growth bigint := 1;
+  v_weight bigint := p_weight;
+begin
+  cost := p_cost;
+  for v_filter in select f from jsonb_array_elements(p_filters) as f loop
+    v_found := engine.filter_cost(v_filter ->> 'name', v_filter -> 'arguments');
+    cost := engine.worse_cost(cost, v_found.cost);
+    v_weight := v_weight + v_found.weight * v_growth;
+    v_growth := least(v_growth * v_found.growth, 1024);
+  end loop;
+  weight := least(v_weight, 1000000);
+end
+$$;
+
 -- The work of a filter for each byte of its value, and by how much the value grows. An argument that is a path has no
 -- `value`.
 create or replace function engine.filter_cost(
@@ -45,33 +73,5 @@ begin
   if p_name in ('replace', 'split') then
     cost := case when not v_is_given then 'quadratic' when length(v_first) > 64 then 'unbounded' else cost end;
   end if;
-end
-$$;
-
--- A path and the filters behind it.
-create or replace function engine.chain_cost(
-  p_cost text,
-  p_weight int,
-  p_filters jsonb,
-  out cost text,
-  out weight int
-)
-  language plpgsql
-  immutable
-as $$
-declare
-  v_filter jsonb;
-  v_found record;
-  v_growth bigint := 1;
-  v_weight bigint := p_weight;
-begin
-  cost := p_cost;
-  for v_filter in select f from jsonb_array_elements(p_filters) as f loop
-    v_found := engine.filter_cost(v_filter ->> 'name', v_filter -> 'arguments');
-    cost := engine.worse_cost(cost, v_found.cost);
-    v_weight := v_weight + v_found.weight * v_growth;
-    v_growth := least(v_growth * v_found.growth, 1024);
-  end loop;
-  weight := least(v_weight, 1000000);
 end
 $$;

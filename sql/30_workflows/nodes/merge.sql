@@ -1,6 +1,47 @@
 -- kind: code
 -- The merge node: `main` and `second` are its inputs, and each may have several live values.
 
+create or replace function engine.run_merge(p_properties jsonb, p_inputs jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_mode constant text := coalesce(p_properties ->> 'mode', 'choose');
+  v_values constant jsonb := coalesce(p_inputs -> 'main', '[]') || coalesce(p_inputs -> 'second', '[]');
+  v_left jsonb;
+  v_right jsonb;
+begin
+  if v_mode = 'choose' then
+    return coalesce(v_values -> case p_properties ->> 'choose' when 'last' then -1 else 0 end, 'null');
+  end if;
+  v_left := engine.input_items(p_inputs, 'main');
+  v_right := engine.input_items(p_inputs, 'second');
+  if v_mode = 'append' then
+    return v_left || v_right;
+  elsif jsonb_path_exists(v_left || v_right, 'strict $[*] ? (@.type() != "object")') then
+    perform engine.node_failed('NOT_OBJECTS', format('merging by %s needs objects in the lists', v_mode));
+  elsif v_mode = 'position' then
+    return engine.merge_by_position(v_left, v_right, coalesce(p_properties ->> 'join', 'outer'));
+  end if;
+  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000
+    -- An output has at most 1 MiB.
+    or engine.pair_bytes(
+      v_left, v_right, p_properties ->> 'by', coalesce(p_properties ->> 'bySecond', p_properties ->> 'by')
+    ) > 4 * 1048576
+  then
+    perform engine.node_failed('TOO_LARGE', 'the lists are too long to be merged by fields');
+  end if;
+  return engine.merge_by_fields(
+    v_left,
+    v_right,
+    p_properties ->> 'by',
+    coalesce(p_properties ->> 'bySecond', p_properties ->> 'by'),
+    coalesce(p_properties ->> 'join', 'inner')
+  );
+end
+$$;
+
 -- All values of an input as one list: lists are spread, anything else is an item.
 create or replace function engine.input_items(p_inputs jsonb, p_input text)
   returns jsonb
@@ -72,45 +113,4 @@ as $$
   select coalesce(sum(l.bytes * r.items + r.bytes * l.items), 0)
   from l
   join r on r.key = l.key
-$$;
-
-create or replace function engine.run_merge(p_properties jsonb, p_inputs jsonb)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_mode constant text := coalesce(p_properties ->> 'mode', 'choose');
-  v_values constant jsonb := coalesce(p_inputs -> 'main', '[]') || coalesce(p_inputs -> 'second', '[]');
-  v_left jsonb;
-  v_right jsonb;
-begin
-  if v_mode = 'choose' then
-    return coalesce(v_values -> case p_properties ->> 'choose' when 'last' then -1 else 0 end, 'null');
-  end if;
-  v_left := engine.input_items(p_inputs, 'main');
-  v_right := engine.input_items(p_inputs, 'second');
-  if v_mode = 'append' then
-    return v_left || v_right;
-  elsif jsonb_path_exists(v_left || v_right, 'strict $[*] ? (@.type() != "object")') then
-    perform engine.node_failed('NOT_OBJECTS', format('merging by %s needs objects in the lists', v_mode));
-  elsif v_mode = 'position' then
-    return engine.merge_by_position(v_left, v_right, coalesce(p_properties ->> 'join', 'outer'));
-  end if;
-  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000
-    -- An output has at most 1 MiB.
-    or engine.pair_bytes(
-      v_left, v_right, p_properties ->> 'by', coalesce(p_properties ->> 'bySecond', p_properties ->> 'by')
-    ) > 4 * 1048576
-  then
-    perform engine.node_failed('TOO_LARGE', 'the lists are too long to be merged by fields');
-  end if;
-  return engine.merge_by_fields(
-    v_left,
-    v_right,
-    p_properties ->> 'by',
-    coalesce(p_properties ->> 'bySecond', p_properties ->> 'by'),
-    coalesce(p_properties ->> 'join', 'inner')
-  );
-end
 $$;

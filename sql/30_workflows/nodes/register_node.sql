@@ -3,6 +3,24 @@
 -- can do no more than flowgres_sql may. It takes (properties jsonb, prev jsonb, inputs jsonb) and returns jsonb,
 -- the output at port main, or has the out parameters (port text, output jsonb).
 
+create or replace function engine.run_registered(
+  p_type text,
+  p_function text,
+  p_properties jsonb,
+  p_prev jsonb,
+  p_inputs jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  immutable
+as $$
+begin
+  return engine.call_registered(
+    engine.registered_function(p_type, p_function, 'pure'), p_properties, p_prev, p_inputs
+  );
+end
+$$;
+
 -- Why a function cannot be a node; null when it can.
 create or replace function engine.registration_problem(p_function regprocedure, p_kind text)
   returns text
@@ -109,24 +127,6 @@ begin
     );
   end if;
   return v_function;
-end
-$$;
-
-create or replace function engine.run_registered(
-  p_type text,
-  p_function text,
-  p_properties jsonb,
-  p_prev jsonb,
-  p_inputs jsonb
-)
-  returns engine.outcome
-  language plpgsql
-  immutable
-as $$
-begin
-  return engine.call_registered(
-    engine.registered_function(p_type, p_function, 'pure'), p_properties, p_prev, p_inputs
-  );
 end
 $$;
 

@@ -1,24 +1,6 @@
 -- kind: code
 -- What operators make of what is known of their sides; see notice_values.sql.
 
--- Why a side of + - * / % is never one number; null when it may be one.
-create or replace function engine.operand_problem(p_value jsonb, p_operator text)
-  returns text
-  language sql
-  immutable
-  parallel safe
-as $$
-  select case
-    when p_value ? 'many'
-      then format('%s takes one number on either side, and [*] gives a list: compute in a node that goes through it, '
-        'or name one item', p_operator)
-    when p_value ->> 'of' ~ '[na]' then null
-    when p_operator = '+' and p_value ->> 'of' ~ '^[slz]+$' and p_value ->> 'of' <> 'z'
-      then '+ adds numbers: texts are joined by writing one after the other, as in {{ $.prev.a }} {{ $.prev.b }}'
-    else format('%s cannot be computed of %s', p_operator, engine.kind_name(p_value ->> 'of'))
-  end
-$$;
-
 create or replace function engine.arithmetic_value(p_left jsonb, p_right jsonb, p_operator text, p_at int)
   returns jsonb
   language plpgsql
@@ -42,6 +24,24 @@ begin
     else engine.nothing_found('{}', p_at, v_problem)
   end;
 end
+$$;
+
+-- Why a side of + - * / % is never one number; null when it may be one.
+create or replace function engine.operand_problem(p_value jsonb, p_operator text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_value ? 'many'
+      then format('%s takes one number on either side, and [*] gives a list: compute in a node that goes through it, '
+        'or name one item', p_operator)
+    when p_value ->> 'of' ~ '[na]' then null
+    when p_operator = '+' and p_value ->> 'of' ~ '^[slz]+$' and p_value ->> 'of' <> 'z'
+      then '+ adds numbers: texts are joined by writing one after the other, as in {{ $.prev.a }} {{ $.prev.b }}'
+    else format('%s cannot be computed of %s', p_operator, engine.kind_name(p_value ->> 'of'))
+  end
 $$;
 
 -- A value as the other side of a comparison sees it: lists are opened.

@@ -1,6 +1,34 @@
 -- kind: code
 -- Validation: every problem of a definition, each with its place. What it finds no error in can be published.
 
+create or replace function public.validate_workflow(definition jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+  security definer -- definer because node types are read, which nobody sees
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  v_definition constant jsonb := jsonb_build_array(definition) -> 0;
+  v_size constant public.workflow_problem := engine.size_problem(v_definition);
+begin
+  if v_size.code is not null then
+    return next v_size;
+    return;
+  end if;
+  return query select * from engine.schema_problems(v_definition, engine.definition_schema());
+  return query select * from engine.key_problems(v_definition);
+  if not exists (select from engine.schema_problems(v_definition, engine.readable_schema())) then
+    return query select * from engine.content_problems(v_definition);
+  end if;
+end
+$$;
+comment on function public.validate_workflow(jsonb) is
+  'Every problem that keeps a definition from being published, and notices of expressions that never give anything else than null or false, each with the JSON pointer to its place; no row when there is none. The codes are in docs/nodes.md. Example: select severity, pointer, message from validate_workflow(''{"nodes": []}'');';
+
+grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;
+
 -- Limits that must hold before anything else looks at the definition.
 create or replace function engine.size_problem(p_definition jsonb)
   returns public.workflow_problem
@@ -78,31 +106,3 @@ begin
   return query select * from engine.settings_problems(coalesce(p_definition -> 'settings', '{}'));
 end
 $$;
-
-create or replace function public.validate_workflow(definition jsonb)
-  returns setof public.workflow_problem
-  language plpgsql
-  stable
-  security definer -- definer because node types are read, which nobody sees
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
-  v_definition constant jsonb := jsonb_build_array(definition) -> 0;
-  v_size constant public.workflow_problem := engine.size_problem(v_definition);
-begin
-  if v_size.code is not null then
-    return next v_size;
-    return;
-  end if;
-  return query select * from engine.schema_problems(v_definition, engine.definition_schema());
-  return query select * from engine.key_problems(v_definition);
-  if not exists (select from engine.schema_problems(v_definition, engine.readable_schema())) then
-    return query select * from engine.content_problems(v_definition);
-  end if;
-end
-$$;
-comment on function public.validate_workflow(jsonb) is
-  'Every problem that keeps a definition from being published, and notices of expressions that never give anything else than null or false, each with the JSON pointer to its place; no row when there is none. The codes are in docs/nodes.md. Example: select severity, pointer, message from validate_workflow(''{"nodes": []}'');';
-
-grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;

@@ -4,34 +4,6 @@
 -- patterns whose automaton stays small, and a limit on the checks of one input. It knows the keywords of
 -- schema_problems.sql; it ignores others.
 
-create or replace function engine.max_input_schemas()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 200
-$$;
-
-create or replace function engine.max_input_schema_length()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 16384
-$$;
-
--- Values of one input that are compared with a schema, once for each form of an anyOf.
-create or replace function engine.max_input_checks()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 20000
-$$;
-
 -- What may not be published in a schema. p_place: where it stands in the definition.
 create or replace function engine.input_schema_problems(p_schema jsonb, p_place text[])
   returns setof public.workflow_problem
@@ -64,6 +36,34 @@ begin
     end if;
   end loop;
 end
+$$;
+
+create or replace function engine.max_input_schemas()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 200
+$$;
+
+create or replace function engine.max_input_schema_length()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 16384
+$$;
+
+-- Values of one input that are compared with a schema, once for each form of an anyOf.
+create or replace function engine.max_input_checks()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 20000
 $$;
 
 -- The schema and those in it, outermost first.

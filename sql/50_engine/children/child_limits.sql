@@ -4,6 +4,46 @@
 -- the same time do not see each other's rows: each of them may exceed a limit by the children that it starts at once,
 -- 100 at most.
 
+-- Counts the children that a run is about to start with these inputs; why it may not, or null.
+create or replace function engine.count_children(p_run public.workflow_runs, p_root_run_id uuid, p_inputs jsonb[])
+  returns jsonb
+  language plpgsql
+  volatile
+  set enable_seqscan = off -- as above
+as $$
+declare
+  v_bytes constant bigint := (select coalesce(sum(pg_column_size(i)), 0) from unnest(p_inputs) as i);
+  v_before record;
+begin
+  select
+    coalesce(sum(s.runs), 0) as runs,
+    coalesce(sum(s.bytes) filter (where s.run_id = p_run.id), 0) as bytes
+  into v_before
+  from engine.child_starts as s
+  where s.root_run_id = p_root_run_id;
+  if v_before.runs + cardinality(p_inputs) > engine.max_tree_runs() then
+    return engine.child_limit_error(
+      'RUN_TREE_TOO_LARGE',
+      format('A run starts at most %s runs, directly and through its child runs.', engine.max_tree_runs()),
+      engine.max_tree_runs(), 'Start independent runs through the API or a webhook, or give each child more to do.'
+    );
+  elsif v_before.bytes + v_bytes > engine.max_child_bytes() then
+    return engine.child_limit_error(
+      'TOO_LARGE',
+      format('The inputs of the child runs of a run have at most %s bytes together.', engine.max_child_bytes()),
+      engine.max_child_bytes(),
+      'Give each child only what it needs, or keep large data in a store and pass its address on.'
+    );
+  end if;
+  insert into engine.child_starts (root_run_id, run_id, organization_id, at, runs, bytes, is_nested)
+  values (
+    p_root_run_id, p_run.id, p_run.organization_id, engine.now(), cardinality(p_inputs), v_bytes,
+    engine.is_nesting(p_run)
+  );
+  return null;
+end
+$$;
+
 -- How many runs one run may start, directly or through its children, in 7 days.
 create or replace function engine.max_tree_runs()
   returns int
@@ -70,46 +110,6 @@ begin
       and s.is_nested
       and s.at > engine.now() - interval '1 minute'
   );
-end
-$$;
-
--- Counts the children that a run is about to start with these inputs; why it may not, or null.
-create or replace function engine.count_children(p_run public.workflow_runs, p_root_run_id uuid, p_inputs jsonb[])
-  returns jsonb
-  language plpgsql
-  volatile
-  set enable_seqscan = off -- as above
-as $$
-declare
-  v_bytes constant bigint := (select coalesce(sum(pg_column_size(i)), 0) from unnest(p_inputs) as i);
-  v_before record;
-begin
-  select
-    coalesce(sum(s.runs), 0) as runs,
-    coalesce(sum(s.bytes) filter (where s.run_id = p_run.id), 0) as bytes
-  into v_before
-  from engine.child_starts as s
-  where s.root_run_id = p_root_run_id;
-  if v_before.runs + cardinality(p_inputs) > engine.max_tree_runs() then
-    return engine.child_limit_error(
-      'RUN_TREE_TOO_LARGE',
-      format('A run starts at most %s runs, directly and through its child runs.', engine.max_tree_runs()),
-      engine.max_tree_runs(), 'Start independent runs through the API or a webhook, or give each child more to do.'
-    );
-  elsif v_before.bytes + v_bytes > engine.max_child_bytes() then
-    return engine.child_limit_error(
-      'TOO_LARGE',
-      format('The inputs of the child runs of a run have at most %s bytes together.', engine.max_child_bytes()),
-      engine.max_child_bytes(),
-      'Give each child only what it needs, or keep large data in a store and pass its address on.'
-    );
-  end if;
-  insert into engine.child_starts (root_run_id, run_id, organization_id, at, runs, bytes, is_nested)
-  values (
-    p_root_run_id, p_run.id, p_run.organization_id, engine.now(), cardinality(p_inputs), v_bytes,
-    engine.is_nesting(p_run)
-  );
-  return null;
 end
 $$;
 

@@ -3,6 +3,63 @@
 -- transaction only when the child starts. Its end is news for the parent, which comes as a job: that locks the parent
 -- alone, counts what became of the children, and hands out more or ends the step.
 
+-- Starts the children from p_from on, one for each input. p_waits: whether the parent waits for them. An answer with
+-- an error and no run is a refusal: no such workflow, none published, a limit.
+create or replace function engine.start_children(
+  p_run public.workflow_runs,
+  p_opened engine.opened_step,
+  p_inputs jsonb[],
+  p_from int,
+  p_waits boolean default true
+)
+  returns table (
+    run_id uuid,
+    status text,
+    output jsonb,
+    error jsonb
+  )
+  language plpgsql
+  volatile
+as $$
+declare
+  v_workflow_id constant uuid := engine.workflow_named(
+    p_run.organization_id, p_opened.properties ->> 'workflow'
+  );
+  v_ancestry constant record := engine.ancestry_of(p_run);
+begin
+  if v_workflow_id is null then
+    error := engine.request_error('NOT_FOUND', format(
+      'There is no workflow %s.', p_opened.properties ->> 'workflow'
+    ));
+  elsif v_ancestry.depth >= 10 then
+    error := engine.request_error('TOO_DEEP', 'Child runs are at most 10 levels deep.');
+  else
+    error := engine.count_children(p_run, v_ancestry.root_run_id, p_inputs);
+  end if;
+  if error is not null then
+    return next;
+    return;
+  end if;
+  return query
+  select s.run_id, s.status, s.output, s.error
+  from engine.start_runs((
+    select jsonb_agg(jsonb_build_object(
+      'organizationId', p_run.organization_id,
+      'workflowId', v_workflow_id,
+      'mode', 'child',
+      'input', i.input,
+      'startedBy', p_run.started_by,
+      'parent', jsonb_build_object(
+        'run', p_run.id, 'node', p_opened.node,
+        'index', case when p_waits then p_from + i.place - 1 end
+      )
+    ) order by i.place)
+    from unnest(p_inputs) with ordinality as i (input, place)
+  )) as s
+  order by s.index;
+end
+$$;
+
 -- The workflow that a node names, by its id or its name; null when there is none.
 create or replace function engine.workflow_named(p_organization_id uuid, p_name text)
   returns uuid
@@ -89,63 +146,6 @@ begin
       from engine.schema_problems(p_input, v_schema, p_most => 1) as p
     )
   end;
-end
-$$;
-
--- Starts the children from p_from on, one for each input. p_waits: whether the parent waits for them. An answer with
--- an error and no run is a refusal: no such workflow, none published, a limit.
-create or replace function engine.start_children(
-  p_run public.workflow_runs,
-  p_opened engine.opened_step,
-  p_inputs jsonb[],
-  p_from int,
-  p_waits boolean default true
-)
-  returns table (
-    run_id uuid,
-    status text,
-    output jsonb,
-    error jsonb
-  )
-  language plpgsql
-  volatile
-as $$
-declare
-  v_workflow_id constant uuid := engine.workflow_named(
-    p_run.organization_id, p_opened.properties ->> 'workflow'
-  );
-  v_ancestry constant record := engine.ancestry_of(p_run);
-begin
-  if v_workflow_id is null then
-    error := engine.request_error('NOT_FOUND', format(
-      'There is no workflow %s.', p_opened.properties ->> 'workflow'
-    ));
-  elsif v_ancestry.depth >= 10 then
-    error := engine.request_error('TOO_DEEP', 'Child runs are at most 10 levels deep.');
-  else
-    error := engine.count_children(p_run, v_ancestry.root_run_id, p_inputs);
-  end if;
-  if error is not null then
-    return next;
-    return;
-  end if;
-  return query
-  select s.run_id, s.status, s.output, s.error
-  from engine.start_runs((
-    select jsonb_agg(jsonb_build_object(
-      'organizationId', p_run.organization_id,
-      'workflowId', v_workflow_id,
-      'mode', 'child',
-      'input', i.input,
-      'startedBy', p_run.started_by,
-      'parent', jsonb_build_object(
-        'run', p_run.id, 'node', p_opened.node,
-        'index', case when p_waits then p_from + i.place - 1 end
-      )
-    ) order by i.place)
-    from unnest(p_inputs) with ordinality as i (input, place)
-  )) as s
-  order by s.index;
 end
 $$;
 

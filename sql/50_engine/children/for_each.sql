@@ -1,40 +1,6 @@
 -- kind: code
 -- executeWorkflow and forEach: one child run, or one for each item, so many at a time.
 
--- What the children from p_from on get: the result of the property `input`, whose expressions see $.item and $.index,
--- else the item. Fewer than p_count when that takes long or comes to more than 8 MiB.
-create or replace function engine.child_inputs(
-  p_loaded engine.loaded_run,
-  p_compiled engine.compiled_versions,
-  p_opened engine.opened_step,
-  p_from int,
-  p_count int
-)
-  returns jsonb[]
-  language plpgsql
-  stable
-as $$
-declare
-  v_is_deferred constant boolean := (p_compiled.nodes[p_opened.place]).deferred is not null;
-  v_stop_at constant timestamptz := clock_timestamp() + interval '100 ms';
-  v_item jsonb;
-  v_inputs jsonb[];
-  v_bytes bigint := 0;
-begin
-  for v_index in p_from .. p_from + p_count - 1 loop
-    exit when v_index > p_from and (clock_timestamp() > v_stop_at or v_bytes > 8388608);
-    v_item := p_opened.properties -> 'items' -> v_index;
-    v_inputs := v_inputs || case
-      when v_is_deferred
-        then engine.resolve_for_child(p_loaded, p_compiled, p_opened, v_item, v_index) -> 'input'
-      else coalesce(p_opened.properties -> 'input', v_item)
-    end;
-    v_bytes := v_bytes + coalesce(pg_column_size(v_inputs[cardinality(v_inputs)]), 0);
-  end loop;
-  return v_inputs;
-end
-$$;
-
 -- One turn: hands out what may run now, at most 100 children in a transaction.
 create or replace function engine.run_for_each(
   p_loaded engine.loaded_run,
@@ -105,6 +71,40 @@ begin
     v_progress.result := engine.children_result(p_step, v_progress.error, v_items is not null, v_goes_on);
   end if;
   return v_progress;
+end
+$$;
+
+-- What the children from p_from on get: the result of the property `input`, whose expressions see $.item and $.index,
+-- else the item. Fewer than p_count when that takes long or comes to more than 8 MiB.
+create or replace function engine.child_inputs(
+  p_loaded engine.loaded_run,
+  p_compiled engine.compiled_versions,
+  p_opened engine.opened_step,
+  p_from int,
+  p_count int
+)
+  returns jsonb[]
+  language plpgsql
+  stable
+as $$
+declare
+  v_is_deferred constant boolean := (p_compiled.nodes[p_opened.place]).deferred is not null;
+  v_stop_at constant timestamptz := clock_timestamp() + interval '100 ms';
+  v_item jsonb;
+  v_inputs jsonb[];
+  v_bytes bigint := 0;
+begin
+  for v_index in p_from .. p_from + p_count - 1 loop
+    exit when v_index > p_from and (clock_timestamp() > v_stop_at or v_bytes > 8388608);
+    v_item := p_opened.properties -> 'items' -> v_index;
+    v_inputs := v_inputs || case
+      when v_is_deferred
+        then engine.resolve_for_child(p_loaded, p_compiled, p_opened, v_item, v_index) -> 'input'
+      else coalesce(p_opened.properties -> 'input', v_item)
+    end;
+    v_bytes := v_bytes + coalesce(pg_column_size(v_inputs[cardinality(v_inputs)]), 0);
+  end loop;
+  return v_inputs;
 end
 $$;
 

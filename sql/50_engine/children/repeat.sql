@@ -1,23 +1,6 @@
 -- kind: code
 -- repeat: child runs one after the other. Each gets what the one before it gave, until a condition holds.
 
--- Whether the last child was the last one.
-create or replace function engine.is_repeated_enough(
-  p_loaded engine.loaded_run,
-  p_compiled engine.compiled_versions,
-  p_opened engine.opened_step,
-  p_output jsonb,
-  p_index int
-)
-  returns boolean
-  language plpgsql
-  stable
-as $$
-begin
-  return engine.resolve_for_child(p_loaded, p_compiled, p_opened, p_output, p_index) -> 'until' = 'true';
-end
-$$;
-
 -- One turn: at most 100 children in a transaction.
 create or replace function engine.run_repeat(
   p_loaded engine.loaded_run,
@@ -82,5 +65,22 @@ begin
     v_progress.result := jsonb_build_object('ok', false, 'error', v_error || '{"retryable": false}');
   end if;
   return v_progress;
+end
+$$;
+
+-- Whether the last child was the last one.
+create or replace function engine.is_repeated_enough(
+  p_loaded engine.loaded_run,
+  p_compiled engine.compiled_versions,
+  p_opened engine.opened_step,
+  p_output jsonb,
+  p_index int
+)
+  returns boolean
+  language plpgsql
+  stable
+as $$
+begin
+  return engine.resolve_for_child(p_loaded, p_compiled, p_opened, p_output, p_index) -> 'until' = 'true';
 end
 $$;

@@ -1,6 +1,43 @@
 -- kind: code
 -- Runs that begin where another one was: a retry does again what failed, a fork what is to come out differently.
 
+create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_user_id uuid default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_old engine.loaded_run;
+  v_run public.workflow_runs;
+  v_request engine.start_request;
+begin
+  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
+  v_run := v_old.run;
+  if v_run.id is null then
+    return null;
+  elsif v_run.retried_by is not null then
+    select r.* into v_run from public.workflow_runs as r where r.id = v_run.retried_by;
+    return v_run;
+  elsif v_run.status not in ('error', 'canceled') then
+    perform private.raise_error(
+      'CONFLICT', format('The run is %s; what has failed or was canceled can be retried.', v_run.status),
+      'fork_run begins at any node of any run.', jsonb_build_object('status', v_run.status)
+    );
+  elsif v_run.parent_index is not null then
+    perform private.raise_error(
+      'CONFLICT', 'Another run has started this one and knows how it ended.', 'Retry that one.',
+      jsonb_build_object('parentRunId', v_run.parent_run_id)
+    );
+  end if;
+  v_request := engine.rerun_request(v_run, 'retry', p_user_id);
+  v_request.retry_of := v_run.id;
+  v_run := engine.rerun(v_old, v_request, p_from_node, true);
+  update public.workflow_runs as r set retried_by = v_run.id where r.id = p_run_id;
+  return v_run;
+end
+$$;
+
 -- p_old: locked, with its log. Its finished steps count, but for p_from and what comes after it.
 create or replace function engine.rerun(
   p_old engine.loaded_run,
@@ -77,43 +114,6 @@ begin
   v_request.started_by := p_user_id;
   v_request.origin := jsonb_build_object(p_mode || 'Of', p_run.id);
   return v_request;
-end
-$$;
-
-create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_user_id uuid default null)
-  returns public.workflow_runs
-  language plpgsql
-  volatile
-  set plan_cache_mode = force_generic_plan
-as $$
-declare
-  v_old engine.loaded_run;
-  v_run public.workflow_runs;
-  v_request engine.start_request;
-begin
-  select l.* into v_old from engine.load_runs(array[p_run_id], engine.now()) as l;
-  v_run := v_old.run;
-  if v_run.id is null then
-    return null;
-  elsif v_run.retried_by is not null then
-    select r.* into v_run from public.workflow_runs as r where r.id = v_run.retried_by;
-    return v_run;
-  elsif v_run.status not in ('error', 'canceled') then
-    perform private.raise_error(
-      'CONFLICT', format('The run is %s; what has failed or was canceled can be retried.', v_run.status),
-      'fork_run begins at any node of any run.', jsonb_build_object('status', v_run.status)
-    );
-  elsif v_run.parent_index is not null then
-    perform private.raise_error(
-      'CONFLICT', 'Another run has started this one and knows how it ended.', 'Retry that one.',
-      jsonb_build_object('parentRunId', v_run.parent_run_id)
-    );
-  end if;
-  v_request := engine.rerun_request(v_run, 'retry', p_user_id);
-  v_request.retry_of := v_run.id;
-  v_run := engine.rerun(v_old, v_request, p_from_node, true);
-  update public.workflow_runs as r set retried_by = v_run.id where r.id = p_run_id;
-  return v_run;
 end
 $$;
 

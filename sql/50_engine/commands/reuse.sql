@@ -1,26 +1,6 @@
 -- kind: code
 -- Which finished steps of a run another run may take over, so that a retry or a fork does not do them again.
 
--- All that decides what a node does, in a form that can be compared between two versions: nodes by id, not by place.
-create or replace function engine.configuration(p_compiled engine.compiled_versions, p_node engine.compiled_node)
-  returns jsonb
-  language sql
-  stable
-as $$
-  select to_jsonb(p_node) || jsonb_build_object(
-    'sources', array(
-      select p_compiled.ids[s.place] from unnest(p_node.sources) with ordinality as s (place, number) order by s.number
-    ),
-    'expressions', array(
-      select to_jsonb(e) || jsonb_build_object(
-        'source_node', p_compiled.ids[e.source_node],
-        'parts', array(select to_jsonb(p) - 'source_nodes' from unnest(e.parts) as p)
-      )
-      from unnest(p_node.expressions) as e
-    )
-  )
-$$;
-
 -- A node that is taken over succeeded in p_log, is the same in both plans, and comes after nothing that runs again:
 -- p_from, what failed, what was never finished, what is new or has changed.
 create or replace function engine.reusable_nodes(
@@ -74,6 +54,26 @@ begin
   end loop;
   return v_reused;
 end
+$$;
+
+-- All that decides what a node does, in a form that can be compared between two versions: nodes by id, not by place.
+create or replace function engine.configuration(p_compiled engine.compiled_versions, p_node engine.compiled_node)
+  returns jsonb
+  language sql
+  stable
+as $$
+  select to_jsonb(p_node) || jsonb_build_object(
+    'sources', array(
+      select p_compiled.ids[s.place] from unnest(p_node.sources) with ordinality as s (place, number) order by s.number
+    ),
+    'expressions', array(
+      select to_jsonb(e) || jsonb_build_object(
+        'source_node', p_compiled.ids[e.source_node],
+        'parts', array(select to_jsonb(p) - 'source_nodes' from unnest(e.parts) as p)
+      )
+      from unnest(p_node.expressions) as e
+    )
+  )
 $$;
 
 -- The events by which a run takes steps over. Values are copied, not referred to: the old run may be archived before

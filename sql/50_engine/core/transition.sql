@@ -1,6 +1,90 @@
 -- kind: code
 -- Moves a run on: what beginning and completing a step have in common.
 
+-- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
+-- worker right away, which saves its branch a job and a transaction; every other one is queued.
+-- long because beginning a step and ending a wait are parts of one loop.
+create or replace function engine.advance_run(
+  p_loaded engine.loaded_run,
+  p_compiled engine.compiled_versions,
+  p_worker_id uuid,
+  p_now timestamptz,
+  p_prefer text default null
+)
+  returns engine.transition
+  language plpgsql
+  volatile
+as $$
+declare
+  v_nodes constant engine.compiled_node[] := p_compiled.nodes;
+  v_run constant public.workflow_runs := p_loaded.run;
+  v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
+  v_open text[] := engine.cut_off(p_loaded.steps, p_compiled, p_prefer);
+  v_all_wait boolean := true;
+  v_some_wait boolean := false;
+  v_step engine.open_steps;
+  v_advanced engine.advanced;
+  v_opened engine.opened_step;
+  v_signal engine.signal;
+  v_transition engine.transition;
+begin
+  if v_last.seq > 9500 then
+    return engine.too_many_events(v_run, v_last, p_now);
+  end if;
+  foreach v_step in array p_loaded.steps loop
+    if v_step.node is distinct from p_prefer then
+      v_open := v_open || v_step.node;
+      v_all_wait := v_all_wait and v_step.state = 'waiting';
+      v_some_wait := v_some_wait or v_step.state = 'waiting';
+    end if;
+  end loop;
+
+  if p_compiled.quarantined_at is not null then
+    v_transition.entries := array_remove(array[engine.isolated_entry(p_loaded.log, p_compiled, p_now)], null);
+    v_last := coalesce(v_transition.entries[1], v_last);
+  end if;
+
+  -- Once, and again for each signal that a step turns out to have been waiting for.
+  loop
+    v_advanced := engine.advance(
+      v_nodes, p_compiled.ids, v_run.id, p_loaded.log || v_transition.entries, v_open,
+      p_resume_key => p_compiled.resume_key, p_prefer => p_prefer
+    );
+    v_transition.entries := v_transition.entries || v_advanced.entries;
+    v_last := coalesce(v_transition.entries[cardinality(v_transition.entries)], v_last);
+
+    foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
+      v_step := engine.step_for(p_loaded, v_opened, p_now);
+      if v_transition.task is null and v_opened.state = 'queued' and v_opened.properties is not null
+        and p_worker_id is not null and (p_prefer is null or v_opened.node = p_prefer)
+      then
+        v_step := engine.begun_step(v_step, p_worker_id, p_now);
+        v_transition.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
+        v_last := engine.begun_entry(v_last, p_now, v_opened, v_step.attempt);
+        v_transition.entries := v_transition.entries || v_last;
+      end if;
+      v_open := v_open || case when v_opened.properties is null then p_compiled.ids else array[v_opened.node] end;
+      v_all_wait := v_all_wait and v_step.state = 'waiting';
+      v_some_wait := v_some_wait or v_step.state = 'waiting';
+      v_transition.steps := v_transition.steps || v_step;
+    end loop;
+
+    exit when v_last.type = 'run.failed' or not v_some_wait;
+    v_signal := engine.next_signal(p_loaded.log || v_transition.entries);
+    exit when v_signal.node is null;
+    v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_compiled.ids, v_signal.node)], v_last, p_now);
+    v_transition := engine.ended_by_signal(v_transition, v_signal.node, v_last);
+  end loop;
+
+  v_transition.run := engine.run_after(v_run, v_last, v_all_wait);
+  v_transition.is_changed := (v_transition.run).status <> v_run.status;
+  if p_compiled.quarantined_at is not null then
+    perform engine.end_quarantine(p_compiled, v_transition.run, p_loaded.log || v_transition.entries);
+  end if;
+  return v_transition;
+end
+$$;
+
 create or replace function engine.begun_step(p_step engine.open_steps, p_worker_id uuid, p_now timestamptz)
   returns engine.open_steps
   language plpgsql
@@ -124,90 +208,6 @@ begin
     end if;
   end loop;
   return '{}';
-end
-$$;
-
--- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
--- worker right away, which saves its branch a job and a transaction; every other one is queued.
--- long because beginning a step and ending a wait are parts of one loop.
-create or replace function engine.advance_run(
-  p_loaded engine.loaded_run,
-  p_compiled engine.compiled_versions,
-  p_worker_id uuid,
-  p_now timestamptz,
-  p_prefer text default null
-)
-  returns engine.transition
-  language plpgsql
-  volatile
-as $$
-declare
-  v_nodes constant engine.compiled_node[] := p_compiled.nodes;
-  v_run constant public.workflow_runs := p_loaded.run;
-  v_last engine.log_entry := p_loaded.log[cardinality(p_loaded.log)];
-  v_open text[] := engine.cut_off(p_loaded.steps, p_compiled, p_prefer);
-  v_all_wait boolean := true;
-  v_some_wait boolean := false;
-  v_step engine.open_steps;
-  v_advanced engine.advanced;
-  v_opened engine.opened_step;
-  v_signal engine.signal;
-  v_transition engine.transition;
-begin
-  if v_last.seq > 9500 then
-    return engine.too_many_events(v_run, v_last, p_now);
-  end if;
-  foreach v_step in array p_loaded.steps loop
-    if v_step.node is distinct from p_prefer then
-      v_open := v_open || v_step.node;
-      v_all_wait := v_all_wait and v_step.state = 'waiting';
-      v_some_wait := v_some_wait or v_step.state = 'waiting';
-    end if;
-  end loop;
-
-  if p_compiled.quarantined_at is not null then
-    v_transition.entries := array_remove(array[engine.isolated_entry(p_loaded.log, p_compiled, p_now)], null);
-    v_last := coalesce(v_transition.entries[1], v_last);
-  end if;
-
-  -- Once, and again for each signal that a step turns out to have been waiting for.
-  loop
-    v_advanced := engine.advance(
-      v_nodes, p_compiled.ids, v_run.id, p_loaded.log || v_transition.entries, v_open,
-      p_resume_key => p_compiled.resume_key, p_prefer => p_prefer
-    );
-    v_transition.entries := v_transition.entries || v_advanced.entries;
-    v_last := coalesce(v_transition.entries[cardinality(v_transition.entries)], v_last);
-
-    foreach v_opened in array coalesce(v_advanced.opened, '{}') loop
-      v_step := engine.step_for(p_loaded, v_opened, p_now);
-      if v_transition.task is null and v_opened.state = 'queued' and v_opened.properties is not null
-        and p_worker_id is not null and (p_prefer is null or v_opened.node = p_prefer)
-      then
-        v_step := engine.begun_step(v_step, p_worker_id, p_now);
-        v_transition.task := engine.task(v_run, v_nodes[v_opened.place], v_opened, v_step.attempt);
-        v_last := engine.begun_entry(v_last, p_now, v_opened, v_step.attempt);
-        v_transition.entries := v_transition.entries || v_last;
-      end if;
-      v_open := v_open || case when v_opened.properties is null then p_compiled.ids else array[v_opened.node] end;
-      v_all_wait := v_all_wait and v_step.state = 'waiting';
-      v_some_wait := v_some_wait or v_step.state = 'waiting';
-      v_transition.steps := v_transition.steps || v_step;
-    end loop;
-
-    exit when v_last.type = 'run.failed' or not v_some_wait;
-    v_signal := engine.next_signal(p_loaded.log || v_transition.entries);
-    exit when v_signal.node is null;
-    v_last := engine.signal_entry(v_signal, v_nodes[array_position(p_compiled.ids, v_signal.node)], v_last, p_now);
-    v_transition := engine.ended_by_signal(v_transition, v_signal.node, v_last);
-  end loop;
-
-  v_transition.run := engine.run_after(v_run, v_last, v_all_wait);
-  v_transition.is_changed := (v_transition.run).status <> v_run.status;
-  if p_compiled.quarantined_at is not null then
-    perform engine.end_quarantine(p_compiled, v_transition.run, p_loaded.log || v_transition.entries);
-  end if;
-  return v_transition;
 end
 $$;
 

@@ -6,6 +6,75 @@
 -- knows how long the array is. That costs more than they do: the functions that begin a batch set
 -- plan_cache_mode for all below them.
 
+-- Null: there is nothing to write.
+create or replace function engine.write_transitions(p_transitions engine.transition[], p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+  strict
+as $$
+declare
+  v_transition engine.transition;
+  v_is_closing boolean := false;
+  v_is_opening boolean := false;
+  v_has_successor boolean := false;
+  v_is_child boolean := false;
+  v_parent_ids uuid[];
+  v_ids uuid[];
+  v_changed public.workflow_runs[];
+  v_failed public.workflow_runs[];
+  v_left public.workflow_runs[];
+begin
+  foreach v_transition in array p_transitions loop
+    -- A run that ends in its first move never had a step to close.
+    v_has_successor := v_has_successor or (v_transition.successor).node is not null;
+    v_is_closing := v_is_closing or coalesce(cardinality(v_transition.closed), 0) > ((v_transition.successor).node is not null)::int
+      or (v_transition.is_changed and (v_transition.run).finished_at is not null);
+    v_is_opening := v_is_opening or v_transition.steps is not null;
+    v_is_child := v_is_child or (v_transition.run).parent_index is not null;
+    if v_ids[cardinality(v_ids)] is distinct from (v_transition.run).id then
+      v_ids := v_ids || (v_transition.run).id;
+    end if;
+    -- The moves of a run stand together, in the order in which they were made.
+    if v_changed[cardinality(v_changed)].id = (v_transition.run).id then
+      v_changed[cardinality(v_changed)] := v_transition.run;
+    elsif v_transition.is_changed then
+      v_changed := v_changed || v_transition.run;
+    end if;
+    if (v_transition.run).status = 'error' then
+      v_failed := v_failed || v_transition.run;
+    end if;
+    if (v_transition.run).concurrency_key is not null and (v_transition.run).finished_at is not null then
+      v_left := v_left || v_transition.run;
+    end if;
+  end loop;
+
+  perform engine.insert_events(p_transitions);
+  if v_has_successor then
+    perform engine.reuse_step_rows(p_transitions);
+  end if;
+  if v_is_opening then
+    perform engine.open_steps(p_transitions, p_now);
+  end if;
+  if v_is_closing then
+    v_parent_ids := engine.close_steps(p_transitions);
+  end if;
+  if v_is_child or v_parent_ids is not null then
+    perform engine.add_jobs(engine.children_jobs(p_transitions, v_parent_ids));
+  end if;
+  if v_changed is not null then
+    perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
+  end if;
+  perform engine.notify(p_transitions);
+  if v_failed is not null then
+    perform engine.start_error_runs(v_failed);
+  end if;
+  if v_left is not null then
+    perform engine.leave_flow_control(v_left, v_transition.is_changed is null);
+  end if;
+end
+$$;
+
 create or replace function engine.insert_events(p_transitions engine.transition[])
   returns void
   language plpgsql
@@ -80,24 +149,6 @@ begin
 end
 $$;
 
--- When a step gets another job, or its first one. What must happen later has none until then, so
--- that those that sleep are in nobody's way; what must happen now has one, and gets another after a
--- minute, in case that was lost. One that waits for child runs is looked at every minute: it gets a
--- job if any of them has ended since its last turn. One that the caller has claimed has none, unless
--- nobody has begun it in a few seconds.
-create or replace function engine.wake_at(p_step engine.open_steps, p_claimed text, p_now timestamptz)
-  returns timestamptz
-  language sql
-  immutable
-as $$
-  select case
-    when p_step.state = 'running' then null
-    when p_step.run_at > p_now then p_step.run_at
-    when p_step.node = p_claimed then p_now + interval '5 seconds'
-    when p_step.run_at is not null or p_step.next_index is not null then p_now + interval '1 minute'
-  end
-$$;
-
 create or replace function engine.open_steps(p_transitions engine.transition[], p_now timestamptz)
   returns void
   language plpgsql
@@ -147,6 +198,24 @@ begin
 end
 $$;
 
+-- When a step gets another job, or its first one. What must happen later has none until then, so
+-- that those that sleep are in nobody's way; what must happen now has one, and gets another after a
+-- minute, in case that was lost. One that waits for child runs is looked at every minute: it gets a
+-- job if any of them has ended since its last turn. One that the caller has claimed has none, unless
+-- nobody has begun it in a few seconds.
+create or replace function engine.wake_at(p_step engine.open_steps, p_claimed text, p_now timestamptz)
+  returns timestamptz
+  language sql
+  immutable
+as $$
+  select case
+    when p_step.state = 'running' then null
+    when p_step.run_at > p_now then p_step.run_at
+    when p_step.node = p_claimed then p_now + interval '5 seconds'
+    when p_step.run_at is not null or p_step.next_index is not null then p_now + interval '1 minute'
+  end
+$$;
+
 -- The bounds say which partitions the rows are in.
 create or replace function engine.update_runs(p_runs public.workflow_runs[], p_first_id uuid, p_last_id uuid)
   returns void
@@ -166,74 +235,5 @@ begin
   from unnest(p_runs) as changed
   where r.id = changed.id
     and r.id between p_first_id and p_last_id;
-end
-$$;
-
--- Null: there is nothing to write.
-create or replace function engine.write_transitions(p_transitions engine.transition[], p_now timestamptz)
-  returns void
-  language plpgsql
-  volatile
-  strict
-as $$
-declare
-  v_transition engine.transition;
-  v_is_closing boolean := false;
-  v_is_opening boolean := false;
-  v_has_successor boolean := false;
-  v_is_child boolean := false;
-  v_parent_ids uuid[];
-  v_ids uuid[];
-  v_changed public.workflow_runs[];
-  v_failed public.workflow_runs[];
-  v_left public.workflow_runs[];
-begin
-  foreach v_transition in array p_transitions loop
-    -- A run that ends in its first move never had a step to close.
-    v_has_successor := v_has_successor or (v_transition.successor).node is not null;
-    v_is_closing := v_is_closing or coalesce(cardinality(v_transition.closed), 0) > ((v_transition.successor).node is not null)::int
-      or (v_transition.is_changed and (v_transition.run).finished_at is not null);
-    v_is_opening := v_is_opening or v_transition.steps is not null;
-    v_is_child := v_is_child or (v_transition.run).parent_index is not null;
-    if v_ids[cardinality(v_ids)] is distinct from (v_transition.run).id then
-      v_ids := v_ids || (v_transition.run).id;
-    end if;
-    -- The moves of a run stand together, in the order in which they were made.
-    if v_changed[cardinality(v_changed)].id = (v_transition.run).id then
-      v_changed[cardinality(v_changed)] := v_transition.run;
-    elsif v_transition.is_changed then
-      v_changed := v_changed || v_transition.run;
-    end if;
-    if (v_transition.run).status = 'error' then
-      v_failed := v_failed || v_transition.run;
-    end if;
-    if (v_transition.run).concurrency_key is not null and (v_transition.run).finished_at is not null then
-      v_left := v_left || v_transition.run;
-    end if;
-  end loop;
-
-  perform engine.insert_events(p_transitions);
-  if v_has_successor then
-    perform engine.reuse_step_rows(p_transitions);
-  end if;
-  if v_is_opening then
-    perform engine.open_steps(p_transitions, p_now);
-  end if;
-  if v_is_closing then
-    v_parent_ids := engine.close_steps(p_transitions);
-  end if;
-  if v_is_child or v_parent_ids is not null then
-    perform engine.add_jobs(engine.children_jobs(p_transitions, v_parent_ids));
-  end if;
-  if v_changed is not null then
-    perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
-  end if;
-  perform engine.notify(p_transitions);
-  if v_failed is not null then
-    perform engine.start_error_runs(v_failed);
-  end if;
-  if v_left is not null then
-    perform engine.leave_flow_control(v_left, v_transition.is_changed is null);
-  end if;
 end
 $$;

@@ -2,6 +2,42 @@
 -- Gives jobs to deferred steps when slots are free. Locks the rows of engine.open_steps that it queues, skipping those
 -- that others have locked.
 
+-- Queues deferred steps, at most p_count and as many as slots are free: those of the organization that runs least
+-- first, in equal parts. Called when steps have left their slots, and by the reconciler for slots that were left in
+-- another way than by a result, as by a canceled run.
+create or replace function engine.fill_free_slots(p_count int)
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_limits engine.workers;
+  v_left int := p_count;
+  v_next record;
+begin
+  v_limits.share := engine.organization_slots();
+  v_limits.total_capacity := engine.total_capacity();
+  if v_limits.total_capacity is not null then
+    v_left := least(
+      p_count, v_limits.total_capacity - engine.running_steps(null, v_limits.total_capacity)
+    );
+  end if;
+  for v_next in
+    select
+      d.organization_id as id,
+      count(*) over () - row_number() over (order by d.running, d.organization_id) + 1 as waiting
+    from engine.deferred_organizations(v_limits.total_capacity) as d
+    order by d.running, d.organization_id
+  loop
+    exit when v_left <= 0;
+    v_left := v_left - engine.queue_deferred_steps(
+      v_next.id,
+      least(ceil(v_left::numeric / v_next.waiting)::int, engine.free_slots(v_next.id, v_limits))
+    );
+  end loop;
+end
+$$;
+
 -- Queues the oldest deferred steps of an organization, so many; answers how many there were.
 create or replace function engine.queue_deferred_steps(p_organization_id uuid, p_count int)
   returns int
@@ -70,41 +106,5 @@ begin
   select d.id, engine.running_steps(d.id, p_most)
   from deferred as d
   where d.id is not null;
-end
-$$;
-
--- Queues deferred steps, at most p_count and as many as slots are free: those of the organization that runs least
--- first, in equal parts. Called when steps have left their slots, and by the reconciler for slots that were left in
--- another way than by a result, as by a canceled run.
-create or replace function engine.fill_free_slots(p_count int)
-  returns void
-  language plpgsql
-  volatile
-as $$
-declare
-  v_limits engine.workers;
-  v_left int := p_count;
-  v_next record;
-begin
-  v_limits.share := engine.organization_slots();
-  v_limits.total_capacity := engine.total_capacity();
-  if v_limits.total_capacity is not null then
-    v_left := least(
-      p_count, v_limits.total_capacity - engine.running_steps(null, v_limits.total_capacity)
-    );
-  end if;
-  for v_next in
-    select
-      d.organization_id as id,
-      count(*) over () - row_number() over (order by d.running, d.organization_id) + 1 as waiting
-    from engine.deferred_organizations(v_limits.total_capacity) as d
-    order by d.running, d.organization_id
-  loop
-    exit when v_left <= 0;
-    v_left := v_left - engine.queue_deferred_steps(
-      v_next.id,
-      least(ceil(v_left::numeric / v_next.waiting)::int, engine.free_slots(v_next.id, v_limits))
-    );
-  end loop;
 end
 $$;

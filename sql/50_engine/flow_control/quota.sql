@@ -2,20 +2,6 @@
 -- Executions are counted once per batch and organization, when the first of its requests is about to start, and per
 -- team that has a limit: as many as the batch may start. What it does not, goes back in the same transaction.
 
-create or replace function engine.return_quota(p_admission private.admission, p_now timestamptz)
-  returns void
-  language plpgsql
-  volatile
-as $$
-begin
-  if p_admission.admitted > 0 and p_admission.limit is not null then
-    perform private.return_quota(
-      p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now, p_admission.team_id
-    );
-  end if;
-end
-$$;
-
 -- p_before: of the workflow that came before this one; what both have in common is kept. Without a plan it gives back.
 create or replace function engine.reserve_quota(
   p_before engine.quota,
@@ -57,6 +43,20 @@ begin
   p_before.admitted := least(v_organization.admitted, v_team.admitted);
   p_before.remaining := p_before.admitted;
   return p_before;
+end
+$$;
+
+create or replace function engine.return_quota(p_admission private.admission, p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  if p_admission.admitted > 0 and p_admission.limit is not null then
+    perform private.return_quota(
+      p_admission.organization_id, p_admission.metric, p_admission.admitted, p_now, p_admission.team_id
+    );
+  end if;
 end
 $$;
 

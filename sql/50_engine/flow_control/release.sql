@@ -2,6 +2,30 @@
 -- Lets held runs in when a slot is free, the window of a rate moves on, or a debounce is over: lower priorities first,
 -- older runs first.
 
+create or replace function engine.release_runs(p_workflow_id uuid, p_by text, p_key text)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because runs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_count int;
+begin
+  perform engine.lock_flow(p_workflow_id);
+  v_count := engine.release_held_run(p_workflow_id, p_by, p_key, engine.now());
+  if v_count >= 100 then
+    perform engine.add_jobs(array[engine.release_job(p_workflow_id, p_by, p_key, null)]);
+  end if;
+  return v_count;
+end
+$$;
+comment on function engine.release_runs(uuid, text, text) is
+  'For workers: lets held runs of a workflow in, as far as its limits allow, and answers how many; by run, concurrency or rate, with the run''s id or the key that they count under. Example: select engine.release_runs(''0190…'', ''concurrency'', ''customer-1'');';
+
+grant execute on function engine.release_runs(uuid, text, text) to flowgres_worker, flowgres_dba;
+
 -- The held runs that a wake-up is about. p_by: run (p_key is its id), concurrency or rate (p_key is what they count
 -- under).
 create or replace function engine.held_rows(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
@@ -196,27 +220,3 @@ begin
   return cardinality(v_released_ids);
 end
 $$;
-
-create or replace function engine.release_runs(p_workflow_id uuid, p_by text, p_key text)
-  returns int
-  language plpgsql
-  volatile
-  security definer -- definer because runs are written by the engine only
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-as $$
-declare
-  v_count int;
-begin
-  perform engine.lock_flow(p_workflow_id);
-  v_count := engine.release_held_run(p_workflow_id, p_by, p_key, engine.now());
-  if v_count >= 100 then
-    perform engine.add_jobs(array[engine.release_job(p_workflow_id, p_by, p_key, null)]);
-  end if;
-  return v_count;
-end
-$$;
-comment on function engine.release_runs(uuid, text, text) is
-  'For workers: lets held runs of a workflow in, as far as its limits allow, and answers how many; by run, concurrency or rate, with the run''s id or the key that they count under. Example: select engine.release_runs(''0190…'', ''concurrency'', ''customer-1'');';
-
-grant execute on function engine.release_runs(uuid, text, text) to flowgres_worker, flowgres_dba;

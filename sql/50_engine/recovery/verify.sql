@@ -2,6 +2,74 @@
 -- Replays the log of a run: what came from outside is applied to the engine again, and it must compute every other event
 -- anew.
 
+create or replace function engine.verify_run(p_run_id uuid)
+  returns table (
+    seq int,
+    problem text,
+    recorded jsonb,
+    computed jsonb
+  )
+  language plpgsql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_loaded engine.loaded_run;
+  v_compiled engine.compiled_versions;
+  v_entry engine.log_entry;
+  v_replay engine.replay := row('{}', null, '{}', false);
+  v_max_bytes bigint;
+begin
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], engine.now()) as l;
+  v_compiled := engine.compiled_version_of(v_loaded.run);
+  if v_compiled.version is null then
+    problem := 'there is no such run, or its version was never compiled';
+    return next;
+    return;
+  end if;
+  -- More than the run ever had: its end by RUN_TOO_LARGE is taken from the log, as it depends on the limit of then. But
+  -- not without end, for what it would have become costs memory here, too.
+  v_max_bytes := greatest(
+    engine.max_run_bytes(), (engine.fold(v_compiled.nodes, v_compiled.ids, v_loaded.log)).bytes
+  ) + 2097152;
+  foreach v_entry in array coalesce(v_loaded.log, '{}') loop
+    seq := v_entry.seq;
+    recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);
+    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
+    problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
+    if engine.is_external_input(v_entry, v_replay.open) then
+      v_replay := engine.apply_recorded(
+        v_replay, v_entry,
+        coalesce(v_loaded.log[v_entry.seq + 1].type in ('step.reused', 'run.isolated'), false), v_compiled, p_run_id,
+        v_max_bytes
+      );
+    else
+      problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));
+      v_replay.expected := v_replay.expected[2:];
+      v_replay.log := v_replay.log || v_entry;
+    end if;
+    if problem is not null then
+      return next;
+    end if;
+  end loop;
+  -- What a queued step of the engine's own will write is only put off.
+  if cardinality(v_replay.expected) > 0
+    and (engine.step_of(v_loaded.steps, v_replay.expected[1].payload ->> 'node')).state is distinct from 'queued'
+  then
+    seq := cardinality(v_replay.log) + 1;
+    problem := 'a computed event was never recorded';
+    recorded := null;
+    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
+    return next;
+  end if;
+end
+$$;
+
+comment on function engine.verify_run(uuid) is
+  'Replays the log of a run. Each row is an event that the engine would not have written like that; no row means that it would. Example: select * from engine.verify_run(''0190…'');';
+
+grant execute on function engine.verify_run(uuid) to flowgres_dba;
+
 -- Whether an event came from outside. p_open: the steps that were open when it was written.
 create or replace function engine.is_external_input(p_entry engine.log_entry, p_open text[])
   returns boolean
@@ -77,71 +145,3 @@ as $$
       then 'replay gives another event'
   end
 $$;
-
-create or replace function engine.verify_run(p_run_id uuid)
-  returns table (
-    seq int,
-    problem text,
-    recorded jsonb,
-    computed jsonb
-  )
-  language plpgsql
-  volatile
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_loaded engine.loaded_run;
-  v_compiled engine.compiled_versions;
-  v_entry engine.log_entry;
-  v_replay engine.replay := row('{}', null, '{}', false);
-  v_max_bytes bigint;
-begin
-  select l.* into v_loaded from engine.load_runs(array[p_run_id], engine.now()) as l;
-  v_compiled := engine.compiled_version_of(v_loaded.run);
-  if v_compiled.version is null then
-    problem := 'there is no such run, or its version was never compiled';
-    return next;
-    return;
-  end if;
-  -- More than the run ever had: its end by RUN_TOO_LARGE is taken from the log, as it depends on the limit of then. But
-  -- not without end, for what it would have become costs memory here, too.
-  v_max_bytes := greatest(
-    engine.max_run_bytes(), (engine.fold(v_compiled.nodes, v_compiled.ids, v_loaded.log)).bytes
-  ) + 2097152;
-  foreach v_entry in array coalesce(v_loaded.log, '{}') loop
-    seq := v_entry.seq;
-    recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);
-    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
-    problem := case when v_entry.seq <> cardinality(v_replay.log) + 1 then 'the sequence has a gap' end;
-    if engine.is_external_input(v_entry, v_replay.open) then
-      v_replay := engine.apply_recorded(
-        v_replay, v_entry,
-        coalesce(v_loaded.log[v_entry.seq + 1].type in ('step.reused', 'run.isolated'), false), v_compiled, p_run_id,
-        v_max_bytes
-      );
-    else
-      problem := coalesce(problem, engine.difference(v_replay.expected[1], v_entry));
-      v_replay.expected := v_replay.expected[2:];
-      v_replay.log := v_replay.log || v_entry;
-    end if;
-    if problem is not null then
-      return next;
-    end if;
-  end loop;
-  -- What a queued step of the engine's own will write is only put off.
-  if cardinality(v_replay.expected) > 0
-    and (engine.step_of(v_loaded.steps, v_replay.expected[1].payload ->> 'node')).state is distinct from 'queued'
-  then
-    seq := cardinality(v_replay.log) + 1;
-    problem := 'a computed event was never recorded';
-    recorded := null;
-    computed := to_jsonb(v_replay.expected[1]) - 'seq' - 'ts';
-    return next;
-  end if;
-end
-$$;
-
-comment on function engine.verify_run(uuid) is
-  'Replays the log of a run. Each row is an event that the engine would not have written like that; no row means that it would. Example: select * from engine.verify_run(''0190…'');';
-
-grant execute on function engine.verify_run(uuid) to flowgres_dba;

@@ -1,18 +1,47 @@
 -- kind: code
 -- Error workflows: a workflow names another one, settings.errorWorkflow, that is started when a run of it fails.
 
-insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
-values (
-  'errorTrigger', 1, 'trigger', 'Starts a run because one of another workflow has failed.', '{main}', '{}',
-  '{"type": "object", "additionalProperties": false}'
-)
-on conflict (name, version) do update
-set
-  kind = excluded.kind,
-  description = excluded.description,
-  ports = excluded.ports,
-  inputs = excluded.inputs,
-  properties = excluded.properties;
+-- In the transaction in which the runs have failed, so that none is forgotten. What keeps an error workflow from being
+-- started must not keep the failure from being recorded: it is written to the log of the run.
+create or replace function engine.start_error_runs(p_runs public.workflow_runs[])
+  returns void
+  language plpgsql
+  volatile
+as $$
+declare
+  v_run public.workflow_runs;
+  v_workflow_id uuid;
+  v_error jsonb;
+  v_constraint text;
+begin
+  foreach v_run in array p_runs loop
+    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow_id
+    from engine.compiled_versions as p
+    where p.organization_id = v_run.organization_id
+      and p.workflow_id = v_run.workflow_id
+      and p.version = v_run.version;
+    continue when v_workflow_id is null or engine.is_about_error(v_run);
+    begin
+      select s.error into v_error
+      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow_id))) as s
+      where s.run_id is null;
+    exception
+      when others then
+        get stacked diagnostics v_constraint = constraint_name;
+        if private.is_transient(sqlstate, v_constraint) then
+          raise; -- the failure is recorded once more, and then the error workflow is started
+        end if;
+        v_error := jsonb_build_object('message', sqlerrm);
+    end;
+    if v_error is not null then
+      insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
+      values (
+        v_run.organization_id, v_run.id, 'warning', 'The error workflow was not started.', v_error, engine.now()
+      );
+    end if;
+  end loop;
+end
+$$;
 
 -- Whether a run belongs to an error that was told already: then its own failure starts nothing, or two workflows could
 -- go on starting each other for ever.
@@ -65,44 +94,15 @@ as $$
   where w.id = p_run.workflow_id
 $$;
 
--- In the transaction in which the runs have failed, so that none is forgotten. What keeps an error workflow from being
--- started must not keep the failure from being recorded: it is written to the log of the run.
-create or replace function engine.start_error_runs(p_runs public.workflow_runs[])
-  returns void
-  language plpgsql
-  volatile
-as $$
-declare
-  v_run public.workflow_runs;
-  v_workflow_id uuid;
-  v_error jsonb;
-  v_constraint text;
-begin
-  foreach v_run in array p_runs loop
-    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow_id
-    from engine.compiled_versions as p
-    where p.organization_id = v_run.organization_id
-      and p.workflow_id = v_run.workflow_id
-      and p.version = v_run.version;
-    continue when v_workflow_id is null or engine.is_about_error(v_run);
-    begin
-      select s.error into v_error
-      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow_id))) as s
-      where s.run_id is null;
-    exception
-      when others then
-        get stacked diagnostics v_constraint = constraint_name;
-        if private.is_transient(sqlstate, v_constraint) then
-          raise; -- the failure is recorded once more, and then the error workflow is started
-        end if;
-        v_error := jsonb_build_object('message', sqlerrm);
-    end;
-    if v_error is not null then
-      insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
-      values (
-        v_run.organization_id, v_run.id, 'warning', 'The error workflow was not started.', v_error, engine.now()
-      );
-    end if;
-  end loop;
-end
-$$;
+insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+values (
+  'errorTrigger', 1, 'trigger', 'Starts a run because one of another workflow has failed.', '{main}', '{}',
+  '{"type": "object", "additionalProperties": false}'
+)
+on conflict (name, version) do update
+set
+  kind = excluded.kind,
+  description = excluded.description,
+  ports = excluded.ports,
+  inputs = excluded.inputs,
+  properties = excluded.properties;

@@ -2,75 +2,6 @@
 -- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
 -- transaction commits, and costs no worker a round trip.
 
--- The response that a webhook waits for, if it was given already.
-create or replace function engine.response_in(p_entries engine.log_entry[])
-  returns jsonb
-  language plpgsql
-  immutable
-  strict
-as $$
-declare
-  v_entry engine.log_entry;
-begin
-  foreach v_entry in array p_entries loop
-    if v_entry.type = 'run.responded' then
-      return v_entry.payload - 'node';
-    end if;
-  end loop;
-  return null;
-end
-$$;
-
--- The output of a run that has succeeded already.
-create or replace function engine.output_in(p_entries engine.log_entry[])
-  returns jsonb
-  language plpgsql
-  immutable
-  strict
-as $$
-declare
-  v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
-  v_of constant text := v_last.payload ->> 'outputOf';
-  v_entry engine.log_entry;
-begin
-  if v_last.type <> 'run.succeeded' then
-    return null;
-  elsif v_of is null then
-    return v_last.payload -> 'output';
-  elsif starts_with(v_of, '$') then
-    return engine.referred_input(p_entries[1].payload, v_of);
-  end if;
-  foreach v_entry in array p_entries loop
-    if v_entry.payload ->> 'node' = v_of and v_entry.payload ? 'output' then
-      return v_entry.payload -> 'output';
-    end if;
-  end loop;
-end
-$$;
-
--- Of a run that was there before, or that this batch starts.
-create or replace function engine.status_of(p_run_id uuid, p_transitions engine.transition[])
-  returns text
-  language sql
-  stable
-as $$
-  select coalesce(
-    (select r.status from public.workflow_runs as r where r.id = p_run_id),
-    (select (m.run).status from unnest(p_transitions) as m where (m.run).id = p_run_id)
-  )
-$$;
-
-create or replace function engine.write_starts(p_transitions engine.transition[], p_now timestamptz)
-  returns void
-  language plpgsql
-  volatile
-as $$
-begin
-  insert into public.workflow_runs select (m.run).* from unnest(p_transitions) as m;
-  perform engine.write_transitions(p_transitions, p_now);
-end
-$$;
-
 create or replace function engine.start_runs(p_requests jsonb)
   returns table (
     index int,
@@ -153,3 +84,72 @@ comment on function engine.start_runs(jsonb) is
   'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?, "claim"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. With "claim" the run''s first step gets no job for the next five seconds: the caller, a worker with room for it, begins it by begin_steps; its node is in claimed. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
+
+-- The response that a webhook waits for, if it was given already.
+create or replace function engine.response_in(p_entries engine.log_entry[])
+  returns jsonb
+  language plpgsql
+  immutable
+  strict
+as $$
+declare
+  v_entry engine.log_entry;
+begin
+  foreach v_entry in array p_entries loop
+    if v_entry.type = 'run.responded' then
+      return v_entry.payload - 'node';
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- The output of a run that has succeeded already.
+create or replace function engine.output_in(p_entries engine.log_entry[])
+  returns jsonb
+  language plpgsql
+  immutable
+  strict
+as $$
+declare
+  v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
+  v_of constant text := v_last.payload ->> 'outputOf';
+  v_entry engine.log_entry;
+begin
+  if v_last.type <> 'run.succeeded' then
+    return null;
+  elsif v_of is null then
+    return v_last.payload -> 'output';
+  elsif starts_with(v_of, '$') then
+    return engine.referred_input(p_entries[1].payload, v_of);
+  end if;
+  foreach v_entry in array p_entries loop
+    if v_entry.payload ->> 'node' = v_of and v_entry.payload ? 'output' then
+      return v_entry.payload -> 'output';
+    end if;
+  end loop;
+end
+$$;
+
+-- Of a run that was there before, or that this batch starts.
+create or replace function engine.status_of(p_run_id uuid, p_transitions engine.transition[])
+  returns text
+  language sql
+  stable
+as $$
+  select coalesce(
+    (select r.status from public.workflow_runs as r where r.id = p_run_id),
+    (select (m.run).status from unnest(p_transitions) as m where (m.run).id = p_run_id)
+  )
+$$;
+
+create or replace function engine.write_starts(p_transitions engine.transition[], p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  insert into public.workflow_runs select (m.run).* from unnest(p_transitions) as m;
+  perform engine.write_transitions(p_transitions, p_now);
+end
+$$;

@@ -1,63 +1,6 @@
 -- kind: code
 -- The beginning of a run: its row, its first event, and what follows from that at once.
 
--- The row of a run that is about to begin.
-create or replace function engine.new_run(
-  p_request engine.start_request,
-  p_version int,
-  p_settings jsonb,
-  p_now timestamptz
-)
-  returns public.workflow_runs
-  language plpgsql
-  immutable
-as $$
-declare
-  v_run public.workflow_runs;
-begin
-  v_run.id := p_request.run_id;
-  v_run.organization_id := p_request.organization_id;
-  v_run.workflow_id := p_request.workflow_id;
-  v_run.version := p_version;
-  v_run.mode := p_request.mode;
-  v_run.parent_run_id := p_request.parent_run_id;
-  v_run.parent_node := p_request.parent_node;
-  v_run.parent_index := p_request.parent_index;
-  v_run.started_by := p_request.started_by;
-  v_run.priority := coalesce(p_request.priority, (p_settings -> 'priority')::smallint, 0);
-  v_run.started_at := p_now;
-  v_run.deadline_at := p_now + make_interval(secs => (p_settings ->> 'deadlineMs')::double precision / 1000);
-  v_run.metadata := p_request.metadata;
-  v_run.retry_of := p_request.retry_of;
-  v_run.concurrency_key := p_request.concurrency_key;
-  return v_run;
-end
-$$;
-
--- What run.created says of any run.
-create or replace function engine.created_payload(
-  p_request engine.start_request,
-  p_compiled engine.compiled_versions,
-  p_trigger text
-)
-  returns jsonb
-  language plpgsql
-  stable
-as $$
-begin
-  return jsonb_build_object(
-    'workflowId', p_request.workflow_id,
-    'version', p_compiled.version,
-    'mode', p_request.mode,
-    'trigger', p_trigger,
-    'input', p_request.input,
-    'vars', case
-      when cardinality(p_compiled.vars) > 0 then engine.variables_of(p_request.organization_id, p_compiled.vars) else '{}'
-    end
-  );
-end
-$$;
-
 -- A run from its first event to where it needs somebody else, or its end.
 create or replace function engine.start_transition(
   p_request engine.start_request,
@@ -126,6 +69,63 @@ begin
     perform engine.end_quarantine(p_compiled, v_transition.run, v_transition.entries);
   end if;
   return v_transition;
+end
+$$;
+
+-- The row of a run that is about to begin.
+create or replace function engine.new_run(
+  p_request engine.start_request,
+  p_version int,
+  p_settings jsonb,
+  p_now timestamptz
+)
+  returns public.workflow_runs
+  language plpgsql
+  immutable
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  v_run.id := p_request.run_id;
+  v_run.organization_id := p_request.organization_id;
+  v_run.workflow_id := p_request.workflow_id;
+  v_run.version := p_version;
+  v_run.mode := p_request.mode;
+  v_run.parent_run_id := p_request.parent_run_id;
+  v_run.parent_node := p_request.parent_node;
+  v_run.parent_index := p_request.parent_index;
+  v_run.started_by := p_request.started_by;
+  v_run.priority := coalesce(p_request.priority, (p_settings -> 'priority')::smallint, 0);
+  v_run.started_at := p_now;
+  v_run.deadline_at := p_now + make_interval(secs => (p_settings ->> 'deadlineMs')::double precision / 1000);
+  v_run.metadata := p_request.metadata;
+  v_run.retry_of := p_request.retry_of;
+  v_run.concurrency_key := p_request.concurrency_key;
+  return v_run;
+end
+$$;
+
+-- What run.created says of any run.
+create or replace function engine.created_payload(
+  p_request engine.start_request,
+  p_compiled engine.compiled_versions,
+  p_trigger text
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+begin
+  return jsonb_build_object(
+    'workflowId', p_request.workflow_id,
+    'version', p_compiled.version,
+    'mode', p_request.mode,
+    'trigger', p_trigger,
+    'input', p_request.input,
+    'vars', case
+      when cardinality(p_compiled.vars) > 0 then engine.variables_of(p_request.organization_id, p_compiled.vars) else '{}'
+    end
+  );
 end
 $$;
 

@@ -2,59 +2,6 @@
 -- Begins steps: a worker has taken their jobs. What it gets back is what it has to do; the attempt number in it is the
 -- fencing token, and the lease is what its heartbeats extend.
 
-create or replace function engine.is_due(p_run public.workflow_runs, p_step engine.open_steps, p_now timestamptz)
-  returns boolean
-  language sql
-  immutable
-as $$
-  select p_run.finished_at is null
-    and p_run.status <> 'paused'
-    and p_step.state in ('queued', 'waiting')
-    -- One with child runs is woken when they end.
-    and (p_step.run_at <= p_now or p_step.next_index is not null)
-$$;
-
--- Whether a worker has to do the step: the end of a wait, and pure nodes that go on where their budget ran out, take no
--- slot of anybody.
-create or replace function engine.needs_slot(p_compiled engine.compiled_versions, p_step engine.open_steps)
-  returns boolean
-  language sql
-  immutable
-as $$
-  select p_step.state = 'queued'
-    and (p_compiled.nodes[array_position(p_compiled.ids, p_step.node)]).kind in ('effect', 'local')
-$$;
-
--- What comes of the job of a step that is due: it is begun, its wait ends, or the engine goes on where it had paused.
--- Without a worker (no slot is free) a step that needs one is deferred.
-create or replace function engine.apply_job(
-  p_loaded engine.loaded_run,
-  p_compiled engine.compiled_versions,
-  p_step engine.open_steps,
-  p_worker_id uuid,
-  p_now timestamptz
-)
-  returns engine.transition
-  language plpgsql
-  volatile
-as $$
-declare
-  v_transition engine.transition;
-begin
-  if p_worker_id is null and engine.needs_slot(p_compiled, p_step) then
-    return engine.deferred_transition(p_loaded.run, p_step);
-  end if;
-  if p_step.state = 'waiting' then
-    return engine.end_wait(p_loaded, p_compiled, p_step, p_worker_id, p_now);
-  end if;
-  v_transition := engine.advance_run(p_loaded, p_compiled, p_worker_id, p_now, p_step.node);
-  if (engine.step_of(v_transition.steps, p_step.node)).node is null then
-    v_transition.closed := array[p_step.node];
-  end if;
-  return v_transition;
-end
-$$;
-
 create or replace function engine.begin_steps(p_requests jsonb, p_worker_id uuid)
   returns table (
     index int,
@@ -134,3 +81,56 @@ comment on function engine.begin_steps(jsonb, uuid) is
   'For workers: begins the steps of a batch of jobs, [{"runId", "node", "defer"?}]. With defer, as a worker says that has no slot free, a step that would need one is deferred. outcome is begun, with the task to do; done when there is nothing to do now; stale when the step is gone. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
 
 grant execute on function engine.begin_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;
+
+create or replace function engine.is_due(p_run public.workflow_runs, p_step engine.open_steps, p_now timestamptz)
+  returns boolean
+  language sql
+  immutable
+as $$
+  select p_run.finished_at is null
+    and p_run.status <> 'paused'
+    and p_step.state in ('queued', 'waiting')
+    -- One with child runs is woken when they end.
+    and (p_step.run_at <= p_now or p_step.next_index is not null)
+$$;
+
+-- Whether a worker has to do the step: the end of a wait, and pure nodes that go on where their budget ran out, take no
+-- slot of anybody.
+create or replace function engine.needs_slot(p_compiled engine.compiled_versions, p_step engine.open_steps)
+  returns boolean
+  language sql
+  immutable
+as $$
+  select p_step.state = 'queued'
+    and (p_compiled.nodes[array_position(p_compiled.ids, p_step.node)]).kind in ('effect', 'local')
+$$;
+
+-- What comes of the job of a step that is due: it is begun, its wait ends, or the engine goes on where it had paused.
+-- Without a worker (no slot is free) a step that needs one is deferred.
+create or replace function engine.apply_job(
+  p_loaded engine.loaded_run,
+  p_compiled engine.compiled_versions,
+  p_step engine.open_steps,
+  p_worker_id uuid,
+  p_now timestamptz
+)
+  returns engine.transition
+  language plpgsql
+  volatile
+as $$
+declare
+  v_transition engine.transition;
+begin
+  if p_worker_id is null and engine.needs_slot(p_compiled, p_step) then
+    return engine.deferred_transition(p_loaded.run, p_step);
+  end if;
+  if p_step.state = 'waiting' then
+    return engine.end_wait(p_loaded, p_compiled, p_step, p_worker_id, p_now);
+  end if;
+  v_transition := engine.advance_run(p_loaded, p_compiled, p_worker_id, p_now, p_step.node);
+  if (engine.step_of(v_transition.steps, p_step.node)).node is null then
+    v_transition.closed := array[p_step.node];
+  end if;
+  return v_transition;
+end
+$$;

@@ -3,6 +3,86 @@
 -- answered `stale` and changes nothing. The run moves on in the same transaction, and the branch's next step is handed
 -- back.
 
+create or replace function engine.complete_steps(p_results jsonb, p_worker_id uuid)
+  returns table (
+    index int,
+    outcome text,
+    run_id uuid,
+    status text,
+    next jsonb
+  )
+  language plpgsql
+  volatile
+  security definer -- definer because runs, events, steps and jobs are written by the engine only
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_results jsonb[];
+  v_ids uuid[];
+  v_loaded engine.loaded_run;
+  v_compiled engine.compiled_versions;
+  v_places int[];
+  v_place int;
+  v_step engine.open_steps;
+  v_transition engine.transition;
+  v_transitions engine.transition[];
+  v_left int := 0; -- slots
+begin
+  select coalesce(array_agg(r), '{}'), coalesce(array_agg((r ->> 'runId')::uuid), '{}')
+  into v_results, v_ids
+  from jsonb_array_elements(p_results) as r;
+  for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
+    run_id := (v_loaded.run).id;
+    if v_compiled.workflow_id is distinct from (v_loaded.run).workflow_id or v_compiled.version <> (v_loaded.run).version then
+      v_compiled := engine.compiled_version_of(v_loaded.run);
+    end if;
+    v_places := array_positions(v_ids, run_id);
+    foreach v_place in array v_places loop
+      index := v_place - 1;
+      outcome := 'stale';
+      status := (v_loaded.run).status;
+      next := null;
+      v_step := engine.step_of(v_loaded.steps, v_results[v_place] ->> 'node');
+      if v_step.state = 'running' and v_step.attempt = (v_results[v_place] -> 'attempt')::int
+        and (v_loaded.run).finished_at is null
+      then
+        outcome := 'recorded';
+        v_transition := engine.apply_result(v_loaded, v_compiled, v_step, v_results[v_place], p_worker_id, v_now);
+        v_transitions := v_transitions || v_transition;
+        next := v_transition.task;
+        if next is null then
+          v_left := v_left + 1;
+        end if;
+        status := (v_transition.run).status;
+        if v_place < v_places[cardinality(v_places)] then
+          v_loaded := engine.after_transition(v_loaded, v_transition);
+        end if;
+      end if;
+      return next;
+    end loop;
+    v_ids := array_replace(v_ids, run_id, null);
+  end loop;
+  perform engine.write_transitions(v_transitions, v_now);
+  if v_left > 0 and engine.has_deferred_steps() then
+    perform engine.fill_free_slots(v_left);
+  end if;
+
+  if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
+    return query
+    select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
+    from unnest(v_ids) with ordinality as i (id, place)
+    where i.id is not null;
+  end if;
+end
+$$;
+
+comment on function engine.complete_steps(jsonb, uuid) is
+  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "properties"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
+
+grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;
+
 -- The event of a result; what is invalid about a result makes it a failure. p_of: where its output stands in the log.
 create or replace function engine.outcome_entry(
   p_result jsonb,
@@ -149,83 +229,3 @@ begin
   return v_transition;
 end
 $$;
-
-create or replace function engine.complete_steps(p_results jsonb, p_worker_id uuid)
-  returns table (
-    index int,
-    outcome text,
-    run_id uuid,
-    status text,
-    next jsonb
-  )
-  language plpgsql
-  volatile
-  security definer -- definer because runs, events, steps and jobs are written by the engine only
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-as $$
-declare
-  v_now constant timestamptz := engine.now();
-  v_results jsonb[];
-  v_ids uuid[];
-  v_loaded engine.loaded_run;
-  v_compiled engine.compiled_versions;
-  v_places int[];
-  v_place int;
-  v_step engine.open_steps;
-  v_transition engine.transition;
-  v_transitions engine.transition[];
-  v_left int := 0; -- slots
-begin
-  select coalesce(array_agg(r), '{}'), coalesce(array_agg((r ->> 'runId')::uuid), '{}')
-  into v_results, v_ids
-  from jsonb_array_elements(p_results) as r;
-  for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
-    run_id := (v_loaded.run).id;
-    if v_compiled.workflow_id is distinct from (v_loaded.run).workflow_id or v_compiled.version <> (v_loaded.run).version then
-      v_compiled := engine.compiled_version_of(v_loaded.run);
-    end if;
-    v_places := array_positions(v_ids, run_id);
-    foreach v_place in array v_places loop
-      index := v_place - 1;
-      outcome := 'stale';
-      status := (v_loaded.run).status;
-      next := null;
-      v_step := engine.step_of(v_loaded.steps, v_results[v_place] ->> 'node');
-      if v_step.state = 'running' and v_step.attempt = (v_results[v_place] -> 'attempt')::int
-        and (v_loaded.run).finished_at is null
-      then
-        outcome := 'recorded';
-        v_transition := engine.apply_result(v_loaded, v_compiled, v_step, v_results[v_place], p_worker_id, v_now);
-        v_transitions := v_transitions || v_transition;
-        next := v_transition.task;
-        if next is null then
-          v_left := v_left + 1;
-        end if;
-        status := (v_transition.run).status;
-        if v_place < v_places[cardinality(v_places)] then
-          v_loaded := engine.after_transition(v_loaded, v_transition);
-        end if;
-      end if;
-      return next;
-    end loop;
-    v_ids := array_replace(v_ids, run_id, null);
-  end loop;
-  perform engine.write_transitions(v_transitions, v_now);
-  if v_left > 0 and engine.has_deferred_steps() then
-    perform engine.fill_free_slots(v_left);
-  end if;
-
-  if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
-    return query
-    select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
-    from unnest(v_ids) with ordinality as i (id, place)
-    where i.id is not null;
-  end if;
-end
-$$;
-
-comment on function engine.complete_steps(jsonb, uuid) is
-  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "properties"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
-
-grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;

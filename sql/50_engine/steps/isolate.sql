@@ -3,53 +3,6 @@
 -- transaction of its own with a time limit. It locks nothing and writes nothing: what a node reads has settled before
 -- it is reached, so the log gives the same at any time.
 
--- The log of a run, without a lock.
-create or replace function engine.read_log(p_run_id uuid)
-  returns engine.log_entry[]
-  language plpgsql
-  stable
-  set plan_cache_mode = force_custom_plan -- prunes
-as $$
-declare
-  v_from constant timestamptz := engine.uuid_time(p_run_id) - interval '1 day';
-  v_to constant timestamptz := engine.now() + interval '1 day';
-begin
-  return array(
-    select row(e.seq, e.ts, e.type, case when e.type <> 'step.started' then e.payload end)::engine.log_entry
-    from public.workflow_events as e
-    where e.run_id = p_run_id
-      and e.ts >= v_from
-      and e.ts < v_to
-    order by e.seq
-  );
-end
-$$;
-
--- The properties of a step, and what the node gets beside them.
-create or replace function engine.evaluate_opened(
-  p_compiled engine.compiled_versions,
-  p_run_id uuid,
-  p_log engine.log_entry[],
-  p_opened engine.opened_step
-)
-  returns jsonb
-  language plpgsql
-  stable
-as $$
-declare
-  v_node constant engine.compiled_node := p_compiled.nodes[p_opened.place];
-  v_created constant jsonb := p_log[1].payload;
-  v_index constant int := (v_created #>> '{parent,index}')::int;
-begin
-  return engine.resolve(
-    v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict, v_created -> 'input',
-    p_opened.prev, p_opened.inputs, p_opened.outputs,
-    engine.run_context(p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key),
-    v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
-  );
-end
-$$;
-
 -- {"port", "output"} of a pure node, {"properties"} of any other, {"error"}, or null when the step is no longer open.
 create or replace function engine.evaluate_step(p_run_id uuid, p_node text)
   returns jsonb
@@ -98,6 +51,53 @@ $$;
 comment on function engine.evaluate_step(uuid, text) is
   'For workers: evaluates the expressions of an isolated step in the caller''s transaction, and runs it if it is pure. Answers {"port", "output"}, {"properties"}, {"error"}, or null when the step is no longer open. Set statement_timeout before. Example: select engine.evaluate_step(''0190…'', ''shape'');';
 grant execute on function engine.evaluate_step(uuid, text) to flowgres_worker;
+
+-- The log of a run, without a lock.
+create or replace function engine.read_log(p_run_id uuid)
+  returns engine.log_entry[]
+  language plpgsql
+  stable
+  set plan_cache_mode = force_custom_plan -- prunes
+as $$
+declare
+  v_from constant timestamptz := engine.uuid_time(p_run_id) - interval '1 day';
+  v_to constant timestamptz := engine.now() + interval '1 day';
+begin
+  return array(
+    select row(e.seq, e.ts, e.type, case when e.type <> 'step.started' then e.payload end)::engine.log_entry
+    from public.workflow_events as e
+    where e.run_id = p_run_id
+      and e.ts >= v_from
+      and e.ts < v_to
+    order by e.seq
+  );
+end
+$$;
+
+-- The properties of a step, and what the node gets beside them.
+create or replace function engine.evaluate_opened(
+  p_compiled engine.compiled_versions,
+  p_run_id uuid,
+  p_log engine.log_entry[],
+  p_opened engine.opened_step
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_node constant engine.compiled_node := p_compiled.nodes[p_opened.place];
+  v_created constant jsonb := p_log[1].payload;
+  v_index constant int := (v_created #>> '{parent,index}')::int;
+begin
+  return engine.resolve(
+    v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict, v_created -> 'input',
+    p_opened.prev, p_opened.inputs, p_opened.outputs,
+    engine.run_context(p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key),
+    v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
+  );
+end
+$$;
 
 -- Nodes as they are run where the whole statement has a time limit of its own: everything at once.
 create or replace function engine.without_isolation(p_nodes engine.compiled_node[])

@@ -3,45 +3,6 @@
 -- step's time limit, and reports what it gave like any other result; a replay takes that from the log. So are nodes
 -- whose expressions or work are not cheap: see isolate.sql.
 
-create or replace function engine.run_random(p_properties jsonb)
-  returns jsonb
-  language plpgsql
-  volatile
-as $$
-declare
-  v_low constant numeric := coalesce((p_properties ->> 'min')::numeric, 0);
-  v_high constant numeric := coalesce((p_properties ->> 'max')::numeric, 2147483647);
-begin
-  if v_low > v_high then
-    perform engine.node_failed('INVALID_ARGUMENT', 'min is greater than max');
-  end if;
-  return jsonb_build_object('value', case coalesce(p_properties ->> 'kind', 'uuid')
-    when 'token' then to_jsonb(private.random_secret(coalesce((p_properties ->> 'bytes')::int, 32)))
-    when 'number' then to_jsonb(engine.random_integer(v_low::bigint, v_high::bigint))
-    else to_jsonb(gen_random_uuid())
-  end);
-end
-$$;
-
--- From the operating system's source, each number as likely as any other.
-create or replace function engine.random_integer(p_low bigint, p_high bigint)
-  returns bigint
-  language plpgsql
-  volatile
-as $$
-declare
-  v_range constant numeric := 72057594037927936; -- 2^56
-  v_size constant numeric := p_high::numeric - p_low + 1;
-  v_drawn numeric;
-begin
-  loop
-    v_drawn := ('x0' || encode(substring(uuid_send(gen_random_uuid()) from 10 for 7), 'hex'))::varbit::bit(60)::bigint;
-    exit when v_drawn < v_range - mod(v_range, v_size);
-  end loop;
-  return p_low + mod(v_drawn, v_size);
-end
-$$;
-
 -- p_task: as begin_steps gave it. What a function raises is the step's failure, and what it wrote is undone; the time
 -- limit of the statement is not caught here.
 create or replace function engine.run_local(p_task jsonb)
@@ -88,3 +49,42 @@ comment on function engine.run_local(jsonb) is
   'For workers: runs the SQL of a local step, {"type", "properties", "input"}, in the caller''s transaction; answers with {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
 
 grant execute on function engine.run_local(jsonb) to flowgres_worker;
+
+create or replace function engine.run_random(p_properties jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+as $$
+declare
+  v_low constant numeric := coalesce((p_properties ->> 'min')::numeric, 0);
+  v_high constant numeric := coalesce((p_properties ->> 'max')::numeric, 2147483647);
+begin
+  if v_low > v_high then
+    perform engine.node_failed('INVALID_ARGUMENT', 'min is greater than max');
+  end if;
+  return jsonb_build_object('value', case coalesce(p_properties ->> 'kind', 'uuid')
+    when 'token' then to_jsonb(private.random_secret(coalesce((p_properties ->> 'bytes')::int, 32)))
+    when 'number' then to_jsonb(engine.random_integer(v_low::bigint, v_high::bigint))
+    else to_jsonb(gen_random_uuid())
+  end);
+end
+$$;
+
+-- From the operating system's source, each number as likely as any other.
+create or replace function engine.random_integer(p_low bigint, p_high bigint)
+  returns bigint
+  language plpgsql
+  volatile
+as $$
+declare
+  v_range constant numeric := 72057594037927936; -- 2^56
+  v_size constant numeric := p_high::numeric - p_low + 1;
+  v_drawn numeric;
+begin
+  loop
+    v_drawn := ('x0' || encode(substring(uuid_send(gen_random_uuid()) from 10 for 7), 'hex'))::varbit::bit(60)::bigint;
+    exit when v_drawn < v_range - mod(v_range, v_size);
+  end loop;
+  return p_low + mod(v_drawn, v_size);
+end
+$$;

@@ -1,33 +1,6 @@
 -- kind: code
 -- Approvals: a person decides which way a run goes on, once.
 
--- Whether a user may decide: as a member of that role or a higher one, or by name. With names alone nobody else may;
--- with neither, admins and owners may.
-create or replace function engine.may_approve(p_organization_id uuid, p_user_id uuid, p_approval jsonb)
-  returns boolean
-  language sql
-  stable
-as $$
-  select exists (
-    select
-    from public.organization_users as m
-    join public.users as u on u.id = m.user_id
-    where m.organization_id = p_organization_id
-      and m.user_id = p_user_id
-      and (
-        array_position('{member,admin,owner}', m.role) >= array_position(
-          '{member,admin,owner}',
-          coalesce(p_approval ->> 'role', case when not p_approval ? 'users' then 'admin' end)
-        )
-        or exists (
-          select
-          from jsonb_path_query(p_approval, 'lax $.users[*]') as n (name)
-          where lower((n.name #>> '{}') collate "C") in (lower(u.email collate "C"), u.id::text)
-        )
-      )
-  )
-$$;
-
 -- p_by: the user who decides; null for a DBA, who may.
 create or replace function engine.approve_step(
   p_run_id uuid,
@@ -86,4 +59,31 @@ begin
   perform engine.write_transitions(array[v_transition], v_now);
   return v_transition.run;
 end
+$$;
+
+-- Whether a user may decide: as a member of that role or a higher one, or by name. With names alone nobody else may;
+-- with neither, admins and owners may.
+create or replace function engine.may_approve(p_organization_id uuid, p_user_id uuid, p_approval jsonb)
+  returns boolean
+  language sql
+  stable
+as $$
+  select exists (
+    select
+    from public.organization_users as m
+    join public.users as u on u.id = m.user_id
+    where m.organization_id = p_organization_id
+      and m.user_id = p_user_id
+      and (
+        array_position('{member,admin,owner}', m.role) >= array_position(
+          '{member,admin,owner}',
+          coalesce(p_approval ->> 'role', case when not p_approval ? 'users' then 'admin' end)
+        )
+        or exists (
+          select
+          from jsonb_path_query(p_approval, 'lax $.users[*]') as n (name)
+          where lower((n.name #>> '{}') collate "C") in (lower(u.email collate "C"), u.id::text)
+        )
+      )
+  )
 $$;

@@ -2,40 +2,6 @@
 -- Resume addresses: whoever was told one may call it once, and a run that waits for that goes on with the request. A
 -- token is not stored: it is made anew from the key of the version.
 
--- The run that a token is of; null when it cannot be one.
-create or replace function engine.run_of_token(p_token text)
-  returns uuid
-  language plpgsql
-  immutable
-as $$
-begin
-  if p_token !~ '^[A-Za-z0-9_-]{54}$' then
-    return null;
-  end if;
-  return encode(substring(decode(translate(p_token, '-_', '+/') || '==', 'base64') for 16), 'hex')::uuid;
-end
-$$;
-
--- The node of the plan that a token is for.
-create or replace function engine.node_of_token(p_compiled engine.compiled_versions, p_run_id uuid, p_token text)
-  returns engine.compiled_node
-  language plpgsql
-  immutable
-as $$
-declare
-  v_node engine.compiled_node;
-begin
-  foreach v_node in array coalesce(p_compiled.nodes, '{}') loop
-    if v_node.kind = 'wait' and v_node.properties ? 'webhook'
-      and engine.resume_token(p_compiled.resume_key, p_run_id, v_node.id) = p_token
-    then
-      return v_node;
-    end if;
-  end loop;
-  return null;
-end
-$$;
-
 -- A call that comes before the run waits for it is kept. p_request: {"method", "query", "headers", "body"}.
 create or replace function engine.resume_by_token(p_token text, p_request jsonb)
   returns uuid
@@ -91,3 +57,37 @@ comment on function engine.resume_by_token(text, jsonb) is
   'For the intake: a request to /resume/<token>, once; the run that waits for it goes on with {"method", "query", "headers", "body"}. Answers with the run. Errors: NOT_FOUND, INVALID_ARGUMENT (another method), TOO_LARGE, ALREADY_USED (details.first says when), EXPIRED. Example: select engine.resume_by_token(''AZ…'', ''{"method": "POST", "body": {}}'');';
 
 grant execute on function engine.resume_by_token(text, jsonb) to flowgres_intake;
+
+-- The run that a token is of; null when it cannot be one.
+create or replace function engine.run_of_token(p_token text)
+  returns uuid
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_token !~ '^[A-Za-z0-9_-]{54}$' then
+    return null;
+  end if;
+  return encode(substring(decode(translate(p_token, '-_', '+/') || '==', 'base64') for 16), 'hex')::uuid;
+end
+$$;
+
+-- The node of the plan that a token is for.
+create or replace function engine.node_of_token(p_compiled engine.compiled_versions, p_run_id uuid, p_token text)
+  returns engine.compiled_node
+  language plpgsql
+  immutable
+as $$
+declare
+  v_node engine.compiled_node;
+begin
+  foreach v_node in array coalesce(p_compiled.nodes, '{}') loop
+    if v_node.kind = 'wait' and v_node.properties ? 'webhook'
+      and engine.resume_token(p_compiled.resume_key, p_run_id, v_node.id) = p_token
+    then
+      return v_node;
+    end if;
+  end loop;
+  return null;
+end
+$$;

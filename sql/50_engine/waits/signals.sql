@@ -1,6 +1,34 @@
 -- kind: code
 -- Signals: news that somebody sends to a run, by name. One that comes before its wait is kept for it.
 
+create or replace function engine.signal_run(p_run_id uuid, p_name text, p_payload jsonb, p_user_id uuid default null)
+  returns public.workflow_runs
+  language plpgsql
+  volatile
+  set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_now constant timestamptz := engine.now();
+  v_loaded engine.loaded_run;
+begin
+  if p_name is null or p_name !~ engine.signal_pattern() then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'The name of a signal has 1 to 200 letters, digits, "_", "." and "-".'
+    );
+  end if;
+  perform engine.refuse_value(p_payload, 'The payload of the signal');
+  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
+  perform engine.refuse_finished(v_loaded.run);
+  if cardinality(engine.kept_signals(v_loaded.log)) >= 100 then
+    perform private.raise_error(
+      'LIMIT_REACHED', 'The run keeps 100 signals that it has not waited for yet.', null, '{"limit": 100}'
+    );
+  end if;
+  perform engine.refuse_large(v_loaded, p_payload);
+  return engine.consume_signal(v_loaded, p_name, p_payload, p_user_id, v_now);
+end
+$$;
+
 -- The signals of a log that no wait has taken yet, in the order of their coming, and for each name in turn the oldest
 -- wait that takes one now.
 create or replace function engine.kept_signals(p_log engine.log_entry[])
@@ -107,34 +135,6 @@ begin
   v_transition.entries := v_entry || v_transition.entries;
   perform engine.write_transitions(array[v_transition], p_now);
   return v_transition.run;
-end
-$$;
-
-create or replace function engine.signal_run(p_run_id uuid, p_name text, p_payload jsonb, p_user_id uuid default null)
-  returns public.workflow_runs
-  language plpgsql
-  volatile
-  set plan_cache_mode = force_generic_plan
-as $$
-declare
-  v_now constant timestamptz := engine.now();
-  v_loaded engine.loaded_run;
-begin
-  if p_name is null or p_name !~ engine.signal_pattern() then
-    perform private.raise_error(
-      'INVALID_ARGUMENT', 'The name of a signal has 1 to 200 letters, digits, "_", "." and "-".'
-    );
-  end if;
-  perform engine.refuse_value(p_payload, 'The payload of the signal');
-  select l.* into v_loaded from engine.load_runs(array[p_run_id], v_now) as l;
-  perform engine.refuse_finished(v_loaded.run);
-  if cardinality(engine.kept_signals(v_loaded.log)) >= 100 then
-    perform private.raise_error(
-      'LIMIT_REACHED', 'The run keeps 100 signals that it has not waited for yet.', null, '{"limit": 100}'
-    );
-  end if;
-  perform engine.refuse_large(v_loaded, p_payload);
-  return engine.consume_signal(v_loaded, p_name, p_payload, p_user_id, v_now);
 end
 $$;
 

@@ -1,20 +1,6 @@
 -- kind: code
 -- Ends waits: their time has come, or somebody has decided.
 
--- How a wait that nobody answered ends: at its port `timeout` if that leads anywhere, else it has failed.
-create or replace function engine.timeout_result(p_node engine.compiled_node, p_prev jsonb)
-  returns jsonb
-  language sql
-  immutable
-as $$
-  select case
-    when 'timeout' = any (p_node.ports) then jsonb_build_object('ok', true, 'port', 'timeout', 'output', p_prev)
-    else jsonb_build_object('ok', false, 'error', jsonb_build_object(
-      'code', 'WAIT_TIMEOUT', 'message', 'Nothing came before the time was up.', 'retryable', false
-    ))
-  end
-$$;
-
 -- What comes of the job of a step that waits.
 create or replace function engine.end_wait(
   p_loaded engine.loaded_run,
@@ -45,6 +31,20 @@ begin
     p_worker_id, p_now, v_opened.prev_of
   );
 end
+$$;
+
+-- How a wait that nobody answered ends: at its port `timeout` if that leads anywhere, else it has failed.
+create or replace function engine.timeout_result(p_node engine.compiled_node, p_prev jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select case
+    when 'timeout' = any (p_node.ports) then jsonb_build_object('ok', true, 'port', 'timeout', 'output', p_prev)
+    else jsonb_build_object('ok', false, 'error', jsonb_build_object(
+      'code', 'WAIT_TIMEOUT', 'message', 'Nothing came before the time was up.', 'retryable', false
+    ))
+  end
 $$;
 
 -- How a step ended, for whoever comes too late; null while it has not.

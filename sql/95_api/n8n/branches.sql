@@ -2,6 +2,40 @@
 -- n8n's if, filter and switch. Each function gives {"type", "properties", "strict", "ports", "problems"}; without
 -- `properties` there is no counterpart. p_parameters is what n8n_read has kept, p_path the place of it.
 
+-- A filter lets one item through or not: an if of which only `true` leads on.
+create or replace function private.n8n_if(
+  p_type text,
+  p_version numeric,
+  p_parameters jsonb,
+  p_path text[],
+  p_places jsonb
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_any constant boolean := coalesce(p_parameters ->> 'combineOperation', '') = 'any'
+    or coalesce(p_parameters ->> 'combineConditions', '') = 'OR';
+  v_result constant jsonb := case
+    when p_version < 2 then private.n8n_first_conditions(
+      coalesce(p_parameters -> 'conditions', '{}'), v_any, p_path || '{conditions}'::text[], p_places
+    )
+    else private.n8n_conditions(
+      coalesce(p_parameters -> 'conditions', '{"conditions": []}'), p_parameters, p_path || '{conditions}'::text[],
+      p_places
+    )
+  end;
+begin
+  return v_result - 'when' || jsonb_build_object(
+    'type', 'if', 'strict', true,
+    'ports', case p_type when 'filter' then '["true"]' else '["true", "false"]' end::jsonb
+  ) || case when v_result ? 'when' then
+    jsonb_build_object('properties', jsonb_build_object('when', v_result -> 'when')) else '{}'
+  end;
+end
+$$;
+
 -- A list of conditions as it is since version 2, {"text"} or {"problems"}.
 create or replace function private.n8n_conditions(
   p_conditions jsonb,
@@ -124,40 +158,6 @@ begin
     when v_problems <> '[]' then '{}'
     when v_texts = '{}' then jsonb_build_object('when', not p_any)
     else jsonb_build_object('when', array_to_string(v_texts, case when p_any then ' || ' else ' && ' end))
-  end;
-end
-$$;
-
--- A filter lets one item through or not: an if of which only `true` leads on.
-create or replace function private.n8n_if(
-  p_type text,
-  p_version numeric,
-  p_parameters jsonb,
-  p_path text[],
-  p_places jsonb
-)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_any constant boolean := coalesce(p_parameters ->> 'combineOperation', '') = 'any'
-    or coalesce(p_parameters ->> 'combineConditions', '') = 'OR';
-  v_result constant jsonb := case
-    when p_version < 2 then private.n8n_first_conditions(
-      coalesce(p_parameters -> 'conditions', '{}'), v_any, p_path || '{conditions}'::text[], p_places
-    )
-    else private.n8n_conditions(
-      coalesce(p_parameters -> 'conditions', '{"conditions": []}'), p_parameters, p_path || '{conditions}'::text[],
-      p_places
-    )
-  end;
-begin
-  return v_result - 'when' || jsonb_build_object(
-    'type', 'if', 'strict', true,
-    'ports', case p_type when 'filter' then '["true"]' else '["true", "false"]' end::jsonb
-  ) || case when v_result ? 'when' then
-    jsonb_build_object('properties', jsonb_build_object('when', v_result -> 'when')) else '{}'
   end;
 end
 $$;

@@ -2,6 +2,45 @@
 -- Conditions of n8n's if, filter and switch as predicates. A value of another type than the comparison has fails the
 -- node in n8n; so it does here: the node is strict, and `0 == ""` is neither true nor false.
 
+-- One condition; null when there is none of the same meaning. p_first: of version 1, whose rules are looser.
+create or replace function private.n8n_condition(
+  p_left jsonb,
+  p_type text,
+  p_operation text,
+  p_right jsonb,
+  p_ignore_case boolean,
+  p_loose boolean,
+  p_first boolean,
+  p_places jsonb
+)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_path constant text := private.n8n_operand(p_left, p_type, p_places) ->> 'path';
+  v_right constant jsonb := private.n8n_operand(
+    p_right, case when p_operation ~ '^length' then 'number' else p_type end, p_places
+  );
+begin
+  return case
+    when v_path is null then null
+    when p_first and p_operation = 'isEmpty' then format(
+      '(!(%1$s.type() != "null") || %1$s.type() == "string" && %1$s == "" || '
+      '%1$s.type() == "array" && %1$s.size() == 0 || %1$s.type() == "object" && !exists(%1$s.keyvalue()))', v_path
+    )
+    when p_first and p_operation = 'isNotEmpty' then '!' || private.n8n_condition(
+      p_left, p_type, 'isEmpty', p_right, false, false, true, p_places
+    )
+    when p_operation in ('exists', 'notExists', 'empty', 'notEmpty', 'true', 'false') or p_type in ('boolean', 'array')
+      then private.n8n_other_condition(v_path, p_type, p_operation, v_right, p_loose)
+    when p_type = 'string'
+      then private.n8n_text_condition(v_path, p_operation, v_right, p_ignore_case, p_loose, p_first)
+    when p_type = 'number' then private.n8n_number_condition(v_path, p_operation, v_right, p_loose)
+  end;
+end
+$$;
+
 -- One side: {"path"} or {"value"}; null when it is more.
 create or replace function private.n8n_operand(p_value jsonb, p_type text, p_places jsonb)
   returns jsonb
@@ -204,45 +243,6 @@ begin
       then private.n8n_typed(p_path, 'array', format('exists(%s[*] ? (@ == %s))', p_path, p_right -> 'value'), false)
     when p_operation = 'notContains'
       then private.n8n_typed(p_path, 'array', format('!exists(%s[*] ? (@ == %s))', p_path, p_right -> 'value'), true)
-  end;
-end
-$$;
-
--- One condition; null when there is none of the same meaning. p_first: of version 1, whose rules are looser.
-create or replace function private.n8n_condition(
-  p_left jsonb,
-  p_type text,
-  p_operation text,
-  p_right jsonb,
-  p_ignore_case boolean,
-  p_loose boolean,
-  p_first boolean,
-  p_places jsonb
-)
-  returns text
-  language plpgsql
-  immutable
-as $$
-declare
-  v_path constant text := private.n8n_operand(p_left, p_type, p_places) ->> 'path';
-  v_right constant jsonb := private.n8n_operand(
-    p_right, case when p_operation ~ '^length' then 'number' else p_type end, p_places
-  );
-begin
-  return case
-    when v_path is null then null
-    when p_first and p_operation = 'isEmpty' then format(
-      '(!(%1$s.type() != "null") || %1$s.type() == "string" && %1$s == "" || '
-      '%1$s.type() == "array" && %1$s.size() == 0 || %1$s.type() == "object" && !exists(%1$s.keyvalue()))', v_path
-    )
-    when p_first and p_operation = 'isNotEmpty' then '!' || private.n8n_condition(
-      p_left, p_type, 'isEmpty', p_right, false, false, true, p_places
-    )
-    when p_operation in ('exists', 'notExists', 'empty', 'notEmpty', 'true', 'false') or p_type in ('boolean', 'array')
-      then private.n8n_other_condition(v_path, p_type, p_operation, v_right, p_loose)
-    when p_type = 'string'
-      then private.n8n_text_condition(v_path, p_operation, v_right, p_ignore_case, p_loose, p_first)
-    when p_type = 'number' then private.n8n_number_condition(v_path, p_operation, v_right, p_loose)
   end;
 end
 $$;

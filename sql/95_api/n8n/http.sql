@@ -1,6 +1,75 @@
 -- kind: code
 -- n8n's HTTP Request as httpRequest, and a transform after it that takes the body, which is n8n's item.
 
+create or replace function private.n8n_http_request(
+  p_version numeric,
+  p_parameters jsonb,
+  p_path text[],
+  p_places jsonb
+)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_parameters constant jsonb := case
+    when p_version < 3 then private.n8n_http_renamed(p_parameters) else p_parameters
+  end;
+  v_list constant text := case when p_version < 3 then 'parameter' else 'parameters' end;
+  v_query constant record := private.n8n_http_pairs(
+    v_parameters, '{sendQuery,specifyQuery,jsonQuery,queryParameters}', v_list, p_path, p_places
+  );
+  v_headers constant record := private.n8n_http_pairs(
+    v_parameters, '{sendHeaders,specifyHeaders,jsonHeaders,headerParameters}', v_list, p_path, p_places
+  );
+  v_body constant record := private.n8n_http_body(v_parameters, v_list, p_path, p_places);
+  v_method constant text := upper(coalesce(v_parameters ->> 'method', 'GET') collate "C");
+  v_timeout constant text := coalesce(v_parameters ->> 'timeout', v_parameters #>> '{options,timeout}', '300000');
+  v_redirects constant text := coalesce(
+    v_parameters ->> 'followRedirects', v_parameters #>> '{options,redirect,redirect,followRedirects}', 'true'
+  );
+  v_format constant text := v_parameters #>> '{options,response,response,responseFormat}';
+  v_full constant boolean := coalesce(
+    v_parameters ->> 'fullResponse', v_parameters #>> '{options,response,response,fullResponse}', 'false'
+  ) = 'true';
+  v_problems constant jsonb := v_query.problems || v_headers.problems || v_body.problems;
+  v_wrong jsonb;
+begin
+  v_wrong := coalesce((
+    select jsonb_agg(private.n8n_problem(p_path || f.path, f.message))
+    from (
+      values
+        (coalesce(v_parameters ->> 'url', '') = '', '{url}'::text[], 'the address is missing'),
+        (v_method not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'), '{method}',
+          'there is no such method'),
+        (v_timeout !~ '^[1-9][0-9]{0,6}$' or v_timeout::int > 3600000, '{options,timeout}',
+          'a request takes at most an hour'),
+        (v_format not in ('autodetect', 'json', 'text'), '{options,response,response,responseFormat}',
+          'the response is read as JSON or text')
+    ) as f (is_so, path, message)
+    where f.is_so
+  ), '[]');
+  if v_wrong <> '[]' or v_query.pairs is null or v_headers.pairs is null or v_body.body is null then
+    return jsonb_build_object('type', 'httpRequest', 'ports', '["main"]'::jsonb, 'problems', v_problems || v_wrong);
+  end if;
+  return jsonb_build_object(
+    'type', 'httpRequest', 'ports', '["main"]'::jsonb, 'problems', v_problems,
+    'node', jsonb_build_object('timeoutMs', v_timeout::int),
+    'properties', jsonb_strip_nulls(jsonb_build_object(
+      'method', v_method,
+      'url', private.n8n_value(v_parameters -> 'url', p_places),
+      'followRedirects', case v_redirects when 'false' then false end,
+      'responseType', case when v_format in ('json', 'text') then v_format end,
+      'query', nullif(v_query.pairs, '{}'),
+      'headers', nullif(
+        case when v_body.body ? 'type' then jsonb_build_object('content-type', v_body.body -> 'type') else '{}' end
+          || coalesce(v_headers.pairs, '{}'), '{}'
+      )
+    )) || v_body.body - 'type'
+  ) || private.n8n_http_item(v_full, v_format);
+end
+$$;
+
 -- The parameters of versions 1 and 2 under the names that they have since version 3.
 create or replace function private.n8n_http_renamed(p_parameters jsonb)
   returns jsonb
@@ -139,73 +208,4 @@ as $$
       "told": "what follows gets the body as it is: n8n runs it once for each item of a list, and puts a text into data"
     }'
   end::jsonb
-$$;
-
-create or replace function private.n8n_http_request(
-  p_version numeric,
-  p_parameters jsonb,
-  p_path text[],
-  p_places jsonb
-)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_parameters constant jsonb := case
-    when p_version < 3 then private.n8n_http_renamed(p_parameters) else p_parameters
-  end;
-  v_list constant text := case when p_version < 3 then 'parameter' else 'parameters' end;
-  v_query constant record := private.n8n_http_pairs(
-    v_parameters, '{sendQuery,specifyQuery,jsonQuery,queryParameters}', v_list, p_path, p_places
-  );
-  v_headers constant record := private.n8n_http_pairs(
-    v_parameters, '{sendHeaders,specifyHeaders,jsonHeaders,headerParameters}', v_list, p_path, p_places
-  );
-  v_body constant record := private.n8n_http_body(v_parameters, v_list, p_path, p_places);
-  v_method constant text := upper(coalesce(v_parameters ->> 'method', 'GET') collate "C");
-  v_timeout constant text := coalesce(v_parameters ->> 'timeout', v_parameters #>> '{options,timeout}', '300000');
-  v_redirects constant text := coalesce(
-    v_parameters ->> 'followRedirects', v_parameters #>> '{options,redirect,redirect,followRedirects}', 'true'
-  );
-  v_format constant text := v_parameters #>> '{options,response,response,responseFormat}';
-  v_full constant boolean := coalesce(
-    v_parameters ->> 'fullResponse', v_parameters #>> '{options,response,response,fullResponse}', 'false'
-  ) = 'true';
-  v_problems constant jsonb := v_query.problems || v_headers.problems || v_body.problems;
-  v_wrong jsonb;
-begin
-  v_wrong := coalesce((
-    select jsonb_agg(private.n8n_problem(p_path || f.path, f.message))
-    from (
-      values
-        (coalesce(v_parameters ->> 'url', '') = '', '{url}'::text[], 'the address is missing'),
-        (v_method not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'), '{method}',
-          'there is no such method'),
-        (v_timeout !~ '^[1-9][0-9]{0,6}$' or v_timeout::int > 3600000, '{options,timeout}',
-          'a request takes at most an hour'),
-        (v_format not in ('autodetect', 'json', 'text'), '{options,response,response,responseFormat}',
-          'the response is read as JSON or text')
-    ) as f (is_so, path, message)
-    where f.is_so
-  ), '[]');
-  if v_wrong <> '[]' or v_query.pairs is null or v_headers.pairs is null or v_body.body is null then
-    return jsonb_build_object('type', 'httpRequest', 'ports', '["main"]'::jsonb, 'problems', v_problems || v_wrong);
-  end if;
-  return jsonb_build_object(
-    'type', 'httpRequest', 'ports', '["main"]'::jsonb, 'problems', v_problems,
-    'node', jsonb_build_object('timeoutMs', v_timeout::int),
-    'properties', jsonb_strip_nulls(jsonb_build_object(
-      'method', v_method,
-      'url', private.n8n_value(v_parameters -> 'url', p_places),
-      'followRedirects', case v_redirects when 'false' then false end,
-      'responseType', case when v_format in ('json', 'text') then v_format end,
-      'query', nullif(v_query.pairs, '{}'),
-      'headers', nullif(
-        case when v_body.body ? 'type' then jsonb_build_object('content-type', v_body.body -> 'type') else '{}' end
-          || coalesce(v_headers.pairs, '{}'), '{}'
-      )
-    )) || v_body.body - 'type'
-  ) || private.n8n_http_item(v_full, v_format);
-end
 $$;

@@ -2,6 +2,62 @@
 -- Loop Over Items of n8n: what the loop does for one item becomes a document of its own, which a forEach runs. Only a
 -- loop over single items whose every way leads back to it means the same; any other one stays what it was, and is told.
 
+-- The document without what its loops do, and {"<name of a loop>": the document of what it does}. A loop inside of
+-- another one stays in that one's document.
+create or replace function private.n8n_loops(p_document jsonb, out document jsonb, out loops jsonb)
+  language plpgsql
+  stable
+as $$
+declare
+  v_loop record;
+  v_body text[];
+  v_bodies jsonb := '{}';
+begin
+  document := p_document;
+  loops := '{}';
+  for v_loop in
+    select n.node, n.node ->> 'name' as name
+    from jsonb_array_elements(p_document -> 'nodes') as n (node)
+    where n.node ->> 'type' = 'n8n-nodes-base.splitInBatches' and jsonb_typeof(n.node -> 'name') = 'string'
+    limit 50
+  loop
+    v_body := case when private.n8n_loops_over_items(v_loop.node) then
+      private.n8n_loop_body(p_document, v_loop.node)
+    end;
+    if v_body is not null then
+      v_bodies := v_bodies || jsonb_build_object(v_loop.name, jsonb_build_object('node', v_loop.node, 'body', v_body));
+    end if;
+  end loop;
+  for v_loop in
+    select b.key as name, b.value -> 'node' as node, array(select jsonb_array_elements_text(b.value -> 'body')) as body
+    from jsonb_each(v_bodies) as b
+    where not exists (select from jsonb_each(v_bodies) as o where o.value -> 'body' ? b.key)
+  loop
+    loops := loops || jsonb_build_object(
+      v_loop.name, private.n8n_loop_document(p_document, v_loop.node, v_loop.body)
+    );
+    document := document || jsonb_build_object(
+      'nodes', (
+        select jsonb_agg(
+          case
+            when n.node ->> 'name' = any (v_loop.body) then private.n8n_placeholder()
+            when n.node = v_loop.node then n.node || '{"type": "@loop"}' || jsonb_build_object(
+              'parameters', jsonb_build_object('workflow', left(v_loop.name, 200))
+            )
+            else n.node
+          end order by n.place
+        )
+        from jsonb_array_elements(document -> 'nodes') with ordinality as n (node, place)
+      ),
+      'connections', jsonb_set(
+        (document -> 'connections') - v_loop.body, array[v_loop.name, 'main'],
+        jsonb_build_array(coalesce(nullif(document #> array['connections', v_loop.name, 'main', '0'], 'null'), '[]'))
+      )
+    );
+  end loop;
+end
+$$;
+
 create or replace function private.n8n_loops_over_items(p_loop jsonb)
   returns boolean
   language sql
@@ -133,62 +189,6 @@ as $$
     'settings', case when p_document #> '{settings,timezone}' is null then '{}'
       else jsonb_build_object('timezone', p_document #> '{settings,timezone}') end
   )
-$$;
-
--- The document without what its loops do, and {"<name of a loop>": the document of what it does}. A loop inside of
--- another one stays in that one's document.
-create or replace function private.n8n_loops(p_document jsonb, out document jsonb, out loops jsonb)
-  language plpgsql
-  stable
-as $$
-declare
-  v_loop record;
-  v_body text[];
-  v_bodies jsonb := '{}';
-begin
-  document := p_document;
-  loops := '{}';
-  for v_loop in
-    select n.node, n.node ->> 'name' as name
-    from jsonb_array_elements(p_document -> 'nodes') as n (node)
-    where n.node ->> 'type' = 'n8n-nodes-base.splitInBatches' and jsonb_typeof(n.node -> 'name') = 'string'
-    limit 50
-  loop
-    v_body := case when private.n8n_loops_over_items(v_loop.node) then
-      private.n8n_loop_body(p_document, v_loop.node)
-    end;
-    if v_body is not null then
-      v_bodies := v_bodies || jsonb_build_object(v_loop.name, jsonb_build_object('node', v_loop.node, 'body', v_body));
-    end if;
-  end loop;
-  for v_loop in
-    select b.key as name, b.value -> 'node' as node, array(select jsonb_array_elements_text(b.value -> 'body')) as body
-    from jsonb_each(v_bodies) as b
-    where not exists (select from jsonb_each(v_bodies) as o where o.value -> 'body' ? b.key)
-  loop
-    loops := loops || jsonb_build_object(
-      v_loop.name, private.n8n_loop_document(p_document, v_loop.node, v_loop.body)
-    );
-    document := document || jsonb_build_object(
-      'nodes', (
-        select jsonb_agg(
-          case
-            when n.node ->> 'name' = any (v_loop.body) then private.n8n_placeholder()
-            when n.node = v_loop.node then n.node || '{"type": "@loop"}' || jsonb_build_object(
-              'parameters', jsonb_build_object('workflow', left(v_loop.name, 200))
-            )
-            else n.node
-          end order by n.place
-        )
-        from jsonb_array_elements(document -> 'nodes') with ordinality as n (node, place)
-      ),
-      'connections', jsonb_set(
-        (document -> 'connections') - v_loop.body, array[v_loop.name, 'main'],
-        jsonb_build_array(coalesce(nullif(document #> array['connections', v_loop.name, 'main', '0'], 'null'), '[]'))
-      )
-    );
-  end loop;
-end
 $$;
 
 -- What stands for a loop. One item that arrives counts as a list of one.

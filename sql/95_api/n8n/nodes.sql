@@ -1,6 +1,82 @@
 -- kind: code
 -- One node of n8n as ours. See n8n_parameters.sql for what is known of its parameters.
 
+-- A node as it is in the definition, and after it the node that makes n8n's item of its output. {"nodes", "ports",
+-- "from" (the id that its outputs leave), "problems", "list", "told"}; p_names has "id" and "item".
+create or replace function private.n8n_definition_node(
+  p_place int,
+  p_node jsonb,
+  p_names jsonb,
+  p_outputs int,
+  p_zone text,
+  p_places jsonb
+)
+  returns jsonb
+  language plpgsql
+  stable
+as $$
+declare
+  v_path constant text[] := array['nodes', p_place::text];
+  v_type constant text := regexp_replace(p_node ->> 'type', E'^n8n-nodes-base\\.', '');
+  v_version constant numeric := case when jsonb_typeof(p_node -> 'typeVersion') = 'number' then
+    (p_node ->> 'typeVersion')::numeric else 99 end;
+  v_off constant boolean := coalesce(p_node ->> 'disabled', 'false') = 'true';
+  v_beside record := private.n8n_read(p_node, private.n8n_rules('@node', 0), v_path, p_places);
+  v_read record := private.n8n_read(
+    coalesce(p_node -> 'parameters', '{}'), private.n8n_rules(v_type, least(v_version, 99)),
+    v_path || '{parameters}'::text[], p_places
+  );
+  v_made jsonb := '{}';
+  v_options record;
+  v_problems jsonb := '[]';
+  v_common constant jsonb := jsonb_strip_nulls(jsonb_build_object(
+    'name', left(p_node ->> 'name', 200),
+    'position', case when jsonb_path_exists(
+      p_node, 'strict $.position ? (@[0].type() == "number" && @[1].type() == "number")', '{}', true
+    ) then
+      jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
+    end
+  ));
+begin
+  if v_off then -- it passes its input on, whatever it is
+    return jsonb_build_object(
+      'nodes', jsonb_build_array(v_common || jsonb_build_object(
+        'id', p_names -> 'id', 'type', 'noOp', 'disabled', true, 'properties', '{}'::jsonb
+      )),
+      'ports', '["main"]'::jsonb, 'id', p_names -> 'id', 'from', p_names -> 'id',
+      'problems', jsonb_build_array(private.n8n_problem(
+        v_path || '{disabled}'::text[], 'a disabled noOp stands for the disabled node'
+      ))
+    );
+  end if;
+  v_made := private.n8n_translate(
+    v_type, v_version, coalesce(v_read.kept, '{}'), p_outputs, p_zone, v_path || '{parameters}'::text[], p_places
+  );
+  if not v_made ? 'properties' or private.n8n_is_beyond(v_type, least(v_version, 99), p_node -> 'parameters') then
+    return private.n8n_stub(
+      v_path, p_node, p_names, v_common, p_outputs,
+      v_beside.problems || case when v_made ? 'type' then v_read.problems else '[]' end
+        || coalesce(v_made -> 'problems', '[]')
+    );
+  end if;
+  v_options := private.n8n_node_options(v_beside.kept, v_made ->> 'type', v_path);
+  return jsonb_build_object(
+    'nodes', jsonb_build_array(
+      v_common || v_options.options || coalesce(v_made -> 'node', '{}') || jsonb_build_object(
+        'id', p_names -> 'id', 'type', v_made -> 'type', 'properties', v_made -> 'properties'
+      ) || case when v_made ? 'strict' then '{"strict": true}'::jsonb else '{}' end
+    ) || case when v_made ? 'item' then jsonb_build_array(jsonb_build_object(
+      'id', p_names -> 'item', 'type', 'transform', 'name', left(p_node ->> 'name', 190) || ': item',
+      'properties', v_made -> 'item'
+    )) else '[]' end,
+    'ports', v_made -> 'ports', 'onError', v_options.options -> 'onError',
+    'id', p_names -> 'id', 'from', p_names -> case when v_made ? 'item' then 'item' else 'id' end,
+    'list', v_made -> 'list', 'told', v_made -> 'told', 'type', v_made -> 'type',
+    'problems', v_beside.problems || v_read.problems || coalesce(v_made -> 'problems', '[]') || v_options.problems
+  );
+end
+$$;
+
 -- What the function of its type makes of the parameters that are known; {} for a type that has no counterpart.
 -- p_outputs: how many of its outputs are connected.
 create or replace function private.n8n_translate(
@@ -96,82 +172,6 @@ begin
         'there is no such value')
   ) as f (is_so, key, message)
   where f.is_so;
-end
-$$;
-
--- A node as it is in the definition, and after it the node that makes n8n's item of its output. {"nodes", "ports",
--- "from" (the id that its outputs leave), "problems", "list", "told"}; p_names has "id" and "item".
-create or replace function private.n8n_definition_node(
-  p_place int,
-  p_node jsonb,
-  p_names jsonb,
-  p_outputs int,
-  p_zone text,
-  p_places jsonb
-)
-  returns jsonb
-  language plpgsql
-  stable
-as $$
-declare
-  v_path constant text[] := array['nodes', p_place::text];
-  v_type constant text := regexp_replace(p_node ->> 'type', E'^n8n-nodes-base\\.', '');
-  v_version constant numeric := case when jsonb_typeof(p_node -> 'typeVersion') = 'number' then
-    (p_node ->> 'typeVersion')::numeric else 99 end;
-  v_off constant boolean := coalesce(p_node ->> 'disabled', 'false') = 'true';
-  v_beside record := private.n8n_read(p_node, private.n8n_rules('@node', 0), v_path, p_places);
-  v_read record := private.n8n_read(
-    coalesce(p_node -> 'parameters', '{}'), private.n8n_rules(v_type, least(v_version, 99)),
-    v_path || '{parameters}'::text[], p_places
-  );
-  v_made jsonb := '{}';
-  v_options record;
-  v_problems jsonb := '[]';
-  v_common constant jsonb := jsonb_strip_nulls(jsonb_build_object(
-    'name', left(p_node ->> 'name', 200),
-    'position', case when jsonb_path_exists(
-      p_node, 'strict $.position ? (@[0].type() == "number" && @[1].type() == "number")', '{}', true
-    ) then
-      jsonb_build_object('x', p_node #> '{position,0}', 'y', p_node #> '{position,1}')
-    end
-  ));
-begin
-  if v_off then -- it passes its input on, whatever it is
-    return jsonb_build_object(
-      'nodes', jsonb_build_array(v_common || jsonb_build_object(
-        'id', p_names -> 'id', 'type', 'noOp', 'disabled', true, 'properties', '{}'::jsonb
-      )),
-      'ports', '["main"]'::jsonb, 'id', p_names -> 'id', 'from', p_names -> 'id',
-      'problems', jsonb_build_array(private.n8n_problem(
-        v_path || '{disabled}'::text[], 'a disabled noOp stands for the disabled node'
-      ))
-    );
-  end if;
-  v_made := private.n8n_translate(
-    v_type, v_version, coalesce(v_read.kept, '{}'), p_outputs, p_zone, v_path || '{parameters}'::text[], p_places
-  );
-  if not v_made ? 'properties' or private.n8n_is_beyond(v_type, least(v_version, 99), p_node -> 'parameters') then
-    return private.n8n_stub(
-      v_path, p_node, p_names, v_common, p_outputs,
-      v_beside.problems || case when v_made ? 'type' then v_read.problems else '[]' end
-        || coalesce(v_made -> 'problems', '[]')
-    );
-  end if;
-  v_options := private.n8n_node_options(v_beside.kept, v_made ->> 'type', v_path);
-  return jsonb_build_object(
-    'nodes', jsonb_build_array(
-      v_common || v_options.options || coalesce(v_made -> 'node', '{}') || jsonb_build_object(
-        'id', p_names -> 'id', 'type', v_made -> 'type', 'properties', v_made -> 'properties'
-      ) || case when v_made ? 'strict' then '{"strict": true}'::jsonb else '{}' end
-    ) || case when v_made ? 'item' then jsonb_build_array(jsonb_build_object(
-      'id', p_names -> 'item', 'type', 'transform', 'name', left(p_node ->> 'name', 190) || ': item',
-      'properties', v_made -> 'item'
-    )) else '[]' end,
-    'ports', v_made -> 'ports', 'onError', v_options.options -> 'onError',
-    'id', p_names -> 'id', 'from', p_names -> case when v_made ? 'item' then 'item' else 'id' end,
-    'list', v_made -> 'list', 'told', v_made -> 'told', 'type', v_made -> 'type',
-    'problems', v_beside.problems || v_read.problems || coalesce(v_made -> 'problems', '[]') || v_options.problems
-  );
 end
 $$;
 

@@ -1,6 +1,70 @@
 -- kind: code
 -- n8n's Set (Edit Fields) as set. For what the function gives see n8n_branches.sql.
 
+create or replace function private.n8n_set(p_version numeric, p_parameters jsonb, p_path text[], p_places jsonb)
+  returns jsonb
+  language plpgsql
+  immutable
+as $$
+declare
+  v_others constant jsonb := private.n8n_set_others(p_version, p_parameters);
+  v_dots constant boolean := coalesce(p_parameters #>> '{options,dotNotation}', 'true') = 'true';
+  v_assign jsonb := '{}';
+  v_types jsonb := '{}';
+  v_problems jsonb := '[]';
+  v_field record;
+  v_value jsonb;
+  v_keys text[];
+  v_problem text;
+begin
+  if p_parameters ->> 'mode' = 'raw' then
+    v_value := private.n8n_json(coalesce(p_parameters -> 'jsonOutput', '"{}"'), p_places) -> 'value';
+    if v_others is null or jsonb_typeof(v_value) is distinct from 'object' then
+      return jsonb_build_object('type', 'set', 'problems', jsonb_build_array(private.n8n_problem(
+        p_path || '{jsonOutput}'::text[], 'it is no object of JSON with expressions that have a counterpart'
+      )));
+    end if;
+    v_assign := v_value;
+  elsif coalesce(p_parameters ->> 'mode', 'manual') <> 'manual' or v_others is null then
+    return jsonb_build_object('type', 'set', 'problems', jsonb_build_array(private.n8n_problem(
+      p_path, 'the fields to include are names without dots, and the mode is manual or raw'
+    )));
+  else
+    for v_field in select f.* from private.n8n_set_fields(p_version, p_parameters) as f loop
+      v_value := private.n8n_set_value(v_field.value, v_field.type, p_places);
+      v_keys := case when v_dots then string_to_array(v_field.name, '.') else array[v_field.name] end;
+      v_problem := case
+        when v_field.name = '' then 'the name is missing'
+        when v_field.name ~ E'[\\[\\]]' and v_dots then 'the name leads into a list'
+        when v_field.type not in ('string', 'number', 'boolean', 'array', 'object', 'any')
+          then 'the type of the value is not known'
+        when v_value is null then format('the value is no %s', v_field.type)
+        when cardinality(v_keys) > 1 and (v_others <> '{"pick": []}' or v_value ? 'type')
+          then 'a name with dots can only be set to a value that needs no conversion, with no other field included'
+      end;
+      if v_problem is not null then
+        v_problems := v_problems || private.n8n_problem(p_path || v_field.path, v_problem);
+        continue;
+      end if;
+      for v_depth in 1 .. cardinality(v_keys) - 1 loop
+        if jsonb_typeof(v_assign #> v_keys[1 : v_depth]) is distinct from 'object' then
+          v_assign := jsonb_set(v_assign, v_keys[1 : v_depth], '{}');
+        end if;
+      end loop;
+      v_assign := jsonb_set(v_assign, v_keys, v_value -> 'value');
+      v_types := v_types - v_keys[1] || case
+        when v_value ? 'type' then jsonb_build_object(v_keys[1], v_value -> 'type') else '{}'
+      end;
+    end loop;
+  end if;
+  return jsonb_build_object(
+    'type', 'set', 'ports', '["main"]'::jsonb, 'problems', v_problems,
+    'properties', v_others || jsonb_build_object('assign', v_assign)
+      || case when v_types <> '{}' then jsonb_build_object('types', v_types) else '{}' end
+  );
+end
+$$;
+
 -- What is assigned, in one shape for all versions: [{"name", "value", "type"}], with the place of each.
 create or replace function private.n8n_set_fields(p_version numeric, p_parameters jsonb)
   returns table (name text, value jsonb, type text, path text[])
@@ -95,69 +159,5 @@ begin
     when v_include = 'selected' then jsonb_build_object('pick', v_names)
     when v_include = 'except' then jsonb_build_object('omit', v_names)
   end;
-end
-$$;
-
-create or replace function private.n8n_set(p_version numeric, p_parameters jsonb, p_path text[], p_places jsonb)
-  returns jsonb
-  language plpgsql
-  immutable
-as $$
-declare
-  v_others constant jsonb := private.n8n_set_others(p_version, p_parameters);
-  v_dots constant boolean := coalesce(p_parameters #>> '{options,dotNotation}', 'true') = 'true';
-  v_assign jsonb := '{}';
-  v_types jsonb := '{}';
-  v_problems jsonb := '[]';
-  v_field record;
-  v_value jsonb;
-  v_keys text[];
-  v_problem text;
-begin
-  if p_parameters ->> 'mode' = 'raw' then
-    v_value := private.n8n_json(coalesce(p_parameters -> 'jsonOutput', '"{}"'), p_places) -> 'value';
-    if v_others is null or jsonb_typeof(v_value) is distinct from 'object' then
-      return jsonb_build_object('type', 'set', 'problems', jsonb_build_array(private.n8n_problem(
-        p_path || '{jsonOutput}'::text[], 'it is no object of JSON with expressions that have a counterpart'
-      )));
-    end if;
-    v_assign := v_value;
-  elsif coalesce(p_parameters ->> 'mode', 'manual') <> 'manual' or v_others is null then
-    return jsonb_build_object('type', 'set', 'problems', jsonb_build_array(private.n8n_problem(
-      p_path, 'the fields to include are names without dots, and the mode is manual or raw'
-    )));
-  else
-    for v_field in select f.* from private.n8n_set_fields(p_version, p_parameters) as f loop
-      v_value := private.n8n_set_value(v_field.value, v_field.type, p_places);
-      v_keys := case when v_dots then string_to_array(v_field.name, '.') else array[v_field.name] end;
-      v_problem := case
-        when v_field.name = '' then 'the name is missing'
-        when v_field.name ~ E'[\\[\\]]' and v_dots then 'the name leads into a list'
-        when v_field.type not in ('string', 'number', 'boolean', 'array', 'object', 'any')
-          then 'the type of the value is not known'
-        when v_value is null then format('the value is no %s', v_field.type)
-        when cardinality(v_keys) > 1 and (v_others <> '{"pick": []}' or v_value ? 'type')
-          then 'a name with dots can only be set to a value that needs no conversion, with no other field included'
-      end;
-      if v_problem is not null then
-        v_problems := v_problems || private.n8n_problem(p_path || v_field.path, v_problem);
-        continue;
-      end if;
-      for v_depth in 1 .. cardinality(v_keys) - 1 loop
-        if jsonb_typeof(v_assign #> v_keys[1 : v_depth]) is distinct from 'object' then
-          v_assign := jsonb_set(v_assign, v_keys[1 : v_depth], '{}');
-        end if;
-      end loop;
-      v_assign := jsonb_set(v_assign, v_keys, v_value -> 'value');
-      v_types := v_types - v_keys[1] || case
-        when v_value ? 'type' then jsonb_build_object(v_keys[1], v_value -> 'type') else '{}'
-      end;
-    end loop;
-  end if;
-  return jsonb_build_object(
-    'type', 'set', 'ports', '["main"]'::jsonb, 'problems', v_problems,
-    'properties', v_others || jsonb_build_object('assign', v_assign)
-      || case when v_types <> '{}' then jsonb_build_object('types', v_types) else '{}' end
-  );
 end
 $$;

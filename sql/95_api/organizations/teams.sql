@@ -1,23 +1,6 @@
 -- kind: code
 -- Teams: made by admins of the organization, changed by them and by the team's own admins.
 
-create or replace function private.raise_bad_team(p_sqlstate text, p_slug text)
-  returns void
-  language plpgsql
-  immutable
-as $$
-begin
-  if p_sqlstate = '23505' then
-    perform private.raise_slug_conflict(p_slug);
-  end if;
-  perform private.raise_error(
-    'VALIDATION_FAILED',
-    'A team needs a name of 1 to 200 characters, a slug of 2 to 63 lower-case letters, digits and single hyphens, '
-    'and a color such as #3b82f6.'
-  );
-end
-$$;
-
 create or replace function public.create_team(
   name text,
   slug text,
@@ -51,6 +34,23 @@ end
 $$;
 comment on function public.create_team(text, text, text, text) is
   'Creates a team in the current organization. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select id from create_team(''Sales'', ''sales'');';
+
+create or replace function private.raise_bad_team(p_sqlstate text, p_slug text)
+  returns void
+  language plpgsql
+  immutable
+as $$
+begin
+  if p_sqlstate = '23505' then
+    perform private.raise_slug_conflict(p_slug);
+  end if;
+  perform private.raise_error(
+    'VALIDATION_FAILED',
+    'A team needs a name of 1 to 200 characters, a slug of 2 to 63 lower-case letters, digits and single hyphens, '
+    'and a color such as #3b82f6.'
+  );
+end
+$$;
 
 create or replace function private.lock_team(p_id uuid, p_self_id uuid default null)
   returns public.teams

@@ -2,6 +2,30 @@
 -- Templates are workflows that may be copied: by their own organization, or by everybody. A copy is a new draft that
 -- has nothing to do with its template any more.
 
+create or replace function public.workflow_templates()
+  returns setof public.workflow_template
+  language plpgsql
+  stable
+  security definer -- definer because public templates are other organizations' rows
+  set search_path = pg_catalog, pg_temp
+  rows 50
+as $$
+declare
+  v_organization_id constant uuid := private.acting_organization();
+begin
+  perform private.require_scope('workflows:read');
+  return query
+  select
+    w.id, w.name, w.description, w.tags, private.template_definition(w), w.organization_id = v_organization_id
+  from public.workflows as w
+  where (w.template = 'public' or w.template = 'organization' and w.organization_id = v_organization_id)
+    and w.archived_at is null
+  order by w.organization_id = v_organization_id desc, w.name, w.id;
+end
+$$;
+comment on function public.workflow_templates() is
+  'The templates that the organization may copy: its own ones first, then the public ones, by name. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN. Example: select id, name from workflow_templates() where ''finance'' = any (tags);';
+
 -- What is copied: never what belongs to the organization, its credentials and the data that was pinned for tests.
 create or replace function private.template_definition(p_workflow public.workflows)
   returns jsonb
@@ -57,30 +81,6 @@ end
 $$;
 comment on function public.set_template(uuid, text) is
   'Makes a workflow a template: organization, for its members, or public, for everybody (a DBA without a context only); null or left out makes it none again. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select template from set_template(''0190…'', ''organization'');';
-
-create or replace function public.workflow_templates()
-  returns setof public.workflow_template
-  language plpgsql
-  stable
-  security definer -- definer because public templates are other organizations' rows
-  set search_path = pg_catalog, pg_temp
-  rows 50
-as $$
-declare
-  v_organization_id constant uuid := private.acting_organization();
-begin
-  perform private.require_scope('workflows:read');
-  return query
-  select
-    w.id, w.name, w.description, w.tags, private.template_definition(w), w.organization_id = v_organization_id
-  from public.workflows as w
-  where (w.template = 'public' or w.template = 'organization' and w.organization_id = v_organization_id)
-    and w.archived_at is null
-  order by w.organization_id = v_organization_id desc, w.name, w.id;
-end
-$$;
-comment on function public.workflow_templates() is
-  'The templates that the organization may copy: its own ones first, then the public ones, by name. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN. Example: select id, name from workflow_templates() where ''finance'' = any (tags);';
 
 create or replace function public.copy_template(id uuid, name text default null)
   returns public.workflows

@@ -1,35 +1,6 @@
 -- kind: code
 -- Trying a definition out: the engine moves a run that is never written.
 
--- Tests of one organization at a time, in all processes together.
-create or replace function engine.test_slots()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 2
-$$;
-
--- Takes one of the slots until the transaction ends; raises when others hold all of them. It waits for none.
-create or replace function engine.acquire_test_slot(p_organization_id uuid)
-  returns void
-  language plpgsql
-  volatile
-as $$
-begin
-  for v_slot in 1 .. engine.test_slots() loop
-    if pg_try_advisory_xact_lock(hashtextextended(format('flowgres.test %s %s', p_organization_id, v_slot), 0)) then
-      return;
-    end if;
-  end loop;
-  perform private.raise_error(
-    'RATE_LIMITED', format('An organization tests at most %s workflows at a time.', engine.test_slots()),
-    'Try again when another test has ended.', '{"retryAfterMs": 1000}'
-  );
-end
-$$;
-
 create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null)
   returns setof public.workflow_test_event
   language plpgsql
@@ -74,3 +45,32 @@ comment on function public.test_workflow(jsonb, jsonb, text) is
   'The events that a run of this definition would have; nothing is stored and nothing outside is touched. Pinned nodes give their pin. A step that needs a worker, a signal or time, and everything after it, is left out. trigger: the node that starts it, by default a manualTrigger or the first. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED with all problems in details, NOT_FOUND (the trigger), TOO_LARGE (an input above 1 MiB), RATE_LIMITED (two other tests of the organization are under way), TIMEOUT (GraphQL: 2 s). Example: select seq, type, payload from test_workflow(''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'', ''{"total": 120}'');';
 
 grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_user, flowgres_dba;
+
+-- Tests of one organization at a time, in all processes together.
+create or replace function engine.test_slots()
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 2
+$$;
+
+-- Takes one of the slots until the transaction ends; raises when others hold all of them. It waits for none.
+create or replace function engine.acquire_test_slot(p_organization_id uuid)
+  returns void
+  language plpgsql
+  volatile
+as $$
+begin
+  for v_slot in 1 .. engine.test_slots() loop
+    if pg_try_advisory_xact_lock(hashtextextended(format('flowgres.test %s %s', p_organization_id, v_slot), 0)) then
+      return;
+    end if;
+  end loop;
+  perform private.raise_error(
+    'RATE_LIMITED', format('An organization tests at most %s workflows at a time.', engine.test_slots()),
+    'Try again when another test has ended.', '{"retryAfterMs": 1000}'
+  );
+end
+$$;
