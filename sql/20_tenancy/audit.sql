@@ -105,30 +105,6 @@ $$;
 comment on function private.reads_audit() is
   'Whether the request may read the logs of its organization: an owner or admin, or the organization''s own token, with the scope organization:read.';
 
-drop policy if exists audit_log_flowgres_user_select on public.audit_log;
-
-create policy audit_log_flowgres_user_select on public.audit_log
-  for select to flowgres_user
-  using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
-
-drop policy if exists audit_log_flowgres_dba_select on public.audit_log;
-
-create policy audit_log_flowgres_dba_select on public.audit_log
-  for select to flowgres_dba
-  using (true);
-
-drop policy if exists api_access_log_flowgres_user_select on public.api_access_log;
-
-create policy api_access_log_flowgres_user_select on public.api_access_log
-  for select to flowgres_user
-  using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
-
-drop policy if exists api_access_log_flowgres_dba_select on public.api_access_log;
-
-create policy api_access_log_flowgres_dba_select on public.api_access_log
-  for select to flowgres_dba
-  using (true);
-
 grant select on public.audit_log, public.api_access_log to flowgres_user, flowgres_dba;
 
 grant execute on function private.reads_audit() to flowgres_user;

@@ -14,8 +14,8 @@
 --!include 20_tenancy/email_codes.sql
 --!include 20_tenancy/sessions.sql
 --!include 20_tenancy/last_used.sql
---!include 20_tenancy/policies.sql
 --!include 20_tenancy/audit.sql
 --!include 20_tenancy/access_log.sql
 --!include 20_tenancy/rate_buckets.sql
 --!include 20_tenancy/rate_limit.sql
+--!include 20_tenancy/policies.sql

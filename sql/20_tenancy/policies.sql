@@ -57,3 +57,23 @@ grant select on
   public.team_users,
   public.invitations
   to flowgres_user, flowgres_dba;
+
+drop policy if exists audit_log_flowgres_user_select on public.audit_log;
+create policy audit_log_flowgres_user_select on public.audit_log
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
+
+drop policy if exists audit_log_flowgres_dba_select on public.audit_log;
+create policy audit_log_flowgres_dba_select on public.audit_log
+  for select to flowgres_dba
+  using (true);
+
+drop policy if exists api_access_log_flowgres_user_select on public.api_access_log;
+create policy api_access_log_flowgres_user_select on public.api_access_log
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()) and (select private.reads_audit()));
+
+drop policy if exists api_access_log_flowgres_dba_select on public.api_access_log;
+create policy api_access_log_flowgres_dba_select on public.api_access_log
+  for select to flowgres_dba
+  using (true);

@@ -23,7 +23,7 @@ create or replace trigger _100_append_only
   before update on public.workflow_events
   for each row execute function engine.refuse_event_change();
 
--- private.purge_runs() sets flowgres.purge while it deletes, and so does partitions.clear_some_late_events(), for events
+-- private.purge_runs() sets flowgres.purge while it deletes; partitions.clear_some_late_events() does, too, for events
 -- that leave with a month of runs.
 create or replace trigger _100_append_only_delete
   before delete on public.workflow_events

@@ -1,5 +1,5 @@
 -- kind: code
--- Members see the addresses of their organization.
+-- Members see the addresses and schedules of their organization.
 
 drop policy if exists webhooks_flowgres_user_select on public.webhooks;
 create policy webhooks_flowgres_user_select on public.webhooks
@@ -7,3 +7,10 @@ create policy webhooks_flowgres_user_select on public.webhooks
   using (organization_id = (select public.current_organization_id()));
 
 grant select on public.webhooks to flowgres_user, flowgres_dba;
+
+drop policy if exists schedules_flowgres_user_select on public.schedules;
+create policy schedules_flowgres_user_select on public.schedules
+  for select to flowgres_user
+  using (organization_id = (select public.current_organization_id()));
+
+grant select on public.schedules to flowgres_user, flowgres_dba;

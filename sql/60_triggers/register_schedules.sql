@@ -81,11 +81,3 @@ begin
   return v_count;
 end
 $$;
-
-drop policy if exists schedules_flowgres_user_select on public.schedules;
-
-create policy schedules_flowgres_user_select on public.schedules
-  for select to flowgres_user
-  using (organization_id = (select public.current_organization_id()));
-
-grant select on public.schedules to flowgres_user, flowgres_dba;

@@ -7,5 +7,5 @@
 --!include 95_api/workflows/index.sql
 --!include 95_api/n8n/index.sql
 --!include 95_api/runs/index.sql
---!include 95_api/scopes.sql
 --!include 95_api/audit.sql
+--!include 95_api/policies.sql

@@ -54,7 +54,9 @@ export class AccessLog {
   }
 
   /** Wraps `grafserv.maskError`, which sees what a client is shown. */
-  watchErrors<Shown extends { extensions?: Record<string, unknown> }>(mask: (error: GraphQLError) => Shown): (error: GraphQLError) => Shown {
+  watchErrors<Shown extends { extensions?: Record<string, unknown> }>(
+    mask: (error: GraphQLError) => Shown,
+  ): (error: GraphQLError) => Shown {
     return (error) => {
       const shown = mask(error);
       this.#note(String(shown.extensions?.['code'] ?? 'INTERNAL'));

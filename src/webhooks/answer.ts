@@ -33,7 +33,9 @@ export function replyFor(mode: ResponseMode, run: RunAnswer, leftMs: number): Re
     case 'running':
       return undefined;
     case 'waiting':
-      return run.continuesInMs === undefined || (run.continuesInMs !== null && run.continuesInMs < leftMs) ? undefined : accepted(run.runId);
+      return run.continuesInMs === undefined || (run.continuesInMs !== null && run.continuesInMs < leftMs)
+        ? undefined
+        : accepted(run.runId);
     case 'paused':
       return accepted(run.runId);
     default:

@@ -80,7 +80,8 @@ begin
     perform private.raise_error('CONFLICT', format('The rows of %s are nowhere else.', v_only),
       'Write them to a file first: flowgres archive --to <folder>. Or delete them: for_good => true.');
   end if;
-  perform partitions.execute_with_lock_timeout(format('drop table if exists partitions.%I', a.name)) from unnest(v_tables) as a;
+  perform partitions.execute_with_lock_timeout(format('drop table if exists partitions.%I', a.name))
+  from unnest(v_tables) as a;
   return query
     delete from partitions.archives as a
     using unnest(v_tables) as t

@@ -1,24 +1,6 @@
 -- kind: code
 -- DDL that nobody has to wait for: it gives up its place in the lock queue after 200 ms and comes back later.
 
--- Does this transaction hold a lock that writers wait for? Then it must not linger. A table that it has just made is
--- nobody's concern yet.
-create or replace function partitions.blocks_others()
-  returns boolean
-  language sql
-  volatile
-as $$
-  select exists (
-    select
-    from pg_locks as l
-    join pg_class as c on c.oid = l.relation
-    where l.pid = pg_backend_pid()
-      and l.locktype = 'relation'
-      and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-      and (c.relkind = 'p' or age(c.xmin) > age(pg_current_xact_id()::xid))
-  )
-$$;
-
 create or replace function partitions.execute_with_lock_timeout(p_statements text)
   returns void
   language plpgsql
@@ -43,6 +25,24 @@ begin
     perform pg_sleep(least(0.05 * 2 ^ (v_attempt - 1), 1) * (0.5 + random() / 2));
   end loop;
 end
+$$;
+
+-- Does this transaction hold a lock that writers wait for? Then it must not linger. A table that it has just made is
+-- nobody's concern yet.
+create or replace function partitions.blocks_others()
+  returns boolean
+  language sql
+  volatile
+as $$
+  select exists (
+    select
+    from pg_locks as l
+    join pg_class as c on c.oid = l.relation
+    where l.pid = pg_backend_pid()
+      and l.locktype = 'relation'
+      and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      and (c.relkind = 'p' or age(c.xmin) > age(pg_current_xact_id()::xid))
+  )
 $$;
 
 -- The tables that foreign keys join to these, and these if there are any, in the order in which they are locked:

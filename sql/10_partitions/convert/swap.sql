@@ -147,7 +147,9 @@ begin
   perform partitions.perform_all(array(select partitions.lock_statements(p_conversion)));
   v_description := array(select partitions.description(v_old));
   v_referring := array(select partitions.referring_key_statements(v_old));
-  perform partitions.perform_all(array(select partitions.drop_dependents_statements(v_old, partitions.historic_name(v_name))));
+  perform partitions.perform_all(array(
+    select partitions.drop_dependents_statements(v_old, partitions.historic_name(v_name))
+  ));
   perform partitions.perform_all(array(select partitions.create_dependents_statements(p_conversion, v_parent)));
   perform partitions.perform_all(v_description);
   perform partitions.perform_all(array(select partitions.attach_statements(p_conversion, v_parent)));

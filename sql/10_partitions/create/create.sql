@@ -26,7 +26,9 @@ begin
     partitions.truncate_triggers(p_managed.parent, v_name),
     partitions.comment_of_partition(v_parent, v_table, p_time_range)
   ));
-  perform partitions.execute_with_lock_timeout(format('select partitions.lock_to_attach(%L); %s', p_managed.parent, v_attach));
+  perform partitions.execute_with_lock_timeout(
+    format('select partitions.lock_to_attach(%L); %s', p_managed.parent, v_attach)
+  );
   return v_name;
 end
 $$;

@@ -158,7 +158,9 @@ as $$
   select p_managed.parent, 'size', case when l.bytes >= p_managed.critical_bytes then 'critical' else 'warning' end,
     format('%s has %s.', l.name, pg_size_pretty(l.bytes)),
     case when fitting <> p_managed.granularity then
-      format('update partitions.managed_tables set granularity = %L where parent = %L::regclass', fitting, p_managed.parent)
+      format(
+        'update partitions.managed_tables set granularity = %L where parent = %L::regclass', fitting, p_managed.parent
+      )
     end
   from unnest(p_leaves) as l
   cross join lateral partitions.fitting_granularity(p_managed) as fitting

@@ -127,7 +127,9 @@ begin
     limit 1;
     if found then
       perform private.raise_error('CONFLICT',
-        format('%s cannot come back: a table %s is there for its time, or has its name.', v_archive.location, v_occupied),
+        format(
+          '%s cannot come back: a table %s is there for its time, or has its name.', v_archive.location, v_occupied
+        ),
         format('If that one is empty, drop it: drop table %s', partitions.qualified(v_archive.parent, v_occupied)));
     end if;
     perform partitions.require_space_for_late_events(v_archive, p_tables);
@@ -135,7 +137,10 @@ begin
 end
 $$;
 
-create or replace function partitions.require_space_for_late_events(p_archive partitions.archives, p_tables partitions.archives[])
+create or replace function partitions.require_space_for_late_events(
+  p_archive partitions.archives,
+  p_tables partitions.archives[]
+)
   returns void
   language plpgsql
   volatile

@@ -169,7 +169,9 @@ as $$
     string_agg(
       concat_ws('; ',
         format('select partitions.require_empty(%L)', partitions.qualified(a.parent, a.partition)),
-        partitions.detach_statements((a.parent, a.partition, 'drop', a.lower, a.upper, false, null)::partitions.action, true)),
+        partitions.detach_statements(
+          (a.parent, a.partition, 'drop', a.lower, a.upper, false, null)::partitions.action, true
+        )),
       '; ' order by a.lower)
   )
   from unnest(p_plan) as a

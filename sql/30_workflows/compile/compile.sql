@@ -80,7 +80,9 @@ begin
   -- Inherited from the settings, errorOutput counts for the nodes that have a connection there.
   v_compiled.on_error := coalesce(
     p_node ->> 'onError',
-    case when p_settings ->> 'errorHandling' <> 'errorOutput' or p_has_live_output then p_settings ->> 'errorHandling' end,
+    case
+      when p_settings ->> 'errorHandling' <> 'errorOutput' or p_has_live_output then p_settings ->> 'errorHandling'
+    end,
     'stop'
   );
   return v_compiled;

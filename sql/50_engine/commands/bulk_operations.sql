@@ -20,7 +20,8 @@ declare
   );
   -- A run that began in the same millisecond counts as earlier, but not one that this operation has made.
   v_end_id constant uuid := engine.uuid_floor(least(
-    p_bulk_operation.created_at + case p_bulk_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
+    p_bulk_operation.created_at
+      + case p_bulk_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
     (v_filter ->> 'startedBefore')::timestamptz
   ));
 begin
@@ -127,7 +128,8 @@ create or replace function engine.bulk_operation_job(p_bulk_operation_id uuid)
 as $$
 begin
   perform engine.add_jobs(array[row(
-    'work_bulk_operation', json_build_object('id', p_bulk_operation_id), null, null, null, 'operation:' || p_bulk_operation_id, 0, null
+    'work_bulk_operation', json_build_object('id', p_bulk_operation_id), null, null, null,
+    'operation:' || p_bulk_operation_id, 0, null
   )::graphile_worker.job_spec]);
 end
 $$;
@@ -152,7 +154,8 @@ begin
   v_bulk_operation.created_at := v_now;
   insert into public.bulk_operations (organization_id, command, filter, total, started_by, created_at, updated_at)
   select
-    p_organization_id, p_command, p_filter, (select count(*) from engine.bulk_operation_runs(v_bulk_operation, null)), p_user_id,
+    p_organization_id, p_command, p_filter, (select count(*) from engine.bulk_operation_runs(v_bulk_operation, null)),
+    p_user_id,
     v_now, v_now
   returning * into v_bulk_operation;
   perform engine.bulk_operation_job(v_bulk_operation.id);

@@ -138,7 +138,9 @@ begin
         else
           v_started := clock_timestamp();
           -- One node is always taken: however slow the machine, the run gets on. Effects are only queued.
-          if (v_applied >= p_budget or (v_applied > 0 and v_started > v_stop_at)) and v_isolated[v_place] is not true then
+          if (v_applied >= p_budget or (v_applied > 0 and v_started > v_stop_at))
+            and v_isolated[v_place] is not true
+          then
             if v_node.kind not in ('effect', 'local') then
               v_result.entries := v_entries;
               v_result.opened := v_opened

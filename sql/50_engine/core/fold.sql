@@ -165,7 +165,7 @@ as $$
 $$;
 
 -- The leaves that ran: nodes without a live outgoing connection.
--- p_has_live_output: the nodes that are known to have one; the nodes settled before, by p_before, have not been looked at.
+-- p_has_live_output: the nodes that are known to have one; those settled before, by p_before, have not been looked at.
 create or replace function engine.live_leaves(
   p_nodes engine.compiled_node[],
   p_before int[],

@@ -218,7 +218,8 @@ begin
     end if;
   end loop;
   v_advanced := engine.advance(
-    p_compiled.nodes, p_compiled.ids, p_run_id, v_log, engine.nodes_beside(p_compiled, p_node), null, p_compiled.resume_key,
+    p_compiled.nodes, p_compiled.ids, p_run_id, v_log, engine.nodes_beside(p_compiled, p_node), null,
+    p_compiled.resume_key,
     p_max_bytes => null
   );
   return v_advanced.opened[1];

@@ -192,7 +192,11 @@ $$;
 
 -- Where the budget has run out the graph goes on in another transaction, and nowhere else meanwhile: a replay has no
 -- budget, and gives the events in this order only. What is cut off until then; nothing as a rule.
-create or replace function engine.cut_off(p_steps engine.open_steps[], p_compiled engine.compiled_versions, p_prefer text)
+create or replace function engine.cut_off(
+  p_steps engine.open_steps[],
+  p_compiled engine.compiled_versions,
+  p_prefer text
+)
   returns text[]
   language plpgsql
   immutable

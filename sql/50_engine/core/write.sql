@@ -28,7 +28,8 @@ begin
   foreach v_transition in array p_transitions loop
     -- A run that ends in its first move never had a step to close.
     v_has_successor := v_has_successor or (v_transition.successor).node is not null;
-    v_is_closing := v_is_closing or coalesce(cardinality(v_transition.closed), 0) > ((v_transition.successor).node is not null)::int
+    v_is_closing := v_is_closing
+      or coalesce(cardinality(v_transition.closed), 0) > ((v_transition.successor).node is not null)::int
       or (v_transition.is_changed and (v_transition.run).finished_at is not null);
     v_is_opening := v_is_opening or v_transition.steps is not null;
     v_is_child := v_is_child or (v_transition.run).parent_index is not null;
@@ -48,7 +49,6 @@ begin
       v_left := v_left || v_transition.run;
     end if;
   end loop;
-
   perform engine.insert_events(p_transitions);
   if v_has_successor then
     perform engine.reuse_step_rows(p_transitions);
@@ -168,7 +168,8 @@ begin
     wake_at, unfinished_children, is_isolated
   )
   select
-    s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.crashes, s.worker_id, s.lease_until, s.run_at,
+    s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.crashes, s.worker_id, s.lease_until,
+    s.run_at,
     s.next_index, s.error, engine.wake_at(s, m.claimed, p_now), s.unfinished_children,
     coalesce(s.is_isolated, false)
   from unnest(p_transitions) as m

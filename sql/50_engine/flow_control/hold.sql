@@ -17,7 +17,10 @@ as $$
 $$;
 
 -- What this start finds free, others may have been waiting for: they are let in first.
-create or replace function engine.apply_flow_control(p_request engine.start_request, p_compiled engine.compiled_versions)
+create or replace function engine.apply_flow_control(
+  p_request engine.start_request,
+  p_compiled engine.compiled_versions
+)
   returns engine.start_request
   language plpgsql
   volatile

@@ -1,5 +1,5 @@
 -- kind: code
--- Replays the log of a run: what came from outside is applied to the engine again, and it must compute every other event
+-- Replays the log of a run: what came from outside is applied again, and the engine must compute every other event
 -- anew.
 
 create or replace function engine.verify_run(p_run_id uuid)

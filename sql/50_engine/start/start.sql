@@ -51,14 +51,15 @@ begin
         v_asked := coalesce(v_request.version, 0);
       end if;
       v_trigger := coalesce(v_request.trigger, engine.trigger_for(v_nodes, v_request.mode));
-      error := engine.start_refusal(v_request, v_compiled.version, (v_nodes[array_position(v_compiled.ids, v_trigger)]).kind);
+      error := engine.start_refusal(
+        v_request, v_compiled.version, (v_nodes[array_position(v_compiled.ids, v_trigger)]).kind
+      );
       if error is null and v_quota.workflow_id is distinct from v_request.workflow_id then
         v_quota := engine.reserve_quota(v_quota, v_compiled, cardinality(v_requests), v_now);
       end if;
       error := coalesce(error, engine.admission_error(v_quota));
       v_quota.remaining := v_quota.remaining - (error is null)::int;
     end if;
-
     if error is not null then
       v_refused_id := engine.release_start_key(v_request);
       run_id := null;

@@ -123,7 +123,8 @@ begin
     'trigger', p_trigger,
     'input', p_request.input,
     'vars', case
-      when cardinality(p_compiled.vars) > 0 then engine.variables_of(p_request.organization_id, p_compiled.vars) else '{}'
+      when cardinality(p_compiled.vars) > 0 then engine.variables_of(p_request.organization_id, p_compiled.vars)
+      else '{}'
     end
   );
 end

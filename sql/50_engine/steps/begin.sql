@@ -34,7 +34,8 @@ begin
   select w.* into v_worker from engine.workers as w where w.id = p_worker_id;
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
-    if v_compiled.workflow_id is distinct from (v_loaded.run).workflow_id or v_compiled.version <> (v_loaded.run).version then
+    if (v_compiled.workflow_id, v_compiled.version)
+      is distinct from ((v_loaded.run).workflow_id, (v_loaded.run).version) then
       v_compiled := engine.compiled_version_of(v_loaded.run);
     end if;
     if v_worker.share is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
@@ -67,7 +68,6 @@ begin
     v_ids := array_replace(v_ids, run_id, null);
   end loop;
   perform engine.write_transitions(v_transitions, v_now);
-
   if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
     return query
     select (i.place - 1)::int, 'stale', i.id, null::jsonb

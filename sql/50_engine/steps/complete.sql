@@ -35,7 +35,8 @@ begin
   from jsonb_array_elements(p_results) as r;
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
     run_id := (v_loaded.run).id;
-    if v_compiled.workflow_id is distinct from (v_loaded.run).workflow_id or v_compiled.version <> (v_loaded.run).version then
+    if (v_compiled.workflow_id, v_compiled.version)
+      is distinct from ((v_loaded.run).workflow_id, (v_loaded.run).version) then
       v_compiled := engine.compiled_version_of(v_loaded.run);
     end if;
     v_places := array_positions(v_ids, run_id);
@@ -195,7 +196,8 @@ create or replace function engine.apply_result(
 as $$
 declare
   v_entry constant engine.log_entry := engine.outcome_entry(
-    p_result, p_compiled.nodes[array_position(p_compiled.ids, p_step.node)], p_step, p_loaded.log[cardinality(p_loaded.log)],
+    p_result, p_compiled.nodes[array_position(p_compiled.ids, p_step.node)], p_step,
+    p_loaded.log[cardinality(p_loaded.log)],
     p_now, p_of
   );
   v_transition engine.transition;

@@ -25,7 +25,8 @@ begin
   v_compiled := engine.compiled_version_of(v_run);
   v_log := engine.read_log(p_run_id);
   v_opened := (engine.advance(
-    v_compiled.nodes, v_compiled.ids, p_run_id, v_log, engine.nodes_beside(v_compiled, p_node), null, v_compiled.resume_key, p_node,
+    v_compiled.nodes, v_compiled.ids, p_run_id, v_log, engine.nodes_beside(v_compiled, p_node), null,
+    v_compiled.resume_key, p_node,
     null
   )).opened[1];
   if v_opened.is_isolated is not true then

@@ -4,7 +4,11 @@
 -- reads anyway. It is written in a transaction of its own and locks that row only.
 
 -- The event that says so in the log of a run, so that a replay does the same; null when it is there already.
-create or replace function engine.isolated_entry(p_log engine.log_entry[], p_compiled engine.compiled_versions, p_now timestamptz)
+create or replace function engine.isolated_entry(
+  p_log engine.log_entry[],
+  p_compiled engine.compiled_versions,
+  p_now timestamptz
+)
   returns engine.log_entry
   language plpgsql
   stable

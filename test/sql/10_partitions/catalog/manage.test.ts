@@ -90,7 +90,9 @@ test('a DBA tunes policies, but cannot change which table or key they are for', 
     await client.query('set role flowgres_dba');
     await client.query(`update partitions.managed_tables set retention = '90 days' where parent = 'public.workflow_run_logs'::regclass`);
     await expect(client.query(`update partitions.managed_tables set key_kind = 'date'`)).rejects.toMatchObject({ code: '42501' });
-    await expect(client.query(`update partitions.managed_tables set guard = 'pg_catalog.pg_sleep'`)).rejects.toMatchObject({ code: '42501' });
+    await expect(client.query(`update partitions.managed_tables set guard = 'pg_catalog.pg_sleep'`)).rejects.toMatchObject({
+      code: '42501',
+    });
   } finally {
     client.release(true);
   }

@@ -29,9 +29,9 @@ test('a table becomes partitioned with its rows in one partition, then in one fo
   await convert(db, `, retention => '1 year'`);
   expect(await partitionsOf(db, 'readings')).toEqual(['readings_historic 2026-08-01 2027-03-01']);
   expect(await sum()).toEqual(before);
-  expect(await lines(db, `select granularity, premake, retention from partitions.managed_tables where parent = 'readings'::regclass`)).toEqual([
-    expect.stringMatching(/^month 3 /),
-  ]);
+  expect(
+    await lines(db, `select granularity, premake, retention from partitions.managed_tables where parent = 'readings'::regclass`),
+  ).toEqual([expect.stringMatching(/^month 3 /)]);
   await split(db);
   expect(await names(db)).toEqual([...MONTHS, ...AHEAD]);
   expect(await sum()).toEqual(before);

@@ -147,7 +147,8 @@ describe('with other sessions', () => {
   });
 });
 
-const change = (granularity: string) => `update partitions.managed_tables set granularity = '${granularity}' where parent = 'readings'::regclass`;
+const change = (granularity: string) =>
+  `update partitions.managed_tables set granularity = '${granularity}' where parent = 'readings'::regclass`;
 
 describe('a change of granularity', () => {
   test('cuts empty partitions of the future anew, once, and leaves those with rows', async () => {

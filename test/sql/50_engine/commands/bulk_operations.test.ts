@@ -29,7 +29,8 @@ const begin = async (command: string, filter: unknown) =>
 const progress = async ({ id }: Operation) =>
   (await acme.user.query<Operation>('select * from bulk_operations where id = $1', [id])).rows[0]!;
 const work = async ({ id }: Operation, limit: number) =>
-  (await db.pool('flowgres_worker').query<{ more: boolean }>('select engine.work_bulk_operation($1, $2) as more', [id, limit])).rows[0]!.more;
+  (await db.pool('flowgres_worker').query<{ more: boolean }>('select engine.work_bulk_operation($1, $2) as more', [id, limit])).rows[0]!
+    .more;
 const startMany = (count: number, workflow: { id: string }, more: Record<string, unknown> = {}) =>
   engine.startAll(Array.from({ length: count }, () => ({ organizationId: acme.id, workflowId: workflow.id, input: {}, ...more })));
 const statuses = async (workflow: { id: string }) =>

@@ -88,7 +88,8 @@ describe('a step whose worker died', () => {
       db
         .pool('flowgres_worker')
         .query('select * from engine.heartbeat($1, $2)', [engine.worker, JSON.stringify([{ runId, node: 'a', attempt }])]);
-    const crashes = async () => (await db.admin.query('select crashes from engine.open_steps where run_id = $1', [runId])).rows[0]!['crashes'];
+    const crashes = async () =>
+      (await db.admin.query('select crashes from engine.open_steps where run_id = $1', [runId])).rows[0]!['crashes'];
     for (let attempt = 1; attempt <= 6; attempt += 1) {
       expect(await engine.begin(runId, 'a')).toMatchObject({ attempt });
       await expireLease(runId);

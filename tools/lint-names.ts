@@ -1,0 +1,202 @@
+/**
+ * A lint of names: node tools/lint-names.ts
+ *
+ * It keeps the words of docs/glossary.md: identifiers use none of the retired words; ids end in `_id`, parameters begin
+ * with `p_` and variables with `v_`; policies are named `<table>_<role>_<command>` and stand in a file `policies.sql`;
+ * a function that only its own file uses does not stand first in it; zod schemas have lower-case names.
+ */
+import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Problem } from './lint-sql.ts';
+import { type Token, tokenize } from './sql-tokens.ts';
+
+/** Words that are no longer part of an identifier, and what is said instead. */
+export const RETIRED: readonly (readonly [pattern: RegExp, instead: string])[] = [
+  [/^(?:[pv]_)?moves?$|_move$|^move_on$|^write_moves$|^moves_in/, 'transition'],
+  [/(?:^|_)take(?:n|s)?(?:_|$)/, 'claim, apply, run, acquire: what is done'],
+  [/(?:^|_)(?:lend|lent)(?:_|$)/, 'claim'],
+  [/(?:^|_)heirs?(?:_|$)/, 'successor'],
+  [/(?:^|_)hand(?:ed|ing)?_on(?:_|$)/, 'successor'],
+  [/(?:^|_)rooms?(?:_|$)/, 'quota, or slot'],
+  [/(?:^|_)give_back(?:_|$)/, 'return'],
+  [/(?:^|_)let_/, 'release'],
+  [/(?:^|_)judge_/, 'decision'],
+  [/(?:^|_)(?:un)?park(?:ed|s)?(?:_|$)/, 'defer'],
+  [/(?:^|_)crowded(?:_|$)/, 'over_share'],
+  [/(?:^|_)famil(?:y|ies)(?:_|$)/, 'children, or run tree'],
+  [/(?:^|_)turns?(?:_|$)/, 'progress, or advance'],
+  [/(?:^|_)orphans?(?:_|$)/, 'canceled children, or abandoned'],
+  [/(?:^|_)deaths?(?:_|$)/, 'crashes'],
+  [/(?:^|_)(?:fed|feed)(?:_|$)/, 'external input, apply'],
+  [/^given_by$|^named_places$/, 'what is returned'],
+  [/(?:^|_)(?:farewell|departures?|stragglers?|undress|dress|kin|gentle)(?:_|$)/, 'the word of docs/glossary.md'],
+  [/^put_away$|^holds_up_others$|^execute_patiently$|^lock_in_turn$/, 'the word of docs/glossary.md'],
+  [/(?:^|_)care(?:_|$)/, 'upkeep'],
+  [/(?:^|_)(?:news|told)(?:_|$)/, 'notification, notified'],
+  [/^run_operations?$/, 'bulk_operation'],
+];
+/** Names that others chose, or that mean something else: PostgreSQL's and Node's own. */
+const EXCEPTED = new Set(['family']);
+/** Schemas whose functions people call by name, whose parameters have plain names. */
+const PUBLIC = /^(?:public|partitions|cron|monitor)$/;
+/** Functions of schema engine that people call with named arguments. */
+const CALLED_BY_NAME = /^(?:register_node|begin_reset|begin_registration|forgive_attempt|(?:retry|cancel)_runs_everywhere)$/;
+
+/** Lints the SQL sources and the TypeScript of `src/`. */
+export function lintNames(root: string): Problem[] {
+  const sql = read(`${root}/sql`, '.sql').map(({ file, text }) => ({ file: `sql/${file}`, text, tokens: tokenize(text) }));
+  const ts = read(`${root}/src`, '.ts').map(({ file, text }) => ({ file: `src/${file}`, text }));
+  return [
+    ...sql.flatMap(({ file, tokens }) => [
+      ...lintWords(file, identifiersOf(tokens)),
+      ...lintIds(file, tokens),
+      ...lintPolicies(file, tokens),
+    ]),
+    ...lintEntries(sql, ts),
+    ...ts.flatMap(({ file, text }) => [...lintWords(file, identifiersIn(text)), ...lintSchemas(file, text)]),
+  ];
+}
+
+interface Name {
+  name: string;
+  line: number;
+}
+
+/** The problems with identifiers that have a retired word in them. */
+export function lintWords(file: string, names: Name[]): Problem[] {
+  const seen = new Set<string>();
+  return names.flatMap(({ name, line }) => {
+    const snake = name.replaceAll(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toLowerCase();
+    const [, instead] = EXCEPTED.has(name) || seen.has(name) ? [] : (RETIRED.find(([pattern]) => pattern.test(snake)) ?? []);
+    seen.add(name);
+    return instead ? [{ file, line, message: `${name}: the word is retired; say ${instead}` }] : [];
+  });
+}
+
+const identifiersOf = (tokens: Token[]): Name[] =>
+  tokens.filter(({ kind }) => kind === 'word').map(({ text, line }) => ({ name: text, line }));
+
+/** Identifiers of TypeScript, without those of comments and literals. */
+function identifiersIn(text: string): Name[] {
+  const blank = (part: string) => part.replaceAll(/[^\n]/g, ' ');
+  const code = text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|"(?:[^"\\\n]|\\.)*"/g, blank);
+  return code.split('\n').flatMap((line, index) => [...line.matchAll(/[A-Za-z_]\w*/g)].map(([name]) => ({ name, line: index + 1 })));
+}
+
+/** Ids end in `_id`, variables begin with `v_`, parameters of internal functions with `p_`. */
+export function lintIds(file: string, tokens: Token[]): Problem[] {
+  const problems: Problem[] = [];
+  for (const [index, { text, line, inBody }] of tokens.entries()) {
+    const type = tokens[index + 1]?.text === 'constant' ? tokens[index + 2] : tokens[index + 1];
+    const after = tokens[index + (type === tokens[index + 1] ? 2 : 3)]?.text ?? '';
+    if (type?.text === 'uuid' && /^[pv]_/.test(text) && !(after === '[' ? /_ids$/ : /_id$/).test(text)) {
+      problems.push({ file, line, message: `${text} is an id: its name ends in ${after === '[' ? '_ids' : '_id'}` });
+    }
+    if (inBody && text === 'declare') {
+      for (const name of declaredIn(tokens, index)) {
+        if (!/^v_/.test(name.text)) problems.push({ file, line: name.line, message: `variable ${name.text} begins with v_` });
+      }
+    }
+    if ((text === 'function' || text === 'procedure') && tokens[index - 1]?.text === 'replace' && !isCalledByName(tokens, index + 1)) {
+      for (const name of parametersOf(tokens, index + 4)) {
+        if (!/^p_/.test(name.text)) problems.push({ file, line: name.line, message: `parameter ${name.text} begins with p_` });
+      }
+    }
+  }
+  return problems;
+}
+
+const isCalledByName = (tokens: Token[], schema: number) =>
+  PUBLIC.test(tokens[schema]?.text ?? '') || CALLED_BY_NAME.test(tokens[schema + 2]?.text ?? '');
+
+/** The names that a declare section declares: the first word of each statement. */
+function declaredIn(tokens: Token[], declare: number): Token[] {
+  const names: Token[] = [];
+  let isFirst = true;
+  for (const token of tokens.slice(declare + 1)) {
+    if (token.text === 'begin') break;
+    if (isFirst && token.kind === 'word') names.push(token);
+    isFirst = token.text === ';';
+  }
+  return names;
+}
+
+/** The names of the input parameters, from the parenthesis on. */
+function parametersOf(tokens: Token[], open: number): Token[] {
+  const names: Token[] = [];
+  if (tokens[open]?.text !== '(') return names;
+  let depth = 1;
+  let isFirst = true;
+  for (const token of tokens.slice(open + 1)) {
+    if (token.text === '(') depth += 1;
+    if (token.text === ')') depth -= 1;
+    if (depth === 0) break;
+    if (isFirst && token.kind === 'word' && !/^(?:out|inout|variadic)$/.test(token.text)) names.push(token);
+    isFirst = depth === 1 && token.text === ',';
+  }
+  return names;
+}
+
+/** Policies: their names, and where they stand. */
+export function lintPolicies(file: string, tokens: Token[]): Problem[] {
+  return tokens.flatMap(({ text, line }, index) => {
+    const [create, name, on] = [tokens[index - 1], tokens[index + 1], tokens[index + 2]];
+    if (text !== 'policy' || create?.text !== 'create' || !name || on?.text !== 'on' || tokens[index + 3]?.text === 'cron') return [];
+    const table = tokens[index + 5]?.text ?? '';
+    const expected = new RegExp(`^${table}_flowgres_(?:anonymous|user|dba|worker|monitor)_(?:select|insert|update|delete|all)(?:_scope)?$`);
+    const problems: Problem[] = [];
+    if (!expected.test(name.text)) problems.push({ file, line, message: `policy ${name.text} is named <table>_<role>_<command>` });
+    if (!/(?:^|\/)(?:policies|queue)\.sql$/.test(file)) problems.push({ file, line, message: 'policies stand in policies.sql' });
+    return problems;
+  });
+}
+
+interface SourceText {
+  file: string;
+  text: string;
+  tokens: Token[];
+}
+
+/** The first function of a file is one that other files use, unless a function of language sql needs it before itself. */
+export function lintEntries(sql: SourceText[], ts: { text: string }[]): Problem[] {
+  const calls = ts.map(({ text }) => text).join('\n');
+  return sql.flatMap(({ file, text }) => {
+    const made = [...text.matchAll(/^create or replace (?:function|procedure) ([a-z_]+\.\w+)[\s\S]*?\n {2}language (\w+)/gm)];
+    const [name = ''] = made[0]?.slice(1) ?? [];
+    if (
+      made.length < 2 ||
+      name.startsWith('public.') ||
+      new RegExp(`comment on (?:function|procedure) ${name}\\(`).test(text) ||
+      calls.includes(name)
+    )
+      return [];
+    // A name may stand in a string too: in statements that are made for others to run.
+    if (sql.some((other) => other.file !== file && new RegExp(`(?<![\\w.])${name}\\b`).test(other.text))) return [];
+    const isNeededFirst = made.some(([whole, , language], index) => {
+      const end = made[index + 1]?.index ?? text.length;
+      return index > 0 && language === 'sql' && text.slice(made[index]!.index, end).includes(`${name}(`) && whole !== undefined;
+    });
+    return isNeededFirst
+      ? []
+      : [{ file, line: text.slice(0, made[0]!.index).split('\n').length, message: `${name} is a helper: the entry function stands first` }];
+  });
+}
+
+/** zod schemas are values: their names begin in lower case, and the type is inferred beside them. */
+export function lintSchemas(file: string, text: string): Problem[] {
+  return text.split('\n').flatMap((each, index) => {
+    const name = /^(?:export )?const ([A-Z]\w*) = z\b/.exec(each)?.[1];
+    return name ? [{ file, line: index + 1, message: `${name} is a zod schema: its name begins in lower case` }] : [];
+  });
+}
+
+function read(folder: string, suffix: string): { file: string; text: string }[] {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith(suffix));
+  return files.sort().map((file) => ({ file, text: readFileSync(`${folder}/${file}`, 'utf8') }));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const problems = lintNames(fileURLToPath(new URL('..', import.meta.url)));
+  for (const { file, line, message } of problems) console.log(`${file}:${line} ${message}`);
+  if (problems.length) process.exitCode = 1;
+}
