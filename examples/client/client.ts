@@ -11,7 +11,7 @@ export interface Operation<Data, Variables> {
   readonly types?: (variables: Variables) => Data;
 }
 
-/** What the server answers instead of data; docs/errors.md explains the codes. */
+/** What the server answers instead of data; docs/reference/errors.md explains the codes. */
 export class FlowgresApiError extends Error {
   readonly code: string;
   readonly details: Record<string, unknown>;

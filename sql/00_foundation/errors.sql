@@ -1,6 +1,6 @@
 -- kind: code
--- Every error that Flowgres raises has a name, and each name has one SQLSTATE of class WF. docs/errors.md explains
--- them; GraphQL shows the name as `extensions.code`.
+-- Every error that Flowgres raises has a name, and each name has one SQLSTATE of class WF. docs/reference/errors.md
+-- explains them; GraphQL shows the name as `extensions.code`.
 
 create or replace function private.raise_error(
   p_code text,

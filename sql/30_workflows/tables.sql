@@ -67,7 +67,7 @@ comment on column public.workflows.id is 'UUIDv7.';
 comment on column public.workflows.organization_id is 'The organization that owns it.';
 comment on column public.workflows.name is 'At most 200 characters.';
 comment on column public.workflows.description is 'Free text, at most 5,000 characters.';
-comment on column public.workflows.definition is 'The draft: {"nodes", "connections", "settings"}. See docs/nodes.md.';
+comment on column public.workflows.definition is 'The draft: {"nodes", "connections", "settings"}. See docs/reference/nodes.md.';
 comment on column public.workflows.revision is 'Counts saves of the draft; pass it to save_workflow so that nobody overwrites another''s change.';
 comment on column public.workflows.published_version is 'The version that new runs use; null when not published.';
 comment on column public.workflows.archived_at is 'When it was archived; an archived workflow starts no run.';

@@ -28,7 +28,7 @@ comment on table public.bulk_operations is
 comment on column public.bulk_operations.id is 'UUIDv7.';
 comment on column public.bulk_operations.organization_id is 'The organization whose runs it is about.';
 comment on column public.bulk_operations.command is 'cancel or retry.';
-comment on column public.bulk_operations.filter is 'Which runs: see docs/runs.md.';
+comment on column public.bulk_operations.filter is 'Which runs: see docs/how-to/runs.md.';
 comment on column public.bulk_operations.total is 'How many runs there were when it began.';
 comment on column public.bulk_operations.done is 'How many runs it has been through; those that ended by themselves meanwhile are not among them.';
 comment on column public.bulk_operations.failed is 'How many it could not retry; the log of each says why.';

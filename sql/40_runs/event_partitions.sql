@@ -1,5 +1,5 @@
 -- kind: code
--- The partitions of the log, under the names of docs/event-partitioning.md; schema partitions does the work.
+-- The partitions of the log, under the names of docs/how-to/event-partitioning.md; schema partitions does the work.
 
 create or replace function public.create_workflow_events_partition(at timestamptz)
   returns text

@@ -109,7 +109,7 @@ comment on column public.workflow_events.organization_id is 'The organization th
 comment on column public.workflow_events.run_id is 'The run.';
 comment on column public.workflow_events.seq is '1, 2, 3 … within the run, without a gap: the cursor of a run''s live events.';
 comment on column public.workflow_events.ts is 'When it happened; strictly increasing within a run.';
-comment on column public.workflow_events.type is 'For example run.created, step.succeeded, run.failed: see docs/concepts.md.';
+comment on column public.workflow_events.type is 'For example run.created, step.succeeded, run.failed: see docs/explanation/concepts.md.';
 comment on column public.workflow_events.payload is 'The facts of the event, an object; its keys depend on the type.';
 comment on column public.workflow_events.created_at is 'When the row was written: the start of its transaction.';
 

@@ -1,6 +1,6 @@
 -- kind: code
 -- The jobs that keep Flowgres in order. `flowgres migrate` schedules them, by pg_cron or by our own scheduler, as
--- flowgres_maintenance; docs/scheduling.md has what to do when one of them fails.
+-- flowgres_maintenance; docs/reference/scheduling.md has what to do when one of them fails.
 
 create or replace function engine.maintenance_jobs()
   returns table (jobname text, schedule text, command text)

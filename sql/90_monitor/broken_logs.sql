@@ -1,6 +1,6 @@
 -- kind: code
--- Rules of the log: I2, I4, I7 and I8 of docs/invariants.md. Plans are made for the values: only the partitions that
--- can hold events of these runs are read, each once for the rules of runs and once for those of steps.
+-- Rules of the log: I2, I4, I7 and I8 of docs/reference/invariants.md. Plans are made for the values: only the
+-- partitions that can hold events of these runs are read, each once for the rules of runs and once for those of steps.
 
 -- The lowest id of a run that started then, or later.
 create or replace function private.first_run(p_since timestamptz)

@@ -1,5 +1,5 @@
 -- kind: code
--- Whether the log of runs has only been appended to: I16 of docs/invariants.md. Nothing of it is read.
+-- Whether the log of runs has only been appended to: I16 of docs/reference/invariants.md. Nothing of it is read.
 --
 -- Triggers refuse changes; whoever goes round them, as a superuser can, is seen by the server's statistics of the
 -- partition. Which event it was says engine.verify_run(), for all that follows from other events, and what is recorded

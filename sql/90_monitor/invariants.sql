@@ -65,7 +65,7 @@ as $$
   select * from monitor.changed_log()
 $$;
 comment on function monitor.invariants(timestamptz) is
-  'Everything that must always hold, and where it does not: the rule with its number in docs/invariants.md, the run, the facts. No row is health. Of finished runs only those that started since then. Example: select * from monitor.invariants(now() - interval ''1 hour'')';
+  'Everything that must always hold, and where it does not: the rule with its number in docs/reference/invariants.md, the run, the facts. No row is health. Of finished runs only those that started since then. Example: select * from monitor.invariants(now() - interval ''1 hour'')';
 
 grant execute on function monitor.broken_partitions(), monitor.invariants(timestamptz)
   to flowgres_dba, flowgres_monitor;

@@ -1,6 +1,6 @@
 -- kind: code
--- Rows of runs against their logs: I3 and I9 of docs/invariants.md. Of a finished run whose events, or some of them,
--- left with partitions of their own, nothing is said: what is left of its log does not tell how it ended.
+-- Rows of runs against their logs: I3 and I9 of docs/reference/invariants.md. Of a finished run whose events, or some
+-- of them, left with partitions of their own, nothing is said: what is left of its log does not tell how it ended.
 
 create or replace function monitor.wrong_projections(since timestamptz default '-infinity')
   returns table (

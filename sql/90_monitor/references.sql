@@ -1,5 +1,6 @@
 -- kind: code
--- References that no foreign key keeps, as what they refer to may leave earlier: I1 and I11 of docs/invariants.md.
+-- References that no foreign key keeps, as what they refer to may leave earlier: I1 and I11 of
+-- docs/reference/invariants.md.
 
 create or replace function monitor.wrong_references(since timestamptz default '-infinity')
   returns table (

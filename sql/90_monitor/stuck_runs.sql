@@ -1,6 +1,6 @@
 -- kind: code
--- Unfinished runs that nothing would move, and what is held by nobody: I5 and I6 of docs/invariants.md. They read the
--- working set only: runs that are not finished, steps that are open, the queue. The clock is asked once.
+-- Unfinished runs that nothing would move, and what is held by nobody: I5 and I6 of docs/reference/invariants.md.
+-- They read the working set only: runs that are not finished, steps that are open, the queue. The clock is asked once.
 
 create or replace function monitor.stuck_runs()
   returns table (

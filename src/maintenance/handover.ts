@@ -67,7 +67,7 @@ async function schedule(client: pg.Client, job: Job): Promise<void> {
       'HANDOVER_REFUSED',
       `pg_cron refuses job ${jobid}${jobname ? ` (${jobname})` : ''}: ${error.message}. Nothing was changed.`,
       {
-        hint: 'Alter or unschedule that job, then hand over again; docs/scheduling.md lists what this pg_cron may not know.',
+        hint: 'Alter or unschedule that job, then hand over again; docs/reference/scheduling.md lists what this pg_cron may not know.',
         cause: error,
       },
     );

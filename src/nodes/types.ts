@@ -23,7 +23,7 @@ export interface EffectContext<Properties> {
   signal: AbortSignal;
   /** The same for every attempt of the step: send it to the peer, so that a repeated request does nothing twice. */
   idempotencyKey: string;
-  /** Writes to the log of the run; resolves when it is stored. The log keeps so much: docs/security.md. */
+  /** Writes to the log of the run; resolves when it is stored. The log keeps so much: docs/reference/security.md. */
   log(level: LogLevel, message: string, context?: Record<string, unknown>): Promise<void>;
   /**
    * Waits until the process has memory for so many bytes of an answer, which the attempt then holds until its result is

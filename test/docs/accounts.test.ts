@@ -1,4 +1,4 @@
-/** The walk through docs/accounts.md, as a newcomer pastes it: one shell, from top to bottom. */
+/** The walk through docs/reference/accounts.md, as a newcomer pastes it: one shell, from top to bottom. */
 import { execFileSync, spawn } from 'node:child_process';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createTestDatabase } from '../helpers/database.ts';
 import { serveGraphql } from '../helpers/graphql.ts';
 
-const page = await readFile(new URL('../../docs/accounts.md', import.meta.url), 'utf8');
+const page = await readFile(new URL('../../docs/reference/accounts.md', import.meta.url), 'utf8');
 const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map((block) => block[1]!);
 const END = '--- end of block';
 

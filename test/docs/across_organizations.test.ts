@@ -1,4 +1,4 @@
-/** What a DBA does for all organizations at once, as docs/operations.md says it, and that it needs no context. */
+/** What a DBA does for all organizations at once, as docs/how-to/operations.md says it, and that it needs no context. */
 import { readFile } from 'node:fs/promises';
 import type { Client } from 'pg';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -7,7 +7,7 @@ import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 
-const PAGE = new URL('../../docs/operations.md', import.meta.url);
+const PAGE = new URL('../../docs/how-to/operations.md', import.meta.url);
 const stop = { id: 'stop', type: 'stopAndError', properties: { message: 'The peer is away.', code: 'AWAY' } };
 const nap = { id: 'nap', type: 'wait', properties: { seconds: 3600 } };
 const trigger = { id: 'start', type: 'apiTrigger' };

@@ -4,10 +4,10 @@ import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../../src/graphql/limits.ts';
 
 const read = (name: string) => readFile(new URL(`../../${name}`, import.meta.url), 'utf8');
-const page = await read('docs/api.md');
+const page = await read('docs/reference/api.md');
 const schema = buildSchema(await read('schema.graphql'));
 
-describe('docs/api.md', () => {
+describe('docs/reference/api.md', () => {
   test('has queries that the schema knows', () => {
     const blocks = [...page.matchAll(/```graphql\n(.*?)```/gs)].map(([, text]) => text!.replaceAll('nodes …', 'nodes'));
     expect(blocks.length).toBeGreaterThan(0);

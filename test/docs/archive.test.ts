@@ -6,7 +6,7 @@ import { TEST_SECRET } from '../../tools/build-database.ts';
 import { contentOf, monthsOfRuns } from '../helpers/archive.ts';
 import { finishCli, temporaryFolder } from '../helpers/cli.ts';
 
-const PAGE = new URL('../../docs/archive.md', import.meta.url);
+const PAGE = new URL('../../docs/how-to/archive.md', import.meta.url);
 
 test('all commands and SQL of the page run, from top to bottom', async () => {
   const db = await monthsOfRuns();

@@ -13,9 +13,9 @@ async function statementsOf(text: string): Promise<string[]> {
   return stmts.map(({ stmt_location: from = 0, stmt_len: length }) => script.subarray(from, length ? from + length : undefined).toString());
 }
 
-const page = (name: string) => readFile(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8');
+const page = (name: string) => readFile(new URL(`../../docs/how-to/${name}.md`, import.meta.url), 'utf8');
 
-test.each(['audit', 'plans'])('all SQL of docs/%s.md runs', async (name) => {
+test.each(['audit', 'plans'])('all SQL of docs/how-to/%s.md runs', async (name) => {
   const db = await createTestDatabase();
   const { id } = await createOrganization(db);
   await db.admin.query(`update organizations set slug = 'acme' where id = $1`, [id]);

@@ -8,7 +8,7 @@ import { createTestDatabase } from '../helpers/database.ts';
 import { readStatements } from '../helpers/page.ts';
 import { lines, partitionsOf } from '../helpers/partitions.ts';
 
-const PAGE = 'event-partitioning.md';
+const PAGE = 'how-to/event-partitioning.md';
 /** The partitions, events and runs that the script's example has after it. */
 const EXAMPLE = `select (select count(*) from workflow_events where ts < '2025-02-01'),
   to_regclass('workflow_events_y2024m01'), to_regclass('workflow_events_y2025m01')`;

@@ -7,7 +7,7 @@ import { lines } from '../helpers/partitions.ts';
 
 test('all SQL of the page runs, twice, and the way back gives the table as it was', async () => {
   const db = await createTestDatabase();
-  const statements = await readStatements('partitions.md');
+  const statements = await readStatements('how-to/partitions.md');
   expect(statements.length).toBeGreaterThan(50);
   const client = await connect(db.adminUrl);
   const describe = async () => {

@@ -5,7 +5,7 @@ import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
 
-const page = await readFile(new URL('../../docs/runs.md', import.meta.url), 'utf8');
+const page = await readFile(new URL('../../docs/how-to/runs.md', import.meta.url), 'utf8');
 const blocks = (info: string) => [...page.matchAll(new RegExp(`^\`\`\`${info}\\n(.*?)^\`\`\`$`, 'gms'))].map((block) => block[1]!);
 
 let db: TestDatabase;

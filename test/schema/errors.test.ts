@@ -1,10 +1,10 @@
-/** Every error has a code, and docs/errors.md explains every code. */
+/** Every error has a code, and docs/reference/errors.md explains every code. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { createTestDatabase } from '../helpers/database.ts';
 
 const db = await createTestDatabase();
-const page = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8');
+const page = readFileSync(new URL('../../docs/reference/errors.md', import.meta.url), 'utf8');
 
 /** The sources of a folder, as one text. */
 function sources(folder: string, extension: string): string {

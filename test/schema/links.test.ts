@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const pages = ['.', 'docs', 'migrations'].flatMap((folder) =>
+const KINDS = ['tutorials', 'how-to', 'explanation', 'reference'].filter((kind) => existsSync(join(root, 'docs', kind)));
+const pages = ['.', 'docs', ...KINDS.map((kind) => join('docs', kind)), 'migrations'].flatMap((folder) =>
   readdirSync(join(root, folder))
     .filter((file) => file.endsWith('.md'))
     .map((file) => join(folder, file)),

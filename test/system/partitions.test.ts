@@ -15,7 +15,7 @@ suite('Partitions on PostgreSQL 15', ['postgresql-15'], () => {
     await buildDatabase(server, 'flowgres');
     const db = openDatabase(server, 'flowgres', false);
     const client = await connect(db.adminUrl);
-    for (const statement of await readStatements('partitions.md')) {
+    for (const statement of await readStatements('how-to/partitions.md')) {
       await client.query(statement).catch((error: Error) => expect.fail(`${error.message} in: ${statement}`));
     }
     await client.end();

@@ -1,4 +1,4 @@
-/** docs/graphql.md: the schema as the server serves it. */
+/** docs/reference/graphql.md: the schema as the server serves it. */
 import {
   type GraphQLField,
   type GraphQLInputObjectType,

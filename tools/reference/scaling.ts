@@ -1,4 +1,4 @@
-/** The list in docs/scaling.md: what keeps tenant tables from being distributed by organization_id, from the catalog. */
+/** The list in docs/explanation/scaling.md: what keeps tenant tables from being distributed by organization_id, from the catalog. */
 import type pg from 'pg';
 import { table } from './markdown.ts';
 

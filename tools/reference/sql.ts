@@ -1,4 +1,4 @@
-/** docs/sql.md: whatever of the database somebody other than its owner may use, from the catalog. */
+/** docs/reference/sql.md: whatever of the database somebody other than its owner may use, from the catalog. */
 import type pg from 'pg';
 import { chapter, fence, markdown, paragraphs, splitExample, table } from './markdown.ts';
 

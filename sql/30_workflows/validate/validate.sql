@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function public.validate_workflow(jsonb) is
-  'Every problem that keeps a definition from being published, and notices of expressions that never give anything else than null or false, each with the JSON pointer to its place; no row when there is none. The codes are in docs/nodes.md. Example: select severity, pointer, message from validate_workflow(''{"nodes": []}'');';
+  'Every problem that keeps a definition from being published, and notices of expressions that never give anything else than null or false, each with the JSON pointer to its place; no row when there is none. The codes are in docs/reference/nodes.md. Example: select severity, pointer, message from validate_workflow(''{"nodes": []}'');';
 
 grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;
 

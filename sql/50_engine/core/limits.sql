@@ -1,5 +1,5 @@
 -- kind: code
--- Limits of a run. Constants of the engine: docs/security.md has each of them beside its test.
+-- Limits of a run. Constants of the engine: docs/reference/security.md has each of them beside its test.
 
 -- How many bytes of outputs, inputs, signals and errors the log of a run may hold, uncompressed: 64 MiB. A run that has
 -- more ends with RUN_TOO_LARGE.

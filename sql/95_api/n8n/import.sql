@@ -33,7 +33,7 @@ begin
 end
 $$;
 comment on function public.import_n8n_workflow(jsonb, text) is
-  'Makes a draft of a workflow that n8n''s editor has exported; docs/n8n.md lists what is taken over. problems has every parameter, expression and connection that is not, with the JSON pointer of its place; a node without a counterpart becomes one of the type unconverted, which cannot be published. What a loop does for an item becomes a workflow of its own, with the name of both. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+  'Makes a draft of a workflow that n8n''s editor has exported; docs/reference/n8n.md lists what is taken over. problems has every parameter, expression and connection that is not, with the JSON pointer of its place; a node without a counterpart becomes one of the type unconverted, which cannot be published. What a loop does for an item becomes a workflow of its own, with the name of both. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
 
 grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
 

@@ -45,7 +45,7 @@ const tooLarge = (most: number) => ({
 });
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
 
-test('the limits are those of docs/security.md', async () => {
+test('the limits are those of docs/reference/security.md', async () => {
   const { rows } = await db.admin.query(`select engine.max_tree_runs() as max_tree_runs,
     engine.max_child_bytes()::int as max_child_bytes, engine.max_nested_starts() as max_nested_starts`);
   expect(rows).toEqual([DEFAULTS]);

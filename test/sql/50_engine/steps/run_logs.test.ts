@@ -45,7 +45,7 @@ const logOf = async (runId: string) =>
 const messagesOf = async (runId: string) => (await logOf(runId)).map(({ message }) => message);
 const truncated = 'Further lines of this run are not kept.';
 
-test('the limits are those of docs/security.md', async () => {
+test('the limits are those of docs/reference/security.md', async () => {
   const { rows } = await db.admin.query(`select engine.max_log_lines() as max_log_lines,
     engine.max_log_bytes()::int as max_log_bytes, engine.max_log_context_bytes() as max_log_context_bytes`);
   expect(rows).toEqual([DEFAULTS]);
