@@ -69,7 +69,7 @@ export async function written<T>(
   return { value, wal: after.wal - before.wal, transactions: after.xid - before.xid };
 }
 
-/** One line per result, made to be pasted into the README. */
+/** One line per result, made to be pasted into docs/reference/benchmarks.md. */
 export function tableRow({ name, rate, p50, p95, wal, transactions }: Result, limit: number | undefined): string {
   const cells = [
     name,
