@@ -1,4 +1,4 @@
-/** The walk through docs/reference/accounts.md, as a newcomer pastes it: one shell, from top to bottom. */
+/** The walk of docs/tutorials/people-and-tokens.md, as a newcomer pastes it: one shell, from top to bottom; and its reference. */
 import { execFileSync, spawn } from 'node:child_process';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,8 +9,8 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createTestDatabase } from '../helpers/database.ts';
 import { serveGraphql } from '../helpers/graphql.ts';
 
-const page = await readFile(new URL('../../docs/reference/accounts.md', import.meta.url), 'utf8');
-const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map((block) => block[1]!);
+const read = (name: string) => readFile(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8');
+const blocks = [...(await read('tutorials/people-and-tokens')).matchAll(/^```sh\n(.*?)^```$/gms)].map((block) => block[1]!);
 const END = '--- end of block';
 
 /** `…` in the page stands for anything. */
@@ -40,7 +40,7 @@ async function findPsql(): Promise<string> {
   }
 }
 
-test('the page leads from nothing to a list of runs', async () => {
+test('the walk leads from nothing to a list of runs', async () => {
   const db = await createTestDatabase();
   const server = await serveGraphql(db);
   const script = blocks.map((block) => `${block}\necho; echo '${END}'`).join('\n');
@@ -64,9 +64,9 @@ test('the page leads from nothing to a list of runs', async () => {
   }
 }, 30_000);
 
-test('the functions of the page exist', async () => {
+test('the functions of the reference exist', async () => {
   const db = await createTestDatabase();
-  const names = [...page.matchAll(/`(?:\w+\.)?([a-z]+(?:_[a-z]+)+)\(/g)].map(([, name]) => name!);
+  const names = [...(await read('reference/accounts')).matchAll(/`(?:\w+\.)?([a-z]+(?:_[a-z]+)+)\(/g)].map(([, name]) => name!);
   expect(names.length).toBeGreaterThan(20);
   const { rows } = await db.admin.query<{ proname: string }>('select proname from pg_proc where proname = any ($1)', [names]);
   const known = new Set(rows.map(({ proname }) => proname));
