@@ -8,19 +8,11 @@ import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { createTestDatabase } from '../helpers/database.ts';
 import { serveGraphql } from '../helpers/graphql.ts';
+import { outputPattern } from '../helpers/page.ts';
 
 const read = (name: string) => readFile(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8');
 const blocks = [...(await read('tutorials/people-and-tokens')).matchAll(/^```sh\n(.*?)^```$/gms)].map((block) => block[1]!);
 const END = '--- end of block';
-
-/** `…` in the page stands for anything. */
-const pattern = (expected: string) =>
-  new RegExp(
-    `^${expected
-      .split('…')
-      .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-      .join('[^]*?')}\\s*$`,
-  );
 
 /** A folder with a psql: the one of the machine, or one of ours that can do as much as the page needs. */
 async function findPsql(): Promise<string> {
@@ -60,7 +52,7 @@ test('the walk leads from nothing to a list of runs', async () => {
   expect(blocks.length).toBeGreaterThan(8);
   for (const [place, block] of blocks.entries()) {
     const expected = [...block.matchAll(/^# → (.*)$/gm)].map((line) => line[1]!).join('\n');
-    if (expected) expect(outputs[place]!.trim(), block).toMatch(pattern(expected));
+    if (expected) expect(outputs[place]!.trim(), block).toMatch(outputPattern(expected));
   }
 }, 30_000);
 

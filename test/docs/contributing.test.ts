@@ -4,7 +4,6 @@ import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type pg from 'pg';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { codeFunctions, lintDrops, lintMigration } from '../../tools/lint-migrations.ts';
 import { installSources } from '../../src/database/apply_sources.ts';
@@ -15,6 +14,7 @@ import { changedSources } from '../helpers/builds.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { createOrganization } from '../helpers/factory.ts';
+import { PsqlSession } from '../helpers/page.ts';
 import { fingerprint } from '../schema/fingerprint.ts';
 
 const page = await readFile(join(BUILD_FOLDER, 'CONTRIBUTING.md'), 'utf8');
@@ -30,9 +30,10 @@ test('a node in SQL', async () => {
   const { id } = await createOrganization(db, 'Demo');
   await db.admin.query(`update organizations set slug = 'demo' where id = $1`, [id]);
   const client = await connect(db.adminUrl);
-  const rows = await psql(client, blocks('Adding a node in SQL', 'sql').join('\n')).finally(() => client.end());
+  const script = blocks('Adding a node in SQL', 'sql').join('\n');
+  const result = await new PsqlSession(client).run(script).finally(() => client.end());
   const [, wanted] = /gives `(\{.*?\})`/.exec(section('Adding a node in SQL'))!;
-  expect(rows).toEqual([{ workflow_runs_output: JSON.parse(wanted!) }]);
+  expect(result!.rows).toEqual([{ workflow_runs_output: wanted }]);
 });
 
 test('a node in TypeScript', async () => {
@@ -93,16 +94,3 @@ test('a changed function: the line for its old signature passes the lint', () =>
   const [line] = blocks('Changing a function', 'sql');
   expect(lintDrops('sql/dropped.sql', line!)).toEqual([]);
 });
-
-/** Runs a script as psql does: one statement each, `\gset` keeps the columns of its only row, `:'name'` is a literal. */
-async function psql(client: pg.Client, script: string): Promise<Record<string, unknown>[]> {
-  const variables = new Map<string, string>();
-  let last: Record<string, unknown>[] = [];
-  for (const [, text, end] of script.matchAll(/([\s\S]*?)(;|\\gset)\s*(?:\n|$)/g)) {
-    const statement = text!.replaceAll(/:'(\w+)'/g, (_, name: string) => client.escapeLiteral(variables.get(name)!));
-    const { rows } = await client.query<Record<string, unknown>>(statement);
-    if (end === ';') last = rows;
-    else for (const [name, value] of Object.entries(rows[0]!)) variables.set(name, String(value));
-  }
-  return last;
-}

@@ -1,11 +1,60 @@
-/** The SQL of a page of docs/, which runs as it stands. */
+/** The examples of a page of docs/, which run as they stand. */
 import { readFile } from 'node:fs/promises';
+import type pg from 'pg';
 import { parse } from 'pgsql-parser';
 
-/** The statements of the blocks with that info string, from top to bottom, one each, as psql sends it. */
-export async function readStatements(page: string, info = 'sql'): Promise<string[]> {
-  const text = await readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
-  const script = Buffer.from([...text.matchAll(new RegExp(`^\`\`\`${info}\\n(.*?)^\`\`\`$`, 'gms'))].map((block) => block[1]).join('\n'));
+export interface Block {
+  /** What stands behind the backticks: `sql`, `sh`, nothing for an output. */
+  kind: string;
+  text: string;
+}
+
+/** The fenced blocks of a page, from top to bottom. */
+export async function readBlocks(page: string): Promise<Block[]> {
+  const text = await readPage(page);
+  return [...text.matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].map(([, kind, block]) => ({ kind: kind!, text: block! }));
+}
+
+/** The statements of the blocks of that kind, from top to bottom, one each, as psql sends them. */
+export async function readStatements(page: string, wanted = 'sql'): Promise<string[]> {
+  const blocks = (await readBlocks(page)).filter(({ kind }) => kind === wanted);
+  const script = Buffer.from(blocks.map(({ text }) => text).join('\n'));
   const { stmts = [] } = (await parse(script.toString())) as { stmts?: { stmt_location?: number; stmt_len?: number }[] };
   return stmts.map(({ stmt_location: from = 0, stmt_len: length }) => script.subarray(from, length ? from + length : undefined).toString());
+}
+
+/** `…` in an output of a page stands for anything. */
+export function outputPattern(expected: string): RegExp {
+  const parts = expected.trim().split('…');
+  return new RegExp(`^${parts.map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('[^]*?')}\\s*$`);
+}
+
+/** A session of psql: one statement after the other, `\gset` keeps the columns of its only row, `:'name'` is a literal. */
+export class PsqlSession {
+  readonly #client: pg.Client;
+  readonly #variables = new Map<string, string>();
+
+  constructor(client: pg.Client) {
+    this.#client = client;
+  }
+
+  /** Runs a script; what its last statement without `\gset` gave, every value as the text that psql prints. */
+  async run(script: string): Promise<pg.QueryResult<Record<string, string | null>> | undefined> {
+    let last: pg.QueryResult<Record<string, string | null>> | undefined;
+    for (const [, text, end] of script.matchAll(/([\s\S]*?)(;|\\gset)\s*(?:\n|$)/g)) {
+      const result = await this.#query(text!);
+      if (end === ';') last = result;
+      else for (const [name, value] of Object.entries(result.rows[0]!)) this.#variables.set(name, String(value));
+    }
+    return last;
+  }
+
+  async #query(statement: string): Promise<pg.QueryResult<Record<string, string | null>>> {
+    const text = statement.replaceAll(/:'(\w+)'/g, (_, name: string) => this.#client.escapeLiteral(this.#variables.get(name)!));
+    return this.#client.query({ text, types: { getTypeParser: () => (value: string) => value } });
+  }
+}
+
+async function readPage(page: string): Promise<string> {
+  return readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
 }

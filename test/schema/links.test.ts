@@ -17,6 +17,12 @@ test.each(pages)('every link of %s leads somewhere', (page) => {
   expect(targets.filter((target) => !leadsSomewhere(page, target))).toEqual([]);
 });
 
+test('the index of the pages has every page once', () => {
+  const index = readFileSync(join(root, 'docs/README.md'), 'utf8');
+  const listed = [...index.matchAll(/^- \[[^\]]+\]\(([^)]+)\): /gm)].map(([, target]) => join('docs', target!));
+  expect(listed.sort()).toEqual(pages.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md').sort());
+});
+
 function leadsSomewhere(page: string, target: string): boolean {
   const [path = '', anchor] = target.split('#');
   const file = path ? join(dirname(page), path) : page;
