@@ -53,6 +53,13 @@ describe('test_workflow', () => {
     expect(stopped.map(({ type }) => type)).toEqual(['run.created', 'step.succeeded']);
   });
 
+  test('goes to the end where a run would go on in a later transaction', async () => {
+    const nodes = Array.from({ length: 210 }, (_, place) => ({ id: `n${place}`, type: 'noOp' }));
+    const events = await tryOut(chain({ id: 'start', type: 'apiTrigger' }, ...nodes), { n: 1 });
+    expect(events).toHaveLength(213);
+    expect(events.at(-1)).toMatchObject({ type: 'run.succeeded', payload: { output: { n: 1 } } });
+  });
+
   test('starts at the trigger that is named', async () => {
     const two: Definition = {
       nodes: [{ id: 'a', type: 'apiTrigger' }, { id: 'b', type: 'manualTrigger' }, shape(1)],
