@@ -54,7 +54,7 @@ test('the walk leads from nothing to a list of runs', async () => {
     const expected = [...block.matchAll(/^# → (.*)$/gm)].map((line) => line[1]!).join('\n');
     if (expected) expect(outputs[place]!.trim(), block).toMatch(outputPattern(expected));
   }
-}, 30_000);
+}, 60_000);
 
 test('the functions of the reference exist', async () => {
   const db = await createTestDatabase();
