@@ -1,12 +1,17 @@
 -- kind: code
--- The heart of the engine. From a plan and the log of a run it computes the events that come next. It reads no table
--- and writes none, so replaying a log gives the same events again; its only look at the clock is to stop in time.
+-- Computes the events that come next in a run, from its compiled version and its log. Reads no
+-- table, so a replay of a log gives the same events again. Reads the clock only to stop in time and
+-- to measure `ms`, which a replay does not compare. Writes and locks nothing.
 
 -- long because handing the arrays of a run, or the row of a node, to another function for each node makes a node cost
 -- half as much again.
--- p_open: steps that are open already; p_resume_key: what the tokens of resume addresses are made with; p_isolate: a
--- node that is to be opened for its evaluation whatever it costs; p_max_bytes: how large the log may become, null in a
--- replay of a part of it; p_prefer: the step that will be begun.
+-- Returns the events to append and the steps to open; null for a run that has ended or is held.
+-- p_open: nodes whose steps are open already; they do not advance.
+-- p_budget: how many nodes to evaluate at most; null, as in a replay: no limit of number or time.
+-- p_resume_key: the key of the tokens in resume addresses.
+-- p_isolate: a node to open for its evaluation in a local step, whatever the evaluation costs.
+-- p_max_bytes: the largest size of the log in bytes; null: no limit.
+-- p_prefer: the node whose step the caller will begin; its values are always filled in.
 create or replace function engine.advance(
   p_nodes engine.compiled_node[],
   p_ids text[],
@@ -36,35 +41,35 @@ declare
   v_trigger constant text := v_created ->> 'trigger';
   v_run jsonb;
   v_responded boolean := v_fold.responded;
-  -- A child run sees what it was started with as $.item, and its place as $.index.
+  -- In a child run $.item is its input, and $.index its position among the children.
   v_index constant int := (v_created #>> '{parent,index}')::int;
   v_item constant jsonb := case when v_index is not null then v_input end;
   v_seq int := v_fold.seq;
   v_ts timestamptz := v_fold.ts;
-  -- Without a budget, as in a replay, there is no hurry either.
+  -- Without a limit of nodes, as in a replay, there is no limit of time.
   v_stop_at constant timestamptz :=
     case
       when p_budget is null then 'infinity'
-      -- Also the runs of a large batch leave time for each other.
+      -- All runs of one statement share 20 times that time; after it each evaluates one node.
       else least(clock_timestamp() + engine.advance_time(), statement_timestamp() + 20 * engine.advance_time())
     end;
-  v_isolated boolean[] := array[]::boolean[]; -- nodes whose evaluation turned out to need a local step
+  v_isolated boolean[] := array[]::boolean[]; -- by place: its evaluation needs a local step
   v_applied int := 0;
   v_place int := 1;
   v_node engine.compiled_node;
   v_source int;
-  v_held int; -- the place at which the output is held already
-  v_of text;  -- and its name in the log
+  v_held int; -- place of the node that holds the output already
+  v_of text;  -- how the log refers to that place
   v_input_of text := v_fold.input_of;
   v_bytes bigint := v_fold.bytes;
   v_size int;
   v_leaves int[];
   v_is_wanted boolean;
-  v_is_queued boolean := false; -- a step was queued already
+  v_is_queued boolean := false; -- this call has queued a step
   v_live boolean;
   v_settled boolean;
-  v_is_isolated boolean; -- evaluated in a local step
-  v_is_given boolean; -- its outcome is known without its properties
+  v_is_isolated boolean; -- the node is evaluated in a local step
+  v_is_given boolean; -- the outcome is known without the properties
   v_prev jsonb;
   v_inputs jsonb;
   v_properties jsonb;
@@ -88,7 +93,8 @@ begin
     v_isolated[array_position(p_ids, p_isolate)] := true;
   end if;
 
-  -- One pass in topological order. A node that fails raises; the failure is noted and the pass goes on from that node.
+  -- Visit the nodes in topological order. A node that fails raises an exception: the handler
+  -- records step.failed, and the loop goes on with the same node.
   loop
     begin
       while v_place <= cardinality(p_nodes) loop
@@ -137,7 +143,9 @@ begin
 
         else
           v_started := clock_timestamp();
-          -- One node is always taken: however slow the machine, the run gets on. Effects are only queued.
+          -- Evaluate at least one node, so that a run makes progress on a slow machine. Beyond the
+          -- limits effects and local nodes are still queued; without time, their expressions are
+          -- left to a local step.
           if (v_applied >= p_budget or (v_applied > 0 and v_started > v_stop_at))
             and v_isolated[v_place] is not true
           then
@@ -156,7 +164,7 @@ begin
           if v_node.is_isolated or v_node.pin is not null or v_isolated[v_place] or v_fold.isolated then
             v_is_given := v_node.disabled or (
               v_node.pin is not null and v_created ->> 'mode' = 'manual'
-              and not starts_with(v_node.type, 'respondToWebhook@') -- its answer is no output
+              and not starts_with(v_node.type, 'respondToWebhook@') -- a pin replaces the output, not the response
             );
             v_is_isolated := coalesce(
               not v_is_given and v_fold.evaluated[v_place] is null and (
@@ -192,7 +200,7 @@ begin
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_prev;
             when v_is_isolated then
-              null; -- a worker evaluates it
+              null; -- opened below for a local step
             when v_node.pin is not null and v_created ->> 'mode' = 'manual' then
               v_outcome.port := v_node.ports[1];
               v_outcome.output := v_node.pin;
@@ -207,14 +215,14 @@ begin
                 else v_input
               end;
             else
-              null; -- a worker takes it, or time
+              null; -- opened below: a worker executes it, or it waits
           end case;
           v_seq := v_seq + 1;
           v_ts := v_ts + interval '1 microsecond';
           if v_outcome.port is not null then
             v_outcome.output := coalesce(v_outcome.output, 'null');
             v_size := pg_column_size(v_outcome.output);
-            -- What a node passes on was looked at where it was made.
+            -- Skip outputs that a node passes on unchanged: they were checked where they were made.
             if v_size > 512 and v_node.kind = 'pure' and not v_node.disabled
               and v_node.type <> all ('{noOp@1,if@1,switch@1,respondToWebhook@1}')
               and (v_size <> pg_column_size(v_prev) or not record_image_eq(row(v_outcome.output), row(v_prev)))
@@ -238,7 +246,7 @@ begin
               end if;
               v_bytes := v_bytes + case when v_of is null then v_size else 0 end;
             end if;
-            -- Building the payload anew would cost three times as much.
+            -- Patch the payload that was compiled: building it costs three times as much.
             if v_of is null then
               v_payload := jsonb_set(v_node.success, '{output}', v_outcome.output);
             else
@@ -272,10 +280,12 @@ begin
               if pg_column_size(v_properties) > 512 then
                 perform engine.refuse_size(v_properties, format('The input of %s', v_node.id), 128);
               end if;
-              v_seq := v_seq - 1; -- a queued step has no event until a worker begins it
+              v_seq := v_seq - 1; -- a queued step has no event before it begins
               v_ts := v_ts - interval '1 microsecond';
             end if;
-            -- Only what will be begun needs its values: a step that is queued finds them again.
+            -- Fill in the values only where the caller may use them: for the preferred step, the
+            -- first queued one, and a wait that is the first step opened. The others are evaluated
+            -- again when they begin.
             v_is_wanted := coalesce(v_node.id = p_prefer, false)
               or case when v_node.kind <> 'wait' or v_is_isolated then not v_is_queued else v_opened is null end;
             v_is_queued := v_is_queued or v_node.kind <> 'wait' or v_is_isolated;

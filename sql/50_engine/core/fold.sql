@@ -1,6 +1,8 @@
 -- kind: code
--- The state of a run is the fold of its log.
+-- Computes the state of a run from its log, the references of one event to the value of another,
+-- and the event that ends a run with success. Writes and locks nothing.
 
+-- Returns the state of a run after the events of p_log, which are in the order of seq.
 -- long because a call for each event would cost as much as the rest.
 create or replace function engine.fold(
   p_nodes engine.compiled_node[],
@@ -51,7 +53,7 @@ begin
           v_folded.at := v_entry.ts;
         end if;
       when 'step.started' then
-        -- Of a large input that is loaded only the size is known.
+        -- engine.load_runs() replaces a large payload by its size.
         if jsonb_typeof(v_entry.payload) = 'number' then
           v_bytes := v_bytes + v_entry.payload::int;
         end if;
@@ -60,7 +62,7 @@ begin
           v_place := array_position(p_ids, v_entry.payload ->> 'node');
           v_states[v_place] := 4;
           v_errors[v_place] := v_entry.payload -> 'error';
-          -- Only a worker measures a failure; without `ms` the engine itself noticed it.
+          -- A failure with `ms` was reported from outside; one without was computed here.
           if v_entry.payload ? 'ms' then
             v_folded.at := v_entry.ts;
           end if;
@@ -79,7 +81,7 @@ begin
       when 'run.succeeded', 'run.failed', 'run.canceled' then
         v_folded.finished := true;
       else
-        null; -- run.paused: nothing in the graph moves
+        null; -- run.paused and unknown types change nothing here
     end case;
   end loop;
   v_folded.seq := v_entry.seq;
@@ -93,7 +95,8 @@ begin
 end
 $$;
 
--- The place at which a value is held that an event refers to: the input of the run is held by its trigger.
+-- Returns the place of the node that holds the value of a reference; the trigger holds the input of
+-- the run ($…).
 create or replace function engine.referred_place(p_ids text[], p_created jsonb, p_of text)
   returns int
   language sql
@@ -103,7 +106,8 @@ as $$
   select array_position(p_ids, case when starts_with(p_of, '$') then p_created ->> 'trigger' else p_of end)
 $$;
 
--- What an event refers to that names the input of the run, as a whole or its body.
+-- Returns the value of a reference to the input of the run: its body for `$.input.body`, else all
+-- of it.
 create or replace function engine.referred_input(p_created jsonb, p_of text)
   returns jsonb
   language sql
@@ -116,8 +120,8 @@ as $$
   )
 $$;
 
--- The place at which the value is held that a node gets as prev: that of the first live connection at its main input,
--- or of a node before it.
+-- Returns the place of the node that holds the value which a node receives as $.prev: the source of
+-- the first live connection at its main input, or the node whose output that source has passed on.
 create or replace function engine.holder_of_prev(
   p_node engine.compiled_node,
   p_states int[],
@@ -143,8 +147,9 @@ begin
 end
 $$;
 
--- How an event names the place at which a value is held: the node whose event has it, or the input of the run. Null: it
--- is in no event, for it is what a failed node has left behind.
+-- Returns how an event refers to the value at a place: by the id of the node, or by `$.input…` for
+-- the trigger. Null: no event holds the value, since the node has failed and the value is what its
+-- onError puts out.
 create or replace function engine.reference_to(
   p_held int,
   p_ids text[],
@@ -164,8 +169,9 @@ as $$
   end
 $$;
 
--- The leaves that ran: nodes without a live outgoing connection.
--- p_has_live_output: the nodes that are known to have one; those settled before, by p_before, have not been looked at.
+-- Returns the places of the nodes that ran and have no live outgoing connection.
+-- p_before: the states before this call of advance(). p_has_live_output: nodes that advance() knows
+-- to have a live outgoing connection; those that only lead to nodes settled before are found here.
 create or replace function engine.live_leaves(
   p_nodes engine.compiled_node[],
   p_before int[],
@@ -203,15 +209,16 @@ begin
 end
 $$;
 
--- The event that ends a run well. Its output is that of the one leaf that ran, or an object with those of several.
--- p_quota: how many bytes more the log may hold; null: any number.
+-- Returns the event that ends a run with success. Its output is that of the one leaf that ran, or
+-- an object with the outputs of several by node. Returns RUN_TOO_LARGE where that object exceeds
+-- p_quota, the bytes that the log may still grow by (null: no limit).
 create or replace function engine.run_succeeded(
   p_seq int,
   p_ts timestamptz,
   p_ids text[],
   p_leaves int[],
   p_outputs jsonb[],
-  p_of text, -- where the output of the one leaf stands
+  p_of text, -- how the log refers to the output of the one leaf
   p_quota bigint
 )
   returns engine.log_entry

@@ -1,7 +1,9 @@
 -- kind: code
--- What a node waits for: the event that says so, from its properties and the log alone.
+-- Computes what a node waits for and until when, and which nodes come before another one, from the
+-- compiled version and the log alone. Writes and locks nothing.
 
--- How a step waits: for a time, a signal, a webhook or an approval; for child runs: run, forEach or repeat.
+-- Returns how a step waits: time, signal, webhook or approval; for child runs run, forEach or
+-- repeat.
 create or replace function engine.wait_kind(p_node engine.compiled_node, p_properties jsonb)
   returns text
   language sql
@@ -20,8 +22,10 @@ as $$
   end
 $$;
 
--- When the waiting ends by itself: at the time `until`, after `seconds`, or after `timeoutSeconds`. An address that
--- can be called from anywhere is open for a week if nothing else is said.
+-- Returns when a wait ends by itself: at the time `until`, after `seconds`, or after
+-- `timeoutSeconds`; null: never. A wait for a webhook ends after a week by default, because anybody
+-- can call its address. Raises INVALID_ARGUMENT for a time that cannot be read or is more than 5
+-- years ahead.
 create or replace function engine.wait_until(p_kind text, p_properties jsonb, p_at timestamptz)
   returns timestamptz
   language plpgsql
@@ -58,7 +62,8 @@ begin
 end
 $$;
 
--- How many items a forEach goes through.
+-- Returns how many items a forEach has. Raises NOT_A_LIST, or TOO_MANY_ITEMS for more than maxItems
+-- (1,000 by default).
 create or replace function engine.item_count(p_properties jsonb)
   returns int
   language plpgsql
@@ -81,7 +86,8 @@ begin
 end
 $$;
 
--- The payload of step.waiting.
+-- Returns the payload of step.waiting. Raises INVALID_ARGUMENT for a name that is missing or
+-- invalid.
 create or replace function engine.waiting_payload(
   p_node engine.compiled_node,
   p_properties jsonb,
@@ -119,7 +125,8 @@ begin
 end
 $$;
 
--- When a waiting step goes on without being asked: one with child runs starts them at once.
+-- Returns when a waiting step goes on by itself; null: never. A step with child runs goes on at
+-- once, to start them.
 create or replace function engine.wait_run_at(p_payload jsonb, p_at timestamptz)
   returns timestamptz
   language sql
@@ -131,7 +138,8 @@ as $$
   end
 $$;
 
--- Names with a colon are the engine's own: the call of a resume address is a signal, too.
+-- Returns the pattern of the names of signals. It excludes the colon, which the engine uses for
+-- names of its own: see resume_signal().
 create or replace function engine.signal_pattern()
   returns text
   language sql
@@ -141,6 +149,7 @@ as $$
   select '^[A-Za-z0-9_.-]{1,200}$'
 $$;
 
+-- Returns the name of the signal that a call of the resume address of a node records.
 create or replace function engine.resume_signal(p_node text)
   returns text
   language sql
@@ -150,7 +159,7 @@ as $$
   select 'resume:' || p_node
 $$;
 
--- The place of a node in the plan and, by place, whether it is that node or one before it.
+-- Returns by place whether a node is the one at p_place or comes before it.
 create or replace function engine.nodes_before(p_nodes engine.compiled_node[], p_place int)
   returns boolean[]
   language plpgsql
@@ -172,7 +181,8 @@ begin
 end
 $$;
 
--- All nodes but one and those before it: with them as open, advance looks at nothing else.
+-- Returns the ids of all nodes but p_node and those before it; of all nodes when p_node is null.
+-- With them as p_open, advance() evaluates p_node only.
 create or replace function engine.nodes_beside(p_compiled engine.compiled_versions, p_node text)
   returns text[]
   language plpgsql
@@ -195,8 +205,8 @@ begin
 end
 $$;
 
--- A waiting step as it was when it was reached. What it received is not kept anywhere: all of it had settled, so the
--- log gives the same again.
+-- Returns a waiting step as advance() opened it. Its input is stored nowhere: everything before the
+-- node had settled, so advance() computes it again from the log.
 create or replace function engine.opened_step_of(
   p_compiled engine.compiled_versions,
   p_run_id uuid,

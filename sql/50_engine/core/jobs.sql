@@ -1,7 +1,10 @@
 -- kind: code
--- Jobs in the queue of the workers. add_jobs is the only way into it.
+-- Builds jobs, adds them to the queue of graphile-worker, and unlocks those of dead workers. Every
+-- job of the engine is added by engine.add_jobs(). Writes graphile_worker._private_jobs. Locks jobs
+-- with the same key by their insert; docs/architecture.md has the order of all locks.
 
--- A job is a wake-up and nothing else: losing or doubling one does no harm.
+-- Returns the job of a step. A job is a wake-up and nothing else: losing or doubling one does no
+-- harm. p_key: the prefix of its job key; null: it has no key.
 create or replace function engine.job(p_step engine.open_steps, p_priority int default 0, p_key text default null)
   returns graphile_worker.job_spec
   language sql
@@ -19,7 +22,8 @@ as $$
   )::graphile_worker.job_spec
 $$;
 
--- For steps whose runs are not at hand.
+-- Returns the jobs of steps with the priorities of their runs, for callers that have not loaded the
+-- runs.
 create or replace function engine.jobs_of(p_steps engine.open_steps[], p_key text default null)
   returns graphile_worker.job_spec[]
   language sql
@@ -31,8 +35,9 @@ as $$
   )
 $$;
 
--- Wakes the parents of runs that have ended, each once however many of its children end, and ends
--- the children of those that will not wait for them any more.
+-- Returns the jobs that follow when runs have ended: one that wakes the step of a parent, however
+-- many of its children have ended, and one for each of p_parent_ids, which have ended before their
+-- child runs, that cancels those.
 create or replace function engine.children_jobs(p_transitions engine.transition[], p_parent_ids uuid[])
   returns graphile_worker.job_spec[]
   language sql
@@ -52,7 +57,7 @@ as $$
       and (m.run).finished_at is not null
       and (m.run).parent_index is not null
     group by (m.run).parent_run_id, (m.run).parent_node
-    order by (m.run).parent_run_id, (m.run).parent_node -- so that batches never wait in a circle
+    order by (m.run).parent_run_id, (m.run).parent_node -- sorted, so that batches cannot deadlock on the keys
   ) || array(
     select row(
       'cancel_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
@@ -62,34 +67,35 @@ as $$
   )
 $$;
 
--- Adds jobs: all of them, or it fails. Every job of the engine goes through here, never to
--- graphile-worker directly.
+-- Adds all jobs, or fails with 40001 (serialization_failure). The engine adds no job to
+-- graphile-worker in any other way.
 --
--- What a job guarantees: a turn that begins after this transaction has committed. A turn that runs
--- already, in a job that a worker has locked, may have read before the commit; so a locked job is
--- no wake-up for what is written here.
+-- Guarantee: a worker executes the job, and begins to do so after this transaction has committed. A
+-- worker that has locked a job already may have read before the commit, so a locked job does not
+-- count as a wake-up for what this transaction writes.
 --
--- What graphile-worker does for a job with a key, in two statements: (1) it takes the key off a job
--- that is locked; (2) it inserts the job, or renews the one with that key `where locked_at is
--- null`. A worker that locks the job between (1) and (2), or whose lock (2) has waited for, makes
--- (2) do nothing, and nothing is said. So this function counts what comes back and asks again.
+-- graphile-worker adds a job with a key in two statements: (1) it removes the key from a job that
+-- is locked; (2) it inserts the job, or updates the one with that key `where locked_at is null`.
+-- When a worker locks the job between (1) and (2), or (2) has waited for the lock of that worker,
+-- (2) changes nothing and reports no error. So this function counts the rows that are returned, and
+-- calls a second time.
 --
--- Why that is enough in READ COMMITTED: (2) locks the row that it conflicts with even when it does
--- not change it. From then on nobody completes, unlocks or renews that job, and no other
--- transaction inserts its key, before this one ends. So the second call sees the lock in (1), takes
--- the key off, and inserts a new job in (2). Nobody can lock what is new or renewed before the
--- commit, because it is locked or not visible; so the turn that it brings reads what is committed.
--- Others that ask for the key meanwhile wait, and then renew that job, or do as above: many ends
--- become few jobs.
+-- A second call is enough in READ COMMITTED: (2) locks the row that it conflicts with even when it
+-- does not change it. Until this transaction ends, no worker completes, unlocks or updates that job,
+-- and no other transaction inserts its key. So the second call sees the lock in (1), removes the
+-- key, and inserts a new job in (2). No worker can lock a new or updated job before the commit,
+-- because it is not visible or its row is locked; so the worker that executes it reads what is
+-- committed. Other transactions that ask for the key wait meanwhile, then update that job or do the
+-- same: many requests become few jobs.
 --
 -- In the stricter isolation levels a transaction does not see the lock of the worker. PostgreSQL
--- mostly refuses (2) with 40001 then; where it does not and jobs are missing, this function does.
--- The caller repeats all of it.
+-- mostly refuses (2) with 40001; where it does not and jobs are missing, this function raises
+-- 40001. The caller repeats the transaction.
 create or replace function engine.add_jobs(p_jobs graphile_worker.job_spec[])
   returns void
   language plpgsql
   volatile
-  -- Jobs are looked up by key, never by reading all of them, as a plan may do that was made when there were none.
+  -- Look jobs up by key: a query plan made while the queue was empty would read all of it.
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
@@ -104,8 +110,8 @@ begin
   perform graphile_worker.add_jobs(p_jobs);
   get diagnostics v_added = row_count;
   if v_added < v_asked and current_setting('transaction_isolation') = 'read committed' then
-    -- All that have a key, for it is not known which are missing: the others renew what has just been added. Jobs
-    -- without a key conflict with none, so none of them is missing.
+    -- Add all jobs with a key again: which of them are missing is unknown, and the others update
+    -- what was just added. A job without a key has no conflict, so none of those is missing.
     p_jobs := array(select j from unnest(p_jobs) as j where j.job_key is not null);
     v_asked := cardinality(p_jobs);
     perform graphile_worker.add_jobs(p_jobs);
@@ -118,11 +124,11 @@ begin
 end
 $$;
 
--- Makes the jobs that a worker pool has locked free for others, as graphile-worker's
--- force_unlock_workers would, but under new ids. A worker that was only slow completes its jobs
--- later, by their ids and whoever holds them then: it would delete a job that was renewed meanwhile
--- for something that its turn has not seen. Jobs of a pool are locked by no queue, since the engine
--- uses none.
+-- Unlocks the jobs that worker pools have locked, as graphile-worker's force_unlock_workers does,
+-- and gives them new ids. A worker that was only slow completes its jobs later, by their ids, even
+-- if another worker has locked them by then: with the old id it would delete a job that was updated
+-- after it had read. Jobs of a pool are in no named queue of graphile-worker, since the engine uses
+-- none.
 create or replace function engine.unlock_jobs(p_pools text[])
   returns void
   language sql
@@ -135,6 +141,6 @@ as $$
   where j.locked_by = any (p_pools)
 $$;
 comment on function engine.unlock_jobs(text[]) is
-  'For workers: makes the jobs free that graphile-worker has locked under these names, as their worker is gone. Example: select engine.unlock_jobs(''{pool-0190…}'');';
+  'For workers: unlocks the jobs that graphile-worker has locked under these pool names, because their workers are gone. Example: select engine.unlock_jobs(''{pool-0190…}'');';
 
 grant execute on function engine.unlock_jobs(text[]) to flowgres_worker;

@@ -1,8 +1,9 @@
 -- kind: code
--- Limits of a run. Constants of the engine: docs/reference/security.md has each of them beside its test.
+-- Constants that limit a run, and the event that ends a run beyond one of them. docs/security.md
+-- lists each with its test. Writes and locks nothing.
 
--- How many bytes of outputs, inputs, signals and errors the log of a run may hold, uncompressed: 64 MiB. A run that has
--- more ends with RUN_TOO_LARGE.
+-- Returns how many bytes of outputs, inputs, signals and errors the log of a run may hold,
+-- uncompressed: 64 MiB. A run beyond that ends with RUN_TOO_LARGE.
 create or replace function engine.max_run_bytes()
   returns bigint
   language sql
@@ -12,7 +13,8 @@ as $$
   select 67108864::bigint
 $$;
 
--- How many bytes an output has at most that stands in its event even though an event before it has the same value.
+-- Returns up to how many bytes an event repeats an output that an earlier event holds; a larger one
+-- is recorded as a reference, outputOf.
 create or replace function engine.max_repeated_bytes()
   returns int
   language sql
@@ -22,7 +24,7 @@ as $$
   select 512
 $$;
 
--- How many bytes the live values at all inputs of one node have together at most: 16 MiB.
+-- Returns how many bytes the live values at all inputs of one node may have together: 16 MiB.
 create or replace function engine.max_inputs_bytes()
   returns bigint
   language sql
@@ -32,7 +34,8 @@ as $$
   select 16777216::bigint
 $$;
 
--- Ends a run whose log has grown too large. Like DEADLINE it names no node: a replay takes it from the log.
+-- Returns the event that ends a run whose log is too large. Like DEADLINE it names no node, so a
+-- replay takes it from the log.
 create or replace function engine.run_too_large(p_seq int, p_ts timestamptz, p_limit bigint)
   returns engine.log_entry
   language sql
@@ -50,8 +53,9 @@ as $$
     ))
   )::engine.log_entry
 $$;
--- How long a run may go on in one transaction before it gives way to others: 50 ms, or the
--- server's setting flowgres.advance_time.
+
+-- Returns how long a run may go on in one transaction before it lets others continue: 50 ms, or the
+-- setting flowgres.advance_time of the server.
 create or replace function engine.advance_time()
   returns interval
   language sql

@@ -1,6 +1,8 @@
 -- kind: code
--- News of runs for those who wait: subscriptions and webhooks that answer with a result. NOTIFY carries ids only, since
--- any role may listen; whoever hears one reads again under its own rights.
+-- Notifies the processes that wait for changes of runs: subscriptions, and webhooks that answer
+-- with a result. NOTIFY carries ids only, since any role may listen; a listener reads again under
+-- its own rights. Writes engine.listeners. NOTIFY takes one lock of the whole server, at the
+-- commit.
 
 create or replace function engine.listen(p_listener_id uuid)
   returns void
@@ -26,9 +28,10 @@ as $$
     or l.seen_at < clock_timestamp() - interval '1 hour'
 $$;
 
--- A transaction that notifies holds one lock of the whole server until it has committed: nobody listening means none.
--- The ids of the runs, and those of their workflows, so that nobody reads again for a workflow that has not changed. A
--- payload has less than 8,000 bytes: `many` stands for more than 90 of one kind.
+-- Notifies channel flowgres_runs of the runs that have changed, and of their workflows, so that a
+-- listener does not read again for a workflow that has not changed. A payload has less than 8,000
+-- bytes: `many` stands for more than 90 ids of one kind. Sends nothing while no process listens,
+-- because NOTIFY locks out every other notifying transaction of the server during the commit.
 create or replace function engine.notify(p_transitions engine.transition[])
   returns void
   language plpgsql
@@ -53,8 +56,8 @@ begin
 end
 $$;
 
--- When a run that waits may go on without being asked, in milliseconds from now: at its first timer, at any time where
--- children run. Null: only somebody from outside lets it go on, or a hold ends.
+-- Returns in how many milliseconds a waiting run may go on by itself: at its first timer, or 0
+-- where a step has child runs. Null: only a call from outside, or the end of a hold, lets it go on.
 create or replace function engine.continues_in_ms(p_run_id uuid)
   returns double precision
   language sql
@@ -68,7 +71,6 @@ as $$
   where s.run_id = p_run_id
 $$;
 
--- What a webhook answers with, for many that wait at once.
 create or replace function engine.run_answers(p_ids uuid[])
   returns table (
     run_id uuid,
@@ -86,7 +88,8 @@ create or replace function engine.run_answers(p_ids uuid[])
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time((select min(i::text)::uuid from unnest(p_ids) as i));
-  -- Both bounds: planning for the partitions made ahead would take as long as all the rest.
+  -- Give both bounds: without v_to, planning for the partitions created ahead takes as long as
+  -- everything else.
   v_to constant timestamptz := clock_timestamp() + interval '1 day';
 begin
   return query
@@ -109,11 +112,11 @@ end
 $$;
 
 comment on function engine.listen(uuid) is
-  'Says that a process listens on channel flowgres_runs for the next 15 seconds. Example: select engine.listen(gen_random_uuid());';
+  'For the API and the intake: says that a process listens on channel flowgres_runs for the next 15 seconds. Example: select engine.listen(gen_random_uuid());';
 comment on function engine.unlisten(uuid) is
-  'Says that it listens no more. Example: select engine.unlisten(''0190…'');';
+  'For the API and the intake: says that a process listens no more, and forgets those that have not been seen for an hour. Example: select engine.unlisten(''0190…'');';
 comment on function engine.run_answers(uuid[]) is
-  'For the intake: status, output, response and error of runs that webhooks wait for; continues_in_ms says in how many milliseconds one that waits may go on by itself, null if never. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
+  'For the intake: status, output, response and error of runs that webhooks wait for. continues_in_ms: in how many milliseconds a waiting run may go on by itself; null: never. Example: select * from engine.run_answers(array[''0190…'']::uuid[]);';
 
 grant execute on function engine.listen(uuid), engine.unlisten(uuid) to flowgres_api, flowgres_intake;
 grant execute on function engine.run_answers(uuid[]) to flowgres_intake, flowgres_dba;

@@ -1,15 +1,18 @@
 -- kind: code
--- Takes a batch of runs under lock, with what is needed to move them on.
+-- Locks a batch of runs and reads what is needed to move them on. Writes nothing. Locks table
+-- public.workflow_runs in row exclusive mode, then its rows, for no key update, sorted by
+-- organization, workflow and id; docs/architecture.md has the order of all locks.
 
--- In the one order in which everybody locks: organization, workflow, run.
+-- Locks the rows of runs in the order that every batch uses, and returns them as the last holder of
+-- the lock has committed them. p_first_id, p_last_id: bounds of p_ids, which select the partitions.
 create or replace function engine.lock_runs(p_ids uuid[], p_first_id uuid, p_last_id uuid)
   returns setof public.workflow_runs
   language plpgsql
   volatile
 as $$
 begin
-  -- Every writer takes the table of runs first, and that of events then: who locks both, to attach or detach a month,
-  -- meets nobody half-way.
+  -- Lock the table of runs before that of events is used: a session that attaches or detaches a
+  -- month locks both in this order, so the two cannot deadlock.
   lock table only public.workflow_runs in row exclusive mode;
   return query
   select r.*
@@ -21,13 +24,14 @@ begin
 end
 $$;
 
--- Locks first and reads then: what is read is what the last holder of the lock has committed. The settings make it a
--- plan of index look-ups by construction, whatever the statistics of a table say that was empty a minute ago.
+-- Returns runs under lock, with their logs and open steps. Locks first and reads then, so it reads
+-- what the last holder of the lock has committed. The settings force look-ups by index, whatever
+-- the statistics say of a table that was empty a minute ago.
 create or replace function engine.load_runs(p_ids uuid[], p_now timestamptz)
   returns setof engine.loaded_run
   language plpgsql
   volatile
-  set plan_cache_mode = auto -- see below
+  set plan_cache_mode = auto -- set in the body; this clause restores it at the end
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
@@ -48,7 +52,7 @@ begin
         e.seq, e.ts, e.type,
         case
           when e.type <> 'step.started' then e.payload
-          when pg_column_size(e.payload) > 512 then to_jsonb(pg_column_size(e.payload)) -- it counts, nobody reads it
+          when pg_column_size(e.payload) > 512 then to_jsonb(pg_column_size(e.payload)) -- only its size is used
         end
       )::engine.log_entry
       from public.workflow_events as e
@@ -62,6 +66,7 @@ begin
 end
 $$;
 
+-- Returns the compiled version of a run; all null when there is none.
 create or replace function engine.compiled_version_of(p_run public.workflow_runs)
   returns engine.compiled_versions
   language plpgsql
@@ -79,6 +84,7 @@ begin
 end
 $$;
 
+-- Returns the open step of a node; all null when there is none.
 create or replace function engine.step_of(p_steps engine.open_steps[], p_node text)
   returns engine.open_steps
   language plpgsql
@@ -114,7 +120,7 @@ begin
 end
 $$;
 
--- A run as a move leaves it, for the next request of the same batch that is about it.
+-- Returns a run as a transition leaves it, for the next request on that run in the same batch.
 create or replace function engine.after_transition(p_loaded engine.loaded_run, p_transition engine.transition)
   returns engine.loaded_run
   language plpgsql
@@ -132,7 +138,7 @@ begin
   foreach v_step in array p_transition.steps || p_transition.successor loop
     continue when v_step.node is null;
     if v_step.state = 'waiting' then
-      v_step.run_at := null; -- its time has been seen to; another job for it in this batch would add nothing
+      v_step.run_at := null; -- its time was handled: another job in this batch has nothing to do
       v_step.next_index := null;
     end if;
     p_loaded.steps := engine.without_step(p_loaded.steps, v_step.node) || v_step;

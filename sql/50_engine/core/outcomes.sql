@@ -1,7 +1,10 @@
 -- kind: code
--- What a node receives and what it leaves behind, in the cases that are rare enough for a function of their own.
+-- Builds what a node receives and what it puts out when it fails, and checks what it puts out.
+-- These cases are rare enough for a function call each. Writes and locks nothing.
 
--- Errors are repeated: in the row of the run, to the error workflow, to the parent. So they are kept short.
+-- Returns an error of at most 64 KiB: a larger one loses its details, and its message is cut to
+-- 10,000 characters. An error is repeated in the row of the run, in the input of the error workflow
+-- and in the result of the parent.
 create or replace function engine.short_error(p_error jsonb)
   returns jsonb
   language sql
@@ -13,7 +16,8 @@ as $$
   end
 $$;
 
--- An exception as the error of a step: ours carry a code and facts about it, PostgreSQL's are told by their SQLSTATE.
+-- Returns an exception as the error of a step. An exception of class WF has its code and facts in
+-- p_detail; any other becomes NODE_FAILED with its SQLSTATE.
 create or replace function engine.error_of(p_sqlstate text, p_message text, p_detail text)
   returns jsonb
   language plpgsql
@@ -36,8 +40,8 @@ begin
 end
 $$;
 
--- The live values at each input of a node: {"main": [value, …]}. More than 2 MiB of them are put together in a local
--- step only, and more than max_inputs_bytes nowhere.
+-- Returns the live values at each input of a node: {"main": [value, …]}. Leaves more than 2 MiB of
+-- them to a local step, and raises TOO_LARGE beyond max_inputs_bytes().
 create or replace function engine.inputs_of(
   p_node engine.compiled_node,
   p_states int[],
@@ -82,8 +86,8 @@ begin
 end
 $$;
 
--- What a node leaves behind that failed for good, by its onError; no port: the run stops. An input that would make it
--- larger than an output may be is left out.
+-- Returns what a node puts out that has failed for good, by its onError; without a port the run
+-- stops. Omits `input` where it would make the output larger than an output may be.
 create or replace function engine.outcome_of_failure(p_node engine.compiled_node, p_error jsonb, p_prev jsonb)
   returns engine.outcome
   language plpgsql
@@ -106,8 +110,9 @@ begin
 end
 $$;
 
--- Raises TOO_LARGE for an output that is too large or too deep. Looking for the levels of a large value is slow: an
--- object that keys are assigned to is as deep as the deeper of both, so that only what was assigned is looked through.
+-- Raises TOO_LARGE for an output that is too large or too deep. Of set@1 it checks the depth of the
+-- assigned values only, because counting the levels of a large value is slow: an object is as deep
+-- as the deeper of what it was and what is assigned to it, and what it was has been checked before.
 create or replace function engine.check_output(p_type text, p_node text, p_properties jsonb, p_output jsonb)
   returns void
   language plpgsql

@@ -1,7 +1,10 @@
 -- kind: code
--- Small questions about a plan, and what the outside is shown of it.
+-- Answers questions about a compiled version, and builds what callers, workers and expressions get
+-- of a run: tasks, responses, $.run, resume tokens, the row after an event. Writes and locks
+-- nothing.
 
--- The trigger that a start fires when it names none: the first of its own kind, else the first.
+-- Returns the trigger that a start without one fires: the first one for its mode, else the first
+-- one.
 create or replace function engine.trigger_for(p_nodes engine.compiled_node[], p_mode text)
   returns text
   language plpgsql
@@ -28,6 +31,8 @@ begin
 end
 $$;
 
+-- Returns the payload of run.responded; by default status 200, no headers, and what the node
+-- received as body.
 create or replace function engine.response_of(p_node text, p_properties jsonb, p_prev jsonb)
   returns jsonb
   language sql
@@ -41,13 +46,14 @@ as $$
   )
 $$;
 
--- The run that the Idempotency-Key of a node names. In a retried run it is the original one until the node has had a
--- recorded success, so that the peer can tell a crashed request from a new one.
+-- Returns the run whose id stands in the Idempotency-Key of a node. In a retry it is the original
+-- run, unless the node has a recorded success there: so the receiver can tell the repetition of a
+-- crashed request from a new request.
 create or replace function engine.key_run(p_run public.workflow_runs, p_node text)
   returns uuid
   language plpgsql
   stable
-  set plan_cache_mode = force_custom_plan -- prunes
+  set plan_cache_mode = force_custom_plan -- prunes partitions
 as $$
 declare
   v_from timestamptz;
@@ -71,7 +77,7 @@ begin
 end
 $$;
 
--- What a worker gets to do a step.
+-- Returns the task of a step that begins, as a worker gets it.
 create or replace function engine.task(
   p_run public.workflow_runs,
   p_node engine.compiled_node,
@@ -101,7 +107,7 @@ as $$
   )
 $$;
 
--- A time as JSON has it, whatever the session's time zone.
+-- Returns a time as text in ISO 8601 and UTC, whatever the time zone of the session.
 create or replace function engine.iso_time(p_at timestamptz)
   returns text
   language sql
@@ -111,7 +117,7 @@ as $$
   select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
--- What expressions see as $.run.
+-- Returns what expressions read as $.run.
 create or replace function engine.run_context(
   p_run_id uuid,
   p_created jsonb,
@@ -144,8 +150,8 @@ begin
 end
 $$;
 
--- What is known to whoever was told: 24 bytes of a MAC over run and node, behind the id of the run. The key is hashed
--- around a hash, so that no token can be lengthened to another.
+-- Returns the token of a resume address: the id of the run and 24 bytes of a MAC over run and node,
+-- in base64url. The key is hashed around a hash, so that no token can be extended to another one.
 create or replace function engine.resume_token(p_key bytea, p_run_id uuid, p_node text)
   returns text
   language sql
@@ -160,7 +166,8 @@ as $$
   ), '+/', '-_'), '=')
 $$;
 
--- The row of a run as its last event leaves it. p_waiting: every open step waits for something outside.
+-- Returns the row of a run after its last event. p_waiting: every open step waits for a time or for
+-- something outside.
 create or replace function engine.run_after(
   p_run public.workflow_runs,
   p_last engine.log_entry,
@@ -194,7 +201,7 @@ begin
 end
 $$;
 
--- A step that has just been reached.
+-- Returns the row of a step that has just been reached.
 create or replace function engine.new_step(
   p_run public.workflow_runs,
   p_opened engine.opened_step,

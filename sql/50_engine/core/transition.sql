@@ -1,8 +1,12 @@
 -- kind: code
--- Moves a run on: what beginning and completing a step have in common.
+-- Moves a run on after its log has grown: what beginning and completing a step have in common.
+-- Returns a transition, which engine.write_transitions() writes. Writes only
+-- engine.compiled_versions, when a run ends a quarantine; that row is skipped where it is locked.
+-- The caller has locked the run.
 
--- Advances a run whose log has just grown. One step that has become ready, p_prefer if given, is begun for the calling
--- worker right away, which saves its branch a job and a transaction; every other one is queued.
+-- Returns the transition of a run whose log has just grown. Begins one step that is ready, p_prefer
+-- if given, for worker p_worker_id: that saves its branch a job and a transaction. Queues every
+-- other one.
 -- long because beginning a step and ending a wait are parts of one loop.
 create or replace function engine.advance_run(
   p_loaded engine.loaded_run,
@@ -44,7 +48,7 @@ begin
     v_last := coalesce(v_transition.entries[1], v_last);
   end if;
 
-  -- Once, and again for each signal that a step turns out to have been waiting for.
+  -- Advance once, and again for each kept signal that a wait consumes.
   loop
     v_advanced := engine.advance(
       v_nodes, p_compiled.ids, v_run.id, p_loaded.log || v_transition.entries, v_open,
@@ -85,6 +89,7 @@ begin
 end
 $$;
 
+-- Returns a step as its next attempt begins, with a lease of 15 seconds.
 create or replace function engine.begun_step(p_step engine.open_steps, p_worker_id uuid, p_now timestamptz)
   returns engine.open_steps
   language plpgsql
@@ -100,6 +105,8 @@ begin
 end
 $$;
 
+-- Returns the event that follows p_last. Times increase within a run, so its time is at least a
+-- microsecond after that of p_last.
 create or replace function engine.next_entry(
   p_last engine.log_entry,
   p_now timestamptz,
@@ -121,6 +128,7 @@ begin
 end
 $$;
 
+-- Returns step.started; its input is left out when only the properties are evaluated.
 create or replace function engine.begun_entry(
   p_last engine.log_entry,
   p_now timestamptz,
@@ -139,7 +147,7 @@ as $$
   end)
 $$;
 
--- The end of the wait that a signal is for.
+-- Returns the event that ends the wait of a signal.
 create or replace function engine.signal_entry(
   p_signal engine.signal,
   p_node engine.compiled_node,
@@ -155,6 +163,7 @@ as $$
   ))
 $$;
 
+-- Adds the end of a wait to a transition, and closes its step.
 create or replace function engine.ended_by_signal(p_transition engine.transition, p_node text, p_entry engine.log_entry)
   returns engine.transition
   language plpgsql
@@ -168,8 +177,9 @@ begin
 end
 $$;
 
--- A step that advance has reached: as it was if it is open already, else new. One that turns out to wait is new, even
--- when the budget ran out just before it: until now it was open to go on there, no more.
+-- Returns the row of a step that advance() has reached: the open one, else a new one. A node that
+-- turns out to wait gets a new one even if it is open: the budget ran out just before it, and its
+-- row only marked where to go on.
 create or replace function engine.step_for(
   p_loaded engine.loaded_run,
   p_opened engine.opened_step,
@@ -190,8 +200,9 @@ begin
 end
 $$;
 
--- Where the budget has run out the graph goes on in another transaction, and nowhere else meanwhile: a replay has no
--- budget, and gives the events in this order only. What is cut off until then; nothing as a rule.
+-- Returns the nodes that must not advance now; none as a rule. Where the budget ran out, a queued
+-- pure node marks where the graph goes on in another transaction. Until then nothing else advances,
+-- because a replay, which has no budget, computes the events in this order only.
 create or replace function engine.cut_off(
   p_steps engine.open_steps[],
   p_compiled engine.compiled_versions,
@@ -215,7 +226,7 @@ begin
 end
 $$;
 
--- A log that has no end is ended, before its 10,000th event.
+-- Returns the transition that ends a run with TOO_MANY_EVENTS, before its 10,000th event.
 create or replace function engine.too_many_events(
   p_run public.workflow_runs,
   p_last engine.log_entry,

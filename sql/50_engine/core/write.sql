@@ -1,12 +1,14 @@
 -- kind: code
--- The only writers of runs, events and open steps: a batch of moves is written table by table, not
--- run by run.
---
--- Statements that take arrays are planned anew in every call if PostgreSQL has its way, as it then
--- knows how long the array is. That costs more than they do: the functions that begin a batch set
--- plan_cache_mode for all below them.
+-- Writes batches of transitions, table by table instead of run by run: inserts into
+-- public.workflow_events, which nothing else does, changes rows of engine.open_steps, adds jobs,
+-- and updates public.workflow_runs. docs/architecture.md lists the other writers of these tables,
+-- and the order of locks. The caller has locked the runs; open steps and keys of jobs are locked
+-- here.
 
--- Null: there is nothing to write.
+-- Writes transitions; those of one run are adjacent, in the order in which they were made. Null:
+-- there is nothing to write. The entry functions set plan_cache_mode for everything below them: by
+-- default PostgreSQL plans statements with arrays anew in each call, as it then knows their
+-- lengths, and that costs more than to execute them.
 create or replace function engine.write_transitions(p_transitions engine.transition[], p_now timestamptz)
   returns void
   language plpgsql
@@ -26,7 +28,7 @@ declare
   v_left public.workflow_runs[];
 begin
   foreach v_transition in array p_transitions loop
-    -- A run that ends in its first move never had a step to close.
+    -- A new run (is_changed is null) has no open step to close, even if it has ended.
     v_has_successor := v_has_successor or (v_transition.successor).node is not null;
     v_is_closing := v_is_closing
       or coalesce(cardinality(v_transition.closed), 0) > ((v_transition.successor).node is not null)::int
@@ -36,7 +38,7 @@ begin
     if v_ids[cardinality(v_ids)] is distinct from (v_transition.run).id then
       v_ids := v_ids || (v_transition.run).id;
     end if;
-    -- The moves of a run stand together, in the order in which they were made.
+    -- The transitions of a run are adjacent: update its row once, as the last of them leaves it.
     if v_changed[cardinality(v_changed)].id = (v_transition.run).id then
       v_changed[cardinality(v_changed)] := v_transition.run;
     elsif v_transition.is_changed then
@@ -79,7 +81,8 @@ create or replace function engine.insert_events(p_transitions engine.transition[
   returns void
   language plpgsql
   volatile
-  -- Here above all, because foreign-key checks follow it too: 5 to 10 µs a row with a generic plan, 80 µs without.
+  -- Foreign-key checks follow this setting, too: 5 to 10 µs a row with a generic plan, 80 µs
+  -- without.
   set plan_cache_mode = force_generic_plan
 as $$
 begin
@@ -90,12 +93,13 @@ begin
 end
 $$;
 
--- Answers with the runs that ended while child runs of theirs may still go on.
+-- Deletes the rows of steps that have ended, and all rows of runs that have ended. Returns the runs
+-- that ended while child runs of theirs may be unfinished.
 create or replace function engine.close_steps(p_transitions engine.transition[])
   returns uuid[]
   language plpgsql
   volatile
-  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_seqscan = off -- forces look-ups by key, however many rows there are
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
@@ -117,8 +121,8 @@ begin
 end
 $$;
 
--- The step that a branch goes on with takes over the row of the one that has ended: one row is
--- changed, instead of one deleted and another written.
+-- Gives the row of the step that has ended to its successor: one update instead of a delete and an
+-- insert.
 create or replace function engine.reuse_step_rows(p_transitions engine.transition[])
   returns void
   language plpgsql
@@ -149,6 +153,8 @@ begin
 end
 $$;
 
+-- Writes the rows of steps that are opened, begun or queued again, and adds the jobs of those that
+-- are due. Defers the steps of organizations over their share.
 create or replace function engine.open_steps(p_transitions engine.transition[], p_now timestamptz)
   returns void
   language plpgsql
@@ -157,7 +163,8 @@ as $$
 declare
   v_over_share record;
 begin
-  -- Few steps crowd nobody.
+  -- Skip the check of shares for batches of at most 8 transitions while no step is deferred: they
+  -- open few steps, and begin_steps() checks the share again.
   if cardinality(p_transitions) > 8 or engine.has_deferred_steps() then
     for v_over_share in select * from engine.over_share(p_transitions) loop
       p_transitions := engine.defer_steps(p_transitions, v_over_share.organization_id, v_over_share.free, p_now);
@@ -199,11 +206,11 @@ begin
 end
 $$;
 
--- When a step gets another job, or its first one. What must happen later has none until then, so
--- that those that sleep are in nobody's way; what must happen now has one, and gets another after a
--- minute, in case that was lost. One that waits for child runs is looked at every minute: it gets a
--- job if any of them has ended since its last turn. One that the caller has claimed has none, unless
--- nobody has begun it in a few seconds.
+-- Returns when a step gets its next job; null: it needs none. What is due later has no job until
+-- then, so that waiting steps do not lengthen the queue. What is due now has a job, and gets
+-- another one after a minute in case that was lost. A step with child runs is looked at every
+-- minute: it gets a job if any of them has ended since its last job. A claimed step has no job, and
+-- gets one if it has not begun after 5 seconds.
 create or replace function engine.wake_at(p_step engine.open_steps, p_claimed text, p_now timestamptz)
   returns timestamptz
   language sql
@@ -217,12 +224,13 @@ as $$
   end
 $$;
 
--- The bounds say which partitions the rows are in.
+-- Updates status, end and error of runs. p_first_id, p_last_id: bounds of their ids, which select
+-- the partitions.
 create or replace function engine.update_runs(p_runs public.workflow_runs[], p_first_id uuid, p_last_id uuid)
   returns void
   language plpgsql
   volatile
-  set plan_cache_mode = auto -- see below
+  set plan_cache_mode = auto -- set in the body; this clause restores it at the end
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
