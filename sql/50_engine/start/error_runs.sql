@@ -1,8 +1,12 @@
 -- kind: code
--- Error workflows: a workflow names another one, settings.errorWorkflow, that is started when a run of it fails.
+-- Error workflows: settings.errorWorkflow of a workflow names another one that is started when a
+-- run of it fails. Writes public.workflow_run_logs, and engine.node_types when it is loaded.
+-- engine.start_runs() writes the runs and locks usage counters, while the failed runs are locked:
+-- docs/architecture.md says why that causes no deadlock.
 
--- In the transaction in which the runs have failed, so that none is forgotten. What keeps an error workflow from being
--- started must not keep the failure from being recorded: it is written to the log of the run.
+-- Starts the error workflows of runs, in the transaction in which the runs fail, so that none is
+-- lost. An error workflow that cannot be started does not keep the failure from being recorded: a
+-- warning is written to the log of the run instead.
 create or replace function engine.start_error_runs(p_runs public.workflow_runs[])
   returns void
   language plpgsql
@@ -29,7 +33,7 @@ begin
       when others then
         get stacked diagnostics v_constraint = constraint_name;
         if private.is_transient(sqlstate, v_constraint) then
-          raise; -- the failure is recorded once more, and then the error workflow is started
+          raise; -- the caller repeats the whole transaction
         end if;
         v_error := jsonb_build_object('message', sqlerrm);
     end;
@@ -43,8 +47,9 @@ begin
 end
 $$;
 
--- Whether a run belongs to an error that was told already: then its own failure starts nothing, or two workflows could
--- go on starting each other for ever.
+-- Returns whether a run belongs to an error that was reported already: it is the run of an error
+-- workflow, or a child, a retry or a fork of one. Its failure then starts no error workflow; else
+-- two workflows could start each other forever.
 create or replace function engine.is_about_error(p_run public.workflow_runs)
   returns boolean
   language plpgsql
@@ -70,6 +75,7 @@ begin
 end
 $$;
 
+-- Returns the request that starts an error workflow for a failed run.
 create or replace function engine.error_request(p_run public.workflow_runs, p_error_workflow_id uuid)
   returns jsonb
   language sql

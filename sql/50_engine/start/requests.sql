@@ -1,6 +1,9 @@
 -- kind: code
--- What is asked of start_runs: read, checked, and refused one by one.
+-- Reads and checks the requests of start_runs(), claims their idempotency keys, and finds the
+-- version that each one starts. Writes engine.start_keys. Locks the keys by their insert, sorted by
+-- organization, workflow and key; docs/architecture.md has the order of all locks.
 
+-- Returns the error of one request, for its answer; nothing is raised.
 create or replace function engine.request_error(p_code text, p_message text)
   returns jsonb
   language sql
@@ -10,7 +13,8 @@ as $$
   select jsonb_build_object('code', p_code, 'message', p_message)
 $$;
 
--- A request that is not a start at all is answered with an error, not an exception: the others of its batch go on.
+-- Parses and checks one request. A request that is malformed gets an error and raises none, so that
+-- the others of its batch go on.
 create or replace function engine.parse_start(p_request jsonb, p_index int, p_now timestamptz)
   returns engine.start_request
   language plpgsql
@@ -72,7 +76,9 @@ begin
 end
 $$;
 
--- Marks the requests whose key was used before: the same input is answered with the same run, another is a conflict.
+-- Claims the idempotency keys of requests for 7 days. A request whose key is claimed already
+-- becomes a duplicate of that run if its fingerprint, or its input, is the same; else it gets the
+-- error CONFLICT.
 create or replace function engine.claim_keys(p_requests engine.start_request[], p_now timestamptz)
   returns engine.start_request[]
   language plpgsql
@@ -113,7 +119,8 @@ begin
 end
 $$;
 
--- A start that was refused may be tried again with the same key. Returns the run that holds it no more.
+-- Frees the idempotency key of a start that was refused, so that it can be tried again. Returns the
+-- run that no longer holds the key.
 create or replace function engine.release_start_key(p_request engine.start_request)
   returns uuid
   language plpgsql
@@ -131,7 +138,8 @@ begin
 end
 $$;
 
--- The requests of a batch, in the one order in which everybody takes locks, so that batches never wait in a circle.
+-- Returns the requests of a batch, parsed and sorted by organization, workflow and key. Every batch
+-- locks in this order, so two of them cannot deadlock.
 create or replace function engine.read_starts(p_requests jsonb, p_now timestamptz)
   returns engine.start_request[]
   language plpgsql
@@ -151,7 +159,9 @@ begin
 end
 $$;
 
--- Its settings say also which team looks after the workflow, if any does: that costs nobody a look-up.
+-- Returns the compiled version that a request starts: the one that it names, or the published one;
+-- all null when there is none. Adds the team of the workflow to the settings, which saves a
+-- look-up.
 create or replace function engine.version_to_start(p_request engine.start_request)
   returns engine.compiled_versions
   language plpgsql
@@ -177,7 +187,8 @@ begin
 end
 $$;
 
--- Why a request starts nothing; null when it does. p_version: of the plan that was found, p_kind: of the trigger node.
+-- Returns why a request starts no run; null when it may. p_version: of the compiled version that
+-- was found; p_kind: of its trigger node.
 create or replace function engine.start_refusal(p_request engine.start_request, p_version int, p_kind text)
   returns jsonb
   language plpgsql

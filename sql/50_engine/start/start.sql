@@ -1,6 +1,8 @@
 -- kind: code
--- Starts runs, a batch at a time. Pure nodes are evaluated here and now: a run of nothing else is finished when the
--- transaction commits, and costs no worker a round trip.
+-- Starts runs, a batch at a time. Pure nodes are evaluated in the same transaction: a run of pure
+-- nodes only has finished when it commits, without a worker. Inserts into public.workflow_runs;
+-- what it calls writes start keys, usage counters, flow control, and (core/write.sql) events, steps
+-- and jobs, and locks in the order of docs/architecture.md. New runs need no lock.
 
 create or replace function engine.start_runs(p_requests jsonb)
   returns table (
@@ -38,11 +40,11 @@ begin
     duplicate := run_id is not null;
     status := case when duplicate then engine.status_of(run_id, v_transitions) end;
     v_transition := null;
-    -- The request before this one may have held the key and been refused: then this one is, too.
+    -- A duplicate of a request that was refused just before is refused with the same error.
     error := case when run_id = v_refused_id then error else v_request.error end;
 
     if not duplicate and error is null then
-      -- Requests come sorted by workflow: its plan is read once.
+      -- Requests are sorted by workflow: read each compiled version once.
       if (v_compiled.organization_id, v_compiled.workflow_id, v_asked) is distinct from
         (v_request.organization_id, v_request.workflow_id, coalesce(v_request.version, 0))
       then
@@ -82,11 +84,11 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs, in one transaction; pure nodes are evaluated in it. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?, "claim"?}; answers with one row per request, by its index from 0. What is wrong with a request is in its row''s error, {"code", "message"}; the others go on. With "claim" the run''s first step gets no job for the next five seconds: the caller, a worker with room for it, begins it by begin_steps; its node is in claimed. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs and evaluates their pure nodes, in one transaction. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?, "claim"?}; returns one row per request, with its index from 0. A request that is refused has an error in its row, {"code", "message"}; the others go on. With "claim" the first step of the run gets no job for 5 seconds: the caller, a worker with a free slot, begins it by begin_steps; claimed is the node of that step. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
 
--- The response that a webhook waits for, if it was given already.
+-- Returns the response that a webhook waits for; null if the run has given none yet.
 create or replace function engine.response_in(p_entries engine.log_entry[])
   returns jsonb
   language plpgsql
@@ -105,7 +107,7 @@ begin
 end
 $$;
 
--- The output of a run that has succeeded already.
+-- Returns the output of a run that has succeeded; null if it has not.
 create or replace function engine.output_in(p_entries engine.log_entry[])
   returns jsonb
   language plpgsql
@@ -132,7 +134,7 @@ begin
 end
 $$;
 
--- Of a run that was there before, or that this batch starts.
+-- Returns the status of a run that exists already, or that this batch starts.
 create or replace function engine.status_of(p_run_id uuid, p_transitions engine.transition[])
   returns text
   language sql
@@ -144,6 +146,7 @@ as $$
   )
 $$;
 
+-- Inserts the rows of new runs, then writes their transitions.
 create or replace function engine.write_starts(p_transitions engine.transition[], p_now timestamptz)
   returns void
   language plpgsql

@@ -1,7 +1,11 @@
 -- kind: code
--- The beginning of a run: its row, its first event, and what follows from that at once.
+-- Builds the start of a run: its row, its first event, and what follows at once.
+-- engine.write_starts() writes what it returns. Flow control writes and locks here
+-- (flow_control/hold.sql), where the workflow has limits; a run that ends a quarantine updates
+-- engine.compiled_versions and skips that row where it is locked.
 
--- A run from its first event to where it needs somebody else, or its end.
+-- Returns the transition of a new run, from its first event to its end, or to where it needs a
+-- worker, a time or something outside.
 create or replace function engine.start_transition(
   p_request engine.start_request,
   p_compiled engine.compiled_versions,
@@ -72,7 +76,7 @@ begin
 end
 $$;
 
--- The row of a run that is about to begin.
+-- Returns the row of a new run.
 create or replace function engine.new_run(
   p_request engine.start_request,
   p_version int,
@@ -105,7 +109,8 @@ begin
 end
 $$;
 
--- What run.created says of any run.
+-- Returns the payload of run.created, without what only child runs, retries, forks and held runs
+-- have.
 create or replace function engine.created_payload(
   p_request engine.start_request,
   p_compiled engine.compiled_versions,
@@ -130,7 +135,7 @@ begin
 end
 $$;
 
--- What run.created says of a child's parent.
+-- Returns what run.created says of the parent of a child run.
 create or replace function engine.parent_of(p_run public.workflow_runs)
   returns jsonb
   language sql
