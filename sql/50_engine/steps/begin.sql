@@ -1,6 +1,7 @@
 -- kind: code
--- Begins steps: a worker has taken their jobs. What it gets back is what it has to do; the attempt number in it is the
--- fencing token, and the lease is what its heartbeats extend.
+-- Begins steps for a worker that has taken their jobs, and returns their tasks. The attempt number
+-- in a task is the fencing token; heartbeats extend its lease. Locks the runs by core/load.sql and
+-- writes by core/write.sql: events, open steps, jobs, and the status of runs.
 
 create or replace function engine.begin_steps(p_requests jsonb, p_worker_id uuid)
   returns table (
@@ -29,7 +30,7 @@ declare
   v_transitions engine.transition[];
   v_worker engine.workers;
   v_organization_id uuid;
-  v_free int; -- slots that the organization still has
+  v_free int; -- free slots of the organization; null: no limit
 begin
   select w.* into v_worker from engine.workers as w where w.id = p_worker_id;
   for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
@@ -78,10 +79,11 @@ end
 $$;
 
 comment on function engine.begin_steps(jsonb, uuid) is
-  'For workers: begins the steps of a batch of jobs, [{"runId", "node", "defer"?}]. With defer, as a worker says that has no slot free, a step that would need one is deferred. outcome is begun, with the task to do; done when there is nothing to do now; stale when the step is gone. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
+  'For workers: begins the steps of a batch of jobs, [{"runId", "node", "defer"?}]. With defer, from a worker without a free slot, a step that needs a slot is deferred. outcome: begun, with the task to do; done, when there is nothing to do now; stale, when the step is no longer open. Example: select * from engine.begin_steps(''[{"runId": "0190…", "node": "notify"}]'', gen_random_uuid());';
 
 grant execute on function engine.begin_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;
 
+-- Returns whether a step has something to do now. A run that has ended or is paused has not.
 create or replace function engine.is_due(p_run public.workflow_runs, p_step engine.open_steps, p_now timestamptz)
   returns boolean
   language sql
@@ -90,12 +92,12 @@ as $$
   select p_run.finished_at is null
     and p_run.status <> 'paused'
     and p_step.state in ('queued', 'waiting')
-    -- One with child runs is woken when they end.
+    -- The end of a child run sends a job: a step with child runs then looks at once.
     and (p_step.run_at <= p_now or p_step.next_index is not null)
 $$;
 
--- Whether a worker has to do the step: the end of a wait, and pure nodes that go on where their budget ran out, take no
--- slot of anybody.
+-- Returns whether a step needs a slot, because a worker has to do it. The end of a wait needs none,
+-- nor does a pure node that goes on where the budget ran out.
 create or replace function engine.needs_slot(p_compiled engine.compiled_versions, p_step engine.open_steps)
   returns boolean
   language sql
@@ -105,8 +107,9 @@ as $$
     and (p_compiled.nodes[array_position(p_compiled.ids, p_step.node)]).kind in ('effect', 'local')
 $$;
 
--- What comes of the job of a step that is due: it is begun, its wait ends, or the engine goes on where it had paused.
--- Without a worker (no slot is free) a step that needs one is deferred.
+-- Returns what comes of the job of a step that is due: the step begins, its wait ends, or the
+-- engine goes on where the budget ran out. Without p_worker_id (no slot is free) a step that needs
+-- a slot is deferred.
 create or replace function engine.apply_job(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,

@@ -1,7 +1,8 @@
 -- kind: code
--- Records the results of steps, each exactly once: a result of an older attempt, or of a run that has ended, is
--- answered `stale` and changes nothing. The run moves on in the same transaction, and the branch's next step is handed
--- back.
+-- Records the results of steps, each exactly once, and moves the runs on in the same transaction. A
+-- result of an older attempt, or of a run that has ended, is answered `stale` and changes nothing.
+-- Begins the next step of the branch for the worker. Locks the runs by core/load.sql and writes by
+-- core/write.sql; queues deferred steps for the slots that become free, skipping locked ones.
 
 create or replace function engine.complete_steps(p_results jsonb, p_worker_id uuid)
   returns table (
@@ -28,7 +29,7 @@ declare
   v_step engine.open_steps;
   v_transition engine.transition;
   v_transitions engine.transition[];
-  v_left int := 0; -- slots
+  v_left int := 0; -- slots that become free
 begin
   select coalesce(array_agg(r), '{}'), coalesce(array_agg((r ->> 'runId')::uuid), '{}')
   into v_results, v_ids
@@ -70,7 +71,7 @@ begin
     perform engine.fill_free_slots(v_left);
   end if;
 
-  if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
+  if array_remove(v_ids, null) <> '{}' then -- of runs that do not exist
     return query
     select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
     from unnest(v_ids) with ordinality as i (id, place)
@@ -80,11 +81,12 @@ end
 $$;
 
 comment on function engine.complete_steps(jsonb, uuid) is
-  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "properties"?, "error"?, "ms"}], each once, and moves the runs on. outcome is recorded, or stale for a result of an older attempt or an ended run, which changes nothing; next is the step to go on with. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
+  'For workers: records the results of a batch, [{"runId", "node", "attempt", "ok", "port"?, "output"?, "properties"?, "error"?, "ms"}], each once, and moves the runs on. outcome: recorded; stale, for a result of an older attempt or of a run that has ended, which changes nothing. next: the task of the step to go on with, if there is one. Example: select * from engine.complete_steps(''[{"runId": "0190…", "node": "notify", "attempt": 1, "ok": true, "output": {}}]'', gen_random_uuid());';
 
 grant execute on function engine.complete_steps(jsonb, uuid) to flowgres_worker, flowgres_dba;
 
--- The event of a result; what is invalid about a result makes it a failure. p_of: where its output stands in the log.
+-- Returns the event of a result. A result that is invalid becomes a failure: TOO_LARGE,
+-- UNKNOWN_PORT. p_of: how the log refers to its output; null: the event holds it.
 create or replace function engine.outcome_entry(
   p_result jsonb,
   p_node engine.compiled_node,
@@ -141,8 +143,9 @@ begin
 end
 $$;
 
--- min(maxMs, initialMs · 2^(k−1)), with jitter times random(0.5..1), or what the peer asked for if that is longer, an
--- hour at most.
+-- Returns the time until the next attempt: min(maxMs, initialMs · 2^(failures − 1)), with jitter
+-- times a random number from 0.5 to 1; retryAfterMs of the error if that is longer; at most an
+-- hour.
 create or replace function engine.retry_delay(p_node engine.compiled_node, p_failures int, p_error jsonb)
   returns interval
   language sql
@@ -158,7 +161,8 @@ as $$
   ))
 $$;
 
--- The step that the branch goes on with takes over the row of the one that has ended.
+-- Marks the step that has begun as the successor, which takes over the row of the one that has
+-- ended.
 create or replace function engine.with_successor(p_transition engine.transition)
   returns engine.transition
   language plpgsql
@@ -180,7 +184,8 @@ begin
 end
 $$;
 
--- What comes of a result: the step is queued again, or it has ended and the run moves on.
+-- Returns what comes of a result: the step is queued again, or it has ended and the run moves on. A
+-- paused run does not move on before it is resumed.
 create or replace function engine.apply_result(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,

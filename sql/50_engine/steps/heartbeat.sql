@@ -1,8 +1,10 @@
 -- kind: code
--- What a worker tells: that it lives, and at its end what it leaves.
+-- Heartbeats of workers, and the release of attempts by a worker that stops. Writes engine.workers,
+-- engine.open_steps and jobs. Locks the row of the worker and the rows of its attempts, skipping
+-- those that another transaction has locked.
 
--- Extends the leases of the attempts that a worker is running, and answers with those it should abort: their run has
--- ended, or another attempt has taken over.
+-- Records that a worker lives, extends the leases of the attempts that it makes, and returns those
+-- that it must abort: their run has ended, or another attempt has replaced them.
 create or replace function engine.heartbeat(
   p_worker_id uuid,
   p_running jsonb,
@@ -19,13 +21,13 @@ create or replace function engine.heartbeat(
   security definer -- definer because engine.open_steps and engine.workers are closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_seqscan = off -- forces look-ups by key, however many rows there are
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
-  v_is_new boolean; -- or was taken for dead
+  v_is_new boolean; -- the worker is new, or was considered dead
 begin
   perform engine.require_original();
   insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity, organization_capacity)
@@ -56,9 +58,11 @@ begin
     from engine.open_steps as s
     join running as r on r.run_id = s.run_id and r.node = s.node and r.attempt = s.attempt
     where s.state = 'running'
-      -- Thousands of requests may hang for an hour: every second heartbeat writes their leases.
+      -- Extend a lease with every second heartbeat only: thousands of steps may run for an hour,
+      -- and each extension writes a row.
       and s.lease_until < v_now + interval '11 seconds'
-    -- A step that is locked is being completed: there is no lease to extend, and waiting could become a deadlock.
+    -- Skip a step that is locked: its result is being recorded, so there is no lease to extend, and
+    -- waiting for it could become a deadlock.
     for update of s skip locked
   ),
   extended as (
@@ -81,8 +85,9 @@ begin
 end
 $$;
 
--- Whoever was taken for dead and reports an attempt has survived it: the step killed nobody. Locks the steps that
--- another attempt has taken over.
+-- Takes back a crash of each step that a worker still executes although the worker was considered
+-- dead: the step has not crashed it. Locks the rows of these steps, and skips locked ones: then one
+-- crash too many stays counted.
 create or replace function engine.retract_crashes(p_running jsonb)
   returns void
   language sql
@@ -100,7 +105,8 @@ as $$
   ))
 $$;
 
--- Hands running attempts back to the queue, as a worker does that shuts down. It costs the step none of its attempts.
+-- Gives running attempts back to the queue, as a worker does that stops. Returns how many. Counts
+-- no failure.
 create or replace function engine.release_steps(p_worker_id uuid, p_steps jsonb)
   returns int
   language plpgsql
@@ -108,7 +114,7 @@ create or replace function engine.release_steps(p_worker_id uuid, p_steps jsonb)
   security definer -- definer because engine.open_steps is closed to everybody
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off -- for look-ups by key, however many steps sleep
+  set enable_seqscan = off -- forces look-ups by key, however many rows there are
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
@@ -145,9 +151,9 @@ end
 $$;
 
 comment on function engine.heartbeat(uuid, jsonb, text, int, int) is
-  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds; answers with those to abort, because their run has ended or another attempt has taken over. p_capacity: how many steps the worker runs at once, p_organization_capacity: how many of one organization. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
+  'For workers, every 2.5 seconds: extends the leases of the running attempts, [{"runId", "node", "attempt"}], by 15 seconds, and returns those to abort, because their run has ended or another attempt has replaced them. p_capacity: how many steps the worker runs at once, p_organization_capacity: how many of one organization. Example: select * from engine.heartbeat(''0190…'', ''[]'');';
 comment on function engine.release_steps(uuid, jsonb) is
-  'For workers that stop: gives running attempts back to the queue, at the cost of no attempt; answers how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
+  'For workers that stop: gives running attempts back to the queue, without counting a failure, and returns how many. Example: select engine.release_steps(''0190…'', ''[{"runId": "0190…", "node": "notify", "attempt": 1}]'');';
 
 grant execute on function
   engine.heartbeat(uuid, jsonb, text, int, int),

@@ -1,9 +1,11 @@
 -- kind: code
--- Evaluates the expressions of one step, whatever they cost, and runs it if it is pure. A worker calls this in a
--- transaction of its own with a time limit. It locks nothing and writes nothing: what a node reads has settled before
--- it is reached, so the log gives the same at any time.
+-- Evaluates the expressions of one step in a local step, whatever they cost, and runs the node if
+-- it is pure. A worker calls this in a transaction of its own with a time limit. Writes and locks
+-- nothing: what a node reads has settled before the node is reached, so the log gives the same at
+-- any time.
 
--- {"port", "output"} of a pure node, {"properties"} of any other, {"error"}, or null when the step is no longer open.
+-- Returns {"port", "output"} of a pure node, {"properties"} of any other one, {"error"}, or null
+-- when the step is no longer open.
 create or replace function engine.evaluate_step(p_run_id uuid, p_node text)
   returns jsonb
   language plpgsql
@@ -50,15 +52,15 @@ begin
 end
 $$;
 comment on function engine.evaluate_step(uuid, text) is
-  'For workers: evaluates the expressions of an isolated step in the caller''s transaction, and runs it if it is pure. Answers {"port", "output"}, {"properties"}, {"error"}, or null when the step is no longer open. Set statement_timeout before. Example: select engine.evaluate_step(''0190…'', ''shape'');';
+  'For workers: evaluates the expressions of an isolated step in the caller''s transaction, and runs it if it is pure. Returns {"port", "output"}, {"properties"}, {"error"}, or null when the step is no longer open. Set statement_timeout before. Example: select engine.evaluate_step(''0190…'', ''shape'');';
 grant execute on function engine.evaluate_step(uuid, text) to flowgres_worker;
 
--- The log of a run, without a lock.
+-- Returns the log of a run without locking it. Leaves out the payloads of step.started.
 create or replace function engine.read_log(p_run_id uuid)
   returns engine.log_entry[]
   language plpgsql
   stable
-  set plan_cache_mode = force_custom_plan -- prunes
+  set plan_cache_mode = force_custom_plan -- prunes partitions
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(p_run_id) - interval '1 day';
@@ -75,7 +77,7 @@ begin
 end
 $$;
 
--- The properties of a step, and what the node gets beside them.
+-- Returns the properties of an opened step, with its expressions evaluated without limits of cost.
 create or replace function engine.evaluate_opened(
   p_compiled engine.compiled_versions,
   p_run_id uuid,
@@ -100,7 +102,7 @@ begin
 end
 $$;
 
--- Nodes as they are run where the whole statement has a time limit of its own: everything at once.
+-- Returns nodes for a statement that has a time limit of its own: nothing is left to local steps.
 create or replace function engine.without_isolation(p_nodes engine.compiled_node[])
   returns engine.compiled_node[]
   language plpgsql
@@ -123,7 +125,8 @@ begin
 end
 $$;
 
--- A step whose properties are known now: its attempts go on counting, so that a late result of an earlier one is stale.
+-- Returns what follows when the properties of a step are known. The step keeps its attempt number,
+-- which goes on counting, so a late result of an earlier attempt is stale.
 create or replace function engine.after_evaluation(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,

@@ -1,10 +1,12 @@
 -- kind: code
--- Local nodes: SQL that reads, writes or is random. A worker runs it once, in a transaction of its own under the
--- step's time limit, and reports what it gave like any other result; a replay takes that from the log. So are nodes
--- whose expressions or work are not cheap: see isolate.sql.
+-- Local nodes: SQL that reads, writes or is random. A worker runs it once, in a transaction of its
+-- own under the time limit of the step, and reports the result like any other; a replay takes the
+-- result from the log. Writes and locks what a registered function does, else nothing. Nodes whose
+-- expressions or work are not cheap are local steps, too: see isolate.sql.
 
--- p_task: as begin_steps gave it. What a function raises is the step's failure, and what it wrote is undone; the time
--- limit of the statement is not caught here.
+-- Returns {"port"?, "output"} or {"error"}. p_task: as begin_steps() returns it. An exception of
+-- the function becomes the error, and what it wrote is undone; the time limit of the statement is
+-- not caught here.
 create or replace function engine.run_local(p_task jsonb)
   returns jsonb
   language plpgsql
@@ -46,10 +48,12 @@ end
 $$;
 
 comment on function engine.run_local(jsonb) is
-  'For workers: runs the SQL of a local step, {"type", "properties", "input"}, in the caller''s transaction; answers with {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
+  'For workers: runs the SQL of a local step, {"type", "properties", "input"}, in the caller''s transaction; returns {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
 
 grant execute on function engine.run_local(jsonb) to flowgres_worker;
 
+-- Returns the output of node random: a UUID, a secret of random bytes, or an integer. Raises
+-- INVALID_ARGUMENT when min is greater than max.
 create or replace function engine.run_random(p_properties jsonb)
   returns jsonb
   language plpgsql
@@ -70,7 +74,8 @@ begin
 end
 $$;
 
--- From the operating system's source, each number as likely as any other.
+-- Returns an integer from p_low to p_high, each as likely as any other, from the random source of
+-- the operating system. Draws again above the largest multiple of the number of integers.
 create or replace function engine.random_integer(p_low bigint, p_high bigint)
   returns bigint
   language plpgsql

@@ -1,9 +1,11 @@
 -- kind: code
--- A version whose runs made a transaction of the engine take too long is quarantined: its runs are evaluated node by
--- node in local steps, which hold up nobody, until one succeeds. The mark is in the compiled version, which every batch
--- reads anyway. It is written in a transaction of its own and locks that row only.
+-- Quarantine: a version whose runs made a transaction of the engine take too long is evaluated node
+-- by node in local steps, which block no other run, until a run of it succeeds. Writes
+-- engine.compiled_versions, which every batch reads anyway, and locks that row only: quarantine()
+-- in a transaction of its own, end_quarantine() while the run is locked, with skip locked.
 
--- The event that says so in the log of a run, so that a replay does the same; null when it is there already.
+-- Returns the event that records the isolation of a run, so that a replay isolates it, too; null
+-- when the log has it already.
 create or replace function engine.isolated_entry(
   p_log engine.log_entry[],
   p_compiled engine.compiled_versions,
@@ -28,7 +30,8 @@ end
 $$;
 
 -- Marks the version of a request that took too long even alone: of a run, {"runId"}, or of a start,
--- {"organizationId", "workflowId", "version"?}. Whether it was not marked before: then the request may be repeated.
+-- {"organizationId", "workflowId", "version"?}. Returns whether it was not marked before: then the
+-- request may be repeated.
 create or replace function engine.quarantine(p_request jsonb)
   returns boolean
   language plpgsql
@@ -60,10 +63,12 @@ begin
 end
 $$;
 comment on function engine.quarantine(jsonb) is
-  'For workers and the intake: from now on, until a run of it succeeds, the runs of the version are evaluated in local steps. The request is what took too long, {"runId"} or {"organizationId", "workflowId", "version"}; true when it was not so before. Example: select engine.quarantine(''{"runId": "0190…"}'');';
+  'For workers and the intake: marks a version, whose runs are then evaluated in local steps until one of them succeeds. Takes the request that took too long, {"runId"} or {"organizationId", "workflowId", "version"?}; returns true when the version was not marked before. Example: select engine.quarantine(''{"runId": "0190…"}'');';
 grant execute on function engine.quarantine(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
 
--- Ends it when a run has succeeded in which nothing took too long. Waits for no lock: the next success ends it as well.
+-- Ends the quarantine of a version when an isolated run of it has succeeded without
+-- EXPRESSION_TIMEOUT. Skips the row where it is locked: the next success ends the quarantine as
+-- well.
 create or replace function engine.end_quarantine(
   p_compiled engine.compiled_versions,
   p_run public.workflow_runs,

@@ -1,7 +1,8 @@
 -- kind: code
--- The lines that nodes write about a run. A run keeps so many lines and bytes; a line in the place of the next one says
--- that the others are not kept. Only inserts into public.workflow_run_logs: transactions that write at the same time do
--- not see each other's lines, so each of them may exceed a limit by its own, and write the line that says so.
+-- Writes the lines that nodes log about a run. A run keeps a number of lines and bytes; one more
+-- line says that the rest is not kept. Inserts into public.workflow_run_logs and locks nothing.
+-- Transactions at the same time do not see the lines of each other: each of them may exceed a limit
+-- by its own lines, and write the line that says so.
 
 create or replace function engine.append_logs(p_logs jsonb)
   returns int
@@ -55,7 +56,7 @@ begin
 end
 $$;
 
--- How many lines the log of a run keeps.
+-- Returns how many lines the log of a run keeps.
 create or replace function engine.max_log_lines()
   returns int
   language sql
@@ -65,7 +66,7 @@ as $$
   select 10000
 $$;
 
--- How many bytes the texts and facts of these lines have together at most: 4 MiB.
+-- Returns how many bytes the messages and contexts of these lines may have together: 4 MiB.
 create or replace function engine.max_log_bytes()
   returns bigint
   language sql
@@ -75,7 +76,7 @@ as $$
   select 4194304::bigint
 $$;
 
--- How many bytes the facts beside one text have at most: 64 KiB.
+-- Returns how many bytes the context of one line may have: 64 KiB.
 create or replace function engine.max_log_context_bytes()
   returns int
   language sql
@@ -85,6 +86,7 @@ as $$
   select 65536
 $$;
 
+-- Returns the context of the line that says that the rest is not kept.
 create or replace function engine.truncation_context()
   returns jsonb
   language sql
@@ -95,16 +97,18 @@ as $$
   )
 $$;
 
--- Facts as they are stored: compressed, which is read without unpacking them.
+-- Returns the size of a line in bytes. The context counts as it is stored, compressed: that is read
+-- without decompressing it.
 create or replace function engine.log_bytes(p_message text, p_context jsonb)
   returns bigint
   language sql
-  stable -- as pg_column_size: else it is called for each line
+  stable -- like pg_column_size(), so that the planner inlines this function
 as $$
   select octet_length(p_message)::bigint + coalesce(pg_column_size(p_context), 0)
 $$;
 
--- The lines of a request; facts that are too large are replaced by their size.
+-- Returns the lines of a request. A context that is too large is replaced by its size; a message is
+-- cut to 65,536 characters.
 create or replace function engine.read_log_lines(p_logs jsonb)
   returns table (
     place bigint,
@@ -135,8 +139,8 @@ as $$
   from jsonb_array_elements(p_logs) with ordinality as l (line, place)
 $$;
 
--- What the logs of runs hold; no row where there is none. is_truncated: the line is there that says that no more are
--- kept.
+-- Returns how many lines and bytes the logs of runs hold; no row for a run without lines.
+-- is_truncated: the line is there that says that the rest is not kept.
 create or replace function engine.kept_logs(p_organization_ids uuid[], p_run_ids uuid[], p_now timestamptz)
   returns table (
     organization_id uuid,
@@ -147,8 +151,8 @@ create or replace function engine.kept_logs(p_organization_ids uuid[], p_run_ids
   )
   language plpgsql
   stable
-  set plan_cache_mode = force_generic_plan -- planning anew takes longer than it does
-  set enable_seqscan = off -- by the index on the run, whatever the statistics of a new partition say
+  set plan_cache_mode = force_generic_plan -- planning takes longer than executing
+  set enable_seqscan = off -- forces the index on the run, whatever the statistics of a new partition say
 as $$
 declare
   v_from constant timestamptz := engine.uuid_time(engine.earliest(p_run_ids));
@@ -171,6 +175,6 @@ end
 $$;
 
 comment on function engine.append_logs(jsonb) is
-  'For workers: writes lines to the logs of runs, [{"organizationId", "runId", "node", "level", "message", "context"}]; answers how many it wrote. A run keeps 10,000 lines and 4 MiB; a line with the code LOG_TRUNCATED stands for those after them. Example: select engine.append_logs(''[]'');';
+  'For workers: writes lines to the logs of runs, [{"organizationId", "runId", "node", "level", "message", "context"}]; returns how many it wrote. A run keeps 10,000 lines and 4 MiB; a line with the code LOG_TRUNCATED stands for those after them. Example: select engine.append_logs(''[]'');';
 
 grant execute on function engine.append_logs(jsonb) to flowgres_worker;
