@@ -1,10 +1,11 @@
 -- kind: code
--- Fairness between organizations. A step that runs holds a slot: room for one more effect in flight in some worker. An
--- organization may have so many as its limit says, and never more than three times of what is free at that moment, so
--- that something is free whenever another organization comes. What is beyond that is deferred: queued without a job,
--- run_at infinity, so that the queue stays short. A slot that becomes free goes to the organization that runs least.
+-- Fairness: how many steps of each organization run at once. A running step holds a slot, room for
+-- one more step in flight in some worker. An organization has as many slots as its limit, and at
+-- most three times those that are free at that moment, so that another one finds free slots. A step
+-- beyond is deferred: queued without a job, run_at infinity. fill_free_slots.sql gives it a free
+-- slot. Writes and locks nothing.
 
--- The steps that all workers may run at once; null while there is none that says so.
+-- Returns how many steps all workers run at once; null while no live worker states its capacity.
 create or replace function engine.total_capacity()
   returns int
   language sql
@@ -15,8 +16,9 @@ as $$
   where w.seen_at > engine.now() - interval '15 seconds'
 $$;
 
--- How many steps of one organization may run at once, whatever is free; null: as many as there are slots. Where there
--- is one organization only, nobody has to be left room.
+-- Returns how many steps of one organization may run at once, whatever is free: the sum of the
+-- limits of the workers, at most three quarters of all slots. Null: no limit, because there is only
+-- one organization, or no live worker.
 create or replace function engine.organization_slots()
   returns int
   language sql
@@ -28,12 +30,12 @@ as $$
     and (select count(*) from (select from public.organizations limit 2) as o) = 2
 $$;
 
--- How many steps run, of an organization or (null) of all; counts no further than p_most.
+-- Returns how many steps run, of an organization or (null) of all; counts up to p_most.
 create or replace function engine.running_steps(p_organization_id uuid, p_most int)
   returns int
   language plpgsql
   stable
-  set enable_seqscan = off -- by the index of running steps, however many are queued
+  set enable_seqscan = off -- forces the index of running steps, however many are queued
 as $$
 begin
   if p_organization_id is null then
@@ -54,9 +56,10 @@ begin
 end
 $$;
 
--- How many more steps of an organization may begin; null: any number. Each of them needs less than three times of what
--- is free to be the organization's already: running + i < 3 * (free - i). p_worker
--- knows both limits, p_begun is how many the caller has begun and not written yet.
+-- Returns how many more steps of an organization may begin; null: no limit. Step i of them, from 0,
+-- may begin while the organization runs fewer steps than three times the free slots:
+-- running + i < 3 * (free - i).
+-- p_worker holds both limits; p_begun: steps that the caller has begun and not written yet.
 create or replace function engine.free_slots(
   p_organization_id uuid,
   p_worker engine.workers,
@@ -91,6 +94,7 @@ begin
 end
 $$;
 
+-- Returns a step as deferred: it gets no job until fill_free_slots() queues it.
 create or replace function engine.deferred_step(p_step engine.open_steps)
   returns engine.open_steps
   language plpgsql
@@ -102,7 +106,7 @@ begin
 end
 $$;
 
--- For one whose job has come when there is no room.
+-- Returns the transition that defers a step whose job has come while no slot is free.
 create or replace function engine.deferred_transition(p_run public.workflow_runs, p_step engine.open_steps)
   returns engine.transition
   language plpgsql
@@ -118,8 +122,8 @@ begin
 end
 $$;
 
--- Which organizations have so much to do that what these moves queue is parked, and how much of it is not: nothing
--- while older steps are parked already.
+-- Returns the organizations whose transitions open more steps than their slots, or that have
+-- deferred steps already, and how many steps are not deferred: none while older ones are.
 create or replace function engine.over_share(p_transitions engine.transition[])
   returns table (
     organization_id uuid,
@@ -149,6 +153,7 @@ as $$
     or o.opened > o.slots
 $$;
 
+-- Defers the due queued steps of an organization, beyond the first p_quota of them.
 create or replace function engine.defer_steps(
   p_transitions engine.transition[],
   p_organization_id uuid,

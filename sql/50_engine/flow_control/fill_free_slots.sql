@@ -1,10 +1,10 @@
 -- kind: code
--- Gives jobs to deferred steps when slots are free. Locks the rows of engine.open_steps that it queues, skipping those
--- that others have locked.
+-- Gives jobs to deferred steps when slots are free. Writes engine.open_steps and jobs. Locks the
+-- rows of engine.open_steps that it queues, skipping those that another transaction has locked.
 
--- Queues deferred steps, at most p_count and as many as slots are free: those of the organization that runs least
--- first, in equal parts. Called when steps have left their slots, and by the reconciler for slots that were left in
--- another way than by a result, as by a canceled run.
+-- Queues deferred steps, at most p_count and as many as slots are free, in equal parts to the
+-- organizations, beginning with the one that runs least. Called when results free slots, and by the
+-- reconciler for slots that became free without a result, as by a canceled run.
 create or replace function engine.fill_free_slots(p_count int)
   returns void
   language plpgsql
@@ -38,7 +38,7 @@ begin
 end
 $$;
 
--- Queues the oldest deferred steps of an organization, so many; answers how many there were.
+-- Queues at most p_count of the oldest deferred steps of an organization; returns how many.
 create or replace function engine.queue_deferred_steps(p_organization_id uuid, p_count int)
   returns int
   language plpgsql
@@ -72,7 +72,8 @@ begin
 end
 $$;
 
--- The organizations that have deferred steps, one index probe each, with how many steps of theirs run.
+-- Returns the organizations that have deferred steps, found by one index probe each, and how many
+-- steps of theirs run, counted up to p_most.
 create or replace function engine.deferred_organizations(p_most int)
   returns table (
     organization_id uuid,

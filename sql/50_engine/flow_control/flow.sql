@@ -1,8 +1,10 @@
 -- kind: code
--- Flow control: what the limits of a workflow say about one run. Whoever asks, to let it in, holds the lock of the
--- workflow's flow. That lock is the last one that a start takes and the first one of a release, and nobody else waits
--- for it: so it never closes a circle of waits.
+-- Flow control: what the limits of a workflow say about one run, and the jobs that release held
+-- runs. Writes engine.flow_starts. The caller holds the lock of the workflow's flow. That lock is
+-- the last one that a start waits for and the first one of a release, and nothing else waits for
+-- it, so it causes no deadlock: docs/architecture.md has the order of all locks.
 
+-- Locks the flow of a workflow until the end of the transaction; waits for the lock.
 create or replace function engine.lock_flow(p_workflow_id uuid)
   returns void
   language sql
@@ -11,6 +13,7 @@ as $$
   select pg_advisory_xact_lock(hashtextextended('flowgres.flow ' || p_workflow_id, 0))
 $$;
 
+-- Locks the flow of a workflow if it is free; returns whether it was.
 create or replace function engine.try_lock_flow(p_workflow_id uuid)
   returns boolean
   language sql
@@ -19,7 +22,8 @@ as $$
   select pg_try_advisory_xact_lock(hashtextextended('flowgres.flow ' || p_workflow_id, 0))
 $$;
 
--- What a run counts under; null without such a rule, empty when the rule has no key.
+-- Returns the key under which a rule counts a run: the value at the path of the rule, hashed if it
+-- has more than 200 characters; empty when the rule has no path; null without a rule.
 create or replace function engine.flow_key(p_rule jsonb, p_input jsonb)
   returns text
   language plpgsql
@@ -38,7 +42,8 @@ begin
 end
 $$;
 
--- Why a run cannot be let in now, and when to look again, if a time will tell. No reason: it can be.
+-- Returns why a run cannot start or be released now, and when to look again, if time alone decides.
+-- No reason: it can.
 create or replace function engine.flow_block(
   p_row engine.flow_runs,
   p_flow jsonb,
@@ -69,7 +74,7 @@ begin
     end if;
   end if;
   if p_row.rate_key is not null then
-    -- The start that must be out of the window before another one fits into it.
+    -- The start whose age decides: another one fits when it is outside of the window.
     select s.at + make_interval(secs => (p_flow -> 'rateLimit' -> 'perMs')::double precision / 1000) into until
     from engine.flow_starts as s
     where s.workflow_id = p_row.workflow_id
@@ -84,7 +89,7 @@ begin
 end
 $$;
 
--- Counts a run that is let in.
+-- Counts a start under the rate limit of a run, and deletes those outside of the window.
 create or replace function engine.count_start(p_row engine.flow_runs, p_flow jsonb, p_now timestamptz)
   returns void
   language plpgsql
@@ -102,7 +107,8 @@ begin
 end
 $$;
 
--- A wake-up for held runs: all that have the concurrency key, all that have the rate key, or one run.
+-- Returns the job that releases held runs: all with a concurrency key, all with a rate key, or one
+-- run. p_at: when; null: now.
 create or replace function engine.release_job(
   p_workflow_id uuid,
   p_by text,
@@ -116,11 +122,12 @@ create or replace function engine.release_job(
 as $$
   select row(
     'release_runs', json_build_object('workflowId', p_workflow_id, 'by', p_by, 'key', p_key), null, p_at, null,
-    p_job_key, -1000, null -- before all steps
+    p_job_key, -1000, null -- a priority above all steps
   )::graphile_worker.job_spec
 $$;
 
--- One wake-up for a rate key at a time: whoever adds it holds the lock of the flow.
+-- Returns the job that releases the held runs with a rate key. Its job key keeps one such job at a
+-- time; the caller holds the lock of the flow.
 create or replace function engine.rate_job(p_row engine.flow_runs, p_at timestamptz)
   returns graphile_worker.job_spec
   language sql

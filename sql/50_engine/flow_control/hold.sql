@@ -1,5 +1,8 @@
 -- kind: code
--- Lets starts in, or holds them. The runs of a held start are created and durable like any other: they wait.
+-- Starts a run or holds it, as the limits of its workflow say. A held run exists and is durable
+-- like any other one; it waits to be released. Writes engine.flow_runs, engine.flow_starts and
+-- jobs. Locks the flow of the workflow for starts by a user, a webhook or the API, and releases
+-- other held runs (release.sql); other starts hold locks already, so a job decides for them.
 
 create or replace function engine.insert_flow_run(p_row engine.flow_runs)
   returns void
@@ -16,7 +19,8 @@ as $$
   )
 $$;
 
--- What this start finds free, others may have been waiting for: they are let in first.
+-- Returns the request with its concurrency key and, if it is held, the reason in its origin.
+-- Releases other held runs first: they have waited longer for what this start finds free.
 create or replace function engine.apply_flow_control(
   p_request engine.start_request,
   p_compiled engine.compiled_versions
@@ -44,7 +48,7 @@ begin
 
   if p_request.mode in ('manual', 'webhook', 'api') then
     perform engine.lock_flow(v_row.workflow_id);
-    v_now := engine.now(); -- starts are counted in the order in which they had the lock
+    v_now := engine.now(); -- read under the lock: starts count in the order of the lock
     if v_row.concurrency_key is not null then
       perform engine.release_held_run(v_row.workflow_id, 'concurrency', v_row.concurrency_key, v_now);
     else
@@ -52,7 +56,8 @@ begin
     end if;
     select b.reason, b.until into v_reason, v_until from engine.flow_block(v_row, v_flow, v_now) as b;
   else
-    -- Other locks are held by now, so this one is not waited for: a job decides, in a transaction of its own.
+    -- This transaction holds later locks already, so it does not wait for this one: a job decides,
+    -- in a transaction of its own.
     v_reason := case
       when v_flow ? 'debounce' then 'debounce' when v_flow ? 'concurrency' then 'concurrency' else 'rate'
     end;

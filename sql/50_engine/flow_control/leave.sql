@@ -1,9 +1,13 @@
 -- kind: code
--- Wakes held runs: when others end, when they are resumed, and when their wake-up was lost.
+-- Wakes held runs: when other runs end, when they are resumed, and when their wake-up was lost.
+-- Deletes from engine.flow_runs and adds jobs; locks the rows of ended runs by the delete, under
+-- the lock of the run. release_overdue_runs() releases runs by release.sql, and skips flows that
+-- are locked.
 
--- Runs that have ended give their slots back. By a job, even if nobody seems to wait: a start that
--- has counted them, and is held for that, may not be committed yet, and the job waits for it. Runs
--- that began in this transaction were counted by nobody.
+-- Deletes ended runs from flow control, and adds a job for each concurrency key, even if no run
+-- seems to be held: a start that has counted an ended run, and is held for that, may not have
+-- committed yet, and the job waits for its lock. p_are_new: the runs began in this transaction, so
+-- no other start has counted them, and no job is added.
 create or replace function engine.leave_flow_control(p_runs public.workflow_runs[], p_are_new boolean)
   returns void
   language plpgsql
@@ -26,6 +30,7 @@ begin
 end
 $$;
 
+-- Adds a job that releases a run, if it is held.
 create or replace function engine.wake_held_runs(p_run_id uuid)
   returns void
   language plpgsql
@@ -40,9 +45,9 @@ begin
 end
 $$;
 
--- The first held run of each key that may have to be let in, in any order, so that each has its
--- turn however many there are. Without a concurrency or rate limit no run waits for another one:
--- each is the first.
+-- Returns the first held run of each key that may be due for release, 1,000 at most, in random
+-- order, so that every key is looked at in some pass. Without a concurrency or rate limit no run
+-- waits for another one: each is the first.
 create or replace function engine.first_held_runs(p_now timestamptz)
   returns setof engine.flow_runs
   language sql
@@ -63,8 +68,9 @@ as $$
   limit 1000
 $$;
 
--- For the reconciler: held runs whose wake-up was lost. It waits for no lock. A first run that is
--- paused is in nobody's way: then those with its key are asked for.
+-- For the reconciler: releases held runs whose wake-up was lost, and returns the first one of each
+-- key of which it has released any. Waits for no lock. Where the first run of a key is paused,
+-- which blocks no other run, it releases those with the same key.
 create or replace function engine.release_overdue_runs(p_now timestamptz)
   returns table (run_id uuid)
   language plpgsql
@@ -85,7 +91,7 @@ begin
     if engine.try_lock_flow(v_row.workflow_id)
       and engine.release_held_run(v_row.workflow_id, v_by, v_key, p_now) > 0
     then
-      -- Those behind it, if there is room for more.
+      -- The next runs with its keys, if the limits allow more.
       perform engine.add_jobs(array(
         select engine.release_job(v_row.workflow_id, k.by, k.key, null)
         from (values ('concurrency', v_row.concurrency_key), ('rate', v_row.rate_key)) as k (by, key)

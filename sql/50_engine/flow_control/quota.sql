@@ -1,8 +1,11 @@
 -- kind: code
--- Executions are counted once per batch and organization, when the first of its requests is about to start, and per
--- team that has a limit: as many as the batch may start. What it does not, goes back in the same transaction.
+-- Counts executions against the limits of organizations and teams. A batch reserves as many as it
+-- may start, once per organization and once per team that has a limit, and gives the rest back in
+-- the same transaction. Writes private.usage_counters by 25_plans/admit.sql, which locks the row of
+-- the organization, then that of the team: docs/architecture.md has the order of all locks.
 
--- p_before: of the workflow that came before this one; what both have in common is kept. Without a plan it gives back.
+-- Returns the quota of the next workflow of a batch. p_before: the quota of the workflow before it;
+-- what both have in common is kept, the rest is given back. p_compiled null: gives all of it back.
 create or replace function engine.reserve_quota(
   p_before engine.quota,
   p_compiled engine.compiled_versions,
@@ -46,6 +49,7 @@ begin
 end
 $$;
 
+-- Gives back what an admission has reserved and no start has used.
 create or replace function engine.return_quota(p_admission private.admission, p_now timestamptz)
   returns void
   language plpgsql
@@ -60,7 +64,7 @@ begin
 end
 $$;
 
--- Null while there is one left.
+-- Returns the error of a start that the quota does not admit; null while it admits one more.
 create or replace function engine.admission_error(p_quota engine.quota)
   returns jsonb
   language plpgsql
@@ -97,4 +101,4 @@ as $$
     )
 $$;
 comment on function engine.count_executions(uuid, tstzrange, uuid) is
-  'How many runs of an organization, or of the workflows that a team looks after now, began in a span of time: what executions_per_month counts.';
+  'Counts the runs of an organization, or of the workflows that a team has now, that began in a time range: what executions_per_month limits. Example: select engine.count_executions(''0190…'', tstzrange(''2026-11-01'', ''2026-12-01''));';

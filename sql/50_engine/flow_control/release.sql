@@ -1,6 +1,8 @@
 -- kind: code
--- Lets held runs in when a slot is free, the window of a rate moves on, or a debounce is over: lower priorities first,
--- older runs first.
+-- Releases held runs when a concurrency limit has a free place, the window of a rate limit admits
+-- another start, or a debounce is over: lower priority numbers first, older runs first. Writes
+-- engine.flow_runs and engine.flow_starts; events, steps, jobs and runs by core/write.sql. Locks
+-- the flow of the workflow, then the rows of the runs, skipping locked ones.
 
 create or replace function engine.release_runs(p_workflow_id uuid, p_by text, p_key text)
   returns int
@@ -22,12 +24,12 @@ begin
 end
 $$;
 comment on function engine.release_runs(uuid, text, text) is
-  'For workers: lets held runs of a workflow in, as far as its limits allow, and answers how many; by run, concurrency or rate, with the run''s id or the key that they count under. Example: select engine.release_runs(''0190…'', ''concurrency'', ''customer-1'');';
+  'For workers: releases held runs of a workflow, as far as its limits allow, and returns how many; a job releases those beyond 100. p_by: run, concurrency or rate; p_key: the id of the run, or the key that the runs count under. Example: select engine.release_runs(''0190…'', ''concurrency'', ''customer-1'');';
 
 grant execute on function engine.release_runs(uuid, text, text) to flowgres_worker, flowgres_dba;
 
--- The held runs that a wake-up is about. p_by: run (p_key is its id), concurrency or rate (p_key is what they count
--- under).
+-- Returns the held runs that a wake-up is about, 1,000 at most, in the order of their release.
+-- p_by: run (p_key is its id), concurrency or rate (p_key is the key that they count under).
 create or replace function engine.held_rows(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
   returns setof engine.flow_runs
   language plpgsql
@@ -61,7 +63,8 @@ begin
 end
 $$;
 
--- Whether a start with the same key came while this run was still to be debounced.
+-- Returns whether a later start with the same debounce key is held and has not ended: it replaces
+-- this run.
 create or replace function engine.is_replaced(p_row engine.flow_runs)
   returns boolean
   language sql
@@ -78,8 +81,10 @@ as $$
   )
 $$;
 
--- What becomes of a held run whose turn it may be: in, replaced (a debounce has a newer one), gone (it has ended
--- meanwhile), busy (somebody has it locked), or why it has to wait on.
+-- Decides what becomes of a held run: in (released, and counted here), replaced (a debounce has a
+-- newer one), gone (it has ended), busy (another transaction has locked it), paused, or why it
+-- waits on: debounce, concurrency, rate. at: when to look again, if time alone decides. Locks the
+-- row of the run, and does not wait for that lock.
 create or replace function engine.held_run_decision(
   p_row engine.flow_runs,
   p_now timestamptz,
@@ -121,7 +126,8 @@ begin
 end
 $$;
 
--- The run begins with its trigger, in another transaction: what its nodes cost is not paid under the lock of the flow.
+-- Returns the transition that releases a run. Its trigger is queued and begins in another
+-- transaction, so that its nodes are not evaluated under the lock of the flow.
 create or replace function engine.release_transition(p_loaded engine.loaded_run, p_now timestamptz)
   returns engine.transition
   language plpgsql
@@ -146,7 +152,7 @@ begin
 end
 $$;
 
--- No later start replaces a run whose debounce is over and that waits for another limit.
+-- Ends the debounce of a run that waits for another limit: no later start replaces it.
 create or replace function engine.end_debounce(p_row engine.flow_runs)
   returns void
   language plpgsql
@@ -159,7 +165,8 @@ begin
 end
 $$;
 
--- Lets in what fits, at most 100 runs; answers how many. The caller holds the lock of the flow.
+-- Releases held runs as far as the limits allow, 100 at most, and returns how many. Cancels those
+-- that a newer start replaces. The caller holds the lock of the flow.
 create or replace function engine.release_held_run(p_workflow_id uuid, p_by text, p_key text, p_now timestamptz)
   returns int
   language plpgsql
@@ -200,10 +207,11 @@ begin
       when 'concurrency' then
         perform engine.end_debounce(v_row);
       else
-        null; -- paused: resuming asks again; debounce: its own wake-up is still to come
+        null; -- paused: its resume adds a job; debounce: its own job is still to come
     end case;
     v_missed := v_missed + (v_held.verdict <> 'in')::int;
-    -- What is behind so many that wait for something else is left to their wake-ups, and to the reconciler.
+    -- Stop after 100 runs that are not released: their own jobs, and the reconciler, release those
+    -- after them.
     exit when v_held.verdict = p_by or cardinality(v_released_ids) >= 100 or v_missed >= 100;
   end loop;
 
