@@ -1,7 +1,12 @@
 -- kind: code
--- Approvals: a person decides which way a run goes on, once.
+-- Approvals: a user decides, once, whether a waiting run continues at port approved or rejected.
+-- Writes events, the row of the run, open steps and jobs through engine.write_transitions(). Locks
+-- the row of the run (engine.load_runs()).
 
--- p_by: the user who decides; null for a DBA, who may.
+-- Ends the wait of an approval node and returns the run. p_user_id: the user who decides; null for
+-- a DBA, who needs no permission. p_comment is cut to 10,000 characters.
+-- Errors: NOT_FOUND (no run, no such approval), ALREADY_USED, EXPIRED, RUN_FINISHED, CONFLICT (the
+-- run has not reached the node), FORBIDDEN.
 create or replace function engine.approve_step(
   p_run_id uuid,
   p_node text,
@@ -61,8 +66,9 @@ begin
 end
 $$;
 
--- Whether a user may decide: as a member of that role or a higher one, or by name. With names alone nobody else may;
--- with neither, admins and owners may.
+-- Returns whether a member of the organization may decide an approval: p_approval.users has the
+-- member's e-mail or id, or the member has p_approval.role or a higher one. Without users and role,
+-- admins and owners may decide; with users alone, only these users.
 create or replace function engine.may_approve(p_organization_id uuid, p_user_id uuid, p_approval jsonb)
   returns boolean
   language sql

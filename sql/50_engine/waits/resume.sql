@@ -1,8 +1,12 @@
 -- kind: code
--- Resume addresses: whoever was told one may call it once, and a run that waits for that goes on with the request. A
--- token is not stored: it is made anew from the key of the version.
+-- Resume addresses: a call of /resume/<token> ends the wait of one node, once, and the request
+-- becomes its output. Tokens are not stored: engine.resume_token() computes them from the key of
+-- the version, the run and the node.
+-- Writes events, the row of the run, open steps and jobs through engine.consume_signal(). Locks the
+-- row of the run, after it has checked token and method.
 
--- A call that comes before the run waits for it is kept. p_request: {"method", "query", "headers", "body"}.
+-- Keeps a call that comes before the run waits for it. p_request: {"method", "query", "headers",
+-- "body"}.
 create or replace function engine.resume_by_token(p_token text, p_request jsonb)
   returns uuid
   language plpgsql
@@ -54,11 +58,12 @@ end
 $$;
 
 comment on function engine.resume_by_token(text, jsonb) is
-  'For the intake: a request to /resume/<token>, once; the run that waits for it goes on with {"method", "query", "headers", "body"}. Answers with the run. Errors: NOT_FOUND, INVALID_ARGUMENT (another method), TOO_LARGE, ALREADY_USED (details.first says when), EXPIRED. Example: select engine.resume_by_token(''AZ…'', ''{"method": "POST", "body": {}}'');';
+  'For the intake: resumes the run that a request to /resume/<token> is for, once; the request {"method", "query", "headers", "body"} becomes the output of the wait. Returns the id of the run. Errors: NOT_FOUND, INVALID_ARGUMENT (the address has other methods), TOO_LARGE, ALREADY_USED (details.first says when), EXPIRED. Example: select engine.resume_by_token(''AZ…'', ''{"method": "POST", "body": {}}'');';
 
 grant execute on function engine.resume_by_token(text, jsonb) to flowgres_intake;
 
--- The run that a token is of; null when it cannot be one.
+-- Returns the run that a token names in its first 16 bytes; null when p_token has not the form of a
+-- token.
 create or replace function engine.run_of_token(p_token text)
   returns uuid
   language plpgsql
@@ -72,7 +77,7 @@ begin
 end
 $$;
 
--- The node of the plan that a token is for.
+-- Returns the wait node that a token is for; null when the version has no such node.
 create or replace function engine.node_of_token(p_compiled engine.compiled_versions, p_run_id uuid, p_token text)
   returns engine.compiled_node
   language plpgsql

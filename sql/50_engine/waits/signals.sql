@@ -1,6 +1,11 @@
 -- kind: code
--- Signals: news that somebody sends to a run, by name. One that comes before its wait is kept for it.
+-- Signals: named messages that are sent to a run. The log keeps a signal that comes before its
+-- wait.
+-- Writes events, the row of the run, open steps and jobs through engine.write_transitions(). Locks
+-- the row of the run (engine.load_runs()).
 
+-- Sends a signal to an unfinished run and returns the run. p_user_id: who sends it.
+-- Errors: INVALID_ARGUMENT (the name), TOO_LARGE, NOT_FOUND, RUN_FINISHED, LIMIT_REACHED.
 create or replace function engine.signal_run(p_run_id uuid, p_name text, p_payload jsonb, p_user_id uuid default null)
   returns public.workflow_runs
   language plpgsql
@@ -29,8 +34,8 @@ begin
 end
 $$;
 
--- The signals of a log that no wait has taken yet, in the order of their coming, and for each name in turn the oldest
--- wait that takes one now.
+-- Returns the signals of a log that no wait has consumed, oldest first. Sets the node of a signal
+-- that an open wait can consume now: of each name, the oldest signal goes to the oldest wait.
 create or replace function engine.kept_signals(p_log engine.log_entry[])
   returns engine.signal[]
   language plpgsql
@@ -38,8 +43,8 @@ create or replace function engine.kept_signals(p_log engine.log_entry[])
 as $$
 declare
   v_entry engine.log_entry;
-  v_nodes text[] := '{}'; -- that wait …
-  v_names text[] := '{}'; -- … for these
+  v_nodes text[] := '{}'; -- that wait for signals, oldest first
+  v_names text[] := '{}'; -- of the signals that they wait for
   v_place int;
   v_signal engine.signal;
   v_kept engine.signal[] := '{}';
@@ -52,7 +57,7 @@ begin
       v_nodes := v_nodes || (v_entry.payload ->> 'node');
       v_names := v_names || coalesce(v_entry.payload ->> 'name', engine.resume_signal(v_entry.payload ->> 'node'));
     elsif v_place is not null then
-      -- A wait that timed out has taken none.
+      -- A wait that timed out has consumed no signal.
       if v_entry.type = 'step.succeeded' and v_entry.payload ->> 'port' <> 'timeout' then
         v_kept := engine.without_signal(v_kept, v_names[v_place]);
       end if;
@@ -74,7 +79,7 @@ begin
 end
 $$;
 
--- Without the oldest of that name.
+-- Returns the signals without the oldest one of that name.
 create or replace function engine.without_signal(p_signals engine.signal[], p_name text)
   returns engine.signal[]
   language plpgsql
@@ -90,7 +95,8 @@ begin
 end
 $$;
 
--- The oldest kept signal that a step is waiting for; its node is null when there is none.
+-- Returns the oldest kept signal that an open wait can consume; its node is null when there is
+-- none.
 create or replace function engine.next_signal(p_log engine.log_entry[])
   returns engine.signal
   language plpgsql
@@ -108,7 +114,8 @@ begin
 end
 $$;
 
--- Records a signal in the log of a loaded run, which moves on if a step was waiting for it.
+-- Writes run.signaled for a loaded run, advances it, and returns it. A paused run only records the
+-- signal.
 create or replace function engine.consume_signal(
   p_loaded engine.loaded_run,
   p_name text,
@@ -138,7 +145,8 @@ begin
 end
 $$;
 
--- Refuses what the log of a run has no room for: whoever sends it must not end the run.
+-- Raises TOO_LARGE when the log of the run has no space left for the payload. Without this check
+-- the event would end the run with RUN_TOO_LARGE, and any sender could cause that.
 create or replace function engine.refuse_large(p_loaded engine.loaded_run, p_payload jsonb)
   returns void
   language plpgsql
@@ -159,6 +167,7 @@ begin
 end
 $$;
 
+-- Raises NOT_FOUND when there is no run, RUN_FINISHED when it has ended.
 create or replace function engine.refuse_finished(p_run public.workflow_runs)
   returns void
   language plpgsql

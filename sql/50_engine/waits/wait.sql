@@ -1,7 +1,10 @@
 -- kind: code
--- Ends waits: their time has come, or somebody has decided.
+-- Ends waits whose time is up, and refuses answers that come too late.
+-- Returns transitions: the caller holds the lock of the run and writes them. Of a step with child
+-- runs, end_wait() starts these (children/children.sql).
 
--- What comes of the job of a step that waits.
+-- Returns the transition for a job of a step that waits: a timer succeeds, a wait without an answer
+-- times out, a step with child runs starts more of them or ends.
 create or replace function engine.end_wait(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,
@@ -33,7 +36,8 @@ begin
 end
 $$;
 
--- How a wait that nobody answered ends: at its port `timeout` if that leads anywhere, else it has failed.
+-- Returns the result of a wait without an answer: port timeout where the node has it, else the
+-- error WAIT_TIMEOUT. A compiled node has port timeout only when a connection begins there.
 create or replace function engine.timeout_result(p_node engine.compiled_node, p_prev jsonb)
   returns jsonb
   language sql
@@ -47,7 +51,7 @@ as $$
   end
 $$;
 
--- How a step ended, for whoever comes too late; null while it has not.
+-- Returns how a step ended, for callers that come too late; null while it has not ended.
 create or replace function engine.first_outcome(p_log engine.log_entry[], p_node text)
   returns jsonb
   language plpgsql
@@ -65,7 +69,8 @@ begin
 end
 $$;
 
--- Refuses what comes after a wait has ended. p_outcome: how it ended, null when it has not.
+-- Raises EXPIRED when a wait has timed out, ALREADY_USED when it has ended in another way.
+-- p_outcome: how it ended, as engine.first_outcome() returns it; null while it has not.
 create or replace function engine.refuse_late(p_outcome jsonb)
   returns void
   language plpgsql
