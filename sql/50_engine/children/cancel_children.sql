@@ -1,8 +1,12 @@
 -- kind: code
--- Children of runs that have ended: nobody waits for them any more, so they are canceled, and so are theirs.
+-- Cancels the child runs of a run that has ended and so does not wait for them any more. Their own
+-- children follow.
+-- Writes events, runs, open steps and jobs through engine.end_runs(). Locks the rows of the
+-- children.
 
--- One step of it: at most 100 children, in a transaction that does not touch their parent. Those of them with children
--- of their own get a job like the one that this was called by.
+-- Does not lock the parent. Adds another job when 100 children were canceled, since there may be
+-- more. A canceled child with children of its own gets the same kind of job from
+-- engine.write_transitions().
 create or replace function engine.cancel_children(p_run_id uuid)
   returns int
   language plpgsql
@@ -36,6 +40,6 @@ end
 $$;
 
 comment on function engine.cancel_children(uuid) is
-  'For workers: cancels at most 100 children of a run that has ended, and sees to the rest; answers how many. Children that the run did not wait for go on. Example: select engine.cancel_children(''0190…'');';
+  'For workers: cancels at most 100 child runs of a run that has ended, adds a job for the rest, and returns how many it canceled; 0 when the run has not ended. Child runs that the run did not wait for go on. Example: select engine.cancel_children(''0190…'');';
 
 grant execute on function engine.cancel_children(uuid) to flowgres_worker, flowgres_dba;

@@ -1,15 +1,17 @@
 -- kind: code
--- How many runs one family may have, how fast nested ones start, and how much they are given. Writes
--- engine.child_starts, only by appending: it locks no row. Runs without children cost nothing here. Turns that run at
--- the same time do not see each other's rows: each of them may exceed a limit by the children that it starts at once,
--- 100 at most.
+-- Limits of child runs: how many runs one run starts through its descendants, how large the inputs
+-- are, and how fast nested runs start. Costs nothing for runs without children.
+-- Writes engine.child_starts, only by inserts, and locks no row. Transactions that run at the same
+-- time do not see each other's rows, so each may exceed a limit by the children that it starts at
+-- once, 100 at most.
 
--- Counts the children that a run is about to start with these inputs; why it may not, or null.
+-- Counts the children that a run is about to start with these inputs and returns null. When a limit
+-- refuses them, writes nothing and returns the error: RUN_TREE_TOO_LARGE or TOO_LARGE.
 create or replace function engine.count_children(p_run public.workflow_runs, p_root_run_id uuid, p_inputs jsonb[])
   returns jsonb
   language plpgsql
   volatile
-  set enable_seqscan = off -- as above
+  set enable_seqscan = off -- as in engine.nested_starts()
 as $$
 declare
   v_bytes constant bigint := (select coalesce(sum(pg_column_size(i)), 0) from unnest(p_inputs) as i);
@@ -44,7 +46,7 @@ begin
 end
 $$;
 
--- How many runs one run may start, directly or through its children, in 7 days.
+-- Returns how many runs one run may start in 7 days, directly or through its children.
 create or replace function engine.max_tree_runs()
   returns int
   language sql
@@ -54,7 +56,8 @@ as $$
   select 10000
 $$;
 
--- How many bytes the inputs of the children of one run have together at most, uncompressed: 64 MiB.
+-- Returns how many bytes the inputs of the children of one run may have together: 64 MiB,
+-- uncompressed.
 create or replace function engine.max_child_bytes()
   returns bigint
   language sql
@@ -64,7 +67,7 @@ as $$
   select 67108864::bigint
 $$;
 
--- How many nested runs an organization may start in a minute: children of children, and of runs of error workflows.
+-- Returns how many nested runs (engine.is_nesting()) an organization may start in a minute.
 create or replace function engine.max_nested_starts()
   returns int
   language sql
@@ -74,6 +77,8 @@ as $$
   select 3000
 $$;
 
+-- Returns whether the children of a run are nested: it is a child itself, or the run of an error
+-- workflow.
 create or replace function engine.is_nesting(p_run public.workflow_runs)
   returns boolean
   language sql
@@ -82,7 +87,8 @@ as $$
   select p_run.parent_run_id is not null or p_run.mode = 'error'
 $$;
 
--- When a run may start its next child; null: now. The times of many that wait are spread over half a minute.
+-- Returns when a run may start its next child; null: now. The time is 30 to 60 seconds ahead, at
+-- random, so that many runs that wait do not continue at the same moment.
 create or replace function engine.children_wait_until(p_run public.workflow_runs)
   returns timestamptz
   language plpgsql
@@ -96,11 +102,12 @@ begin
 end
 $$;
 
+-- Returns how many nested runs an organization has started in the last minute.
 create or replace function engine.nested_starts(p_organization_id uuid)
   returns bigint
   language plpgsql
   volatile -- sees what this transaction has started
-  set enable_seqscan = off -- by the index, whatever the statistics of a table say that was empty a minute ago
+  set enable_seqscan = off -- uses the index, also when the statistics say that the table is empty
 as $$
 begin
   return (
@@ -113,6 +120,7 @@ begin
 end
 $$;
 
+-- Returns the error of a refused start, with its limit and hint in the details.
 create or replace function engine.child_limit_error(p_code text, p_message text, p_limit bigint, p_hint text)
   returns jsonb
   language sql

@@ -1,7 +1,8 @@
 -- kind: code
--- What became of the child runs of a step, read from their rows and logs without a lock.
+-- Reads how the child runs of a step stand and how they ended. Writes and locks nothing.
 
--- How the children of a step that were started so far stand. p_run_id bounds the partitions: children are younger.
+-- Returns how many started children of a step are unfinished, and whether one has failed or was
+-- canceled. p_run_id bounds the partitions that are read: children are younger than their parent.
 create or replace function engine.children_of(p_run_id uuid, p_node text)
   returns engine.children
   language plpgsql
@@ -27,7 +28,8 @@ begin
 end
 $$;
 
--- Whether children of a step have ended since its last turn, which then has something to do.
+-- Returns whether children of a step have ended since its last job, so that another job has
+-- something to do.
 create or replace function engine.has_ended_children(p_step engine.open_steps)
   returns boolean
   language sql
@@ -37,7 +39,8 @@ as $$
     or (engine.children_of(p_step.run_id, p_step.node)).unfinished < p_step.unfinished_children
 $$;
 
--- What children that have ended leave to their parent, by their place: {"output"} or {"error"}.
+-- Returns the results of the children that have ended, each with its index: {"output"} or
+-- {"error"}. p_index: of this child only.
 create or replace function engine.child_results(p_run_id uuid, p_node text, p_index int default null)
   returns table (index int, result jsonb)
   language plpgsql
@@ -69,7 +72,7 @@ begin
 end
 $$;
 
--- The error of a child as that of its parent's step.
+-- Returns the error of a child as the error of its parent's step.
 create or replace function engine.child_error(p_child public.workflow_runs)
   returns jsonb
   language sql

@@ -1,10 +1,13 @@
 -- kind: code
--- Child runs: a step starts runs of another workflow and goes on when they have ended. Parent and child are in one
--- transaction only when the child starts. Its end is news for the parent, which comes as a job: that locks the parent
--- alone, counts what became of the children, and hands out more or ends the step.
+-- Child runs: a step starts runs of another workflow and continues when they have ended.
+-- Writes child runs through engine.start_runs(), and engine.child_starts; the caller holds the lock
+-- of the parent and writes its transition. The end of a child adds a job for the parent
+-- (engine.children_jobs()), which locks the parent alone: both are in one transaction only when the
+-- child starts. Order of locks: docs/architecture.md.
 
--- Starts the children from p_from on, one for each input. p_waits: whether the parent waits for them. An answer with
--- an error and no run is a refusal: no such workflow, none published, a limit.
+-- Starts one child per input; p_from is the index of the first. p_waits: whether the parent waits
+-- for them. A row with an error and without run_id is a refusal: no such workflow, none published,
+-- a limit.
 create or replace function engine.start_children(
   p_run public.workflow_runs,
   p_opened engine.opened_step,
@@ -60,7 +63,9 @@ begin
 end
 $$;
 
--- The workflow that a node names, by its id or its name; null when there is none.
+-- Returns the workflow that a node names by id or by name; null when there is none. An id wins over
+-- a name; of several with one name, those that are not archived and those that are published come
+-- first.
 create or replace function engine.workflow_named(p_organization_id uuid, p_name text)
   returns uuid
   language sql
@@ -74,7 +79,7 @@ as $$
   limit 1
 $$;
 
--- The run at the top of the family that a run belongs to, and how many runs stand above it.
+-- Returns the topmost ancestor of a run and how many ancestors it has; looks 10 levels up at most.
 create or replace function engine.ancestry_of(
   p_run public.workflow_runs,
   out root_run_id uuid,
@@ -96,7 +101,8 @@ begin
 end
 $$;
 
--- The properties of a node with the results of those expressions that are left for its child runs.
+-- Returns the properties of a step with those expressions evaluated that differ for each child
+-- (deferred of engine.compiled_node); they see p_item as $.item and p_index as $.index.
 create or replace function engine.resolve_for_child(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,
@@ -121,7 +127,8 @@ begin
 end
 $$;
 
--- What the schema of a trigger has against the input of a child; null when it has nothing.
+-- Returns the first problem of a child's input with the schema of the trigger, as an error:
+-- VALIDATION_FAILED, or TOO_LARGE when comparing costs too much. Returns null when there is none.
 create or replace function engine.input_error(p_trigger engine.compiled_node, p_input jsonb)
   returns jsonb
   language plpgsql
@@ -149,7 +156,8 @@ begin
 end
 $$;
 
--- What comes of the job of a step with child runs: its first one, or one that the end of a child has sent.
+-- Returns the transition for a job of a step with child runs: its first job, or one that the end of
+-- a child has added. Starts children; ends the step when its result is known.
 create or replace function engine.run_children_step(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,

@@ -1,7 +1,11 @@
 -- kind: code
--- executeWorkflow and forEach: one child run, or one for each item, so many at a time.
+-- The nodes executeWorkflow and forEach: one child run, or one for each item, at most `concurrency`
+-- of them at a time.
+-- Writes child runs through engine.start_children(). The caller holds the lock of the parent and
+-- writes its transition.
 
--- One turn: hands out what may run now, at most 100 children in a transaction.
+-- Starts the children that may run now, at most 100 in a transaction, and returns the progress of
+-- the step. Starts no more after an error, or after a failed child without `continue`.
 create or replace function engine.run_for_each(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,
@@ -66,7 +70,7 @@ begin
   end loop;
 
   v_progress.unfinished := v_children.unfinished;
-  -- Those that run may end, whatever became of the others.
+  -- Let the children that run end before the step does, also after an error.
   if v_children.unfinished = 0 and v_progress.wait_until is null then
     v_progress.result := engine.children_result(p_step, v_progress.error, v_items is not null, v_goes_on);
   end if;
@@ -74,8 +78,9 @@ begin
 end
 $$;
 
--- What the children from p_from on get: the result of the property `input`, whose expressions see $.item and $.index,
--- else the item. Fewer than p_count when that takes long or comes to more than 8 MiB.
+-- Returns the inputs of the children from index p_from on: the property `input`, whose expressions
+-- see $.item and $.index, or else the item. Returns fewer than p_count, but at least one, when it
+-- has taken 100 ms or has more than 8 MiB.
 create or replace function engine.child_inputs(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,
@@ -108,7 +113,9 @@ begin
 end
 $$;
 
--- What a step leaves behind whose children have ended: their outputs in the order of the items.
+-- Returns the result of a step whose children have ended: their outputs in the order of the items,
+-- or the error of the first one that failed. p_error: why no further child was started. p_goes_on:
+-- a child that fails gives {"error"} instead of failing the step.
 create or replace function engine.children_result(
   p_step engine.open_steps,
   p_error jsonb,
@@ -121,14 +128,14 @@ create or replace function engine.children_result(
 as $$
 declare
   v_error jsonb := p_error;
-  v_index int; -- of the first child that has failed
+  v_index int; -- of the first child that failed
   v_child record;
   v_results jsonb[];
   v_outputs jsonb;
   v_bytes bigint := 0;
 begin
   if v_error is null then
-    -- Measured as they are read: 10,000 results may have 10 GB, of which the step may keep 1 MiB.
+    -- Add up sizes while reading, and keep no output after 1 MiB: 10,000 results may have 10 GB.
     for v_child in select c.index, c.result from engine.child_results(p_step.run_id, p_step.node) as c loop
       if v_child.result ? 'error' and not p_goes_on then
         if v_index is null or v_child.index < v_index then
@@ -153,7 +160,8 @@ begin
 end
 $$;
 
--- A child that nobody waits for: the step has ended when it has started.
+-- Starts a child that the parent does not wait for; the step ends with {"runId"} as soon as it has
+-- started.
 create or replace function engine.start_independent(p_run public.workflow_runs, p_opened engine.opened_step)
   returns engine.children_progress
   language plpgsql

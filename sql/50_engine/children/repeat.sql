@@ -1,7 +1,10 @@
 -- kind: code
--- repeat: child runs one after the other. Each gets what the one before it gave, until a condition holds.
+-- The node repeat: child runs one after the other, each with the output of the one before as its
+-- input, until a condition holds. Writes child runs through engine.start_children(). The caller
+-- holds the lock of the parent and writes its transition.
 
--- One turn: at most 100 children in a transaction.
+-- Starts the next child when the last one has ended, and returns the progress of the step. Goes on
+-- in another transaction after 100 children or one second.
 create or replace function engine.run_repeat(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,
@@ -28,7 +31,7 @@ begin
     if v_progress.next_index > 0 then
       select c.result into v_last
       from engine.child_results(p_step.run_id, p_step.node, v_progress.next_index - 1) as c;
-      exit when not found; -- it still runs
+      exit when not found; -- the last child still runs
       v_input := v_last -> 'output';
       v_error := v_last -> 'error';
       exit when v_error is not null;
@@ -68,7 +71,7 @@ begin
 end
 $$;
 
--- Whether the last child was the last one.
+-- Returns whether the property `until` is true for the output of the last child.
 create or replace function engine.is_repeated_enough(
   p_loaded engine.loaded_run,
   p_compiled engine.compiled_versions,
