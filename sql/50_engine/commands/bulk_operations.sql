@@ -1,7 +1,11 @@
 -- kind: code
--- Commands on many runs. An operation is a row; workers work it off, some runs in each transaction, and it counts.
+-- Bulk operations: one command on many runs. Workers process a part of the runs in each transaction
+-- and count them in the row of the operation.
+-- Writes public.bulk_operations, public.workflow_run_logs and jobs; runs through engine.end_runs()
+-- and engine.retry_run(). Locks the row of the operation (skip locked), then the runs.
 
--- The runs that an operation still has to see, oldest first. Runs that began after it are none of its business.
+-- Returns the next runs of an operation, oldest first, all of them when p_limit is null. Leaves out
+-- runs that began after the operation.
 create or replace function engine.bulk_operation_runs(p_bulk_operation public.bulk_operations, p_limit int)
   returns setof uuid
   language plpgsql
@@ -18,7 +22,8 @@ declare
   v_first_id constant uuid := greatest(
     p_bulk_operation.last_run_id, engine.uuid_floor(coalesce((v_filter ->> 'startedAfter')::timestamptz, 'epoch'))
   );
-  -- A run that began in the same millisecond counts as earlier, but not one that this operation has made.
+  -- A cancel includes runs of its own millisecond. A retry does not, because the runs that it
+  -- starts may be among them.
   v_end_id constant uuid := engine.uuid_floor(least(
     p_bulk_operation.created_at
       + case p_bulk_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
@@ -36,14 +41,15 @@ begin
     and (r.mode = v_filter ->> 'mode' or not v_filter ? 'mode')
     and (r.error ->> 'code' = v_filter ->> 'errorCode' or not v_filter ? 'errorCode')
     and (r.metadata @> (v_filter -> 'metadata') or not v_filter ? 'metadata')
-    -- What retry_run would refuse, or has done.
+    -- Leave out runs that engine.retry_run() would refuse, and those that it has retried.
     and (p_bulk_operation.command <> 'retry' or (r.retried_by is null and r.parent_index is null))
   order by r.id
   limit p_limit;
 end
 $$;
 
--- Retries runs one by one; answers how many could not be.
+-- Locks runs, retries them one by one, and returns how many failed. The log of each of these says
+-- why.
 create or replace function engine.retry_runs(p_ids uuid[], p_user_id uuid)
   returns int
   language plpgsql
@@ -61,7 +67,7 @@ begin
       when others then
         get stacked diagnostics v_constraint = constraint_name;
         if private.is_transient(sqlstate, v_constraint) then
-          raise; -- the job tries this part of the operation again
+          raise; -- the job repeats this part of the operation
         end if;
         v_failed := v_failed + 1;
         insert into public.workflow_run_logs (organization_id, run_id, level, message, context, ts)
@@ -75,7 +81,7 @@ begin
 end
 $$;
 
--- Works off a part of an operation, and orders the next part. False: nothing is left, or somebody else is at it.
+-- Processes the next runs of an operation and adds the job for those after them.
 create or replace function engine.work_bulk_operation(p_bulk_operation_id uuid, p_limit int default 100)
   returns boolean
   language plpgsql
@@ -119,8 +125,9 @@ begin
 end
 $$;
 comment on function engine.work_bulk_operation(uuid, int) is
-  'For workers: works off the next runs of an operation, in one transaction; true when there may be more. Example: select engine.work_bulk_operation(''0190…'', 100);';
+  'For workers: processes the next runs of a bulk operation, at most p_limit (100), in one transaction; true when there may be more, false when it is finished or another worker has it locked. Example: select engine.work_bulk_operation(''0190…'', 100);';
 
+-- Adds the job for the next part of an operation; its key replaces a job that still waits.
 create or replace function engine.bulk_operation_job(p_bulk_operation_id uuid)
   returns void
   language plpgsql
@@ -134,6 +141,7 @@ begin
 end
 $$;
 
+-- Inserts an operation, with the number of runs that fit its filter now, and adds its first job.
 create or replace function engine.start_bulk_operation(
   p_organization_id uuid,
   p_command text,

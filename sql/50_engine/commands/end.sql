@@ -1,7 +1,9 @@
 -- kind: code
--- Ends a run from outside: canceled by somebody, or failed because it cannot go on.
+-- Ends unfinished runs from outside: canceled, or failed because of something other than a node.
+-- Writes events, runs, open steps, engine.flow_runs and jobs through engine.write_transitions().
+-- Locks the rows of the runs (engine.load_runs()).
 
--- Each unfinished one of a batch gets the event; answers with those that had not ended before.
+-- Adds the event to each unfinished run of a batch and returns these runs.
 create or replace function engine.end_runs(p_ids uuid[], p_type text, p_payload jsonb)
   returns setof public.workflow_runs
   language plpgsql
@@ -28,6 +30,7 @@ begin
 end
 $$;
 
+-- Ends one run and returns it; returns a run that has ended already as it is.
 create or replace function engine.end_run(p_run_id uuid, p_type text, p_payload jsonb)
   returns public.workflow_runs
   language plpgsql
@@ -44,7 +47,8 @@ begin
 end
 $$;
 
--- Who did something, and why: the payload of an event that somebody caused.
+-- Returns the payload of an event that somebody caused: who and why. p_reason is cut to 1,000
+-- characters.
 create or replace function engine.canceled_by(p_user_id uuid, p_reason text)
   returns jsonb
   language sql
@@ -53,7 +57,8 @@ as $$
   select jsonb_strip_nulls(jsonb_build_object('by', p_user_id, 'reason', left(p_reason, 1000)))
 $$;
 
--- Repeated, or on a run that has ended, it changes nothing. Running effects learn of it by their heartbeat.
+-- Changes nothing about a run that has ended. Workers abort its running effects after their next
+-- heartbeat.
 create or replace function engine.cancel_run(p_run_id uuid, p_user_id uuid default null, p_reason text default null)
   returns public.workflow_runs
   language sql
@@ -62,6 +67,7 @@ as $$
   select engine.end_run(p_run_id, 'run.canceled', engine.canceled_by(p_user_id, p_reason))
 $$;
 
+-- Returns the payload of a run.failed event that no node has caused.
 create or replace function engine.blameless_error(p_code text, p_message text)
   returns jsonb
   language sql
@@ -81,6 +87,6 @@ as $$
 $$;
 
 comment on function engine.fail_run(uuid, text, text) is
-  'Ends an unfinished run with an error that no node is to blame for. Changes nothing about a finished one. Example: select status from engine.fail_run(''0190…'', ''DEADLINE'', ''too late'');';
+  'Ends an unfinished run with an error that no node has caused, and returns the run. Changes nothing about one that has ended. Example: select status from engine.fail_run(''0190…'', ''DEADLINE'', ''too late'');';
 
 grant execute on function engine.fail_run(uuid, text, text) to flowgres_worker, flowgres_dba;

@@ -1,4 +1,4 @@
--- Cancel, pause, retry, fork, and the same for many runs.
+-- Commands on runs: cancel, pause, resume, retry, fork, and bulk operations.
 
 --!include 50_engine/commands/end.sql
 --!include 50_engine/commands/pause.sql

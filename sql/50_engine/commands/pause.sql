@@ -1,7 +1,11 @@
 -- kind: code
--- Pauses runs and lets them go on. A paused run begins nothing new; what runs already finishes and is recorded, but the
--- graph moves on only when the run is resumed.
+-- Pauses and resumes runs. A paused run begins no step; what runs already finishes and is recorded,
+-- but the run advances only when it is resumed.
+-- Writes events, the row of the run, open steps and jobs through engine.write_transitions(), and
+-- wake_at of engine.open_steps. Locks the row of the run (engine.load_runs()).
 
+-- Changes nothing about a run that has ended or is paused. Clears wake_at, so that the reconciler
+-- gives no job to a step of the run.
 create or replace function engine.pause_run(p_run_id uuid, p_user_id uuid default null, p_reason text default null)
   returns public.workflow_runs
   language plpgsql
@@ -30,6 +34,8 @@ begin
 end
 $$;
 
+-- Changes nothing about a run that is not paused. Advances the run, and lets flow control decide
+-- again when it is held.
 create or replace function engine.resume_run(p_run_id uuid, p_user_id uuid default null, p_reason text default null)
   returns public.workflow_runs
   language plpgsql
@@ -52,11 +58,11 @@ begin
     v_loaded.log[cardinality(v_loaded.log)], v_now, 'run.resumed', engine.canceled_by(p_user_id, p_reason)
   );
   v_loaded.log := v_loaded.log || v_resumed;
-  -- No worker: nobody waits here for a step to do, so each one that is ready gets a job.
+  -- Pass no worker: the caller executes no step, so each one that is ready gets a job.
   v_transition := engine.advance_run(v_loaded, engine.compiled_version_of(v_loaded.run), null, v_now);
   v_transition.entries := v_resumed || v_transition.entries;
-  -- Whose time came in the pause, and whose children ended in it, has lost its job to it; the others are woken at
-  -- their time again.
+  -- Write the open steps again. A timer that was due, or a child that ended, while the run was
+  -- paused used up its job: such a step gets a new one. The others get their wake_at again.
   foreach v_step in array v_loaded.steps loop
     if v_step.state <> 'running' and v_step.node <> all (coalesce(v_transition.closed, '{}')) then
       if v_step.next_index is not null then

@@ -1,6 +1,14 @@
 -- kind: code
--- Runs that begin where another one was: a retry does again what failed, a fork what is to come out differently.
+-- Retries and forks: runs that reuse finished steps of another run. A retry repeats what failed; a
+-- fork begins at any node, with other input or another version.
+-- Writes a run with its events, steps and jobs through engine.write_starts(),
+-- private.usage_counters through engine.reserve_quota(), and retried_by of the old run. Locks the
+-- old run, then the counters; docs/architecture.md says why that order is safe.
 
+-- Returns the new run, or the existing retry of a run that was retried before; null when there is
+-- no such run. p_from_node: also repeat this node and what follows it.
+-- Errors: CONFLICT (it has neither failed nor been canceled, or another run waits for it), and
+-- those of engine.rerun().
 create or replace function engine.retry_run(p_run_id uuid, p_from_node text default null, p_user_id uuid default null)
   returns public.workflow_runs
   language plpgsql
@@ -38,7 +46,10 @@ begin
 end
 $$;
 
--- p_old: locked, with its log. Its finished steps count, but for p_from and what comes after it.
+-- Starts a run that reuses the finished steps of p_old, except p_from and what follows it. p_old is
+-- loaded, and so locked. p_keep_input: the new run has the input of the old one.
+-- Errors: EXPIRED (the log is gone), NOT_FOUND (no such node), TOO_LARGE, and those that refuse any
+-- start.
 create or replace function engine.rerun(
   p_old engine.loaded_run,
   p_request engine.start_request,
@@ -86,7 +97,7 @@ begin
   if p_keep_input then
     p_request.input := v_folded.created -> 'input';
   else
-    v_reused := array_remove(v_reused, p_request.trigger); -- whose output is the input
+    v_reused := array_remove(v_reused, p_request.trigger); -- its output is the input
   end if;
   p_request.run_id := engine.uuid_v7(v_now);
   p_request.reused := engine.reused_entries((p_old.run).id, v_old_compiled.ids, v_folded, v_reused, v_now);
@@ -96,7 +107,7 @@ begin
 end
 $$;
 
--- What a retry and a fork of a run have in common.
+-- Returns what the start requests of a retry and of a fork have in common.
 create or replace function engine.rerun_request(p_run public.workflow_runs, p_mode text, p_user_id uuid)
   returns engine.start_request
   language plpgsql
@@ -117,6 +128,8 @@ begin
 end
 $$;
 
+-- Returns the new run; null when there is no such run. p_from_node: the first node that is executed
+-- again. p_input and p_version: those of the old run when null. Errors: those of engine.rerun().
 create or replace function engine.fork_run(
   p_run_id uuid,
   p_from_node text default null,
@@ -140,7 +153,7 @@ begin
   v_request := engine.rerun_request(v_old.run, 'fork', p_user_id);
   v_request.version := coalesce(p_version, v_request.version);
   v_request.input := p_input;
-  -- Another input is news for every node, unless somebody says from which one on.
+  -- With other input, execute all nodes again unless p_from_node says where to begin.
   if p_from_node is null and p_input is not null then
     p_from_node := v_old.log[1].payload ->> 'trigger';
   end if;

@@ -1,8 +1,10 @@
 -- kind: code
--- Which finished steps of a run another run may take over, so that a retry or a fork does not do them again.
+-- Decides which finished steps a retry or a fork reuses, and makes the events that say so. Writes
+-- and locks nothing.
 
--- A node that is taken over succeeded in p_log, is the same in both plans, and comes after nothing that runs again:
--- p_from, what failed, what was never finished, what is new or has changed.
+-- Returns the nodes that a new run reuses: those that succeeded in the old run, have the same
+-- configuration in both versions, and do not follow a node that is executed again: p_from, one that
+-- failed or did not finish, one that is new or has changed.
 create or replace function engine.reusable_nodes(
   p_old engine.compiled_versions,
   p_new engine.compiled_versions,
@@ -56,7 +58,8 @@ begin
 end
 $$;
 
--- All that decides what a node does, in a form that can be compared between two versions: nodes by id, not by place.
+-- Returns everything that decides what a node does, comparable between versions: it names other
+-- nodes by id, not by place.
 create or replace function engine.configuration(p_compiled engine.compiled_versions, p_node engine.compiled_node)
   returns jsonb
   language sql
@@ -76,8 +79,9 @@ as $$
   )
 $$;
 
--- The events by which a run takes steps over. Values are copied, not referred to: the old run may be archived before
--- the new one. But one that several of these steps have is copied once.
+-- Returns the step.reused events of a new run. They copy outputs, since the old run may be archived
+-- before the new one. A large output that several steps have is copied once; the others refer to
+-- it.
 create or replace function engine.reused_entries(
   p_run_id uuid,
   p_ids text[],
@@ -91,7 +95,7 @@ create or replace function engine.reused_entries(
 as $$
 declare
   v_trigger constant text := p_folded.created ->> 'trigger';
-  v_held_by text[]; -- by the place at which the old run holds it: how the new one names it
+  v_held_by text[]; -- how the new log names a value, by its place in the old run
   v_node text;
   v_place int;
   v_held int;
