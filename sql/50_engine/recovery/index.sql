@@ -1,4 +1,4 @@
--- What nothing would move is found and moved.
+-- Recovery: finds runs that have lost their wake-up, repairs them, and replays logs.
 
 --!include 50_engine/recovery/reconcile.sql
 --!include 50_engine/recovery/repair.sql

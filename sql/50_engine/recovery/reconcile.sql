@@ -1,9 +1,11 @@
 -- kind: code
--- The reconciler: hands on what nobody holds any more, so that an unfinished run always has
--- something that moves it.
+-- The reconciler gives a wake-up to everything that has lost its worker or its job, and ends what
+-- is overdue.
+-- Writes engine.workers, engine.open_steps, public.bulk_operations and jobs; runs through
+-- engine.complete_steps(), engine.end_runs() and flow control. Skips steps, runs and operations
+-- that are locked.
 
--- One pass: at most 1,000 steps of each kind, so that recovery never stalls what works. Safe to run
--- from any number of processes at once: what one has locked the others skip.
+-- Makes one pass over at most 1,000 rows of each kind, so that recovery does not delay other work.
 create or replace function engine.reconcile()
   returns table (
     action text,
@@ -23,7 +25,7 @@ declare
   v_now constant timestamptz := engine.now();
   v_dead text[];
 begin
-  -- graphile-worker itself would keep the jobs of a dead worker locked for four hours.
+  -- graphile-worker alone would keep the jobs of a dead worker locked for four hours.
   with dead as (
     delete from engine.workers as w
     where w.seen_at < v_now - interval '15 seconds'
@@ -44,8 +46,9 @@ begin
 end
 $$;
 
--- Whether the worker that holds a step is dead: its row went when its heartbeats stayed away. The lease of a step can
--- also run out while its worker lives, when the answer that handed it out was lost on the way.
+-- Returns whether the worker of a step is dead: engine.reconcile() deletes its row 15 seconds after
+-- the last heartbeat. A lease can also expire while the worker lives, when the answer that began
+-- the step was lost.
 create or replace function engine.is_worker_dead(p_worker_id uuid)
   returns boolean
   language sql
@@ -54,8 +57,8 @@ as $$
   select not exists (select from engine.workers as w where w.id = p_worker_id)
 $$;
 
--- Steps whose lease has run out: back to the queue. It is not their failure, so it costs none of their attempts; only
--- the death of their worker counts as one.
+-- Queues steps whose lease has expired and returns them. That is no failure of theirs and costs
+-- none of their attempts; it counts as a crash when their worker is dead.
 create or replace function engine.requeue_expired_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
@@ -88,8 +91,8 @@ begin
 end
 $$;
 
--- A step whose worker died five times is what kills them. A run that is locked is being moved on by
--- somebody: the next pass looks at it again, and this one waits for nobody while it holds locks.
+-- Fails steps whose worker has crashed for the fifth time, and returns them. Skips locked runs:
+-- they are being advanced, and the next pass looks again. Never waits while it holds locks.
 create or replace function engine.fail_poisonous_steps(p_now timestamptz)
   returns setof engine.open_steps
   language plpgsql
@@ -125,10 +128,10 @@ begin
 end
 $$;
 
--- Gives a job to the steps whose time has come, and another one to those that nothing has taken for
--- a minute: their job was lost, or the queue is long; another wake-up does no harm. Steps that
--- sleep are not looked at. Of those that wait for child runs the children are counted once a
--- minute: the end of a child brings a job, so mostly for nothing.
+-- Adds jobs for steps whose wake_at has come: for timers and retries, and again for steps that no
+-- worker has begun for a minute, since their job may be lost; a second job does no harm. Does not
+-- read other steps. Counts the children of a step once a minute, in case the job from their end was
+-- lost.
 create or replace function engine.wake_steps()
   returns table (
     run_id uuid,
@@ -150,7 +153,7 @@ begin
   with woken as (
     update engine.open_steps as s
     set wake_at = v_now + interval '1 minute'
-    -- By their place in the table: whatever the planner believes, it reads no other row.
+    -- Join by ctid: no query plan reads other rows, whatever the statistics say.
     where s.ctid = any (array(
       select d.ctid
       from engine.open_steps as d
@@ -165,12 +168,13 @@ begin
   from woken as w
   where (w.step).run_at is not null
     or engine.has_ended_children(w.step);
-  -- With a key: while such a wake-up waits in the queue, another one replaces it.
+  -- With a key, a later job replaces one that still waits in the queue.
   perform engine.add_jobs(engine.jobs_of(v_steps, 'due:'));
   return query select s.run_id, s.node from unnest(v_steps) as s;
 end
 $$;
 
+-- Fails runs past their deadline and returns their ids; skips locked ones.
 create or replace function engine.end_overdue_runs(p_now timestamptz)
   returns setof uuid
   language plpgsql
@@ -196,7 +200,7 @@ begin
 end
 $$;
 
--- Operations that no worker has gone on with for a minute.
+-- Adds jobs for operations without progress for a minute and returns their ids.
 create or replace function engine.wake_bulk_operations(p_now timestamptz)
   returns setof uuid
   language plpgsql
@@ -222,8 +226,8 @@ end
 $$;
 
 comment on function engine.wake_steps() is
-  'For workers, every second: looks at the steps whose time has come, at most 1,000, and gives each of them a job that has something to do; any number of workers may call it at once. Example: select * from engine.wake_steps();';
+  'For workers, every second: looks at the steps whose time has come, at most 1,000, and adds a job for each one that has something to do; returns these. Any number of workers may call it at once. Example: select * from engine.wake_steps();';
 comment on function engine.reconcile() is
-  'Moves on what nobody holds any more: jobs and steps of dead workers, runs past their deadline, steps that nothing has taken for a minute. Workers call it every 10 seconds; any number may at once. One row per action. Example: select * from engine.reconcile();';
+  'Recovers jobs and steps of dead workers, runs past their deadline, and steps, held runs and bulk operations that are due or have lost their job. Workers call it every 10 seconds; any number may at once. One row per action: deadline, poison, requeue, wake, release or operation. Example: select * from engine.reconcile();';
 
 grant execute on function engine.reconcile(), engine.wake_steps() to flowgres_worker, flowgres_dba;

@@ -1,9 +1,11 @@
 -- kind: code
--- Repairs what cannot happen: runs that nothing would move, because a row was lost.
--- monitor.stuck_runs() names them.
+-- Repairs runs that have no wake-up because a row was lost, which must not happen;
+-- monitor.stuck_runs() lists them.
+-- Writes events, runs, open steps and jobs through engine.write_transitions(), and
+-- engine.flow_runs. Locks the rows of the runs and skips locked ones.
 
--- The number of a node's last attempt, so that a late result of it is told apart from that of the
--- next one.
+-- Returns the number of a node's last attempt, so that a step opened again goes on counting and a
+-- late result of the old attempt is stale.
 create or replace function engine.last_attempt(p_run_id uuid, p_node text)
   returns int
   language sql
@@ -15,7 +17,7 @@ as $$
     and e.payload ->> 'node' = p_node
 $$;
 
--- How many children a step has started already; null: none.
+-- Returns how many children a step has started; null: none.
 create or replace function engine.started_children(p_run_id uuid, p_node text)
   returns int
   language sql
@@ -28,8 +30,8 @@ as $$
     and r.id >= engine.uuid_floor(engine.uuid_time(p_run_id))
 $$;
 
--- Opens again what the log says should be open: first what waits, for to the engine a wait that is
--- not open is over.
+-- Returns the transition that opens the steps again that are open by the log. Adds waiting steps
+-- before it advances the run, because the engine takes a wait that is not open as ended.
 create or replace function engine.repair_transition(p_loaded engine.loaded_run, p_now timestamptz)
   returns engine.transition
   language plpgsql
@@ -63,7 +65,7 @@ begin
 end
 $$;
 
--- Puts a held run back into the queue of its workflow, as one that has just come.
+-- Inserts a held run into engine.flow_runs again, as the last of its queue, and adds its job.
 create or replace function engine.hold_run_again(p_loaded engine.loaded_run, p_now timestamptz)
   returns void
   language plpgsql
@@ -87,8 +89,8 @@ begin
 end
 $$;
 
--- Runs that have ended, with child runs that nothing is going to end: the job that does so was
--- lost.
+-- Returns runs that have ended and have unfinished child runs, but no job that cancels these: it
+-- was lost.
 create or replace function engine.parents_without_end()
   returns setof uuid
   language sql
@@ -134,7 +136,7 @@ declare
   v_parent_ids uuid[];
 begin
   if cardinality(v_ids) > 0 then
-    -- What is locked now may have moved on since it was looked for.
+    -- Check again: a run may have advanced between the search and its lock.
     v_ids := array(
       select i from unnest(v_ids) as i
       where not exists (select from engine.open_steps as s where s.run_id = i)
@@ -171,6 +173,6 @@ begin
 end
 $$;
 comment on function engine.repair_runs() is
-  'Repairs unfinished runs that nothing would move, at most 100, slots that nobody holds, and child runs that go on after their parent; workers call it every minute. A row for each says what was done; no row is health. Example: select * from engine.repair_runs();';
+  'Repairs unfinished runs without a wake-up, at most 100, concurrency slots without a run, and child runs that go on after their parent has ended. Workers call it every minute. One row per repair: open, hold, slot or children; no row: nothing was wrong. Example: select * from engine.repair_runs();';
 
 grant execute on function engine.repair_runs() to flowgres_worker, flowgres_dba;

@@ -1,6 +1,6 @@
 -- kind: code
--- Replays the log of a run: what came from outside is applied again, and the engine must compute every other event
--- anew.
+-- Replays the log of a run: applies its external inputs again and compares every other event with
+-- what the engine computes. Writes nothing; locks the row of the run (engine.load_runs()).
 
 create or replace function engine.verify_run(p_run_id uuid)
   returns table (
@@ -27,8 +27,9 @@ begin
     return next;
     return;
   end if;
-  -- More than the run ever had: its end by RUN_TOO_LARGE is taken from the log, as it depends on the limit of then. But
-  -- not without end, for what it would have become costs memory here, too.
+  -- Allow more than the log has: RUN_TOO_LARGE is taken from the log, since the limit may have been
+  -- another one when it was written. Keep a bound, because the replay needs memory for what it
+  -- computes.
   v_max_bytes := greatest(
     engine.max_run_bytes(), (engine.fold(v_compiled.nodes, v_compiled.ids, v_loaded.log)).bytes
   ) + 2097152;
@@ -52,7 +53,8 @@ begin
       return next;
     end if;
   end loop;
-  -- What a queued step of the engine's own will write is only put off.
+  -- An expected event of a queued step is not missing: the engine writes it when the job of the
+  -- step runs.
   if cardinality(v_replay.expected) > 0
     and (engine.step_of(v_loaded.steps, v_replay.expected[1].payload ->> 'node')).state is distinct from 'queued'
   then
@@ -66,11 +68,11 @@ end
 $$;
 
 comment on function engine.verify_run(uuid) is
-  'Replays the log of a run. Each row is an event that the engine would not have written like that; no row means that it would. Example: select * from engine.verify_run(''0190…'');';
+  'Replays the log of a run. Each row is an event that differs from what the engine computes; no row: all events are as the engine computes them. Example: select * from engine.verify_run(''0190…'');';
 
 grant execute on function engine.verify_run(uuid) to flowgres_dba;
 
--- Whether an event came from outside. p_open: the steps that were open when it was written.
+-- Returns whether an event came from outside. p_open: the steps that were open when it was written.
 create or replace function engine.is_external_input(p_entry engine.log_entry, p_open text[])
   returns boolean
   language sql
@@ -78,13 +80,14 @@ create or replace function engine.is_external_input(p_entry engine.log_entry, p_
 as $$
   select case
     when p_entry.type in ('step.succeeded', 'step.failed') then p_entry.payload ->> 'node' = any (p_open)
-    -- Without a node it was ended from outside: DEADLINE, POISON.
+    -- Without a node the run was ended from outside: by a deadline or a limit, for example.
     when p_entry.type = 'run.failed' then not p_entry.payload ? 'node'
     else p_entry.type not in ('step.waiting', 'run.responded', 'run.succeeded')
   end
 $$;
 
--- p_is_prelude: a step that the run has taken over comes next, before the graph moves at all.
+-- Applies an external input to a replay and computes the events that must follow. p_is_prelude: the
+-- next event is step.reused or run.isolated, so the graph does not advance yet.
 create or replace function engine.apply_recorded(
   p_replay engine.replay,
   p_entry engine.log_entry,
@@ -104,11 +107,12 @@ declare
   v_opened engine.opened_step;
 begin
   p_replay.log := p_replay.log || p_entry;
-  -- A step that has begun, or is to be tried again, stays open, and nothing in the graph moves.
+  -- A step that has begun, or is to be tried again, stays open, and the graph does not advance.
   if p_entry.type = 'step.started' or p_entry.payload ? 'retryAt' then
     return p_replay;
   end if;
-  -- What the engine has put off, it finds out again, with this news.
+  -- Discard the expected events that were not recorded: engine.advance() computes them again below,
+  -- after this event. Their waits are not open yet.
   foreach v_expected in array coalesce(p_replay.expected, '{}') loop
     if v_expected.type = 'step.waiting' then
       p_replay.open := array_remove(p_replay.open, v_expected.payload ->> 'node');
@@ -133,7 +137,7 @@ begin
 end
 $$;
 
--- The problem with an event that the engine should have computed; null when there is none.
+-- Returns the problem with an event that the engine should have computed; null when there is none.
 create or replace function engine.difference(p_expected engine.log_entry, p_entry engine.log_entry)
   returns text
   language sql
