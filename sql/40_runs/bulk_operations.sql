@@ -1,5 +1,6 @@
 -- kind: state
--- Commands on many runs at once, with their progress. Workers work them off.
+-- The table of bulk operations: commands on many runs, with their progress. Written by
+-- 50_engine/commands/bulk_operations.sql and engine.wake_bulk_operations().
 
 create table public.bulk_operations (
   id uuid not null default engine.uuid_v7(),
@@ -24,9 +25,9 @@ create index bulk_operations_organization_id_idx on public.bulk_operations (orga
 create index bulk_operations_unfinished_idx on public.bulk_operations (updated_at) where finished_at is null;
 
 comment on table public.bulk_operations is
-  'Commands on many runs, made by cancel_runs and retry_runs: how far each one is.';
+  'Commands on many runs, made by cancel_runs and retry_runs, with their progress.';
 comment on column public.bulk_operations.id is 'UUIDv7.';
-comment on column public.bulk_operations.organization_id is 'The organization whose runs it is about.';
+comment on column public.bulk_operations.organization_id is 'The organization that the runs belong to.';
 comment on column public.bulk_operations.command is 'cancel or retry.';
 comment on column public.bulk_operations.filter is 'Which runs: see docs/how-to/runs.md.';
 comment on column public.bulk_operations.total is 'How many runs there were when it began.';
@@ -36,4 +37,4 @@ comment on column public.bulk_operations.last_run_id is 'The last run it has bee
 comment on column public.bulk_operations.started_by is 'The user who gave the command.';
 comment on column public.bulk_operations.created_at is 'When it was given; runs that began later are not touched.';
 comment on column public.bulk_operations.updated_at is 'When it last made progress.';
-comment on column public.bulk_operations.finished_at is 'When it was through; null while it is not.';
+comment on column public.bulk_operations.finished_at is 'When it had processed all runs; null before.';

@@ -1,5 +1,7 @@
 -- kind: code
--- The last resort against a month without partitions: whoever cannot write makes them.
+-- Creates missing partitions for roles that own no table, when a row has no partition.
+-- Writes and locks through partitions.maintain(): the maintenance lock of a table, and the tables
+-- to which partitions are attached.
 
 create or replace function engine.ensure_partitions()
   returns int
@@ -11,6 +13,6 @@ as $$
   select count(*)::int from partitions.maintain() as m where m.action = 'create' and m.done
 $$;
 comment on function engine.ensure_partitions() is
-  'Makes the partitions that maintenance should have made, and returns how many it were: for workers, each minute, and for whoever was told that there is no partition for a row. Does the same as partitions.maintain(), which is mostly nothing. Example: select engine.ensure_partitions()';
+  'Creates the partitions that maintenance should have created, and returns how many: for workers, every minute, and for callers that got the error that a row has no partition. Does the same as partitions.maintain(); mostly there is nothing to create. Example: select engine.ensure_partitions()';
 
 grant execute on function engine.ensure_partitions() to flowgres_intake, flowgres_worker, flowgres_dba;

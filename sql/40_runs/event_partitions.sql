@@ -1,5 +1,6 @@
 -- kind: code
--- The partitions of the log, under the names of docs/how-to/event-partitioning.md; schema partitions does the work.
+-- Functions on the partitions of the log, under the names that docs/event-partitioning.md
+-- documents. Schema partitions does the work and takes the locks.
 
 create or replace function public.create_workflow_events_partition(at timestamptz)
   returns text
@@ -10,7 +11,7 @@ as $$
   select partitions.create('public.workflow_events', at)
 $$;
 comment on function public.create_workflow_events_partition(timestamptz) is
-  'Makes the partition of workflow_events for the UTC month of a moment and returns its name, also when it existed. Errors: INVALID_ARGUMENT (null, infinity, year 9999), CONFLICT (another table has the name, or locks were not to be had). Example: select create_workflow_events_partition(now() + interval ''1 month'')';
+  'Creates the partition of workflow_events for the UTC month of a moment, unless it exists, and returns its name. Errors: INVALID_ARGUMENT (null, infinity, year 9999), CONFLICT (another table has the name, or a lock was not free in time). Example: select create_workflow_events_partition(now() + interval ''1 month'')';
 
 create or replace function public.create_workflow_events_partition(month timestamp)
   returns text
@@ -21,7 +22,7 @@ as $$
   select partitions.create('public.workflow_events', month at time zone 'UTC')
 $$;
 comment on function public.create_workflow_events_partition(timestamp) is
-  'The same for a time without a zone, which is taken as UTC. Example: select create_workflow_events_partition(current_date + interval ''1 month'')';
+  'The same for a timestamp without time zone, which is read as UTC. Example: select create_workflow_events_partition(current_date + interval ''1 month'')';
 
 create or replace function public.create_workflow_events_partition(month date)
   returns text
@@ -34,7 +35,7 @@ $$;
 comment on function public.create_workflow_events_partition(date) is
   'The same for a day of the UTC calendar. Example: select create_workflow_events_partition(''2025-06-01''::date)';
 
--- Runs and logs are kept ahead as well, because no event can be written without its run.
+-- Creates partitions of runs and logs as well, because an event cannot be written without its run.
 create or replace function public.maintain_workflow_events_partitions()
   returns int
   language plpgsql
@@ -60,7 +61,7 @@ begin
 end
 $$;
 comment on function public.maintain_workflow_events_partitions() is
-  'Makes the missing partitions of workflow_events from two months back to three ahead, and those of runs and logs; returns how many of workflow_events it made. What fails is a warning and tried again next time. Example: select maintain_workflow_events_partitions()';
+  'Creates the missing partitions of workflow_events from two months back to three ahead, and those of runs and logs; returns how many of workflow_events it created. What fails raises a warning and is tried again by the next call. Example: select maintain_workflow_events_partitions()';
 
 create or replace function public.drop_old_workflow_events_partitions(retention_months int default 12)
   returns int
@@ -87,7 +88,7 @@ begin
 end
 $$;
 comment on function public.drop_old_workflow_events_partitions(int) is
-  'Drops the partitions of workflow_events whose last moment is more than so many months ago and returns how many; their runs stay, without events. A partition with events of an unfinished run stays, with a warning, and so does the last one. Error: INVALID_ARGUMENT (null, zero, negative). Example: select drop_old_workflow_events_partitions(6)';
+  'Drops the partitions of workflow_events that ended more than retention_months ago and returns how many; their runs stay, without events. A partition with events of an unfinished run stays, with a warning, and so does the last one. Error: INVALID_ARGUMENT (null, zero, negative). Example: select drop_old_workflow_events_partitions(6)';
 
 create or replace function public.get_workflow_events_partition_stats()
   returns table (
@@ -119,10 +120,10 @@ join pg_class as c on c.oid = i.inhrelid
 where i.inhparent = 'public.workflow_events'::regclass
 order by c.relname;
 comment on view public.workflow_events_partition_info is
-  'The partitions of workflow_events, their size with indexes and about how many rows they have. Example: select * from workflow_events_partition_info';
+  'The partitions of workflow_events, with their size, including indexes, and an estimate of their rows. Example: select * from workflow_events_partition_info';
 comment on column public.workflow_events_partition_info.partition_name is 'For example workflow_events_y2026m11.';
-comment on column public.workflow_events_partition_info.size is 'With indexes, such as 24 MB.';
-comment on column public.workflow_events_partition_info.row_count_estimate is 'Rows by the server''s statistics.';
+comment on column public.workflow_events_partition_info.size is 'Size with indexes, for example 24 MB.';
+comment on column public.workflow_events_partition_info.row_count_estimate is 'Number of rows by the server''s statistics.';
 
 grant execute on function
   public.create_workflow_events_partition(timestamptz),

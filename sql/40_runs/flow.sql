@@ -1,6 +1,7 @@
 -- kind: state
--- Flow control: which runs of workflows with limits hold a slot, which wait for one, and when runs were let in.
--- Workflows without limits leave no trace here.
+-- The tables of flow control: which runs of workflows with limits hold a slot, which are held, and
+-- when runs started under a rate limit. Runs of workflows without limits have no row. Written by
+-- 50_engine/flow_control and engine.repair_runs().
 
 create table engine.flow_runs (
   run_id uuid not null,
@@ -27,7 +28,7 @@ create index flow_runs_debounce_idx on engine.flow_runs (workflow_id, debounce_k
   where is_held and debounce_key is not null;
 
 comment on table engine.flow_runs is
-  'Runs of workflows with limits that are held, or that hold a slot of a concurrency limit. held_until: a debounce ends; place: who came first.';
+  'Runs of workflows with limits that are held, or that hold a slot of a concurrency limit. held_until: when the debounce ends; place: the order in which they came.';
 
 create table engine.flow_starts (
   workflow_id uuid not null,
@@ -39,4 +40,4 @@ create table engine.flow_starts (
 alter table engine.flow_starts enable row level security;
 
 comment on table engine.flow_starts is
-  'When runs were let in under a rate limit; kept for as long as they count.';
+  'When runs started, or were released, under a rate limit; a row is kept while it counts.';

@@ -1,4 +1,5 @@
--- Runs, their events and logs: the tables, how they are cut by time, and the event functions that people call.
+-- Runs, their events and logs: the tables, their partitioning, and the functions on events that
+-- people call.
 
 --!include 40_runs/tables.sql
 --!include 40_runs/bulk_operations.sql

@@ -1,5 +1,6 @@
 -- kind: state
--- How the tables of runs are cut. Runs and their events live and leave together, after a year; logs after 30 days.
+-- Makes the tables of runs managed tables. Runs and their events are retired together, after 12
+-- months; logs after 30 days. Writes partitions.managed_tables and creates the first partitions.
 
 select from partitions.manage(
   'public.workflow_runs', 'month', premake => 3, behind => 2,
@@ -8,7 +9,7 @@ select from partitions.manage(
   storage => '{"autovacuum_vacuum_scale_factor": 0.05, "autovacuum_analyze_scale_factor": 0.05}'
 );
 
--- The log only grows: what keeps its index-only scans and freezing cheap is vacuum after inserts.
+-- The log only grows: vacuum after inserts keeps index-only scans and freezing cheap.
 select from partitions.manage(
   'public.workflow_events', 'month', premake => 3, behind => 2,
   retention => '12 months', retire_with => 'public.workflow_runs', retire_key => 'run_id',

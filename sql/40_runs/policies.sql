@@ -1,5 +1,7 @@
 -- kind: code
--- Who sees which run. Partitions have row-level security without a policy: they are reached through these tables only.
+-- Row-level security of runs: users see those of their current organization. Partitions have
+-- row-level security without a policy, so users reach rows through these tables only. Writes and
+-- locks nothing.
 
 alter table public.workflow_runs enable row level security;
 drop policy if exists workflow_runs_flowgres_user_select on public.workflow_runs;
@@ -28,5 +30,5 @@ create policy bulk_operations_flowgres_user_select on public.bulk_operations
 grant select on public.bulk_operations to flowgres_user;
 grant select on public.workflow_runs, public.workflow_events, public.workflow_run_logs to flowgres_user;
 
--- Reading a run's events takes the time out of its id.
+-- get_workflow_run_events() calls engine.uuid_time() with the rights of the user.
 grant usage on schema engine to flowgres_user;

@@ -1,8 +1,9 @@
 -- kind: code
--- Reads outputs that an event does not hold itself. Such an event has the key outputOf instead: the node whose event
--- holds the same value, or $.input or $.input.body, which run.created holds.
+-- Reads outputs that an event refers to instead of holding them. Its key outputOf names the node
+-- whose event holds the value, or $.input or $.input.body, which run.created holds. Writes and
+-- locks nothing.
 
--- The output of an event of a run. p_to: when the run ended, or a later time.
+-- Returns the output of an event of a run. p_to: when the run ended, or a later time.
 create or replace function engine.output_of_event(p_payload jsonb, p_run_id uuid, p_to timestamptz)
   returns jsonb
   language plpgsql
@@ -17,7 +18,8 @@ begin
 end
 $$;
 
--- Planned for the values: the bounds prune, see run_events.sql.
+-- Returns the value that p_of names. A custom query plan prunes partitions by the bounds, as in
+-- run_events.sql.
 create or replace function engine.referred_output(p_of text, p_run_id uuid, p_to timestamptz)
   returns jsonb
   language plpgsql

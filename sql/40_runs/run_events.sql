@@ -1,9 +1,10 @@
 -- kind: code
--- The log of one run, read from the few partitions that can hold it.
+-- Reads the log of one run from the few partitions that can hold it. Writes and locks nothing.
 
--- Nothing of a run happened before the time in its id or after its end; a day of margin forgives a clock. The bounds
--- are variables and the plan is made for their values, so it locks one or two partitions of 120, not all. Most runs end
--- within a day: then their last event says so, and the run is not looked up.
+-- No event of a run is older than the time in its id or younger than its end; a day of margin
+-- allows for clocks that differ. The bounds are variables of a custom query plan, which locks one
+-- or two partitions instead of 120. Most runs end within a day: then their last event says so, and
+-- the run is not looked up.
 create or replace function public.get_workflow_run_events(
   run_id uuid,
   start_time timestamptz default null,
@@ -20,7 +21,7 @@ as $$
 declare
   v_run_id constant uuid := get_workflow_run_events.run_id;
   v_start constant timestamptz := engine.uuid_time(v_run_id);
-  -- A day given as the end is meant as a whole; any other moment is included.
+  -- An end at midnight UTC stands for that whole day; any other moment is included.
   v_end constant timestamptz := end_time + case
     when end_time = date_trunc('day', end_time, 'UTC') then interval '1 day'
     else interval '1 microsecond'

@@ -1,6 +1,7 @@
 -- kind: state
--- Runs and their log. The log (workflow_events) is the truth; workflow_runs holds the one projection of it, written
--- when a run changes state, and engine.open_steps the working set of steps that are not finished.
+-- The tables of runs. The log (workflow_events) is the truth; workflow_runs is its one projection,
+-- written when a run changes state, and engine.open_steps has the steps that are not finished.
+-- docs/architecture.md says who writes each table.
 
 create table public.workflow_runs (
   id uuid not null,
@@ -41,12 +42,12 @@ create table public.workflow_runs (
 ) partition by range (id);
 
 create index workflow_runs_workflow_idx on public.workflow_runs (organization_id, workflow_id, id);
--- The children of a step, found by what became of them.
+-- For the children of a step by status.
 create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, parent_node, status)
   where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
--- The dead letters.
+-- For dead letters: failed runs that were not retried.
 create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
   where status = 'error' and retried_by is null;
 create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
@@ -57,8 +58,8 @@ comment on table public.workflow_runs is
 comment on column public.workflow_runs.id is 'UUIDv7; its time is the time of the run''s first event.';
 comment on column public.workflow_runs.organization_id is 'The organization that the run belongs to.';
 comment on column public.workflow_runs.workflow_id is 'The workflow that ran.';
-comment on column public.workflow_runs.version is 'The published version that the run stays on.';
-comment on column public.workflow_runs.mode is 'What started it: manual, webhook, api, schedule, retry, fork, error or child.';
+comment on column public.workflow_runs.version is 'The published version that the run executes, to its end.';
+comment on column public.workflow_runs.mode is 'What started the run: manual, webhook, api, schedule, retry, fork, error or child.';
 comment on column public.workflow_runs.status is 'running, waiting, paused; or final: success, error, canceled.';
 comment on column public.workflow_runs.parent_run_id is 'The run whose step started this one, if any.';
 comment on column public.workflow_runs.parent_node is 'The node of the parent run that started this one.';
@@ -66,15 +67,15 @@ comment on column public.workflow_runs.parent_index is
   'The position of this run among the children of its parent''s step, from 0; null when the parent does not wait for it.';
 comment on column public.workflow_runs.retry_of is 'The run that this one retries.';
 comment on column public.workflow_runs.started_by is 'The user who started it; null for webhooks and schedules.';
-comment on column public.workflow_runs.priority is 'Lower runs earlier, as in graphile-worker; 0 by default.';
-comment on column public.workflow_runs.deadline_at is 'When an unfinished run ends with the error DEADLINE.';
+comment on column public.workflow_runs.priority is 'Runs with a lower number are executed earlier, as in graphile-worker; 0 by default.';
+comment on column public.workflow_runs.deadline_at is 'When the run, if it is unfinished then, ends with the error DEADLINE.';
 comment on column public.workflow_runs.started_at is 'When the run was created.';
-comment on column public.workflow_runs.finished_at is 'When it reached its final status.';
-comment on column public.workflow_runs.error is 'Why it failed: {"code", "message", "node"}.';
-comment on column public.workflow_runs.metadata is 'Free facts given at the start, such as the request id.';
+comment on column public.workflow_runs.finished_at is 'When the run reached its final status; null before.';
+comment on column public.workflow_runs.error is 'Why the run failed: {"code", "message", "node"}.';
+comment on column public.workflow_runs.metadata is 'Any facts given at the start, such as the id of a request.';
 comment on column public.workflow_runs.retried_by is 'The run that retries this one, if any.';
 comment on column public.workflow_runs.concurrency_key is
-  'What the run counts under for settings.concurrency: the value of its key, empty for the whole workflow; null without such a limit.';
+  'The key under which the run counts for settings.concurrency: its value, or empty when the limit is for the whole workflow; null without such a limit.';
 
 create table public.workflow_events (
   id bigserial not null,
@@ -97,8 +98,9 @@ create table public.workflow_events (
 create index workflow_events_run_id_idx on public.workflow_events (run_id);
 create index workflow_events_run_ts_idx on public.workflow_events (run_id, ts);
 create index workflow_events_type_idx on public.workflow_events (type);
--- For time ranges within a month. Events come nearly in the order of their time, so a summary of each 32 pages is a few
--- kilobytes for a month and tells an hour from the rest; new pages are summarized by autovacuum as they fill.
+-- For time ranges within a month. Events come nearly in the order of their time, so one summary for
+-- 32 pages takes a few kilobytes a month and still finds an hour. Autovacuum summarizes new pages
+-- as they fill.
 create index workflow_events_ts_idx on public.workflow_events using brin (ts)
   with (pages_per_range = 32, autosummarize = on);
 
@@ -132,7 +134,7 @@ create index workflow_run_logs_run_idx on public.workflow_run_logs (organization
 comment on table public.workflow_run_logs is 'What log nodes and workers wrote about a run. Partitioned by week, kept 30 days.';
 comment on column public.workflow_run_logs.id is 'Increasing number.';
 comment on column public.workflow_run_logs.organization_id is 'The organization that the run belongs to.';
-comment on column public.workflow_run_logs.run_id is 'The run; not a foreign key, logs leave earlier than runs.';
+comment on column public.workflow_run_logs.run_id is 'The run; not a foreign key, because logs and runs are retired at different times.';
 comment on column public.workflow_run_logs.node is 'The node that wrote it.';
 comment on column public.workflow_run_logs.level is 'debug, info, warning or error.';
 comment on column public.workflow_run_logs.message is 'The text, at most 64 kB.';
@@ -174,15 +176,15 @@ create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at
 comment on table engine.open_steps is
   'The working set: one row per step that is queued, running or waiting; deleted when the step ends. attempt is the fencing token.';
 comment on column engine.open_steps.run_at is
-  'When it may go on without being asked; null for one that waits for something else than a time.';
+  'When the step may go on by itself, infinity while it is deferred; null when it waits for something other than a time.';
 comment on column engine.open_steps.next_index is
-  'Of a step with child runs: how many it has started; null before the first one.';
+  'For a step with child runs: how many it has started; null before the first one.';
 comment on column engine.open_steps.unfinished_children is
-  'Of a step with child runs: how many of them its last turn has left unfinished. Fewer by now: there is something to do.';
+  'For a step with child runs: how many of them were unfinished after its last job. When fewer are, the step has something to do.';
 comment on column engine.open_steps.error is
   'Why a step with child runs starts no further one; it fails when those that run have ended.';
 comment on column engine.open_steps.wake_at is
-  'When it gets a job, if it has none yet, or another one, in case that one was lost; null while it needs none.';
+  'When the step gets its job, or another one in case that was lost; null while it needs none.';
 
 create table engine.start_keys (
   organization_id uuid not null,
@@ -218,4 +220,4 @@ create index child_starts_nested_idx on engine.child_starts (organization_id, at
 create index child_starts_at_idx on engine.child_starts (at);
 
 comment on table engine.child_starts is
-  'How many child runs a run was about to start, and the size of their inputs: a row each time, never changed, so that nobody waits for another. root_run_id: the run at the top of the family; is_nested: the parent is a child itself, or the run of an error workflow. Kept for 7 days.';
+  'How many child runs a run was about to start, and the size of their inputs in bytes: a row each time, never changed, so that no start waits for another. root_run_id: the topmost ancestor; is_nested: the parent is a child itself, or the run of an error workflow. Kept for 7 days.';

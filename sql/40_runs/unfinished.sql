@@ -1,8 +1,10 @@
 -- kind: code
--- What keeps a month of runs and events from leaving: the log of an unfinished run is still needed to finish it, and a
--- run that stays only because another one of its month does keeps its whole log.
+-- The guard of runs and events: why a period must not be retired. The log of an unfinished run is
+-- needed to finish it; a run that is kept only because another run of its month is unfinished keeps
+-- its whole log. Writes and locks nothing.
 
--- Runs that crossed into the time from a month that an unfinished one holds back.
+-- Returns why the period must not be retired although its own runs have ended: it has events of
+-- runs of an earlier month that an unfinished run keeps. Returns null when there are none.
 create or replace function engine.held_back_runs(p_from timestamptz, p_to timestamptz)
   returns text
   language sql
@@ -52,4 +54,4 @@ as $$
   )
 $$;
 comment on function engine.unfinished_runs(timestamptz, timestamptz) is
-  'The guard of runs and events: which unfinished runs began or have events in the time (end excluded), or hold back runs that have; null when none.';
+  'The guard of runs and events: names the unfinished runs that began or have events from p_from to p_to (excluded), or that keep runs of an earlier month with events in it; null when there are none. Example: select engine.unfinished_runs(''2026-01-01'', ''2026-02-01'');';
