@@ -1,7 +1,8 @@
 -- kind: code
--- Which workflow a request is for.
+-- Finds the webhook, and so the workflow, that a request is for. Writes and locks nothing.
 
--- The organization whose key it is, or was until its grace period ends.
+-- Returns the organization that has the key, or had it and is in the grace period after its
+-- replacement.
 create or replace function private.organization_of_webhook_key(p_key text)
   returns uuid
   language sql
@@ -49,7 +50,7 @@ as $$
     select f.*
     from fitting as f
     where p_method = any (f.methods)
-    -- A fixed segment comes before a parameter, the first difference decides.
+    -- A fixed segment wins over a parameter; the first difference decides.
     order by array(
       select s.segment = ':' from unnest(f.segments) with ordinality as s (segment, place) order by s.place
     )

@@ -1,7 +1,9 @@
 -- kind: code
--- Starts the runs of schedules that are due, one schedule per transaction. The run and the schedule's next time are one
--- transaction, and the tick is the run's idempotency key: whoever calls this, at once or after a crash, a tick starts
--- one run. Firing locks the schedule's row at its end only, so a slow start keeps nobody from unpublishing a workflow.
+-- Starts the runs of schedules that are due, one schedule per transaction. The start and the next
+-- time of the schedule commit together, and the tick is the idempotency key of the start: a tick
+-- starts one run, also when it is fired twice at once or again after a crash. Writes
+-- public.schedules, and runs through engine.start_runs(). Locks an advisory lock of the schedule
+-- first, without waiting, and its row last, so that a slow start does not block unpublishing.
 
 create or replace function engine.fire_schedule(p_organization_id uuid, p_workflow_id uuid, p_node text)
   returns boolean
@@ -20,7 +22,8 @@ begin
   if engine.copy_problem() is not null then
     return false;
   end if;
-  -- Two that fire one schedule exclude each other by this lock; one on the row would hold up who deletes it.
+  -- Excludes others that fire this schedule. A row lock would also block a session that deletes the
+  -- row.
   if not pg_try_advisory_xact_lock(
     hashtextextended(format('flowgres.schedule %s %s %s', p_organization_id, p_workflow_id, p_node), 0)
   ) then
@@ -63,10 +66,11 @@ begin
 end
 $$;
 comment on function engine.fire_schedule(uuid, uuid, text) is
-  'For workers: starts the run of a schedule that is due and sets its next time, in the caller''s transaction. False when there is nothing to do: it is not due, is gone, fires elsewhere, or this is a copy that nobody has adopted. Call it under a statement_timeout; when it fails, call fail_schedule in another transaction. Errors: CONFLICT (unpublished or published again meanwhile: nothing was started). Example: select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules(1);';
+  'For workers: starts the run of a schedule that is due and sets its next time, in the caller''s transaction. False when there is nothing to do: the schedule is not due, is gone, another transaction fires it, or the database is a copy that was not adopted. Call it under a statement_timeout; when it fails, call fail_schedule in another transaction. Errors: CONFLICT (unpublished or published again meanwhile: nothing was started). Example: select engine.fire_schedule(organization_id, workflow_id, node) from engine.due_schedules(1);';
 
--- What becomes of a tick. One that is a minute late has been missed; then catchUp says whether it still runs, and from
--- when on the schedule goes on: from the tick itself, or past all that were missed with it.
+-- Returns whether a tick starts a run, and after which time the schedule goes on. A tick that is
+-- more than a minute late was missed: catchUp none skips it, one runs it and skips the others that
+-- were missed, all runs every one of the last 7 days.
 create or replace function engine.tick_decision(
   p_schedule public.schedules,
   p_now timestamptz,
@@ -84,7 +88,8 @@ begin
   go_on_after := p_schedule.next_run_at;
   if p_schedule.fires_at < p_now - v_patience then
     is_run := v_catch_up <> 'none';
-    -- As old as an idempotency key may get; a schedule that was away for longer does not run for hours.
+    -- 7 days: as old as an idempotency key may get. The limit also keeps a schedule from catching
+    -- up for hours.
     go_on_after := greatest(
       go_on_after, p_now - case v_catch_up when 'all' then interval '7 days' else v_patience end
     );
@@ -92,6 +97,7 @@ begin
 end
 $$;
 
+-- Returns the start request of a tick.
 create or replace function engine.tick_request(p_schedule public.schedules, p_now timestamptz)
   returns jsonb
   language sql
@@ -104,7 +110,7 @@ as $$
     'mode', 'schedule',
     'trigger', p_schedule.node,
     'key', format('schedule %s %s', tick, p_schedule.node),
-    -- firedAt differs when a tick is tried again, the tick does not.
+    -- When a tick is tried again, firedAt differs and the tick does not.
     'fingerprint', tick,
     'input', jsonb_build_object(
       'scheduledAt', tick,
@@ -115,8 +121,9 @@ as $$
   from engine.iso_time(p_schedule.next_run_at) as tick
 $$;
 
--- Starts one run. An error that start_runs did not foresee is the tick's own. What says nothing about the tick is
--- raised for another try: a conflict with another transaction, a server short of something, a month without partition.
+-- Starts the run of a tick; returns null, or the error that refused it. An error that start_runs()
+-- raises becomes INTERNAL, except a transient one, which is raised for another try: a conflict with
+-- another transaction, a lack of resources, a month without partition.
 create or replace function engine.start_tick(p_schedule public.schedules, p_now timestamptz)
   returns jsonb
   language plpgsql
@@ -139,9 +146,9 @@ exception
 end
 $$;
 
--- The schedules to fire next. Each organization's first comes before anybody's second; those whose last start failed
--- come last, so that they delay nobody. Equal ones come in random order: workers that ask at once begin with different
--- ones. Locks nothing.
+-- Returns the first schedule of each organization, then the second of each, and so on; those whose
+-- last start failed come last, so that they do not delay others. Equal ones come in random order:
+-- workers that ask at the same time begin with different ones. Locks nothing.
 create or replace function engine.due_schedules(p_limit int default 500)
   returns table (
     organization_id uuid,
@@ -166,7 +173,7 @@ begin
       from public.schedules as s
       where s.fires_at <= v_now
         and (select engine.copy_problem()) is null
-        -- Those of a deleted organization wait for its return, or go with it.
+        -- Schedules of a deleted organization wait until it is restored or purged.
         and exists (
           select from public.organizations as o where o.id = s.organization_id and o.deleted_at is null
         )
@@ -176,10 +183,11 @@ begin
 end
 $$;
 comment on function engine.due_schedules(int) is
-  'The schedules that are due, at most p_limit, those of each organization in turn: the worker calls fire_schedule for each. is_quarantined: its last start failed or took too long. Example: select * from engine.due_schedules();';
+  'For workers: the schedules that are due, at most p_limit, alternating between organizations; call fire_schedule for each. is_quarantined: its last start failed or took too long. Example: select * from engine.due_schedules();';
 
--- Records that firing failed. The tick is tried again after 2 and 4 seconds; then it is given up, with those that were
--- due meanwhile. A schedule of which not even the next time can be computed comes again in an hour.
+-- Records that firing failed. The tick is tried again after 2 and 4 seconds, then given up with
+-- those that were due meanwhile. A schedule whose next time cannot be computed is due again in an
+-- hour.
 create or replace function engine.fail_schedule(
   p_organization_id uuid,
   p_workflow_id uuid,
@@ -212,7 +220,7 @@ begin
     begin
       v_tick := engine.next_tick(v_schedule.properties, greatest(v_schedule.next_run_at, v_now));
     exception
-      -- Also when it takes too long: what cannot be computed must not come again each second.
+      -- Also on a timeout: what cannot be computed must not be due again every second.
       when query_canceled or others then
         v_tick := null;
     end;

@@ -1,4 +1,4 @@
--- Triggers: what starts runs from outside.
+-- Triggers: webhooks and schedules, which start runs from outside.
 
 --!include 60_triggers/tables.sql
 --!include 60_triggers/register_webhooks.sql

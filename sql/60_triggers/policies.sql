@@ -1,5 +1,6 @@
 -- kind: code
--- Members see the addresses and schedules of their organization.
+-- Row-level security of webhooks: users see those of their current organization. Writes and locks
+-- nothing.
 
 drop policy if exists webhooks_flowgres_user_select on public.webhooks;
 create policy webhooks_flowgres_user_select on public.webhooks

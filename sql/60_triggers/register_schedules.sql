@@ -1,5 +1,7 @@
 -- kind: code
--- Publishing sets the schedules of a workflow, unpublishing takes them away.
+-- Publishing writes the schedules of a workflow, unpublishing deletes them; users see those of
+-- their current organization. Writes public.schedules; takes the advisory lock of the schedules of
+-- the organization.
 
 create or replace function engine.register_schedules(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns int
@@ -10,7 +12,7 @@ declare
   v_limit constant int := 1000;
   v_count int;
 begin
-  -- One publication of an organization after the other, so that two together do not pass the limit.
+  -- One publication of an organization at a time: two together could exceed the limit.
   perform pg_advisory_xact_lock(hashtextextended('flowgres.schedules ' || p_organization_id, 0));
   perform engine.unregister_schedules(p_organization_id, p_workflow_id);
 
@@ -36,8 +38,9 @@ begin
 end
 $$;
 comment on function engine.register_schedules(uuid, uuid, int) is
-  'Replaces the schedules of a workflow by those of a version. Errors: LIMIT_REACHED (1,000 of an organization).';
+  'Replaces the schedules of a workflow by those of a version and returns how many these are. Errors: LIMIT_REACHED (more than 1,000 in the organization). Example: select engine.register_schedules(''0190…'', ''0190…'', 3);';
 
+-- Returns the schedule triggers of a version that are not disabled.
 create or replace function engine.schedule_triggers(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns table (id text, properties jsonb)
   language sql
@@ -53,7 +56,8 @@ as $$
     and not n.disabled
 $$;
 
--- The same for a tick whenever it is asked, so that a tick looked at twice starts at one time.
+-- Returns a part of jitterSeconds that depends on workflow, node and tick alone, so that a tick is
+-- delayed by the same time whenever it is asked.
 create or replace function engine.jitter(p_properties jsonb, p_workflow_id uuid, p_node text, p_tick timestamptz)
   returns interval
   language sql

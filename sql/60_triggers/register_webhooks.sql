@@ -1,6 +1,9 @@
 -- kind: code
--- Publishing takes the addresses of a workflow's webhook triggers, unpublishing gives them up.
+-- Publishing writes the webhooks of a workflow, unpublishing deletes them. Writes public.webhooks;
+-- takes the advisory lock of the webhooks of the organization.
 
+-- Replaces the webhooks of a workflow by those of a version and returns how many these are. Errors:
+-- VALIDATION_FAILED (a path), CONFLICT (another node has the path and a method).
 create or replace function engine.register_webhooks(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns int
   language plpgsql
@@ -10,8 +13,9 @@ declare
   v_used record;
   v_count int;
 begin
-  -- One publication of an organization after the other, so that two that want the same address see each other. Not the
-  -- organization's row: the workflow is locked already, and an organization comes before its workflows.
+  -- One publication of an organization at a time, so that the second sees the addresses of the
+  -- first. Does not lock the row of the organization: the workflow is locked already, and
+  -- organizations come before workflows in the order of locks (docs/architecture.md).
   perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization_id, 0));
   perform engine.unregister_webhooks(p_organization_id, p_workflow_id);
 
@@ -58,7 +62,7 @@ begin
 end
 $$;
 
--- The path in one form: no slash at the end, one slash between segments.
+-- Returns a path in one form: no slash at the end, one slash between segments.
 create or replace function engine.webhook_path(p_path text)
   returns text
   language sql
@@ -68,7 +72,8 @@ as $$
   select '/' || btrim(regexp_replace(p_path, '/+', '/', 'g'), '/')
 $$;
 
--- What distinguishes addresses: parameters are equal whatever their names.
+-- Returns the segments of a path that distinguish it from others: parameters are equal whatever
+-- their names.
 create or replace function engine.webhook_segments(p_path text)
   returns text[]
   language sql
@@ -79,6 +84,7 @@ as $$
   from unnest(string_to_array(ltrim(engine.webhook_path(p_path), '/'), '/')) with ordinality as s (segment, place)
 $$;
 
+-- Raises VALIDATION_FAILED for a path that a webhook cannot have.
 create or replace function engine.check_webhook_path(p_node text, p_path text)
   returns void
   language plpgsql
@@ -95,7 +101,7 @@ begin
   if p_path is null
     or length(p_path) > 512
     or cardinality(engine.webhook_segments(p_path)) > 16
-    -- Unreserved characters only: nothing that a client or proxy might encode in another way.
+    -- Only unreserved characters: clients and proxies may encode others in different ways.
     or engine.webhook_path(p_path) !~ '^(/(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+))+$'
     or engine.webhook_path(p_path) ~ '/[.]{1,2}(/|$)'
     or cardinality(v_names) <> (select count(distinct n) from unnest(v_names) as n)
@@ -110,7 +116,7 @@ begin
 end
 $$;
 
--- The methods of a trigger: its property `method`, one or several; POST when not given.
+-- Returns the methods of a trigger: its property `method`, one or several; POST when not given.
 create or replace function engine.webhook_methods(p_properties jsonb)
   returns text[]
   language sql
@@ -130,6 +136,7 @@ as $$
   ) as m (method)
 $$;
 
+-- Returns the webhook triggers of a version that are not disabled.
 create or replace function engine.webhook_triggers(p_organization_id uuid, p_workflow_id uuid, p_version int)
   returns table (id text, properties jsonb)
   language sql

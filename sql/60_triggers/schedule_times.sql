@@ -1,5 +1,6 @@
 -- kind: code
--- When a scheduleTrigger fires: by a cron expression, or every so many units.
+-- The node type scheduleTrigger, and when it fires: by a cron expression, or every n units. Writes
+-- engine.node_types when it is loaded; its functions write and lock nothing.
 
 insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
 values
@@ -28,8 +29,9 @@ set
   inputs = excluded.inputs,
   properties = excluded.properties;
 
--- The first moment after a time that is a multiple of so many units, counted from 1970 (weeks from a Monday), so that
--- publishing again shifts nothing. Days, weeks and months begin at midnight on the wall.
+-- Returns the first moment after p_after that is a multiple of p_n units, counted from 1970 (weeks
+-- from Monday, 5 January), so that publishing again shifts nothing. Days, weeks and months begin at
+-- midnight in the time zone.
 create or replace function engine.next_multiple(p_n int, p_unit text, p_after timestamptz, p_timezone text)
   returns timestamptz
   language plpgsql
@@ -100,6 +102,6 @@ begin
 end
 $$;
 comment on function public.preview_schedule(text, text, int) is
-  'The next times of a schedule, 5 when not said, at most 100. cron: five fields, @daily and its relatives, or "30 seconds"; timezone: the calendar that it is read in, for example Europe/Berlin. Errors: VALIDATION_FAILED (not a schedule, a day that never comes, an unknown time zone), INVALID_ARGUMENT. Example: select preview_schedule(''0 9 * * mon-fri'', ''Europe/Berlin'', 3);';
+  'The next times of a schedule, 5 by default, at most 100. cron: five fields, a name such as @daily, or "30 seconds"; timezone: the time zone in which it is read, for example Europe/Berlin. Errors: VALIDATION_FAILED (not a schedule, a day that never comes, an unknown time zone), INVALID_ARGUMENT. Example: select preview_schedule(''0 9 * * mon-fri'', ''Europe/Berlin'', 3);';
 
 grant execute on function public.preview_schedule(text, text, int) to flowgres_user, flowgres_dba;

@@ -1,5 +1,6 @@
 -- kind: state
--- The schedules of published workflows. Publishing writes them, firing moves them on; nobody else does.
+-- The table of the schedules of published workflows. Written by register_schedules.sql, when a
+-- workflow is published or unpublished, and by fire_schedules.sql.
 
 create table public.schedules (
   organization_id uuid not null,
@@ -22,7 +23,7 @@ create table public.schedules (
   constraint schedules_properties_check check (jsonb_typeof(properties) = 'object')
 );
 create index schedules_version_idx on public.schedules (organization_id, workflow_id, version);
--- For the one query that the scheduler makes each second.
+-- For engine.due_schedules(), every second.
 create index schedules_fires_at_idx on public.schedules (fires_at);
 alter table public.schedules enable row level security;
 
@@ -34,9 +35,9 @@ comment on column public.schedules.version is 'The published version that the sc
 comment on column public.schedules.properties is
   'The trigger''s properties: cron or every, timezone (UTC when not given), catchUp (none when not given), jitterSeconds.';
 comment on column public.schedules.next_run_at is 'The next time that the schedule names: scheduledAt of that run''s input.';
-comment on column public.schedules.fires_at is 'When that run starts: next_run_at, later by a part of jitterSeconds.';
+comment on column public.schedules.fires_at is 'When that run starts: next_run_at plus a part of jitterSeconds.';
 comment on column public.schedules.last_run_at is 'The last time that started a run; null before the first.';
 comment on column public.schedules.last_error is 'Why the latest time started no run: {"code", "message"}; null when it did.';
 comment on column public.schedules.failures is
-  'How many starts in a row took too long or met an error of the database; after the third the tick is given up. 0 when the last one succeeded.';
+  'How many starts in a row took too long or failed with an error of the database; after the third the tick is given up. 0 when the last one succeeded.';
 comment on column public.schedules.created_at is 'When this version was published.';

@@ -1,5 +1,6 @@
 -- kind: state
--- The addresses under which published workflows are called. Publishing writes them; nobody else does.
+-- The table of webhooks: the addresses under which published workflows are called. Written by
+-- register_webhooks.sql.
 
 create table public.webhooks (
   organization_id uuid not null,
@@ -22,7 +23,8 @@ create table public.webhooks (
   constraint webhooks_path_check check (length(path) <= 512 and cardinality(segments) between 1 and 16),
   constraint webhooks_properties_check check (jsonb_typeof(properties) = 'object')
 );
--- For the foreign key, and for the one query that every request makes: the organization's paths of that many segments.
+-- The first is for the foreign key, the second for engine.find_webhook(): the paths of an
+-- organization with that many segments.
 create index webhooks_version_idx on public.webhooks (organization_id, workflow_id, version);
 create index webhooks_segments_idx on public.webhooks (organization_id, cardinality(segments));
 alter table public.webhooks enable row level security;
@@ -37,4 +39,4 @@ comment on column public.webhooks.methods is 'HTTP methods that it answers to, f
 comment on column public.webhooks.path is 'With :params, for example /orders/:id.';
 comment on column public.webhooks.segments is 'The path cut at its slashes, a parameter as ":" alone: {orders,:}.';
 comment on column public.webhooks.properties is 'The trigger''s properties: how it authenticates and answers.';
-comment on column public.webhooks.created_at is 'When this version took the address.';
+comment on column public.webhooks.created_at is 'When the address was registered for this version.';
