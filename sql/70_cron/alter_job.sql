@@ -1,5 +1,6 @@
 -- kind: code
--- Changing a job, and telling the runner of every change.
+-- Changes jobs, and notifies the scheduler of every change of cron.job. Writes cron.job and locks
+-- the row of the job.
 
 create or replace function cron.alter_job(
   job_id bigint,
@@ -61,7 +62,7 @@ create or replace function cron.job_cache_invalidate()
   volatile
 as $$
 begin
-  -- However many statements a transaction has, the runner hears of it once, when it is committed.
+  -- PostgreSQL delivers equal notifications of one transaction once, when it is committed.
   perform pg_notify('flowgres_cron', '');
   return null;
 end

@@ -1,5 +1,5 @@
 -- kind: code
--- Questions about schedules; pg_cron has no answers to them.
+-- Computes when a schedule runs, for which pg_cron has no functions. Writes and locks nothing.
 
 create or replace function cron.next_run(schedule text, after timestamptz default now(), timezone text default null)
   returns timestamptz

@@ -1,6 +1,8 @@
 -- kind: code
--- What pg_cron refuses, in its words and with its SQLSTATEs.
+-- Checks of arguments that raise the errors of pg_cron, with its messages and SQLSTATEs. Writes and
+-- locks nothing.
 
+-- Raises an error with a hint or a detail; with both, the hint only.
 create or replace function cron.raise_error(
   p_message text,
   p_sqlstate text default 'XX000',
@@ -21,7 +23,8 @@ begin
 end
 $$;
 
--- A setting of pg_cron: from postgresql.conf, or `alter database … set cron.timezone = 'Europe/Berlin'`.
+-- Returns a setting of pg_cron: from postgresql.conf, or `alter database … set cron.timezone =
+-- 'Europe/Berlin'`.
 create or replace function cron.setting(p_name text, p_default text)
   returns text
   language plpgsql
@@ -30,13 +33,15 @@ as $$
 begin
   return coalesce(nullif(current_setting('cron.' || p_name, true), ''), p_default);
 exception
-  -- Where the library of pg_cron is loaded but not the extension created, its settings are the superuser's.
+  -- Where the library of pg_cron is loaded without its extension, only superusers may read its
+  -- settings.
   when insufficient_privilege then
     return p_default;
 end
 $$;
 
--- Who asks. current_user is the owner in a definer function; the role that was set is not, and cannot be made up.
+-- Returns the role of the caller. In a definer function current_user is the owner; the setting
+-- `role` is what the caller has set, and PostgreSQL has checked that.
 create or replace function cron.caller()
   returns text
   language sql
@@ -53,6 +58,7 @@ as $$
   select exists (select from pg_roles as r where r.rolname = p_name and r.rolsuper)
 $$;
 
+-- Raises 22023 for an invalid schedule.
 create or replace function cron.check_schedule(p_schedule text)
   returns void
   language plpgsql
@@ -69,6 +75,7 @@ begin
 end
 $$;
 
+-- Raises an error for an argument that is null.
 create or replace function cron.check_given(p_name text, p_is_given boolean)
   returns void
   language plpgsql
@@ -81,6 +88,7 @@ begin
 end
 $$;
 
+-- Raises an error when the role does not exist or may not log in.
 create or replace function cron.check_role(p_name text)
   returns void
   language plpgsql
@@ -100,7 +108,8 @@ begin
 end
 $$;
 
--- Whether jobs of that role may run in that database.
+-- Raises an error when the database does not exist, the role may not connect to it, or it is a
+-- superuser and cron.enable_superuser_jobs is off.
 create or replace function cron.check_target(p_database text, p_username text)
   returns void
   language plpgsql

@@ -1,8 +1,9 @@
 -- kind: code
--- What has served its time is deleted, a batch at a time: keys of starts, sessions, tokens, codes, mails, counters.
+-- Deletes expired rows, a batch at a time: keys of starts, sessions, tokens, codes, mails,
+-- counters. Writes the tables that private.expiries() lists, and locks the rows that it deletes.
 
--- What expires, and the condition for it at the moment $1. API tokens can be seen for 30 days after they have expired
--- or were revoked; a rate bucket that nobody used for an hour is full again, and a new one would be the same.
+-- Keeps API tokens visible for 30 days after they have expired or were revoked. A rate bucket that
+-- was not used for an hour is full, so a new one is the same.
 create or replace function private.expiries()
   returns table (thing text, relation regclass, condition text)
   language sql
@@ -25,9 +26,9 @@ as $$
     ('rate buckets', 'private.rate_buckets', $condition$filled_at < $1 - interval '1 hour'$condition$)
 $$;
 comment on function private.expiries() is
-  'What expires: its name, its table, and the condition on a row of it for the moment $1.';
+  'What expires: a name, the table, and the condition for a row that has expired at the moment $1. Example: select * from private.expiries();';
 
--- One batch of one thing. A row that another transaction has changed since it was found stays for the next batch.
+-- Leaves a row that another transaction has changed since it was found to the next batch.
 create or replace function private.delete_expired_of(p_thing text, p_limit int)
   returns bigint
   language plpgsql
@@ -48,7 +49,7 @@ begin
 end
 $$;
 comment on function private.delete_expired_of(text, int) is
-  'Deletes at most p_limit expired rows of one of private.expiries() and returns how many it were.';
+  'Deletes at most p_limit expired rows of one thing of private.expiries() and returns how many. Example: select private.delete_expired_of(''sessions'', 1000);';
 
 create or replace function engine.delete_expired(p_limit int default 10000, p_thing text default null)
   returns table (thing text, deleted bigint)
@@ -63,9 +64,10 @@ as $$
     and (select engine.copy_problem()) is null
 $$;
 comment on function engine.delete_expired(int, text) is
-  'Deletes expired idempotency keys and sessions, counts of child runs of last week, API tokens that expired or were revoked 30 days ago, e-mail codes, mails of last week, webhook keys whose grace period is over, rate buckets that are full again, and counters of attempts and of periods 2 months ago; at most p_limit of each (10,000), or of the thing that is named. The procedure delete_all_expired() goes on until nothing is left. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys, sessions and throttles, webhook keys whose grace period is over, counts of child runs and mails older than 7 days, API tokens that expired or were revoked 30 days ago, e-mail codes that expired 1 day ago, rate buckets that were not used for an hour, and usage counters of periods that began 2 months ago; at most p_limit (10,000) of each, or of p_thing alone. Returns how many of each; deletes nothing in a copy that was not adopted. The procedure delete_all_expired() goes on until nothing is left. Example: select * from engine.delete_expired();';
 
--- One thing after the other, so that a table without an index on its time is not read again for each batch of another.
+-- Finishes one table before the next, so that one without an index on its time is not read again
+-- for each batch of another. Commits after each batch.
 create or replace procedure engine.delete_all_expired(p_batch int default 2000)
   language plpgsql
 as $$
@@ -78,14 +80,14 @@ begin
     loop
       select d.deleted into v_deleted from engine.delete_expired(v_batch, v_thing) as d;
       commit;
-      -- In a copy nothing is deleted, nor said.
+      -- In a copy that was not adopted, delete_expired() deletes nothing and returns no row.
       exit when coalesce(v_deleted, 0) < v_batch;
     end loop;
   end loop;
 end
 $$;
 comment on procedure engine.delete_all_expired(int) is
-  'Deletes all that engine.delete_expired() says, in a transaction for each 2,000 rows of one table, so that none takes long; it cannot be called within one. Example: call engine.delete_all_expired();';
+  'Deletes everything that engine.delete_expired() deletes, in one transaction for each p_batch (2,000) rows of one table, so that none takes long; it cannot be called within a transaction. Example: call engine.delete_all_expired();';
 
 create or replace function engine.expiring_things()
   returns text[]
@@ -97,7 +99,7 @@ as $$
   select array_agg(e.thing) from private.expiries() as e
 $$;
 comment on function engine.expiring_things() is
-  'What engine.delete_expired() deletes, by the names that it takes. Example: select engine.expiring_things();';
+  'The names of what engine.delete_expired() deletes, for its p_thing. Example: select engine.expiring_things();';
 
 grant execute on function engine.delete_expired(int, text), engine.expiring_things()
   to flowgres_maintenance, flowgres_dba;

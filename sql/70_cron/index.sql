@@ -1,10 +1,11 @@
--- The scheduler of SQL commands, with pg_cron's interface, and the jobs that keep Flowgres in order.
+-- The scheduler of SQL commands with pg_cron's interface, and the jobs of maintenance.
 
 --!include 70_cron/expired.sql
 --!include 70_cron/maintenance.sql
 
--- Where the extension pg_cron is, schema cron is its own, and only the list of jobs is ours. The files below this line
--- are then left out; a migration that changes their tables asks for the extension itself.
+-- Where the extension pg_cron is installed, schema cron belongs to it, and Flowgres adds only the
+-- list of jobs. The files below this line are then left out; a migration that changes their tables
+-- checks for the extension itself.
 --!unless-extension pg_cron
 --!include 70_cron/tables.sql
 --!include 70_cron/checks.sql

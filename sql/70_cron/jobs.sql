@@ -1,5 +1,5 @@
 -- kind: code
--- Scheduling and unscheduling, as pg_cron has it.
+-- Schedules and unschedules jobs, as pg_cron does. Writes cron.job and locks the row of the job.
 
 create or replace function cron.schedule(schedule text, command text)
   returns bigint
@@ -31,6 +31,8 @@ end
 $$;
 comment on function cron.schedule(text, text, text) is 'schedule a pg_cron job';
 
+-- Inserts a job and returns its id. A job of the same name and role gets the new schedule, command
+-- and database instead.
 create or replace function cron.save_job(
   p_name text,
   p_schedule text,

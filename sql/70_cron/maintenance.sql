@@ -1,6 +1,7 @@
 -- kind: code
--- The jobs that keep Flowgres in order. `flowgres migrate` schedules them, by pg_cron or by our own scheduler, as
--- flowgres_maintenance; docs/reference/scheduling.md has what to do when one of them fails.
+-- The list of the jobs of maintenance. `flowgres migrate` schedules them as flowgres_maintenance,
+-- in pg_cron or in schema cron of Flowgres; docs/scheduling.md says what to do when one of them
+-- fails. Writes and locks nothing.
 
 create or replace function engine.maintenance_jobs()
   returns table (jobname text, schedule text, command text)
@@ -26,7 +27,7 @@ as $$
     )
 $$;
 comment on function engine.maintenance_jobs() is
-  'The jobs of Flowgres itself as they are scheduled when they are missing; cron.job has them as they are. Times are in cron.timezone.';
+  'The jobs of maintenance as `flowgres migrate` schedules them when they are missing; cron.job has them as they are now. Times are in cron.timezone. Example: select * from engine.maintenance_jobs();';
 
 grant usage on schema engine, partitions to flowgres_maintenance;
 grant execute on function

@@ -1,5 +1,6 @@
 -- kind: code
--- The grants of pg_cron, which are to everybody: the key is USAGE of the schema, which nobody has who is not given it.
+-- Row-level security and grants of schema cron, as pg_cron has them: granted to public, so that
+-- USAGE of the schema decides. Writes and locks nothing.
 
 drop policy if exists cron_job_policy on cron.job;
 create policy cron_job_policy on cron.job

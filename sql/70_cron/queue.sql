@@ -1,8 +1,10 @@
 -- kind: code
--- What is due, and how much of it after a pause. Late by up to five minutes, every run that was missed is made up for,
--- as it is after a change of the leader; up to three hours, those at a fixed time are, and the others run once; after
--- that none is.
+-- Queues runs of jobs that are due, and decides how many to make up for after a pause. Up to five
+-- minutes late: all that were missed, as after a change of the leader. Up to three hours late: all
+-- at a fixed time, and one of each other job. Later: none. Writes cron.job_state and locks its
+-- rows.
 
+-- Returns how many runs of a job are due and when it is due next.
 create or replace function cron.due_runs(
   p_state cron.job_state,
   p_now timestamptz,
@@ -19,8 +21,8 @@ begin
   runs := 0;
   next_run_at := p_state.next_run_at;
   if v_seconds is not null then
-    -- A job of every few seconds that falls behind itself, or sleeps through more than a change of the leader, runs
-    -- once.
+    -- A job of every few seconds runs once when its last run has not ended, or when it is more than
+    -- 5 seconds late.
     runs := floor(extract(epoch from v_late) / v_seconds) + 1;
     next_run_at := next_run_at + make_interval(secs => runs * v_seconds);
     runs := case when p_state.runid is not null or v_late > interval '5 seconds' then 1 else runs end;
@@ -38,6 +40,7 @@ begin
 end
 $$;
 
+-- Adds the runs that are due to the queue of each job and sets when it is due next.
 create or replace function cron.queue_due(p_now timestamptz)
   returns void
   language sql
@@ -45,7 +48,7 @@ create or replace function cron.queue_due(p_now timestamptz)
 as $$
   update cron.job_state as s
   set
-    -- Runs at a fixed time wait for each other; of those every few seconds one waits at most.
+    -- While a job of every few seconds runs, at most one of its runs waits; of other jobs all do.
     queued = case when (s.spec).seconds is not null and s.runid is not null then 1 else s.queued + d.runs end,
     queued_at = case when s.queued > 0 then s.queued_at else s.next_run_at end,
     next_run_at = d.next_run_at
@@ -55,7 +58,8 @@ as $$
     and s.jobid = due.jobid
 $$;
 
--- Makes the runner's view of the jobs that of cron.job. A job that is new or changed is due from now on.
+-- Makes cron.job_state agree with cron.job: deletes jobs that are gone or inactive, adds new ones.
+-- A job that is new or changed is due next after p_now.
 create or replace function cron.sync_jobs(p_now timestamptz)
   returns void
   language plpgsql
@@ -86,7 +90,8 @@ begin
 end
 $$;
 
--- The clock was put back. By less than three hours, what runs at a fixed time has run; else everything starts anew.
+-- Computes next runs again after the clock was set back. By less than three hours, jobs at a fixed
+-- time keep theirs, since they have run; else all jobs get new ones.
 create or replace function cron.follow_clock_back(p_now timestamptz, p_last timestamptz)
   returns void
   language sql

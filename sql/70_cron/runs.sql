@@ -1,7 +1,9 @@
 -- kind: code
--- The life of a run: starting (claimed from the queue), running (its command is sent), succeeded or failed.
+-- The states of a run: starting (claimed from the queue), running (its command is sent), succeeded
+-- or failed. Writes cron.job_state and cron.job_run_details and locks their rows.
 
--- Takes runs from the queue, the longest waiting first, no two of one job and at most cron.max_running_jobs at a time.
+-- Claims queued runs and returns them as tasks: those that have waited longest first, one of each
+-- job, while at most cron.max_running_jobs run.
 create or replace function cron.start_queued()
   returns setof cron.task
   language sql
@@ -51,7 +53,7 @@ begin
 end
 $$;
 comment on function cron.begin_run(bigint, int) is
-  'Called right before the command is sent; false when the run is no longer this runner''s.';
+  'For the leader, right before it sends the command: sets a run to running; false when the run does not belong to this leader any more. Example: select cron.begin_run(1, 4711);';
 
 create or replace function cron.end_run(p_runid bigint, p_status text, p_message text)
   returns void
@@ -61,25 +63,26 @@ create or replace function cron.end_run(p_runid bigint, p_status text, p_message
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- In the order in which everybody takes the tables: the state of jobs, then their runs.
+  -- Lock the state of the job before its run, as start_queued() does.
   update cron.job_state as s set runid = null where s.runid = p_runid;
   update cron.job_run_details as d
   set
     status = p_status,
     return_message = p_message,
-    -- What never began has no end, in pg_cron.
+    -- As in pg_cron, a run that never began has no end.
     end_time = case when d.start_time is not null then clock_timestamp() end
   where d.runid = p_runid and d.status in ('starting', 'running');
-  -- One comes, one goes: the history never grows beyond its cap.
+  -- Delete the runs above cron.history_rows, so that the history does not grow beyond it.
   delete from cron.job_run_details as d
   where d.runid <= p_runid - cron.setting('history_rows', '100000')::bigint
     and d.status in ('succeeded', 'failed');
 end
 $$;
-comment on function cron.end_run(bigint, text, text) is 'Records what a run came to: succeeded or failed, and what the server said.';
+comment on function cron.end_run(bigint, text, text) is 'For the leader: records the end of a run: succeeded or failed, and the message of the server. Example: select cron.end_run(1, ''succeeded'', ''SELECT 1'');';
 
--- Runs of a leader that is gone. One whose command was not sent goes back to the queue; one whose session still works
--- is left to it; of any other nobody knows the end.
+-- Settles runs of an earlier leader. Queues a run again whose command was not sent, leaves one
+-- alone whose session still works, and fails any other, since its end is unknown. p_running: the
+-- runs of this leader.
 create or replace function cron.settle_abandoned(p_running bigint[])
   returns void
   language plpgsql

@@ -1,8 +1,9 @@
 -- kind: state
--- The tables of pg_cron, column for column, and beside them what the runner has to remember.
+-- The tables of pg_cron, column for column, and the state of the scheduler: cron.job_state and
+-- cron.runner. docs/architecture.md says who writes each of them.
 
 create schema cron;
-comment on schema cron is 'A scheduler with pg_cron''s interface. Not created where the real pg_cron is.';
+comment on schema cron is 'A scheduler with pg_cron''s interface. Not created where the extension pg_cron is installed.';
 
 create sequence cron.jobid_seq;
 create sequence cron.runid_seq;
@@ -21,7 +22,7 @@ create table cron.job (
   constraint jobname_username_uniq unique (jobname, username)
 );
 alter table cron.job enable row level security;
-comment on table cron.job is 'The jobs. Changed by cron.schedule, cron.alter_job and cron.unschedule.';
+comment on table cron.job is 'The jobs. Changed by cron.schedule, cron.schedule_in_database, cron.alter_job and cron.unschedule.';
 
 create table cron.job_run_details (
   jobid bigint,
@@ -38,9 +39,9 @@ create table cron.job_run_details (
 );
 alter table cron.job_run_details enable row level security;
 comment on table cron.job_run_details is
-  'What became of each run: starting, running, succeeded or failed. The newest 100,000 are kept, or cron.history_rows.';
+  'The runs of jobs with their status: starting, running, succeeded or failed. The newest 100,000 are kept, or cron.history_rows.';
 
--- No foreign key: who truncates cron.job, as pg_cron allows, must not need to know this table.
+-- No foreign key: it would refuse `truncate cron.job`, which pg_cron allows.
 create table cron.job_state (
   jobid bigint not null,
   schedule text not null,
@@ -58,7 +59,7 @@ create index job_state_queued_at_idx on cron.job_state (queued_at) where queued 
 create index job_state_runid_idx on cron.job_state (runid) where runid is not null;
 alter table cron.job_state enable row level security;
 comment on table cron.job_state is
-  'Where the runner is with each active job: when it is due next, how many runs of it wait, and the one that runs.';
+  'The state of each active job: when it is due next, how many of its runs wait, and the run that is under way.';
 
 create table cron.runner (
   only_row boolean not null default true,
@@ -67,7 +68,7 @@ create table cron.runner (
   constraint runner_only_row_check check (only_row)
 );
 alter table cron.runner enable row level security;
-comment on table cron.runner is 'The start of the server that @reboot jobs have run for.';
+comment on table cron.runner is 'The start of the server for which @reboot jobs were queued.';
 
 create type cron.task as (
   action text, -- run or cancel

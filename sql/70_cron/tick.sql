@@ -1,7 +1,10 @@
 -- kind: code
--- What the leader calls: once when it begins to lead, then every second and whenever something may have changed.
+-- What the leader of SQL jobs calls: lead() once when it becomes the leader, tick() every second
+-- and after changes of jobs. Writes cron.runner, cron.job_state and cron.job_run_details and locks
+-- their rows.
 
--- After a restart of the server nothing runs any more, and @reboot is due.
+-- Makes cron.job_state agree with cron.job. After a restart of the server it fails all runs, since
+-- none can still run, and queues @reboot jobs.
 create or replace function cron.lead()
   returns boolean
   language plpgsql
@@ -26,7 +29,7 @@ begin
   return true;
 end
 $$;
-comment on function cron.lead() is 'Called by a runner that has become the leader; true after a restart of the server.';
+comment on function cron.lead() is 'For a scheduler that has become the leader; true after a restart of the server. Example: select cron.lead();';
 
 create or replace function cron.tick(p_running bigint[], p_changed boolean)
   returns setof cron.task
@@ -34,13 +37,13 @@ create or replace function cron.tick(p_running bigint[], p_changed boolean)
   volatile
   security definer -- definer because the worker writes no table
   set search_path = pg_catalog, pg_temp
-  -- Of thousands of jobs few are due or running, whatever the statistics of last night say.
+  -- Use indexes: few of thousands of jobs are due or running, whatever the statistics say.
   set enable_seqscan = off
   set enable_hashjoin = off
 as $$
 declare
   v_now constant timestamptz := engine.now();
-  -- The leader's session remembers it; nobody else needs to.
+  -- Kept in a setting of the leader's session; no other session needs it.
   v_last constant timestamptz := nullif(current_setting('cron.last_tick', true), '');
 begin
   if engine.copy_problem() is not null then
@@ -64,4 +67,4 @@ begin
 end
 $$;
 comment on function cron.tick(bigint[], boolean) is
-  'What the leader has to do now: commands to run, and runs to cancel because their job is gone or inactive. p_running: the runs that it has in hand; p_changed: whether cron.job may have changed since the last tick.';
+  'What the leader has to do now: commands to run, and runs to cancel because their job is gone or inactive; nothing in a copy that was not adopted. p_running: the runs that the leader executes; p_changed: whether cron.job may have changed since the last tick. Example: select * from cron.tick(''{}'', true);';
