@@ -1,8 +1,9 @@
 -- kind: code
--- Rules of the log: I2, I4, I7 and I8 of docs/reference/invariants.md. Plans are made for the values: only the
--- partitions that can hold events of these runs are read, each once for the rules of runs and once for those of steps.
+-- Finds logs that break I2, I4, I7 or I8 of docs/invariants.md. Custom query plans read only the
+-- partitions that can hold events of these runs, once for each of the three functions. Writes and
+-- locks nothing.
 
--- The lowest id of a run that started then, or later.
+-- Returns the lowest id of runs that started at that time or later.
 create or replace function private.first_run(p_since timestamptz)
   returns uuid
   language sql
@@ -11,8 +12,9 @@ as $$
   select engine.uuid_floor(greatest(p_since, '1970-01-01 00:00:00+00'))
 $$;
 
--- Of whole runs. The events of a run are numbered in the order of their times. Events that have left with a partition
--- of their own, as after drop_old_workflow_events_partitions(), are not missed: only from times that have a partition.
+-- Checks whole runs: their events are numbered without a gap, in the order of their times. A gap
+-- counts only where the times have a partition: events of a dropped partition, as after
+-- drop_old_workflow_events_partitions(), are not missing.
 create or replace function private.broken_sequences(p_since timestamptz)
   returns table (
     invariant text,
@@ -61,7 +63,7 @@ begin
 end
 $$;
 
--- Of the steps of runs. What was known before is the same node's events up to this one.
+-- Checks the steps of runs. The window `known` has the events of a node up to the current one.
 create or replace function private.broken_steps(p_since timestamptz)
   returns table (
     invariant text,
@@ -106,7 +108,8 @@ begin
 end
 $$;
 
--- The tick of a schedule is the run's idempotency key; that key is gone after a week, the log is not.
+-- Finds ticks of schedules that started several runs. Reads the log, since the idempotency key of a
+-- tick is deleted after a week.
 create or replace function private.doubled_ticks(p_since timestamptz)
   returns table (
     invariant text,

@@ -1,5 +1,6 @@
 -- kind: code
--- Which build of Flowgres the schema is of. /readyz compares it with the build of its own process.
+-- Lists the builds of Flowgres that the schema has had; /readyz compares the last one with the
+-- build of its process. Writes and locks nothing.
 
 create or replace function monitor.builds()
   returns table (number integer, digest text, version text, protocol integer, installed_at timestamptz)
@@ -13,6 +14,6 @@ as $$
   order by b.number
 $$;
 comment on function monitor.builds() is
-  'The builds that `flowgres migrate` has brought this schema to, oldest first; the last one is in place. The digest names the functions and the migrations.';
+  'The builds that `flowgres migrate` has brought this schema to, oldest first; the last one is in place. The digest names the functions and the migrations. Example: select * from monitor.builds();';
 
 grant execute on function monitor.builds() to flowgres_monitor, flowgres_dba;

@@ -1,10 +1,10 @@
 -- kind: code
--- Whether the log of runs has only been appended to: I16 of docs/reference/invariants.md. Nothing of it is read.
---
--- Triggers refuse changes; whoever goes round them, as a superuser can, is seen by the server's statistics of the
--- partition. Which event it was says engine.verify_run(), for all that follows from other events, and what is recorded
--- from outside and shows in what followed. Missing events are seen by I2. A seal for each run, as the audit log has,
--- would be one more row for each run and is not kept.
+-- Finds out whether the log of runs was only appended to: I16 of docs/invariants.md. Reads no
+-- event; writes and locks nothing.
+-- Triggers refuse changes. When a superuser bypasses them, the server's statistics count the rows
+-- as updated; which event it was, engine.verify_run() finds where other events follow from it, and
+-- I2 finds missing events. A seal for each run, as the audit log has, would cost one more row for
+-- each run and is not kept.
 
 create or replace function monitor.changed_log()
   returns table (

@@ -1,5 +1,6 @@
 -- kind: code
--- What a DBA asks first: everything that is wrong with an installation, cheap enough to ask every minute.
+-- Lists everything that is wrong with an installation, cheaply enough for a query every minute.
+-- Writes and locks nothing.
 
 create or replace function monitor.doctor()
   returns table (
@@ -30,8 +31,9 @@ begin
 end
 $$;
 comment on function monitor.doctor() is
-  'What is wrong with the installation: no row when all is well. Whether it is a copy that nobody adopted, jobs that failed or did not run, and what partitions.doctor() finds. `fix` says what to do, where it can be said. Example: select * from monitor.doctor();';
+  'Problems of the installation: that it is a copy and was not adopted, jobs that failed or did not run, and the findings of partitions.doctor(). fix says what to do, where that is known. No row: there are none. Example: select * from monitor.doctor();';
 
+-- Returns what to do about a problem of a job; null when that is not known.
 create or replace function monitor.fix_of_job(p_problem text)
   returns text
   language sql
@@ -56,7 +58,7 @@ as $$
   select engine.copy_problem()
 $$;
 comment on function monitor.copy_problem() is
-  'For processes and /readyz: why this database must cause nothing, as engine.copy_problem() says; null when it may.';
+  'For processes and /readyz: why this database must have no effects, from engine.copy_problem(); null when it may have them. Example: select monitor.copy_problem();';
 
 grant execute on function monitor.copy_problem() to flowgres_monitor, flowgres_dba;
 grant execute on function monitor.doctor() to flowgres_monitor, flowgres_dba;

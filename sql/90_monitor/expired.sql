@@ -1,9 +1,8 @@
 -- kind: code
--- Does the deletion of what has expired keep up? It runs every hour until nothing is left; so what expired two hours
--- ago and is still there in numbers means that the job does not run, fails, or is slower than what comes. Reads at most
--- as many rows of each table as make a backlog.
+-- Checks that the deletion of expired rows keeps up. It runs every hour until nothing is left, so
+-- many rows that expired more than two hours ago mean that the job does not run, fails, or is too
+-- slow. Reads at most as many rows of each table as make a backlog; writes and locks nothing.
 
--- How many rows of one table, expired for more than two hours, are worth a warning.
 create or replace function monitor.expired_backlog_rows()
   returns int
   language sql
@@ -13,7 +12,7 @@ as $$
   select 10000
 $$;
 comment on function monitor.expired_backlog_rows() is
-  'From how many rows of one table on that expired more than two hours ago the doctor speaks of a backlog.';
+  'How many rows of one table that expired more than two hours ago make the doctor report a backlog. Example: select monitor.expired_backlog_rows();';
 
 create or replace function monitor.check_expired()
   returns setof partitions.finding
@@ -43,6 +42,6 @@ begin
 end
 $$;
 comment on function monitor.check_expired() is
-  'The tables in which 10,000 rows or more have been expired for two hours, as findings of partitions.doctor(). Example: select * from monitor.check_expired()';
+  'The tables in which 10,000 rows or more expired more than two hours ago, as findings of partitions.doctor(). Example: select * from monitor.check_expired()';
 
 grant execute on function monitor.check_expired() to flowgres_dba, flowgres_monitor;

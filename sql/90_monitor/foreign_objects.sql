@@ -1,5 +1,6 @@
 -- kind: code
--- What stands in schema public beside Flowgres. It reads the catalog only, writes and locks nothing.
+-- Lists what schema public has beside the objects of Flowgres. Reads the catalog only; writes and
+-- locks nothing.
 
 create or replace function monitor.foreign_objects()
   returns table (object text, kind text, owner text, hint text)
@@ -36,6 +37,6 @@ as $$
   order by o.kind, o.object
 $$;
 comment on function monitor.foreign_objects() is
-  'Tables, views, sequences and functions in schema public that flowgres_owner does not own: an application''s own, in a database shared with Flowgres. They are not exposed by GraphQL. No row: Flowgres is alone. Example: select * from monitor.foreign_objects()';
+  'Tables, views, sequences and functions in schema public that flowgres_owner does not own: an application''s own, in a database shared with Flowgres. They are not exposed by GraphQL. No row: there are none. Example: select * from monitor.foreign_objects()';
 
 grant execute on function monitor.foreign_objects() to flowgres_dba, flowgres_monitor;

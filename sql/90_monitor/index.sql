@@ -1,4 +1,5 @@
--- Monitoring: what must always hold, and what is going on.
+-- Monitoring: invariants as queries, checks of the installation, and the state of workers, queue,
+-- jobs and runs.
 
 --!include 90_monitor/broken_logs.sql
 --!include 90_monitor/lost_wake_ups.sql

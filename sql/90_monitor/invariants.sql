@@ -1,7 +1,9 @@
 -- kind: code
--- What must hold at every moment, as queries that find the runs for which it does not. Zero rows is health.
+-- The invariants of docs/invariants.md as queries that return the runs that break them; no row
+-- means that all hold. Writes and locks nothing.
 
--- A cheap part of what partitions.doctor() says: what would refuse runs now, or show them to another organization.
+-- Checks a cheap part of what partitions.doctor() checks: what would refuse runs now, or show them
+-- to another organization.
 create or replace function monitor.broken_partitions()
   returns table (
     invariant text,

@@ -1,6 +1,7 @@
 -- kind: code
--- What became of the SQL jobs, whichever scheduler runs them. Reads cron.job and cron.job_run_details: ours, or those
--- of pg_cron, which `flowgres migrate` and `flowgres cron handover` open to flowgres_owner.
+-- Shows how the SQL jobs ended, with either scheduler. Reads cron.job and cron.job_run_details:
+-- those of Flowgres, or those of pg_cron, on which `flowgres migrate` and `flowgres cron handover`
+-- give flowgres_owner rights. Writes and locks nothing.
 
 create or replace function monitor.jobs()
   returns table (
@@ -67,10 +68,10 @@ begin
 end
 $$;
 comment on function monitor.jobs() is
-  'The SQL jobs of all users, how the last run of each ended, and what is wrong: it failed, or two of its times have passed without a run. Null for an inactive one. The same with our own scheduler and with pg_cron. Example: select jobname, problem from monitor.jobs() where problem is not null;';
+  'The SQL jobs of all users, how the last run of each ended, and its problem: it failed, or two of its times have passed without a run; null when there is none, or the job is inactive. The same with the scheduler of Flowgres and with pg_cron. Example: select jobname, problem from monitor.jobs() where problem is not null;';
 
--- Two of the job's times since its last run have passed: one may have been missed by a restart, or lie before the job
--- got its schedule.
+-- Returns a problem when two of the job's times since its last run have passed. One alone may have
+-- been missed by a restart, or lie before the job got its schedule.
 create or replace function monitor.missed_run(
   p_schedule text,
   p_since timestamptz,
@@ -88,7 +89,8 @@ as $$
   where second_run + interval '10 minutes' < p_now
 $$;
 
--- pg_cron shows its settings to superusers only.
+-- Returns the time zone of schedules; GMT when it cannot be read, since pg_cron shows its settings
+-- to superusers only.
 create or replace function monitor.cron_timezone()
   returns text
   language plpgsql
@@ -102,6 +104,7 @@ exception
 end
 $$;
 
+-- Returns whether flowgres_owner can read the jobs of all users.
 create or replace function monitor.sees_jobs()
   returns boolean
   language sql

@@ -1,10 +1,9 @@
 -- kind: code
--- What has something to do, and no job for it in the queue: the job was lost. Who writes what has
--- to be done adds its job in the same transaction, and the job leaves the queue after the
--- transaction that does it: so whoever sees the one sees the other, in one statement. What a timer
--- or a worker brings later has a few seconds. Nothing is locked.
+-- Finds what has something to do but no job in the queue: the job was lost. What has to be done is
+-- written with its job in one transaction, and the job is deleted after the transaction that does
+-- it, so that one statement sees both or neither. What a timer or a worker adds later has a few
+-- seconds. Writes and locks nothing.
 
--- The jobs that somebody will do or is doing, with what they are about.
 create or replace function monitor.wake_ups()
   returns table (
     task text,
@@ -24,7 +23,7 @@ as $$
     or j.attempts < j.max_attempts
 $$;
 comment on function monitor.wake_ups() is
-  'The jobs in the queue that will be done or are being done: their task, the run and node that they are about, and all of that as JSON. Example: select task, count(*) from monitor.wake_ups() group by 1';
+  'The jobs in the queue that will be executed or are being executed: their task, the run and node that they are for, and their whole payload as JSON. Example: select task, count(*) from monitor.wake_ups() group by 1';
 
 create or replace function monitor.lost_wake_ups()
   returns table (
@@ -48,7 +47,7 @@ as $$
   cross join clock
   where s.state in ('queued', 'waiting')
     and (
-      -- A timer gets its job within a second, a step that its starter claimed and lost within six.
+      -- A timer gets its job within a second; a step whose claim was lost, within six.
       s.run_at < clock.at - interval '15 seconds'
       or (s.run_at is null and s.next_index is not null and s.unfinished_children > (
         select count(*)
@@ -94,9 +93,9 @@ as $$
     and not exists (select from job as j where j.task = 'work_bulk_operation' and j.about ->> 'id' = o.id::text)
 $$;
 comment on function monitor.lost_wake_ups() is
-  'Steps, held runs, child runs and operations that have something to do and no job in the queue; workers give them one within a minute. Reads what is unfinished, and the queue. Example: select * from monitor.lost_wake_ups()';
+  'Steps, held runs, child runs and bulk operations that have something to do and no job in the queue; workers add one within a minute. Reads unfinished runs and the queue. Example: select * from monitor.lost_wake_ups()';
 
--- What the reconciler, every 10 seconds, finds by a time and not by a job.
+-- Finds what the reconciler, every 10 seconds, finds by a time instead of a job.
 create or replace function monitor.overdue_runs()
   returns table (
     invariant text,
@@ -119,7 +118,7 @@ as $$
     and s.lease_until < (select engine.now()) - interval '15 seconds'
 $$;
 comment on function monitor.overdue_runs() is
-  'Unfinished runs past their deadline, and steps whose lease ran out, that no worker has seen to for 15 seconds. Example: select * from monitor.overdue_runs()';
+  'Unfinished runs whose deadline, and running steps whose lease, passed more than 15 seconds ago: no worker has handled them. Example: select * from monitor.overdue_runs()';
 
 grant execute on function monitor.wake_ups(), monitor.lost_wake_ups(), monitor.overdue_runs()
   to flowgres_dba, flowgres_monitor;

@@ -1,6 +1,7 @@
 -- kind: code
--- Rows of runs against their logs: I3 and I9 of docs/reference/invariants.md. Of a finished run whose events, or some
--- of them, left with partitions of their own, nothing is said: what is left of its log does not tell how it ended.
+-- Compares the rows of runs with their logs: I3 and I9 of docs/invariants.md. Leaves out finished
+-- runs with events in partitions that are gone, since the rest of such a log does not tell how the
+-- run ended. Writes and locks nothing.
 
 create or replace function monitor.wrong_projections(since timestamptz default '-infinity')
   returns table (

@@ -1,5 +1,6 @@
 -- kind: code
--- What health checks and metrics ask every few seconds: cheap at any size.
+-- Counts workers, jobs and steps for health checks and metrics, which ask every few seconds: cheap
+-- at any size. Writes and locks nothing.
 
 create or replace function monitor.queue()
   returns table (
@@ -23,6 +24,6 @@ as $$
     (select count(*)::int from (select from engine.open_steps as s where s.state = 'running' limit 10000) as running)
 $$;
 comment on function monitor.queue() is
-  'How many workers live, how many jobs wait for one, and how many steps run; counts stop at 10,000. Example: select * from monitor.queue();';
+  'How many workers have sent a heartbeat in the last 15 seconds, how many jobs are ready for one, and how many steps run; the counts of jobs and steps stop at 10,000. Example: select * from monitor.queue();';
 
 grant execute on function monitor.queue() to flowgres_monitor, flowgres_dba;

@@ -1,6 +1,6 @@
 -- kind: code
--- References that no foreign key keeps, as what they refer to may leave earlier: I1 and I11 of
--- docs/reference/invariants.md.
+-- Checks references without a foreign key, whose targets may be retired earlier: I1 and I11 of
+-- docs/invariants.md. Writes and locks nothing.
 
 create or replace function monitor.wrong_references(since timestamptz default '-infinity')
   returns table (
@@ -16,7 +16,7 @@ create or replace function monitor.wrong_references(since timestamptz default '-
 as $$
 begin
   return query
-    -- A key lives for a week, whoever used it first.
+    -- A key expires a week after its start, so this selects the keys of starts since then.
     select
       case
         when r.id is null then 'I1 an accepted start has a run'

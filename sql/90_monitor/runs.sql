@@ -1,6 +1,7 @@
 -- kind: code
--- What DBAs see of runs across organizations, without a context: counts, failures, samples. Reads the partitions of
--- runs since a time and changes nothing. What a run did in detail, set_context() opens for one organization.
+-- Shows DBAs runs of all organizations, without a context: counts, failures, samples. Reads the
+-- partitions of runs since a time. For the details of a run, set_context() selects its
+-- organization. monitor.analyze() writes statistics; the rest writes and locks nothing.
 
 create or replace function monitor.run_counts(since timestamptz default null)
   returns table (
@@ -29,7 +30,7 @@ as $$
   order by count(*) desc, o.slug, w.name, r.status
 $$;
 comment on function monitor.run_counts(timestamptz) is
-  'How many runs started since a time (a day ago, when not given), by organization, workflow and status, with the id of the last one. Example: select * from monitor.run_counts(now() - interval ''1 hour'')';
+  'How many runs started since a time (a day ago by default), by organization, workflow and status, with the id of the last one. Example: select * from monitor.run_counts(now() - interval ''1 hour'')';
 
 create or replace function monitor.failures_since(since timestamptz)
   returns table (
@@ -93,7 +94,7 @@ as $$
   limit least(sample_runs.runs, 1000)
 $$;
 comment on function monitor.sample_runs(text, uuid, int) is
-  'The newest runs of all organizations, of a status and a workflow if they are given; 10, at most 1,000. Example: select id, organization_id, error from monitor.sample_runs(''error'')';
+  'The newest runs of all organizations, of one status and one workflow if these are given; 10 by default, at most 1,000. Example: select id, organization_id, error from monitor.sample_runs(''error'')';
 
 create or replace function monitor.bulk_operations(since timestamptz default null)
   returns table (
@@ -120,7 +121,7 @@ as $$
   order by r.created_at desc, o.slug
 $$;
 comment on function monitor.bulk_operations(timestamptz) is
-  'Commands on many runs, of all organizations: those that are under way, and those that were given since a time (a day ago, when not given). Example: select organization, done, total from monitor.bulk_operations()';
+  'Bulk operations of all organizations: those that are not finished, and those that began since a time (a day ago by default). Example: select organization, done, total from monitor.bulk_operations()';
 
 create or replace function monitor.analyze("table" regclass)
   returns regclass
@@ -138,7 +139,7 @@ begin
 end
 $$;
 comment on function monitor.analyze(regclass) is
-  'ANALYZE of a table of Flowgres, for DBAs, who do not own it; partitions.analyze() does all that are cut by time. Errors: NOT_FOUND, FORBIDDEN (not ours). Example: select monitor.analyze(''public.workflows'')';
+  'Runs ANALYZE on a table of Flowgres and returns the table, for DBAs, who do not own it; partitions.analyze() does so for all managed tables. Errors: NOT_FOUND, FORBIDDEN (not a table of Flowgres). Example: select monitor.analyze(''public.workflows'')';
 
 grant select on monitor.failures to flowgres_dba, flowgres_monitor;
 grant execute on function

@@ -1,6 +1,7 @@
 -- kind: code
--- Unfinished runs that nothing would move, and what is held by nobody: I5 and I6 of docs/reference/invariants.md.
--- They read the working set only: runs that are not finished, steps that are open, the queue. The clock is asked once.
+-- Finds unfinished runs without a wake-up, and slots, steps and jobs without an owner: I5 and I6 of
+-- docs/invariants.md. Reads the working set only: unfinished runs, open steps, the queue. Writes
+-- and locks nothing.
 
 create or replace function monitor.stuck_runs()
   returns table (
@@ -56,7 +57,7 @@ as $$
   where s.state = 'running'
     and s.attempt <> engine.last_attempt(s.run_id, s.node)
   union all
-  -- By the clock of the queue, which sets its locks.
+  -- Uses now(), the clock of graphile-worker, which sets locked_at.
   select 'I6 no job is held by a worker that has been gone for a minute', (j.payload ->> 'runId')::uuid, to_jsonb(j)
   from graphile_worker._private_jobs as j
   where j.locked_at < now() - interval '1 minute'
@@ -72,6 +73,6 @@ as $$
   select * from monitor.overdue_runs()
 $$;
 comment on function monitor.stuck_runs() is
-  'Unfinished runs that nothing would move. Cheap: it reads unfinished runs and the queue only. Example: select * from monitor.stuck_runs()';
+  'Unfinished runs without a wake-up, and slots, steps and jobs that belong to nothing. Cheap: it reads unfinished runs and the queue only. Example: select * from monitor.stuck_runs()';
 
 grant execute on function monitor.stuck_runs() to flowgres_dba, flowgres_monitor;
