@@ -1,5 +1,5 @@
 -- kind: code
--- Functions on the partitions of the log, under the names that docs/event-partitioning.md
+-- Functions on the partitions of the log, under the names that docs/how-to/event-partitioning.md
 -- documents. Schema partitions does the work and takes the locks.
 
 create or replace function public.create_workflow_events_partition(at timestamptz)

@@ -1,5 +1,5 @@
 -- kind: code
--- Finds logs that break I2, I4, I7 or I8 of docs/invariants.md. Custom query plans read only the
+-- Finds logs that break I2, I4, I7 or I8 of docs/reference/invariants.md. Custom query plans read only the
 -- partitions that can hold events of these runs, once for each of the three functions. Writes and
 -- locks nothing.
 

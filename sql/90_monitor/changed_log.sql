@@ -1,5 +1,5 @@
 -- kind: code
--- Finds out whether the log of runs was only appended to: I16 of docs/invariants.md. Reads no
+-- Finds out whether the log of runs was only appended to: I16 of docs/reference/invariants.md. Reads no
 -- event; writes and locks nothing.
 -- Triggers refuse changes. When a superuser bypasses them, the server's statistics count the rows
 -- as updated; which event it was, engine.verify_run() finds where other events follow from it, and

@@ -1,5 +1,5 @@
 -- kind: code
--- The invariants of docs/invariants.md as queries that return the runs that break them; no row
+-- The invariants of docs/reference/invariants.md as queries that return the runs that break them; no row
 -- means that all hold. Writes and locks nothing.
 
 -- Checks a cheap part of what partitions.doctor() checks: what would refuse runs now, or show them

@@ -1,5 +1,5 @@
 -- kind: code
--- Compares the rows of runs with their logs: I3 and I9 of docs/invariants.md. Leaves out finished
+-- Compares the rows of runs with their logs: I3 and I9 of docs/reference/invariants.md. Leaves out finished
 -- runs with events in partitions that are gone, since the rest of such a log does not tell how the
 -- run ended. Writes and locks nothing.
 

@@ -1,6 +1,6 @@
 -- kind: code
 -- Checks references without a foreign key, whose targets may be retired earlier: I1 and I11 of
--- docs/invariants.md. Writes and locks nothing.
+-- docs/reference/invariants.md. Writes and locks nothing.
 
 create or replace function monitor.wrong_references(since timestamptz default '-infinity')
   returns table (

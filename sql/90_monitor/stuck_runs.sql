@@ -1,6 +1,6 @@
 -- kind: code
 -- Finds unfinished runs without a wake-up, and slots, steps and jobs without an owner: I5 and I6 of
--- docs/invariants.md. Reads the working set only: unfinished runs, open steps, the queue. Writes
+-- docs/reference/invariants.md. Reads the working set only: unfinished runs, open steps, the queue. Writes
 -- and locks nothing.
 
 create or replace function monitor.stuck_runs()

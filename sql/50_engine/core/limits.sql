@@ -1,5 +1,5 @@
 -- kind: code
--- Constants that limit a run, and the event that ends a run beyond one of them. docs/security.md
+-- Constants that limit a run, and the event that ends a run beyond one of them. docs/reference/security.md
 -- lists each with its test. Writes and locks nothing.
 
 -- Returns how many bytes of outputs, inputs, signals and errors the log of a run may hold,
