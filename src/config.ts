@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { FlowgresError } from './errors.ts';
 import { type LoginRole, type RolePasswords, derivePasswords, roleUrl } from './database/roles.ts';
 import type { JwtConfig } from './http/jwt.ts';
+import type { MetricsAccess } from './http/server.ts';
 import type { SubscriptionSettings } from './limits/subscription_limits.ts';
 
 const postgresUrl = z
@@ -123,11 +124,6 @@ export interface ApiConfig {
   /** Folder of the documents that clients may name instead of sending, and whether there are no others. */
   operationsFolder: string | undefined;
   onlyOperations: boolean;
-}
-
-/** Readers on the same machine, and those that send the token. */
-export interface MetricsAccess {
-  token: string | undefined;
 }
 
 export interface Config {

@@ -5,7 +5,7 @@ import { FlowgresError } from '../errors.ts';
 import { contentKind, parseMediaType } from '../http/media_type.ts';
 import { type Accounts, type RequestSettings, asFlowgresError } from './accounts.ts';
 import { type Reply, errorReply, jsonReply } from '../http/http_error.ts';
-import { readBody } from '../webhooks/request.ts';
+import { readBody } from '../http/body.ts';
 
 const MAX_BODY = 16 * 1024;
 

@@ -7,39 +7,11 @@ import { join, resolve } from 'node:path';
 import pg, { type Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { findTables, findWritten, writePeriod } from './export.ts';
-import { type OnRows, verifyArchiveFile } from './files.ts';
-import type { ArchiveFile, ArchiveFormat, Manifest } from './manifest.ts';
+import { verifyArchiveFile } from './files.ts';
+import type { ArchiveFile, Manifest } from './manifest.ts';
 import { asArchivist, performAll, performPlan, requireTable } from './session.ts';
+import type { ArchiveOptions, ArchiveReporter, Period } from './options.ts';
 import type { PartitionAction } from '../maintenance/partitions.ts';
-
-/** What a caller may show while it takes its time. `total` is undefined where it is not known. */
-export interface ArchiveReporter {
-  /** A table of the archive is being sealed, written, verified, loaded … */
-  step(what: string, total?: number): OnRows;
-  /** A table has left, come back, or must stay; a file was written. */
-  done(line: string): void;
-}
-
-export interface ArchiveOptions {
-  /** The table whose period is archived, with those that leave with it; `public.workflow_runs` when not given. */
-  table?: string;
-  /** A moment of the one period to archive; without it, all that the policies let go. */
-  period?: string;
-  /** Where files are written; without it the archive stays in tables. */
-  to?: string;
-  format?: ArchiveFormat;
-  /** Leaves the tables where they are when the files are written. */
-  keepTables?: boolean;
-  report: ArchiveReporter;
-}
-
-/** A period that stands in schema partitions. */
-export interface Period {
-  parent: string;
-  name: string;
-  lower: string;
-  upper: string;
-}
 
 export const DEFAULT_TABLE = 'public.workflow_runs';
 

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg, { type Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
-import type { ArchiveOptions, Period } from './archive.ts';
+import type { ArchiveOptions, Period } from './options.ts';
 import { EXTENSION, writeArchiveFile } from './files.ts';
 import { type ArchiveFile, type ArchiveFormat, type Manifest, createManifest, findManifest, writeManifest } from './manifest.ts';
 

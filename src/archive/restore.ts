@@ -5,7 +5,8 @@
 import { join, resolve } from 'node:path';
 import pg, { type Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
-import { type ArchiveReporter, DEFAULT_TABLE, enterFile, verifyArchive } from './archive.ts';
+import type { ArchiveReporter } from './options.ts';
+import { DEFAULT_TABLE, enterFile, verifyArchive } from './archive.ts';
 import { fieldsOf } from './export.ts';
 import { loadArchiveFile } from './files.ts';
 import { type ArchiveFile, type Manifest, readManifest } from './manifest.ts';

@@ -6,7 +6,7 @@ import { type Config, readConfig } from '../config.ts';
 import { logJson } from '../log.ts';
 import { ownSources } from '../database/sources.ts';
 import { Interrupted } from './shutdown.ts';
-import { describeError } from './terminal.ts';
+import { describeError } from '../database/describe_error.ts';
 
 const port = new Option('-p, --port <number>', 'HTTP port, 0 for any free one (PORT, default 8080)');
 const host = new Option('--host <address>', 'address to listen on (HOST, default 127.0.0.1)');

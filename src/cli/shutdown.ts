@@ -1,6 +1,6 @@
 /** Stopping: by a signal or a failure, in the reverse order of starting, within a time that supervisors allow. */
 import { log } from '../log.ts';
-import { describeError } from './terminal.ts';
+import { describeError } from '../database/describe_error.ts';
 
 /** Supervisors send SIGKILL after 10 s. */
 const DEADLINE_MS = 9_500;

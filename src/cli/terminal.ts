@@ -1,7 +1,4 @@
 /** What the command line prints. */
-import pg from 'pg';
-import { isLostConnection, lostConnection } from '../database/connections.ts';
-import { FlowgresError } from '../errors.ts';
 import { log } from '../log.ts';
 
 /** Work that takes longer than this is announced; shorter work is only reported. */
@@ -49,23 +46,4 @@ export function table(headings: string[], rows: string[][]): string {
       .trimEnd();
   const rule = widths.map((width) => '─'.repeat(width));
   return [headings, rule, ...rows].map((cells) => `  ${line(cells)}`).join('\n');
-}
-
-/** One line that says what happened and what to do. */
-export function describeError(error: unknown): string {
-  if (error instanceof FlowgresError) return [error.message, error.hint].filter(Boolean).join(' ');
-  if (isLostConnection(error)) return describeError(lostConnection(error));
-  if (error instanceof pg.DatabaseError) return describeDatabaseError(error);
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
-function describeDatabaseError(error: pg.DatabaseError): string {
-  // Our own functions speak in sentences.
-  if (error.code?.startsWith('WF')) return [error.message, error.hint].filter(Boolean).join(' ');
-  const hints: Record<string, string> = {
-    '53100': 'The disk of the database server is full: free some space and start again.',
-    '53300': 'The server has no connection left: raise its max_connections or stop other clients.',
-    '42501': 'Connect as a superuser, or on PostgreSQL 16 and newer as a role with CREATEROLE and CREATEDB.',
-  };
-  return [`PostgreSQL says: ${error.message}.`, error.hint ?? hints[error.code ?? '']].filter(Boolean).join(' ');
 }

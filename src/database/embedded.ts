@@ -15,7 +15,7 @@ import { promisify } from 'node:util';
 import { FlowgresError } from '../errors.ts';
 import { log } from '../log.ts';
 import { runsWith } from './process.ts';
-import { describeError } from '../cli/terminal.ts';
+import { describeError } from './describe_error.ts';
 
 const run = promisify(execFile);
 

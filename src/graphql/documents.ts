@@ -9,7 +9,7 @@ import { type DocumentNode, GraphQLError, type GraphQLSchema, NoSchemaIntrospect
 import { type CpuBudget, type CpuShare, threadCpuMs } from '../limits/cpu_budget.ts';
 import type { CachedDocument, DocumentCache, PlanCaches, Validated } from './document_cache.ts';
 import { type DocumentLimits, type DocumentSize, countTokens, documentLimits, measureDocument, requireSize } from './document_size.ts';
-import { replaceError } from '../http/errors.ts';
+import { replaceError } from './errors.ts';
 import { exactDocument } from './exact_json.ts';
 import { LIMITS } from './limits.ts';
 

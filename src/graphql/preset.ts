@@ -13,8 +13,10 @@ import { sessionOf } from '../http/auth.ts';
 import { bodySizePlugin } from './body_size.ts';
 import { clientSettings } from '../http/client.ts';
 import { costPlugin } from './cost.ts';
+import { DescriptionsPlugin } from './descriptions.ts';
 import { type DocumentOptions, documentPlugin } from './documents.ts';
-import { type LogError, errorMask } from '../http/errors.ts';
+import type { LogError } from '../http/errors.ts';
+import { errorMask } from './errors.ts';
 import { ExactJsonPlugin } from './exact_json.ts';
 import { LIMITS } from './limits.ts';
 import { ListOrderPlugin } from './list_orders.ts';
@@ -51,6 +53,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
       OwnedPlugin,
+      DescriptionsPlugin,
       NamingPlugin,
       UnsearchablePlugin,
       TagsPlugin,

@@ -6,7 +6,6 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
-import type { MetricsAccess } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
 import { log, withRequestId } from '../log.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
@@ -15,6 +14,11 @@ import { DATA_HEADERS, FILE_POLICY } from './page_policy.ts';
 /** Whoever has just connected is still answered: closing at once would cut off requests that were not read yet. */
 const DRAIN_MS = 300;
 const givenRequestId = z.uuid();
+
+/** Readers on the same machine, and those that send the token. */
+export interface MetricsAccess {
+  token: string | undefined;
+}
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;

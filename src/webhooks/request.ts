@@ -47,24 +47,6 @@ export function decodeSegment(segment: string): string {
   }
 }
 
-/** The raw body. Reading stops at `limit` bytes. */
-export async function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
-  const encoding = request.headers['content-encoding'] ?? 'identity';
-  if (encoding !== 'identity') {
-    throw new FlowgresError('UNSUPPORTED_MEDIA_TYPE', 'A compressed body is not accepted.', { hint: 'Send it without Content-Encoding.' });
-  }
-  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
-  const chunks: Buffer[] = [];
-  let size = 0;
-  // What is refused in the middle is still answered: the connection must survive the end of this loop.
-  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > limit) throw tooLarge(limit);
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-}
-
 /** The trigger's input. The body's own JSON text is kept, so that no number in it changes. */
 export async function describeRequest(
   request: IncomingMessage,
@@ -140,8 +122,4 @@ function describeHeaders(headers: IncomingMessage['headers']): Record<string, un
 function refuseNul(text: string): string {
   if (text.includes('\0')) throw new FlowgresError('INVALID_TEXT', 'A text contains the character \\u0000.');
   return text;
-}
-
-function tooLarge(limit: number): FlowgresError {
-  return new FlowgresError('TOO_LARGE', `The body is larger than ${limit} bytes.`);
 }

@@ -4,7 +4,8 @@ import type { Engine } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import type { FairQueue } from '../limits/fair_queue.ts';
 import { type Reply, jsonReply } from '../http/http_error.ts';
-import { describeCall, readBody } from './request.ts';
+import { readBody } from '../http/body.ts';
+import { describeCall } from './request.ts';
 
 /** Calls at a time, of the ten connections that starts need too: each may wait for the lock of its run. One of a token. */
 export const RESUMES = { total: 2, maxWaiting: 10, maxWaitMs: 10_000 };

@@ -13,7 +13,8 @@ import { type Reply, errorReply } from '../http/http_error.ts';
 import { RESUMES, resume } from './resume.ts';
 import { type RunNotifications, RunWaiters } from './run_waiters.ts';
 import { accepted, replyFor } from './answer.ts';
-import { type WebhookAddress, decodeSegment, describeRequest, fingerprint, parseAddress, readBody } from './request.ts';
+import { type WebhookAddress, decodeSegment, describeRequest, fingerprint, parseAddress } from './request.ts';
+import { readBody } from '../http/body.ts';
 import { WebhookRoutes } from './routes.ts';
 
 export interface WebhookOptions {

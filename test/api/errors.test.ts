@@ -1,7 +1,7 @@
 import { GraphQLError } from 'postgraphile/graphql';
 import { SafeError } from 'postgraphile/grafast';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { errorMask } from '../../src/http/errors.ts';
+import { errorMask } from '../../src/graphql/errors.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';

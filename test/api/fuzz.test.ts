@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { GraphQLError } from 'graphql';
 import { beforeAll, expect, test } from 'vitest';
-import { errorMask } from '../../src/http/errors.ts';
+import { errorMask } from '../../src/graphql/errors.ts';
 import { serveGraphql, type TestServer } from '../helpers/graphql.ts';
 import { undoCommits } from '../helpers/undo.ts';
 import { idsOf, ofGraphqlType, ofSqlType } from './access/arbitrary.ts';

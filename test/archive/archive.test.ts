@@ -3,8 +3,9 @@ import { appendFile, chmod, mkdir, readFile, readdir, rm, truncate, writeFile } 
 import { join } from 'node:path';
 import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
-import { describeError } from '../../src/cli/terminal.ts';
-import { type ArchiveOptions, archive } from '../../src/archive/archive.ts';
+import { describeError } from '../../src/database/describe_error.ts';
+import { archive } from '../../src/archive/archive.ts';
+import type { ArchiveOptions } from '../../src/archive/options.ts';
 import { restore } from '../../src/archive/restore.ts';
 import { connect } from '../../src/database/connections.ts';
 import { archived, contentOf, monthsOfRuns } from '../helpers/archive.ts';

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type pg from 'pg';
 import { expect, test } from 'vitest';
 import { connect } from '../../src/database/connections.ts';
-import { TEST_SECRET } from '../helpers/build.ts';
+import { TEST_SECRET } from '../../tools/build-database.ts';
 import { ready, runCli, temporaryFolder } from '../helpers/cli.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { PsqlSession, outputPattern, readBlocks } from '../helpers/page.ts';
