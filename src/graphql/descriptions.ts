@@ -1,5 +1,4 @@
 /** What GraphQL says about fields: the comments of the database, in GraphQL's words and without the examples for psql. */
-import type {} from 'graphile-build-pg';
 
 /** At the end of a comment. */
 const SQL_EXAMPLE = /\s*Example: [\s\S]*$/;

@@ -59,7 +59,7 @@ cross join lateral (
 ) as s;
 
 comment on view public.workflow_run_steps is
-  'One row per node that a run has reached, from the run''s log. Always give the run: select node, status, output from workflow_run_steps where run_id = ''0190…'' order by started_at;';
+  'One row per node that a run has reached, from the run''s log. Always give the run. Example: select node, status, output from workflow_run_steps where run_id = ''0190…'' order by started_at;';
 comment on column public.workflow_run_steps.run_id is 'The run.';
 comment on column public.workflow_run_steps.node is 'The id of the node in the definition.';
 comment on column public.workflow_run_steps.status is
