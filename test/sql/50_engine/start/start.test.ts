@@ -148,17 +148,17 @@ describe('the priority of a run', () => {
 describe('a start whose caller takes the first step', () => {
   const trigger = { id: 'start', type: 'apiTrigger' };
   const call = (id: string) => ({ id, type: 'httpRequest', properties: { url: 'https://example.com' } });
-  const take = async (workflow: TestWorkflow) => engine.start(acme, workflow, {}, { claim: true });
+  const claim = async (workflow: TestWorkflow) => engine.start(acme, workflow, {}, { claim: true });
 
   test('adds no job for it: the caller begins it', async () => {
-    const { run_id, taken } = await take(await publishWorkflow(acme, chain(trigger, call('a'), call('b'))));
-    expect(taken).toBe('a');
+    const { run_id, claimed } = await claim(await publishWorkflow(acme, chain(trigger, call('a'), call('b'))));
+    expect(claimed).toBe('a');
     expect(await engine.jobs(run_id)).toEqual([]);
     expect((await engine.finish(run_id, 'a', {})).next).toMatchObject({ node: 'b' });
   });
 
   test('that does not begin it leaves it to another after five seconds', async () => {
-    const { run_id } = await take(await publishWorkflow(acme, chain(trigger, call('a'))));
+    const { run_id } = await claim(await publishWorkflow(acme, chain(trigger, call('a'))));
     const { rows } = await db.admin.query<{ started_at: Date }>('select started_at from workflow_runs where id = $1', [run_id]);
     const moveTo = (ms: number) => engine.freeze(new Date(rows[0]!.started_at.getTime() + ms));
     await moveTo(4_900);
@@ -171,18 +171,18 @@ describe('a start whose caller takes the first step', () => {
 
   test('takes one of several, and none of a run that waits or has ended', async () => {
     const connections = ['a', 'b', 'c'].map((target) => ({ source: 'start', target }));
-    const { run_id, taken } = await take(await publishWorkflow(acme, { nodes: [trigger, call('a'), call('b'), call('c')], connections }));
-    expect(taken).toBe('a');
+    const { run_id, claimed } = await claim(await publishWorkflow(acme, { nodes: [trigger, call('a'), call('b'), call('c')], connections }));
+    expect(claimed).toBe('a');
     expect(await engine.jobs(run_id)).toEqual(['b', 'c']);
-    expect(await take(echo)).toMatchObject({ status: 'success', taken: null });
+    expect(await claim(echo)).toMatchObject({ status: 'success', claimed: null });
     const waiting = await publishWorkflow(acme, chain(trigger, { id: 'pause', type: 'wait', properties: { signal: 'go' } }));
-    expect(await take(waiting)).toMatchObject({ status: 'waiting', taken: null });
+    expect(await claim(waiting)).toMatchObject({ status: 'waiting', claimed: null });
   });
 
   test('takes nothing of a run that was there before', async () => {
     const workflow = await publishWorkflow(acme, chain(trigger, call('a')));
-    const first = await engine.start(acme, workflow, {}, { key: 'taken' });
-    expect(await engine.start(acme, workflow, {}, { key: 'taken', claim: true })).toMatchObject({ run_id: first.run_id, taken: null });
+    const first = await engine.start(acme, workflow, {}, { key: 'claimed' });
+    expect(await engine.start(acme, workflow, {}, { key: 'claimed', claim: true })).toMatchObject({ run_id: first.run_id, claimed: null });
   });
 });
 
