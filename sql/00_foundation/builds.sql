@@ -1,5 +1,6 @@
 -- kind: state
--- What this schema was made from. Written by `flowgres migrate` alone, in the transaction that applies the files.
+-- Records which files and which builds this schema was made from. `flowgres migrate` alone writes
+-- both tables, in the transaction that applies the files.
 
 create table private.code_files (
   path text not null,
@@ -8,7 +9,7 @@ create table private.code_files (
   constraint code_files_pkey primary key (path)
 );
 comment on table private.code_files is
-  'The files of kind code as they were applied last. A migration that removes what a file makes deletes its row: the file is then applied again.';
+  'Files of kind code and the checksum with which each was applied last. A migration that removes what a file makes deletes its row: the file is then applied again.';
 alter table private.code_files enable row level security;
 
 create table private.builds (
@@ -21,5 +22,5 @@ create table private.builds (
   constraint builds_pkey primary key (number)
 );
 comment on table private.builds is
-  'The builds of Flowgres that this schema has been brought to, in their order. The last one is in place; monitor.builds() shows them. committed_at orders builds of one release, where it is known.';
+  'Builds of Flowgres that this schema has been brought to, in their order. The last one is in place; monitor.builds() shows them. committed_at orders builds of one release, where it is known.';
 alter table private.builds enable row level security;

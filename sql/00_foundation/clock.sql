@@ -1,5 +1,6 @@
 -- kind: state
--- The engine's clock: real time, unless a test froze it. No migration creates the table `private.test_mode` rows.
+-- The engine's clock: real time, unless a test has frozen it by a row in private.test_mode. No
+-- migration and no function writes that table. Writes and locks nothing.
 
 create table private.test_mode (
   only_row boolean not null default true,
@@ -7,7 +8,8 @@ create table private.test_mode (
   constraint test_mode_pkey primary key (only_row),
   constraint test_mode_only_row_check check (only_row)
 );
-comment on table private.test_mode is 'Exists empty; a test inserts its one row to freeze engine.now().';
+comment on table private.test_mode is
+  'Is empty outside of tests. A test inserts its one row to freeze engine.now().';
 alter table private.test_mode enable row level security;
 
 create function engine.now()
@@ -19,4 +21,5 @@ create function engine.now()
 as $$
   select coalesce((select t.frozen_at from private.test_mode as t), clock_timestamp())
 $$;
-comment on function engine.now() is 'The engine''s clock: the real time, or the frozen one in a test.';
+comment on function engine.now() is
+  'Returns the time of the engine''s clock: the real time, or the frozen one in a test.';

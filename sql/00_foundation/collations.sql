@@ -1,6 +1,7 @@
 -- kind: state
--- How texts of people change their case, whatever locale the database has: in a Turkish one upper('i') is not 'I'.
--- Identifiers, keywords and e-mail addresses take "C" instead, which knows the letters A to Z only.
+-- Defines the collation that changes the case of what people write, alike in every locale: in a
+-- Turkish one upper('i') is not 'I'. Identifiers, keywords and e-mail addresses use "C", which
+-- changes A to Z only. Writes and locks nothing.
 
 do $$
 begin
@@ -9,7 +10,7 @@ begin
   elsif exists (select from pg_collation where collname = 'und-x-icu') then
     create collation engine.unicode from pg_catalog."und-x-icu";
   else
-    -- A server before 17 that was built without ICU.
+    -- Fall back to A to Z: the server is older than 17 and was built without ICU.
     create collation engine.unicode from pg_catalog."C";
   end if;
 end

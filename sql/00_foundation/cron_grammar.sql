@@ -1,9 +1,10 @@
 -- kind: code
--- The grammar of schedules, that of pg_cron: `5 4 * * *`, lists, ranges, steps and names, `$` for the last day of a
--- month, `30 seconds`, @hourly and its relatives. What pg_cron skips is skipped: fields after the fifth, and in a field
--- what follows its list. strict_cron_problem() is for those who would rather be told.
+-- Parses schedules in pg_cron's grammar: `5 4 * * *`, lists, ranges, steps, names, `$` for the last
+-- day of a month, `30 seconds`, @hourly and the other names with @. Ignores what pg_cron ignores:
+-- fields after the fifth, and in a field whatever follows its list. engine.strict_cron_problem()
+-- reports what is ignored. Writes and locks nothing.
 
--- Why a schedule is not what its author means; null when nothing is wrong with it.
+-- Says why a schedule may not be what its author means; null when nothing is wrong with it.
 create or replace function engine.strict_cron_problem(p_schedule text)
   returns text
   language plpgsql
@@ -28,9 +29,9 @@ begin
 end
 $$;
 comment on function engine.strict_cron_problem(text) is
-  'Why a schedule is refused where people write it: what pg_cron refuses, what it would ignore, @reboot, and days that never come such as 31 February. Null when it is fine.';
+  'Says why a schedule is refused where people write it: what pg_cron refuses, what it would ignore, @reboot, and days that never come such as 31 February. Null when it is fine. Example: select engine.strict_cron_problem(''0 0 31 2 *'');';
 
--- One field as bits; null when pg_cron refuses it.
+-- Returns one field as bits; null when pg_cron refuses it.
 create or replace function engine.cron_bits(p_field text, p_low int, p_high int, p_names text[])
   returns bigint
   language plpgsql
@@ -46,9 +47,9 @@ declare
   v_bits bigint := 0;
 begin
   loop
-    -- All of it, then: star, number, dash, number after it, slash, number after it.
+    -- The groups are: the whole match, star, number, dash, number after it, slash, number after it.
     v_part := regexp_match(v_rest, '^((?:([*])|([0-9A-Za-z]+)(?:(-)([0-9A-Za-z]*))?)(?:(/)([0-9A-Za-z]*))?)');
-    -- A step needs a range.
+    -- Refuse a step without a range.
     if v_part is null or (v_part[6] is not null and v_part[2] is null and v_part[4] is null) then
       return null;
     end if;
@@ -73,7 +74,7 @@ begin
 end
 $$;
 
--- A number, or a name that stands for one; null when it is neither.
+-- Returns the value of a number or a name; null when it is neither.
 create or replace function engine.cron_number(p_text text, p_low int, p_names text[])
   returns int
   language sql
@@ -86,7 +87,7 @@ as $$
   )
 $$;
 
--- What a schedule says; null when pg_cron refuses it.
+-- Returns a schedule parsed; null when pg_cron refuses it.
 create or replace function engine.parse_cron(p_schedule text)
   returns engine.cron_spec
   language plpgsql
@@ -123,15 +124,16 @@ begin
     end if;
   end if;
   v_spec := engine.cron_spec_of(v_fields);
-  -- A set that pg_cron refuses is null, and so is their sum.
+  -- A field that pg_cron refuses is null, and makes the sum null.
   return case
     when v_spec.minutes + v_spec.hours + v_spec.days + v_spec.months + v_spec.weekdays is not null then v_spec
   end;
 end
 $$;
 comment on function engine.parse_cron(text) is
-  'What a schedule in pg_cron''s notation says; null when pg_cron refuses it. Example: select (engine.parse_cron(''*/5 9-17 * * mon-fri'')).*;';
+  'Returns a schedule in pg_cron''s notation parsed; null when pg_cron refuses it. Example: select (engine.parse_cron(''*/5 9-17 * * mon-fri'')).*;';
 
+-- Parses the five fields of a schedule; a field that pg_cron refuses becomes null.
 create or replace function engine.cron_spec_of(p_fields text[])
   returns engine.cron_spec
   language plpgsql
@@ -148,7 +150,7 @@ begin
   v_spec.days := case when v_spec.last_day then 0 else engine.cron_bits(p_fields[3], 1, 31, null) end;
   v_spec.months := engine.cron_bits(p_fields[4], 1, 12, '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
   v_weekdays := engine.cron_bits(p_fields[5], 0, 7, '{sun,mon,tue,wed,thu,fri,sat}');
-  -- Sunday is 0 and 7.
+  -- Map 7 to 0: both are Sunday.
   v_spec.weekdays := (v_weekdays & 127) | (v_weekdays >> 7);
   v_spec.day_rule := case
     when starts_with(p_fields[3], '*') or starts_with(p_fields[5], '*') then 'both'

@@ -1,5 +1,6 @@
 -- kind: state
--- What a schedule in pg_cron's notation says: sets of numbers, each a row of bits.
+-- The parsed form of a schedule in pg_cron's notation: sets of numbers, each as bits of a bigint.
+-- Writes and locks nothing.
 
 create type engine.cron_spec as (
   seconds int,      -- of `N seconds`; all other fields are null then
@@ -11,5 +12,5 @@ create type engine.cron_spec as (
   months bigint,    -- bits 1 to 12
   weekdays bigint,  -- bits 0 (Sunday) to 6
   day_rule text,    -- both: the day and the weekday must fit; either: one of them is enough
-  is_wild boolean   -- the minutes or the hours began with `*`: it runs by real time, others by the clock on the wall
+  is_wild boolean   -- the minutes or the hours began with `*`: it runs by real time, others by local time
 );

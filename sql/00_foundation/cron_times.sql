@@ -1,7 +1,8 @@
 -- kind: code
--- When a schedule runs. One with a fixed time runs once for each time that the clock on the wall passes it: where the
--- clock is put forward over it, right after the gap; where it is put back, the first time only. One whose minutes or
--- hours begin with `*` runs by real time: what a gap leaves out is left out, what comes twice runs twice.
+-- Computes when a schedule runs. One with fixed minutes and hours runs once per local time: right
+-- after the gap when the clock is put forward over it, only the first time when the clock is put
+-- back. One whose minutes or hours begin with `*` runs by real time: a local time that is skipped
+-- has no run, one that occurs twice has two. Writes and locks nothing.
 
 create or replace function engine.next_cron_run(p_spec engine.cron_spec, p_after timestamptz, p_timezone text)
   returns timestamptz
@@ -29,7 +30,7 @@ begin
       v_from := v_from + v_margin;
     end if;
     v_at := engine.next_cron_minute(p_spec, v_from at time zone p_timezone) at time zone p_timezone;
-    -- Far from a change of the clock, what it shows is what time it is.
+    -- No change of the offset is near: the local time names one instant.
     if v_at is null
       or engine.offset_seconds(v_at - v_margin, p_timezone) = engine.offset_seconds(v_at + v_margin, p_timezone)
     then
@@ -45,10 +46,11 @@ begin
 end
 $$;
 comment on function engine.next_cron_run(engine.cron_spec, timestamptz, text) is
-  'The first run of a schedule after a time, in the calendar of a time zone; null when there is none (@reboot, 31 February). Example: select engine.next_cron_run(engine.parse_cron(''0 9 * * mon''), now(), ''Europe/Berlin'');';
+  'Returns the first run of a schedule after a time, in the calendar of a time zone; null when there is none (@reboot, 31 February). Example: select engine.next_cron_run(engine.parse_cron(''0 9 * * mon''), now(), ''Europe/Berlin'');';
 
 grant execute on function engine.next_cron_run(engine.cron_spec, timestamptz, text) to flowgres_dba;
 
+-- Says whether a day fits the days and weekdays of a schedule, by its day_rule.
 create or replace function engine.cron_day_fits(p_spec engine.cron_spec, p_day date)
   returns boolean
   language plpgsql
@@ -65,7 +67,7 @@ begin
 end
 $$;
 
--- The first minute on the wall, from the given one on, that fits; null when none does.
+-- Returns the first local minute that fits, from the given one on; null when none does.
 create or replace function engine.next_cron_minute(p_spec engine.cron_spec, p_from timestamp)
   returns timestamp
   language plpgsql
@@ -76,7 +78,7 @@ declare
   v_day date := p_from::date;
   v_hour int := extract(hour from p_from);
   v_minute int := extract(minute from p_from);
-  -- The longest pause is that of 29 February around 2100.
+  -- The longest gap is the one of 29 February around 2100: 2,921 days.
   v_end constant date := v_day + 2930;
 begin
   while v_day < v_end loop
@@ -104,7 +106,8 @@ begin
 end
 $$;
 
--- The first run in a span around a change of the clock, found minute by minute; null when there is none.
+-- Returns the first run in a span around a change of the offset, found minute by minute; null when
+-- there is none.
 create or replace function engine.walk_cron_runs(
   p_spec engine.cron_spec,
   p_from timestamptz,
@@ -117,7 +120,8 @@ create or replace function engine.walk_cron_runs(
   parallel safe
 as $$
 declare
-  -- What the clock showed before it was put back has run.
+  -- Begin four hours earlier: a local time that was shown before the clock was put back counts as
+  -- run.
   v_at timestamptz := p_from - interval '4 hours';
   v_due timestamp := engine.next_cron_minute(p_spec, v_at at time zone p_timezone);
   v_shown timestamp;

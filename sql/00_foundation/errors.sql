@@ -1,7 +1,8 @@
 -- kind: code
--- Every error that Flowgres raises has a name, and each name has one SQLSTATE of class WF. docs/reference/errors.md
--- explains them; GraphQL shows the name as `extensions.code`.
+-- Raises errors: each has a code and one SQLSTATE of class WF. docs/reference/errors.md explains
+-- the codes; GraphQL shows them as `extensions.code`. Writes and locks nothing.
 
+-- Raises an error; its detail is a JSON object of the code and p_details. The hint says what to do.
 create or replace function private.raise_error(
   p_code text,
   p_message text,
@@ -49,9 +50,11 @@ as $$
     ('NOT_INLINE',        'WF020')
 $$;
 
--- Whether an error says nothing about the work that met it: a conflict with another transaction, a server that is short
--- of something or shuts down, a month without a partition, which is a check without a name. Whoever catches all errors
--- raises these again, so that the work is done once more. A timeout is not among `others`: it ends the statement.
+-- Says whether an error is independent of the work that met it, so that the work can succeed later:
+-- a conflict with another transaction, a server that lacks resources or shuts down, or a missing
+-- partition (a check violation without a constraint's name). Code that catches all errors raises
+-- these again, so that the work is repeated. `when others` does not catch a statement timeout: that
+-- ends the statement.
 create or replace function private.is_transient(p_sqlstate text, p_constraint text default null)
   returns boolean
   language sql

@@ -1,4 +1,5 @@
--- Foundation: what every other layer stands on.
+-- Foundation: schemas, errors, texts, the clock, ids, time zones and cron expressions, which every
+-- other layer uses.
 
 --!include 00_foundation/schemas.sql
 --!include 00_foundation/collations.sql

@@ -1,7 +1,8 @@
 -- kind: code
--- A restored copy is inert. Where it came to be is written into the database: the server, by its system identifier, and
--- the database, by its oid. A copy brings that row along, and both or one of them differ: until a DBA adopts it, no
--- effect, schedule, mail or retention happens there. Reads private.installation and the server's control file.
+-- Keeps a restored copy inert: no effects, schedules, mails or retention there until a DBA adopts
+-- it. Compares the server's system identifier and the database's oid with those in
+-- private.installation, which a copy contains too. Writes private.installation
+-- (engine.adopt_installation() only); locks nothing else.
 
 create or replace function engine.copy_problem()
   returns text
@@ -28,7 +29,7 @@ begin
 end
 $$;
 comment on function engine.copy_problem() is
-  'Why this database must cause nothing: it is a copy of an installation that nobody has adopted, or the setting flowgres.inert is on. Null when it is the installation itself. Example: select engine.copy_problem();';
+  'Says why this database must cause no effects: it is a copy of an installation and not adopted, or the setting flowgres.inert is on. Null when it is the installation itself. Example: select engine.copy_problem();';
 
 create or replace function engine.require_original()
   returns void
@@ -47,7 +48,7 @@ begin
 end
 $$;
 comment on function engine.require_original() is
-  'For sessions of workers: refuses to go on in a copy that nobody has adopted. Error: COPIED_DATABASE. Example: select engine.require_original();';
+  'Raises an error in a copy that has not been adopted; workers call it first in a session. Error: COPIED_DATABASE. Example: select engine.require_original();';
 
 create or replace function engine.adopt_installation()
   returns boolean
@@ -71,8 +72,9 @@ begin
 end
 $$;
 comment on function engine.adopt_installation() is
-  'Makes a restored copy an installation of its own: from now on its workers run effects, schedules and mails, and its jobs let old data leave. Do it only when the original does none of that any more, or when both may. Returns whether it was inert. Example: select engine.adopt_installation();';
+  'Makes a restored copy an installation of its own: from now on its workers run effects, schedules and mails, and its jobs retire old data. Do it only when the original does none of that any more, or when both may. Returns whether it was inert. Example: select engine.adopt_installation();';
 
+-- Returns the system identifier of the server; null where it may not be read.
 create or replace function private.server_identifier()
   returns bigint
   language plpgsql
@@ -81,7 +83,7 @@ as $$
 begin
   return (select s.system_identifier from pg_control_system() as s);
 exception
-  -- Some providers keep it to themselves: the oid of the database is compared all the same.
+  -- Some providers do not show it. The oid of the database is compared all the same.
   when insufficient_privilege or feature_not_supported then
     return null;
 end

@@ -1,5 +1,6 @@
 -- kind: state
--- Where this database came to be, or was adopted.
+-- Records on which server and in which database this installation was built or adopted. Written
+-- here and by engine.adopt_installation(). Locks nothing else.
 
 create table private.installation (
   only_row boolean not null default true,
@@ -11,7 +12,7 @@ create table private.installation (
   constraint installation_only_row_check check (only_row)
 );
 comment on table private.installation is
-  'One row: the server and the database that effects belong to, written when the schema is built and by engine.adopt_installation(). Without an oid, copies on the same server are not told apart.';
+  'One row: the server and the database whose effects may happen, written when the schema is built and by engine.adopt_installation(). Without an oid, copies on the same server are not told apart.';
 alter table private.installation enable row level security;
 
 insert into private.installation (system_identifier, database_oid)

@@ -1,17 +1,20 @@
 -- kind: state
--- The schemas and what is not granted by default: no function is executable, no table readable, until a file says so.
+-- Creates the schemas and revokes default privileges: no function is executable and no table
+-- readable until a file grants it. Writes and locks nothing.
 
 alter default privileges revoke execute on functions from public;
 alter default privileges revoke usage on types from public;
 
 create schema private;
-comment on schema private is 'What nobody reads back: token hashes, sessions, test switches. For definer functions only.';
+comment on schema private is
+  'Data that clients never read: token hashes, sessions, test switches. Only definer functions use it.';
 
 create schema partitions;
 comment on schema partitions is 'The partition manager and its archives.';
 
 create schema engine;
-comment on schema engine is 'The workflow engine: called by workers, the webhook intake and definer functions of the API.';
+comment on schema engine is
+  'The workflow engine: workers, the webhook intake and definer functions of the API call it.';
 
 create schema monitor;
 comment on schema monitor is 'Statistics, health and invariants.';

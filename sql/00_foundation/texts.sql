@@ -1,6 +1,6 @@
 -- kind: code
--- What a name and an address may be, wherever people type them: constraints of tables call the tests, commands the
--- checks.
+-- Says which names and e-mail addresses are allowed: constraints of tables call is_name() and
+-- is_email(), commands call check_name() and check_email(). Writes and locks nothing.
 
 create or replace function private.is_name(p_text text)
   returns boolean
@@ -8,14 +8,15 @@ create or replace function private.is_name(p_text text)
   immutable
   parallel safe
 as $$
-  -- No control character, no line or paragraph separator, nothing that turns the direction of the text around it: names
-  -- stand in subjects of mails, in logs and beside those of others.
+  -- Refuse control characters, line and paragraph separators, and characters that change the
+  -- direction of text: names stand in subjects of mails, in logs and beside other names.
   select btrim(p_text) <> ''
     and length(p_text) <= 200
     and p_text !~ E'[\\u0001-\\u001f\\u007f-\\u009f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]'
 $$;
-comment on function private.is_name(text) is 'Whether a text can be a name: one line of 1 to 200 characters; null for null.';
--- DBAs write plans, whose names are checked with their rights.
+comment on function private.is_name(text) is
+  'Says whether a text can be a name: one line of 1 to 200 characters; null for null.';
+-- DBAs write plans; the constraint on their names runs with the rights of the DBA.
 grant execute on function private.is_name(text) to flowgres_dba;
 
 create or replace function private.is_email(p_text text)
@@ -24,17 +25,19 @@ create or replace function private.is_email(p_text text)
   immutable
   parallel safe
 as $$
-  -- What needs quotes in an address is legal, and nobody has it: it would only be read differently somewhere.
+  -- Refuse addresses that need quotes: they are legal but rare, and mail systems read them
+  -- differently.
   select length(p_text) <= 254
     and p_text !~ E'[\\s\\u0001-\\u001f\\u007f-\\u00a0\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]'
-    -- Before the @ none of ()<>,;:\"[], after it letters, digits, points and hyphens, of all alphabets.
+    -- Before the @ none of ()<>,;:\"[] is allowed; after it letters, digits, points and hyphens of
+    -- all alphabets.
     and p_text ~ (
       E'^[^@()<>,;:\\\\"\\[\\]]{1,64}'
       || E'@[^\\u0021-\\u002c\\u002f\\u003a-\\u0040\\u005b-\\u0060\\u007b-\\u007e]+$'
     )
 $$;
 comment on function private.is_email(text) is
-  'Whether a text can be an e-mail address: no space, no control character, none of ()<>,;:\"[] in it; null for null.';
+  'Says whether a text can be an e-mail address of at most 254 characters: no space, no control character, none of ()<>,;:\"[] in it; null for null.';
 
 create or replace function private.clean_name(p_text text, p_default text)
   returns text
@@ -47,7 +50,7 @@ as $$
   ), 200)), ''), p_default)
 $$;
 comment on function private.clean_name(text, text) is
-  'A name out of what another system calls something: one line, at most 200 characters; the default when nothing is left.';
+  'Makes a name from a text of another system: one line, at most 200 characters; returns the default when nothing is left.';
 
 create or replace function private.check_name(p_name text, p_field text default 'name')
   returns void
@@ -63,7 +66,8 @@ begin
   end if;
 end
 $$;
-comment on function private.check_name(text, text) is 'Raises VALIDATION_FAILED; null passes.';
+comment on function private.check_name(text, text) is
+  'Raises VALIDATION_FAILED unless the text can be a name; null passes.';
 
 create or replace function private.check_email(p_email text, p_field text default 'email')
   returns void
@@ -78,4 +82,5 @@ begin
   end if;
 end
 $$;
-comment on function private.check_email(text, text) is 'Raises VALIDATION_FAILED; null passes.';
+comment on function private.check_email(text, text) is
+  'Raises VALIDATION_FAILED unless the text can be an e-mail address; null passes.';

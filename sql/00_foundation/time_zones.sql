@@ -1,9 +1,11 @@
 -- kind: code
--- Time zones, and how a time on the wall becomes an instant: one rule for filters, waits and schedules. Reads no table.
+-- Checks time zones and turns local times into instants: one rule for filters, waits and schedules.
+-- Reads no table; writes and locks nothing.
 
--- Names of the IANA database only, in any case. PostgreSQL itself also takes abbreviations (IST is Israel to it, and
--- India to India), offsets (+02:00, two hours west of Greenwich) and rules (Europe/Berln+2). CET, EET, MET and WET are
--- zones with summer time to IANA and offsets to PostgreSQL, so they are neither here.
+-- Says whether a text is a name of the IANA database, in any case. PostgreSQL itself also accepts
+-- abbreviations (IST is Israel by default, and also means India), offsets (+02:00 is two hours west
+-- of Greenwich) and rules (Europe/Berln+2); all are refused here. CET, EET, MET and WET are refused
+-- too: IANA gives them summer time, PostgreSQL reads them as offsets.
 create or replace function engine.is_time_zone(p_name text)
   returns boolean
   language plpgsql
@@ -11,7 +13,7 @@ create or replace function engine.is_time_zone(p_name text)
   parallel safe
 as $$
 declare
-  -- Those without an area, and those with a digit, are written out: the rest is an area and a place.
+  -- Lists the names without an area and those with digits; every other name is an area and a place.
   v_names constant text[] := '{
     UTC,UCT,GMT,ZULU,GREENWICH,UNIVERSAL,GMT0,GMT+0,GMT-0,EST,MST,HST,EST5EDT,CST6CDT,MST7MDT,PST8PDT,
     CUBA,EGYPT,EIRE,GB,GB-EIRE,HONGKONG,ICELAND,IRAN,ISRAEL,JAMAICA,JAPAN,KWAJALEIN,LIBYA,NAVAJO,NZ,NZ-CHAT,
@@ -33,7 +35,7 @@ exception
 end
 $$;
 
--- How far the clock on the wall is ahead of UTC, in seconds.
+-- Returns how far local time is ahead of UTC, in seconds.
 create or replace function engine.offset_seconds(p_instant timestamptz, p_zone text)
   returns int
   language sql
@@ -43,8 +45,9 @@ as $$
   select extract(epoch from (p_instant at time zone p_zone) - (p_instant at time zone 'UTC'))::int
 $$;
 
--- The instant at which the clock on the wall shows a time. Where it shows it twice, the first one (PostgreSQL takes the
--- second); where it is put forward over it, as much later: 02:30 is 03:30.
+-- Returns the instant at which the local clock shows a time. When it shows the time twice, the
+-- first one (PostgreSQL picks the second); when the clock skips it, as much later: 02:30 becomes
+-- 03:30.
 create or replace function engine.instant_of(p_local timestamp, p_zone text)
   returns timestamptz
   language plpgsql
@@ -55,7 +58,7 @@ declare
   v_instant constant timestamptz := p_local at time zone p_zone;
   v_earlier timestamptz;
 begin
-  -- Clocks are put back by at most three hours, and by a day where the date line was moved.
+  -- Clocks are put back by at most three hours, or by a day where the date line was moved.
   foreach v_earlier in array array[
     (p_local at time zone 'UTC') - make_interval(secs => engine.offset_seconds(v_instant - interval '3 hours', p_zone)),
     (p_local at time zone 'UTC') - make_interval(secs => engine.offset_seconds(v_instant - interval '26 hours', p_zone))
@@ -68,7 +71,8 @@ begin
 end
 $$;
 
--- An offset as +02:00; p_length 2 leaves out minutes that are none. Seconds are said where there are some.
+-- Formats an offset as +02:00. With p_length 2 minutes are left out when they are 0; seconds are
+-- shown only when they are not 0.
 create or replace function engine.offset_text(p_seconds int, p_length int)
   returns text
   language sql

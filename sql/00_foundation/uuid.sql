@@ -1,5 +1,6 @@
 -- kind: code
--- UUIDv7 that follow the engine's clock. The time in the id is what partitions of runs are cut by.
+-- Makes and reads UUIDv7 with the engine's clock. Tables of runs are partitioned by the time in the
+-- id. Writes and locks nothing.
 
 create or replace function engine.uuid_v7(p_at timestamptz default engine.now())
   returns uuid
@@ -7,7 +8,8 @@ create or replace function engine.uuid_v7(p_at timestamptz default engine.now())
   volatile
   parallel safe
 as $$
-  -- 48 bits of milliseconds, the version, 12 bits for the part of the millisecond; the rest is random.
+  -- 48 bits of milliseconds, 4 of the version, 12 for the part of the millisecond; the rest is
+  -- random.
   select encode(
     int8send(
       (floor(extract(epoch from p_at) * 1000)::bigint << 16)
@@ -17,7 +19,8 @@ as $$
     'hex'
   )::uuid
 $$;
-comment on function engine.uuid_v7(timestamptz) is 'A new UUIDv7 of the given time, by default the engine''s. Ids of later microseconds sort later.';
+comment on function engine.uuid_v7(timestamptz) is
+  'Makes a UUIDv7 of the given time, by default the time of the engine''s clock. Ids of later microseconds sort later. Example: select engine.uuid_v7();';
 
 create or replace function engine.uuid_floor(p_at timestamptz)
   returns uuid
@@ -31,7 +34,8 @@ as $$
     'hex'
   )::uuid
 $$;
-comment on function engine.uuid_floor(timestamptz) is 'The lowest UUIDv7 of a time: the bound of partitions cut by id. Example: engine.uuid_floor(''2026-11-01+00'')';
+comment on function engine.uuid_floor(timestamptz) is
+  'Returns the lowest UUIDv7 of a time: the bound of partitions cut by id. Example: engine.uuid_floor(''2026-11-01+00'')';
 
 create or replace function engine.uuid_time(p_id uuid)
   returns timestamptz
@@ -44,8 +48,9 @@ as $$
     ('x' || translate(left(p_id::text, 13), '-', ''))::bit(48)::bigint / 1000.0
   )
 $$;
-comment on function engine.uuid_time(uuid) is 'The time in a UUIDv7, in whole milliseconds. Meaningless for other versions.';
+comment on function engine.uuid_time(uuid) is
+  'Returns the time in a UUIDv7, in whole milliseconds. The result is meaningless for other versions.';
 
--- The defaults of tables that a DBA inserts into.
+-- Defaults of columns run with the rights of the DBA who inserts.
 grant execute on function engine.uuid_v7(timestamptz), engine.now() to flowgres_dba;
 grant execute on function engine.uuid_time(uuid), engine.uuid_floor(timestamptz) to flowgres_user, flowgres_dba;
