@@ -1,7 +1,8 @@
 -- kind: code
--- What the catalog says about a partitioned table.
+-- Reads PostgreSQL's catalog about a partitioned table: its key, partitions and bounds. Writes and
+-- locks nothing.
 
--- The kind of key that we can cut by; null when we cannot.
+-- Returns the kind of partition key that a type makes; null when the type is not supported.
 create or replace function partitions.kind_of_type(p_type oid)
   returns text
   language sql
@@ -15,6 +16,8 @@ as $$
   end
 $$;
 
+-- Returns the kind of key of a partitioned table; null when it is not RANGE over one supported
+-- column.
 create or replace function partitions.key_kind(p_parent regclass)
   returns text
   language sql
@@ -28,7 +31,7 @@ as $$
     and t.partnatts = 1
 $$;
 
--- A bound as pg_get_expr writes it, as a time.
+-- Converts a bound as pg_get_expr writes it into a time.
 create or replace function partitions.bound_time(p_key_kind text, p_bound text)
   returns timestamptz
   language sql
@@ -43,7 +46,8 @@ as $$
   end
 $$;
 
--- FOR VALUES FROM ('…') TO ('…'), taken apart by position: at 1,200 partitions regular expressions are half the time.
+-- Takes FOR VALUES FROM ('…') TO ('…') apart by position: with 1,200 partitions regular expressions
+-- took half of the time.
 create or replace function partitions.of(parent regclass)
   returns table (
     partition regclass,
@@ -72,9 +76,9 @@ as $$
   order by lower, upper
 $$;
 comment on function partitions.of(regclass) is
-  'The partitions of a table in the order of time, with their bounds (upper excluded). A default partition has null bounds. Example: select * from partitions.of(''public.workflow_events'')';
+  'Lists the partitions of a table in the order of time, with their bounds (upper excluded). A default partition has null bounds. Example: select * from partitions.of(''public.workflow_events'')';
 
--- The partition that holds the moment, or null.
+-- Returns the name of the partition that holds a moment; null when there is none.
 create or replace function partitions.find(p_parent regclass, p_at timestamptz)
   returns text
   language sql
@@ -87,6 +91,7 @@ as $$
     and not o.detaching
 $$;
 
+-- Returns the time that the partitions of a table cover.
 create or replace function partitions.covered(p_parent regclass)
   returns tstzmultirange
   language sql
@@ -97,7 +102,8 @@ as $$
   where o.lower is not null
 $$;
 
--- Changes when a partition comes, goes or is bound anew, which writes a new catalog row. Cheaper than reading bounds.
+-- Returns a number that changes when a partition is attached, detached or gets other bounds, since
+-- each writes a catalog row. Costs less than reading the bounds.
 create or replace function partitions.fingerprint(p_parent regclass)
   returns bigint
   language sql
@@ -108,6 +114,7 @@ as $$
   where i.inhparent = p_parent
 $$;
 
+-- Says whether a foreign key refers to a table.
 create or replace function partitions.is_referenced(p_table regclass)
   returns boolean
   language sql
@@ -116,7 +123,7 @@ as $$
   select exists (select from pg_constraint as k where k.confrelid = p_table and k.contype = 'f')
 $$;
 
--- How to write the name of a partition, which is in the schema of its parent, in a statement.
+-- Returns the qualified and quoted name of a partition, which is in the schema of its parent.
 create or replace function partitions.qualified(p_parent regclass, p_partition text)
   returns text
   language sql

@@ -1,4 +1,4 @@
--- What is managed, how time is cut into periods, and the locks of DDL.
+-- The catalog of managed tables, the calendar of periods, and the locks of DDL.
 
 --!include 10_partitions/catalog/tables.sql
 --!include 10_partitions/catalog/periods.sql

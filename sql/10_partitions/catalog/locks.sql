@@ -1,6 +1,11 @@
 -- kind: code
--- DDL that nobody has to wait for: it gives up its place in the lock queue after 200 ms and comes back later.
+-- Takes the locks of DDL on tables in use: waits at most 200 ms at a time and rolls back in
+-- between, so that queries behind it in the lock queue go on. Locks tables, and a maintenance lock
+-- (advisory) per managed table; the order is in docs/architecture.md, "The order of locks". Writes
+-- nothing.
 
+-- Executes statements in up to ten attempts of 200 ms per lock; raises CONFLICT when all failed, or
+-- at once when this transaction blocks writers already.
 create or replace function partitions.execute_with_lock_timeout(p_statements text)
   returns void
   language plpgsql
@@ -21,14 +26,14 @@ begin
             jsonb_build_object('statements', p_statements));
         end if;
     end;
-    -- Nothing is locked between two attempts: the failed one was rolled back.
+    -- The failed attempt was rolled back, so nothing it locked stays locked during the pause.
     perform pg_sleep(least(0.05 * 2 ^ (v_attempt - 1), 1) * (0.5 + random() / 2));
   end loop;
 end
 $$;
 
--- Does this transaction hold a lock that writers wait for? Then it must not linger. A table that it has just made is
--- nobody's concern yet.
+-- Says whether this transaction holds a lock that blocks writers; then it must not wait long.
+-- Tables that it has created itself do not count: nobody else sees them yet.
 create or replace function partitions.blocks_others()
   returns boolean
   language sql
@@ -45,12 +50,13 @@ as $$
   )
 $$;
 
--- The tables that foreign keys join to these, and these if there are any, in the order in which they are locked:
--- managed ones, as they are written all the time, and among them what is referred to before what refers.
+-- Lists the tables that foreign keys join to these, and these themselves if there are such keys, in
+-- the order in which they are locked: managed tables first, since they are written all the time,
+-- and among them what is referred to before what refers.
 create or replace function partitions.related_tables(p_parents regclass[])
   returns table (
     relation regclass,
-    is_referred_to boolean -- by one of these, which it is not itself
+    is_referred_to boolean -- by one of p_parents, and is not one itself
   )
   language sql
   stable
@@ -69,7 +75,7 @@ as $$
     select k.conrelid, p.depth + 1
     from place as p
     join key as k on k.confrelid = p.relation
-    -- Keys may run in a circle.
+    -- Foreign keys can form a cycle; the depth ends the recursion.
     where p.depth < 10
   )
   select p.relation::regclass, p.relation <> all (p_parents) and p.relation not in (select k.conrelid from key as k)
@@ -81,9 +87,9 @@ as $$
     p.relation::regclass::text
 $$;
 
--- Waits for the first table only, and not for that one when others wait for this transaction already; the rest it asks
--- for again and again. So no circle of waits can come of it, whatever the others hold; and whoever takes the tables in
--- the same order is out of the way soon.
+-- Locks tables in order. Waits for the first one only, and not for that one either when this
+-- transaction blocks writers; asks for the others with nowait, up to 20 times, 5 ms apart. So it
+-- cannot deadlock, whatever others hold.
 create or replace function partitions.lock_in_order(p_tables regclass[], p_modes text[])
   returns void
   language plpgsql
@@ -116,7 +122,8 @@ begin
 end
 $$;
 
--- A new partition makes PostgreSQL lock, table by table, what its foreign keys join: all of that is locked before.
+-- Locks everything that PostgreSQL would lock one by one while it attaches a partition: the tables
+-- that foreign keys join.
 create or replace function partitions.lock_to_attach(p_parent regclass)
   returns void
   language sql
@@ -126,7 +133,8 @@ as $$
   from partitions.related_tables(array[p_parent]) as k
 $$;
 
--- The same for partitions that leave.
+-- Locks everything that detaching partitions needs: referred tables in share row exclusive mode,
+-- the others in access exclusive mode.
 create or replace function partitions.lock_to_detach(p_parents regclass[])
   returns void
   language sql
@@ -139,7 +147,8 @@ as $$
   from partitions.related_tables(p_parents) as k
 $$;
 
--- One creation, maintenance or retirement at a time for each table, until the end of the transaction.
+-- Returns the key of a table's maintenance lock: one session at a time creates, maintains or
+-- retires its partitions, until its transaction ends.
 create or replace function partitions.lock_key(p_parent regclass)
   returns bigint
   language sql
@@ -149,7 +158,8 @@ as $$
   select hashtextextended('partitions of ' || p_parent::oid, 0)
 $$;
 
--- Takes the turn for some tables, or says whose turn it is instead.
+-- Acquires the maintenance locks of tables without waiting; returns one action `skip` for each
+-- table that another session holds.
 create or replace function partitions.acquire_maintenance_lock(p_parents regclass[])
   returns setof partitions.action
   language sql

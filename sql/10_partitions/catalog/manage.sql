@@ -1,6 +1,8 @@
 -- kind: code
--- Puts a partitioned table under management, after checking that it can be.
+-- Puts a partitioned table under management, after checking that it can be managed. Writes
+-- partitions.managed_tables; locks nothing but its row.
 
+-- Raises NOT_FOUND for no table, FORBIDDEN unless the current role owns the table.
 create or replace function partitions.require_ours(p_table regclass)
   returns void
   language plpgsql
@@ -18,7 +20,8 @@ begin
 end
 $$;
 
--- Raises what is wrong with the table; called again by each maintenance, because tables change.
+-- Raises what keeps a table from being managed. Each maintenance calls it again, because tables
+-- change.
 create or replace function partitions.require_manageable(p_parent regclass)
   returns void
   language plpgsql
@@ -60,7 +63,8 @@ begin
 end
 $$;
 
--- Of the table's indexes, and of one more that it may get.
+-- Raises INVALID_ARGUMENT if a partition or one of its indexes would get a name of more than 63
+-- bytes. Counts the table's indexes, and p_index as one more.
 create or replace function partitions.require_short_names(p_parent regclass, p_index text default null)
   returns void
   language plpgsql
@@ -140,7 +144,7 @@ begin
 end
 $$;
 comment on function partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb, boolean) is
-  'Puts a table that is partitioned by RANGE of a timestamptz, date or UUIDv7 under management, or changes how it is managed. Creates nothing: maintain() does. Errors: NOT_FOUND, INVALID_ARGUMENT, FORBIDDEN (not ours). Example: select partitions.manage(''public.readings'', ''week'', premake => 4, retention => ''1 year'')';
+  'Puts a table that is partitioned by RANGE of a timestamptz, date or UUIDv7 under management, or changes how it is managed. Creates no partition: maintain() does. Errors: NOT_FOUND, INVALID_ARGUMENT, FORBIDDEN (another owner). Example: select partitions.manage(''public.readings'', ''week'', premake => 4, retention => ''1 year'')';
 
 grant execute on function
   partitions.manage(regclass, text, int, int, interval, text, regclass, text, text, jsonb, boolean)

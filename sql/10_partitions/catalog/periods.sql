@@ -1,6 +1,8 @@
 -- kind: code
--- The calendar: which period a moment is in, and what its partition is called. UTC, whatever the session's time zone.
+-- Cuts time into periods of the UTC calendar, whatever the session's time zone, and names and
+-- bounds their partitions. Writes and locks nothing.
 
+-- Returns the length of a period; null for a granularity that does not exist.
 create or replace function partitions.step(p_granularity text)
   returns interval
   language sql
@@ -15,7 +17,7 @@ as $$
   end
 $$;
 
--- The period of the calendar that holds a moment, or the one p_shift periods later.
+-- Returns the period of the calendar that holds a moment, or the one p_shift periods later.
 create or replace function partitions.period(
   p_granularity text,
   p_at timestamptz,
@@ -34,7 +36,8 @@ as $$
     partitions.step(p_granularity) as step
 $$;
 
--- A span of time cut by the calendar: whole periods, except where the span begins or ends inside one.
+-- Cuts a time range at the calendar's periods: whole periods, except where the range begins or ends
+-- inside one.
 create or replace function partitions.split(p_granularity text, p_time_range tstzrange)
   returns setof tstzrange
   language sql
@@ -50,7 +53,8 @@ as $$
   ) as cut (at)
 $$;
 
--- A whole period is called after the calendar; a piece of one after its first day, because there may be two.
+-- Names a partition: a whole period after the calendar, a part of one after its first day, because
+-- a period may have two parts.
 create or replace function partitions.partition_name(
   p_parent text,
   p_granularity text,
@@ -73,7 +77,7 @@ as $$
   )
 $$;
 
--- The bound as the key's type writes it, with an explicit zone.
+-- Writes a bound in the key's type, with an explicit time zone.
 create or replace function partitions.bound(p_key_kind text, p_at timestamptz)
   returns text
   language sql
@@ -87,6 +91,7 @@ as $$
   end
 $$;
 
+-- Writes the FOR VALUES clause of a time range.
 create or replace function partitions.values_clause(p_key_kind text, p_time_range tstzrange)
   returns text
   language sql
@@ -100,7 +105,8 @@ as $$
       else quote_literal(partitions.bound(p_key_kind, upper(p_time_range))) end)
 $$;
 
--- Names have a year of four digits, and a UUIDv7 begins in 1970.
+-- Raises INVALID_ARGUMENT for a time that no partition can hold: names have a year of four digits,
+-- and a UUIDv7 begins in 1970.
 create or replace function partitions.require_time(p_key_kind text, p_at timestamptz)
   returns void
   language plpgsql

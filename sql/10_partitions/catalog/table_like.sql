@@ -1,7 +1,10 @@
 -- kind: code
--- A table that can become a partition: everything that the parent has, under the partition's name, and closed to all.
+-- Makes the statements for a table that can become a partition: it has everything that the parent
+-- has, under the partition's names, and no grants. Only partitions.close_table() changes something:
+-- it revokes the grants of a new table.
 
--- The parent's index events_run_id_idx is called events_y2026m11_run_id_idx on the partition; attaching adopts it.
+-- Names a partition's index: events_run_id_idx of the parent becomes events_y2026m11_run_id_idx,
+-- and attaching the partition uses it.
 create or replace function partitions.index_name(p_parent text, p_partition text, p_index text)
   returns text
   language sql
@@ -15,6 +18,7 @@ as $$
   end
 $$;
 
+-- Returns the statements that give a partition the keys and indexes of its parent.
 create or replace function partitions.index_statements(p_parent regclass, p_partition text)
   returns text
   language sql
@@ -26,7 +30,7 @@ as $$
         format('alter table %s add constraint %I %s', qualified, name, pg_get_constraintdef(k.oid))
       else
         format('create %sindex %I on %s%s', case when x.indisunique then 'unique ' end, name, qualified,
-          -- What follows the table's name: method, columns, predicate.
+          -- Take what follows the table's name: method, columns, predicate.
           substr(pg_get_indexdef(x.indexrelid), 1 + length(format('CREATE %sINDEX %I ON ONLY %s',
             case when x.indisunique then 'UNIQUE ' end, ic.relname, partitions.qualified(p.oid, p.relname)))))
     end,
@@ -42,6 +46,8 @@ as $$
   where p.oid = p_parent
 $$;
 
+-- Returns the statement that gives a partition its parent's replica identity; null for the default
+-- one.
 create or replace function partitions.replica_identity_statement(p_parent regclass, p_partition text)
   returns text
   language sql
@@ -60,7 +66,7 @@ as $$
     and p.relreplident <> 'd'
 $$;
 
--- The table's grants, and those of its columns.
+-- Returns the grants on a table and on its columns.
 create or replace function partitions.access_lists(p_table regclass)
   returns table (owner oid, attname name, list aclitem[])
   language sql
@@ -74,7 +80,7 @@ as $$
   where c.oid = p_table
 $$;
 
--- Who else than the owner has rights on it; null for nobody.
+-- Lists the roles other than the owner with rights on a table; null when there are none.
 create or replace function partitions.grantees(p_table regclass)
   returns text[]
   language sql
@@ -86,7 +92,8 @@ as $$
   where a.grantee <> acl.owner
 $$;
 
--- Default privileges may have opened the new table. It is reached through its parent only: policies are not inherited.
+-- Revokes all grants on a new table: default privileges may have added some. Rows are read through
+-- the parent only, since partitions do not inherit policies.
 create or replace function partitions.close_table(p_table regclass)
   returns void
   language plpgsql
@@ -103,7 +110,8 @@ begin
 end
 $$;
 
--- Triggers for TRUNCATE, which partitions do not inherit; those for rows come with the attachment.
+-- Returns the statements for TRUNCATE triggers, which partitions do not inherit; attaching creates
+-- the triggers for rows.
 create or replace function partitions.truncate_triggers(p_parent regclass, p_partition text)
   returns text
   language sql
@@ -124,8 +132,8 @@ as $$
     and not t.tgisinternal
 $$;
 
--- The statements that make the table. Foreign keys come with the attachment: one made before would lock the other
--- table harder.
+-- Returns the statements that create the table. Leaves foreign keys to the attaching: adding one
+-- before would lock the other table in a stronger mode.
 create or replace function partitions.table_like(p_managed partitions.managed_tables, p_partition text)
   returns text
   language sql
@@ -150,6 +158,7 @@ as $$
   from partitions.qualified(p_managed.parent, p_partition) as qualified
 $$;
 
+-- Returns the statement that comments a partition with its time range.
 create or replace function partitions.comment_of_partition(p_parent text, p_table text, p_time_range tstzrange)
   returns text
   language sql

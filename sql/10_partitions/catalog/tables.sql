@@ -1,6 +1,7 @@
 -- kind: state
--- What is wanted of each partitioned table. What is there, only the catalog says (pg_inherits and relpartbound): names
--- of partitions are decoration.
+-- Tables and types of the partition manager. They hold what is wanted of each managed table; which
+-- partitions exist is read from PostgreSQL's catalog (pg_inherits, relpartbound), never from names.
+-- docs/architecture.md lists the writers of each table. Locks nothing.
 
 create table partitions.managed_tables (
   parent regclass not null,
@@ -35,29 +36,34 @@ alter table partitions.managed_tables enable row level security;
 create index managed_tables_retire_with_idx on partitions.managed_tables (retire_with);
 
 comment on table partitions.managed_tables is
-  'How each managed table is cut and how long its rows stay. Written by partitions.manage(); a DBA may also update it: the next maintenance follows. Example: update partitions.managed_tables set retention = ''90 days'' where parent = ''public.workflow_run_logs''::regclass';
+  'How each managed table is cut and how long its rows are kept. Written by partitions.manage(), and by maintain() where adaptive; a DBA may also update it: the next maintenance applies the change. Example: update partitions.managed_tables set retention = ''90 days'' where parent = ''public.workflow_run_logs''::regclass';
 comment on column partitions.managed_tables.parent is 'The partitioned table.';
-comment on column partitions.managed_tables.key_kind is 'Type of the partition key: timestamptz, date or uuidv7 (a UUID that begins with its time).';
+comment on column partitions.managed_tables.key_kind is
+  'Type of the partition key: timestamptz, date or uuidv7 (a UUID that begins with its time).';
 comment on column partitions.managed_tables.granularity is
-  'Length of new partitions: day, week (ISO), month or year of the UTC calendar. A change takes effect at the end of the current partition: empty ones after it are cut anew, those with rows stay.';
-comment on column partitions.managed_tables.premake is 'How many whole periods after the current one always exist.';
-comment on column partitions.managed_tables.behind is 'How many whole periods before the current one always exist, for rows that come late.';
+  'Length of new partitions: day, week (ISO), month or year of the UTC calendar. A change takes effect at the end of the current partition: empty partitions after it are cut anew, those with rows are kept.';
+comment on column partitions.managed_tables.premake is
+  'How many whole periods after the current one always have partitions.';
+comment on column partitions.managed_tables.behind is
+  'How many whole periods before the current one always have partitions, for rows that come late.';
 comment on column partitions.managed_tables.retention is
-  'A partition leaves when its upper bound is older than this. Null: never, or together with the table in retire_with.';
+  'A partition is retired when its upper bound is older than this. Null: never, or together with the table in retire_with.';
 comment on column partitions.managed_tables.on_retire is
-  'What happens to a partition that leaves: drop deletes it; archive keeps it in schema partitions, from where restore() brings it back; detach keeps it there as a plain table that is nobody''s concern any more.';
+  'What happens to a retired partition: drop deletes it; archive keeps it in schema partitions, from where restore() brings it back; detach keeps it there as a plain table that is no longer managed.';
 comment on column partitions.managed_tables.retire_with is
-  'Partitions of this table leave before the partition of that table with the same period: rows that belong together leave together.';
+  'Table whose partitions this one follows: the partition of a period is retired before the one of that table with the same period, so that rows that belong together are retired together.';
 comment on column partitions.managed_tables.retire_key is
-  'The column that holds the key of retire_with; rows in later partitions that refer to a leaving one are deleted with it, or archived with it.';
+  'The column that holds the key of retire_with; rows in later partitions that refer to a retired one are deleted with it, or archived with it.';
 comment on column partitions.managed_tables.guard is
-  'Function (from timestamptz, to timestamptz) returning text that is asked before a period leaves: a text is the reason why it must stay. Looked up when needed, so it may belong to a later layer.';
+  'Function (from timestamptz, to timestamptz) returning text that is called before a period is retired: a text is the reason why the period must be kept. Looked up when needed, so it may belong to a later layer.';
 comment on column partitions.managed_tables.storage is
   'Storage parameters of new partitions, such as {"autovacuum_vacuum_insert_scale_factor": 0.05}; a partitioned table has none of its own.';
 comment on column partitions.managed_tables.adaptive is
   'Whether maintenance chooses a shorter granularity by itself when partitions would grow beyond warn_bytes.';
-comment on column partitions.managed_tables.warn_bytes is 'Size of one partition, with indexes, at which the doctor warns.';
-comment on column partitions.managed_tables.critical_bytes is 'Size of one partition, with indexes, that the doctor calls critical.';
+comment on column partitions.managed_tables.warn_bytes is
+  'Size of one partition in bytes, with indexes, at which the doctor warns.';
+comment on column partitions.managed_tables.critical_bytes is
+  'Size of one partition in bytes, with indexes, at which the doctor reports a critical finding.';
 
 create table partitions.maintenance (
   parent regclass not null,
@@ -80,16 +86,18 @@ alter table partitions.maintenance enable row level security;
 comment on table partitions.maintenance is 'What the last maintenance of each managed table found.';
 comment on column partitions.maintenance.parent is 'The managed table.';
 comment on column partitions.maintenance.fingerprint is
-  'Of the table''s catalog rows when all partitions were there that were wanted; null when not.';
-comment on column partitions.maintenance.covered is 'The span of time that they cover without a hole; null when not.';
+  'Fingerprint of the partitions'' catalog rows when all wanted partitions existed; null when some were missing.';
+comment on column partitions.maintenance.covered is
+  'The span of time that the partitions cover without a gap; null when some were missing.';
 comment on column partitions.maintenance.idle is
-  'While the fingerprint and the policy are unchanged, maintenance has nothing to do in this span of time.';
-comment on column partitions.maintenance.managed_xmin is 'The version of the policy''s row that it was for.';
+  'The span of time in which maintenance has nothing to do, unless the fingerprint or the row in managed_tables changes.';
+comment on column partitions.maintenance.managed_xmin is
+  'The version (xmin) of the row in managed_tables that this maintenance applied.';
 comment on column partitions.maintenance.granularity is
-  'The granularity that the partitions ahead were last made for; another one in the policy makes maintenance cut them anew.';
+  'The granularity that future partitions were last made for; when managed_tables has another one, maintenance cuts them anew.';
 comment on column partitions.maintenance.failures is 'How many maintenances in a row had a failure.';
-comment on column partitions.maintenance.failed_at is 'When the last of them was.';
-comment on column partitions.maintenance.error is 'What its first failure said.';
+comment on column partitions.maintenance.failed_at is 'When the last of these failures happened.';
+comment on column partitions.maintenance.error is 'The message of its first failure.';
 
 create table partitions.retirements (
   partition regclass not null,
@@ -107,14 +115,14 @@ alter table partitions.retirements enable row level security;
 create index retirements_parent_idx on partitions.retirements (parent);
 
 comment on table partitions.retirements is
-  'Partitions that are being detached concurrently, statement by statement. Whatever interrupts it, the next retire() finishes it.';
+  'Partitions that are being detached concurrently, statement by statement. If that is interrupted, the next retire() finishes it.';
 comment on column partitions.retirements.partition is 'The partition.';
-comment on column partitions.retirements.parent is 'The table that it leaves.';
+comment on column partitions.retirements.parent is 'The table that it is detached from.';
 comment on column partitions.retirements.name is 'Its name.';
 comment on column partitions.retirements.lower is 'Its lower bound.';
 comment on column partitions.retirements.upper is 'Its upper bound, excluded.';
-comment on column partitions.retirements.action is 'What is to happen to it: drop, archive or detach.';
-comment on column partitions.retirements.since is 'When it was decided.';
+comment on column partitions.retirements.action is 'What is done with it: drop, archive or detach.';
+comment on column partitions.retirements.since is 'When its retirement began.';
 
 create type partitions.action as (
   parent regclass,
@@ -135,7 +143,8 @@ create type partitions.finding as (
   detail text,
   fix text
 );
-comment on type partitions.finding is 'One row per thing that the doctor found: info, warning or critical, and the SQL that puts it right.';
+comment on type partitions.finding is
+  'One row per thing that the doctor found: info, warning or critical, and the SQL that corrects it.';
 
 create type partitions.leaf as (
   name text,
@@ -149,4 +158,4 @@ create type partitions.leaf as (
   frozen_age int,
   rows bigint
 );
-comment on type partitions.leaf is 'A partition as the doctor looks at it.';
+comment on type partitions.leaf is 'A partition with what the doctor checks.';
