@@ -1,8 +1,9 @@
 -- kind: code
--- How long periods should be for the rows that come.
+-- Chooses the length of periods by the growth of a table. Writes partitions.managed_tables
+-- (adaptive ones only); locks nothing but its row.
 
--- The longest granularity, not longer than the policy's, at which a partition stays below warn_bytes; judged by the
--- largest daily growth of the last three periods.
+-- Returns the longest granularity, not longer than the present one, at which a partition stays
+-- below warn_bytes; uses the largest daily growth of the last three periods.
 create or replace function partitions.fitting_granularity(p_managed partitions.managed_tables)
   returns text
   language sql
@@ -30,7 +31,8 @@ as $$
   )
 $$;
 
--- Follows the growth where the policy says so; null where nothing changes.
+-- Changes the granularity of an adaptive table to the fitting one; returns null where nothing
+-- changes.
 create or replace function partitions.adapt(p_managed partitions.managed_tables, p_dry_run boolean)
   returns partitions.action
   language plpgsql

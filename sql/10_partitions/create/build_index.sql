@@ -1,6 +1,7 @@
 -- kind: code
--- A new index on a table that is written all the time: CREATE INDEX on a partitioned table would hold up its writers
--- until all partitions are read, and CONCURRENTLY is not to be had for one.
+-- Builds an index on a partitioned table in use: CREATE INDEX on it blocks writers until all
+-- partitions are read, and PostgreSQL has no CONCURRENTLY for it. Returns statements to run one by
+-- one; partitions.attach_index() locks the two indexes for an instant. Writes no table.
 
 create or replace function partitions.build_index(
   parent regclass,
@@ -34,7 +35,8 @@ begin
   ) then
     perform private.raise_error('CONFLICT', format('%s is something else already.', v_index), 'Choose another name.');
   end if;
-  -- First that of the table, which is not valid until all partitions have theirs: new partitions come with it.
+  -- Build the index of the parent first, which is not valid until all partitions have theirs: new
+  -- partitions get theirs from it.
   if v_index is null then
     return next format('select partitions.execute_with_lock_timeout(%L)',
       format('%s %I on only %s %s', v_create, build_index.name, build_index.parent, definition));
@@ -42,7 +44,7 @@ begin
   for v_leaf in
     select * from partitions.indexed_leaves(build_index.parent, build_index.name) as l where not l.is_attached
   loop
-    -- Whatever is left of a build that was interrupted.
+    -- Drop the index of an interrupted build.
     if v_leaf.is_valid is false then
       return next format('drop index concurrently %s', v_leaf.qualified);
     end if;
@@ -54,10 +56,10 @@ begin
 end
 $$;
 comment on function partitions.build_index(regclass, text, text, boolean) is
-  'Statements that build an index on a partitioned table without holding up its writers: on each partition concurrently, under the partition''s name. The definition is what follows the table''s name in CREATE INDEX. Run them one after the other, each in a transaction of its own, as flowgres_owner. Whatever interrupts them, ask again with the same arguments: what is done is not listed, what was broken off is built anew; nothing is listed when the index is complete. Errors: NOT_FOUND, INVALID_ARGUMENT, CONFLICT (the name is taken). Example, in psql: set role flowgres_owner; select partitions.build_index(''public.workflow_events'', ''workflow_events_seq_idx'', ''(run_id, seq)'') \gexec';
+  'Returns statements that build an index on a partitioned table while it is written: on each partition concurrently, under the partition''s name. The definition is what follows the table''s name in CREATE INDEX. Run them one after the other, each in a transaction of its own, as flowgres_owner. If they are interrupted, call it again with the same arguments: what is done is not listed, what failed is built anew; nothing is listed when the index is complete. Errors: NOT_FOUND, INVALID_ARGUMENT, CONFLICT (the name is taken). Example, in psql: set role flowgres_owner; select partitions.build_index(''public.workflow_events'', ''workflow_events_seq_idx'', ''(run_id, seq)'') \gexec';
 
--- Each partition and how far it is with an index of the table; is_valid is null where it has none of that name: what
--- came with an attached table may have another.
+-- Lists each partition with the state of its index; is_valid is null where no index has the
+-- expected name: an attached table may have brought one with another name.
 create or replace function partitions.indexed_leaves(p_parent regclass, p_index text)
   returns table (
     partition regclass,
@@ -86,7 +88,8 @@ as $$
   order by o.lower desc
 $$;
 
--- One whose build failed must not be attached: it could neither be dropped any more nor become valid.
+-- Attaches a partition's index to the parent's. Refuses an invalid one: attached, it could neither
+-- be dropped nor become valid.
 create or replace function partitions.attach_index(p_parent regclass, p_index regclass)
   returns void
   language plpgsql

@@ -1,8 +1,11 @@
 -- kind: code
--- Makes one partition: first a table of its own, which then becomes part of the parent in an instant.
--- `create table … partition of` would lock the parent, and so every insert, until its readers are done.
+-- Creates one partition: first a separate table, which is then attached in an instant. `create
+-- table … partition of` would queue for a lock on the parent and block every insert until its
+-- readers are done. Holds the maintenance lock of the table; attaching locks the parent and what
+-- foreign keys join (partitions.lock_to_attach()). Writes no rows.
 
--- Makes the partition for a span of time that has none, and returns its name.
+-- Creates the partition of a time range that has none and returns its name. The caller holds the
+-- maintenance lock.
 create or replace function partitions.add_partition(p_managed partitions.managed_tables, p_time_range tstzrange)
   returns text
   language plpgsql
@@ -12,7 +15,7 @@ declare
   v_parent constant text := (select c.relname from pg_class as c where c.oid = p_managed.parent);
   v_name constant text := partitions.partition_name(v_parent, p_managed.granularity, p_time_range);
   v_table constant text := partitions.qualified(p_managed.parent, v_name);
-  -- No CHECK is needed to spare the scan: the table is empty.
+  -- An empty table needs no CHECK to be attached without a scan.
   v_attach constant text := format('alter table %s attach partition %s %s',
     p_managed.parent, v_table, partitions.values_clause(p_managed.key_kind, p_time_range));
 begin
@@ -33,6 +36,7 @@ begin
 end
 $$;
 
+-- Returns the row of a managed table; raises NOT_FOUND when it is not managed.
 create or replace function partitions.require_managed(p_parent regclass)
   returns partitions.managed_tables
   language plpgsql
@@ -72,7 +76,7 @@ begin
   perform partitions.require_manageable(v_managed.parent);
   perform partitions.execute_with_lock_timeout(
     format('select pg_advisory_xact_lock(%s)', partitions.lock_key(v_managed.parent)));
-  -- What is free of the period; nothing when somebody else has just made the partition.
+  -- The part of the period without a partition; none when another session has just created it.
   select free.span into v_time_range
   from partitions.period(v_managed.granularity, v_at) as period
   cross join unnest(tstzmultirange(period) - partitions.covered(v_managed.parent)) as free (span)
@@ -90,6 +94,6 @@ begin
 end
 $$;
 comment on function partitions.create(regclass, timestamptz) is
-  'Makes the partition for a moment, with the parent''s indexes, row-level security on and no grants, and returns its name; also when it existed. Errors: NOT_FOUND (no managed table), INVALID_ARGUMENT (null, infinity, year 9999), CONFLICT (another table has the name, or locks were not to be had). Example: select partitions.create(''public.workflow_events'', ''2027-01-01'')';
+  'Creates the partition for a moment, with the parent''s indexes, row-level security on and no grants, and returns its name; also when it exists already. Errors: NOT_FOUND (no managed table), INVALID_ARGUMENT (null, infinity, year 9999), CONFLICT (another table has the name, or locks were not available). Example: select partitions.create(''public.workflow_events'', ''2027-01-01'')';
 
 grant execute on function partitions.create(regclass, timestamptz) to flowgres_dba;

@@ -1,4 +1,4 @@
--- Partitions ahead of need.
+-- Creates partitions ahead of need.
 
 --!include 10_partitions/create/create.sql
 --!include 10_partitions/create/adapt.sql

@@ -1,7 +1,11 @@
 -- kind: code
--- Keeps partitions ahead of need. Meant to be called often: when there is nothing to do it reads a few catalog rows.
+-- Keeps partitions ahead of need. Is called often: when there is nothing to do it reads a few
+-- catalog rows. Writes partitions.maintenance, and partitions.managed_tables where adaptive. Holds
+-- the maintenance locks of tables until the end; attaching locks a table and what foreign keys
+-- join. Order: docs/architecture.md.
 
--- The span of time that must have partitions now; not what would leave at once.
+-- Returns the time range that must have partitions now, without periods that retention would retire
+-- at once.
 create or replace function partitions.wanted(p_managed partitions.managed_tables)
   returns tstzrange
   language sql
@@ -31,7 +35,7 @@ declare
   v_now constant timestamptz := engine.now();
   v_managed partitions.managed_tables;
 begin
-  -- A standby gets its partitions from the primary.
+  -- A standby replicates the partitions of the primary.
   if pg_is_in_recovery() then
     return;
   end if;
@@ -44,13 +48,13 @@ begin
     left join partitions.maintenance as m on m.parent = p.parent
     where (maintain.parent is null or p.parent = maintain.parent)
       and (m.idle @> v_now and m.managed_xmin = p.xmin::text and m.fingerprint = (
-        -- partitions.fingerprint(p.parent), written out: here it is planned once in a session.
+        -- Same as partitions.fingerprint(p.parent), written out so that it is planned once per session.
         select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)
         from pg_inherits as i
         where i.inhparent = p.parent
       )) is not true
-    -- Locks stay until the end. So those that nobody else waits for come first, and then, in the order of locks, what
-    -- others refer to before what refers.
+    -- Locks are held until the end. So tables without foreign keys come first, since nobody waits
+    -- for those, then, in the order of locks, what others refer to before what refers.
     order by
       exists (select from partitions.related_tables(array[p.parent])),
       exists (
@@ -67,10 +71,10 @@ begin
 end
 $$;
 comment on function partitions.maintain(regclass, boolean) is
-  'Makes sure that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, finishes interrupted detaches, and cuts empty partitions of the future anew (`recut`) when the granularity has changed. One row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
+  'Creates what is missing so that each managed table, or the given one, has partitions from `behind` periods before the current one to `premake` after it, finishes interrupted detaches, and cuts empty partitions of the future anew (`recut`) when the granularity has changed. Returns one row per action; a failure is a row and does not stop the rest. With dry_run nothing is done. Error: NOT_FOUND (no managed table). Example: select * from partitions.maintain()';
 
--- One table: cuts anew what a change of the granularity asks for, finishes interrupted detaches, then fills what is
--- wanted and missing.
+-- Maintains one table under its maintenance lock: adapts the granularity, cuts anew what a change
+-- of it requires, finishes interrupted detaches, then creates what is missing.
 create or replace function partitions.maintain_table(p_managed partitions.managed_tables, p_dry_run boolean)
   returns setof partitions.action
   language plpgsql
@@ -110,6 +114,8 @@ begin
 end
 $$;
 
+-- Lists what is to be done for a table; a table that cannot be managed gives one row `check` with
+-- the error.
 create or replace function partitions.plan_maintenance(p_managed partitions.managed_tables, p_wanted tstzrange)
   returns setof partitions.action
   language plpgsql
@@ -121,7 +127,7 @@ begin
     select p_managed.parent, o.name, 'finish detach', o.lower, o.upper, false, null::text
     from partitions.of(p_managed.parent) as o
     where o.detaching
-      -- Mostly there is none, and then no bound is read.
+      -- Checks the catalog first: mostly no detach is pending, and no bound is read.
       and exists (
         select from pg_inherits as i where i.inhparent = p_managed.parent and i.inhdetachpending
       );
@@ -139,7 +145,7 @@ exception
 end
 $$;
 
--- Does one action; what goes wrong becomes its detail.
+-- Performs one action; an error becomes its detail.
 create or replace function partitions.perform_action(
   p_managed partitions.managed_tables,
   p_action partitions.action
@@ -167,8 +173,9 @@ exception
 end
 $$;
 
--- What the next maintenance may rely on, and what the doctor reports. If all that is wanted is there, there is nothing
--- to do until the current period ends: with it moves the end of what is wanted, and the beginning only ever forward.
+-- Records what the next maintenance may rely on and what the doctor reports. If all that is wanted
+-- exists, nothing is to be done until the current period ends: only then the end of the wanted
+-- range grows, and its beginning never goes back.
 create or replace function partitions.remember(p_parent regclass, p_failure text)
   returns void
   language sql
@@ -196,7 +203,7 @@ as $$
     covered = excluded.covered,
     idle = excluded.idle,
     managed_xmin = excluded.managed_xmin,
-    -- A change that could not be followed is tried again.
+    -- Keeps the old granularity after a failure, so that the change is tried again.
     granularity = case when p_failure is null then excluded.granularity else m.granularity end,
     failures = case when p_failure is null then 0 else m.failures + 1 end,
     failed_at = excluded.failed_at,
