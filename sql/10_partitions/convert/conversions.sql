@@ -1,6 +1,7 @@
 -- kind: state
--- Plain tables on their way to being partitioned. Every step is a transaction that also changes its row here, so
--- whatever is interrupted goes on from there.
+-- The state of each conversion of a plain table. Every step is a transaction that also updates its
+-- row here, so an interrupted conversion continues from the last step. Writers are in
+-- docs/architecture.md; locks nothing.
 
 create table partitions.conversions (
   parent regclass not null,
@@ -29,21 +30,25 @@ alter table partitions.conversions enable row level security;
 
 comment on table partitions.conversions is
   'Plain tables that partitions.convert() and partitions.split() turn into partitioned ones, and how far they are. Example: select parent, state, copied_blocks, blocks from partitions.conversions';
-comment on column partitions.conversions.parent is 'The table: the plain one, and from state attached on the partitioned one in its place.';
+comment on column partitions.conversions.parent is
+  'The table: the plain one, and from state attached on the partitioned one that replaces it.';
 comment on column partitions.conversions.state is
-  'checking: its rows are being checked; checked; attached: it is partitioned and the old table is one of its partitions; preparing: the partitions are being made; copying: rows are being copied into them, and changes follow; copied; equal: the copy was compared; switched: the partitions have taken the old one''s place; done: it was dropped.';
-comment on column partitions.conversions.key is 'The column that it is cut by.';
-comment on column partitions.conversions.granularity is 'For its policy.';
-comment on column partitions.conversions.premake is 'For its policy.';
-comment on column partitions.conversions.behind is 'For its policy.';
-comment on column partitions.conversions.retention is 'For its policy.';
+  'checking: its rows are being checked; checked; attached: it is partitioned and the old table is one of its partitions; preparing: the partitions are being made; copying: rows are being copied into them, and a trigger repeats changes there; copied; equal: the copy was compared; switched: the partitions have replaced the old table; done: the old table was dropped.';
+comment on column partitions.conversions.key is 'The column that the table is cut by.';
+comment on column partitions.conversions.granularity is 'Its value in partitions.managed_tables.';
+comment on column partitions.conversions.premake is 'Its value in partitions.managed_tables.';
+comment on column partitions.conversions.behind is 'Its value in partitions.managed_tables.';
+comment on column partitions.conversions.retention is 'Its value in partitions.managed_tables.';
 comment on column partitions.conversions.extend_primary_key is 'Whether the primary key gets the partition key as a further column.';
-comment on column partitions.conversions.lower is 'From when on the old table has rows.';
-comment on column partitions.conversions.upper is 'Until when, excluded.';
+comment on column partitions.conversions.lower is 'The beginning of the old table''s time range.';
+comment on column partitions.conversions.upper is
+  'The end of the old table''s time range, excluded.';
 comment on column partitions.conversions.historic is 'The old table, now a partition.';
-comment on column partitions.conversions.copy is 'Holds the new partitions until they take its place.';
-comment on column partitions.conversions.filenode is 'The file that copied_blocks counts in; when the old table was rewritten, copying begins anew.';
+comment on column partitions.conversions.copy is
+  'The table that holds the new partitions until they replace the old one.';
+comment on column partitions.conversions.filenode is
+  'The file that copied_blocks counts in; when the old table was rewritten, copying begins anew.';
 comment on column partitions.conversions.blocks is 'How many blocks of the old table are to be copied.';
-comment on column partitions.conversions.copied_blocks is 'How many of them have been.';
+comment on column partitions.conversions.copied_blocks is 'How many of them have been copied.';
 comment on column partitions.conversions.started_at is 'When the conversion began.';
 comment on column partitions.conversions.changed_at is 'When its latest step ended.';

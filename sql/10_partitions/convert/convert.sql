@@ -1,5 +1,8 @@
 -- kind: code
--- From a plain table to a partitioned one of the same name, while it is read and written.
+-- Converts a plain table into a partitioned one of the same name while it is read and written.
+-- Writes partitions.conversions, whose row it locks, and partitions.managed_tables. Locks the table
+-- for an instant each to add, validate and replace a check, then together with the tables that
+-- foreign keys join (partitions.swap()).
 
 create or replace procedure partitions.convert(
   parent regclass,
@@ -18,16 +21,17 @@ begin
     convert.extend_primary_key
   );
   commit;
-  -- Reads the table, without holding up writers.
+  -- Reads the whole table; writers go on.
   perform partitions.check_rows(convert.parent);
   commit;
   perform partitions.attach_historic(convert.parent);
 end
 $$;
 comment on procedure partitions.convert(regclass, text, text, int, int, interval, boolean) is
-  'Makes a plain table a partitioned one of the same name, cut by a column of type timestamptz, date or uuid (version 7), and puts it under management. The old table becomes its one partition, <name>_historic; partitions.split() then cuts that. Writers wait for a moment only, however large the table is. Rights, policies, keys, foreign keys, indexes, triggers, sequences, comments and storage parameters come along; what cannot is refused before anything is changed. Whatever interrupts it, call it again. Not within a transaction. Errors: NOT_FOUND, FORBIDDEN (not ours), INVALID_ARGUMENT (says what is in the way), CONFLICT (locks were not to be had, or a name is taken). Example: call partitions.convert(''public.readings'', ''ts'', ''month'', retention => ''1 year'')';
+  'Makes a plain table a partitioned one of the same name, cut by a column of type timestamptz, date or uuid (version 7), and puts it under management. The old table becomes its only partition, <name>_historic; partitions.split() then cuts that. Writers wait for a moment only, however large the table is. Rights, policies, keys, foreign keys, indexes, triggers, sequences, comments and storage parameters are carried over; what cannot be is refused before anything is changed. If it is interrupted, call it again. Cannot run within a transaction. Errors: NOT_FOUND, FORBIDDEN (another owner), INVALID_ARGUMENT (says what prevents the conversion), CONFLICT (locks were not available, or a name is taken). Example: call partitions.convert(''public.readings'', ''ts'', ''month'', retention => ''1 year'')';
 
--- Checks that it can be done, and from here on refuses rows outside of the time that the old table stands for.
+-- Checks that the table can be converted, then adds a check, not validated, that refuses new rows
+-- outside of the time range of the old table.
 create or replace function partitions.begin_conversion(
   p_table regclass,
   p_key text,
@@ -79,6 +83,8 @@ begin
 end
 $$;
 
+-- Validates that check: the existing rows are in the time range too. Locks the conversion's row;
+-- writers go on.
 create or replace function partitions.check_rows(p_table regclass)
   returns void
   language plpgsql
@@ -94,6 +100,7 @@ begin
 end
 $$;
 
+-- Replaces the plain table by a partitioned one, with the old table as a partition.
 create or replace function partitions.attach_historic(p_table regclass)
   returns void
   language plpgsql
@@ -108,7 +115,8 @@ begin
 end
 $$;
 
--- One session at a time; whoever comes second finds that the step is done.
+-- Locks the row of a conversion, so that one session at a time works on it; raises CONFLICT when
+-- another session has done the step already.
 create or replace function partitions.lock_conversion(p_table regclass, p_states text[])
   returns partitions.conversions
   language plpgsql

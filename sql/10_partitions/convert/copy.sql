@@ -1,7 +1,10 @@
 -- kind: code
--- The copy of a converted table's old rows: partitions that are not part of the table yet. A trigger keeps up what is
--- written meanwhile; copying goes through the old table's file from its first block to its last.
+-- Copies the rows of a converted table into new partitions that are not part of it yet. A trigger
+-- repeats changes in the copy; copying reads the old table's file from its first block to its last.
+-- Writes the copy; locks the rows it copies (for key share), and the old table while it creates the
+-- triggers.
 
+-- Names the table that holds the new partitions until they replace the old table.
 create or replace function partitions.copy_name(p_name text)
   returns text
   language sql
@@ -11,6 +14,7 @@ as $$
   select p_name || '_split'
 $$;
 
+-- Lists the columns of a table's primary key.
 create or replace function partitions.columns_of_key(p_table regclass, p_prefix text default '')
   returns text
   language sql
@@ -25,7 +29,7 @@ as $$
     and c.n <= x.indnkeyatts
 $$;
 
--- Generated columns are generated again.
+-- Lists the columns to copy; generated ones are computed again.
 create or replace function partitions.written_columns(p_table regclass, p_prefix text default '')
   returns text
   language sql
@@ -39,7 +43,8 @@ as $$
     and a.attgenerated = ''
 $$;
 
--- Holds the partitions while they are filled, and finds the one for a row.
+-- Returns the statements that create the copy: a partitioned table that routes each row to its
+-- partition.
 create or replace function partitions.copy_statements(p_managed partitions.managed_tables, p_key text)
   returns text
   language sql
@@ -57,7 +62,8 @@ as $$
   where c.oid = p_managed.parent
 $$;
 
--- A partition as it will be: with the foreign keys too, because adding them to a full one would read it.
+-- Returns the statements that create one partition of the copy, with the foreign keys too: adding
+-- them to a full partition would read it.
 create or replace function partitions.batch_statements(
   p_managed partitions.managed_tables,
   p_conversion partitions.conversions,
@@ -89,7 +95,8 @@ as $$
   where c.oid = p_managed.parent
 $$;
 
--- Whoever inserts, updates or deletes in the old table does so in the copy.
+-- Returns the statements that create triggers on the old table; they repeat every insert, update,
+-- delete and truncate in the copy.
 create or replace function partitions.catch_up_statements(p_conversion partitions.conversions)
   returns text
   language sql
@@ -109,6 +116,7 @@ as $$
   )
 $$;
 
+-- Repeats a change of the old table in the copy; its arguments are the statements to execute.
 create or replace function partitions.catch_up()
   returns trigger
   language plpgsql
@@ -122,7 +130,7 @@ begin
   elsif TG_OP = 'DELETE' then
     execute TG_ARGV[0] using OLD;
   elsif TG_OP = 'UPDATE' then
-    -- Its key may be another one now.
+    -- The update may have changed the key.
     execute TG_ARGV[0] using OLD;
     execute TG_ARGV[1] using NEW;
   else
@@ -132,8 +140,9 @@ begin
 end
 $$;
 
--- Copies some blocks. A row that was written meanwhile is in the copy already, or will be when its transaction ends.
--- One that is being deleted is waited for: a copy made after the deletion would bring it back.
+-- Returns the statement that copies the blocks up to p_until. Rows written since the triggers exist
+-- are in the copy, or will be when their transaction commits. Waits for a row that is being
+-- deleted: a copy made after the deletion would bring it back.
 create or replace function partitions.copy_statement(p_conversion partitions.conversions, p_until bigint)
   returns text
   language sql
@@ -148,7 +157,8 @@ as $$
   from partitions.written_columns(p_conversion.copy) as columns
 $$;
 
--- How many rows both have, and a sum over all that is in them, as one statement sees them at one moment.
+-- Compares the number of rows and a sum of hashes over all columns, both read by one statement in
+-- one snapshot.
 create or replace function partitions.is_equal_copy(p_conversion partitions.conversions)
   returns boolean
   language plpgsql

@@ -1,7 +1,9 @@
 -- kind: code
--- A table's description as statements. They name the table, so they can be collected from one table and, when another
--- one has taken over its name, make that the same. LIKE brings columns, defaults, checks and their comments.
+-- Describes a table as statements that name the table: collected from one table, they make another
+-- one the same that has got its name. Columns, defaults, checks and their comments are left to
+-- LIKE. Writes and locks nothing.
 
+-- Returns the statements for primary keys, unique constraints and indexes.
 create or replace function partitions.key_statements(p_table regclass)
   returns setof text
   language sql
@@ -18,6 +20,7 @@ as $$
   order by x.indexrelid
 $$;
 
+-- Returns the statements for the table's own foreign keys.
 create or replace function partitions.foreign_key_statements(p_table regclass)
   returns setof text
   language sql
@@ -30,7 +33,8 @@ as $$
   order by k.oid
 $$;
 
--- Those of other tables. They are checked later: reading the other table now would hold up its writers.
+-- Returns the statements for foreign keys of other tables that refer to this one. They are not
+-- valid at first: validating reads the other table and would block its writers.
 create or replace function partitions.referring_key_statements(p_table regclass)
   returns setof text
   language sql
@@ -45,6 +49,7 @@ as $$
   order by k.oid
 $$;
 
+-- Returns the statements for triggers, enabled or disabled as they are.
 create or replace function partitions.trigger_statements(p_table regclass)
   returns setof text
   language sql
@@ -61,6 +66,7 @@ as $$
   order by t.tgname
 $$;
 
+-- Returns the statements for the policies of row-level security.
 create or replace function partitions.policy_statements(p_table regclass)
   returns setof text
   language sql
@@ -86,6 +92,7 @@ as $$
   order by p.polname
 $$;
 
+-- Returns the statements for owner, row-level security, policies and grants.
 create or replace function partitions.security_statements(p_table regclass)
   returns setof text
   language sql
@@ -111,7 +118,7 @@ as $$
   where a.grantee <> acl.owner
 $$;
 
--- Of the table and of what the statements above make.
+-- Returns the statements for the comments on the table and on what the statements above create.
 create or replace function partitions.comment_statements(p_table regclass)
   returns setof text
   language sql
@@ -165,6 +172,6 @@ as $$
   select partitions.comment_statements(p_table)
 $$;
 comment on function partitions.description(regclass) is
-  'Everything of a table but its columns, as statements: keys and indexes, foreign keys, row-level security with its policies, grants, replica identity, triggers, comments. For a table that takes over its name. Example: select partitions.description(''public.workflow_events'')';
+  'Returns everything of a table but its columns, as statements: keys and indexes, foreign keys, row-level security with its policies, grants, replica identity, triggers, comments. They make a table that gets its name the same. Example: select partitions.description(''public.workflow_events'')';
 
 grant execute on function partitions.description(regclass) to flowgres_dba;

@@ -1,6 +1,10 @@
 -- kind: code
--- The end of a conversion: partitions for the old table.
+-- Ends a conversion: replaces the old table by its new partitions. Writes partitions.conversions
+-- (through split_step()). Holds the table's maintenance lock (advisory), then locks the table, its
+-- copy and what foreign keys join, in one LOCK TABLE, access exclusive.
 
+-- Acquires the maintenance lock, then exchanges in one transaction; returns the conversion as
+-- `switched`.
 create or replace function partitions.exchange(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql
@@ -20,6 +24,7 @@ begin
 end
 $$;
 
+-- Returns the statements of the exchange; the first one takes all locks.
 create or replace function partitions.exchange_statements(p_conversion partitions.conversions)
   returns setof text
   language sql
@@ -58,7 +63,8 @@ as $$
   select format('drop table %s', p_conversion.copy)
 $$;
 
--- All at once, or not at all. From the lock to the commit writers wait; rows are not read.
+-- Exchanges the old table for the partitions, all or nothing. Writers wait from the lock to the
+-- commit; no rows are read.
 create or replace function partitions.exchange_now(p_conversion partitions.conversions)
   returns void
   language plpgsql
@@ -72,8 +78,9 @@ begin
 end
 $$;
 
--- What was left out of the exchange because writers waited, one statement at a time: foreign keys of other tables are
--- checked, and partitions lose the check that spared their reading. Then the old table goes; its rows are all in them.
+-- Does what the exchange left out while writers waited, one statement per call: validates foreign
+-- keys of other tables, drops the checks that made reading the partitions unnecessary, then drops
+-- the old table, whose rows are all copied.
 create or replace function partitions.finish_conversion(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql

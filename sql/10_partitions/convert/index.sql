@@ -1,4 +1,4 @@
--- A plain table becomes a partitioned one.
+-- Converts a plain table into a partitioned one.
 
 --!include 10_partitions/convert/conversions.sql
 --!include 10_partitions/convert/obstacles.sql

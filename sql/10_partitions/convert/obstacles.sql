@@ -1,6 +1,8 @@
 -- kind: code
--- What keeps a plain table from being partitioned: said before anything is changed.
+-- Finds what keeps a plain table from being partitioned, before anything is changed. Writes and
+-- locks nothing.
 
+-- Raises INVALID_ARGUMENT for the first obstacle.
 create or replace function partitions.require_convertible(
   p_table regclass,
   p_key text,
@@ -27,7 +29,8 @@ begin
 end
 $$;
 
--- What PostgreSQL allows on no partitioned table, or we could not carry over.
+-- Lists what PostgreSQL does not allow on a partitioned table, or what the conversion cannot carry
+-- over.
 create or replace function partitions.obstacles_of_table(p_table regclass, p_key text)
   returns table (problem text, hint text)
   language sql
@@ -67,7 +70,8 @@ as $$
     and o.applies
 $$;
 
--- The unique index that can become the primary key together with the partition key: holding both, nothing else.
+-- Returns the unique index over the primary key's columns and the partition key, and no others,
+-- which can become the primary key.
 create or replace function partitions.extended_key_index(p_table regclass, p_key text)
   returns regclass
   language sql
@@ -86,6 +90,7 @@ as $$
   limit 1
 $$;
 
+-- Lists primary keys and indexes that a partitioned table cannot have.
 create or replace function partitions.obstacles_of_keys(
   p_table regclass,
   p_key text,
@@ -141,7 +146,8 @@ as $$
   where indisprimary and not indimmediate
 $$;
 
--- Does an object that depends on the table come along, or go with the old table without a loss?
+-- Says whether an object that depends on the table is carried over, or can be dropped with the old
+-- table without a loss.
 create or replace function partitions.is_carried_over(p_table regclass, p_class oid, p_object oid)
   returns boolean
   language sql
@@ -162,7 +168,8 @@ as $$
   end
 $$;
 
--- Foreign keys, triggers, and whatever is bound to the old table itself rather than to its name.
+-- Lists foreign keys, triggers and other objects that are bound to the old table itself rather than
+-- to its name.
 create or replace function partitions.obstacles_around(p_table regclass, p_extend_primary_key boolean)
   returns table (problem text, hint text)
   language sql

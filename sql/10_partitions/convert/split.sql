@@ -1,5 +1,7 @@
 -- kind: code
--- Cuts the old table of a conversion into partitions, in steps that each end with a commit.
+-- Cuts the old table of a conversion into partitions, in steps that each end with a commit. Writes
+-- partitions.conversions, whose row each step locks, and the copy; locks on the tables are in
+-- copy.sql and exchange.sql.
 
 create or replace procedure partitions.split(parent regclass default null)
   language plpgsql
@@ -16,8 +18,9 @@ begin
 end
 $$;
 comment on procedure partitions.split(regclass) is
-  'Cuts what partitions.convert() has attached as one historic partition into periods, for one table or all: makes the partitions, copies the rows in batches of a transaction each while changes follow, compares both, swaps them in a moment and drops the old table. Needs space for both. Progress is in partitions.conversions; whatever interrupts it, call it again. Not within a transaction. Errors: NOT_FOUND (nothing to split), CONFLICT (locks were not to be had: try again later). Example: call partitions.split(''public.readings'')';
+  'Cuts what partitions.convert() has attached as one historic partition into periods, for one table or all: makes the partitions, copies the rows in batches of one transaction each while a trigger repeats changes in the copy, compares both, exchanges them in a moment and drops the old table. Needs disk space for both. Progress is in partitions.conversions; if it is interrupted, call it again. Cannot run within a transaction. Errors: NOT_FOUND (nothing to split), CONFLICT (locks were not available: try again later). Example: call partitions.split(''public.readings'')';
 
+-- Lists the tables with a conversion to continue; raises NOT_FOUND when the given one has none.
 create or replace function partitions.open_conversions(p_parent regclass)
   returns table (parent regclass)
   language plpgsql
@@ -42,7 +45,7 @@ begin
 end
 $$;
 
--- Does what is next; false when nothing is.
+-- Does the next step of a conversion, under the lock of its row; returns false when there is none.
 create or replace function partitions.split_step(p_parent regclass)
   returns boolean
   language plpgsql
@@ -76,6 +79,7 @@ begin
 end
 $$;
 
+-- Creates the table that holds the new partitions.
 create or replace function partitions.make_copy(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql
@@ -94,7 +98,8 @@ begin
 end
 $$;
 
--- One partition; when all are there, what is written begins to follow.
+-- Creates one partition of the copy; when all exist, creates the triggers that repeat changes in
+-- it.
 create or replace function partitions.make_batch(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql
@@ -122,7 +127,8 @@ begin
 end
 $$;
 
--- A megabyte of the old table at a time. Rows that are new since it began are in the copy already.
+-- Copies 128 blocks (1 MiB) of the old table. Rows written since copying began are in the copy
+-- already, by the triggers.
 create or replace function partitions.copy_batch(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql
@@ -148,7 +154,8 @@ begin
 end
 $$;
 
--- Equal, or copied anew. Meanwhile changes follow, so what is equal stays so.
+-- Compares old table and copy; when they differ, empties the copy and copies again. The triggers
+-- keep equal what is equal.
 create or replace function partitions.compare(p_conversion partitions.conversions)
   returns partitions.conversions
   language plpgsql
@@ -165,7 +172,7 @@ begin
   else
     raise warning 'The copy of % differs; it is made anew. Was it written with triggers disabled?',
       p_conversion.historic;
-    -- Writers of the old table wait for this: it is short.
+    -- Writers of the old table wait for this short statement.
     perform partitions.execute_with_lock_timeout(v_truncate);
     v_conversion.filenode := null;
     v_conversion.state := 'copying';

@@ -1,7 +1,11 @@
 -- kind: code
--- A partitioned table takes the name, and everything else, of a plain one, which becomes its first partition.
+-- Replaces a plain table by a partitioned one with the same name and dependents; the old table
+-- becomes its first partition. Writes partitions.conversions and partitions.managed_tables. Locks
+-- the table and those that foreign keys join, in one LOCK TABLE, access exclusive, until the
+-- transaction ends.
 
--- The condition that a bound stands for. A table that has it, validated, is attached without being read.
+-- Returns the condition of a partition's bounds. A table with a validated check of it is attached
+-- without being read.
 create or replace function partitions.bound_condition(p_key_kind text, p_key text, p_time_range tstzrange)
   returns text
   language sql
@@ -12,7 +16,7 @@ as $$
     partitions.bound(p_key_kind, lower(p_time_range)), partitions.bound(p_key_kind, upper(p_time_range)))
 $$;
 
--- The name of the check that holds it.
+-- Names the check with that condition.
 create or replace function partitions.bound_check()
   returns text
   language sql
@@ -22,6 +26,7 @@ as $$
   select 'partitions_bound_check'
 $$;
 
+-- Executes statements one after the other.
 create or replace function partitions.perform_all(p_statements text[])
   returns void
   language plpgsql
@@ -36,8 +41,8 @@ begin
 end
 $$;
 
--- First of all: everything that will be locked, so that nothing is waited for later on. The partition key becomes NOT
--- NULL without a scan, thanks to the check.
+-- Returns the first statements: lock everything that later ones need, so that none of them waits.
+-- The partition key becomes NOT NULL without a scan, since the validated check implies it.
 create or replace function partitions.lock_statements(p_conversion partitions.conversions)
   returns setof text
   language sql
@@ -65,7 +70,8 @@ as $$
     and p_conversion.extend_primary_key
 $$;
 
--- Takes from the old table what the new one gets: rows are reached through that one only.
+-- Returns the statements that drop dependents of the old table or give them other names: rows are
+-- reached through the new table only.
 create or replace function partitions.drop_dependents_statements(p_table regclass, p_historic text)
   returns setof text
   language sql
@@ -100,6 +106,7 @@ as $$
   select format('alter table %s rename to %I', p_table, p_historic)
 $$;
 
+-- Returns the statements that create the partitioned table; partitions.description() adds the rest.
 create or replace function partitions.create_dependents_statements(p_conversion partitions.conversions, p_parent text)
   returns setof text
   language sql
@@ -111,6 +118,7 @@ as $$
   select format('alter table %s drop constraint %I', p_parent, partitions.bound_check())
 $$;
 
+-- Returns the statements that attach the old table and give its sequences to the new one.
 create or replace function partitions.attach_statements(p_conversion partitions.conversions, p_parent text)
   returns setof text
   language sql
@@ -131,7 +139,8 @@ as $$
     and d.deptype = 'a'
 $$;
 
--- The swap. From the first lock to the commit writers wait: nothing in it depends on the number of rows.
+-- Swaps the tables. Writers wait from the first lock to the commit; the time does not depend on the
+-- number of rows.
 create or replace function partitions.swap(p_conversion partitions.conversions)
   returns void
   language plpgsql
@@ -167,6 +176,7 @@ begin
 end
 $$;
 
+-- Names the old table when it is a partition.
 create or replace function partitions.historic_name(p_name text)
   returns text
   language sql
@@ -176,7 +186,7 @@ as $$
   select p_name || '_historic'
 $$;
 
--- The storage parameters of a table and its TOAST, as a policy has them.
+-- Returns the storage parameters of a table and its TOAST, in the form of managed_tables.storage.
 create or replace function partitions.storage_of(p_table regclass)
   returns jsonb
   language sql

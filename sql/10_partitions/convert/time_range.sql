@@ -1,6 +1,8 @@
 -- kind: code
--- Which time the rows of a plain table are from, and which partitions that makes.
+-- Finds the time range of a plain table's rows, and the partitions that it makes. Reads the whole
+-- table; writes and locks nothing.
 
+-- Returns the kind of partition key that a column makes; null when its type is not supported.
 create or replace function partitions.kind_of_column(p_table regclass, p_key text)
   returns text
   language sql
@@ -9,6 +11,8 @@ as $$
   select partitions.kind_of_type(a.atttypid) from pg_attribute as a where a.attrelid = p_table and a.attname = p_key
 $$;
 
+-- Raises INVALID_ARGUMENT for a granularity, premake or behind that partitions.managed_tables would
+-- refuse.
 create or replace function partitions.require_conversion_plan(p_granularity text, p_premake int, p_behind int)
   returns void
   language plpgsql
@@ -25,7 +29,7 @@ begin
 end
 $$;
 
--- Earliest and latest time of the rows; refuses rows that no partition could hold.
+-- Returns the earliest and the latest time of the rows; refuses rows that no partition could hold.
 create or replace function partitions.require_times(
   p_table regclass,
   p_key text,
@@ -67,8 +71,8 @@ begin
 end
 $$;
 
--- The time that the old table stands for: that of its rows, and what maintenance would have made by now, so that no row
--- is refused that would not have been.
+-- Returns the time range of the old table: that of its rows, and the periods that maintenance would
+-- have made by now, so that the check refuses no row that would have had a partition.
 create or replace function partitions.time_range_of_rows(
   p_table regclass,
   p_key text,
@@ -101,7 +105,7 @@ begin
 end
 $$;
 
--- The tables that the conversion will make must not exist.
+-- Raises CONFLICT when a table exists that has one of the names of the conversion's new tables.
 create or replace function partitions.require_free_names(p_table regclass, p_granularity text, p_time_range tstzrange)
   returns void
   language plpgsql
