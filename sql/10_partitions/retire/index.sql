@@ -1,4 +1,4 @@
--- Old periods are detached, then dropped, archived or kept.
+-- Retires old periods: they are detached, then dropped, archived or kept.
 
 --!include 10_partitions/retire/late_events.sql
 --!include 10_partitions/retire/retire_group.sql

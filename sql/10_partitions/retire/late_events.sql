@@ -1,8 +1,9 @@
 -- kind: code
--- Rows in partitions that stay and refer to a period that leaves: the last events of runs that crossed its end. They
--- are deleted with it, or archived with it.
+-- Deletes or archives late events: rows in later partitions that refer to a retired period, such as
+-- the last events of runs that crossed its end. Deletes from tables with a retire_key; writes
+-- partitions.archives and the tables of late events. Locks the rows it deletes.
 
--- The same to the end, in one transaction.
+-- Clears all late events of a period, in the present transaction.
 create or replace function partitions.clear_late_events(p_action partitions.action)
   returns void
   language plpgsql
@@ -15,7 +16,8 @@ begin
 end
 $$;
 
--- The same to the end, in a transaction for each 10,000 rows; so it cannot be called within one.
+-- Clears all late events of a period, with a commit after each 10,000 rows; so it cannot be called
+-- within a transaction.
 create or replace procedure partitions.clear_late_events(
   parent regclass,
   lower timestamptz,
@@ -33,7 +35,7 @@ begin
 end
 $$;
 
--- The table for those of one period, made when it is first needed.
+-- Returns the table for the late events of one period; creates it at first use.
 create or replace function partitions.late_events_table(
   p_member regclass,
   p_leader partitions.managed_tables,
@@ -47,7 +49,7 @@ as $$
 declare
   v_name text;
 begin
-  -- What it holds has changed, so its seal is broken.
+  -- The table gets further rows, so remove its seal.
   update partitions.archives as a set row_count = null, sha256 = null
   where a.parent = p_member
     and a.lower = p_lower
@@ -67,7 +69,8 @@ begin
 end
 $$;
 
--- Deletes or moves at most so many and returns how many it was; none are left when it returns 0.
+-- Deletes or archives at most p_limit rows of one partition and returns how many; 0 when none are
+-- left.
 create or replace function partitions.clear_some_late_events(
   p_action partitions.action,
   p_limit int default 10000
@@ -91,7 +94,7 @@ begin
     join partitions.managed_tables as p on p.retire_with = leader.parent and p.retire_key is not null
     cross join lateral partitions.of(p.parent) as o
     where leader.parent = p_action.parent
-      -- Those up to here leave whole.
+      -- Partitions up to this bound are retired as a whole.
       and o.upper > p_action.upper
   loop
     if p_action.action = 'archive' then
@@ -105,7 +108,7 @@ begin
     else
       v_statement := format('delete %s', v_leaf.rows);
     end if;
-    -- Else a log that is append-only, as that of runs, refuses it.
+    -- Append-only logs, such as that of runs, refuse deletions without this setting.
     perform set_config('flowgres.purge', 'on', true);
     execute v_statement;
     get diagnostics v_cleared = row_count;

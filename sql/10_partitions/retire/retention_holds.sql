@@ -1,7 +1,8 @@
 -- kind: code
--- Which partitions may leave, and why the others must stay.
+-- Decides which partitions may be retired, and why others must be kept. Writes and locks nothing;
+-- calls the guard of the table.
 
--- Null when the period may leave.
+-- Returns why a period must be kept; null when it may be retired.
 create or replace function partitions.hold_reason(
   p_managed partitions.managed_tables,
   p_lower timestamptz,
@@ -31,7 +32,7 @@ begin
   elsif p_managed.guard is null then
     return null;
   end if;
-  -- The guard runs with the owner's rights, so it must be the owner's.
+  -- The guard runs with the owner's rights, so it must belong to the owner.
   select n.nspname as schema, f.proname as name
   into v_guard
   from pg_proc as f
@@ -46,7 +47,8 @@ begin
 end
 $$;
 
--- Partitions whose upper bound is in (p_after, p_before]: what is to happen to them, or `keep` and why.
+-- Lists the partitions whose upper bound is in (p_after, p_before], with the action of on_retire,
+-- or `keep` and the reason.
 create or replace function partitions.retiring(
   p_managed partitions.managed_tables,
   p_after timestamptz,

@@ -1,6 +1,8 @@
 -- kind: code
--- Lets old periods leave. What leaves is decided by the upper bound in the catalog, never by a name, and the policy's
--- guard is asked first. Tables that belong together leave in one step, the referring one before the referred one.
+-- Retires old periods, chosen by the upper bound in the catalog, never by a name, after asking the
+-- guard. Tables that belong together are retired in one step, the referring one before the referred
+-- one. Writes late events, partitions.retirements and partitions.archives. Holds the maintenance
+-- locks of the tables; retire_group() locks the tables themselves. Order: docs/architecture.md.
 
 create or replace function partitions.retire(
   parent regclass default null,
@@ -31,7 +33,8 @@ begin
       from partitions.retire_table(
         v_managed,
         engine.now() - coalesce(retire.older_than, v_managed.retention),
-        -- A table that is named goes alone; else what leaves with another table's partition waits for that one.
+        -- A named table is retired by itself. Otherwise a table with retire_with waits for the
+        -- other table's partition.
         case when retire.parent is null then v_managed.retire_with end,
         retire.dry_run
       ) as r;
@@ -39,8 +42,10 @@ begin
 end
 $$;
 comment on function partitions.retire(regclass, interval, boolean) is
-  'Lets partitions leave whose upper bound is older than the policy''s retention, or than older_than: they are dropped, archived or kept detached in schema partitions, as the policy says; partitions of tables that retire with this one leave with them. The last partition always stays, and so does a period that a guard holds back: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
+  'Retires partitions whose upper bound is older than the table''s retention, or than older_than: they are dropped, archived or kept detached in schema partitions, as on_retire says; partitions of tables that retire with this one are retired with them. The last partition is always kept, and so is a period for which the guard gives a reason: action `keep`, with the reason. With dry_run nothing is done. Errors: NOT_FOUND, INVALID_ARGUMENT. Example: select * from partitions.retire(''public.workflow_runs'', dry_run => true)';
 
+-- Raises NOT_FOUND for a table that is not managed, INVALID_ARGUMENT for an age without a table or
+-- out of range.
 create or replace function partitions.require_age(p_parent regclass, p_age interval)
   returns void
   language plpgsql
@@ -59,8 +64,9 @@ begin
 end
 $$;
 
--- Whose turn it is: what others leave with comes first, and takes them along. Tables with foreign keys come before
--- those without: they need several locks, for which they must wait while no other is held.
+-- Lists the tables to retire, in order: tables that others retire with come first. Tables with
+-- foreign keys come before those without: they need several locks, for which they must wait while
+-- no other is held.
 create or replace function partitions.retiring_tables(p_parent regclass)
   returns setof partitions.managed_tables
   language sql
@@ -75,6 +81,7 @@ as $$
     p.parent::text
 $$;
 
+-- Retires the periods of one table under its maintenance lock, or says what it would do.
 create or replace function partitions.retire_table(
   p_managed partitions.managed_tables,
   p_before timestamptz,
@@ -121,8 +128,8 @@ begin
 end
 $$;
 
--- Is the partition's time still held by a partition of the table that it retires with? Then it leaves with that one,
--- unless its own retention is shorter.
+-- Says whether a partition of p_leader still covers the time. Then the partition is retired with
+-- that one, unless its own retention is shorter.
 create or replace function partitions.retires_with(
   p_managed partitions.managed_tables,
   p_leader regclass,
@@ -142,7 +149,7 @@ as $$
   )
 $$;
 
--- The partitions of a table that leave, each with its group.
+-- Lists the partitions of a table that are due to be retired with their groups, or to be kept.
 create or replace function partitions.group_leaders(
   p_managed partitions.managed_tables,
   p_before timestamptz,
@@ -158,7 +165,8 @@ as $$
     or not partitions.retires_with(p_managed, p_leader, l)
 $$;
 
--- The partition and those that leave with it, in the order of leaving. If one must stay, all do.
+-- Returns the partition and those that are retired with it, in the order of retirement. If one must
+-- be kept, all are.
 create or replace function partitions.period_group(
   p_managed partitions.managed_tables,
   p_action partitions.action

@@ -1,5 +1,8 @@
 -- kind: code
--- The gentle way to retire: statements that each run alone, because DETACH … CONCURRENTLY can run in no function.
+-- Retires periods by statements that each run alone, since DETACH … CONCURRENTLY cannot run in a
+-- function. Writes partitions.retirements. Holds the maintenance locks of all tables concerned in
+-- the session, until the last statement releases them; DETACH … CONCURRENTLY lets readers and
+-- writers go on.
 
 create or replace function partitions.retire_concurrently(
   parent regclass default null,
@@ -25,7 +28,7 @@ begin
       or retire_concurrently.parent in (p.parent, p.retire_with)
   );
   perform partitions.acquire_session_maintenance_lock(v_parents);
-  -- After a long pause a partition is due by its own age and with its group: it is to be detached once.
+  -- A partition may be due by its own age and with its group; list its detach once.
   return query
     select s.statement
     from partitions.concurrent_statements(retire_concurrently.parent, retire_concurrently.older_than)
@@ -40,9 +43,10 @@ begin
 end
 $$;
 comment on function partitions.retire_concurrently(regclass, interval) is
-  'What retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which holds up neither reads nor writes, rows are deleted in batches, and each period then leaves in a transaction of its own. One row per action, as of retire(). If one fails, run the others all the same: the next time finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
+  'Returns what retire() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: partitions are detached concurrently, which blocks neither reads nor writes, rows are deleted in batches, and each period is then retired in a transaction of its own. The statements return one row per action, as retire() does. If one fails, run the others all the same: the next call finishes it. Example, in psql: set role flowgres_owner; select partitions.retire_concurrently() \gexec';
 
--- It is this session's turn until the last statement, so that nobody takes its detach for an interrupted one.
+-- Acquires the maintenance locks for the session, until the last statement, so that nobody finishes
+-- its detach as an interrupted one. Waits, in the order of tables.
 create or replace function partitions.acquire_session_maintenance_lock(p_parents regclass[])
   returns void
   language sql
@@ -51,7 +55,9 @@ as $$
   select pg_advisory_lock(partitions.lock_key(p)) from unnest(p_parents) as p order by p
 $$;
 
--- What leaves last holds locks that writers wait for until its transaction ends: each partition has one of its own.
+-- Returns the statements after the detaches. Each partition has a transaction of its own, since
+-- retiring it holds locks until the commit that writers wait for. The last statements release the
+-- maintenance locks.
 create or replace function partitions.last_statements(p_parents regclass[], p_finals text[])
   returns setof text
   language sql
@@ -69,7 +75,7 @@ as $$
   select format('select pg_advisory_unlock(partitions.lock_key(%L))', p) from unnest(p_parents) as p
 $$;
 
--- One period of a table, with what leaves with it; nothing if it must stay now.
+-- Retires one period of a table with its group; does nothing if it must be kept now.
 create or replace function partitions.retire_period(
   p_parent regclass,
   p_lower timestamptz,
@@ -92,6 +98,7 @@ begin
 end
 $$;
 
+-- Returns a statement for each due period that retires it with its group.
 create or replace function partitions.statements_outside_transactions(p_parent regclass, p_older_than interval)
   returns setof text
   language sql
@@ -107,6 +114,7 @@ as $$
   where l.action <> 'keep'
 $$;
 
+-- Returns a statement for each due partition that detaches it without blocking others.
 create or replace function partitions.concurrent_statements(p_parent regclass, p_older_than interval)
   returns setof text
   language plpgsql
@@ -133,7 +141,9 @@ begin
 end
 $$;
 
--- A table that others refer to is detached plainly, by retire(), once the rows that refer to the period are gone.
+-- Returns the statement that detaches one partition concurrently, and records the retirement. For a
+-- table that others refer to, returns one that clears late events instead: retire() detaches it,
+-- once no rows refer to the period.
 create or replace function partitions.concurrent_statement(p_action partitions.action)
   returns text
   language plpgsql

@@ -1,8 +1,11 @@
 -- kind: code
--- How tables leave: locked for an instant, a group together or not at all.
+-- Retires a group of partitions, all or nothing. Writes partitions.retirements and
+-- partitions.archives. Locks the tables and what foreign keys join by partitions.lock_to_detach(),
+-- in attempts of 200 ms, until the transaction ends.
 
--- The statements that take a partition out. A plain DROP of an attached one locks less than a detach (nothing of the
--- tables that it refers to), but is refused where other tables refer to the parent.
+-- Returns the statements that detach a partition and drop, archive or keep it. A plain DROP of an
+-- attached one locks less than a detach (none of the tables that it refers to), but is refused
+-- where other tables refer to the parent.
 create or replace function partitions.detach_statements(p_action partitions.action, p_attached boolean)
   returns text
   language sql
@@ -23,10 +26,11 @@ as $$
   from partitions.qualified(p_action.parent, p_action.partition) as name
 $$;
 
--- All of the group, with the rows elsewhere that refer to it, or nothing of it. Those rows go before the first table is
--- locked; what they refer to is the last of the group. Detaching what others refer to makes PostgreSQL look for rows
--- that still do: with these settings by merging two indexes, which ends early, never by reading the whole log. What
--- they make costly on paper would be compiled: that took longer than all the rest.
+-- Retires a group, or nothing of it. Clears late events before the first table is locked; they
+-- refer to the last of the group. Detaching what others refer to makes PostgreSQL look for rows
+-- that still do: with these settings it merges two indexes, which ends early, and never reads the
+-- whole log. jit is off because the settings raise the estimated cost, and compiling took longer
+-- than all the rest.
 create or replace function partitions.retire_group(p_group partitions.action[])
   returns partitions.action[]
   language plpgsql
@@ -56,8 +60,9 @@ begin
 end
 $$;
 
--- Sees off what was, or was being, detached concurrently: all of it, or one partition. What is still attached is
--- decided anew.
+-- Finishes concurrent detaches, of a table or of one partition, under the maintenance lock. A
+-- partition that is still attached is only removed from partitions.retirements; the next retirement
+-- decides on it.
 create or replace function partitions.finish_retirements(p_parent regclass, p_name text default null)
   returns setof partitions.action
   language plpgsql
@@ -73,7 +78,7 @@ begin
   end if;
   for v_retirement in
     select d.*, c.oid is not null and (i.inhrelid is null or i.inhdetachpending) as is_retiring,
-      -- The policy may have changed since it was decided: what it wants archived is not dropped.
+      -- on_retire may have changed since: what is to be archived now is not dropped.
       case when d.action = 'drop' and p.on_retire = 'archive' then 'archive' else d.action end as wish,
       case
         when i.inhdetachpending then format('alter table %s detach partition %s finalize', d.parent, d.partition)
