@@ -1,6 +1,8 @@
 -- kind: code
--- Archives one period of a table by name of its time, whatever the policy says, together with what leaves with it.
--- Periods that the policy lets go by their age are archived by retire().
+-- Archives one named period of a table, whatever its retention, with the partitions that are
+-- retired with it; retire() archives periods by age. Writes partitions.archives,
+-- partitions.retirements and late events. Holds the maintenance locks of the tables, then locks
+-- them as partitions.retire_group() does. Order: docs/architecture.md.
 
 create or replace function partitions.archive(parent regclass, at timestamptz)
   returns setof partitions.action
@@ -34,7 +36,7 @@ begin
 end
 $$;
 comment on function partitions.archive(regclass, timestamptz) is
-  'Moves the partition that holds a time to schema partitions, with those of the tables that retire with this one, and the rows of later partitions that belong to it; nothing is copied or lost. If it is archived already, nothing happens; what was not to be had is a row that is not done. Errors: NOT_FOUND (no managed table, no partition), INVALID_ARGUMENT (null, or the period is not over), CONFLICT (it must stay: the message says why; or another session is at it). Example: select * from partitions.archive(''public.workflow_runs'', ''2025-01-01'')';
+  'Moves the partition that holds a time to schema partitions, with those of the tables that retire with this one, and the rows of later partitions that belong to it; nothing is lost, and only those rows are copied. If it is archived already, nothing happens; a partition whose locks were not available is a row that is not done. Errors: NOT_FOUND (no managed table, no partition), INVALID_ARGUMENT (null, or the period is not over), CONFLICT (the period must be kept: the message says why; or another session maintains the table). Example: select * from partitions.archive(''public.workflow_runs'', ''2025-01-01'')';
 
 create or replace function partitions.archive_concurrently(parent regclass, at timestamptz)
   returns setof text
@@ -49,7 +51,7 @@ declare
   );
 begin
   perform partitions.acquire_session_maintenance_lock(v_parents);
-  -- What is on its way out already is brought to its end first; archive() does the rest.
+  -- Retirements that are under way are finished first; archive() does the rest.
   if not exists (select from partitions.retirements as d where d.parent = any (v_parents)) then
     return query
       select partitions.concurrent_statement(g)
@@ -61,9 +63,10 @@ begin
 end
 $$;
 comment on function partitions.archive_concurrently(regclass, timestamptz) is
-  'What archive() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner; see retire_concurrently(). Errors as of archive(). Example, in psql: set role flowgres_owner; select partitions.archive_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
+  'Returns what archive() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner; see retire_concurrently(). Errors as of archive(). Example, in psql: set role flowgres_owner; select partitions.archive_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
 
--- The partition that holds a time and those that leave with it, in the order of leaving; none when they have left.
+-- Returns the partition that holds a time and those that are retired with it, in the order of
+-- retirement; none when they are archived already.
 create or replace function partitions.archivable_group(p_managed partitions.managed_tables, p_at timestamptz)
   returns partitions.action[]
   language plpgsql
@@ -106,7 +109,7 @@ begin
 end
 $$;
 
--- Who names a period that was restored is done with it.
+-- Ends the hold on a restored period: whoever archives it by name needs it no longer.
 create or replace function partitions.end_hold(p_parent regclass, p_lower timestamptz, p_upper timestamptz)
   returns void
   language sql
@@ -121,6 +124,7 @@ as $$
     and a.kept_until > engine.now()
 $$;
 
+-- Raises NOT_FOUND when there is no archive for a time either.
 create or replace function partitions.require_archived(p_parent regclass, p_at timestamptz)
   returns void
   language plpgsql

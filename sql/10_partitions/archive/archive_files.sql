@@ -1,7 +1,11 @@
 -- kind: code
--- What flowgres archive and flowgres restore do in the database: files are read and written by the client only.
+-- The database's part of `flowgres archive` and `flowgres restore`; only the client reads and
+-- writes files. Writes partitions.archives. Locks: the maintenance lock of the table (advisory) in
+-- open_archive(), rows of partitions.archives in close_archive().
 
--- An empty table in schema partitions with the given columns, for the rows of a file; null when they are here already.
+-- Creates an empty table in schema partitions with the given columns, for the rows of a file;
+-- returns its name, or null when the rows are here already. Waits for the maintenance lock of the
+-- table.
 create or replace function partitions.open_archive(
   p_parent regclass,
   p_lower timestamptz,
@@ -60,7 +64,8 @@ begin
 end
 $$;
 
--- Enters what was loaded, once it is what the file should hold.
+-- Records the loaded table as an archive; raises CONFLICT unless its rows have the hash of the
+-- file.
 create or replace function partitions.close_archive(
   p_parent regclass,
   p_lower timestamptz,
@@ -94,7 +99,7 @@ exception
 end
 $$;
 
--- Notes a file that was written and read back.
+-- Records a file that was written and read back.
 create or replace function partitions.enter_file(p_file jsonb)
   returns void
   language sql

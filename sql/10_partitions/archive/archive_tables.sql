@@ -1,7 +1,9 @@
 -- kind: code
--- A partition that has left becomes an archive: the same table, moved to schema partitions, nothing copied.
+-- Makes an archive from a detached partition: the same table, moved to schema partitions, nothing
+-- copied. Writes partitions.archives; locks the moved table only, access exclusive. Also creates
+-- empty archive tables.
 
--- As a time of the partition key, whatever its type.
+-- Returns an expression for the time in a partition key, whatever its type.
 create or replace function partitions.key_time(p_key_kind text, p_column text)
   returns text
   language sql
@@ -15,7 +17,7 @@ as $$
   end
 $$;
 
--- A CHECK that lets ATTACH skip its scan, once it is validated.
+-- Returns a CHECK that lets ATTACH skip its scan, once it is validated.
 create or replace function partitions.bounds_check(p_parent regclass, p_lower timestamptz, p_upper timestamptz)
   returns text
   language sql
@@ -32,7 +34,8 @@ as $$
   where t.partrelid = p_parent
 $$;
 
--- Takes a detached table out of the way: nothing else is locked for its sake any more.
+-- Moves a detached table to schema partitions, without its foreign keys: so no statement on other
+-- tables locks it any more.
 create or replace function partitions.move_to_archive(p_parent regclass, p_name text)
   returns void
   language plpgsql
@@ -51,7 +54,7 @@ begin
       and k.conparentid = 0
       and (
         k.contype = 'f'
-        -- A concurrent detach leaves its bounds behind as a CHECK.
+        -- DETACH CONCURRENTLY adds the bounds as a CHECK; drop it.
         or k.contype = 'c' and not exists (
           select from pg_constraint as p where p.conrelid = p_parent and p.contype = 'c' and p.conname = k.conname
         )
@@ -75,6 +78,7 @@ begin
 end
 $$;
 
+-- Makes the archive of a detached partition and records it.
 create or replace function partitions.create_archive_table(
   p_parent regclass,
   p_name text,
@@ -93,7 +97,8 @@ begin
 end
 $$;
 
--- Not validated yet: that reads the table, and here others wait.
+-- Adds the CHECK of an archive's bounds. It is not valid at first: validating reads the table, and
+-- writers of its former parent wait here.
 create or replace function partitions.bind_archive(
   p_parent regclass,
   p_name text,
@@ -112,6 +117,7 @@ begin
 end
 $$;
 
+-- Records a table as an archive that is not sealed yet.
 create or replace function partitions.enter_archive(
   p_parent regclass,
   p_lower timestamptz,
@@ -136,7 +142,7 @@ as $$
     kept_until = null
 $$;
 
--- The columns of a table, quoted, in the order of their names.
+-- Lists the columns of a table that are not generated, quoted, in the order of their names.
 create or replace function partitions.columns(p_table regclass)
   returns text
   language sql
@@ -150,7 +156,7 @@ as $$
     and a.attgenerated = ''
 $$;
 
--- An empty table in schema partitions that is as a partition of the parent would be.
+-- Creates an empty table in schema partitions with the shape of a partition of the parent.
 create or replace function partitions.create_archive(p_parent regclass, p_name text)
   returns void
   language plpgsql

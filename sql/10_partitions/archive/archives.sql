@@ -1,6 +1,7 @@
 -- kind: state
--- What has left and is kept. A row's table or file can come and go; what it holds is known by its hash, so that a table
--- is dropped only when a file holds the same.
+-- Records retired periods that are kept, as tables or files. The hash identifies the rows, so that
+-- a table is dropped only when a file holds the same rows. docs/architecture.md lists the writers.
+-- Locks nothing.
 
 create table partitions.archives (
   parent regclass not null,
@@ -28,19 +29,25 @@ create table partitions.archives (
 alter table partitions.archives enable row level security;
 
 comment on table partitions.archives is
-  'What has left managed tables and is kept: a row for each table in schema partitions, and for each file that flowgres archive has written. Example: select parent, lower, kind, location, row_count from partitions.archives order by lower, parent';
-comment on column partitions.archives.parent is 'The table that the rows have left.';
-comment on column partitions.archives.lower is 'Lower bound of the partition; of late rows, of the period that they belong to.';
+  'Archives of managed tables: a row for each table in schema partitions, and for each file that flowgres archive has written. Example: select parent, lower, kind, location, row_count from partitions.archives order by lower, parent';
+comment on column partitions.archives.parent is 'The table that the rows belonged to.';
+comment on column partitions.archives.lower is
+  'Lower bound of the partition; of late rows, of the period that they refer to.';
 comment on column partitions.archives.upper is 'Upper bound, excluded.';
 comment on column partitions.archives.content is
   'partition: the rows of the time itself; late: rows of later times that refer to a row of the period, such as the last events of runs that crossed its end.';
 comment on column partitions.archives.kind is 'table: in schema partitions; csv, or ndjson (compressed): a file.';
-comment on column partitions.archives.name is 'The table''s name, in schema partitions or when it was there.';
-comment on column partitions.archives.location is 'The table as partitions.name, or the file as flowgres archive wrote it.';
-comment on column partitions.archives.state is 'archived; or restored: the rows are back in the parent.';
+comment on column partitions.archives.name is
+  'The table''s name in schema partitions, now or before it was written to a file.';
+comment on column partitions.archives.location is
+  'The table as partitions.name, or the file as flowgres archive wrote it.';
+comment on column partitions.archives.state is
+  'archived; or restored: the rows are in the parent again.';
 comment on column partitions.archives.row_count is 'Number of rows; null until seal_archives() has counted them.';
 comment on column partitions.archives.sha256 is
-  'Hash of all rows, the same in a table and in a file: see contents(). Null until seal_archives().';
-comment on column partitions.archives.bytes is 'Size of the file; null for tables.';
-comment on column partitions.archives.archived_at is 'When it left, or was written.';
-comment on column partitions.archives.kept_until is 'Until when a restored period does not leave again.';
+  'Hash of all rows, the same in a table and in a file: see contents(). Null until seal_archives() has computed it.';
+comment on column partitions.archives.bytes is 'Size of the file in bytes; null for tables.';
+comment on column partitions.archives.archived_at is
+  'When the partition was archived, or the file written.';
+comment on column partitions.archives.kept_until is
+  'Until when a restored period is not retired again.';

@@ -1,7 +1,10 @@
 -- kind: code
--- What an archive holds, as a number and a hash: the same wherever and in whatever form the rows are.
+-- Counts and hashes the rows of an archive, with the same result for a table and a file, and seals
+-- archives with it. Writes partitions.archives and locks the rows it seals; skips those that
+-- another session seals.
 
--- The hash is a chain: each row's text, in UTF-8, is appended to the hash so far (nothing, at first) and hashed anew.
+-- Counts and hashes the rows of a query. The hash is a chain: each row's text, in UTF-8, is
+-- appended to the hash so far (empty at first) and hashed again.
 create or replace function partitions.contents_of(p_query text, out row_count bigint, out sha256 text)
   language plpgsql
   volatile
@@ -24,7 +27,8 @@ begin
 end
 $$;
 
--- The order of the rows, the same in every database: by the primary key, unless that depends on a collation.
+-- Returns an ORDER BY list that is the same in every database: the primary key, unless it depends
+-- on a collation.
 create or replace function partitions.row_order(p_table regclass)
   returns text
   language sql
@@ -53,11 +57,11 @@ as $$
     partitions.columns(archive), archive, partitions.row_order(archive))) as c
 $$;
 comment on function partitions.contents(regclass) is
-  'Number of rows of a table and a SHA-256 of them: for each row, in the order of the primary key, its text with the columns in the order of their names is appended to the hash so far and hashed again. Reads the whole table. Example: select * from partitions.contents(''partitions.workflow_events_y2025m01'')';
+  'Returns the number of rows of a table and a SHA-256 of them: for each row, in the order of the primary key, its text with the columns in the order of their names is appended to the hash so far and hashed again. Reads the whole table. Example: select * from partitions.contents(''partitions.workflow_events_y2025m01'')';
 
--- The table of an archive, by its name in schema partitions; null when it is gone, and for a file. Its location is not
--- asked: that of a file is a path, which to_regclass() refuses with an error, and the planner may evaluate that before
--- a condition on the kind that stands in front of it.
+-- Returns the table of an archive, by its name in schema partitions; null when it does not exist,
+-- and for a file. Does not use the location: that of a file is a path, for which to_regclass()
+-- raises an error, and the planner may evaluate that before a condition on the kind.
 create or replace function partitions.table_of(p_archive partitions.archives)
   returns regclass
   language sql
@@ -97,8 +101,10 @@ begin
 end
 $$;
 comment on function partitions.seal_archives() is
-  'Reads each table in partitions.archives that has not been read since it left: checks that all rows are within the bounds, so that a restore needs no scan, and notes how many they are and their hash. Nobody waits for it. Example: select * from partitions.seal_archives()';
+  'Reads each archived table that has not been sealed yet: checks that all rows are within the bounds, so that a restore needs no scan, and records their number and hash. Blocks nobody. Returns one row `seal` for each. Example: select * from partitions.seal_archives()';
 
+-- Validates the bounds of an archived table and records the number and hash of its rows; the caller
+-- holds its row.
 create or replace function partitions.seal_archive(p_archive partitions.archives)
   returns void
   language plpgsql

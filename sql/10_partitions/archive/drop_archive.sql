@@ -1,7 +1,9 @@
 -- kind: code
--- Which archives belong to a period, and how their tables go: when a file holds the same rows.
+-- Finds the archives of a period and drops their tables once a file holds the same rows. Deletes
+-- from partitions.archives; locks each table it drops, in attempts of 200 ms.
 
--- The tables in schema partitions for the period of a table that holds a time, in the order in which they come back.
+-- Lists the archived tables of the period that holds a time, of a table and those that retire with
+-- it, in the order in which they are restored.
 create or replace function partitions.archived_tables(p_parent regclass, p_at timestamptz)
   returns setof partitions.archives
   language sql
@@ -14,7 +16,7 @@ as $$
     where a.parent = p_parent
       and a.content = 'partition'
     union all
-    -- Not left yet, or back again, while others of its group are away.
+    -- The leading table's partition may be attached while others of its group are archived.
     select o.lower, o.upper from partitions.of(p_parent) as o
   ) as period
   join partitions.archives as a on a.upper > period.lower and a.upper <= period.upper
@@ -49,7 +51,7 @@ as $$
   order by a.lower, a.parent::text
 $$;
 comment on function partitions.archived_periods() is
-  'The periods whose tables stand in schema partitions, each by the table that the others leave with. Example: select * from partitions.archived_periods()';
+  'Lists the periods that have tables in schema partitions, each once, under the table that the others retire with. Example: select * from partitions.archived_periods()';
 
 create or replace function partitions.drop_archive(parent regclass, at timestamptz, for_good boolean default false)
   returns setof partitions.action
@@ -93,9 +95,10 @@ begin
 end
 $$;
 comment on function partitions.drop_archive(regclass, timestamptz, boolean) is
-  'Drops the archived tables of a period, with those that left with it. Refused (CONFLICT) while no file is known to hold the same rows, unless they are to go for good. Example: select * from partitions.drop_archive(''public.workflow_runs'', ''2025-01-01'')';
+  'Drops the archived tables of a period, with those that were retired with it. Error: CONFLICT, while no file is known to hold the same rows, unless for_good is true. Example: select * from partitions.drop_archive(''public.workflow_runs'', ''2025-01-01'')';
 
--- For the doctor: is each archive where it should be, and known by its hash?
+-- Reports archives without their table, and those that were not sealed within two days, to the
+-- doctor.
 create or replace function partitions.check_archives(p_managed partitions.managed_tables)
   returns setof partitions.finding
   language sql

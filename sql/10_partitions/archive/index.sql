@@ -1,4 +1,4 @@
--- Archives: tables of schema partitions, and files.
+-- Archives of retired periods: tables in schema partitions, and files.
 
 --!include 10_partitions/archive/archives.sql
 --!include 10_partitions/archive/archive_tables.sql

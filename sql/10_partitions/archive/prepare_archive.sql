@@ -1,7 +1,10 @@
 -- kind: code
--- Makes an archived table ready to come back: is it what it was, and as the parent's partitions are today?
+-- Prepares an archived table for its restore: checks that it is unchanged, and rebuilds it when the
+-- parent's shape has changed. Writes partitions.archives, whose row it locks; a rebuild copies the
+-- rows and drops the old table.
 
--- Locked, so that two restores do not meet; null when it is back already.
+-- Locks and returns the row of an archived table, so that only one session restores it; null when
+-- it is restored already.
 create or replace function partitions.lock_archive(p_parent regclass, p_lower timestamptz, p_content text)
   returns partitions.archives
   language sql
@@ -17,6 +20,7 @@ as $$
   for update
 $$;
 
+-- Raises CONFLICT when a sealed archive has changed; rebuilds it when it is outdated.
 create or replace function partitions.prepare_archive(p_parent regclass, p_lower timestamptz, p_content text)
   returns void
   language plpgsql
@@ -41,7 +45,7 @@ begin
 end
 $$;
 
--- Has the parent got other columns, constraints or indexes since?
+-- Says whether the parent has other columns, checks or indexes than the archived table.
 create or replace function partitions.is_outdated(p_archive partitions.archives)
   returns boolean
   language sql
@@ -74,7 +78,7 @@ as $$
   )
 $$;
 
--- The same rows in a table of today's shape; new columns get their defaults.
+-- Copies the rows to a table with the parent's present shape; new columns get their defaults.
 create or replace function partitions.rebuild_archive(p_archive partitions.archives)
   returns void
   language plpgsql
@@ -101,6 +105,7 @@ begin
 end
 $$;
 
+-- Replaces the archived table by a copy, which is not sealed.
 create or replace function partitions.copy_archive(p_archive partitions.archives, p_old regclass, p_columns text)
   returns void
   language plpgsql
