@@ -1,4 +1,4 @@
--- An archive becomes a partition again.
+-- Restores archives: an archived table becomes a partition again.
 
 --!include 10_partitions/restore/restore.sql
 --!include 10_partitions/restore/restore_steps.sql

@@ -1,6 +1,7 @@
 -- kind: code
--- Brings an archived period back from schema partitions: the referred table first, late rows last. Each table is made
--- ready while it still stands apart, so that attaching it is a matter of the catalog.
+-- Restores an archived period from schema partitions: the referred table first, late rows last.
+-- Each table is prepared before it is attached, so that attaching changes the catalog only. Writes
+-- partitions.archives and restores late rows; locks are in restore_steps.sql.
 
 create or replace function partitions.restore(
   parent regclass,
@@ -28,7 +29,7 @@ begin
 end
 $$;
 comment on function partitions.restore(regclass, timestamptz, interval) is
-  'Brings back the archived tables of a period, with those that left with it: checks that they hold what was sealed, attaches them, and returns late rows to where they were. The period stays for the given time before retire() may take it again. If it is back already, nothing happens. Errors: NOT_FOUND (no managed table, no archive; the hint has its files), INVALID_ARGUMENT, CONFLICT (a partition is there for the time, the rows refer to rows that are not there, or the archive was changed). Example: select * from partitions.restore(''public.workflow_runs'', ''2025-01-01'', keep => ''7 days'')';
+  'Restores the archived tables of a period, with those that were retired with it: checks that they hold what was sealed, attaches them, and inserts late rows where they were. The period is kept for the given time before retire() may retire it again. If it is restored already, nothing happens. Errors: NOT_FOUND (no managed table, no archive; the hint names its files), INVALID_ARGUMENT, CONFLICT (a partition exists for the time, the rows refer to rows that do not exist, or the archive was changed). Example: select * from partitions.restore(''public.workflow_runs'', ''2025-01-01'', keep => ''7 days'')';
 
 create or replace function partitions.restore_concurrently(
   parent regclass,
@@ -73,8 +74,9 @@ begin
 end
 $$;
 comment on function partitions.restore_concurrently(regclass, timestamptz, interval) is
-  'What restore() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: foreign keys are then checked while others write. If one fails, the next time goes on. Errors as of restore(). Example, in psql: set role flowgres_owner; select partitions.restore_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
+  'Returns what restore() would do, as statements to run one after the other, each in a transaction of its own, as flowgres_owner: foreign keys are then checked while others write. If one fails, call it again: it continues. Errors as of restore(). Example, in psql: set role flowgres_owner; select partitions.restore_concurrently(''public.workflow_runs'', ''2025-01-01'') \gexec';
 
+-- Raises NOT_FOUND unless the period is in the parent already; the hint names a file that holds it.
 create or replace function partitions.require_restored(p_parent regclass, p_at timestamptz)
   returns void
   language plpgsql
@@ -102,7 +104,8 @@ begin
 end
 $$;
 
--- Nothing is begun that could not be ended: no partition may be where one comes back to, and late rows need partitions.
+-- Refuses a restore that could not be completed: no partition may exist for the time of an archive,
+-- and late rows need partitions.
 create or replace function partitions.require_period_free(p_tables partitions.archives[])
   returns void
   language plpgsql
@@ -137,6 +140,7 @@ begin
 end
 $$;
 
+-- Raises CONFLICT when a late row has no partition to return to.
 create or replace function partitions.require_space_for_late_events(
   p_archive partitions.archives,
   p_tables partitions.archives[]

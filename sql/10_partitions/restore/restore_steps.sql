@@ -1,7 +1,11 @@
 -- kind: code
--- The steps of a restore. Each can be done again, and finds what an interrupted one has left.
+-- The steps of a restore. Each can be repeated, and continues what an interrupted one has left.
+-- Each locks its row of partitions.archives, which the last one updates. Linking locks referred
+-- tables, and attaching the parent and its name in schema partitions, each in attempts of 200 ms;
+-- late rows are inserted into the parent.
 
--- The parent's foreign keys, not validated yet: for an instant others wait.
+-- Adds the parent's foreign keys to the archived table, not validated: writers of the referred
+-- tables wait for an instant.
 create or replace function partitions.link_archive(p_parent regclass, p_lower timestamptz)
   returns void
   language plpgsql
@@ -28,7 +32,8 @@ begin
 end
 $$;
 
--- Reads the table while others write.
+-- Validates foreign keys and bounds; others write meanwhile. Raises CONFLICT when rows refer to
+-- rows that do not exist.
 create or replace function partitions.validate_archive(p_parent regclass, p_lower timestamptz)
   returns void
   language plpgsql
@@ -55,6 +60,7 @@ exception
 end
 $$;
 
+-- Marks an archive as restored, kept for p_keep.
 create or replace function partitions.detach_archive(p_archive partitions.archives, p_keep interval)
   returns void
   language sql
@@ -69,6 +75,8 @@ as $$
     and a.kind = 'table'
 $$;
 
+-- Moves the archived table beside its parent and attaches it; validated checks make a scan
+-- unnecessary.
 create or replace function partitions.attach_archive(p_parent regclass, p_lower timestamptz, p_keep interval)
   returns setof partitions.action
   language plpgsql
@@ -95,6 +103,7 @@ begin
 end
 $$;
 
+-- Inserts late rows into the parent and drops their table.
 create or replace function partitions.restore_late_events(p_parent regclass, p_lower timestamptz, p_keep interval)
   returns setof partitions.action
   language plpgsql
@@ -122,7 +131,7 @@ exception
 end
 $$;
 
--- Numbers given from now on are above those of the rows that came, also in another database than the one they left.
+-- Sets sequences above the restored rows, which may come from another database.
 create or replace function partitions.advance_sequences(p_parent regclass, p_table regclass)
   returns void
   language plpgsql
@@ -146,7 +155,7 @@ begin
     v_query := format('select max(%I) from %s', v_sequence.column, p_table);
     execute v_query into v_highest;
     if v_highest > coalesce(pg_sequence_last_value(v_sequence.oid), 0) then
-      -- An ALTER keeps others from taking a number in between.
+      -- ALTER SEQUENCE locks the sequence, so nobody takes a number in between.
       execute format('alter sequence %I.%I no cycle', v_sequence.schema, v_sequence.name);
       perform setval(v_sequence.oid, greatest(v_highest, coalesce(pg_sequence_last_value(v_sequence.oid), 0)));
     end if;
