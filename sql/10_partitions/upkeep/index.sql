@@ -1,4 +1,4 @@
--- Statistics of whole tables, and the last vacuum of old partitions.
+-- Cuts empty partitions anew, gathers statistics of whole tables, and freezes old partitions.
 
 --!include 10_partitions/upkeep/upkeep_tables.sql
 --!include 10_partitions/upkeep/recut.sql

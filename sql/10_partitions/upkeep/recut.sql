@@ -1,13 +1,16 @@
 -- kind: code
--- After a change of the granularity: cuts empty partitions that were made ahead anew, so that the change holds from the
--- end of the current period on and not only after all that was made before. The time that they cover stays covered.
--- Drops and creates in one step, all or nothing; locks the table, so writers wait some milliseconds per partition.
+-- Cuts empty future partitions anew after a change of the granularity, so that it holds from the
+-- end of the current period on. The time that they cover stays covered. Drops and creates in one
+-- step, all or nothing. Locks the table (access exclusive) and what foreign keys join: writers wait
+-- some milliseconds per partition. Writes no rows.
 
+-- Cuts the partitions anew, or says what it would do; returns nothing while the granularity is
+-- unchanged. The caller holds the maintenance lock.
 create or replace function partitions.recut(p_managed partitions.managed_tables, p_dry_run boolean)
   returns setof partitions.action
   language plpgsql
   volatile
-  -- As in retire_group(): what refers to the table is looked up in its indexes.
+  -- As in retire_group(): rows that refer to the table are looked up in indexes.
   set enable_hashjoin = off
   set enable_seqscan = off
   set jit = off
@@ -45,7 +48,7 @@ begin
 end
 $$;
 
--- The partitions between now and the first hole, and whether each is empty.
+-- Lists the partitions between now and the first gap, and whether each is empty.
 create or replace function partitions.ahead(p_parent regclass)
   returns table (name text, span tstzrange, is_empty boolean)
   language plpgsql
@@ -71,8 +74,9 @@ begin
 end
 $$;
 
--- A file without a page is empty whatever this transaction sees. Where there were rows, it must see what was committed
--- until now; one with a snapshot of its own does not.
+-- Says whether a table is empty. A file without a page is, whatever this transaction sees.
+-- Otherwise the transaction must see what was committed until now: under repeatable read and above,
+-- such a table counts as not empty.
 create or replace function partitions.is_empty(p_table regclass)
   returns boolean
   language plpgsql
@@ -89,6 +93,7 @@ begin
 end
 $$;
 
+-- Raises CONFLICT when a table has got rows.
 create or replace function partitions.require_empty(p_table regclass)
   returns void
   language plpgsql
@@ -103,7 +108,8 @@ begin
 end
 $$;
 
--- Writers wait while they are made: so many at once, unless the policy wants more ahead.
+-- How many partitions one recut creates at most, since writers wait; more only where premake wants
+-- more.
 create or replace function partitions.recut_limit()
   returns int
   language sql
@@ -113,9 +119,10 @@ as $$
   select 31
 $$;
 
--- What is to be dropped (`recut`) and made (`create`). Each stretch of empty partitions is cut by the calendar. Where
--- nothing follows it, it may grow up to what is wanted, so that longer periods are whole, and ends after
--- recut_limit() periods or what is wanted, so that a year does not become 365 partitions at once.
+-- Lists what is to be dropped (`recut`) and created (`create`). Cuts each stretch of empty
+-- partitions at the calendar's periods. The last stretch may grow up to the wanted end, so that
+-- longer periods are whole, and ends after recut_limit() periods or the wanted end, so that a year
+-- does not become 365 partitions at once.
 create or replace function partitions.plan_recut(p_managed partitions.managed_tables)
   returns setof partitions.action
   language sql
@@ -157,7 +164,8 @@ as $$
   where exists (select from misfit as m where m.span && t.span)
 $$;
 
--- The statements that take the misfits out. The table is locked before it is seen whether they are still empty.
+-- Returns the statements that drop the partitions to recut. The table is locked before they are
+-- checked to be empty.
 create or replace function partitions.recut_statements(p_plan partitions.action[])
   returns text
   language sql

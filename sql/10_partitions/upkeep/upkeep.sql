@@ -1,7 +1,9 @@
 -- kind: code
--- Statistics of whole tables, and the last vacuum of partitions that nobody writes any more.
+-- Gathers statistics of whole tables, and lists the last VACUUM of partitions that are written no
+-- more. Writes partitions.upkeep. ANALYZE locks a table against DDL and VACUUM only.
 
--- Autovacuum never looks at a partitioned table as a whole: without this the planner knows nothing of it, or the past.
+-- Analyzes partitioned tables as a whole. Autovacuum never does: without this the planner has no
+-- statistics of them, or old ones.
 create or replace function partitions.analyze(parent regclass default null)
   returns setof regclass
   language plpgsql
@@ -21,7 +23,7 @@ begin
   end if;
   for v_parent, v_analyze in
     select p.parent, format(
-      -- From 18 on the partitions, which autovacuum has analyzed, need not be read again.
+      -- From PostgreSQL 18 on ONLY spares reading the partitions, which autovacuum has analyzed.
       case when current_setting('server_version_num')::int >= 180000 then 'analyze only %s' else 'analyze %s' end,
       p.parent)
     from partitions.managed_tables as p
@@ -43,8 +45,9 @@ begin
 end
 $$;
 comment on function partitions.analyze(regclass) is
-  'Gathers the statistics of managed tables as a whole and returns their names: of those that have got or lost a partition, and of all every three months; a table that is named always. Error: NOT_FOUND (no managed table). Example: select partitions.analyze()';
+  'Gathers the statistics of managed tables as a whole and returns their names: of those that have gained or lost a partition, and of all every three months; of a named table always. Error: NOT_FOUND (no managed table). Example: select partitions.analyze()';
 
+-- Lists the VACUUM of partitions that were not frozen yet, and records that it has listed them.
 create or replace function partitions.freeze_statements(parent regclass default null)
   returns setof text
   language plpgsql
@@ -57,7 +60,8 @@ begin
     return;
   end if;
   delete from partitions.upkeep as c where not exists (select from pg_class as t where t.oid = c.relation);
-  -- What was asked for and has been vacuumed since, by the server's clock, which the statistics have, not the engine's.
+  -- Record the partitions that were listed and vacuumed since; by the server's clock, as the
+  -- statistics have it, not the engine's.
   update partitions.upkeep as c
   set done_at = pg_stat_get_last_vacuum_time(c.relation)
   where c.done_at is null
@@ -68,7 +72,7 @@ begin
       select o.partition, p.parent, clock_timestamp()
       from partitions.managed_tables as p
       cross join lateral partitions.of(p.parent) as o
-      -- Rows may come a little late.
+      -- Wait a day: rows may come late.
       where o.upper < engine.now() - interval '1 day'
         and not o.detaching
         and (freeze_statements.parent is null or p.parent = freeze_statements.parent)
@@ -81,7 +85,7 @@ begin
 end
 $$;
 comment on function partitions.freeze_statements(regclass) is
-  'A VACUUM for each partition that ended more than a day ago and was not frozen yet, so that it never needs to be read for that again. Run each on its own, as flowgres_owner; the next call sees which were, and lists the others again. Example, in psql: set role flowgres_owner; select partitions.freeze_statements() \gexec';
+  'Returns a VACUUM for each partition that ended more than a day ago and was not frozen yet, so that it never needs to be read for that again. Run each on its own, as flowgres_owner; the next call sees which were run, and lists the others again. Example, in psql: set role flowgres_owner; select partitions.freeze_statements() \gexec';
 
 grant execute on function
   partitions.analyze(regclass),

@@ -1,5 +1,6 @@
 -- kind: state
--- What was done for partitions beyond making and dropping them.
+-- Records ANALYZE and VACUUM of managed tables and their partitions. Written by
+-- partitions.analyze() and partitions.freeze_statements(). Locks nothing.
 
 create table partitions.upkeep (
   relation regclass not null,
@@ -15,9 +16,11 @@ alter table partitions.upkeep enable row level security;
 create index upkeep_parent_idx on partitions.upkeep (parent);
 
 comment on table partitions.upkeep is
-  'When each managed table was analyzed as a whole, and when each of its closed partitions was frozen, which happens once.';
+  'When each managed table was last analyzed as a whole, and when each of its past partitions was frozen, which happens once.';
 comment on column partitions.upkeep.relation is 'The table, or one of its partitions.';
 comment on column partitions.upkeep.parent is 'The table.';
-comment on column partitions.upkeep.fingerprint is 'Of the table''s partitions when it was analyzed.';
-comment on column partitions.upkeep.asked_at is 'When freezing the partition was last asked for.';
+comment on column partitions.upkeep.fingerprint is
+  'Fingerprint of the table''s partitions when it was analyzed; null for a partition.';
+comment on column partitions.upkeep.asked_at is
+  'When freeze_statements() last listed the partition.';
 comment on column partitions.upkeep.done_at is 'When the table was analyzed, or the partition frozen.';
