@@ -1,6 +1,8 @@
 -- kind: code
--- The doctor's checks. All look at the partitions as one query has found them.
+-- The doctor's checks. All use the partitions that one query, partitions.examine(), has found.
+-- Writes and locks nothing.
 
+-- Collects what the checks need to know of each partition.
 create or replace function partitions.examine(p_parent regclass)
   returns partitions.leaf[]
   language sql
@@ -18,7 +20,8 @@ as $$
   join pg_class as c on c.oid = o.partition
 $$;
 
--- Was this period restored, and is it still wanted? Then it is there on purpose, whatever its age and its neighbours.
+-- Says whether a period was restored and is still kept; then its age and gaps beside it are
+-- intended.
 create or replace function partitions.is_restored(p_parent regclass, p_lower timestamptz)
   returns boolean
   language sql
@@ -33,7 +36,7 @@ as $$
   )
 $$;
 
--- Is there a partition for every time that needs one?
+-- Reports times without a partition, and overlaps.
 create or replace function partitions.check_coverage(p_managed partitions.managed_tables, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
@@ -72,7 +75,7 @@ as $$
   from neighbours as n
   cross join ahead
   where n.previous_upper < n.lower
-    -- A period that was restored stands apart on purpose.
+    -- Gaps beside a restored period are intended.
     and not partitions.is_restored(p_managed.parent, n.previous_lower)
     and not partitions.is_restored(p_managed.parent, n.lower)
   union all
@@ -81,7 +84,7 @@ as $$
   where n.previous_upper > n.lower
 $$;
 
--- Does maintenance do its work?
+-- Reports failed or missing maintenance: of partitions, detaches, retention and statistics.
 create or replace function partitions.check_upkeep(p_managed partitions.managed_tables, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
@@ -106,7 +109,7 @@ as $$
   where d.parent = p_managed.parent
     and d.since < engine.now() - interval '1 hour'
   union all
-  -- Retirement may run but daily.
+  -- Allow two days: retirement may run only once a day.
   select p_managed.parent, 'retention', 'warning',
     format('%s should have left: %s', l.partition, coalesce(l.detail, 'retire() has not run.')),
     case when l.detail is null then 'select * from partitions.retire()' end
@@ -117,8 +120,9 @@ as $$
   where exists (select from unnest(p_leaves) as o where o.upper <= due.at)
     and not partitions.is_restored(l.parent, l.lower)
   union all
-  -- A crash of the server, or a reset, loses the time of the last ANALYZE. Two things outlast it: the number of rows in
-  -- the catalog, which is negative until the first one, and the time that analyze() has noted.
+  -- A crash of the server, or a reset, loses the time of the last ANALYZE. Two things are kept: the
+  -- number of rows in the catalog, which is negative until the first one, and the time that
+  -- partitions.analyze() has recorded.
   select p_managed.parent, 'statistics', 'info',
     format('%s was not analyzed for three months, and autovacuum does not do it.', p_managed.parent),
     format('analyze %s', p_managed.parent)
@@ -132,7 +136,7 @@ as $$
     )
 $$;
 
--- Is each partition as it should be?
+-- Reports partitions without row-level security, with grants, too large, or not frozen.
 create or replace function partitions.check_each(p_managed partitions.managed_tables, p_leaves partitions.leaf[])
   returns setof partitions.finding
   language sql
@@ -166,7 +170,7 @@ as $$
   cross join lateral partitions.fitting_granularity(p_managed) as fitting
   where l.bytes >= p_managed.warn_bytes
   union all
-  -- Autovacuum should have frozen it at autovacuum_freeze_max_age; at 2 billion the server stops.
+  -- Autovacuum freezes at autovacuum_freeze_max_age; at 2 billion the server accepts no writes.
   select p_managed.parent, 'freeze', case when l.frozen_age > 1000000000 then 'critical' else 'warning' end,
     format('%s was last frozen %s transactions ago.', l.name, l.frozen_age),
     format('vacuum (freeze) %s', l.partition)
@@ -174,7 +178,7 @@ as $$
   where l.frozen_age > 1.25 * current_setting('autovacuum_freeze_max_age')::bigint
 $$;
 
--- Is there something half done?
+-- Reports conversions that have not ended.
 create or replace function partitions.check_conversions(p_parent regclass)
   returns setof partitions.finding
   language sql

@@ -1,5 +1,6 @@
 -- kind: code
--- What is wrong with managed tables, and the SQL that puts it right.
+-- Examines managed tables and returns the SQL that corrects what is wrong. Writes and locks
+-- nothing.
 
 create or replace function partitions.doctor(parent regclass default null)
   returns setof partitions.finding
@@ -42,12 +43,12 @@ begin
 end
 $$;
 comment on function partitions.doctor(regclass) is
-  'What is wrong with the managed tables, or the given one, and without one also with what else is kept for a time: no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze, conversion, expired. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
+  'Says what is wrong with the managed tables, or the given one; without one also with other data that is kept for a time. Returns no row when all is well. Checks: table, forward buffer, hole, overlap, size, detach, maintenance, retention, archive, row-level security, grants, statistics, freeze, conversion, expired. `fix` is SQL to run as flowgres_owner, where there is any. Error: NOT_FOUND (no managed table). Example: select * from partitions.doctor()';
 
 grant execute on function partitions.doctor(regclass) to flowgres_dba, flowgres_monitor;
 
--- What later layers look after. Each function of schema monitor that belongs to the owner, takes no argument and
--- returns findings is a check: it is looked up here, because this layer knows nothing of those.
+-- Runs the checks of later layers: each function of schema monitor that belongs to the owner, takes
+-- no argument and returns findings. They are looked up here, because this layer does not know them.
 create or replace function partitions.other_checks()
   returns setof partitions.finding
   language plpgsql

@@ -1,4 +1,4 @@
--- Statistics, and what is wrong.
+-- Statistics of partitions, and the doctor.
 
 --!include 10_partitions/health/statistics.sql
 --!include 10_partitions/health/checks.sql

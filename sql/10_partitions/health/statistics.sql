@@ -1,7 +1,8 @@
 -- kind: code
--- How large the partitions are.
+-- Reports sizes and rows of partitions. Writes and locks nothing.
 
--- The planner's figure where there is one; before the first ANALYZE the collected count.
+-- Returns the planner's number of rows where there is one; before the first ANALYZE the number that
+-- the statistics have counted.
 create or replace function partitions.estimated_rows(p_class pg_class)
   returns bigint
   language sql
@@ -59,10 +60,10 @@ begin
 end
 $$;
 comment on function partitions.statistics(regclass, boolean) is
-  'Size of each partition with its indexes and TOAST, in bytes, and its rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
+  'Returns the size of each partition with its indexes and TOAST, in bytes, and its number of rows: estimated, or counted when exact (which reads them all). Example: select * from partitions.statistics(''public.workflow_events'', exact => true)';
 
 comment on function partitions.estimated_rows(regclass) is
-  'Rows of a table by the planner''s estimate, or as counted since the last ANALYZE. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';
+  'Returns the number of rows of a table by the planner''s estimate; before the first ANALYZE, as the statistics have counted them. Example: select partitions.estimated_rows(''public.workflow_events_y2026m11'');';
 
 grant execute on function
   partitions.statistics(regclass, boolean),
