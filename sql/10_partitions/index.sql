@@ -1,4 +1,5 @@
--- Partitions: cuts any table by time, ahead of need, and lets old periods leave. Knows nothing of workflows.
+-- Partitions: cuts any table by time, ahead of need, and retires old periods. Knows nothing of
+-- workflows.
 
 --!include 10_partitions/catalog/index.sql
 --!include 10_partitions/create/index.sql

@@ -1,5 +1,6 @@
 -- kind: code
--- A DBA reads and tunes the policies; what is managed, and by which key, is for partitions.manage().
+-- Row-level security and grants of schema partitions: a DBA reads all of it and tunes managed
+-- tables; adding one, or changing its key, needs partitions.manage(). Writes and locks nothing.
 
 drop policy if exists managed_tables_flowgres_dba_all on partitions.managed_tables;
 create policy managed_tables_flowgres_dba_all on partitions.managed_tables to flowgres_dba using (true);
