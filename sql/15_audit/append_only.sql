@@ -1,6 +1,8 @@
 -- kind: code
--- Nobody has the right to change the audit log; these triggers also stop its owner's, and a superuser's, slips.
+-- Keeps the audit log append-only. No role has the right to change it; these triggers also stop
+-- mistakes of its owner and of superusers. Writes and locks nothing.
 
+-- Raises FORBIDDEN for a change of the audit log.
 create or replace function private.refuse_change()
   returns trigger
   language plpgsql
@@ -16,7 +18,8 @@ begin
 end
 $$;
 
--- By row, because that is what partitions inherit: a statement that names a partition is stopped too.
+-- A trigger for each row, because partitions inherit it: a statement that names a partition is
+-- refused too.
 create or replace trigger _100_append_only
   before update or delete on public.audit_log
   for each row execute function private.refuse_change();

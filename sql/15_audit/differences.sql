@@ -1,6 +1,8 @@
 -- kind: code
--- What of a row goes into the log: the columns that differ, without secrets and without large documents.
+-- Chooses what the audit log keeps of a row: the columns that differ, without secrets and without
+-- large documents. Writes and locks nothing.
 
+-- Returns the SHA-256 and the size in bytes of a large document.
 create or replace function private.audit_digest(p_value jsonb)
   returns jsonb
   language sql
@@ -13,7 +15,8 @@ as $$
   )
 $$;
 
--- The columns of p_row that p_other, if it is given, has otherwise. Null when there are none.
+-- Returns the columns of p_row that differ from p_other, or all when p_other is null; null when
+-- there are none.
 create or replace function private.audit_columns(
   p_row jsonb,
   p_other jsonb,
@@ -40,4 +43,4 @@ as $$
     and (p_other is null or c.value is distinct from p_other -> c.key)
 $$;
 comment on function private.audit_columns(jsonb, jsonb, text[], text[], text[]) is
-  'A changed secret is "***" before and after: that it was changed is seen, and nothing else.';
+  'Returns the columns of a row that the log keeps. A changed secret is "***" before and after: the log shows that it was changed, and nothing else.';

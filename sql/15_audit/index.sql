@@ -1,5 +1,5 @@
--- Audit: the log of changes to configuration, its seals, and the log of API requests. Who a request is, the next layer
--- knows: its trigger writes here.
+-- Audit: the log of changes to configuration, its seals, and the log of API requests. The next
+-- layer knows who a request is: its trigger writes here.
 
 --!include 15_audit/tables.sql
 --!include 15_audit/append_only.sql

@@ -1,7 +1,11 @@
 -- kind: code
--- Every minute: what is new in the audit log goes under a seal, one chain per organization. A chain that each statement
--- went on writing would let the changes of an organization wait for each other.
+-- Seals new rows of the audit log every minute, in one chain per organization: a chain that each
+-- change extended would make the changes of an organization wait for each other. Writes
+-- private.audit_seals and private.audit_heads, and empties private.audit_unsealed. Holds one
+-- advisory lock until the transaction ends; a second session returns at once.
 
+-- Returns the hash of a seal: over the seal before it, its organization, number and time, and its
+-- rows.
 create or replace function private.seal_hash(p_seal private.audit_seals)
   returns bytea
   language sql
@@ -16,6 +20,7 @@ as $$
   from unnest(p_seal.ids, p_seal.hashes) with ordinality as entry (id, hash, place)
 $$;
 
+-- Appends a seal to the chain of its organization. The caller holds the lock of sealing.
 create or replace function private.add_seal(p_seal private.audit_seals)
   returns private.audit_seals
   language plpgsql
@@ -47,7 +52,7 @@ as $$
 declare
   v_seal private.audit_seals;
 begin
-  -- Two at once would both go on from the same seal.
+  -- Two sessions would append to the same seal.
   if not pg_try_advisory_xact_lock(hashtextextended('flowgres seal_audit', 0)) then
     return;
   end if;
@@ -61,7 +66,7 @@ begin
     select
       n.organization_id, null, engine.now(), array_agg(n.id order by n.id), array_agg(n.hash order by n.id), null, null
     from numbered as n
-    -- One statement of a DBA may change a million rows.
+    -- One statement may change a million rows: a seal covers at most 1,000.
     group by n.organization_id, n.place / 1000
     order by n.organization_id, n.place / 1000
   loop
@@ -74,7 +79,7 @@ begin
 end
 $$;
 comment on function engine.seal_audit() is
-  'Seals the rows of the audit log that were committed since the last time: one row per seal, at most 1,000 entries each. Runs every minute. Example: select * from engine.seal_audit();';
+  'Seals the rows of the audit log that were committed since the last call; returns one row per seal, of at most 1,000 entries each. Runs every minute. Example: select * from engine.seal_audit();';
 
 create or replace function monitor.audit_heads()
   returns table (organization_id uuid, number bigint, hash text, unsealed bigint)
@@ -90,7 +95,7 @@ as $$
   ) as u on u.organization_id = h.organization_id
 $$;
 comment on function monitor.audit_heads() is
-  'The newest seal of each organization (the nil UUID: of rows that belong to none), and how many rows wait for the next. Who keeps a hash elsewhere can prove later that nothing before it was replaced. Example: select * from monitor.audit_heads();';
+  'Returns the newest seal of each organization (the nil UUID: of rows that belong to none), and how many rows are not sealed yet. A hash kept elsewhere proves later that nothing before it was replaced. Example: select * from monitor.audit_heads();';
 
 grant execute on function engine.seal_audit() to flowgres_maintenance, flowgres_dba;
 grant execute on function monitor.audit_heads() to flowgres_dba, flowgres_monitor;

@@ -1,7 +1,9 @@
 -- kind: code
--- Compares the audit log with its seals, and the seals with each other.
+-- Compares the audit log with its seals, and the seals with each other. Reads the whole log; writes
+-- and locks nothing.
 
--- Before this time rows and seals have left with their months; what is left of either proves nothing.
+-- Returns the time before which rows and seals have been retired; what is left of either from
+-- before proves nothing.
 create or replace function private.audit_boundary()
   returns timestamptz
   language sql
@@ -10,6 +12,7 @@ as $$
   select min(o.lower) from partitions.of('private.audit_seals') as o
 $$;
 
+-- Lists rows that are missing, changed, or inserted without private.write_audit().
 create or replace function private.verify_entries(p_organization_id uuid)
   returns table (organization_id uuid, seal bigint, entry uuid, problem text)
   language sql
@@ -44,6 +47,7 @@ as $$
     and coalesce(k.id, w.id) >= engine.uuid_floor(private.audit_boundary())
 $$;
 
+-- Lists seals that were changed or exchanged, and gaps in their chain.
 create or replace function private.verify_seals(p_organization_id uuid)
   returns table (organization_id uuid, seal bigint, entry uuid, problem text)
   language sql
@@ -68,7 +72,8 @@ as $$
       end as problem
     from seals as s
     union all
-    -- Without any seal, all have left with their months, or somebody took them: then their rows are found.
+    -- An organization without any seal is not listed: all have been retired, or somebody has
+    -- deleted them; then verify_entries() finds their rows.
     select h.organization_id, h.number, 'the newest seal is missing or was exchanged'
     from private.audit_heads as h
     join seals as s on s.organization_id = h.organization_id and s.is_newest
@@ -89,6 +94,6 @@ as $$
   select s.* from private.verify_seals(organization) as s
 $$;
 comment on function monitor.verify_audit(uuid) is
-  'Compares every row of the audit log with its seal: one row per entry that was changed, is missing or was inserted, and per broken seal; none when the log is whole. Of one organization, or of all; the nil UUID stands for what belongs to none. Reads the whole log: about 10 s per million rows. Example: select * from monitor.verify_audit();';
+  'Compares every row of the audit log with its seal. Returns one row per entry that was changed, is missing or was inserted, and per broken seal; none when the log is intact. Covers one organization, or all; the nil UUID stands for rows that belong to none. Reads the whole log: about 10 s per million rows. Example: select * from monitor.verify_audit();';
 
 grant execute on function monitor.verify_audit(uuid) to flowgres_dba, flowgres_monitor;

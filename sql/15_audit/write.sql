@@ -1,7 +1,10 @@
 -- kind: code
--- Writes one row of the audit log, in the transaction of the change: there is no change without its row.
+-- Writes one row of the audit log in the transaction of the change, so that no change is without
+-- its row. Writes public.audit_log and private.audit_unsealed; locks nothing, unless a partition is
+-- missing and must be created.
 
--- A list, not the row itself: a column that is added later must not change the hashes of old rows.
+-- Returns the hash of a row of the log. Lists the columns: one that is added later must not change
+-- the hashes of old rows.
 create or replace function private.audit_hash(p_entry public.audit_log)
   returns bytea
   language sql
@@ -18,14 +21,16 @@ as $$
   ))
 $$;
 
+-- Writes a row of the log and puts its hash into the queue of rows to seal.
 create or replace function private.write_audit(p_entry public.audit_log)
   returns void
   language plpgsql
   volatile
 as $$
 begin
-  -- When maintenance has stood still for months, that is no reason to refuse the change. What it knows is asked first:
-  -- looking for the partition in the catalog costs more than the row.
+  -- A change must not fail because maintenance has not run for months: create the partition. Ask
+  -- what maintenance has recorded first: looking for the partition in the catalog costs more than
+  -- the row.
   if exists (
     select
     from partitions.managed_tables as p
