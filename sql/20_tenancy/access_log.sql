@@ -1,5 +1,6 @@
 -- kind: code
--- The server hands over what it served, a batch at a time and after the answers.
+-- Logs API requests, which the server hands over in batches after it has answered them. Writes
+-- public.api_access_log; locks nothing.
 
 create or replace function engine.log_api_requests(p_requests jsonb)
   returns int
@@ -14,7 +15,8 @@ begin
   insert into public.api_access_log
     (id, organization_id, at, token_id, user_id, operation, status, error_code, ms, request_id)
   select
-    -- Of now: the partition of a time that a server with a wrong clock reports may not be there.
+    -- The id has the present time: a server with a wrong clock may report a time without a
+    -- partition.
     engine.uuid_v7(engine.now()), coalesce(t.organization_id, s.organization_id), r.at, t.id,
     coalesce(t.user_id, s.user_id), left(r.operation, 200), r.status, left(r.error, 100), r.ms, left(r.request_id, 100)
   from jsonb_to_recordset(p_requests)
@@ -26,6 +28,6 @@ begin
 end
 $$;
 comment on function engine.log_api_requests(jsonb) is
-  'Writes a batch of served requests to api_access_log and returns how many: an array of {"session", "at", "operation", "status", "error", "ms", "request_id"}; session is the hash that the request had, from which token and user are found.';
+  'Writes a batch of served requests to api_access_log and returns how many: an array of {"session", "at", "operation", "status", "error", "ms", "request_id"}; ms is in milliseconds; session is the hash that the request had, from which token and user are found.';
 
 grant execute on function engine.log_api_requests(jsonb) to flowgres_api;

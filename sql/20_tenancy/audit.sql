@@ -1,5 +1,7 @@
 -- kind: code
--- Who changed what: the one trigger of all tables of configuration. 95_api/audit.sql lists them.
+-- The one trigger that audits all tables of configuration, which 95_api/audit.sql lists, and who
+-- may read the log. Writes public.audit_log and private.audit_unsealed by private.write_audit();
+-- locks nothing else. Creating the triggers locks the audited table.
 
 create or replace function private.audit_table(
   p_table regclass,
@@ -38,8 +40,9 @@ begin
 end
 $$;
 comment on function private.audit_table(regclass, text[], text[], text[]) is
-  'Puts a table under audit: values of p_masked are secrets, of p_digested large documents, of which hash and size are kept; an update of p_ignored alone is no change.';
+  'Puts a table under audit: columns of p_masked are secrets, columns of p_digested large documents, of which hash and size are kept; an update of p_ignored alone is no change.';
 
+-- Writes a row of the audit log for each changed row, and for a truncate.
 create or replace function private.audit()
   returns trigger
   language plpgsql
@@ -103,7 +106,7 @@ as $$
   from private.context() as c
 $$;
 comment on function private.reads_audit() is
-  'Whether the request may read the logs of its organization: an owner or admin, or the organization''s own token, with the scope organization:read.';
+  'Says whether the request may read the logs of its organization: an owner or admin, or the organization''s own token, with the scope organization:read.';
 
 grant select on public.audit_log, public.api_access_log to flowgres_user, flowgres_dba;
 

@@ -1,9 +1,10 @@
 -- kind: code
--- The request context. A request carries one secret: the setting flowgres.session is the hex SHA-256 of a session's or
--- an API token's secret. A setting that names an organization is never believed: any role can set any setting.
+-- The request context: who a request is. It carries one secret: the setting flowgres.session is the
+-- hex SHA-256 of a session's or an API token's secret. No setting names the organization, since any
+-- role can set any setting. Writes private.sessions (set_context() only); locks nothing.
 
--- Policies call this for every query, so every microsecond counts: two lookups in PL/pgSQL take a third of the time
--- that one union in SQL took, and a regular expression on the setting would double it.
+-- Policies call this in every query: two look-ups in PL/pgSQL take a third of the time that one
+-- union in SQL took, and a regular expression on the setting would double it.
 create or replace function private.context()
   returns private.context
   language plpgsql
@@ -41,10 +42,11 @@ begin
 end
 $$;
 comment on function private.context() is
-  'What the request''s secret stands for; null when it is unknown, expired or revoked, or of a deleted organization.';
+  'Returns what the request''s secret stands for; null when it is unknown, expired or revoked, or of a deleted organization.';
 
--- Tells a DBA who reads tables of organizations without having chosen one why they show no rows, once per statement.
--- The role is the one that was set, else who logged in: current_user is the owner here. Superusers see all rows.
+-- Tells a DBA who reads tables of organizations without a context why they show no rows, once per
+-- statement. The role is the one that was set, else the one that logged in: current_user is the
+-- owner here. Superusers see all rows.
 create or replace function private.remind_of_context()
   returns void
   language plpgsql
@@ -68,7 +70,7 @@ begin
 end
 $$;
 comment on function private.remind_of_context() is
-  'A notice for a DBA whose session has no organization; nothing for anybody else.';
+  'Raises a notice for a DBA whose session has no organization; does nothing for others.';
 
 create or replace function public.current_organization_id()
   returns uuid
@@ -87,7 +89,7 @@ begin
 end
 $$;
 comment on function public.current_organization_id() is
-  'The organization that the request acts for; null without a valid token. Policies compare with it.';
+  'Returns the organization that the request acts for; null without a valid token. Policies compare with it.';
 
 create or replace function public.current_user_id()
   returns uuid
@@ -101,7 +103,7 @@ begin
 end
 $$;
 comment on function public.current_user_id() is
-  'The user of the request; null without a valid token, and for a token that belongs to the organization itself.';
+  'Returns the user of the request; null without a valid token, and for a token that belongs to the organization itself.';
 
 create or replace function private.is_dba()
   returns boolean
@@ -112,7 +114,8 @@ as $$
     coalesce(current_setting('flowgres.session', true), '') = ''
     and pg_has_role(session_user, 'flowgres_dba', 'member')
 $$;
-comment on function private.is_dba() is 'Whether a DBA calls without a context: session_user is a member of flowgres_dba.';
+comment on function private.is_dba() is
+  'Says whether a DBA calls without a context: session_user is a member of flowgres_dba.';
 
 create or replace function private.acting_organization(p_organization_id uuid default null)
   returns uuid
@@ -145,7 +148,7 @@ begin
 end
 $$;
 comment on function private.acting_organization(uuid) is
-  'The organization that a command acts for: the context''s; a DBA without a context names it. Raises UNAUTHENTICATED, NO_ORGANIZATION (a person who is in none), NOT_FOUND.';
+  'Returns the organization that a command acts for: the context''s; a DBA without a context names it. Raises UNAUTHENTICATED, NO_ORGANIZATION (a user who is in none), NOT_FOUND.';
 
 create or replace function private.has_scope(p_scope text)
   returns boolean
@@ -166,7 +169,7 @@ begin
 end
 $$;
 comment on function private.has_scope(text) is
-  'Whether the request may: sessions and DBAs may all, a token what its scopes say; a :write scope includes its :read.';
+  'Says whether the request has a scope: sessions and DBAs have all, a token those that it lists; a :write scope includes its :read.';
 
 create or replace function private.require_scope(p_scope text)
   returns void

@@ -1,13 +1,15 @@
 -- kind: code
--- Codes that prove an address: whoever sends one back has read the mail.
+-- Sends codes by e-mail and redeems them: a code proves that its sender reads the mail of the
+-- address. Writes private.email_codes, private.throttles and private.outbox; locks the row of a
+-- code that is redeemed.
 
 create or replace function private.may_send(p_kind text, p_email text, p_user_id uuid default null)
   returns boolean
   language sql
   volatile
 as $$
-  -- The first limit is of whoever asks, so that a stranger who asks too often uses up little of the second, the
-  -- recipient's; each kind of mail has its own, so that none stands in the way of another.
+  -- The first limit is of the caller, so that one who asks too often uses little of the second
+  -- limit, the recipient's. Each kind of mail has its own limits, so that none blocks another.
   select case
     when
       private.is_within(
@@ -19,7 +21,7 @@ as $$
   end
 $$;
 comment on function private.may_send(text, text, uuid) is
-  'Counts a mail, and says whether it is sent: of each kind an address gets 5 an hour by one user or network, and 10 by all of them.';
+  'Counts a mail, and says whether it may be sent: per kind an address gets at most 5 an hour from one user or network, and 10 from all of them.';
 
 create or replace function private.send_code(
   p_kind text,
@@ -38,7 +40,7 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
   v_code constant text := private.random_secret(16);
-  -- Nobody's mailbox is flooded by us, and nobody is told.
+  -- A mail over the limit is not sent, and the caller does not learn it.
   v_is_sent constant boolean := private.may_send(p_kind, p_email, case when p_kind = 'change' then p_user_id end);
   v_purpose constant text := case when v_is_sent then p_purpose else 'none' end;
 begin
@@ -56,8 +58,9 @@ begin
 end
 $$;
 comment on function private.send_code(text, text, text, uuid, text, text, text, text) is
-  'Mails a code for register, change or reset, which p_kind counts; purpose none: a text without one. Without a text nothing is sent, which takes as long.';
+  'Mails a code for register, change or reset; p_kind names what the limits count. The purpose none mails a text without a code. Without a text nothing is sent, which takes as long.';
 
+-- Returns a code of one of these purposes, used or not.
 create or replace function private.find_code(p_code text, p_purposes text[])
   returns private.email_codes
   language sql
@@ -85,7 +88,8 @@ begin
   end if;
 end
 $$;
-comment on function private.require_code(private.email_codes) is 'Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
+comment on function private.require_code(private.email_codes) is
+  'Raises NOT_FOUND, ALREADY_USED or EXPIRED unless the code can be redeemed.';
 
 create or replace function private.redeem_code(p_code text, p_purposes text[])
   returns private.email_codes
@@ -107,4 +111,4 @@ begin
 end
 $$;
 comment on function private.redeem_code(text, text[]) is
-  'What a code is for; from now on it is used. Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
+  'Marks a code as used and returns its row, under a lock, so that it is used once. Raises NOT_FOUND, ALREADY_USED, EXPIRED.';

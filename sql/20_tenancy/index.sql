@@ -1,4 +1,4 @@
--- Tenancy: who there is, which organization a request acts for, and what it may see.
+-- Tenancy: users and organizations, which organization a request acts for, and what it may see.
 
 --!include 20_tenancy/secrets.sql
 --!include 20_tenancy/tables.sql

@@ -1,6 +1,7 @@
 -- kind: code
--- When a secret was last used. Requests do not write it: the server gathers the hashes it has seen and hands them over
--- now and then, so a request that only reads stays one, and is none the slower.
+-- Records when secrets were last used. Requests do not write it: the server collects the hashes and
+-- hands them over now and then, so a request that only reads writes nothing. Writes
+-- private.api_tokens and private.sessions; skips rows that another session has locked.
 
 create or replace function engine.record_use(p_hashes text[])
   returns int
@@ -12,7 +13,7 @@ as $$
   with seen as materialized (
     select distinct decode(h, 'hex') as token_hash from unnest(p_hashes) as h
   ),
-  -- Of two servers that saw the same one, one writes.
+  -- When two servers report the same secret, one of them writes it.
   tokens as materialized (
     select t.id
     from private.api_tokens as t
@@ -42,6 +43,6 @@ as $$
   select ((select count(*) from used_tokens) + (select count(*) from used_sessions))::int
 $$;
 comment on function engine.record_use(text[]) is
-  'Notes that tokens and sessions, by their hashes in hex, were used now; a row at most once a minute. Returns how many rows it wrote. Example: select engine.record_use(array[current_setting(''flowgres.session'')]);';
+  'Records that tokens and sessions, given by their hashes in hex, were used now; each row at most once a minute. Returns how many rows it wrote. Example: select engine.record_use(array[current_setting(''flowgres.session'')]);';
 
 grant execute on function engine.record_use(text[]) to flowgres_api;

@@ -1,6 +1,9 @@
 -- kind: code
--- A new organization, and who a request is.
+-- Creates organizations, and shows a request its own organization and user. Writes
+-- public.organizations, public.organization_users and private.sessions; locks nothing but the rows
+-- it writes.
 
+-- Raises CONFLICT for a slug that another organization has.
 create or replace function private.raise_slug_conflict(p_slug text)
   returns void
   language plpgsql
@@ -13,6 +16,7 @@ begin
 end
 $$;
 
+-- Raises VALIDATION_FAILED for a name or slug that is not allowed.
 create or replace function private.raise_bad_organization()
   returns void
   language plpgsql
@@ -61,7 +65,7 @@ begin
 end
 $$;
 comment on function public.create_organization(text, text) is
-  'Creates an organization with the caller as its owner; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), CONFLICT (the slug is taken), VALIDATION_FAILED. Example: select * from create_organization(''Acme'', ''acme'');';
+  'Creates an organization with the caller as its owner; it becomes the active organization of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), CONFLICT (the slug is taken), VALIDATION_FAILED. Example: select * from create_organization(''Acme'', ''acme'');';
 
 create or replace function public.current_organization()
   returns public.organizations
@@ -73,9 +77,10 @@ as $$
   select o.* from public.organizations as o where o.id = public.current_organization_id()
 $$;
 comment on function public.current_organization() is
-  'The organization that the request acts for; null without a valid token. Example: select slug from current_organization();';
+  'Returns the organization that the request acts for; null without a valid token. Example: select slug from current_organization();';
 
--- Whoever knows it can start runs, so a token for reading must not get it. GraphQL shows this in place of the column.
+-- Hides the key from tokens that may only read, since the key allows to start runs. GraphQL shows
+-- this in place of the column.
 create or replace function public.organizations_webhook_key(organization public.organizations)
   returns text
   language sql
@@ -86,9 +91,9 @@ as $$
   select case when private.has_scope('workflows:write') then organization.webhook_key end
 $$;
 comment on function public.organizations_webhook_key(public.organizations) is
-  'The unguessable part of its webhook addresses: /hooks/<webhook key>/<path>. For members and tokens with the scope workflows:write; null for others. Example: select organizations_webhook_key(o) from organizations as o;';
+  'The secret part of its webhook addresses: /hooks/<webhook key>/<path>. Members and tokens with the scope workflows:write see it; null for others. Example: select organizations_webhook_key(o) from organizations as o;';
 
--- A keyword without its schema: call it as public.current_user().
+-- Without its schema current_user is a keyword: call it as public.current_user().
 create or replace function public.current_user()
   returns public.users
   language sql
@@ -99,7 +104,7 @@ as $$
   select u.* from public.users as u where u.id = public.current_user_id()
 $$;
 comment on function public.current_user() is
-  'The user of the request; null for an anonymous one or an organization''s own token. Example: select name from public.current_user();';
+  'Returns the user of the request; null for an anonymous one or an organization''s own token. Example: select name from public.current_user();';
 
 grant execute on function public.create_organization(text, text) to flowgres_user, flowgres_dba;
 grant execute on function public.organizations_webhook_key(public.organizations) to flowgres_user, flowgres_dba;

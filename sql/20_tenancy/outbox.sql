@@ -1,5 +1,7 @@
 -- kind: code
--- E-mails: written in the transaction that they are about, delivered by the worker, at least once.
+-- The outbox: mails are written in the transaction that they are about, and a worker delivers them
+-- at least once. Writes private.outbox; claim_mails() locks the rows it claims and skips locked
+-- ones.
 
 create or replace function private.send_mail(p_recipient text, p_subject text, p_body text)
   returns void
@@ -13,7 +15,7 @@ as $$
   from engine.now() as n
 $$;
 comment on function private.send_mail(text, text, text) is
-  'Puts a mail into the outbox. Without a recipient it is written and never sent: an answer takes as long either way.';
+  'Puts a mail into the outbox. Without a recipient the row is written and never sent, so that an answer takes as long either way.';
 
 create or replace function engine.claim_mails(p_limit int default 20)
   returns table (
@@ -40,14 +42,14 @@ as $$
   update private.outbox as o
   set
     attempts = o.attempts + 1,
-    -- Also what happens when this worker dies now: half a minute later another one tries.
+    -- If this worker crashes now, another one claims the mail after this time.
     run_at = engine.now() + least(interval '30 seconds' * (2 ^ least(o.attempts, 10)), interval '1 hour')
   from due
   where o.id = due.id
   returning o.id, o.recipient, o.subject, o.body
 $$;
 comment on function engine.claim_mails(int) is
-  'Mails that are due, for a worker to deliver: taken for 30 seconds, after each failure for twice as long, at most an hour; none in a copy that nobody has adopted. Example: select recipient, subject from engine.claim_mails();';
+  'Claims mails that are due, for a worker to deliver: for 30 seconds, after each failure for twice as long, at most an hour; none in a copy that has not been adopted. Example: select recipient, subject from engine.claim_mails();';
 
 create or replace function engine.finish_mail(p_id uuid, p_error text default null)
   returns boolean
@@ -68,7 +70,7 @@ as $$
   select exists (select from finished)
 $$;
 comment on function engine.finish_mail(uuid, text) is
-  'Records that a mail was delivered, and forgets its text, or why it was not. Example: select engine.finish_mail(''0190…'', ''connection refused'');';
+  'Records that a mail was delivered and deletes its text, or why it was not delivered. Returns false for a mail that was sent before. Example: select engine.finish_mail(''0190…'', ''connection refused'');';
 
 create or replace function engine.unsent_mails()
   returns table (
@@ -91,7 +93,7 @@ as $$
   order by o.created_at desc, o.id desc
 $$;
 comment on function engine.unsent_mails() is
-  'For DBAs: mails that wait, newest first, with the codes in them. All of them wait where FLOWGRES_SMTP_URL is not set. Example: select recipient, body from engine.unsent_mails() limit 1;';
+  'For DBAs: lists the mails that are not sent, newest first, with the codes in them. None is sent where FLOWGRES_SMTP_URL is not set. Example: select recipient, body from engine.unsent_mails() limit 1;';
 
 grant execute on function engine.claim_mails(int), engine.finish_mail(uuid, text) to flowgres_worker;
 grant execute on function engine.unsent_mails() to flowgres_dba;

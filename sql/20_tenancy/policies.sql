@@ -1,5 +1,6 @@
 -- kind: code
--- Who sees which row. Every qual is an equality with, or a membership in, something computed once per query.
+-- Row-level security of users, organizations, teams and logs. Every condition compares a column
+-- with a value or an array that is computed once per query. Writes and locks nothing.
 
 drop policy if exists users_flowgres_user_select on public.users;
 create policy users_flowgres_user_select on public.users
@@ -22,7 +23,8 @@ create policy organizations_flowgres_user_select on public.organizations
     or (select private.is_super_admin())
   );
 
--- DBAs have to find the organization and the person that they act for; what is inside needs set_context().
+-- DBAs see organizations and users, to choose whom they act for; rows of an organization need
+-- set_context().
 drop policy if exists users_flowgres_dba_select on public.users;
 create policy users_flowgres_dba_select on public.users for select to flowgres_dba using (true);
 

@@ -1,6 +1,6 @@
 -- kind: state
--- How many requests each caller may still make. Not logged: after a crash everybody's bucket is full again, and no
--- request waits for a disk.
+-- The token buckets of the rate limit; written by engine.spend_rate_tokens(). Unlogged, so that no
+-- request waits for a disk: after a crash every bucket is full again. Locks nothing.
 
 create unlogged table private.rate_buckets (
   key text not null,
@@ -12,4 +12,4 @@ create unlogged table private.rate_buckets (
 alter table private.rate_buckets enable row level security;
 
 comment on table private.rate_buckets is
-  'A token bucket per API token, or per address of anonymous requests; granted is what the last call got.';
+  'A token bucket per API token, or per address of anonymous requests; granted is how many tokens the last call got.';

@@ -1,5 +1,6 @@
 -- kind: code
--- The rate limit of requests: a token bucket per caller, for all server processes together.
+-- The rate limit of requests: a token bucket per caller, shared by all server processes. Writes
+-- private.rate_buckets; locks the bucket's row.
 
 create or replace function engine.spend_rate_tokens(
   p_key text,
@@ -34,6 +35,6 @@ begin
 end
 $$;
 comment on function engine.spend_rate_tokens(text, int, double precision, double precision) is
-  'Takes up to p_wanted tokens of a bucket that holds p_burst and gains p_per_second: how many there were and, when none, in how many milliseconds there is one. Example: select * from engine.spend_rate_tokens(''ip:192.0.2.1'', 1, 10, 100);';
+  'Spends up to p_wanted tokens of a bucket that holds p_burst and gains p_per_second. Returns how many it granted and, when none, after how many milliseconds there is one. Example: select * from engine.spend_rate_tokens(''ip:192.0.2.1'', 1, 10, 100);';
 
 grant execute on function engine.spend_rate_tokens(text, int, double precision, double precision) to flowgres_api;

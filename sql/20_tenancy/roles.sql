@@ -1,5 +1,6 @@
 -- kind: code
--- Who may do what: roles of members, people and tokens, and the lock that commands on members take.
+-- Checks roles of members, users and tokens, and locks an organization for commands on its members:
+-- its row, for no key update. Writes nothing.
 
 create or replace function private.acting_person()
   returns private.context
@@ -22,7 +23,7 @@ begin
 end
 $$;
 comment on function private.acting_person() is
-  'The context of a person who is logged in. Raises UNAUTHENTICATED, and FORBIDDEN for a token.';
+  'Returns the context of a user who is logged in. Raises UNAUTHENTICATED, and FORBIDDEN for a token.';
 
 create or replace function private.require_role(p_role text)
   returns void
@@ -35,7 +36,7 @@ declare
   v_role text;
 begin
   if v_context.user_id is null and (v_context.token_id is null or p_role <> 'owner') then
-    return; -- an organization's own token is bound by its scopes and owns nothing, a DBA is bound by nothing
+    return; -- scopes limit an organization's own token, which is never an owner; nothing limits a DBA
   end if;
   select m.role into v_role
   from public.organization_users as m
@@ -63,8 +64,9 @@ begin
 end
 $$;
 comment on function private.require_power_over(text) is
-  'Who may give or take a role: admins, but owner only owners. Raises FORBIDDEN.';
+  'Raises FORBIDDEN unless the request may grant or revoke a role: admins may, for the role owner only owners.';
 
+-- Raises VALIDATION_FAILED for a role that does not exist.
 create or replace function private.check_role(p_role text)
   returns void
   language plpgsql
@@ -79,8 +81,9 @@ begin
 end
 $$;
 
--- Of two commands on one organization's members the second sees what the first did: two owners who leave at once do not
--- both see the other one stay. Starting a run does not wait for it.
+-- Locks an organization, so that of two commands on its members the second sees what the first did:
+-- two owners who resign at once cannot both rely on the other one. Inserts that refer to it, such
+-- as starts of runs, do not wait.
 create or replace function private.lock_organization(p_id uuid)
   returns public.organizations
   language plpgsql
@@ -100,7 +103,7 @@ begin
 end
 $$;
 comment on function private.lock_organization(uuid) is
-  'The organization, locked against other changes of it and its members. Raises NOT_FOUND.';
+  'Returns the organization, locked against other changes of it and its members. Raises NOT_FOUND.';
 
 create or replace function private.purge_grace()
   returns interval
@@ -110,7 +113,7 @@ create or replace function private.purge_grace()
 as $$
   select interval '30 days'
 $$;
-comment on function private.purge_grace() is 'For how long a deleted organization can be restored.';
+comment on function private.purge_grace() is 'How long a deleted organization can be restored.';
 
 create or replace function private.require_owner(p_organization_id uuid)
   returns void
@@ -132,7 +135,7 @@ begin
 end
 $$;
 comment on function private.require_owner(uuid) is
-  'What must hold at the end of each change of members, under lock_organization. Raises CONFLICT.';
+  'Raises CONFLICT when an organization has no owner. Call it at the end of each change of members, under lock_organization.';
 
 create or replace function private.is_super_admin()
   returns boolean
@@ -148,7 +151,8 @@ as $$
     where c.session_id is not null and u.global_role = 'super_admin'
   )
 $$;
-comment on function private.is_super_admin() is 'Whether a super admin asks, logged in: a token never has that power.';
+comment on function private.is_super_admin() is
+  'Says whether a super admin asks who is logged in; false for every token.';
 
 create or replace function private.visible_organization_ids()
   returns uuid[]
@@ -171,6 +175,6 @@ as $$
   from private.context() as c
 $$;
 comment on function private.visible_organization_ids() is
-  'A logged-in person sees the organizations to switch between, an owner also those to restore; a token sees its own one only.';
+  'Lists the organizations that a request sees: a user who is logged in sees those to switch to, an owner also those to restore; a token sees its own one only.';
 
 grant execute on function private.visible_organization_ids(), private.is_super_admin() to flowgres_user;

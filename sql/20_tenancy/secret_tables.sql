@@ -1,6 +1,6 @@
 -- kind: state
--- How people and programs prove who they are. Of every secret there is only a hash, and of every address that is
--- counted too.
+-- Secrets, sessions and what counts attempts; docs/architecture.md lists the writers. Secrets, and
+-- addresses that are counted, are stored as hashes only. Locks nothing.
 
 create table private.passwords (
   user_id uuid not null,
@@ -13,7 +13,7 @@ create table private.passwords (
 );
 alter table private.passwords enable row level security;
 comment on table private.passwords is
-  'The SHA-256 of what scrypt makes of a password, with scrypt''s parameters and salt: neither this table nor the API''s role is enough to log in.';
+  'The SHA-256 of the scrypt key of a password, with scrypt''s parameters and salt: neither this table nor the API''s role is enough to log in.';
 
 create table private.identities (
   issuer text not null,
@@ -25,7 +25,8 @@ create table private.identities (
 );
 create index identities_user_id_idx on private.identities (user_id);
 alter table private.identities enable row level security;
-comment on table private.identities is 'Which user the subject of an external identity provider is.';
+comment on table private.identities is
+  'Maps the subject of an external identity provider to a user.';
 
 create table private.email_codes (
   id uuid not null default engine.uuid_v7(),
@@ -51,14 +52,14 @@ create index email_codes_email_idx on private.email_codes (lower(email collate "
 create index email_codes_expires_at_idx on private.email_codes (expires_at);
 alter table private.email_codes enable row level security;
 comment on table private.email_codes is
-  'Codes sent by e-mail. A registration waits here, with name and password, until its address is verified: only then there is a user. Purpose none stands for a mail that could not be sent, so that both take the same time.';
+  'Codes sent by e-mail. A registration is kept here, with name and password, until its address is verified: only then the user is created. Purpose none stands for a mail that could not be sent, so that both take the same time.';
 
 create table private.retired_webhook_keys (
   key text not null,
   organization_id uuid not null,
   expires_at timestamptz not null,
   constraint retired_webhook_keys_pkey primary key (key),
-  -- One grace period at a time.
+  -- An organization has at most one old key.
   constraint retired_webhook_keys_organization_id_key unique (organization_id),
   constraint retired_webhook_keys_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade
@@ -76,7 +77,8 @@ create table private.throttles (
 );
 create index throttles_resets_at_idx on private.throttles (resets_at);
 alter table private.throttles enable row level security;
-comment on table private.throttles is 'Attempts in a stretch of time, by the SHA-256 of what is counted, a JSON list: what is tried, an address, a network.';
+comment on table private.throttles is
+  'How many attempts were made until resets_at; the key is the SHA-256 of a JSON list of what is counted: the kind of attempt, an address, a network.';
 
 create table private.outbox (
   id uuid not null default engine.uuid_v7(),
@@ -89,15 +91,16 @@ create table private.outbox (
   error text,
   sent_at timestamptz,
   constraint outbox_pkey primary key (id),
-  -- A line break would begin a header of its own.
+  -- A line break would add a header to the mail.
   constraint outbox_subject_check check (subject !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'),
-  -- The body has a code in it: it goes with the mail.
+  -- The body may contain a code: it is deleted when the mail is sent.
   constraint outbox_body_matches_sent_at_check check (body is null or sent_at is null)
 );
 create index outbox_unsent_idx on private.outbox (run_at) where sent_at is null;
 create index outbox_created_at_idx on private.outbox (created_at);
 alter table private.outbox enable row level security;
-comment on table private.outbox is 'E-mails, written in the transaction that they are about and delivered by the worker.';
+comment on table private.outbox is
+  'E-mails, written in the transaction that they are about and delivered by the worker.';
 
 create table private.sessions (
   id uuid not null default engine.uuid_v7(),
@@ -117,7 +120,7 @@ create table private.sessions (
     foreign key (user_id) references public.users (id) on delete cascade,
   constraint sessions_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
-  -- Who leaves an organization stays logged in, outside of it.
+  -- A user who is no longer a member stays logged in, without an organization.
   constraint sessions_member_fkey
     foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
     on delete set null (organization_id),
@@ -132,7 +135,7 @@ create index sessions_expires_at_idx on private.sessions (expires_at);
 alter table private.sessions enable row level security;
 
 comment on table private.sessions is
-  'A person who logged in, by password or by an identity provider, or a DBA''s psql session after set_context (then user_id may be null). May do all its user may.';
+  'A login, by password or by an identity provider, or a DBA''s psql session after set_context (then user_id may be null). It has all rights of its user.';
 comment on column private.sessions.organization_id is 'The active organization; null until one is chosen.';
 
 create table private.api_tokens (
@@ -152,7 +155,7 @@ create table private.api_tokens (
   constraint api_tokens_token_hash_key unique (token_hash),
   constraint api_tokens_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
-  -- A token dies with the membership of the user who made it.
+  -- A token is deleted with the membership of the user who created it.
   constraint api_tokens_member_fkey
     foreign key (organization_id, user_id) references public.organization_users (organization_id, user_id)
     on delete cascade,
@@ -163,6 +166,8 @@ create table private.api_tokens (
 create index api_tokens_organization_id_user_id_idx on private.api_tokens (organization_id, user_id);
 alter table private.api_tokens enable row level security;
 
-comment on table private.api_tokens is 'Secrets for programs, of one organization, limited to scopes; a null user_id is the organization''s own token.';
+comment on table private.api_tokens is
+  'Secrets for programs, of one organization, limited to scopes; a null user_id is the organization''s own token.';
 comment on column private.api_tokens.prefix is 'The first characters of the secret, to recognize it by.';
-comment on column private.api_tokens.suspended_at is 'Set while its organization is deleted: a join in each request would cost more.';
+comment on column private.api_tokens.suspended_at is
+  'Set while its organization is deleted; joining organizations in each request would cost more.';

@@ -1,6 +1,7 @@
 -- kind: code
--- Secrets come from gen_random_uuid(), which draws from the operating system: two of them carry 244 random bits, and
--- SHA-256 spreads those over every bit that is taken.
+-- Makes and hashes secrets. The randomness is that of gen_random_uuid(), which uses the operating
+-- system: two UUIDs carry 244 random bits, and SHA-256 spreads them over all bits. Writes and locks
+-- nothing.
 
 create or replace function private.random_secret(p_bytes int)
   returns text
@@ -19,7 +20,7 @@ as $$
   )
 $$;
 comment on function private.random_secret(int) is
-  'Random url-safe text of at most 32 bytes: 16 bytes are 22 characters, 32 bytes are 43.';
+  'Returns random url-safe text of at most 32 bytes: 16 bytes are 22 characters, 32 bytes are 43.';
 
 create or replace function private.hash_secret(p_secret text)
   returns bytea
@@ -31,10 +32,10 @@ as $$
   select sha256(convert_to(p_secret, 'UTF8'))
 $$;
 comment on function private.hash_secret(text) is
-  'How sessions and API tokens are stored. SHA-256 is enough for random secrets; passwords take scrypt.';
+  'Returns the hash by which sessions and API tokens are stored. SHA-256 is enough for random secrets; passwords use scrypt.';
 
--- The last six characters are a checksum of the others: a secret that was cut or mistyped is refused without a query,
--- and scanners of leaked secrets know it from other text.
+-- Appends a checksum of six characters: a secret that was cut or mistyped is refused without a
+-- query, and scanners for leaked secrets recognize it.
 create or replace function private.new_secret(p_prefix text)
   returns text
   language sql
@@ -44,4 +45,4 @@ as $$
   from (select p_prefix || private.random_secret(32)) as s (secret)
 $$;
 comment on function private.new_secret(text) is
-  'The secret of a session (prefix fs_) or an API token (fg_): the prefix, 43 random characters, 6 of checksum.';
+  'Makes the secret of a session (prefix fs_) or an API token (fg_): the prefix, 43 random characters, 6 of checksum.';

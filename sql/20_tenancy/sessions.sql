@@ -1,6 +1,7 @@
 -- kind: code
--- Sessions: where somebody is logged in. One that ends sees nothing from that moment on, and is answered 401 within
--- five seconds.
+-- Opens, lists and ends sessions. An ended session sees no rows from that moment on, and its
+-- requests are answered with 401 within five seconds. Writes private.sessions; locks nothing but
+-- the rows it writes.
 
 create or replace function private.open_session(
   p_user_id uuid,
@@ -41,8 +42,9 @@ as $$
   returning *
 $$;
 comment on function private.open_session(uuid, text, bytea, timestamptz) is
-  'A new session, in the organization that was active last, else the one joined first.';
+  'Opens a session, in the organization that was active last, else the one joined first.';
 
+-- Returns a session without its hash, as GraphQL shows it.
 create or replace function private.session(p_session private.sessions)
   returns public.session
   language sql
@@ -50,7 +52,7 @@ create or replace function private.session(p_session private.sessions)
 as $$
   select
     p_session.id, p_session.kind,
-    -- Also when it has just been revoked, and the context is gone.
+    -- Compares hashes: a session that has just been revoked has no context any more.
     encode(p_session.token_hash, 'hex') = coalesce(current_setting('flowgres.session', true), ''),
     p_session.created_at, p_session.expires_at, p_session.last_seen_at, p_session.user_agent, p_session.ip_prefix::text
 $$;
@@ -71,7 +73,8 @@ as $$
   )
   select count(*)::int from ended
 $$;
-comment on function private.end_sessions(uuid, uuid) is 'Ends a user''s sessions but one, and returns how many.';
+comment on function private.end_sessions(uuid, uuid) is
+  'Ends all sessions of a user but one, and returns how many.';
 
 create or replace function public.sessions()
   returns setof public.session
@@ -91,7 +94,7 @@ as $$
   order by s.created_at desc, s.id desc
 $$;
 comment on function public.sessions() is
-  'Where the current user is logged in, newest first. A token sees none. Example: select kind, last_seen_at, user_agent from sessions();';
+  'The open sessions of the current user, newest first. A token sees none. Example: select kind, last_seen_at, user_agent from sessions();';
 
 create or replace function public.revoke_session(id uuid)
   returns public.session
@@ -115,7 +118,7 @@ begin
 end
 $$;
 comment on function public.revoke_session(uuid) is
-  'Logs out somewhere else. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND. Example: select revoke_session(id) from sessions() where not is_current;';
+  'Ends one session of the current user. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND. Example: select revoke_session(id) from sessions() where not is_current;';
 
 create or replace function public.revoke_other_sessions()
   returns int
@@ -131,7 +134,7 @@ begin
 end
 $$;
 comment on function public.revoke_other_sessions() is
-  'Logs out everywhere else, and returns how many sessions that ended. Errors: UNAUTHENTICATED, FORBIDDEN (an API token). Example: select revoke_other_sessions();';
+  'Ends all other sessions of the current user, and returns how many. Errors: UNAUTHENTICATED, FORBIDDEN (an API token). Example: select revoke_other_sessions();';
 
 create or replace function public.logout()
   returns boolean
@@ -148,7 +151,7 @@ begin
 end
 $$;
 comment on function public.logout() is
-  'Ends the session that asks. Errors: UNAUTHENTICATED, FORBIDDEN (an API token: see revoke_api_token). Example: select logout();';
+  'Ends the session of the request. Errors: UNAUTHENTICATED, FORBIDDEN (an API token: see revoke_api_token). Example: select logout();';
 
 grant execute on function
   public.sessions(),

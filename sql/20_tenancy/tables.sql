@@ -1,5 +1,6 @@
 -- kind: state
--- Users belong to organizations; every other tenant table carries organization_id.
+-- Users, organizations and memberships; every other table of tenants has organization_id.
+-- docs/architecture.md lists the writers. Locks nothing.
 
 create table public.users (
   id uuid not null default engine.uuid_v7(),
@@ -15,7 +16,8 @@ create table public.users (
   constraint users_name_check check (private.is_name(name)),
   constraint users_email_check check (private.is_email(email))
 );
--- Among the verified only: whoever writes down somebody else's address must not keep him out, nor learn of him.
+-- Unique among verified addresses only: registering an address of somebody else must neither block
+-- its owner nor reveal that the account exists.
 create unique index users_email_key on public.users (lower(email collate "C")) where email_verified_at is not null;
 alter table public.users enable row level security;
 
@@ -25,9 +27,9 @@ comment on column public.users.name is 'Shown to other members, at most 200 char
 comment on column public.users.email is 'Once verified, unique whatever its case.';
 comment on column public.users.created_at is 'When the account was created.';
 comment on column public.users.updated_at is 'When name or email last changed.';
-comment on column public.users.email_verified_at is 'When the address was proved to be theirs; null until then.';
-comment on column public.users.global_role is 'user, or super_admin: runs the installation, sees no tenant''s work.';
-comment on column public.users.deleted_at is 'When the account was deleted; the row stays, without name and address, for what refers to it.';
+comment on column public.users.email_verified_at is 'When the address was verified; null until then.';
+comment on column public.users.global_role is 'user, or super_admin: operates the installation and sees no workflows or runs of tenants.';
+comment on column public.users.deleted_at is 'When the account was deleted; the row is kept, without name and address, for rows that refer to it.';
 
 create table public.organizations (
   id uuid not null default engine.uuid_v7(),
@@ -56,13 +58,13 @@ create table public.organizations (
 create index organizations_deleted_at_idx on public.organizations (deleted_at) where deleted_at is not null;
 alter table public.organizations enable row level security;
 
-comment on table public.organizations is 'A tenant: whatever belongs to an organization is invisible to every other one.';
+comment on table public.organizations is 'A tenant: no other organization sees what belongs to it.';
 comment on column public.organizations.id is 'UUIDv7.';
 comment on column public.organizations.name is 'At most 200 characters.';
 comment on column public.organizations.slug is
   'Unique short name: 2 to 63 lower-case letters and digits with single hyphens between them, for example acme-eu.';
 comment on column public.organizations.webhook_key is
-  'The unguessable part of its webhook addresses: /hooks/<webhook key>/<path>.';
+  'The secret part of its webhook addresses: /hooks/<webhook key>/<path>.';
 comment on column public.organizations.created_at is 'When it was created.';
 comment on column public.organizations.updated_at is 'When it last changed.';
 comment on column public.organizations.description is 'Free text, at most 5,000 characters.';
@@ -78,7 +80,8 @@ create table public.organization_users (
   constraint organization_users_organization_id_fkey
     foreign key (organization_id) references public.organizations (id) on delete cascade,
   constraint organization_users_user_id_fkey
-    -- A deleted row must not leave an organization without an owner: delete_user takes care, and keeps the row.
+    -- Deleting a user must not leave an organization without an owner: delete_user checks it, and
+    -- keeps the row.
     foreign key (user_id) references public.users (id) on delete restrict,
   constraint organization_users_invited_by_fkey
     foreign key (invited_by) references public.users (id) on delete set null,
@@ -93,4 +96,4 @@ comment on column public.organization_users.organization_id is 'The organization
 comment on column public.organization_users.user_id is 'The member.';
 comment on column public.organization_users.role is 'owner, admin or member.';
 comment on column public.organization_users.created_at is 'When the user joined.';
-comment on column public.organization_users.invited_by is 'Who invited them; null for the founder.';
+comment on column public.organization_users.invited_by is 'The user who invited the member; null for the founder.';

@@ -1,6 +1,6 @@
 -- kind: state
--- Teams are parts of an organization, invitations the way into one. Who leaves the organization leaves its teams: the
--- foreign keys see to it.
+-- Teams of an organization, and invitations to join it. Foreign keys remove a user from the teams
+-- with the membership. docs/architecture.md lists the writers. Locks nothing.
 
 create table public.teams (
   id uuid not null default engine.uuid_v7(),
@@ -25,7 +25,7 @@ alter table public.teams enable row level security;
 
 comment on table public.teams is 'A part of an organization, such as a department. Visible to all of its members.';
 comment on column public.teams.id is 'UUIDv7.';
-comment on column public.teams.organization_id is 'The organization that it is part of.';
+comment on column public.teams.organization_id is 'The organization that the team is part of.';
 comment on column public.teams.name is 'At most 200 characters.';
 comment on column public.teams.slug is 'Short name, unique in the organization: lower-case letters and digits with single hyphens between them.';
 comment on column public.teams.description is 'Free text, at most 5,000 characters.';
@@ -54,13 +54,13 @@ create index team_users_member_idx on public.team_users (organization_id, user_i
 create index team_users_added_by_idx on public.team_users (added_by);
 alter table public.team_users enable row level security;
 
-comment on table public.team_users is 'Who is in which team.';
+comment on table public.team_users is 'Membership of users in teams.';
 comment on column public.team_users.organization_id is 'The organization of the team.';
 comment on column public.team_users.team_id is 'The team.';
 comment on column public.team_users.user_id is 'A member of the organization.';
 comment on column public.team_users.role is 'admin (changes the team and who is in it) or member.';
-comment on column public.team_users.added_by is 'Who added them.';
-comment on column public.team_users.created_at is 'When they were added.';
+comment on column public.team_users.added_by is 'The user who added the member.';
+comment on column public.team_users.created_at is 'When the member was added.';
 
 create table public.invitations (
   id uuid not null default engine.uuid_v7(),
@@ -88,14 +88,14 @@ create index invitations_invited_by_idx on public.invitations (invited_by);
 alter table public.invitations enable row level security;
 
 comment on table public.invitations is
-  'Who was asked to join, as what, and what became of it. One address has one open invitation per organization.';
+  'Invitations to join an organization in a role, open, accepted or revoked. One address has at most one open invitation per organization.';
 comment on column public.invitations.id is 'UUIDv7.';
 comment on column public.invitations.organization_id is 'The organization to join.';
 comment on column public.invitations.email is 'The address that the code was sent to; only its owner can accept.';
-comment on column public.invitations.role is 'The role that they get: owner, admin or member.';
-comment on column public.invitations.invited_by is 'Who invited them.';
+comment on column public.invitations.role is 'The role of the membership: owner, admin or member.';
+comment on column public.invitations.invited_by is 'The user who sent the invitation.';
 comment on column public.invitations.created_at is 'When it was sent.';
-comment on column public.invitations.expires_at is 'When its code ends: after 7 days.';
+comment on column public.invitations.expires_at is 'When its code expires: after 7 days.';
 comment on column public.invitations.accepted_at is 'When it was accepted.';
 comment on column public.invitations.revoked_at is 'When it was revoked, or replaced by a newer one.';
 

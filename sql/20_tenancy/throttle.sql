@@ -1,6 +1,7 @@
 -- kind: code
--- Counts attempts, exactly, also of clients who try at once. Who calls it commits before the attempt is judged, so that
--- no rollback takes the count back.
+-- Counts attempts exactly, also of concurrent clients. The caller commits before it judges the
+-- attempt, so that no rollback undoes the count. Writes private.throttles; locks the counter's row
+-- until the transaction ends.
 
 create or replace function private.client_prefix()
   returns cidr
@@ -18,15 +19,17 @@ exception
 end
 $$;
 comment on function private.client_prefix() is
-  'The network of the client, from the setting flowgres.client_ip that the HTTP server makes; null in psql.';
+  'Returns the network of the client, 24 bits of an IPv4 address or 48 of an IPv6 one, from the setting flowgres.client_ip of the HTTP server; null in psql.';
 
+-- Returns the key of a counter.
 create or replace function private.throttle_key(p_parts text[])
   returns bytea
   language sql
   immutable
   parallel safe
 as $$
-  -- As JSON, so that no text that somebody chose runs into its neighbour: what is counted comes first.
+  -- JSON keeps the parts apart, whatever text a caller chose for one. The kind of attempt is the
+  -- first part.
   select private.hash_secret(to_jsonb(p_parts)::text)
 $$;
 
@@ -45,7 +48,7 @@ as $$
   returning t.*
 $$;
 comment on function private.count_attempt(text[], interval) is
-  'Counts one attempt: how many there have been in the p_window that began with the first of them.';
+  'Counts one attempt; returns how many there have been in the p_window that began with the first of them.';
 
 create or replace function private.is_within(p_parts text[], p_limit int, p_window interval)
   returns boolean
@@ -55,7 +58,7 @@ as $$
   select (private.count_attempt(p_parts, p_window)).used <= p_limit
 $$;
 comment on function private.is_within(text[], int, interval) is
-  'Counts one attempt, and says whether it is among the first p_limit: for what is left out in silence.';
+  'Counts one attempt, and says whether it is among the first p_limit; for actions that are left out without an error.';
 
 create or replace function private.throttle(p_parts text[], p_limit int, p_window interval)
   returns void
@@ -76,7 +79,7 @@ begin
 end
 $$;
 comment on function private.throttle(text[], int, interval) is
-  'Counts one attempt; the p_limit + 1st within p_window of the first raises RATE_LIMITED.';
+  'Counts one attempt. Raises RATE_LIMITED, with retryAfterMs (milliseconds), from the attempt after p_limit on, until p_window after the first has passed.';
 
 create or replace function private.forgive(p_parts text[])
   returns void
@@ -85,4 +88,5 @@ create or replace function private.forgive(p_parts text[])
 as $$
   update private.throttles as t set used = greatest(t.used - 1, 0) where t.key = private.throttle_key(p_parts)
 $$;
-comment on function private.forgive(text[]) is 'Takes back one attempt, which was no attack.';
+comment on function private.forgive(text[]) is
+  'Subtracts one attempt that turned out to be legitimate.';

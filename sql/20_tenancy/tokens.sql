@@ -1,5 +1,7 @@
 -- kind: code
--- API tokens: the secret is shown once, by create_api_token; afterwards only its hash exists.
+-- Creates, lists and revokes API tokens. create_api_token() shows the secret once; only its hash is
+-- stored. Writes private.api_tokens; creating one locks the organization's row (share) against its
+-- deletion.
 
 create or replace function public.create_api_token(
   name text,
@@ -15,7 +17,7 @@ as $$
 declare
   v_organization_id constant uuid := private.acting_organization();
   v_secret constant text := private.new_secret('fg_');
-  -- Nor does what a token makes outlive it.
+  -- A token made by a token expires with it at the latest.
   v_end constant timestamptz := least(
     create_api_token.expires_at,
     (select t.expires_at from private.api_tokens as t where t.id = (private.context()).token_id)
@@ -33,7 +35,7 @@ begin
         'Scopes: ' || (select string_agg(s.scope, ', ') from private.scopes() as s) || '.'
       );
     end if;
-    -- A token cannot make a mightier one.
+    -- A token cannot create one with a scope that it lacks.
     perform private.require_scope(v_scope);
   end loop;
   if v_end <= engine.now() or not isfinite(create_api_token.expires_at) then
@@ -43,7 +45,7 @@ begin
     );
   end if;
 
-  -- Not while the organization is being deleted: its tokens are suspended, and this one would not be.
+  -- Waits for a deletion of the organization: it suspends the tokens, and would miss this one.
   perform from public.organizations as o where o.id = v_organization_id and o.deleted_at is null for share;
   if not found then
     perform private.raise_error('NOT_FOUND', 'There is no such organization.');
@@ -64,8 +66,9 @@ exception
 end
 $$;
 comment on function public.create_api_token(text, text[], timestamptz) is
-  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until revoked, or as long as the token that makes it. It never may more than its maker, now or later: roles are asked at each request, and it ends with the membership. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
+  'Creates an API token of the current organization and user, and returns its secret, once. Scopes: workflows:read, workflows:write, runs:read, runs:write, organization:read, organization:write; without expires_at it lasts until it is revoked, or as long as the token that creates it. It never has more rights than its creator, now or later: roles are checked at each request, and it ends with the membership. Errors: UNAUTHENTICATED, FORBIDDEN (a scope that the caller lacks), VALIDATION_FAILED. Example: select (create_api_token(''CI'', ''{runs:write}'')).secret;';
 
+-- Lists the scopes of tokens.
 create or replace function private.scopes()
   returns table (scope text, allows text)
   language sql
@@ -81,6 +84,7 @@ as $$
     ('organization:write', 'change the organization, its members and tokens')
 $$;
 
+-- Returns a token without its hash, as GraphQL shows it.
 create or replace function private.api_token(p_token private.api_tokens)
   returns public.api_token
   language sql
@@ -117,7 +121,7 @@ begin
 end
 $$;
 comment on function public.revoke_api_token(uuid) is
-  'Ends a token, one''s own or, as an admin, anyone''s; requests with it are refused within 5 seconds. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from revoke_api_token(''0190…'');';
+  'Revokes a token, one''s own or, as an admin, any of the organization; requests with it are refused within 5 seconds. Repeating it changes nothing. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from revoke_api_token(''0190…'');';
 
 create or replace function public.api_tokens()
   returns setof public.api_token
@@ -134,7 +138,7 @@ as $$
   left join public.organization_users as m on m.organization_id = c.organization_id and m.user_id = c.user_id
   where t.organization_id = c.organization_id
     and private.has_scope('organization:read')
-    -- Admins see all, members their own.
+    -- Owners and admins see all, members their own.
     and (c.user_id is null or t.user_id = c.user_id or m.role in ('owner', 'admin'))
   order by t.created_at desc, t.id desc
 $$;

@@ -1,7 +1,8 @@
 -- kind: state
--- What a request is, and what the functions about secrets answer with.
+-- Types: the context of a request, and the results of functions about secrets. Writes and locks
+-- nothing.
 
--- Who a request is: either session_id or scopes is null.
+-- Who a request is: session_id or scopes is null.
 create type private.context as (
   organization_id uuid,
   user_id uuid,
@@ -23,14 +24,14 @@ create type public.api_token as (
 );
 comment on type public.api_token is 'An API token without its secret.';
 comment on column public.api_token.id is 'UUIDv7.';
-comment on column public.api_token.name is 'What it is for.';
+comment on column public.api_token.name is 'What the token is for.';
 comment on column public.api_token.prefix is 'The first characters of the secret, to recognize it by.';
-comment on column public.api_token.scopes is 'What it may do.';
+comment on column public.api_token.scopes is 'What the token may do.';
 comment on column public.api_token.user_id is 'The user it acts as; null for the organization''s own token.';
 comment on column public.api_token.created_at is 'When it was created.';
-comment on column public.api_token.expires_at is 'When it ends by itself; null when it does not.';
+comment on column public.api_token.expires_at is 'When it expires; null when it does not.';
 comment on column public.api_token.revoked_at is 'When it was revoked.';
-comment on column public.api_token.last_used_at is 'When a request last came with it, to the minute.';
+comment on column public.api_token.last_used_at is 'When a request last used it, to the minute.';
 
 create type public.new_api_token as (
   secret text,
@@ -50,14 +51,14 @@ create type public.session as (
   user_agent text,
   ip_prefix text
 );
-comment on type public.session is 'Where somebody is logged in.';
+comment on type public.session is 'A session: one login of a user.';
 comment on column public.session.id is 'UUIDv7.';
 comment on column public.session.kind is 'login (a password), identity (an identity provider) or context (a DBA, in psql).';
-comment on column public.session.is_current is 'Whether it is the one that asks.';
+comment on column public.session.is_current is 'Whether it is the session of the request.';
 comment on column public.session.created_at is 'When it began.';
-comment on column public.session.expires_at is 'When it ends by itself.';
-comment on column public.session.last_seen_at is 'When a request last came with it, to the minute.';
-comment on column public.session.user_agent is 'What the client said it is, at most 200 characters.';
+comment on column public.session.expires_at is 'When it expires.';
+comment on column public.session.last_seen_at is 'When a request last used it, to the minute.';
+comment on column public.session.user_agent is 'What the client calls itself, at most 200 characters.';
 comment on column public.session.ip_prefix is 'The network that it began in: 24 bits of an IPv4 address, 48 of an IPv6 one.';
 
 create type public.new_session as (
@@ -68,8 +69,8 @@ create type public.new_session as (
 );
 comment on type public.new_session is 'A session that has just begun, with its secret.';
 comment on column public.new_session.secret is 'To be sent as "Authorization: Bearer <secret>". It is never shown again.';
-comment on column public.new_session.expires_at is 'When the session ends by itself.';
-comment on column public.new_session.user_id is 'Who logged in.';
+comment on column public.new_session.expires_at is 'When the session expires.';
+comment on column public.new_session.user_id is 'The user who logged in.';
 comment on column public.new_session.organization_id is 'The active organization: the one that was active last, else the one joined first; null without any.';
 
 create type public.new_invitation as (
