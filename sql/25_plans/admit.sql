@@ -1,8 +1,10 @@
 -- kind: code
--- Admission: counts and compares in one statement, so that any number of clients at once stay within the limit.
--- Lock order: a counter's row stands for its organization, so it is locked before workflows and runs. A team's comes
--- after the organization's.
+-- Admission: counts and compares in one statement, so that concurrent clients stay within a limit.
+-- Writes private.usage_counters and locks their rows until the transaction ends: before runs are
+-- written; a team's counter after the organization's. Order: docs/architecture.md, "The order of
+-- locks".
 
+-- Admits part or all of p_amount of a metric that is counted by period, and counts it.
 create or replace function private.admit_flow(
   p_organization_id uuid,
   p_metric text,
@@ -24,7 +26,8 @@ begin
   if v_admission.limit is null then
     return v_admission;
   elsif p_team_id is not null then
-    -- A batch meets teams in any order: who has the organization's lock never waits for one who waits for it.
+    -- A batch meets teams in any order. Locking the organization's counter first prevents deadlocks
+    -- between teams.
     perform private.lock_counter(p_organization_id, p_organization_id, p_metric);
   end if;
   update private.usage_counters as c
@@ -35,7 +38,8 @@ begin
     return v_admission;
   end if;
 
-  -- It is the first of the period, or there is not room for all: then for as many as there is.
+  -- The counter does not exist yet, or the limit has not room for all: admit as many as it has room
+  -- for.
   perform private.begin_counter(p_organization_id, p_metric, p_start, p_team_id);
   select c.used into v_admission.used
   from private.usage_counters as c
@@ -54,6 +58,7 @@ begin
 end
 $$;
 
+-- Creates the counter of a period with what was used in it so far.
 create or replace function private.begin_counter(
   p_organization_id uuid,
   p_metric text,
@@ -81,6 +86,7 @@ as $$
   on conflict on constraint usage_counters_pkey do nothing
 $$;
 
+-- Locks the counter row of an owner and a metric, and creates it if needed.
 create or replace function private.lock_counter(p_organization_id uuid, p_owner_id uuid, p_metric text)
   returns void
   language sql
@@ -91,7 +97,8 @@ as $$
   on conflict on constraint usage_counters_pkey do update set used = c.used
 $$;
 
--- The things of the owner are counted under the lock; the number in its row is for nobody.
+-- Admits part or all of p_amount of a metric that is a level. Counts the existing things under the
+-- lock; the number in the counter's row is not used.
 create or replace function private.admit_level(
   p_organization_id uuid,
   p_metric text,
@@ -113,7 +120,7 @@ begin
     return v_admission;
   end if;
   perform private.lock_counter(p_organization_id, coalesce(p_team_id, p_organization_id), p_metric);
-  -- A statement of its own: it sees what was committed while this one waited.
+  -- A separate statement sees what was committed while the lock was waited for.
   v_admission.used := private.count_used(p_counter, p_organization_id, null, p_team_id);
   v_admission.admitted := least(greatest(v_admission.limit - coalesce(v_admission.used, 0), 0), p_amount);
   return v_admission;
@@ -144,7 +151,7 @@ begin
 end
 $$;
 comment on function private.admit_some(uuid, text, bigint, timestamptz, uuid) is
-  'Admits as many as the limit has room for, and says how many (admitted); counts them. For batches that refuse one by one.';
+  'Admits as many as the limit has room for, counts them, and says how many (admitted). For batches whose items are refused one by one.';
 
 create or replace function private.admit(
   p_organization_id uuid,
@@ -171,7 +178,7 @@ begin
 end
 $$;
 comment on function private.admit(uuid, text, bigint, uuid) is
-  'Counts, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}, of a team also {"team"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
+  'Counts p_amount, or raises LIMIT_REACHED with details {"metric", "limit", "used", "resetAt"}, of a team also {"team"}. Call it before adding what is counted, in the same transaction: workflows and members are counted under the lock that it takes.';
 
 create or replace function private.return_quota(
   p_organization_id uuid,
@@ -195,9 +202,10 @@ as $$
     and c.period_start = lower(private.metric_period(m.period, p_at))
 $$;
 comment on function private.return_quota(uuid, text, bigint, timestamptz, uuid) is
-  'Gives back what was admitted and not used, in the period of p_at. A level needs none: it is counted anew each time.';
+  'Subtracts what was admitted and not used, in the period of p_at. Does nothing for a level: that is counted anew each time.';
 
--- After a change of limits: what was used without one was not counted.
+-- Deletes counters after a change of limits, so that the next use counts anew: without a limit
+-- nothing was counted.
 create or replace function private.recount(p_organization_id uuid, p_team_id uuid default null)
   returns void
   language sql

@@ -1,5 +1,7 @@
 -- kind: code
--- The server counts API calls itself and tells once a second, of all its organizations at once.
+-- Counts API calls. The server counts by itself and reports once a second, for all its
+-- organizations at once. Writes private.usage_counters; locks their rows in the order of
+-- organizations.
 
 create or replace function engine.count_api_calls(p_calls jsonb)
   returns table (session text, organization_id uuid, used bigint, "limit" bigint, resets_at timestamptz)
@@ -7,7 +9,7 @@ create or replace function engine.count_api_calls(p_calls jsonb)
   volatile
   security definer -- definer because counters and the secrets' tables are closed to everybody
   set search_path = pg_catalog, pg_temp
-  -- Losing the last second of counts in a crash is no harm.
+  -- Losing the counts of the last second in a crash is acceptable.
   set synchronous_commit = off
 as $$
 declare
@@ -29,8 +31,9 @@ begin
 end
 $$;
 comment on function engine.count_api_calls(jsonb) is
-  'Adds to the API calls of this hour, [{"session", "count"}], and answers what each session''s organization has used and may use. A session without an organization is left out.';
+  'Adds [{"session", "count"}] to the API calls of this hour, and returns what the organization of each session has used and may use. A session without an organization is left out.';
 
+-- Finds the organization of each session or token by its hash.
 create or replace function private.api_call_sessions(p_calls jsonb)
   returns table (session text, organization_id uuid, count bigint)
   language sql

@@ -1,5 +1,8 @@
 -- kind: code
--- Changing the plan, and limits of one's own. Nothing is deleted by it: what is over the new limit can only be read.
+-- Changes the plan of an organization and the limits that it sets for itself. Nothing is deleted by
+-- it: what is over the new limit can only be read. Writes public.subscriptions,
+-- public.organization_limits and private.usage_counters. Locks the organization's row, for no key
+-- update, and its subscription.
 
 create or replace function public.change_plan(plan text, organization uuid default null)
   returns public.subscriptions
@@ -17,7 +20,7 @@ begin
   if not found then
     perform private.raise_error('NOT_FOUND', 'There is no such plan.', 'plans lists those that can be chosen.');
   end if;
-  -- One change at a time; runs can still be inserted.
+  -- Locks out other changes of the plan; inserts of runs go on.
   perform from public.organizations as o where o.id = v_organization_id for no key update;
   if not found then
     perform private.raise_error('NOT_FOUND', 'There is no such organization.');
@@ -30,10 +33,10 @@ begin
 end
 $$;
 comment on function public.change_plan(text, uuid) is
-  'Puts the organization on a plan, at once: counters go on, limits are the new plan''s, what is over them stays and can only be read. The default plan ends the subscription. An owner may choose what is free, and try, once, what has trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
+  'Changes the plan of the organization, at once: counters continue, the limits are those of the new plan, and what is over them is kept and can only be read. The default plan ends the subscription. An owner may choose a free plan, and try, once, a plan with trial_days; a DBA may choose any plan, which is then active. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from change_plan(''pro'');';
 
--- A customer chooses what costs nothing, or tries what can be tried, once. What has to be paid for is changed by who
--- sees the payment: a DBA, or the billing.
+-- Raises FORBIDDEN unless an owner chooses a free plan, or a trial for the first time. Only a DBA,
+-- who sees the payment, may choose others.
 create or replace function private.require_choosable(p_plan public.plans, p_organization_id uuid)
   returns void
   language plpgsql
@@ -57,6 +60,7 @@ begin
 end
 $$;
 
+-- Starts, changes or, for the default plan, cancels the subscription, under the lock of its row.
 create or replace function private.save_subscription(p_organization_id uuid, p_plan public.plans, p_is_trial boolean)
   returns public.subscriptions
   language plpgsql
@@ -92,6 +96,7 @@ begin
 end
 $$;
 
+-- Raises INVALID_ARGUMENT for a metric that does not exist, or a negative limit.
 create or replace function private.check_limit(p_metric text, p_value bigint, p_metrics text[])
   returns void
   language plpgsql
@@ -139,7 +144,7 @@ begin
 end
 $$;
 comment on function public.set_organization_limit(text, bigint) is
-  'Limits the organization to less than its plan allows; null takes that away. A higher one changes nothing. For owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select * from set_organization_limit(''executions_per_month'', 500);';
+  'Sets a limit of the organization below that of its plan; null removes it. A higher one has no effect. For owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select * from set_organization_limit(''executions_per_month'', 500);';
 
 grant execute on function public.change_plan(text, uuid), public.set_organization_limit(text, bigint)
   to flowgres_user, flowgres_dba;

@@ -1,6 +1,7 @@
 -- kind: code
--- What applies to an organization now, and how much of it is used.
+-- Shows the limits of an organization, and how much it has used. Writes and locks nothing.
 
+-- Returns the plan of the current subscription, else the default plan.
 create or replace function private.plan_of(p_organization_id uuid)
   returns uuid
   language sql
@@ -16,6 +17,7 @@ as $$
   )
 $$;
 
+-- Returns limits and use of each metric of an organization.
 create or replace function private.entitlements(p_organization_id uuid)
   returns table (
     metric text,
@@ -44,6 +46,7 @@ as $$
   where p_organization_id is not null
 $$;
 
+-- Returns the entitlements of the request's organization.
 create or replace function private.current_entitlements()
   returns table (
     metric text,
@@ -71,15 +74,15 @@ select
 from private.current_entitlements() as e;
 
 comment on view public.entitlements is
-  'What the current organization may use, one row per metric, and how much of it is used. Example: select metric, used, "limit", resets_at from entitlements;';
+  'The limits of the current organization, one row per metric, and how much is used. Example: select metric, used, "limit", resets_at from entitlements;';
 comment on column public.entitlements.metric is 'As in plan_limits.';
 comment on column public.entitlements.plan_limit is 'What its plan allows; null: unlimited.';
-comment on column public.entitlements.own_limit is 'What it has limited itself to; null: it has not.';
-comment on column public.entitlements."limit" is 'What applies: the lower one; null: unlimited.';
-comment on column public.entitlements.used is 'How much is used, of this period if there is one; null where it is not counted.';
+comment on column public.entitlements.own_limit is 'The limit that it has set for itself; null: none.';
+comment on column public.entitlements."limit" is 'The limit that applies: the lower one; null: unlimited.';
+comment on column public.entitlements.used is 'How much is used, in the current period if there is one; null where it is not counted.';
 comment on column public.entitlements.is_over is 'Whether more is used than the limit, as after a change to a smaller plan: then nothing can be added.';
-comment on column public.entitlements.period_start is 'When the current period began (UTC); null for what has none.';
-comment on column public.entitlements.resets_at is 'When the next one begins.';
+comment on column public.entitlements.period_start is 'When the current period began (UTC); null for a metric without periods.';
+comment on column public.entitlements.resets_at is 'When the next period begins.';
 
 create or replace function public.usage(
   organization uuid default null,
@@ -132,7 +135,7 @@ begin
 end
 $$;
 comment on function public.usage(uuid, date, uuid) is
-  'What the organization (by default the current one) has used: now, with its limits; or, with a day, in that day''s month (UTC), of what is counted by the month, as long as its runs are kept. With a team: of this team, with its own limits. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
+  'Returns what the organization (by default the current one) has used: now, with its limits; or, with a day, in the month of that day (UTC), for metrics that are counted by the month, as long as its runs are kept. With a team: what this team has used, with its own limits. Scope: organization:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select metric, used, "limit", resets_at from usage();';
 
 grant select on public.entitlements to flowgres_user;
 grant execute on function private.current_entitlements() to flowgres_user;

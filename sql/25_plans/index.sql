@@ -1,4 +1,4 @@
--- Plans: what an organization may use, what it has used, and the one place where it is refused more.
+-- Plans: what an organization may use, what it has used, and the one place that refuses more.
 
 --!include 25_plans/tables.sql
 --!include 25_plans/metrics.sql

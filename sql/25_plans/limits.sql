@@ -1,6 +1,7 @@
 -- kind: code
--- Which limit applies: that of the current subscription's plan, or of the default plan, or a lower one of its own. What
--- a team does is under its own limit and under the organization's.
+-- Finds the limit that applies: the lower of the plan's (of the current subscription, or the
+-- default plan) and the organization's own. A team has its own limits, and the organization's apply
+-- as well. Writes and locks nothing.
 
 create or replace function private.limit_of(p_organization_id uuid, p_metric text, p_team_id uuid default null)
   returns bigint
@@ -15,7 +16,8 @@ begin
       where l.organization_id = p_organization_id and l.team_id = p_team_id and l.metric = p_metric
     );
   end if;
-  -- Every start of a run asks this. In PL/pgSQL, and as one query, it takes a quarter of the time.
+  -- Every start of a run calls this. PL/pgSQL with one query takes a quarter of the time that SQL
+  -- took.
   return least( -- of those that are not null
     (
       select l.value
@@ -39,7 +41,7 @@ begin
 end
 $$;
 comment on function private.limit_of(uuid, text, uuid) is
-  'The limit that applies to an organization now, or the own one of a team; null: unlimited.';
+  'Returns the limit that applies to an organization now, or the limit of a team; null: unlimited.';
 
 create or replace function private.limit_error(p_admission private.admission)
   returns jsonb
@@ -70,9 +72,10 @@ as $$
   where m.metric = p_admission.metric
 $$;
 comment on function private.limit_error(private.admission) is
-  'How a refusal is told: {"code", "message", "hint", "details"}.';
+  'Returns the error of a refusal: {"code", "message", "hint", "details"}.';
 
--- The counter where a limit is enforced, else what there is.
+-- Returns how much is used: the counter where a limit is enforced, else what private.count_used()
+-- finds.
 create or replace function private.used_of(
   p_organization_id uuid,
   p_metric text,

@@ -1,16 +1,19 @@
 -- kind: code
--- What can be limited. Two kinds: levels, such as workflows, are counted when one is to be added, so that their number
--- cannot drift from what is there; flows, such as executions of a month, have a counter for each period, which begins
--- with what was counted when the organization got a limit. Who has none costs nothing.
+-- Defines what can be limited. Levels, such as workflows, are counted when one is added, so that no
+-- stored number can be wrong. Flows, such as executions of a month, have a counter for each period,
+-- which begins with what was used before the organization got a limit. Without a limit nothing is
+-- counted. Writes and locks nothing.
 
+-- Lists the metrics.
 create or replace function private.metrics()
   returns table (metric text, label text, period text, counter text, is_by_team boolean)
   language sql
   immutable
   parallel safe
 as $$
-  -- A counter is the name of a function (organization uuid, span tstzrange, team uuid) returning bigint, of whichever
-  -- layer knows the things; a level has no use for the span. Without a team it counts the organization's.
+  -- A counter names a function (organization uuid, span tstzrange, team uuid) returning bigint, of
+  -- the layer that has the counted things; a level ignores the span. Without a team it counts for
+  -- the organization.
   values
     ('workflows', 'workflows', null, 'private.count_workflows', true),
     ('executions_per_month', 'executions a month', 'month', 'engine.count_executions', true),
@@ -20,7 +23,8 @@ as $$
     ('api_calls_per_hour', 'API calls an hour', 'hour', null, false)
 $$;
 
--- The calendar of UTC, whatever the session's time zone; a level has no period.
+-- Returns the period of a time in the UTC calendar, whatever the session's time zone; a level has
+-- no period.
 create or replace function private.metric_period(p_period text, p_at timestamptz)
   returns tstzrange
   language sql
@@ -36,7 +40,7 @@ as $$
   end
 $$;
 
--- Null where nothing counts such things.
+-- Calls the counter of a metric; null when it does not exist.
 create or replace function private.count_used(
   p_counter text,
   p_organization_id uuid,

@@ -1,6 +1,7 @@
 -- kind: code
--- Everybody sees what is on offer, an organization its own subscriptions and limits. DBAs keep the plans; a price has
--- no grant, because it never changes.
+-- Row-level security of plans: everybody sees public plans, an organization its own subscriptions
+-- and limits. DBAs maintain plans; prices have no grant to update, because they never change.
+-- Writes and locks nothing.
 
 drop policy if exists plans_flowgres_anonymous_select on public.plans;
 create policy plans_flowgres_anonymous_select on public.plans

@@ -1,6 +1,7 @@
 -- kind: code
--- The plans of a new installation; what somebody has changed of them stays. Who runs Flowgres for themselves is limited
--- by nothing: the default plan is self-hosted. A service for customers makes another one the default.
+-- The plans of a new installation; rows that somebody has changed are kept. The default plan is
+-- self-hosted, which has no limits; a service for customers makes another plan the default. Writes
+-- public.plans and public.plan_limits; locks nothing.
 
 insert into public.plans
   (slug, name, description, price_cents, trial_days, is_public, is_default, sort_order)

@@ -1,5 +1,7 @@
 -- kind: code
--- A subscription moves from state to state as this table allows, whoever moves it: people, the clock, a provider.
+-- Changes the status of subscriptions, along the listed transitions only, whoever changes it: a
+-- user, the clock or a payment provider. Writes public.subscriptions and locks the row, for no key
+-- update.
 
 create or replace function private.subscription_transitions()
   returns table ("from" text, "to" text)
@@ -18,7 +20,7 @@ as $$
     ('past_due', 'expired')
 $$;
 comment on function private.subscription_transitions() is
-  'canceled and expired are ends: who comes back gets a new subscription.';
+  'Lists the transitions between statuses. canceled and expired are final: a customer who returns gets a new subscription.';
 
 create or replace function private.transition_subscription(p_id uuid, p_status text)
   returns public.subscriptions
@@ -26,7 +28,7 @@ create or replace function private.transition_subscription(p_id uuid, p_status t
   volatile
 as $$
 declare
-  -- How long everything stays as it was when a payment is missing.
+  -- How long a missing payment has no effect.
   v_grace constant interval := '14 days';
   v_now constant timestamptz := engine.now();
   v_subscription public.subscriptions;
@@ -57,7 +59,7 @@ begin
 end
 $$;
 comment on function private.transition_subscription(uuid, text) is
-  'Moves a subscription on; to the state that it is in, nothing happens. Raises NOT_FOUND, CONFLICT.';
+  'Changes the status of a subscription; does nothing when it has that status already. Raises NOT_FOUND, CONFLICT.';
 
 create or replace function public.set_subscription_status(organization uuid, status text)
   returns public.subscriptions
@@ -74,7 +76,7 @@ begin
 end
 $$;
 comment on function public.set_subscription_status(uuid, text) is
-  'For DBAs: moves the current subscription to active (paid), past_due (a payment is missing: 14 days of grace), canceled or expired. Errors: NOT_FOUND, CONFLICT (not from its state). Example: select * from set_subscription_status(''0190…'', ''past_due'');';
+  'For DBAs: changes the status of the current subscription to active (paid), past_due (a payment is missing: 14 days of grace), canceled or expired. Errors: NOT_FOUND, CONFLICT (no transition from its present status). Example: select * from set_subscription_status(''0190…'', ''past_due'');';
 
 create or replace function engine.advance_subscriptions()
   returns table (organization_id uuid, status text)
@@ -93,7 +95,7 @@ as $$
     )
 $$;
 comment on function engine.advance_subscriptions() is
-  'Ends trials and days of grace that are over; such an organization has the default plan again. Runs every hour. Example: select * from engine.advance_subscriptions();';
+  'Ends trials and grace periods that are over; such an organization has the default plan again. Runs every hour. Example: select * from engine.advance_subscriptions();';
 
 grant execute on function public.set_subscription_status(uuid, text) to flowgres_dba;
 grant execute on function engine.advance_subscriptions() to flowgres_maintenance, flowgres_dba;

@@ -1,5 +1,6 @@
 -- kind: state
--- Plans with their limits, which organization is on which, and how much it has used.
+-- Plans with their limits, subscriptions of organizations, and counters of what was used.
+-- docs/architecture.md lists the writers. Locks nothing.
 
 create table public.plans (
   id uuid not null default engine.uuid_v7(),
@@ -31,17 +32,17 @@ create unique index plans_is_default_key on public.plans (is_default) where is_d
 alter table public.plans enable row level security;
 
 comment on table public.plans is
-  'What can be subscribed to. A price never changes: a new price is a new plan, so that who has the old one keeps it. Example: select slug, name, price_cents, currency from plans order by sort_order;';
+  'Plans that organizations subscribe to. A price never changes: a new price is a new plan, and subscriptions of the old plan keep their price. Example: select slug, name, price_cents, currency from plans order by sort_order;';
 comment on column public.plans.id is 'UUIDv7.';
-comment on column public.plans.slug is 'Its short name, for example pro.';
+comment on column public.plans.slug is 'Short name, for example pro.';
 comment on column public.plans.name is 'At most 200 characters.';
 comment on column public.plans.description is 'Whom it is for.';
 comment on column public.plans.price_cents is 'Price of one billing interval, in hundredths of the currency; null: by agreement.';
 comment on column public.plans.currency is 'ISO 4217, for example EUR.';
 comment on column public.plans.billing_interval is 'day, week, month or year.';
-comment on column public.plans.interval_count is 'How many of them one price pays for.';
-comment on column public.plans.trial_days is 'How many days it can be tried without paying; 0: not.';
-comment on column public.plans.features is 'What else it has, for pricing pages: nothing here is enforced.';
+comment on column public.plans.interval_count is 'How many billing intervals one price pays for.';
+comment on column public.plans.trial_days is 'How many days it can be tried without payment; 0: none.';
+comment on column public.plans.features is 'Other features, for pricing pages; they are not enforced.';
 comment on column public.plans.is_public is 'Whether customers see it and may choose it.';
 comment on column public.plans.is_default is 'The one plan of organizations that have no subscription.';
 comment on column public.plans.sort_order is 'Lower stands first on a pricing page.';
@@ -64,7 +65,7 @@ comment on table public.plan_limits is 'How much of each metric a plan allows.';
 comment on column public.plan_limits.plan_id is 'The plan.';
 comment on column public.plan_limits.metric is
   'workflows, executions_per_month, team_members, credentials, storage_gb or api_calls_per_hour.';
-comment on column public.plan_limits.value is 'The most of it; null, or no row: unlimited.';
+comment on column public.plan_limits.value is 'The highest amount; null, or no row: unlimited.';
 
 create table public.organization_limits (
   organization_id uuid not null,
@@ -80,10 +81,10 @@ create table public.organization_limits (
 );
 alter table public.organization_limits enable row level security;
 
-comment on table public.organization_limits is 'Limits that an organization has set for itself; the lower one of these and the plan''s counts.';
+comment on table public.organization_limits is 'Limits that an organization has set for itself; the lower one of these and the plan''s applies.';
 comment on column public.organization_limits.organization_id is 'The organization.';
 comment on column public.organization_limits.metric is 'As in plan_limits.';
-comment on column public.organization_limits.value is 'The most of it.';
+comment on column public.organization_limits.value is 'The highest amount.';
 
 create table public.team_limits (
   organization_id uuid not null,
@@ -99,12 +100,12 @@ create table public.team_limits (
 alter table public.team_limits enable row level security;
 
 comment on table public.team_limits is
-  'How much of what the organization may use one of its teams may use; the organization''s limits count as well. Example: select metric, value from team_limits where team_id = ''0190…'';';
+  'How much a team may use; the limits of its organization apply as well. Example: select metric, value from team_limits where team_id = ''0190…'';';
 comment on column public.team_limits.organization_id is 'The organization of the team.';
 comment on column public.team_limits.team_id is 'The team.';
 comment on column public.team_limits.metric is
-  'workflows (that the team looks after), executions_per_month (of these) or team_members (of the team).';
-comment on column public.team_limits.value is 'The most of it.';
+  'workflows (assigned to the team), executions_per_month (of these) or team_members (of the team).';
+comment on column public.team_limits.value is 'The highest amount.';
 
 create table public.subscriptions (
   id uuid not null default engine.uuid_v7(),
@@ -133,19 +134,19 @@ create index subscriptions_plan_id_idx on public.subscriptions (plan_id);
 alter table public.subscriptions enable row level security;
 
 comment on table public.subscriptions is
-  'Which plan an organization is or was on; at most one has not ended. Without any it has the default plan. Example: select status, trial_ends_at from subscriptions where ended_at is null;';
+  'Present and past plans of an organization; at most one has not ended. Without one the organization has the default plan. Example: select status, trial_ends_at from subscriptions where ended_at is null;';
 comment on column public.subscriptions.id is 'UUIDv7.';
 comment on column public.subscriptions.organization_id is 'The organization.';
 comment on column public.subscriptions.plan_id is 'The plan.';
 comment on column public.subscriptions.status is 'trialing, active, past_due; or ended: canceled, expired.';
-comment on column public.subscriptions.provider is 'Who collects the money: manual, or a provider''s name.';
-comment on column public.subscriptions.provider_id is 'The provider''s id of it.';
+comment on column public.subscriptions.provider is 'What collects the payment: manual, or the name of a provider.';
+comment on column public.subscriptions.provider_id is 'The id of the subscription at the provider.';
 comment on column public.subscriptions.started_at is 'When it began.';
 comment on column public.subscriptions.trial_ends_at is 'When its trial ends, or ended.';
-comment on column public.subscriptions.grace_ends_at is 'Past due: until when everything stays as it was.';
+comment on column public.subscriptions.grace_ends_at is 'When past due: until when the missing payment has no effect.';
 comment on column public.subscriptions.ended_at is 'When it ended; null: it is the current one.';
 
--- Small and updated all the time: room for new versions of a row on its own page.
+-- Rows are few and updated often: leaves room for new versions of a row on its page.
 create table private.usage_counters (
   organization_id uuid not null,
   metric text not null,
@@ -163,9 +164,9 @@ create index usage_counters_period_start_idx on private.usage_counters (period_s
 create index usage_counters_team_idx on private.usage_counters (organization_id, team_id) where team_id is not null;
 alter table private.usage_counters enable row level security;
 comment on table private.usage_counters is
-  'Where limits are enforced: what was used of a metric in a period, of organizations and teams that have a limit; owner_id is the one or the other. A row with the period -infinity, as levels such as workflows have, is only a lock.';
+  'How much of a metric was used in a period, by organizations and teams that have a limit; owner_id is the organization or the team. A row with the period -infinity, as levels such as workflows have, is only a lock.';
 
--- How much of what was asked for may be used.
+-- How much of a requested amount is admitted.
 create type private.admission as (
   organization_id uuid,
   metric text,
@@ -173,5 +174,5 @@ create type private.admission as (
   used bigint,
   period_start timestamptz,
   admitted bigint,
-  team_id uuid -- whose limit it is; null: the organization's
+  team_id uuid -- the team that has the limit; null: the organization has it
 );

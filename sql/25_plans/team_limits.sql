@@ -1,5 +1,6 @@
 -- kind: code
--- Limits of a team, below the organization's.
+-- Sets limits of a team, below the organization's. Writes public.team_limits and deletes the team's
+-- private.usage_counters; locks the team's row (key share).
 
 create or replace function public.set_team_limit(team uuid, metric text, value bigint default null)
   returns public.team_limits
@@ -36,6 +37,6 @@ begin
 end
 $$;
 comment on function public.set_team_limit(uuid, text, bigint) is
-  'Limits a team: how many workflows it looks after (workflows), how many runs of these start in a month (executions_per_month), how many members it has (team_members). null takes a limit away. The organization''s limits count as well: a higher one changes nothing. What a team has beyond it stays. Admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, INVALID_ARGUMENT. Example: select * from set_team_limit(''0190…'', ''executions_per_month'', 500);';
+  'Limits a team: how many workflows are assigned to it (workflows), how many runs of these start in a month (executions_per_month), how many members it has (team_members). null removes a limit. The organization''s limits apply as well: a higher one has no effect. What a team has beyond the limit is kept. For admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, INVALID_ARGUMENT. Example: select * from set_team_limit(''0190…'', ''executions_per_month'', 500);';
 
 grant execute on function public.set_team_limit(uuid, text, bigint) to flowgres_user, flowgres_dba;

@@ -1,5 +1,6 @@
 -- kind: code
--- The members of an organization or a team, as limits count them. Commands that add one ask private.admit first.
+-- Counts the members of an organization or a team for limits. Commands that add one call
+-- private.admit() first. Writes and locks nothing.
 
 create or replace function private.count_members(
   p_organization_id uuid,
