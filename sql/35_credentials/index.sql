@@ -1,4 +1,4 @@
--- Credentials, variables, data tables: what workflows use and do not contain.
+-- Variables of an organization, which its workflows read.
 
 --!include 35_credentials/variables.sql
 --!include 35_credentials/variables_of.sql

@@ -1,5 +1,6 @@
 -- kind: code
--- Who sees what: members of an organization see its variables. Writing is for functions.
+-- Row-level security of variables: members of an organization see them; only functions write them.
+-- Writes and locks nothing.
 
 drop policy if exists variables_flowgres_user_select on public.variables;
 create policy variables_flowgres_user_select on public.variables

@@ -1,5 +1,6 @@
 -- kind: state
--- Variables of an organization: values that its workflows share, read by expressions as $.vars.<name>. Not for secrets.
+-- Variables of an organization: values that its workflows share, read by expressions as
+-- $.vars.<name>. Not for secrets. The commands of 95_api write them. Locks nothing.
 
 create table public.variables (
   organization_id uuid not null,
@@ -19,9 +20,9 @@ create index variables_updated_by_idx on public.variables (updated_by);
 alter table public.variables enable row level security;
 
 comment on table public.variables is
-  'Values that the workflows of an organization share: {{ $.vars.<name> }}. A run keeps those that it had at its start. Not for secrets.';
+  'Values that the workflows of an organization share: {{ $.vars.<name> }}. A run keeps the values of its start. Not for secrets.';
 comment on column public.variables.organization_id is 'The organization that owns it.';
-comment on column public.variables.name is 'A letter or underscore, then letters, digits and underscores; at most 64 characters.';
+comment on column public.variables.name is 'Begins with a letter or underscore, then letters, digits and underscores; at most 64 characters.';
 comment on column public.variables.value is 'Any JSON, at most 64 KiB.';
 comment on column public.variables.updated_by is 'The user who set it last.';
 comment on column public.variables.created_at is 'When it was created.';

@@ -1,6 +1,8 @@
 -- kind: code
--- What a run gets of the variables when it starts.
+-- Reads the variables that a run gets when it starts. Writes and locks nothing.
 
+-- Returns the named variables of an organization as a JSON object; names that do not exist are left
+-- out.
 create or replace function engine.variables_of(p_organization_id uuid, p_names text[])
   returns jsonb
   language plpgsql
