@@ -24,6 +24,7 @@ begin
 end
 $$;
 
+-- Lists the codes with their SQLSTATEs.
 create or replace function private.error_codes()
   returns table (code text, sqlstate text)
   language sql
