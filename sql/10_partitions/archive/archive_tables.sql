@@ -1,7 +1,7 @@
 -- kind: code
 -- Makes an archive from a detached partition: the same table, moved to schema partitions, nothing
--- copied. Writes partitions.archives; locks the moved table only, access exclusive. Also creates
--- empty archive tables.
+-- copied; also creates empty archive tables. Writes partitions.archives. Locks the moved table,
+-- access exclusive, and the tables to which the foreign keys refer that it drops.
 
 -- Returns an expression for the time in a partition key, whatever its type.
 create or replace function partitions.key_time(p_key_kind text, p_column text)

@@ -101,7 +101,7 @@ begin
 end
 $$;
 comment on function partitions.seal_archives() is
-  'Reads each archived table that has not been sealed yet: checks that all rows are within the bounds, so that a restore needs no scan, and records their number and hash. Blocks nobody. Returns one row `seal` for each. Example: select * from partitions.seal_archives()';
+  'Reads each archived table that has not been sealed yet: checks that all rows are within the bounds, so that a restore needs no scan, and records their number and hash. Reads and writes of others go on. Returns one row `seal` for each. Example: select * from partitions.seal_archives()';
 
 -- Validates the bounds of an archived table and records the number and hash of its rows; the caller
 -- holds its row.

@@ -1,8 +1,8 @@
 -- kind: code
 -- Converts a plain table into a partitioned one of the same name while it is read and written.
--- Writes partitions.conversions, whose row it locks, and partitions.managed_tables. Locks the table
--- for an instant each to add, validate and replace a check, then together with the tables that
--- foreign keys join (partitions.swap()).
+-- Writes partitions.conversions, whose row it locks, and partitions.managed_tables. Locks the
+-- table, access exclusive, for an instant to add a check and, with the tables that foreign keys
+-- join, to swap it; writers go on while the check is validated.
 
 create or replace procedure partitions.convert(
   parent regclass,

@@ -127,7 +127,7 @@ begin
 end
 $$;
 
--- Copies 128 blocks (1 MiB) of the old table. Rows written since copying began are in the copy
+-- Copies about a megabyte of the old table. Rows written since copying began are in the copy
 -- already, by the triggers.
 create or replace function partitions.copy_batch(p_conversion partitions.conversions)
   returns partitions.conversions

@@ -48,7 +48,7 @@ begin
     left join partitions.maintenance as m on m.parent = p.parent
     where (maintain.parent is null or p.parent = maintain.parent)
       and (m.idle @> v_now and m.managed_xmin = p.xmin::text and m.fingerprint = (
-        -- Same as partitions.fingerprint(p.parent), written out so that it is planned once per session.
+        -- Same as partitions.fingerprint(p.parent), written out to be planned once per session.
         select coalesce(sum(i.inhrelid::bigint * 31 + i.xmin::text::bigint), 0)
         from pg_inherits as i
         where i.inhparent = p.parent
@@ -79,7 +79,7 @@ create or replace function partitions.maintain_table(p_managed partitions.manage
   returns setof partitions.action
   language plpgsql
   volatile
-  set jit = off -- short queries over functions whose cost nobody can guess: compiling them takes longer
+  set jit = off -- short queries over functions whose cost the planner cannot estimate: compiling takes longer
 as $$
 declare
   v_managed partitions.managed_tables := p_managed;

@@ -1,8 +1,8 @@
 -- kind: code
 -- The steps of a restore. Each can be repeated, and continues what an interrupted one has left.
--- Each locks its row of partitions.archives, which the last one updates. Linking locks referred
--- tables, and attaching the parent and its name in schema partitions, each in attempts of 200 ms;
--- late rows are inserted into the parent.
+-- Each locks its row of partitions.archives, which the last one updates. Linking locks the tables
+-- that foreign keys refer to, attaching the parent, both in attempts of 200 ms; late rows are
+-- inserted into the parent.
 
 -- Adds the parent's foreign keys to the archived table, not validated: writers of the referred
 -- tables wait for an instant.

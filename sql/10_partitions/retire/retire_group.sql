@@ -1,5 +1,5 @@
 -- kind: code
--- Retires a group of partitions, all or nothing. Writes partitions.retirements and
+-- Retires a group of partitions, all or nothing. Writes late events, partitions.retirements and
 -- partitions.archives. Locks the tables and what foreign keys join by partitions.lock_to_detach(),
 -- in attempts of 200 ms, until the transaction ends.
 

@@ -108,8 +108,8 @@ begin
 end
 $$;
 
--- How many partitions one recut creates at most, since writers wait; more only where premake wants
--- more.
+-- How many periods one recut cuts at most, since writers wait; more where premake wants more, or
+-- where partitions with rows follow.
 create or replace function partitions.recut_limit()
   returns int
   language sql
