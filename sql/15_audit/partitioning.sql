@@ -1,7 +1,8 @@
 -- kind: state
--- Puts the logs under management and creates their first partitions. Seals are retired with the
--- rows that they seal, after a year; requests after 30 days. Writes partitions.managed_tables;
--- locks nothing that others use.
+-- Puts the logs under management and creates their first partitions, when the schema is built.
+-- Seals are retired with the rows that they seal, after a year; requests after 30 days. Writes
+-- partitions.managed_tables and partitions.maintenance; nothing else is running yet that its locks
+-- could block.
 
 select from partitions.manage('public.audit_log', 'month', premake => 3, retention => '12 months');
 select from partitions.manage('private.audit_seals', 'month', premake => 3, retire_with => 'public.audit_log');
