@@ -1,7 +1,7 @@
 -- kind: code
 -- Sends codes by e-mail and redeems them: a code proves that its sender reads the mail of the
--- address. Writes private.email_codes, private.throttles and private.outbox; locks the row of a
--- code that is redeemed.
+-- address. Writes private.email_codes, private.throttles and private.outbox; locks the counters of
+-- sent mails, and the row of a code that is redeemed.
 
 create or replace function private.may_send(p_kind text, p_email text, p_user_id uuid default null)
   returns boolean

@@ -1,6 +1,7 @@
 -- kind: state
--- Secrets, sessions and what counts attempts; docs/architecture.md lists the writers. Secrets, and
--- addresses that are counted, are stored as hashes only. Locks nothing.
+-- Secrets, sessions and what counts attempts; docs/architecture.md lists the writers. Passwords,
+-- sessions, tokens and codes are stored as hashes, and so is what is counted; webhook keys and the
+-- text of mails that are not sent are readable. Locks nothing.
 
 create table private.passwords (
   user_id uuid not null,

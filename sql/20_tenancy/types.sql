@@ -51,7 +51,7 @@ create type public.session as (
   user_agent text,
   ip_prefix text
 );
-comment on type public.session is 'A session: one login of a user.';
+comment on type public.session is 'A session: a login of a user, or the context of a DBA.';
 comment on column public.session.id is 'UUIDv7.';
 comment on column public.session.kind is 'login (a password), identity (an identity provider) or context (a DBA, in psql).';
 comment on column public.session.is_current is 'Whether it is the session of the request.';
