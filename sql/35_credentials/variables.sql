@@ -1,6 +1,7 @@
 -- kind: state
 -- Variables of an organization: values that its workflows share, read by expressions as
--- $.vars.<name>. Not for secrets. The commands of 95_api write them. Locks nothing.
+-- $.vars.<name>. Not for secrets. Written by public.set_variable() and public.delete_variable().
+-- Locks nothing.
 
 create table public.variables (
   organization_id uuid not null,
