@@ -1,11 +1,9 @@
--- The whole schema, layer by layer: each layer uses only the layers above it in this list.
--- Every object belongs to flowgres_owner, whom the loader acts as; the roles are made before (see roles.sql).
--- A new database gets every file, in this order. An existing one gets the migrations, then what dropped.sql lists,
--- then the files of kind code that have changed: migrations/README.md.
---
--- The protocol is what processes and the schema agree on: the functions that src/ calls, with their arguments and
--- the JSON in between. Raise it in the change that processes of the last release would not survive: they then say in
--- /readyz that they have to be replaced.
+-- The whole schema. A layer uses only the layers above it in this list. The loader acts as flowgres_owner,
+-- which owns every object; roles.sql creates the roles before. A new database gets every file in this order;
+-- an existing one gets the migrations, then what dropped.sql lists, then the changed files of kind code: see
+-- migrations/README.md. The protocol is what processes and schema agree on: the functions that src/ calls,
+-- their arguments, and the JSON in between. Raise it in a change that processes of the last release would not
+-- survive: their /readyz then reports that they must be replaced.
 --!protocol 1
 
 --!include 00_foundation/index.sql

@@ -1,12 +1,16 @@
 -- kind: queue
--- Rights of the worker in schema graphile_worker. `flowgres migrate` runs this after the queue's own migrations, in a
--- session logged in as flowgres_queue, which owns the schema.
--- The worker reads and changes rows, and owns nothing: code of flowgres_owner calls functions of this schema.
+-- Grants the worker its rights in schema graphile_worker. `flowgres migrate` runs this file after
+-- graphile-worker's own migrations, logged in as flowgres_queue, which owns the schema. The worker
+-- may read and change rows but owns nothing: an owner could replace functions that code of
+-- flowgres_owner calls. Writes no rows; creating a policy locks its table (access exclusive) until
+-- the transaction ends.
 
--- New functions of the queue come with EXECUTE for everybody.
+-- PostgreSQL grants EXECUTE on new functions to everybody; revoke it after each migration of the
+-- queue.
 revoke execute on all functions in schema graphile_worker from public;
 
--- Done once: making a policy locks out the workers, which go on through an upgrade.
+-- Runs once: creating a policy locks the table against the workers, which keep running during an
+-- upgrade.
 do $$
 begin
   if exists (
@@ -23,7 +27,8 @@ begin
   grant select, insert on graphile_worker._private_tasks to flowgres_worker;
   grant select, insert, update on graphile_worker._private_known_crontabs to flowgres_worker;
 
-  -- The tables have row-level security without a policy: without these the worker would see no row.
+  -- graphile-worker enables row-level security without a policy; without these policies the worker
+  -- sees no row.
   create policy _private_jobs_flowgres_worker_all on graphile_worker._private_jobs
     to flowgres_worker using (true) with check (true);
   create policy _private_job_queues_flowgres_worker_all on graphile_worker._private_job_queues

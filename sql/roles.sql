@@ -1,7 +1,8 @@
 -- kind: roles
--- The cluster-wide roles. `flowgres roles` runs this in database `postgres`, under one advisory lock, before any
--- migration; running it again changes nothing. It needs a superuser, or a role with CREATEROLE on 16 and later.
--- Passwords of the roles that log in are set by `flowgres roles`, never here.
+-- Creates the roles of the server. `flowgres roles` runs this file in database `postgres`, under
+-- one advisory lock, before any migration; repeating it changes nothing. It needs a superuser, or
+-- from PostgreSQL 16 on a role with CREATEROLE. It sets no passwords: `flowgres roles` does. Writes
+-- no table; locks nothing itself.
 
 do $$
 declare
@@ -59,7 +60,8 @@ begin
       from pg_auth_members as m
       where m.roleid = v_grant.role::regrole
         and m.member = v_grant.member::regrole
-        -- On 16 and later the creator of a role holds a grant without SET; a second one from itself adds it.
+        -- From PostgreSQL 16 on the creator of a role holds a grant without SET; a second grant
+        -- from itself adds SET.
         and coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
     ) then
       execute format('grant %I to %I', v_grant.role, v_grant.member);
@@ -68,7 +70,8 @@ begin
 end
 $$;
 
--- Who has the owner's rights can replace functions that flowgres_owner calls.
+-- The worker must not be a member of flowgres_queue: a member could replace functions that
+-- flowgres_owner calls.
 do $$
 begin
   if pg_has_role('flowgres_worker', 'flowgres_queue', 'member') then
@@ -85,7 +88,7 @@ begin
     grant pg_monitor to flowgres_monitor;
   end if;
 exception
-  -- Without ADMIN on pg_monitor the role still reads schema monitor.
+  -- Without ADMIN on pg_monitor this grant fails; the role can still read schema monitor.
   when insufficient_privilege then null;
 end
 $$;
