@@ -1,8 +1,9 @@
 -- kind: code
--- Says of a compiled node which inputs the engine evaluates in its own transactions. What reads more, or is of no
--- bounded cost, is evaluated in a local step: a transaction of its own with a time limit.
+-- Sets the sizes of input up to which the engine evaluates a compiled node inline, in its own
+-- transaction. What reads more, or has no bounded cost, is evaluated in a local step: a transaction
+-- of its own with a time limit. Writes and locks nothing.
 
--- Bytes that the expressions of a node may walk together inside the engine's transaction: some 0.1 seconds.
+-- The bytes that the expressions of a node together may process inline: about 0.1 seconds.
 create or replace function engine.inline_work()
   returns int
   language sql
@@ -12,7 +13,7 @@ as $$
   select 8388608
 $$;
 
--- Bytes that one quadratic expression may read there: some 0.05 seconds at worst.
+-- The bytes that one quadratic expression may read inline: at most about 0.05 seconds.
 create or replace function engine.inline_quadratic_input()
   returns int
   language sql
@@ -22,7 +23,7 @@ as $$
   select 8192
 $$;
 
--- Expressions with a limit for each; null takes the limits away, as in a local step.
+-- Sets the limits of expressions by their cost class. null removes the limits, as for a local step.
 create or replace function engine.with_inline_input(
   p_expressions engine.expression[],
   p_linear int default null,
@@ -61,7 +62,8 @@ begin
 end
 $$;
 
--- Up to how many bytes of input the work of a pure node itself is cheap; null: whatever it gets.
+-- Up to how many bytes of input the work of the node itself, without its expressions, is cheap;
+-- null: any number.
 create or replace function engine.inline_node_input(p_node engine.compiled_node)
   returns int
   language sql
@@ -69,7 +71,8 @@ create or replace function engine.inline_node_input(p_node engine.compiled_node)
 as $$
   select case split_part(p_node.type, '@', 1)
     when 'merge' then case when p_node.properties ->> 'mode' = 'fields' then engine.inline_quadratic_input() end
-    -- Each type is put into the object by itself, and each key is looked for among those to leave out.
+    -- `set` copies the object for each type and compares each key with those to omit, so its work
+    -- grows with both.
     when 'set' then case when s.keys > 8 then engine.inline_work() / s.keys end
   end
   from (
@@ -78,6 +81,7 @@ as $$
   ) as s
 $$;
 
+-- Returns the node with its limits, as a local node if it is too expensive for any input.
 create or replace function engine.bound_inline(p_node engine.compiled_node)
   returns engine.compiled_node
   language plpgsql
@@ -89,7 +93,7 @@ declare
   v_weight bigint := 1;
   v_quadratic bigint := 0;
 begin
-  -- Those of child runs have the limits of one expression: they are refused beyond.
+  -- Expressions for child runs cannot be left to a local step: beyond these limits they fail.
   v_node.deferred := engine.with_inline_input(v_node.deferred, 262144, engine.inline_quadratic_input());
   v_node.is_isolated := coalesce(cardinality(v_node.expressions), 0)::bigint * pg_column_size(v_node.properties)
     > engine.inline_work();
@@ -107,7 +111,8 @@ begin
   );
   if v_node.kind = 'pure' then
     v_node.inline_input := engine.inline_node_input(v_node);
-    -- respondToWebhook stays: its answer is read from the properties, which a local step finds.
+    -- respondToWebhook stays pure: its local step only evaluates the properties, from which the
+    -- engine takes the answer.
     if v_node.is_isolated and not starts_with(v_node.type, 'respondToWebhook@') then
       v_node.kind := 'local';
     end if;

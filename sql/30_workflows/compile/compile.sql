@@ -1,5 +1,6 @@
 -- kind: code
--- Compiles a valid definition to the plan that the engine runs.
+-- Compiles a valid definition to what the engine runs. Reads engine.node_types; writes and locks
+-- nothing.
 
 create or replace function engine.compile_version(
   p_definition jsonb,
@@ -11,7 +12,7 @@ create or replace function engine.compile_version(
   stable
 as $$
 declare
-  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  -- A copy of the definition: a stored one is compressed and would be decompressed at each access.
   v_definition constant jsonb := p_definition || '{}';
   v_count constant int := jsonb_array_length(v_definition -> 'nodes');
   v_edges record := engine.graph_edges(v_definition);
@@ -37,8 +38,9 @@ begin
 end
 $$;
 comment on function engine.compile_version(jsonb) is
-  'The plan of a definition that validate_workflow found nothing wrong with: nodes in topological order, the variables they read, all settings.';
+  'Compiles a definition in which validate_workflow finds no error: returns its nodes in topological order, the names of the variables they read, and all settings with their defaults.';
 
+-- The settings of a definition, with defaults for those that it leaves out.
 create or replace function engine.settings_of(p_definition jsonb)
   returns jsonb
   language sql
@@ -51,7 +53,7 @@ as $$
   ) || coalesce(p_definition -> 'settings', '{}')
 $$;
 
--- How often a node is tried, and what happens when that was not enough.
+-- Sets how many attempts a node has, the times between them, and what follows when all have failed.
 create or replace function engine.compile_attempts(
   p_node jsonb,
   p_settings jsonb,
@@ -77,7 +79,7 @@ begin
   end;
   v_compiled.retry_jitter := coalesce((v_retry ->> 'jitter')::boolean, true);
   v_compiled.timeout_ms := coalesce((p_node ->> 'timeoutMs')::int, (p_settings ->> 'timeout')::int);
-  -- Inherited from the settings, errorOutput counts for the nodes that have a connection there.
+  -- errorOutput from the settings only applies to nodes that have a connection at the port error.
   v_compiled.on_error := coalesce(
     p_node ->> 'onError',
     case
@@ -89,7 +91,8 @@ begin
 end
 $$;
 
--- Sets those expressions apart that are evaluated for each child run, with $.item and $.index.
+-- Separates the expressions that are evaluated for each child run, with $.item and $.index, from
+-- the others.
 create or replace function engine.defer_expressions(p_compiled engine.compiled_node, p_schema jsonb)
   returns engine.compiled_node
   language plpgsql
@@ -111,7 +114,7 @@ begin
 end
 $$;
 
--- One node of the plan; p_ids are all of them in the order of the plan.
+-- Compiles one node; p_ids are the ids of all nodes in the order of the compiled nodes.
 create or replace function engine.compile_node(
   p_definition jsonb,
   p_node jsonb,
@@ -144,7 +147,7 @@ begin
   node := engine.compile_attempts(p_node, p_settings, node, coalesce('error' = any (v_external), false));
   node.ports := engine.node_ports(v_type, p_node -> 'properties', node.on_error);
   if v_type.name = 'wait' and coalesce('timeout' = any (v_external), false) is false then
-    node.ports := array_remove(node.ports, 'timeout'); -- it leads nowhere: what comes too late is a failure
+    node.ports := array_remove(node.ports, 'timeout'); -- without a connection there, a timeout fails the node
   end if;
 
   node.properties := engine.default_properties(v_type.properties) || coalesce(p_node -> 'properties', '{}');

@@ -1,7 +1,8 @@
 -- kind: code
--- Compiles the expressions of a node to what the engine evaluates.
+-- Compiles the expressions in the properties of a node. Writes and locks nothing.
 
--- The properties with literal texts unescaped, their expressions, and what these read.
+-- Returns the properties with literal texts unescaped, their expressions, and the variables and
+-- sources that these read.
 create or replace function engine.compile_properties(
   p_properties jsonb,
   p_schema jsonb,
@@ -35,7 +36,7 @@ begin
       least(coalesce(sum(p.weight), 0), 1000000)::int as weight
     from engine.parse_properties(p_properties, p_schema) as p
     group by p.place, p.kind
-    order by p.kind = 'each', p.place -- conditions for each item come after the items
+    order by p.kind = 'each', p.place -- conditions for each item are evaluated after the items
   loop
     if v_text.kind = 'literal' then
       properties := jsonb_set(properties, v_text.place, to_jsonb(v_text.literal));
@@ -50,7 +51,8 @@ begin
 end
 $$;
 
--- Filters with their literal arguments as they are passed on, so that nothing is left to do for them at run time.
+-- Reduces filters with literal arguments to the form that apply_filter takes, to save that work at
+-- run time.
 create or replace function engine.plain_filters(p_filters jsonb)
   returns jsonb
   language sql
@@ -65,7 +67,8 @@ as $$
   from jsonb_array_elements(p_filters) with ordinality as f (filter, place)
 $$;
 
--- One expression part; p_ids are the nodes in the order of the plan.
+-- Compiles one part of an expression; p_ids are the ids of the nodes in the order of the compiled
+-- nodes.
 create or replace function engine.compile_part(
   p_literal text,
   p_path text,
@@ -99,7 +102,8 @@ as $$
   )::engine.expression_part
 $$;
 
--- The expression of one place. What is plain becomes flat, because the engine does that without a call.
+-- Compiles the expression at one place. A plain expression has its path in fields of its own, so
+-- that the engine evaluates it without a function call.
 create or replace function engine.compile_expression(
   p_place text[],
   p_kind text,

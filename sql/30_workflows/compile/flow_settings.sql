@@ -1,7 +1,8 @@
 -- kind: code
--- The limits in the settings of a workflow: concurrency, rateLimit and debounce, each with a key that says what counts
--- together.
+-- The limits of flow control in the settings of a workflow: concurrency, rateLimit and debounce,
+-- each with a key that says which runs count together. Writes and locks nothing.
 
+-- The JSON schemas of the three limits.
 create or replace function engine.flow_schemas()
   returns jsonb
   language sql
@@ -34,6 +35,7 @@ as $$
   }'::jsonb
 $$;
 
+-- The problems of the limits in the settings.
 create or replace function engine.flow_problems(p_settings jsonb)
   returns setof public.workflow_problem
   language plpgsql
@@ -66,7 +68,8 @@ begin
 end
 $$;
 
--- The limits of valid settings with their keys as paths that start at the input; null when there are none.
+-- The limits of valid settings, with each key compiled to a path that starts at the input; null
+-- when there are none.
 create or replace function engine.compile_flow(p_settings jsonb)
   returns jsonb
   language sql

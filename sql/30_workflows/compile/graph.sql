@@ -1,7 +1,9 @@
 -- kind: code
--- The graph of a definition as arrays of places: edge n goes from node sources[n] to node targets[n].
+-- The graph of a definition as arrays of places: edge n leads from node sources[n] to node
+-- targets[n]. Writes and locks nothing.
 
--- In topological order, ties by place. Nodes in or behind a cycle are missing.
+-- The places of the nodes in topological order, nodes of equal rank by place. Nodes in or behind a
+-- cycle are missing.
 create or replace function engine.sort_graph(p_count int, p_sources int[], p_targets int[])
   returns int[]
   language plpgsql
@@ -9,7 +11,7 @@ create or replace function engine.sort_graph(p_count int, p_sources int[], p_tar
   parallel safe
 as $$
 declare
-  v_waiting int[] := array_fill(0, array[p_count]); -- how many sources of a node are not in the order yet
+  v_waiting int[] := array_fill(0, array[p_count]); -- for each node, how many of its sources are not in the order yet
   v_order int[] := '{}';
   v_target int;
   v_next int;
@@ -31,7 +33,8 @@ begin
 end
 $$;
 
--- For each node one bit per node: those from which it is reached. p_order is what sort_graph gave.
+-- For each node a string with one bit per node: the nodes upstream of it. p_order is the result of
+-- sort_graph.
 create or replace function engine.upstream_of(p_order int[], p_sources int[], p_targets int[], p_count int)
   returns varbit[]
   language plpgsql
@@ -54,7 +57,7 @@ begin
 end
 $$;
 
--- The ends of the connections as places in `nodes`; null where no node has that id.
+-- The ends of each connection as places in `nodes`; null where no node has that id.
 create or replace function engine.graph_edges(
   p_definition jsonb,
   out sources int[],

@@ -1,4 +1,4 @@
--- A definition becomes what the engine runs.
+-- Compiles a definition to what the engine runs.
 
 --!include 30_workflows/compile/graph.sql
 --!include 30_workflows/compile/compile_expressions.sql
