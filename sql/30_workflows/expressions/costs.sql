@@ -1,8 +1,9 @@
 -- kind: code
--- The cost class of an expression, found when it is compiled. linear: the work grows with the size of what it reads.
--- quadratic: it compares or multiplies two things that it reads, or walks one of them again for each item of another.
--- unbounded: nothing is proved about it. bound_inline says from this which inputs the engine evaluates itself; all
--- others are evaluated in a local step, which has a time limit. Work is counted in bytes of input that are walked.
+-- Computes the cost class of a path when it is compiled. linear: the work grows with the size of
+-- what it reads. quadratic: it compares or multiplies two values that it reads, or reads one again
+-- for each item of another. unbounded: no bound is known. bound_inline uses it to say which inputs
+-- the engine evaluates inline; others go to a local step. Weights count how many times each byte of
+-- input is processed. Writes and locks nothing.
 
 -- The worse of two classes.
 create or replace function engine.worse_cost(p_one text, p_other text)
@@ -18,9 +19,10 @@ as $$
   end
 $$;
 
--- Whether the automaton of a pattern stays as small as the pattern: literal texts, also as alternatives; or, bound to
--- the beginning, single characters and classes one after the other, of which the last one may be repeated. Then one
--- place of the pattern is active at a time, so no set of places has to be built while it matches.
+-- Whether the automaton of a pattern stays as small as the pattern: literal texts and alternatives
+-- of them, or, from the beginning of the text on, single characters and classes in a row, of which
+-- the last may be repeated. Then only one state is active at a time, so matching builds no sets of
+-- states.
 create or replace function engine.is_safe_regex(p_pattern text, p_flags text)
   returns boolean
   language sql
@@ -49,6 +51,7 @@ as $$
   )) as a (pattern, literal, class)
 $$;
 
+-- Whether a token is a literal: a number, a text, true, false or null.
 create or replace function engine.is_literal_token(p_token text)
   returns boolean
   language sql
@@ -58,7 +61,7 @@ as $$
   select coalesce(p_token ~ '^["0-9]' or p_token in ('true', 'false', 'null'), false)
 $$;
 
--- Whether the operator at p_place has a literal beside it: then it looks at each item once.
+-- Whether one side of the operator at p_place is a literal: then each item is compared once.
 create or replace function engine.has_literal_side(p_tokens text[], p_place int)
   returns boolean
   language plpgsql
@@ -80,7 +83,7 @@ begin
 end
 $$;
 
--- Whether both sides of the comparison at p_place begin at the root.
+-- Whether both sides of the comparison at p_place begin with a root.
 create or replace function engine.compares_roots(p_tokens text[], p_place int)
   returns boolean
   language plpgsql
@@ -104,7 +107,8 @@ begin
 end
 $$;
 
--- The cost of one token. p_open: what the brackets around it are: ? of a filter, [ of a subscript, ( of others.
+-- The cost of one token. p_open: the open brackets around it: ? of a filter, [ of a subscript, ( of
+-- others.
 create or replace function engine.token_cost(
   p_tokens text[],
   p_place int,
@@ -125,7 +129,7 @@ begin
   weight := 0;
   case
     when v_token = '**' or (v_token = ',' and v_is_subscript) then
-      cost := 'unbounded'; -- what is found several times is walked several times
+      cost := 'unbounded'; -- items that are found several times are processed several times
     when v_token = '$' then
       weight := 1;
       cost := case when v_depth > 1 then 'unbounded' when v_depth = 1 then 'quadratic' else cost end;
@@ -167,6 +171,7 @@ begin
 end
 $$;
 
+-- The cost class and the weight of a whole path.
 create or replace function engine.path_cost(p_tokens text[], out cost text, out weight int)
   language plpgsql
   immutable
@@ -195,7 +200,7 @@ begin
       end;
     end if;
   end loop;
-  -- Each keyvalue() makes three items of one; numbers grow with each product.
+  -- Each keyvalue() makes three items of one, and each product makes numbers longer.
   if v_key_values > 1 or v_products > 4 then
     cost := 'unbounded';
   end if;

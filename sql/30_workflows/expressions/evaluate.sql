@@ -1,6 +1,7 @@
 -- kind: code
--- Expressions that are not plain: several sources, filters, texts with expressions in them, conditions for each item,
--- and everything on strict nodes. Like resolve.sql: no queries, nothing but the arguments.
+-- Evaluates expressions that are not plain: with several sources, filters, texts around them,
+-- conditions for each item, and all expressions of strict nodes. Like those of resolve.sql, these
+-- functions run no query and depend on their arguments alone. Writes and locks nothing.
 
 create or replace function engine.evaluate_expression(
   p_expression engine.expression,
@@ -57,7 +58,8 @@ begin
 end
 $$;
 
--- Every source of a part as a jsonpath variable. Sizes are added up first: copying must not cost more than reading.
+-- The sources of a part, each as a jsonpath variable. Adds their sizes up first, so that a source
+-- that is too large is not copied.
 create or replace function engine.source_variables(
   p_part engine.expression_part,
   p_property text[],
@@ -94,7 +96,7 @@ begin
 end
 $$;
 
--- The value of one part of an expression.
+-- Evaluates one part of an expression.
 create or replace function engine.part_value(
   p_part engine.expression_part,
   p_place text[],
@@ -153,7 +155,8 @@ begin
 end
 $$;
 
--- A condition for each item of the property `items` beside it: an array of true and false.
+-- Evaluates a condition for each item of the property `items` beside it: an array of true and
+-- false.
 create or replace function engine.evaluate_each(
   p_expression engine.expression,
   p_properties jsonb,
@@ -172,7 +175,7 @@ as $$
 declare
   v_items constant jsonb := p_properties #> (trim_array(p_expression.place, 1) || '{items}'::text[]);
   v_part constant engine.expression_part := p_expression.parts[1];
-  -- With one source alone, `$` of the compiled path is that source.
+  -- In a path with a single source, `$` is that source.
   v_source constant text := case
     when cardinality(v_part.sources) = 1 and v_part.argument_paths is null then v_part.sources[1]
   end;
@@ -184,9 +187,9 @@ declare
   v_truths text[] := '{}';
 begin
   if jsonb_typeof(v_items) <> 'array' then
-    return '[]'; -- the node will say what is wrong with it
+    return '[]'; -- the node itself fails for it
   elsif pg_column_size(v_items) > v_part.inline_input
-    -- Each item looks at what the others see as well.
+    -- For each item the sources other than the item are read again.
     or (v_source is distinct from 'item' and jsonb_array_length(v_items)::bigint * pg_column_size(v_variables)
       > case p_expression.cost when 'linear' then 32 else 1024 end * v_part.inline_input::bigint)
   then

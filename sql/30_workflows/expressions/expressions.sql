@@ -1,7 +1,9 @@
 -- kind: code
--- Reads a whole expression: `path | filter(argument, …) | …`. Used when a workflow is validated or compiled.
+-- Parses a whole expression, `path | filter(argument, …) | …`, when a workflow is validated or
+-- compiled. Writes and locks nothing.
 
--- A whole expression. When `problem` says what is wrong, `problem_at` is the 1-based character at which it is.
+-- Parses an expression. `problem` says what is wrong with it, `problem_at` at which 1-based
+-- character; else both are null.
 create or replace function engine.parse_expression(
   p_text text,
   out path text,
@@ -76,7 +78,7 @@ begin
 end
 $$;
 
--- What PostgreSQL says against a path; null when it takes it.
+-- The error that PostgreSQL raises for a path; null when it accepts the path.
 create or replace function engine.jsonpath_problem(p_path text)
   returns text
   language plpgsql
@@ -91,7 +93,7 @@ exception
 end
 $$;
 
--- The filters after a path: what p_pipes separate.
+-- Parses the filters after a path, which p_pipes separate.
 create or replace function engine.parse_filters(
   p_tokens text[],
   p_gaps text[],

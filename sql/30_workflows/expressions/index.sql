@@ -1,4 +1,4 @@
--- Expressions: parsed, compiled, evaluated.
+-- Expressions: parsed, put into a cost class, evaluated.
 
 --!include 30_workflows/expressions/tokenizer.sql
 --!include 30_workflows/expressions/path_tokens.sql

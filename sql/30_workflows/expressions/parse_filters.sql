@@ -1,7 +1,8 @@
 -- kind: code
--- Reads the filters of an expression: `| name(argument, …)`. An argument is a literal or a path.
+-- Parses the filters of an expression: `| name(argument, …)`. An argument is a literal or a path.
+-- Writes and locks nothing.
 
--- The places of the `|` outside of brackets.
+-- The places of the `|` that stand outside of brackets.
 create or replace function engine.pipe_places(p_tokens text[])
   returns int[]
   language plpgsql
@@ -24,7 +25,7 @@ begin
 end
 $$;
 
--- One argument of a filter: a literal, or a path; p_paths is how many paths the arguments before had.
+-- Parses one argument: a literal or a path. p_paths: how many paths the arguments before it have.
 create or replace function engine.parse_argument(
   p_tokens text[],
   p_gaps text[],
@@ -76,7 +77,7 @@ begin
 end
 $$;
 
--- The arguments of one filter, cut at its commas.
+-- The first and last place of each argument of a filter: commas separate them.
 create or replace function engine.argument_bounds(p_tokens text[])
   returns table (first_place int, last_place int)
   language plpgsql
@@ -105,7 +106,7 @@ begin
 end
 $$;
 
--- One filter: its name and arguments; p_tokens are those between two pipes.
+-- Parses one filter with its arguments; p_tokens are the tokens between two pipes.
 create or replace function engine.parse_filter(
   p_tokens text[],
   p_gaps text[],

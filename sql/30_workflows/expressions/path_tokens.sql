@@ -1,8 +1,10 @@
 -- kind: code
--- What may stand in a path. The grammar is that of PostgreSQL 15 on every version, so what newer ones added is
--- refused here; PostgreSQL itself has the last word on the rest (see expressions.sql).
+-- Checks the tokens of a path. The grammar is that of PostgreSQL 15 on every version: additions of
+-- newer versions are refused here. PostgreSQL itself checks the rest (jsonpath_problem in
+-- expressions.sql). Writes and locks nothing.
 
--- A text token as a jsonpath string: '…' may be written instead of "…", because definitions are JSON.
+-- A text token as a jsonpath string. Paths may have '…' for "…", because definitions are JSON,
+-- where " is escaped.
 create or replace function engine.double_quoted(p_token text)
   returns text
   language sql
@@ -18,7 +20,8 @@ as $$
   end
 $$;
 
--- The tokens without white space, where each begins (1-based), and the space before it.
+-- The tokens without white space, the 1-based character at which each begins, and the white space
+-- before it.
 create or replace function engine.significant_tokens(
   p_text text,
   out tokens text[],
@@ -47,7 +50,7 @@ as $$
   from significant as s
 $$;
 
--- The text in a text token; null when it is not a valid one.
+-- The text of a text token; null when the token is not a valid one.
 create or replace function engine.token_text(p_token text)
   returns text
   language plpgsql
@@ -61,7 +64,7 @@ exception
 end
 $$;
 
--- What is wrong with `like_regex "pattern" flag "flags"`.
+-- The problem of `like_regex "pattern" flag "flags"`; null when there is none.
 create or replace function engine.regex_problem(p_pattern text, p_flags text)
   returns text
   language sql
@@ -77,7 +80,7 @@ as $$
   end
 $$;
 
--- What is wrong with `.name` or `.name(…)`; p_next are the tokens after the name.
+-- The problem of `.name` or `.name(…)`; null when there is none. p_next: the tokens after the name.
 create or replace function engine.accessor_problem(p_name text, p_next text[])
   returns text
   language plpgsql
@@ -100,7 +103,7 @@ begin
 end
 $$;
 
--- What is wrong with a word that is no accessor; p_next are the tokens after it.
+-- The problem of a word that is no accessor; null when there is none. p_next: the tokens after it.
 create or replace function engine.word_problem(p_word text, p_first boolean, p_next text[])
   returns text
   language plpgsql
@@ -121,8 +124,8 @@ begin
 end
 $$;
 
--- What is wrong with a token of a path. PL/pgSQL, because it is called for each token and PostgreSQL cannot inline
--- it.
+-- The problem of a token of a path; null when there is none. In PL/pgSQL, because it is called for
+-- each token and PostgreSQL could not inline a SQL function.
 create or replace function engine.token_problem(p_token text, p_before text, p_first boolean, p_next text[])
   returns text
   language plpgsql

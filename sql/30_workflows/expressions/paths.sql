@@ -1,8 +1,9 @@
 -- kind: code
--- Reads one SQL/JSON path and rewrites its roots: `$.prev.total` becomes `$.total` of `prev`.
+-- Parses one SQL/JSON path and rewrites its roots: `$.prev.total` becomes `$.total` of `prev`.
+-- Writes and locks nothing.
 
--- The root that begins with the `$` at the head of the tokens: its source, how many tokens name it, and the
--- variable or input that it reads.
+-- The root that begins with the `$` at the head of the tokens: its source, how many tokens belong
+-- to it, and the name of the variable or input that it reads.
 create or replace function engine.path_root(
   p_tokens text[],
   out source text,
@@ -47,8 +48,9 @@ begin
 end
 $$;
 
--- How many brackets around each token hide it from the result: those of a filter, of exists and of subscripts. An
--- open bracket counts as inside of itself. Or the problem, and the token at which it is.
+-- For each token, how many brackets around it keep it out of the result: those of filters, of
+-- exists and of subscripts. An opening bracket counts as inside itself. If brackets do not match:
+-- the problem and the token at which it is.
 create or replace function engine.bracket_depths(
   p_tokens text[],
   out depths int[],
@@ -60,7 +62,7 @@ create or replace function engine.bracket_depths(
   parallel safe
 as $$
 declare
-  v_open text[] := '{}'; -- ? and e are the parentheses of a filter and of exists
+  v_open text[] := '{}'; -- '?' stands for the parenthesis of a filter, 'e' for that of exists
   v_depth int := 0;
   v_token text;
   v_before text;
@@ -97,7 +99,7 @@ begin
 end
 $$;
 
--- What a token says about the whole path: many items are asked for; it is a condition; it matches a regular
+-- Whether a path asks for many items (and is no condition), and whether it matches a regular
 -- expression.
 create or replace function engine.path_traits(p_tokens text[], p_depths int[], out many boolean, out regex boolean)
   language sql
@@ -123,8 +125,8 @@ as $$
   ) as t
 $$;
 
--- One path, rewritten: its pieces, where what follows a \x01 is a source and the root; what it reads; or the
--- problem and the token at which it is.
+-- Rewrites one path. Returns its pieces, of which one that begins with \x01 is a root with its
+-- source, and what it reads; or the problem and the token at which it is.
 create or replace function engine.rewrite_path(
   p_tokens text[],
   p_gaps text[],
@@ -160,7 +162,8 @@ begin
       v_place := v_place + v_root.consumed;
       v_before := v_root.source;
     elsif p_tokens[v_place] = '[' and left(p_tokens[v_place + 1], 1) = '"' and p_tokens[v_place + 2] = ']' then
-      -- SQL/JSON knows places only between brackets; a key in quotes there is a member.
+      -- In SQL/JSON a place stands between brackets only; a quoted key between brackets is read as
+      -- a member.
       problem := engine.token_problem(p_tokens[v_place + 1], '.', false, '{}');
       pieces := pieces || (p_gaps[v_place] || '.' || p_tokens[v_place + 1]);
       v_before := ']';
@@ -188,7 +191,8 @@ begin
 end
 $$;
 
--- The rewritten path as text: with one source, roots are `$`; with variables, `$"prev"`.
+-- The rewritten path as text. Roots become `$`, or with p_variables a jsonpath variable such as
+-- `$"prev"`.
 create or replace function engine.path_text(p_pieces text[], p_variables boolean)
   returns text
   language sql

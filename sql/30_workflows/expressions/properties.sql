@@ -1,7 +1,8 @@
 -- kind: code
--- Finds the expressions in the properties of a node, with the schema of its type at hand.
+-- Finds the expressions in the properties of a node by the schema of its type. Writes and locks
+-- nothing.
 
--- The properties that a type gives itself when a node leaves them out.
+-- The default properties of a type, from its schema.
 create or replace function engine.default_properties(p_schema jsonb)
   returns jsonb
   language sql
@@ -12,7 +13,8 @@ as $$
   from jsonb_each(coalesce(p_schema -> 'properties', '{}')) as p
 $$;
 
--- Every text in a value that may hold an expression: where it is, and the format that the schema gives it.
+-- Every text in a value that may hold an expression: its place, and the format that the schema
+-- gives it.
 create or replace function engine.texts_in(p_value jsonb, p_schema jsonb)
   returns table (place text[], content text, format text)
   language sql
@@ -39,7 +41,7 @@ as $$
     and (w.schema ? 'format' or strpos(w.value #>> '{}', '{{') > 0)
 $$;
 
--- The parts of a text of that format: none when it holds no expression.
+-- The parts of a text of that format; no row when it holds no expression.
 create or replace function engine.text_parts(p_content text, p_format text)
   returns table (kind text, literal text, expression text, start_at int, error text)
   language plpgsql
@@ -67,7 +69,8 @@ begin
 end
 $$;
 
--- Every expression of a node, part by part. A text of kind `literal` only holds escaped braces.
+-- Every expression of a node, part by part. A text of kind `literal` holds no expression, only
+-- escaped braces.
 create or replace function engine.parse_properties(p_properties jsonb, p_schema jsonb)
   returns table (
     place text[],

@@ -1,8 +1,9 @@
 -- kind: code
--- One path over one value: what strict and lenient nodes make of what a path cannot do. Reads no table.
+-- Evaluates one path on one value, with the error handling of strict and of other nodes. Writes and
+-- locks nothing.
 
--- On a strict node, what a path cannot do (divide by zero, read a text as a number) fails the node; on others
--- nothing is found there.
+-- On a strict node an error of a path (a division by zero, a text that is no number) fails the
+-- node. On other nodes the path finds nothing instead.
 create or replace function engine.query_strictly(
   p_target jsonb,
   p_path jsonpath,
@@ -17,14 +18,16 @@ as $$
 begin
   return jsonb_path_query_array(p_target, p_path, p_variables, false);
 exception
-  -- A date compared with a time of a zone is no data exception to PostgreSQL, but not supported.
+  -- PostgreSQL reports a comparison of a date with a time of a zone as not supported, not as a data
+  -- exception.
   when data_exception or feature_not_supported then
     return engine.expression_failed('EXPRESSION_FAILED', sqlerrm, p_place, p_position);
 end
 $$;
 
--- On other nodes a comparison of a date with a time of a zone, which PostgreSQL refuses even when it is told to be
--- silent, finds nothing either. Only paths that compares_times names can come to that.
+-- For nodes that are not strict: PostgreSQL raises an error for a comparison of a date with a time
+-- of a zone, even in silent mode; here it finds nothing. Only paths for which compares_times is
+-- true can raise it.
 create or replace function engine.query_times(p_target jsonb, p_path jsonpath, p_variables jsonb)
   returns jsonb
   language plpgsql
@@ -38,7 +41,8 @@ exception
 end
 $$;
 
--- Whether a path may read dates and times: .datetime(), .date(), .time(), .timestamp() and their relatives.
+-- Whether a path may read dates and times: with .datetime(), .date(), .time(), .timestamp() or the
+-- same with time zone.
 create or replace function engine.compares_times(p_path jsonpath)
   returns boolean
   language sql

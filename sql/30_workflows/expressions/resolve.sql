@@ -1,11 +1,13 @@
 -- kind: code
--- Puts results in the place of expressions when a node runs: the innermost loop of the engine. No function here
--- runs a query, so that every statement stays a "simple expression" of PL/pgSQL (0.1 to 0.6 µs instead of 10), and
--- each is a function of its arguments alone, so that a replay gives the same. Plain expressions are done in place;
--- evaluate.sql does the others.
+-- Replaces expressions by their results when a node runs: the innermost loop of the engine. No
+-- function here runs a query, so that each statement is a "simple expression" of PL/pgSQL (0.1 to
+-- 0.6 µs instead of 10), and each depends on its arguments alone, so that a replay gives the same
+-- results. Plain expressions are evaluated in place, others by evaluate.sql. Writes and locks
+-- nothing.
 
--- The output of a node, by its place in the plan. What a node passes on unchanged is held once: the element at minus
--- its place says at which place. The planner inlines it.
+-- The output of a node, by its place among the compiled nodes. An output that a node passes on
+-- unchanged is stored once: the element at minus the place of that node holds the place of the
+-- output. The planner inlines this function.
 create or replace function engine.output_at(p_outputs jsonb[], p_place int)
   returns jsonb
   language sql
@@ -15,7 +17,7 @@ as $$
   select coalesce(p_outputs[p_place], p_outputs[(p_outputs[- p_place])::int])
 $$;
 
--- What a path starts at. The planner inlines it into the statement that calls it.
+-- The value of a source, at which a path starts. The planner inlines this function.
 create or replace function engine.source_value(
   p_source text,
   p_node int,
@@ -48,7 +50,7 @@ as $$
   )
 $$;
 
--- Fails the node; the engine adds its name.
+-- Raises the error that fails the node; the engine adds the id of the node.
 create or replace function engine.expression_failed(
   p_code text,
   p_message text,
@@ -80,8 +82,8 @@ as $$
   )
 $$;
 
--- Ends an evaluation that advance then leaves to a local step. Where nothing can be left to one, as for each child run,
--- it is the failure EXPRESSION_TOO_LARGE.
+-- Ends an evaluation; engine.advance() then leaves the node to a local step. Where that is not
+-- possible, as in child runs, the error counts as EXPRESSION_TOO_LARGE.
 create or replace function engine.leave_to_local_step(p_message text default 'This is evaluated in a local step.')
   returns void
   language sql
@@ -90,8 +92,8 @@ as $$
   select private.raise_error('NOT_INLINE', p_message, null, '{"code": "EXPRESSION_TOO_LARGE"}')
 $$;
 
--- An expression reads more than it may: more than max_input fails the node, more than inline_input ends the evaluation
--- here, and advance leaves the node to a local step.
+-- Called when an expression reads more than inline_input: more than max_input fails the node; less
+-- ends the evaluation here, and engine.advance() leaves the node to a local step.
 create or replace function engine.beyond_input(p_size int, p_max_input int, p_place text[], p_position int)
   returns void
   language plpgsql
@@ -107,7 +109,8 @@ begin
 end
 $$;
 
--- Products of products have no end.
+-- Fails the node for a number beyond the bounds, which repeated products could exceed without
+-- limit.
 create or replace function engine.number_too_large(p_place text[], p_position int)
   returns jsonb
   language sql
@@ -118,8 +121,8 @@ as $$
   )
 $$;
 
--- What a predicate found, as true or false. Unknown (a text compared with a number, a missing value) is false, or an
--- error on a strict node.
+-- The result of a predicate as true or false. An unknown result (a text compared with a number, a
+-- missing value) is false; on a strict node it fails the node.
 create or replace function engine.truth(p_found jsonb, p_strict boolean, p_place text[], p_position int)
   returns jsonb
   language plpgsql
@@ -144,6 +147,7 @@ begin
 end
 $$;
 
+-- Returns the properties with the results in the places of the expressions.
 create or replace function engine.resolve(
   p_properties jsonb,
   p_expressions engine.expression[],

@@ -1,7 +1,8 @@
 -- kind: code
--- Expressions of nodes that have more than eight.
+-- Resolves nodes with more than eight expressions. Writes and locks nothing.
 
--- Many expressions of one node, eight at a time: each copies all properties, so their size is looked at between.
+-- Resolves eight expressions at a time and checks the size of the properties in between, because
+-- each result copies all properties.
 create or replace function engine.resolve_many(
   p_properties jsonb,
   p_expressions engine.expression[],
@@ -20,7 +21,7 @@ create or replace function engine.resolve_many(
   immutable
 as $$
 declare
-  v_most constant int := 8388608; -- no node gives or takes that much: outputs and inputs have 1 MiB
+  v_most constant int := 8388608; -- no node can use more: outputs and inputs have at most 1 MiB
   v_properties jsonb := p_properties;
   v_copied bigint := 0;
   v_first int := 1;

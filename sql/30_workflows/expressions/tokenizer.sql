@@ -1,8 +1,9 @@
 -- kind: code
--- Cuts texts with expressions into pieces, and expressions into tokens. Used when a workflow is validated or
--- compiled, never when it runs.
+-- Splits texts with expressions into pieces, and expressions into tokens, when a workflow is
+-- validated or compiled; never when it runs. Writes and locks nothing.
 
--- The tokens of an expression, white space included, so that joined together they are the expression again.
+-- The tokens of an expression with its white space, so that joining them gives the expression
+-- again.
 create or replace function engine.tokenize(p_text text)
   returns text[]
   language sql
@@ -23,8 +24,9 @@ as $$
   ) with ordinality as m (match, place)
 $$;
 
--- The pieces of a text: literal ones, and what stands between {{ and }}. `\{{` is a literal {{. An expression ends at
--- the first }} outside of its string literals. start_at is the 1-based character after {{.
+-- The pieces of a text: literal texts, and what stands between {{ and }}. `\{{` is a literal {{. An
+-- expression ends at the first }} outside of its string literals. start_at: the 1-based character
+-- after {{.
 create or replace function engine.split_template(p_text text)
   returns table (literal text, expression text, start_at int, error text)
   language plpgsql
