@@ -1,6 +1,8 @@
 -- kind: code
--- The filters by name: what they take, and the one place that calls them.
+-- The filters by name: their parameters, and the one function that calls them. Writes and locks
+-- nothing.
 
+-- The parameters of each filter, by its name.
 create or replace function engine.filter_parameters()
   returns table (name text, parameters text[], required int)
   language sql
@@ -17,7 +19,8 @@ as $$
     ('last', '{}', 0), ('unique', '{}', 0), ('sort', '{text,text}', 0), ('flatten', '{integer}', 0), ('type', '{}', 0)
 $$;
 
--- What is wrong with a literal argument; those that are paths are known at run time only.
+-- The problem of a literal argument; null when there is none. Arguments that are paths are known
+-- only at run time.
 create or replace function engine.argument_problem(p_value jsonb, p_parameter text)
   returns text
   language sql
@@ -39,6 +42,7 @@ as $$
   end
 $$;
 
+-- The problem of a filter: an unknown name, or a wrong argument; null when there is none.
 create or replace function engine.filter_problem(p_name text, p_arguments jsonb)
   returns text
   language sql
@@ -69,7 +73,7 @@ as $$
   left join engine.filter_parameters() as f on f.name = wanted.name
 $$;
 
--- A whole number of an argument; null when it is none.
+-- An argument as a whole number; null when it is none.
 create or replace function engine.argument_int(p_arguments jsonb, p_place int)
   returns int
   language sql
@@ -79,8 +83,9 @@ as $$
   select case when p_arguments ->> p_place ~ '^-?[0-9]{1,9}$' then (p_arguments ->> p_place)::int end
 $$;
 
--- Small filters are done in place: a SQL function that PostgreSQL cannot inline costs six times as much.
--- Null passes through all but the last four. SQL null: the filter does not apply to the value.
+-- Applies one filter. Small filters are computed in place: a call of a SQL function that PostgreSQL
+-- cannot inline costs six times as much. JSON null passes unchanged through all filters but
+-- default, json, length and type. Returns SQL null when the filter does not apply to the value.
 create or replace function engine.apply_filter(p_name text, p_value jsonb, p_arguments jsonb)
   returns jsonb
   language plpgsql
@@ -128,7 +133,8 @@ begin
 end
 $$;
 
--- One result, or an array when there are several or the path asks for many; nothing is null.
+-- The result of a path: its one item, an array when there are several or the path asks for many,
+-- null for none.
 create or replace function engine.result_value(p_found jsonb, p_many boolean)
   returns jsonb
   language sql
@@ -138,7 +144,8 @@ as $$
   select case when p_many or jsonb_array_length(p_found) > 1 then p_found else coalesce(p_found -> 0, 'null') end
 $$;
 
--- The arguments of a filter whose expression has paths among them: {"value": …} or {"path": its number, "many": …}.
+-- The arguments of a filter whose expression has paths among them, each {"value": …} or {"path":
+-- its number, "many": …}.
 create or replace function engine.filter_arguments(p_arguments jsonb, p_paths jsonpath[], p_variables jsonb)
   returns jsonb
   language sql
@@ -156,7 +163,8 @@ as $$
   from jsonb_array_elements(p_arguments) with ordinality as a (argument, place)
 $$;
 
--- The filters of an expression, one after the other. p_variables hold the sources when an argument is a path.
+-- Applies the filters of an expression in order. p_variables holds the sources when an argument is
+-- a path.
 create or replace function engine.apply_filters(
   p_value jsonb,
   p_part engine.expression_part,

@@ -1,7 +1,8 @@
 -- kind: code
--- The cost of filters after a path: see costs.sql.
+-- The cost of filters after a path; expressions/costs.sql explains the classes. Writes and locks
+-- nothing.
 
--- A path and the filters behind it.
+-- The cost class and the weight of a path together with its filters.
 create or replace function engine.chain_cost(
   p_cost text,
   p_weight int,
@@ -29,8 +30,8 @@ begin
 end
 $$;
 
--- The work of a filter for each byte of its value, and by how much the value grows. An argument that is a path has no
--- `value`.
+-- The cost class of a filter, its work per byte of the value, and the factor by which the value may
+-- grow. An argument that is a path has no `value`.
 create or replace function engine.filter_cost(
   p_name text,
   p_arguments jsonb,
@@ -69,7 +70,7 @@ begin
     end
     else 1
   end;
-  -- Searching a text takes the product of both lengths at worst.
+  -- A search in a text takes at worst the product of both lengths.
   if p_name in ('replace', 'split') then
     cost := case when not v_is_given then 'quadratic' when length(v_first) > 64 then 'unbounded' else cost end;
   end if;

@@ -1,9 +1,11 @@
 -- kind: code
--- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds, to the millisecond; the zone is always said,
--- as a name of the IANA database, so that the result does not depend on the server. SQL null means that a filter does
--- not apply. How a local time becomes an instant: time_zones.sql, as for waits and schedules.
+-- Filters on dates. A date is an ISO 8601 text or a Unix time in seconds, to the millisecond. The
+-- time zone is always given, as a name of the IANA database, so that the result does not depend on
+-- the server. SQL null means that the filter does not apply. time_zones.sql converts local times,
+-- as for waits and schedules. Writes and locks nothing.
 
--- The instant; a text without an offset is a local time of the zone.
+-- The instant of a value; a text without an offset is a local time of the zone. null when the value
+-- is no date.
 create or replace function engine.parse_instant(p_value jsonb, p_zone text)
   returns timestamptz
   language plpgsql
@@ -27,7 +29,7 @@ begin
     else
       return null;
   end case;
-  -- Also of what is smaller than a millisecond before 1970.
+  -- date_trunc also rounds down fractions of a millisecond before 1970.
   return engine.instant_in_range(date_trunc('milliseconds', v_instant, 'UTC'));
 exception
   when data_exception then
@@ -35,7 +37,7 @@ exception
 end
 $$;
 
--- The instants that a text of four digits of the year can say in every zone; null for others.
+-- The instant, if every zone can write its year with four digits; else null.
 create or replace function engine.instant_in_range(p_instant timestamptz)
   returns timestamptz
   language sql
@@ -44,7 +46,8 @@ as $$
   select case when p_instant >= '0001-01-02 00:00+00' and p_instant < '9999-12-31 00:00+00' then p_instant end
 $$;
 
--- ISO 8601 with the offset of the zone, such as 2026-11-21T10:30:00.000+01:00. Offsets of long ago have seconds.
+-- ISO 8601 with the offset of the zone, such as 2026-11-21T10:30:00.000+01:00. Historic offsets may
+-- have seconds.
 create or replace function engine.instant_text(p_instant timestamptz, p_zone text)
   returns text
   language sql
@@ -55,8 +58,9 @@ as $$
   from engine.offset_seconds(p_instant, p_zone) as o (seconds)
 $$;
 
--- A template of to_char with OF, TZH and TZM replaced by what they are in the zone: to_char itself knows the zone of
--- the session only. Null: it asks for an abbreviation (TZ), which is not a name of the IANA database.
+-- Replaces OF, TZH and TZM in a template of to_char by their values in the zone, because to_char
+-- only knows the zone of the session. null when the template asks for an abbreviation (TZ), which
+-- is no name of the IANA database.
 create or replace function engine.zoned_template(p_template text, p_instant timestamptz, p_zone text)
   returns text
   language sql
@@ -72,12 +76,12 @@ as $$
     '' order by t.place
   ) end
   from engine.offset_seconds(p_instant, p_zone) as o (seconds)
-  -- Quoted texts and escaped characters are tokens of their own.
+  -- Quoted texts and escaped characters are tokens of their own, so nothing in them is replaced.
   cross join regexp_matches(p_template, E'("(?:\\\\.|[^"\\\\])*"?|\\\\.|[Tt][Zz][HhMm]?|[Oo][Ff]|.)', 'gs')
     with ordinality as t (token, place)
 $$;
 
--- The date in a zone, as ISO 8601 or by a template of to_char.
+-- Formats a date in a zone, as ISO 8601 or by a template of to_char.
 create or replace function engine.filter_date(p_value jsonb, p_zone text, p_template text)
   returns jsonb
   language plpgsql
@@ -98,6 +102,7 @@ begin
 end
 $$;
 
+-- One of the unit as an interval; null for units that are not known.
 create or replace function engine.unit_interval(p_unit text)
   returns interval
   language sql
@@ -116,8 +121,9 @@ as $$
   end
 $$;
 
--- Days and longer are those of the calendar in the zone: a day may have 23 or 25 hours, and a month that is shorter
--- ends with its last day. None of a unit changes nothing, also in an hour that comes twice.
+-- Adds units. Days and longer units follow the calendar of the zone: a day may have 23 or 25 hours,
+-- and a date beyond the end of a month becomes its last day. An amount of 0 changes nothing, also
+-- in an hour that occurs twice.
 create or replace function engine.add_units(p_instant timestamptz, p_amount int, p_unit text, p_zone text)
   returns timestamptz
   language sql
@@ -146,8 +152,8 @@ exception
 end
 $$;
 
--- Whole units of the calendar from one instant to another: the most that add_units adds without passing it, so that
--- what was added is what comes out.
+-- Whole units of the calendar between two instants: the largest amount that add_units can add
+-- without passing the end, so that the result of add and that of diff agree.
 create or replace function engine.calendar_units(p_from timestamptz, p_to timestamptz, p_unit text, p_zone text)
   returns int
   language plpgsql
@@ -159,7 +165,8 @@ declare
   v_months constant int := (extract(year from v_to) - extract(year from v_from)) * 12
     + extract(month from v_to) - extract(month from v_from);
   v_sign constant int := case when p_to < p_from then -1 else 1 end;
-  -- At most one too many, and one more for a change of the clock.
+  -- Begins up to two too high: one for the last unit, which may be incomplete, and one for a change
+  -- of the clock.
   v_count int := v_sign + case p_unit
     when 'days' then v_to::date - v_from::date
     when 'weeks' then (v_to::date - v_from::date) / 7
@@ -176,7 +183,7 @@ begin
 end
 $$;
 
--- Whole units from p_other to the value; negative when the value is earlier.
+-- Whole units from p_other to the value; negative when the value is earlier than p_other.
 create or replace function engine.filter_diff(p_value jsonb, p_other jsonb, p_unit text, p_zone text)
   returns jsonb
   language plpgsql

@@ -1,4 +1,4 @@
--- Filters of expressions.
+-- Filters of expressions: texts, values, dates, their costs.
 
 --!include 30_workflows/filters/text.sql
 --!include 30_workflows/filters/values.sql

@@ -1,8 +1,8 @@
 -- kind: code
--- Filters that give or take texts. Every filter is a function of a value and its arguments; SQL null means that it
--- does not apply to this value, and fails the expression.
+-- Filters on texts. Each depends on its arguments alone. SQL null means that the filter does not
+-- apply to the value, which fails the expression. Writes and locks nothing.
 
--- The text that a filter works on: texts, numbers and booleans have one. Numbers have no zeros at their end.
+-- The text of a text, a number (without zeros at its end) or a boolean; null for other values.
 create or replace function engine.scalar_text(p_value jsonb)
   returns text
   language sql
@@ -15,8 +15,8 @@ as $$
   end
 $$;
 
--- A value inside a text: texts as they are, numbers without zeros at their end (a division gives sixteen), null as
--- nothing, arrays and objects as JSON.
+-- A value as part of a text: a text unchanged, a number without zeros at its end (a division gives
+-- sixteen), null as an empty text, arrays and objects as JSON.
 create or replace function engine.text_of(p_value jsonb)
   returns text
   language sql
@@ -29,7 +29,7 @@ as $$
   end
 $$;
 
--- What filters of lists work on; one item that a path found alone is a list too.
+-- The list that filters of lists work on; a value that is no array becomes a list of one.
 create or replace function engine.list_of(p_value jsonb)
   returns jsonb
   language sql
@@ -39,7 +39,7 @@ as $$
   select case when jsonb_typeof(p_value) = 'array' then p_value else jsonb_build_array(p_value) end
 $$;
 
--- Null also when the result would be larger than 1 MiB: it is not built.
+-- Also null when the result would be larger than 1 MiB; the result is then not built.
 create or replace function engine.filter_replace(p_value jsonb, p_old text, p_new text)
   returns jsonb
   language sql
@@ -80,7 +80,8 @@ as $$
   from (values (engine.list_of(p_value))) as l (items)
 $$;
 
--- From the 0-based place p_from up to, not including, p_to; negative places count from the end. For texts and lists.
+-- The part of a text or list from the 0-based place p_from up to, but not including, p_to. Negative
+-- places count from the end.
 create or replace function engine.filter_slice(p_value jsonb, p_from int, p_to int)
   returns jsonb
   language sql
@@ -124,7 +125,7 @@ as $$
   from (values (engine.scalar_text(p_value))) as t (value)
 $$;
 
--- Percent-encoding of everything but the unreserved characters of RFC 3986.
+-- Percent-encodes all but the unreserved characters of RFC 3986.
 create or replace function engine.filter_urlencode(p_value jsonb)
   returns jsonb
   language sql

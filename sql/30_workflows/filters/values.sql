@@ -1,5 +1,6 @@
 -- kind: code
--- Filters on numbers, dates and lists. SQL null means that a filter does not apply to this value.
+-- Filters on numbers and lists. SQL null means that the filter does not apply to the value. Writes
+-- and locks nothing.
 
 create or replace function engine.filter_number(p_value jsonb)
   returns jsonb
@@ -10,7 +11,7 @@ as $$
   select case
     when jsonb_typeof(p_value) = 'number' then p_value
     when jsonb_typeof(p_value) = 'boolean' then to_jsonb((p_value #>> '{}')::boolean::int)
-    -- Such a text is a bounded number: 300 digits and two of the exponent.
+    -- At most 300 digits and an exponent of two digits, so that the number has a bounded length.
     when t.value ~ E'^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]{1,2})?$' and length(t.value) <= 300
       then to_jsonb(t.value::numeric)
   end
@@ -28,7 +29,7 @@ as $$
   end
 $$;
 
--- Numbers, or else texts, in order; p_last: the greatest instead of the least. Null of an empty list is JSON's.
+-- The least or (p_last) the greatest of numbers, or of texts; JSON null for an empty list.
 create or replace function engine.filter_extreme(p_value jsonb, p_last boolean)
   returns jsonb
   language sql
@@ -86,7 +87,8 @@ as $$
   end
 $$;
 
--- Each value once, at its first place. Sorted, not hashed: values with one hash could be made on purpose.
+-- Each value once, at its first place. Sorts instead of hashing, because values with equal hashes
+-- can be constructed.
 create or replace function engine.filter_unique(p_value jsonb)
   returns jsonb
   language sql
@@ -101,8 +103,9 @@ as $$
   where u.number = 1
 $$;
 
--- By the items themselves, or by one key of them; p_direction is asc or desc. Equal items keep their order. The order
--- is that of jsonb, with texts by their characters' numbers: jsonb alone takes the order of the database's locale.
+-- Sorts by the items themselves, or by one key of them; p_direction is asc or desc. Equal items
+-- keep their order. The order is that of jsonb, but texts are ordered by code point: jsonb itself
+-- uses the locale of the database.
 create or replace function engine.filter_sort(p_value jsonb, p_key text, p_direction text)
   returns jsonb
   language sql
@@ -123,7 +126,7 @@ as $$
     ) as rank
     from jsonb_array_elements(engine.list_of(p_value)) with ordinality as i (item, place)
     cross join lateral (values (case when p_key is null then i.item else i.item -> p_key end)) as k (key)
-    -- What is before all texts, texts, what is after them.
+    -- kind 0 sorts before all texts, 1 is a text, 2 sorts after all texts.
     cross join lateral (values (
       case
         when k.key in ('null', '[]') then 0
@@ -148,7 +151,7 @@ begin
   end if;
   for v_level in 1 .. p_depth loop
     exit when not jsonb_path_exists(v_value, 'strict $[*] ? (@.type() == "array")');
-    v_value := jsonb_path_query_array(v_value, 'lax $[*][*]'); -- lax: what is no array is taken as it is
+    v_value := jsonb_path_query_array(v_value, 'lax $[*][*]'); -- in lax mode an item that is no array is kept
   end loop;
   return v_value;
 end
