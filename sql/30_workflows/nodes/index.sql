@@ -1,4 +1,4 @@
--- Node types and the pure nodes.
+-- Node types, the pure nodes, and registered nodes.
 
 --!include 30_workflows/nodes/node_types.sql
 --!include 30_workflows/nodes/ports.sql

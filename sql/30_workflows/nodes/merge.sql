@@ -1,5 +1,6 @@
 -- kind: code
--- The merge node: `main` and `second` are its inputs, and each may have several live values.
+-- The merge node, with the inputs `main` and `second`, each of which may have several live values.
+-- Writes and locks nothing.
 
 create or replace function engine.run_merge(p_properties jsonb, p_inputs jsonb)
   returns jsonb
@@ -25,7 +26,7 @@ begin
     return engine.merge_by_position(v_left, v_right, coalesce(p_properties ->> 'join', 'outer'));
   end if;
   if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000
-    -- An output has at most 1 MiB.
+    -- Refuse a join before it is built when its result cannot fit into an output of 1 MiB.
     or engine.pair_bytes(
       v_left, v_right, p_properties ->> 'by', coalesce(p_properties ->> 'bySecond', p_properties ->> 'by')
     ) > 4 * 1048576
@@ -42,7 +43,7 @@ begin
 end
 $$;
 
--- All values of an input as one list: lists are spread, anything else is an item.
+-- All values of an input as one list: lists are concatenated, any other value is one item.
 create or replace function engine.input_items(p_inputs jsonb, p_input text)
   returns jsonb
   language sql
@@ -52,6 +53,7 @@ as $$
   select coalesce(jsonb_path_query_array(p_inputs -> p_input, 'lax $[*][*]'), '[]')
 $$;
 
+-- Joins the items of both sides that have the same place.
 create or replace function engine.merge_by_position(p_left jsonb, p_right jsonb, p_join text)
   returns jsonb
   language sql
@@ -66,7 +68,8 @@ as $$
   end - 1) as n
 $$;
 
--- Like a join in SQL: a key that occurs several times pairs with each. Items without the key match nothing.
+-- Joins the items of both sides by a key, as SQL does: items with equal keys give all pairs, items
+-- without the key none.
 create or replace function engine.merge_by_fields(
   p_left jsonb,
   p_right jsonb,
@@ -92,8 +95,8 @@ as $$
   end
 $$;
 
--- How many bytes the pairs of a join have together, before a key that both sides have is left once: twice the result at
--- most. Counted by key, without making a pair.
+-- The bytes of all pairs of a join, computed from sums per key without building a pair. A key that
+-- both sides have counts twice here, so the number is at most twice the size of the result.
 create or replace function engine.pair_bytes(p_left jsonb, p_right jsonb, p_left_key text, p_right_key text)
   returns numeric
   language sql

@@ -1,11 +1,12 @@
 -- kind: code
--- The built-in node types. The properties of a type are a JSON schema (see schema_problems.sql for what it may
--- say); its formats say how a text is read:
---   predicate  a bare path that is true or false
---   each       such a path for each item of the property `items` beside it
---   path       a bare path that gives a value
---   static     itself never an expression; what is in a list or an object may be
--- Everywhere else a text may hold expressions between {{ and }}, except in triggers, which have nothing to read.
+-- The built-in node types. Writes engine.node_types when it is loaded; locks only those rows.
+
+-- The properties of a type are a JSON schema (keywords: schema_problems.sql). Its formats say how a text is read:
+--   predicate  a path without braces that is true or false
+--   each       such a path, for each item of the property `items` beside it
+--   path       a path without braces that gives a value
+--   static     never an expression itself; texts inside of a list or an object may hold expressions
+-- Any other text may hold expressions between {{ and }}, except in triggers, which have nothing to read.
 
 insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
 values

@@ -1,7 +1,7 @@
 -- kind: code
--- The ports that a node has, which may depend on its properties.
+-- The ports of a node, which may depend on its properties. Writes and locks nothing.
 
--- A switch has one per rule, named or numbered from 0, and the fallback.
+-- A switch has a port for each rule, named or numbered from 0, and one for the fallback.
 create or replace function engine.switch_ports(p_properties jsonb)
   returns text[]
   language sql
@@ -23,7 +23,7 @@ as $$
   ) as p
 $$;
 
--- What can come of a wait, and what becomes of it when nothing comes.
+-- A wait has a port for each answer that it may get, and timeout when its answer may not come.
 create or replace function engine.wait_ports(p_properties jsonb)
   returns text[]
   language sql
@@ -37,6 +37,7 @@ as $$
   end
 $$;
 
+-- All ports of a node, with error where the node has onError errorOutput.
 create or replace function engine.node_ports(p_type engine.node_types, p_properties jsonb, p_on_error text)
   returns text[]
   language sql
@@ -51,7 +52,8 @@ as $$
     || case when p_on_error = 'errorOutput' and p_type.kind <> 'trigger' then '{error}'::text[] else '{}' end
 $$;
 
--- The type that a definition means: `set` the newest, `set@1` that version. Null when there is none.
+-- The node type that a name in a definition means: `set` is the newest version, `set@1` that one;
+-- null for none.
 create or replace function engine.node_type(p_name text)
   returns engine.node_types
   language sql

@@ -1,15 +1,16 @@
 -- kind: code
--- What the built-in pure nodes do with their resolved properties. Each is a function of its arguments; an error
--- raised here is a failure of the node.
+-- What the built-in pure nodes compute from their resolved properties. Each function depends on its
+-- arguments alone; an error that it raises is a failure of the node. Writes and locks nothing.
 
--- Null when the text is no JSON.
+-- The JSON in a text; null when the text is no JSON, or a value that is not allowed as the value of
+-- a key.
 create or replace function engine.parse_json(p_text text)
   returns jsonb
   language plpgsql
   immutable
 as $$
 begin
-  -- What is too deep, as the value of a key, or too large is no value either.
+  -- 63 levels: the value will stand one level deeper, as the value of a key.
   return case when engine.value_problem(p_text::jsonb, 63) is null then p_text::jsonb end;
 exception
   when data_exception or program_limit_exceeded then
@@ -17,7 +18,7 @@ exception
 end
 $$;
 
--- A value in the type that `set` was told; SQL null when it cannot be had.
+-- Converts a value to a type of `set`; SQL null when that is not possible.
 create or replace function engine.convert(p_value jsonb, p_type text)
   returns jsonb
   language plpgsql
@@ -46,6 +47,7 @@ begin
 end
 $$;
 
+-- Raises the error that fails a node with this code.
 create or replace function engine.node_failed(p_code text, p_message text)
   returns void
   language sql
@@ -54,7 +56,8 @@ as $$
   select private.raise_error('NODE_FAILED', p_message, null, jsonb_build_object('code', p_code))
 $$;
 
--- Pick and omit, then rename, then assign, then types. What is no object counts as an empty one.
+-- Applies pick and omit, then rename, then assign, then types. A value that is no object counts as
+-- an empty object.
 create or replace function engine.run_set(p_properties jsonb, p_prev jsonb)
   returns jsonb
   language plpgsql
@@ -77,7 +80,8 @@ begin
   end if;
   if p_properties ? 'rename' then
     v_object := coalesce((
-      -- Of equal names the last stays: what was renamed, and of several of these the last old name of the alphabet.
+      -- If names collide, a renamed key replaces one that was not renamed, and of several renamed
+      -- keys the one whose old name sorts last remains.
       select jsonb_object_agg(
         coalesce(r.name, o.key), o.value order by r.name is not null, o.key collate "C"
       )
@@ -101,7 +105,7 @@ begin
 end
 $$;
 
--- The port of the first rule that holds: `when` is true, or `equals` is the value.
+-- The port of the first rule that matches: `when` is true, and `equals`, where given, is the value.
 create or replace function engine.switch_port(p_properties jsonb)
   returns text
   language plpgsql
@@ -122,14 +126,14 @@ begin
 end
 $$;
 
--- `when` holds one true or false per item by now.
+-- Keeps the items whose place in `when`, which by now is a list of true and false, is true.
 create or replace function engine.run_filter(p_properties jsonb)
   returns jsonb
   language plpgsql
   immutable
 as $$
 declare
-  v_when constant jsonb := p_properties -> 'when'; -- taken out once: as a list it is as long as the items
+  v_when constant jsonb := p_properties -> 'when'; -- read once: it is as long as the items
 begin
   if p_properties -> 'items' = 'null' then
     return '[]';
@@ -149,7 +153,7 @@ begin
 end
 $$;
 
--- Fails the node over the first header that HTTP cannot send: one that is left out would not be missed by anybody.
+-- Fails the node for the first header that HTTP cannot send; leaving it out would hide the mistake.
 create or replace function engine.check_response_headers(p_headers jsonb)
   returns void
   language plpgsql
@@ -177,7 +181,8 @@ begin
 end
 $$;
 
--- The engine takes the answer from the properties; here it is made sure that it is one.
+-- Checks status, headers and body, and passes the input on. The engine reads the answer itself from
+-- the properties.
 create or replace function engine.run_respond(p_properties jsonb, p_prev jsonb)
   returns jsonb
   language plpgsql

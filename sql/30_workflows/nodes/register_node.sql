@@ -1,8 +1,10 @@
 -- kind: code
--- Node types that a DBA adds: one SQL function each, owned by flowgres_sql and running as that role, so that it
--- can do no more than flowgres_sql may. It takes (properties jsonb, prev jsonb, inputs jsonb) and returns jsonb,
--- the output at port main, or has the out parameters (port text, output jsonb).
+-- Node types that a DBA registers: one SQL function each, owned by flowgres_sql and security
+-- definer, so that it has the rights of flowgres_sql only. The function takes (properties jsonb,
+-- prev jsonb, inputs jsonb) and returns jsonb, the output at port main, or has the out parameters
+-- (port text, output jsonb). Writes engine.node_types; locks only the row that it writes.
 
+-- Runs a registered pure node.
 create or replace function engine.run_registered(
   p_type text,
   p_function text,
@@ -21,7 +23,7 @@ begin
 end
 $$;
 
--- Why a function cannot be a node; null when it can.
+-- Why a function cannot be a node type; null when it can.
 create or replace function engine.registration_problem(p_function regprocedure, p_kind text)
   returns text
   language sql
@@ -98,13 +100,13 @@ begin
 end
 $$;
 comment on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) is
-  'Makes a function a node type; repeated for the same version, it replaces it. properties is a JSON schema. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
+  'Registers a function as a node type. Repeating it for the same version replaces that version. properties is a JSON schema. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
 grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
   to flowgres_dba;
 
--- p_function is what register_node wrote down, such as custom.double(jsonb,jsonb,jsonb). The caller runs as
--- flowgres_owner, so a function that has become security invoker would run with the rights of the owner: check at each
--- call what register_node checked.
+-- Resolves the function that register_node stored as text, such as
+-- custom.double(jsonb,jsonb,jsonb), and checks again what register_node checked: the caller runs as
+-- flowgres_owner, so a function that has become security invoker would run with the owner's rights.
 create or replace function engine.registered_function(p_type text, p_function text, p_kind text)
   returns regprocedure
   language plpgsql
@@ -130,6 +132,7 @@ begin
 end
 $$;
 
+-- Calls the function and returns its outcome. Raises TOO_LARGE for an output that is too large.
 create or replace function engine.call_registered(
   p_function regprocedure,
   p_properties jsonb,

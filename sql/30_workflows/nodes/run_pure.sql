@@ -1,6 +1,7 @@
 -- kind: code
--- Runs a pure node. Part of the engine's innermost loop: one simple expression, in which the common nodes are done in
--- place, without a further call or a query. Building the outcome field by field would take half a microsecond more.
+-- Runs a pure node, in the innermost loop of the engine: one simple expression, in which the common
+-- nodes are computed without a further call or a query. Building the outcome field by field would
+-- take half a microsecond more. Writes and locks nothing.
 
 create or replace function engine.run_pure(
   p_type text,
@@ -35,4 +36,4 @@ begin
 end
 $$;
 comment on function engine.run_pure(text, text, jsonb, jsonb, jsonb) is
-  'The outcome of a pure node, by its resolved properties. inputs: {"<input>": [live values]}. An error raised is a failure of the node.';
+  'Returns the outcome of a pure node with these resolved properties. The inputs are {"<input>": [live values]}. An error that it raises is a failure of the node.';
