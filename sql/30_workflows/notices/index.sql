@@ -1,4 +1,4 @@
--- What an expression can only give: notices beside problems.
+-- Notices: expressions that always give null or are never true.
 
 --!include 30_workflows/notices/values.sql
 --!include 30_workflows/notices/operators.sql

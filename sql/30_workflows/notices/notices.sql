@@ -1,10 +1,12 @@
 -- kind: code
--- Notices: expressions that can be read but never give anything else than null or false, such as a text + a number. It
--- is found from the operators and from what is known of $.run, $.index, requests and answers, not from any value. A
--- notice keeps nothing from being published. notice_values.sql has the rules for values and truths.
+-- Notices: expressions that are valid but always give null or are never true, such as a text plus a
+-- number. They are found from the operators and from the known shapes of $.run, $.index, requests
+-- and answers, without any value. A notice does not prevent publication. values.sql explains how
+-- values and truths are described. Writes and locks nothing.
 
--- The notice about a path with its filters; `code` is null when there is none. `at`: the 1-based character. p_shapes:
--- what is known, by root. The path is one that parse_expression has found nothing wrong with.
+-- The notice of a path with its filters; `code` is null when there is none. `at`: the 1-based
+-- character. p_shapes: the known shapes by root. parse_expression must have found no problem in the
+-- path.
 create or replace function engine.expression_notice(
   p_text text,
   p_shapes jsonb,
@@ -16,7 +18,7 @@ create or replace function engine.expression_notice(
   immutable
 as $$
 declare
-  v_max_tokens constant int := 200; -- longer paths are not looked at, so that validation stays quick
+  v_max_tokens constant int := 200; -- longer paths are not analyzed, so that validation stays fast
   v_found record := engine.significant_tokens(p_text);
   v_tokens text[];
   v_known jsonb;
@@ -39,8 +41,9 @@ begin
 end
 $$;
 
--- What is known of the result of a path, found by operator precedence. Brackets wait among the operators: `?` is a
--- filter, which holds its item in v_items, `exists` the word before.
+-- What is known of the result of a path, computed by operator precedence. Open brackets are kept
+-- among the operators: `?` is that of a filter, whose item is in v_items, `exists` that of the
+-- function.
 create or replace function engine.known_of_path(p_tokens text[], p_shapes jsonb)
   returns jsonb
   language plpgsql
@@ -97,7 +100,7 @@ begin
 end
 $$;
 
--- How strongly an operator binds; brackets wait for their other half.
+-- The precedence of an operator; 0 for brackets, which are only removed by their closing bracket.
 create or replace function engine.operator_rank(p_operator text)
   returns int
   language sql
@@ -115,7 +118,8 @@ as $$
   end
 $$;
 
--- Computes the operators that bind at least as strongly as p_rank, from the last one on.
+-- Applies the operators at the end of the stack whose precedence is at least p_rank, the last one
+-- first.
 create or replace function engine.reduce_known(
   inout known jsonb[],
   inout operators text[],
@@ -152,7 +156,7 @@ begin
 end
 $$;
 
--- An operator with two sides.
+-- What is known of the result of an operator with two operands.
 create or replace function engine.operator_known(p_left jsonb, p_right jsonb, p_operator text, p_at int)
   returns jsonb
   language plpgsql
@@ -168,7 +172,7 @@ begin
 end
 $$;
 
--- What a closing parenthesis makes of what is before it.
+-- What is known after a closing parenthesis: of exists, of a filter, or of the value inside.
 create or replace function engine.close_bracket(
   inout known jsonb[],
   inout operators text[],

@@ -1,6 +1,8 @@
 -- kind: code
--- What operators make of what is known of their sides; see notice_values.sql.
+-- What operators give, from what is known of their operands; see values.sql. Writes and locks
+-- nothing.
 
+-- What + - * / % give: a number, or nothing with the cause.
 create or replace function engine.arithmetic_value(p_left jsonb, p_right jsonb, p_operator text, p_at int)
   returns jsonb
   language plpgsql
@@ -26,7 +28,7 @@ begin
 end
 $$;
 
--- Why a side of + - * / % is never one number; null when it may be one.
+-- Why an operand of + - * / % is never a single number; null when it may be one.
 create or replace function engine.operand_problem(p_value jsonb, p_operator text)
   returns text
   language sql
@@ -44,7 +46,7 @@ as $$
   end
 $$;
 
--- A value as the other side of a comparison sees it: lists are opened.
+-- What a comparison may see of a value: the items of lists instead of the lists.
 create or replace function engine.compared_kinds(p_value jsonb)
   returns text
   language sql
@@ -58,7 +60,8 @@ as $$
   end
 $$;
 
--- Why two values are never equal of which all are known; null when they may be.
+-- Why two values are never equal when all possible values of both are known; null when they may be
+-- equal.
 create or replace function engine.unequal_values(p_left jsonb, p_right jsonb)
   returns text
   language sql
@@ -79,6 +82,7 @@ as $$
   where p_left is not null and p_right is not null
 $$;
 
+-- What == != < <= > >= may be: true, false or unknown.
 create or replace function engine.comparison_truth(p_left jsonb, p_right jsonb, p_operator text, p_at int)
   returns jsonb
   language plpgsql
@@ -119,7 +123,7 @@ begin
 end
 $$;
 
--- `starts with` and `like_regex`, which look at texts only.
+-- What `starts with` and `like_regex`, which match only texts, may be.
 create or replace function engine.text_truth(p_value jsonb, p_at int)
   returns jsonb
   language sql
@@ -136,7 +140,7 @@ as $$
   end
 $$;
 
--- && and ||.
+-- What && and || may be.
 create or replace function engine.joined_truth(p_left jsonb, p_right jsonb, p_operator text)
   returns jsonb
   language sql
@@ -151,7 +155,7 @@ as $$
   end
 $$;
 
--- + or - before a value.
+-- What + or - before a value gives.
 create or replace function engine.sign_value(p_value jsonb, p_at int)
   returns jsonb
   language sql

@@ -1,5 +1,6 @@
 -- kind: code
--- What is known of the roots of paths before a workflow runs; the shapes are those of notice_values.sql.
+-- The known shapes of the roots of paths, before a workflow runs; values.sql explains shapes. Reads
+-- engine.node_types; writes and locks nothing.
 
 create or replace function engine.run_shape()
   returns jsonb
@@ -10,7 +11,7 @@ as $$
   select '{"id": "s", "mode": "s", "startedAt": "s", "workflow": "s", "resume": {"*": "s"}}'::jsonb
 $$;
 
--- What a request to a webhook brings. `@`: the names are in lower case.
+-- The shape of a request to a webhook. `@`: the names are in lower case.
 create or replace function engine.request_shape()
   returns jsonb
   language sql
@@ -22,7 +23,8 @@ as $$
   }'::jsonb
 $$;
 
--- Of the node types whose output always has one shape. `error` is what onError continue gives.
+-- The shapes of outputs of node types that always have the same one. `error` is what onError
+-- continue adds.
 create or replace function engine.output_shape(p_type text)
   returns jsonb
   language sql
@@ -37,7 +39,8 @@ as $$
   end::jsonb
 $$;
 
--- By root; "prev" has the shapes by node. What is not there may be anything. p_definition can be read.
+-- The known shapes by root; those of "prev" by node. A root without a shape may be anything. The
+-- definition must be readable.
 create or replace function engine.known_shapes(p_definition jsonb)
   returns jsonb
   language sql

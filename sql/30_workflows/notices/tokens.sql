@@ -1,7 +1,9 @@
 -- kind: code
--- What the tokens of a path say of the value before them; see notice_values.sql.
+-- What is known of a value after the next tokens of a path; see values.sql. Writes and locks
+-- nothing.
 
--- Where a value is needed: the value and how many tokens it has, or the operator or bracket before it.
+-- Reads the tokens at a place that needs a value: returns the value and its number of tokens, or a
+-- prefix operator or opening bracket.
 create or replace function engine.first_known(
   p_tokens text[],
   p_place int,
@@ -49,7 +51,8 @@ begin
 end
 $$;
 
--- After a value: what a member, a method or a place in a list makes of it; or the operator that follows.
+-- Reads the tokens after a value: returns what a member, a method or a subscript makes of it, or
+-- the operator that follows.
 create or replace function engine.next_known(
   p_tokens text[],
   p_place int,
@@ -133,7 +136,7 @@ begin
 end
 $$;
 
--- A truth between parentheses is a value as well.
+-- A truth as a value: null or a boolean.
 create or replace function engine.as_value(p_known jsonb)
   returns jsonb
   language sql
@@ -143,7 +146,7 @@ as $$
   select case when p_known ? 'truth' then '{"of": "zb"}' else p_known end
 $$;
 
--- What a filter, or a place between brackets, sees of a value: the items of a list, else the value itself.
+-- What a filter or a subscript sees of a value: the items of a list, else the value itself.
 create or replace function engine.item_of(p_known jsonb)
   returns jsonb
   language sql

@@ -1,10 +1,12 @@
 -- kind: code
--- What is known of a value before anything runs, for notices.sql. A value is {"of", "shape"?, "many"?, "values"?,
--- "why"?, "at"?}. "of": what it may be, one letter each: z null, b truth value, n number, s text, d time of
--- datetime(), a list, l list of texts, o object. "many": it comes from [*]. "values": the only ones that it can
--- be. "why", "at": the cause, where "of" is empty. A truth is {"truth": some of t, f, u}, with the cause where there
--- is no t. A shape is true (anything), letters, or {"<member>": shape}, where * stands for all others.
+-- Describes what is known of a value before anything runs. A value is {"of", "shape"?, "many"?,
+-- "values"?, "why"?, "at"?}. "of": its possible types, a letter each: z null, b boolean, n number,
+-- s text, d time of datetime(), a list, l list of texts, o object. "many": it comes from [*].
+-- "values": all that it can be. "why", "at": the cause, where "of" is empty. A truth is {"truth":
+-- some of t, f, u}, with the cause where t is missing. A shape is true (anything), letters, or
+-- {"<member>": shape}, where * stands for all other members. Writes and locks nothing.
 
+-- A notice at a place of a definition.
 create or replace function engine.notice(p_place text[], p_code text, p_message text)
   returns public.workflow_problem
   language sql
@@ -13,7 +15,7 @@ as $$
   select row(engine.json_pointer(p_place), p_code, p_message, 'notice')::public.workflow_problem
 $$;
 
--- What a shape says of a value.
+-- The value that a shape describes.
 create or replace function engine.value_of_shape(p_shape jsonb)
   returns jsonb
   language sql
@@ -29,6 +31,7 @@ as $$
   end
 $$;
 
+-- The name of a type for messages.
 create or replace function engine.kind_name(p_of text)
   returns text
   language sql
@@ -41,7 +44,7 @@ as $$
   end
 $$;
 
--- Nothing is found there; the first cause counts.
+-- The description of a path that finds nothing; keeps the first cause.
 create or replace function engine.nothing_found(p_before jsonb, p_at int, p_why text)
   returns jsonb
   language sql
@@ -54,7 +57,7 @@ as $$
   end
 $$;
 
--- What .name finds in a value; p_quoted: it is written in quotes.
+-- What .name finds in a value; p_quoted: the name is written in quotes.
 create or replace function engine.member_value(p_value jsonb, p_name text, p_quoted boolean, p_at int)
   returns jsonb
   language plpgsql
@@ -87,7 +90,7 @@ begin
 end
 $$;
 
--- What .name() gives.
+-- What the method .name() gives for a value.
 create or replace function engine.method_value(p_value jsonb, p_name text, p_at int)
   returns jsonb
   language plpgsql
