@@ -1,5 +1,6 @@
 -- kind: code
--- The shape of a definition, as a JSON schema. What it cannot say is in the other validate files.
+-- The JSON schemas of a definition; what a schema cannot express is in the other files of this
+-- folder. Writes and locks nothing.
 
 create or replace function engine.node_schema()
   returns jsonb
@@ -92,7 +93,7 @@ as $$
   )
 $$;
 
--- The least that is needed to look further than the shape, so that one wrong setting does not hide a cycle.
+-- The minimal schema that later checks need, so that one wrong setting does not hide a cycle.
 create or replace function engine.readable_schema()
   returns jsonb
   language sql

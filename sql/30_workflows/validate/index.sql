@@ -1,4 +1,4 @@
--- Problems of a definition.
+-- Validation: the problems of a definition.
 
 --!include 30_workflows/validate/definition_schema.sql
 --!include 30_workflows/validate/schedule_problem.sql

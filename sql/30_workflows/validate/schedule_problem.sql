@@ -1,5 +1,7 @@
 -- kind: code
--- The rules of schedules.
+-- The rules of schedule triggers beyond their schema. Writes and locks nothing.
+
+-- The problem of the properties; null when there is none.
 create or replace function engine.schedule_problem(p_properties jsonb)
   returns text
   language sql

@@ -1,5 +1,6 @@
 -- kind: code
--- Validation: every problem of a definition, each with its place. What it finds no error in can be published.
+-- Finds every problem of a definition, each with its place. A definition without errors can be
+-- published. Reads engine.node_types and public.workflows; writes and locks nothing.
 
 create or replace function public.validate_workflow(definition jsonb)
   returns setof public.workflow_problem
@@ -9,7 +10,7 @@ create or replace function public.validate_workflow(definition jsonb)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- Built anew, for a stored definition is compressed, and every look at it would decompress it again.
+  -- A copy of the definition: a stored one is compressed and would be decompressed at each access.
   v_definition constant jsonb := jsonb_build_array(definition) -> 0;
   v_size constant public.workflow_problem := engine.size_problem(v_definition);
 begin
@@ -25,11 +26,11 @@ begin
 end
 $$;
 comment on function public.validate_workflow(jsonb) is
-  'Every problem that keeps a definition from being published, and notices of expressions that never give anything else than null or false, each with the JSON pointer to its place; no row when there is none. The codes are in docs/reference/nodes.md. Example: select severity, pointer, message from validate_workflow(''{"nodes": []}'');';
+  'Returns every problem that keeps a definition from being published, and notices of expressions that always give null or are never true, each with the JSON pointer to its place; no row when there is none. The codes are in docs/reference/nodes.md. Example: select severity, pointer, message from validate_workflow(''{"nodes": []}'');';
 
 grant execute on function public.validate_workflow(jsonb) to flowgres_user, flowgres_dba;
 
--- Limits that must hold before anything else looks at the definition.
+-- The limits of size, which must hold before any other check reads the definition.
 create or replace function engine.size_problem(p_definition jsonb)
   returns public.workflow_problem
   language sql
@@ -45,8 +46,8 @@ as $$
   end
 $$;
 
--- A node whose type nobody has registered. `unconverted` stands for a node of an imported workflow that has no
--- counterpart; its properties say what it was.
+-- The problem of a node whose type is not registered. `unconverted` stands for a node of an
+-- imported workflow that has no counterpart; its properties say what it was.
 create or replace function engine.type_problem(p_node jsonb, p_place text[])
   returns public.workflow_problem
   language sql
@@ -64,7 +65,7 @@ as $$
   end
 $$;
 
--- What goes beyond the shape, of a definition that can be read.
+-- The problems beyond the shape, of a definition that is readable.
 create or replace function engine.content_problems(p_definition jsonb)
   returns setof public.workflow_problem
   language plpgsql
@@ -92,7 +93,7 @@ begin
   v_upstream := engine.upstream_of(v_order, v_sources, v_targets, v_count);
   for v_node in 1 .. v_count loop
     if v_node <> all (v_order) then
-      v_upstream[v_node] := repeat('1', v_count)::varbit; -- behind a cycle, nobody knows
+      v_upstream[v_node] := repeat('1', v_count)::varbit; -- unknown in or behind a cycle: assume all
     end if;
   end loop;
 

@@ -1,7 +1,8 @@
 -- kind: code
--- What is wrong with the graph of a definition whose shape is right.
+-- Finds problems of the graph of a definition whose shape is valid. Writes and locks nothing.
 
--- Connections that lead from or to nothing, or twice the same way.
+-- Connections from or to nodes, ports or inputs that do not exist, and connections that occur
+-- twice.
 create or replace function engine.connection_problems(p_definition jsonb)
   returns setof public.workflow_problem
   language sql
@@ -56,7 +57,7 @@ as $$
   where found.is_so
 $$;
 
--- No trigger, or two that nothing tells apart.
+-- A definition without a trigger, or with two triggers that cannot be distinguished.
 create or replace function engine.trigger_problems(p_definition jsonb)
   returns setof public.workflow_problem
   language sql
@@ -76,7 +77,7 @@ as $$
     union
     select
       f.place, f.number, f.name,
-      -- :names are equal whatever they are
+      -- Parameters of a path (:name) are equal whatever their names are.
       regexp_replace('/' || btrim(regexp_replace(f.properties ->> 'path', '/+', '/', 'g'), '/'), '/:[^/]*', '/:', 'g'),
       m.method #>> '{}'
     from found as f
@@ -106,8 +107,8 @@ as $$
   ) as p
 $$;
 
--- Cycles, and nodes that no trigger leads to. The edges are those between known nodes; p_order is what sort_graph
--- gave.
+-- Cycles, and nodes that no trigger leads to. The edges connect known nodes; p_order is the result
+-- of sort_graph.
 create or replace function engine.order_problems(
   p_definition jsonb,
   p_ids text[],
@@ -134,7 +135,7 @@ begin
       'the nodes %s form a cycle, but a node runs once; repeat and forEach are loops',
       (select string_agg(p_ids[n], ', ' order by n) from unnest(v_cycle[1 : 20]) as n)
     ));
-    return; -- what is behind a cycle cannot be judged
+    return; -- with a cycle, reachability cannot be decided
   end if;
 
   for v_node in 1 .. v_count loop
@@ -153,7 +154,7 @@ begin
 end
 $$;
 
--- The second and later nodes of one id; Order and order are one id.
+-- The second and later nodes with the same id. Ids are compared without regard to case.
 create or replace function engine.id_problems(p_definition jsonb)
   returns setof public.workflow_problem
   language sql

@@ -1,8 +1,9 @@
 -- kind: code
--- What is wrong with single nodes. p_index is the 0-based place in `nodes`.
+-- Finds problems of single nodes. p_index is the 0-based place in `nodes`. Reads engine.node_types;
+-- writes and locks nothing.
 
--- What JavaScript would misread, wherever it is. Walking is slow, so it is first made sure that there is something
--- to find.
+-- Keys and numbers that JavaScript would misread, at any depth. Tests first whether there are any,
+-- because visiting every value of the definition is slow.
 create or replace function engine.key_problems(p_definition jsonb)
   returns setof public.workflow_problem
   language plpgsql
@@ -44,7 +45,8 @@ begin
 end
 $$;
 
--- What an expression reads must be there: nodes upstream, inputs that the node has.
+-- The problem of the sources of an expression: nodes must be upstream, inputs must belong to the
+-- node.
 create or replace function engine.reference_problem(
   p_sources text[],
   p_inputs text[],
@@ -78,6 +80,7 @@ begin
 end
 $$;
 
+-- The problems and notices of the expressions of one node.
 create or replace function engine.expression_problems(
   p_properties jsonb,
   p_type engine.node_types,
@@ -123,7 +126,7 @@ begin
 end
 $$;
 
--- The rules of the addresses of webhooks.
+-- The problem of the path of a webhook; null when there is none.
 create or replace function engine.path_problem(p_path text)
   returns text
   language sql
@@ -150,7 +153,8 @@ as $$
   ) as s
 $$;
 
--- What a schema cannot say about the properties of a built-in type.
+-- The problem of properties of a built-in type that a schema cannot express; null when there is
+-- none.
 create or replace function engine.combination_problem(p_type text, p_properties jsonb)
   returns text
   language sql
@@ -175,7 +179,7 @@ as $$
         where k.key in ('seconds', 'until', 'signal', 'webhook', 'approval')
       ) > 1 then 'seconds, until, signal, webhook and approval exclude each other'
       when p_properties ? 'timezone' and not p_properties ? 'until' then 'timezone is of until, which is missing'
-      -- One that an expression gives is known at run time only.
+      -- A time zone that an expression gives is known only at run time.
       when p_properties ->> 'timezone' !~ E'\\{\\{' and not engine.is_time_zone(p_properties ->> 'timezone')
         then format('%L is not a time zone; Europe/Berlin and UTC are', p_properties ->> 'timezone')
       when p_properties ? 'timeoutSeconds' and p_properties ?| '{seconds,until}'
@@ -185,6 +189,7 @@ as $$
   end
 $$;
 
+-- All problems and notices of one node.
 create or replace function engine.node_problems(
   p_definition jsonb,
   p_index int,

@@ -1,5 +1,6 @@
 -- kind: code
--- What is wrong with the settings of a definition, beyond their shape. What has the wrong type is no matter here.
+-- Finds problems of the settings of a definition beyond their shape. Settings of a wrong type are
+-- ignored here: the schema reports them. Reads public.workflows; writes and locks nothing.
 
 create or replace function engine.settings_problems(p_settings jsonb)
   returns setof public.workflow_problem
@@ -15,7 +16,7 @@ begin
     );
   end if;
   return query select * from engine.flow_problems(p_settings);
-  -- A DBA without a context validates for nobody in particular.
+  -- A DBA without a context may name an error workflow of any organization.
   if (p_settings ->> 'errorWorkflow') collate "C" ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and not exists (
     select
     from public.workflows as w
