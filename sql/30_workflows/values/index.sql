@@ -1,4 +1,4 @@
--- What a value may be.
+-- Limits of JSON values, and JSON schemas.
 
 --!include 30_workflows/values/values.sql
 --!include 30_workflows/values/schema_problems.sql

@@ -1,10 +1,10 @@
 -- kind: code
--- The schema that an author gives to the inputs of a workflow. Inputs are checked where runs start, together with
--- runs of others, so a schema is refused when it is published unless checking an input is cheap: few keywords,
--- patterns whose automaton stays small, and a limit on the checks of one input. It knows the keywords of
--- schema_problems.sql; it ignores others.
+-- The schema that an author gives to the inputs of a workflow. Inputs are checked when runs start,
+-- in a batch with runs of others. Publishing therefore refuses schemas with too many parts, or with
+-- patterns whose automaton may grow, and an input that would need too many checks is refused.
+-- Keywords are those of schema_problems.sql; others are ignored. Writes and locks nothing.
 
--- What may not be published in a schema. p_place: where it stands in the definition.
+-- The problems of a schema of inputs. p_place: its place in the definition.
 create or replace function engine.input_schema_problems(p_schema jsonb, p_place text[])
   returns setof public.workflow_problem
   language plpgsql
@@ -38,6 +38,7 @@ begin
 end
 $$;
 
+-- How many schemas a schema of inputs may contain, itself included.
 create or replace function engine.max_input_schemas()
   returns int
   language sql
@@ -47,6 +48,7 @@ as $$
   select 200
 $$;
 
+-- How many characters a schema of inputs may have.
 create or replace function engine.max_input_schema_length()
   returns int
   language sql
@@ -56,7 +58,7 @@ as $$
   select 16384
 $$;
 
--- Values of one input that are compared with a schema, once for each form of an anyOf.
+-- How many times values of one input may be compared with a schema; each form of an anyOf counts.
 create or replace function engine.max_input_checks()
   returns int
   language sql
@@ -66,7 +68,7 @@ as $$
   select 20000
 $$;
 
--- The schema and those in it, outermost first.
+-- The schema and all schemas in it, the outermost first.
 create or replace function engine.schema_parts(p_schema jsonb)
   returns table (place text[], schema jsonb)
   language sql
@@ -96,6 +98,7 @@ as $$
   select p.place, p.schema from parts as p
 $$;
 
+-- The number of schemas in a schema, itself included.
 create or replace function engine.schemas_in(p_schema jsonb)
   returns int
   language sql
@@ -104,7 +107,7 @@ as $$
   select count(*)::int from engine.schema_parts(p_schema)
 $$;
 
--- The shape of one schema, without those in it.
+-- The JSON schema of a single schema, without the schemas in it.
 create or replace function engine.schema_of_schemas()
   returns jsonb
   language sql
@@ -131,9 +134,10 @@ as $$
   }'::jsonb
 $$;
 
--- Whether checking an input takes more than may be done where runs start. Only items and additionalProperties are
--- applied to more than one value, and each form of an anyOf may be applied to each of them. Values are counted when
--- there may be too many of them; each but the first has a bracket or a comma before it.
+-- Whether checking an input takes more checks than allowed. Only items and additionalProperties
+-- apply to more than one value, and each form of an anyOf may apply to each of them. Counts values
+-- exactly only if brackets and commas show that there may be too many: each value but the first has
+-- one before it.
 create or replace function engine.is_expensive_input(p_input jsonb, p_schema jsonb)
   returns boolean
   language plpgsql

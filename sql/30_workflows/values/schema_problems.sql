@@ -1,7 +1,7 @@
 -- kind: code
--- What a JSON schema has against a value. The part of JSON Schema that it knows: type, enum, const, required,
--- properties, additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, pattern,
--- anyOf. `format` says how expressions are read (see node_types.sql).
+-- Checks a value by a JSON schema. Supports type, enum, const, required, properties,
+-- additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, pattern
+-- and anyOf. `format` says how expressions are read (see node_types.sql). Writes and locks nothing.
 
 create or replace function engine.json_pointer(p_place text[])
   returns text
@@ -21,6 +21,8 @@ as $$
   select row(engine.json_pointer(p_place), p_code, p_message, 'error')::public.workflow_problem
 $$;
 
+-- The schema of a member: the one for its name, else that of items or of other members; {} when
+-- there is none.
 create or replace function engine.child_schema(p_schema jsonb, p_key text)
   returns jsonb
   language sql
@@ -35,7 +37,8 @@ as $$
   )
 $$;
 
--- Whether a text may stand for any value, because an expression in it gives the value when the node runs.
+-- Whether a text may stand for a value of any type, because an expression in it gives the value at
+-- run time.
 create or replace function engine.is_expression(p_value jsonb, p_schema jsonb)
   returns boolean
   language sql
@@ -67,7 +70,8 @@ begin
 end
 $$;
 
--- Lists and objects are compared whole: containment would look for each item of one in the other.
+-- Compares lists and objects as a whole: containment would search for each item of one list in the
+-- other.
 create or replace function engine.is_choice(p_value jsonb, p_choices jsonb)
   returns boolean
   language sql
@@ -98,7 +102,7 @@ begin
 end
 $$;
 
--- The limits of a number, a text or a list.
+-- The problem of a number, a text or a list with its limits; null when there is none.
 create or replace function engine.limit_problem(p_value jsonb, p_schema jsonb)
   returns text
   language plpgsql
@@ -127,7 +131,8 @@ begin
 end
 $$;
 
--- p_expressions: a text with an expression counts as any value. It ends when it has found p_most problems.
+-- The problems of a value, at most p_most. p_expressions: a text with an expression counts as a
+-- value of any type.
 create or replace function engine.schema_problems(
   p_value jsonb,
   p_schema jsonb,
@@ -184,7 +189,7 @@ begin
 end
 $$;
 
--- What the schema says of all items, or of members that it does not name; null when nothing.
+-- The schema of all items, or of members without a schema of their own; null when there is none.
 create or replace function engine.other_schema(p_schema jsonb, p_type text)
   returns jsonb
   language sql
@@ -197,8 +202,9 @@ as $$
   end, '{}')
 $$;
 
--- The members and items of a value that a schema has something to say of: with the schema of a member that it names, or
--- with the problem that the member is missing or not known. Rows hold no other schema, for there may be many.
+-- The members and items that the schema applies to: each with the schema for its name (null: that
+-- of other_schema), or with the problem that it is missing or unknown. Rows do not repeat the
+-- common schema, because there may be many.
 create or replace function engine.value_parts(p_value jsonb, p_schema jsonb, p_has_others boolean)
   returns table (place text[], value jsonb, schema jsonb, problem text)
   language plpgsql
@@ -235,7 +241,7 @@ begin
 end
 $$;
 
--- What each of several forms has against a value; null when one has nothing.
+-- The problems of a value with each form of an anyOf; null when one form has none.
 create or replace function engine.form_problem(p_value jsonb, p_forms jsonb, p_expressions boolean)
   returns text
   language sql

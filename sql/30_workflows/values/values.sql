@@ -1,9 +1,10 @@
 -- kind: code
--- What a JSON value may be where it is made or comes in: at most 64 levels of arrays and objects, 1 MiB as text, and
--- numbers of a bounded length. The process has the same limits (src/json/strict.ts). Writes and locks nothing.
+-- The limits of JSON values where they are made or received: at most 64 levels of arrays and
+-- objects, 1 MiB as text, and numbers of a bounded length. src/json/strict.ts has the same limits.
+-- Writes and locks nothing.
 
--- Smaller values of bounded numbers have less than 1 MiB as text: a number has 12 bytes at least and 711 characters at
--- most. A function, so that there is one place.
+-- A smaller value of bounded numbers has less than 1 MiB as text: a number takes at least 12 bytes
+-- and has at most 711 characters.
 create or replace function engine.measured_bytes()
   returns int
   language sql
@@ -13,7 +14,8 @@ as $$
   select 16384
 $$;
 
--- Whether a number has a bounded length: 1e130000 is 12 bytes in binary form and 130,001 characters as text.
+-- Whether a number has a bounded length: 1e130000 takes 12 bytes in binary form and 130,001
+-- characters as text.
 create or replace function engine.is_bounded(p_number jsonb)
   returns boolean
   language sql
@@ -23,8 +25,8 @@ as $$
   select abs(p_number::numeric) < '1e309'::numeric and scale(p_number::numeric) <= 400
 $$;
 
--- Why a value of bounded numbers is too deep or too large; null when it is not. Callers on the hot path ask only above
--- 512 bytes: each level takes 8 of them.
+-- Why a value of bounded numbers is too deep or too large; null when it is neither. Callers on the
+-- hot path skip it up to 512 bytes, because each level takes 8 bytes.
 create or replace function engine.excess(p_value jsonb, p_levels int default 64, p_bytes int default 1048576)
   returns text
   language plpgsql
@@ -46,8 +48,8 @@ begin
 end
 $$;
 
--- Why a value of unknown origin is refused; null when it is not. Numbers are looked at first, because they can make
--- the text of a value too large to be measured.
+-- Why a value of unknown origin is refused; null when it is not. Checks numbers first, because they
+-- can make the text of a value too large to be measured.
 create or replace function engine.value_problem(p_value jsonb, p_levels int default 64, p_bytes int default 1048576)
   returns text
   language sql
@@ -63,7 +65,8 @@ as $$
   end
 $$;
 
--- Raises TOO_LARGE for a value that a caller has given, named so in the message: "The input of a run".
+-- Raises TOO_LARGE for a value that a caller has given. p_name is its name in the message, such as
+-- "The input of a run".
 create or replace function engine.refuse_value(p_value jsonb, p_name text, p_bytes int default 1048576)
   returns void
   language plpgsql
@@ -78,7 +81,7 @@ begin
 end
 $$;
 
--- The same for a value that a node has made of values that were looked at before.
+-- The same for a value that a node has made of values that were checked before.
 create or replace function engine.refuse_size(p_value jsonb, p_name text, p_levels int default 64)
   returns void
   language plpgsql
