@@ -1,4 +1,5 @@
--- Workflows: drafts, published versions, node types, expressions, validation, and the plan that the engine runs.
+-- Workflows: drafts, published versions, node types, expressions, validation, and the compiled
+-- versions that the engine runs.
 
 --!include 30_workflows/tables.sql
 --!include 30_workflows/problems.sql

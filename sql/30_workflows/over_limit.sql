@@ -1,7 +1,10 @@
 -- kind: code
--- Workflows beyond what the plan allows, as after a change to a smaller one: the oldest stay as they are, the others
--- are read-only until the plan has room. What they have published keeps running.
+-- Workflows beyond the limit of the plan, as after a change to a smaller plan: the oldest stay
+-- writable, the others are read-only until the plan has room for them. Their published versions
+-- keep running. Writes and locks nothing.
 
+-- The number of workflows of an organization, or of one of its teams, for the metric `workflows`.
+-- p_time_range is not used: the metric counts what exists.
 create or replace function private.count_workflows(
   p_organization_id uuid,
   p_time_range tstzrange default null,
@@ -18,6 +21,7 @@ as $$
     and (p_team_id is null or w.team_id = p_team_id)
 $$;
 
+-- Whether as many older workflows exist as the plan allows. Archived workflows do not count.
 create or replace function private.is_over_limit(p_workflow public.workflows)
   returns boolean
   language plpgsql
@@ -72,6 +76,6 @@ as $$
   select workflow.organization_id = public.current_organization_id() and private.is_over_limit(workflow)
 $$;
 comment on function public.workflows_is_over_limit(public.workflows) is
-  'Whether the plan has no room for it: then it is read-only, and what it has published keeps running. Example: select w.name from workflows as w where workflows_is_over_limit(w);';
+  'Whether the workflow is beyond the limit of the plan: it is then read-only, and its published version keeps running. Example: select w.name from workflows as w where workflows_is_over_limit(w);';
 
 grant execute on function public.workflows_is_over_limit(public.workflows) to flowgres_user, flowgres_dba;

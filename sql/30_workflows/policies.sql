@@ -1,5 +1,7 @@
 -- kind: code
--- Who sees what: members of an organization see its workflows. Writing is for functions.
+-- Row-level security: members of an organization read its workflows and versions; only functions
+-- write them. Writes no rows; creating a policy locks its table (access exclusive) until the
+-- transaction ends.
 
 alter table public.workflows enable row level security;
 drop policy if exists workflows_flowgres_user_select on public.workflows;

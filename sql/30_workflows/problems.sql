@@ -1,5 +1,5 @@
 -- kind: state
--- What is wrong with a definition.
+-- The type of a problem or notice of a definition.
 
 create type public.workflow_problem as (
   pointer text,
@@ -8,10 +8,10 @@ create type public.workflow_problem as (
   severity text
 );
 comment on type public.workflow_problem is
-  'Something that keeps a workflow definition from being published, or a notice of something that is probably not meant.';
+  'A problem that keeps a workflow definition from being published, or a notice of something that is probably a mistake.';
 comment on column public.workflow_problem.pointer is 'JSON pointer to the place in the definition, such as /nodes/2/properties/url.';
-comment on column public.workflow_problem.code is 'What kind of problem it is, such as UNKNOWN_TYPE. docs/reference/nodes.md lists them.';
-comment on column public.workflow_problem.message is 'What is wrong and what would be right.';
+comment on column public.workflow_problem.code is 'The kind of problem, such as UNKNOWN_TYPE. docs/reference/nodes.md lists them.';
+comment on column public.workflow_problem.message is 'What is wrong, and what would be right.';
 comment on column public.workflow_problem.severity is
-  'error: the definition cannot be published; notice: it can, but an expression in it never gives anything else than null or false.';
+  'error: the definition cannot be published; notice: it can, but an expression in it always gives null or is never true.';
 grant usage on type public.workflow_problem to flowgres_user, flowgres_dba;

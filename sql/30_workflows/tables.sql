@@ -1,8 +1,10 @@
 -- kind: state
--- Workflows: a draft that people edit, and immutable published versions, each with the plan that the engine runs.
+-- Tables of workflows: drafts that people edit, published versions that never change, the compiled
+-- version of each, and node types. docs/architecture.md lists the functions that write them.
 
--- Tags with their organization in front: one index serves every tenant, and a look-up reads the rows of one only. No
--- operator of arrays is leakproof, so under row-level security none reaches an index; search_workflows does it instead.
+-- Tags with the id of their organization in front, for the index on tags: one index serves all
+-- organizations, and a look-up reads the entries of one only. search_workflows uses it as the
+-- owner, because array operators are not leakproof and so reach no index under row-level security.
 create function private.tag_keys(p_organization_id uuid, p_tags text[])
   returns text[]
   language sql
@@ -12,6 +14,7 @@ as $$
   select array(select p_organization_id::text || ' ' || t.tag from unnest(p_tags) as t (tag))
 $$;
 
+-- Whether these may be the tags of a workflow: at most 20, each a name of at most 50 characters.
 create function private.are_tags(p_tags text[])
   returns boolean
   language sql
@@ -53,7 +56,7 @@ create table public.workflows (
   constraint workflows_tags_check check (private.are_tags(tags)),
   constraint workflows_template_check check (template in ('organization', 'public'))
 );
--- For the orders that lists are read in; backward too.
+-- These indexes serve the sort orders of lists, forwards and backwards.
 create index workflows_created_at_idx on public.workflows (organization_id, created_at, id);
 create index workflows_name_idx on public.workflows (organization_id, name, id);
 create index workflows_team_idx on public.workflows (organization_id, team_id, id);
@@ -62,22 +65,22 @@ create index workflows_tags_idx on public.workflows
   using gin (private.tag_keys(organization_id, tags)) with (fastupdate = off);
 create index workflows_template_idx on public.workflows (template, organization_id) where template is not null;
 
-comment on table public.workflows is 'A workflow and its draft. What runs is its published version.';
-comment on column public.workflows.id is 'UUIDv7.';
+comment on table public.workflows is 'A workflow and its draft. New runs use its published version, not the draft.';
+comment on column public.workflows.id is 'The id of the workflow, a UUIDv7.';
 comment on column public.workflows.organization_id is 'The organization that owns it.';
-comment on column public.workflows.name is 'At most 200 characters.';
+comment on column public.workflows.name is 'The name, at most 200 characters.';
 comment on column public.workflows.description is 'Free text, at most 5,000 characters.';
 comment on column public.workflows.definition is 'The draft: {"nodes", "connections", "settings"}. See docs/reference/nodes.md.';
-comment on column public.workflows.revision is 'Counts saves of the draft; pass it to save_workflow so that nobody overwrites another''s change.';
+comment on column public.workflows.revision is 'The number of saves of the draft. Pass it to save_workflow, so that a save does not overwrite a change that somebody else has made.';
 comment on column public.workflows.published_version is 'The version that new runs use; null when not published.';
 comment on column public.workflows.archived_at is 'When it was archived; an archived workflow starts no run.';
 comment on column public.workflows.created_by is 'The user who created it.';
 comment on column public.workflows.created_at is 'When it was created.';
 comment on column public.workflows.updated_at is 'When the draft or the publication last changed.';
-comment on column public.workflows.tags is 'Sorted, at most 20 of at most 50 characters; search_workflows finds by them.';
+comment on column public.workflows.tags is 'The tags, sorted: at most 20, each of at most 50 characters. search_workflows finds workflows by them.';
 comment on column public.workflows.template is
   'Who may copy it: organization (its own members) or public (everybody); null when it is no template.';
-comment on column public.workflows.team_id is 'The team that looks after it.';
+comment on column public.workflows.team_id is 'The team that the workflow is assigned to; null when it is assigned to none.';
 
 create table public.workflow_versions (
   organization_id uuid not null,
@@ -105,16 +108,16 @@ alter table public.workflows
     references public.workflow_versions (organization_id, workflow_id, version)
     deferrable initially deferred;
 
-comment on table public.workflow_versions is 'Published definitions; a row never changes. Runs stay on the version they started with.';
+comment on table public.workflow_versions is 'Published definitions; a row never changes. A run keeps the version that it started with.';
 comment on column public.workflow_versions.organization_id is 'The organization that owns the workflow.';
 comment on column public.workflow_versions.workflow_id is 'The workflow.';
-comment on column public.workflow_versions.version is '1, 2, 3 … in the order of publication.';
+comment on column public.workflow_versions.version is 'The number of the version: 1, 2, 3 … in the order of publication.';
 comment on column public.workflow_versions.definition is 'The definition as published.';
 comment on column public.workflow_versions.message is 'What changed, in the words of the publisher.';
 comment on column public.workflow_versions.published_by is 'The user who published it.';
 comment on column public.workflow_versions.published_at is 'When it was published.';
 comment on column public.workflow_versions.notices is
-  'What was noticed when it was published, the first 100 of {"pointer", "code", "message", "severity"}: expressions that never give anything else than null or false.';
+  'The first 100 notices of its validation, each {"pointer", "code", "message", "severity"}: expressions that always give null or are never true.';
 
 -- Node types ---------------------------------------------------------------------------------------------------------
 
@@ -126,7 +129,7 @@ create table engine.node_types (
   ports text[] not null default '{main}',
   inputs text[] not null default '{main}',
   properties jsonb not null default '{"type": "object"}',
-  function text, -- such as custom.double(jsonb,jsonb,jsonb): a regprocedure is in the way of pg_upgrade
+  function text, -- such as custom.double(jsonb,jsonb,jsonb); text, because pg_upgrade refuses regprocedure
   constraint node_types_pkey primary key (name, version),
   constraint node_types_kind_check check (kind in ('trigger', 'pure', 'local', 'wait', 'effect')),
   constraint node_types_name_check check (name ~ '^[a-z][A-Za-z0-9]{0,63}$'),
@@ -135,40 +138,42 @@ create table engine.node_types (
 );
 alter table engine.node_types enable row level security;
 comment on table engine.node_types is
-  'The kinds of node that a definition may use, with the JSON schema of their properties. Registered functions are run by the engine.';
+  'The types of node that a definition may use, with the JSON schema of their properties. The engine runs the function of a registered type.';
 
--- The compiled plan --------------------------------------------------------------------------------------------------
+-- Compiled versions --------------------------------------------------------------------------------------------------
 
--- A piece of a property: a literal text, or a path into what a node can see. A path with one source starts at that
--- source (`$.total` of `prev`); with several, each is a jsonpath variable (`$"prev".total > $"nodes.order".limit`).
+-- A part of a property: a literal text, or a path into the values that a node can read. A path with
+-- one source starts at that source (`$.total` of `prev`); with several sources, each is a jsonpath
+-- variable (`$"prev".total > $"nodes.order".limit`).
 create type engine.expression_part as (
   literal text,
   sources text[],    -- input, prev, inputs, run, vars, item, index, nodes.<id>
-  source_nodes int[], -- for nodes.<id> its place in the plan, else 0
+  source_nodes int[], -- for nodes.<id> the place of that node among the compiled nodes, else 0
   path jsonpath,
-  many boolean,      -- the result is an array even when one item is found
+  many boolean,      -- the result is an array even when only one item is found
   filters jsonb,     -- [{"name": "pad", "arguments": [8]}, …], null when none
   argument_paths jsonpath[], -- of filters, whose arguments then are {"value"} or {"path": its number, "many"}
-  max_input int,     -- bytes that the sources may have together
-  position int,      -- the 1-based character of the property at which it stands
-  inline_input int   -- bytes up to which the engine evaluates it itself; null: no such limit
+  max_input int,     -- the most bytes that its sources may have together; more fails the node
+  position int,      -- the 1-based character at which it begins in the property
+  inline_input int   -- up to how many bytes of input the engine evaluates it inline; null: any number
 );
 
 create type engine.expression as (
-  place text[],      -- where in the properties the result goes
+  place text[],      -- the place in the properties for the result
   kind text,         -- value: keeps its type; text: parts are joined; predicate: true or false; each: see filter
   parts engine.expression_part[], -- null when the expression is plain: a path from one source to one item, no filters
-  source text,       -- of a plain one, as most are, so they are kept flat: input, prev, nodes, …
+  source text,       -- of a plain expression, as most are: input, prev, nodes, …; these fields save a look into parts
   source_node int,
   path jsonpath,
   max_input int,
   position int,
-  inline_input int,  -- bytes up to which the engine evaluates it itself; null: no such limit
+  inline_input int,  -- up to how many bytes of input the engine evaluates it inline; null: any number
   cost text,         -- linear, quadratic or unbounded: see costs.sql
-  weight int         -- how often it walks what it reads
+  weight int         -- how many times it processes each byte that it reads
 );
 
--- One node, ready to run. Nodes stand in topological order, so one pass from first to last settles all that can be.
+-- One node, ready to run. Nodes are in topological order, so one pass from the first to the last is
+-- enough to find all that can run.
 create type engine.compiled_node as (
   id text,
   type text,         -- with its version, such as set@1
@@ -177,9 +182,9 @@ create type engine.compiled_node as (
   properties jsonb,
   expressions engine.expression[],
   ports text[],      -- the first is the default
-  sources int[],     -- incoming connections in the definition's order: the place of the source node in the plan …
+  sources int[],     -- incoming connections in the definition's order: the place of the compiled source node …
   source_ports text[], -- … its port …
-  target_inputs text[], -- … and the input of this node that it feeds
+  target_inputs text[], -- … and the input of this node that it leads to
   inputs text[],     -- the inputs that the node has, the first is the main one
   on_error text,     -- stop, continue or errorOutput
   max_attempts int,
@@ -191,12 +196,12 @@ create type engine.compiled_node as (
   uses_inputs boolean, -- an expression or the node itself reads `inputs`
   uses_run boolean,  -- an expression reads `run`
   credentials jsonb, -- {"auth": "crm"}
-  pin jsonb,         -- the output to take in a test run
+  pin jsonb,         -- the output that the node gives in a manual run, without being executed
   retry_jitter boolean, -- false: the delays between attempts are not random
-  success jsonb,     -- its step.succeeded when the engine runs it itself, lacking only the output
-  deferred engine.expression[], -- of a node with child runs: expressions that are evaluated for each of them
-  is_isolated boolean, -- evaluated in a local step of its own, whatever its input
-  inline_input int   -- of a pure node: bytes up to which the engine runs it itself; null: no such limit
+  success jsonb,     -- the payload of its step.succeeded, without the output, when the engine runs it inline
+  deferred engine.expression[], -- of a node with child runs: the expressions that are evaluated for each child run
+  is_isolated boolean, -- evaluated in a local step, whatever the size of its input
+  inline_input int   -- of a pure node: up to how many bytes of input the engine runs it inline; null: any number
 );
 
 create function engine.compiled_node_ids(p_nodes engine.compiled_node[])
@@ -224,12 +229,12 @@ create table engine.compiled_versions (
     references public.workflow_versions (organization_id, workflow_id, version) on delete cascade
 );
 alter table engine.compiled_versions enable row level security;
-comment on table engine.compiled_versions is 'What publishing compiles a version to; read once per batch by the engine.';
+comment on table engine.compiled_versions is 'What publishing compiles a version to. The engine reads each row once per batch.';
 comment on column engine.compiled_versions.quarantined_at is
-  'When a transaction with its runs took too long: until a run succeeds, every node is evaluated in a local step.';
-comment on column engine.compiled_versions.resume_key is 'The secret that the tokens of resume addresses are made with.';
+  'When a transaction with its runs took too long; null otherwise. Until one of its runs succeeds, every node is evaluated in a local step.';
+comment on column engine.compiled_versions.resume_key is 'The secret from which the tokens of resume addresses are computed.';
 
--- What a pure or local node answers.
+-- The result of a pure or a local node.
 create type engine.outcome as (
   port text,
   output jsonb
