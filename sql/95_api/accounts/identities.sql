@@ -1,6 +1,9 @@
 -- kind: code
--- People whom an external identity provider vouches for. TypeScript verifies the provider's token; here its subject
--- becomes a user, and the token itself the secret of a short session, so that nothing else has to know of it.
+-- Users of external identity providers. TypeScript verifies the provider's token; the functions
+-- here map its subject to a user and store the token's hash as a short session, so that later
+-- requests find it like any other session. Writes public.users, private.identities,
+-- private.sessions. Locks one identity (advisory) while its user is looked up; see
+-- docs/architecture.md for the order of locks.
 
 create or replace function private.identity_user(
   p_issuer text,
@@ -17,19 +20,20 @@ declare
   v_user_id uuid := (
     select i.user_id from private.identities as i where i.issuer = p_issuer and i.subject = p_subject
   );
-  -- One that is none is not the person's fault: whoever they are, the subject says.
+  -- Ignore an invalid address instead of refusing the login: the subject identifies the user.
   v_email constant text := case when private.is_email(p_email) then p_email end;
 begin
   if v_user_id is not null then
     return v_user_id;
   end if;
-  -- Two first requests at once: one of them makes the user.
+  -- Serialize simultaneous first requests of one identity, so that only one of them creates the
+  -- user.
   perform pg_advisory_xact_lock(hashtextextended(format('flowgres identity %L %L', p_issuer, p_subject), 0));
   select i.user_id into v_user_id
   from private.identities as i
   where i.issuer = p_issuer and i.subject = p_subject;
   if v_user_id is null then
-    -- An address that belongs to an account already does not open it: a DBA may link the two.
+    -- Never log in to an existing account by its address alone: a DBA may link the identity to it.
     insert into public.users (name, email, email_verified_at)
     select
       private.clean_name(p_name, 'Unnamed'),
@@ -51,7 +55,7 @@ begin
 end
 $$;
 comment on function private.identity_user(text, text, text, boolean, text) is
-  'The user of an identity, made when it is new.';
+  'Returns the user of an identity; creates the user when the identity is new.';
 
 create or replace function public.open_identity_session(
   issuer text,
@@ -69,7 +73,8 @@ create or replace function public.open_identity_session(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- A token that lives for long is asked for again, so that the provider's keys still count.
+  -- A session ends after at most an hour: then the token is verified again, with the provider's
+  -- current keys.
   v_end constant timestamptz := least(expires_at, engine.now() + interval '1 hour');
   v_session private.sessions;
 begin
@@ -88,13 +93,13 @@ begin
   where s.id = v_session.id and s.revoked_at is null and s.expires_at < v_end;
   return v_session.revoked_at is null and v_end > engine.now();
 exception
-  -- Of two first requests at once, the other one has opened it.
+  -- A simultaneous first request has opened the session.
   when unique_violation then
     return true;
 end
 $$;
 comment on function public.open_identity_session(text, text, bytea, timestamptz, text, boolean, text) is
-  'Makes the SHA-256 of a verified token of an identity provider a session, until it expires and for an hour at most; false when that session was revoked. For flowgres_api, which verifies the token, and DBAs. Example: select open_identity_session(''https://id.example.com'', ''4711'', sha256(''eyJ…''), ''2026-12-01 12:00+00'');';
+  'Opens a session for a verified token of an identity provider, given as its SHA-256, or extends it: until the token expires, and for an hour at most. Returns false when that session was revoked. For flowgres_api, which verifies the token, and DBAs. Example: select open_identity_session(''https://id.example.com'', ''4711'', sha256(''eyJ…''), ''2026-12-01 12:00+00'');';
 
 create or replace function public.link_identity(issuer text, subject text, "user" uuid)
   returns public.users
@@ -121,7 +126,7 @@ exception
 end
 $$;
 comment on function public.link_identity(text, text, uuid) is
-  'For DBAs: from now on the subject of an identity provider is this user. Errors: NOT_FOUND, VALIDATION_FAILED. Example: select link_identity(''https://id.example.com'', ''4711'', id) from users where email = ''ada@example.com'';';
+  'For DBAs: links the subject of an identity provider to this user, for all later logins. Errors: NOT_FOUND, VALIDATION_FAILED. Example: select link_identity(''https://id.example.com'', ''4711'', id) from users where email = ''ada@example.com'';';
 
 grant execute on function
   public.open_identity_session(text, text, bytea, timestamptz, text, boolean, text)

@@ -1,4 +1,4 @@
--- Sign-in, passwords, identities, people.
+-- Accounts: sign-in, passwords, external identities, people.
 
 --!include 95_api/accounts/sign_in.sql
 --!include 95_api/accounts/passwords.sql

@@ -1,5 +1,7 @@
 -- kind: code
--- New passwords, by a code from a mail or by the old password.
+-- New passwords: by a code that was mailed, or by the old password. TypeScript hashes passwords;
+-- only hashes come here. Writes private.passwords, private.email_codes, private.throttles,
+-- private.sessions, and by send_code the outbox. Locks the row of the code that is redeemed.
 
 create or replace function public.request_password_reset(email text)
   returns boolean
@@ -30,7 +32,7 @@ begin
 end
 $$;
 comment on function public.request_password_reset(text) is
-  'Mails a code for reset_password. The answer is the same for an address without an account, which gets no mail. Errors: RATE_LIMITED. Example: select request_password_reset(''ada@example.com'');';
+  'Mails a code for reset_password, which works for an hour. Always returns true, also for an address without an account, which gets no mail. Errors: RATE_LIMITED. Example: select request_password_reset(''ada@example.com'');';
 
 create or replace function engine.begin_reset(code text)
   returns void
@@ -45,7 +47,7 @@ begin
 end
 $$;
 comment on function engine.begin_reset(text) is
-  'Counts a new password by a code, of which the client''s network may have 50 an hour, and checks the code, before the password is hashed. To be committed before reset_password. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, RATE_LIMITED. Example: select engine.begin_reset(''3q2-7wAAAAAAAAAAAAAAAA'');';
+  'Counts an attempt to set a new password by a code, at most 50 an hour from one network, and checks the code, before the password is hashed. Commit it before you call reset_password. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, RATE_LIMITED. Example: select engine.begin_reset(''3q2-7wAAAAAAAAAAAAAAAA'');';
 grant execute on function engine.begin_reset(text) to flowgres_api;
 
 create or replace function public.reset_password(code text, password_hash text)
@@ -63,7 +65,7 @@ begin
   insert into private.passwords (user_id, hash, changed_at)
   values (v_code.user_id, password_hash, engine.now())
   on conflict (user_id) do update set hash = excluded.hash, changed_at = excluded.changed_at;
-  -- Other codes that lie in the same mailbox, and whoever is logged in, end with the old password.
+  -- A new password ends all sessions and makes the other codes of this address unusable.
   update private.email_codes as c
   set used_at = engine.now()
   where c.user_id = v_code.user_id and c.used_at is null;
@@ -75,8 +77,9 @@ begin
 end
 $$;
 comment on function public.reset_password(text, text) is
-  'Sets a new password by the code of request_password_reset, ends all sessions, and returns the user''s id. For flowgres_api, which hashes passwords, and DBAs. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, VALIDATION_FAILED. Example: select reset_password(''3q2-7wAAAAAAAAAAAAAAAA'', ''$scrypt$ln=15,r=8,p=3$…'');';
+  'Sets a new password by the code of request_password_reset, ends all sessions of the user, and returns the user''s id. For flowgres_api, which hashes passwords, and DBAs. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, VALIDATION_FAILED. Example: select reset_password(''3q2-7wAAAAAAAAAAAAAAAA'', ''$scrypt$ln=15,r=8,p=3$…'');';
 
+-- Stores the new hash if p_key is the key of the current password; returns whether it is.
 create or replace function private.replace_password(p_user_id uuid, p_key bytea, p_hash text)
   returns boolean
   language sql
@@ -114,9 +117,9 @@ begin
 end
 $$;
 comment on function public.change_password(bytea, text) is
-  'Sets a new password by the key of the old one, logs out everywhere else, and returns how many sessions that ended. For flowgres_api, which makes both, and DBAs. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED. Example: select change_password(''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
+  'Sets a new password by the key of the old one, ends all other sessions of the user, and returns how many it ended. For flowgres_api, which makes the key and the hash, and DBAs. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED. Example: select change_password(''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
 
--- Of the same password with newer parameters, so nothing ends.
+-- Ends no session: the password stays the same, only its hash changes.
 create or replace function public.rehash_password(email text, password_key bytea, password_hash text)
   returns boolean
   language plpgsql
@@ -136,7 +139,7 @@ begin
 end
 $$;
 comment on function public.rehash_password(text, bytea, text) is
-  'Stores the same password under newer parameters of scrypt, after a login with the old ones; whether the key was right. For flowgres_api and DBAs. Example: select rehash_password(''ada@example.com'', ''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
+  'Stores the same password under newer parameters of scrypt, after a login with the old ones. Returns whether the key was right. For flowgres_api and DBAs. Example: select rehash_password(''ada@example.com'', ''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
 
 grant execute on function public.request_password_reset(text)
   to flowgres_anonymous, flowgres_user, flowgres_api, flowgres_dba;

@@ -1,6 +1,9 @@
 -- kind: code
--- People: their own profile, and the end of an account. What somebody made for an organization is the organization's:
--- the row of a deleted user stays, without a name, for all that refers to it.
+-- A user's own profile, and the end of an account. The row of a deleted user is kept, without name
+-- and address, because workflows and runs of organizations refer to it. Writes public.users,
+-- public.organization_users, private.sessions, private.identities, private.passwords,
+-- private.email_codes, and through change_email private.throttles and private.outbox. delete_user
+-- locks the rows of the user's organizations, sorted by id.
 
 create or replace function public.update_profile(name text)
   returns public.users
@@ -35,7 +38,7 @@ declare
   v_context constant private.context := private.acting_person();
 begin
   perform private.check_email(coalesce(email, ''));
-  -- Our mails go to people who did not ask for them.
+  -- Limit mails to addresses whose owners have not asked for them.
   perform private.throttle(array['change e-mail', v_context.user_id::text], 5, interval '1 hour');
   perform private.send_code(
     'change', 'change', change_email.email, v_context.user_id, 'Verify your e-mail address',
@@ -46,7 +49,7 @@ begin
 end
 $$;
 comment on function public.change_email(text) is
-  'Mails a code to a new address; verify_email takes it over. Until then the old one counts. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), VALIDATION_FAILED, RATE_LIMITED (more than 5 an hour). Example: select change_email(''ada@example.org'');';
+  'Mails a code to a new address. verify_email with that code changes the address; until then the old one stays valid. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), VALIDATION_FAILED, RATE_LIMITED (more than 5 an hour). Example: select change_email(''ada@example.org'');';
 
 create or replace function private.end_memberships(p_user_id uuid)
   returns void
@@ -70,7 +73,7 @@ begin
 end
 $$;
 comment on function private.end_memberships(uuid) is
-  'Leaves every organization. Raises CONFLICT when one would have no owner left.';
+  'Ends all memberships of a user and locks those organizations, sorted by id. Raises CONFLICT when one would have no owner left.';
 
 create or replace function public.delete_user(id uuid, confirm_email text)
   returns public.users
@@ -117,7 +120,7 @@ begin
 end
 $$;
 comment on function public.delete_user(uuid, text) is
-  'Deletes an account: name, address, password, sessions, tokens and memberships go; workflows and runs stay with their organizations. The address confirms who is meant. Oneself, super admins, DBAs. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND, VALIDATION_FAILED, CONFLICT (the last owner of an organization). Example: select delete_user(u.id, u.email) from public.current_user() as u;';
+  'Deletes an account with its name, address, password, sessions, tokens and memberships; workflows and runs stay with their organizations. confirm_email must be the address of the user. For the user, super admins and DBAs. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND, VALIDATION_FAILED, CONFLICT (the last owner of an organization). Example: select delete_user(u.id, u.email) from public.current_user() as u;';
 
 create or replace function public.set_global_role("user" uuid, role text)
   returns public.users
@@ -149,7 +152,7 @@ exception
 end
 $$;
 comment on function public.set_global_role(uuid, text) is
-  'Makes somebody a super_admin, who sees all organizations and people, deletes and restores them, and sees nobody''s workflows and runs; or a user again. DBAs and super admins. Errors: FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select set_global_role(id, ''super_admin'') from users where email = ''ada@example.com'';';
+  'Sets the global role of a user: super_admin or user. A super_admin sees all organizations and people, but not their workflows and runs, can delete organizations and users, and can restore organizations. For DBAs and super admins. Errors: FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select set_global_role(id, ''super_admin'') from users where email = ''ada@example.com'';';
 
 grant execute on function
   public.update_profile(text),

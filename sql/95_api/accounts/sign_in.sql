@@ -1,6 +1,8 @@
 -- kind: code
--- Registration and login. Passwords never come here: TypeScript makes a key of them with scrypt, and the database holds
--- the key's SHA-256. Nothing here tells whether somebody has an account.
+-- Registration and login. Passwords never reach the database: TypeScript derives a key with scrypt,
+-- and the database stores the SHA-256 of that key. No answer to a client reveals whether an address
+-- has an account. Writes public.users, private.passwords, private.email_codes, private.throttles,
+-- private.sessions, and by send_code the outbox. Locks the row of the code that is redeemed.
 
 create or replace function private.check_password_hash(p_hash text)
   returns void
@@ -30,7 +32,7 @@ begin
 end
 $$;
 comment on function private.throttle_network(text) is
-  'Counts an attempt of the client''s network, which may have 50 an hour; psql has none. Raises RATE_LIMITED.';
+  'Counts an attempt of the client''s network: at most 50 an hour. Counts nothing in psql, which has no client network. Raises RATE_LIMITED.';
 
 create or replace function engine.begin_registration(name text, email text)
   returns void
@@ -46,7 +48,7 @@ begin
 end
 $$;
 comment on function engine.begin_registration(text, text) is
-  'Counts a registration of the client''s network, 50 an hour, before its password is hashed. To be committed before register_user. Errors: VALIDATION_FAILED, RATE_LIMITED. Example: select engine.begin_registration(''Ada'', ''ada@example.com'');';
+  'Counts a registration, at most 50 an hour from one network, before its password is hashed. Commit it before you call register_user. Errors: VALIDATION_FAILED, RATE_LIMITED. Example: select engine.begin_registration(''Ada'', ''ada@example.com'');';
 
 create or replace function engine.forgive_attempt(kind text, email text default null)
   returns void
@@ -67,7 +69,7 @@ begin
 end
 $$;
 comment on function engine.forgive_attempt(text, text) is
-  'Takes back what begin_login (login), begin_registration (register) or begin_reset (reset) counted: the server was too busy to find out whether the password is right. Example: select engine.forgive_attempt(''login'', ''ada@example.com'');';
+  'Takes back what begin_login (kind login), begin_registration (register) or begin_reset (reset) counted, when the server was too busy to check the password. Example: select engine.forgive_attempt(''login'', ''ada@example.com'');';
 
 create or replace function public.register_user(name text, email text, password_hash text)
   returns boolean
@@ -101,7 +103,7 @@ begin
 end
 $$;
 comment on function public.register_user(text, text, text) is
-  'Mails a code that makes the account: verify_email. The answer is the same for an address that has one, whose owner is told so. For flowgres_api, which hashes passwords, and DBAs: `flowgres hash` makes the hash. Errors: VALIDATION_FAILED. Example: select register_user(''Ada'', ''ada@example.com'', ''$scrypt$ln=15,r=8,p=3$…'');';
+  'Mails a code with which verify_email creates the account. Always returns true: an address that has an account already gets a mail that says so. For flowgres_api, which hashes passwords, and DBAs: `flowgres hash` makes the hash. Errors: VALIDATION_FAILED. Example: select register_user(''Ada'', ''ada@example.com'', ''$scrypt$ln=15,r=8,p=3$…'');';
 
 create or replace function public.verify_email(code text)
   returns uuid
@@ -135,15 +137,18 @@ exception
 end
 $$;
 comment on function public.verify_email(text) is
-  'Proves an address by the code that was mailed to it, and returns the user''s id. After register_user this makes the account; after change_email it takes the new address. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, CONFLICT. Example: select verify_email(''3q2-7wAAAAAAAAAAAAAAAA'');';
+  'Verifies an address by the code that was mailed to it, and returns the user''s id. After register_user it creates the account; after change_email it sets the new address. Errors: NOT_FOUND, ALREADY_USED, EXPIRED, CONFLICT. Example: select verify_email(''3q2-7wAAAAAAAAAAAAAAAA'');';
 
+-- The counters of a login with this address: what is counted, the most attempts in a span, and
+-- whether a login forgives it.
 create or replace function private.login_counters(p_email text)
   returns table (thing text[], most int, span interval, is_own boolean)
   language sql
   stable
 as $$
-  -- One who guesses from one network stops early, without locking the owner out elsewhere; one who has many networks
-  -- or tries many addresses stops later.
+  -- One network that guesses the password of an address is stopped after 10 attempts, which does
+  -- not lock the owner out in other networks. Many networks with one address, and one network with
+  -- many addresses, have higher limits.
   select array['login', lower(p_email collate "C"), private.client_prefix()::text], 10, interval '15 minutes', true
   union all
   select array['login', lower(p_email collate "C")], 100, interval '1 hour', true
@@ -178,7 +183,7 @@ begin
 end
 $$;
 comment on function public.begin_login(text) is
-  'Counts an attempt, before it is known how it ends, and returns the parameters and salt of the account''s password: null when there is none, which the API keeps to itself. Without an address: of the current user. To be committed before login. Errors: RATE_LIMITED (details.retryAfterMs), UNAUTHENTICATED, VALIDATION_FAILED. Example: select begin_login(''ada@example.com'');';
+  'Counts an attempt to log in, before its result is known, and returns the scrypt parameters and salt of the account''s password; null when there is no account, which the API must not reveal. Without an address it takes that of the current user. Commit it before you call login. Errors: RATE_LIMITED (details.retryAfterMs), UNAUTHENTICATED, VALIDATION_FAILED. Example: select begin_login(''ada@example.com'');';
 
 create or replace function public.login(email text, password_key bytea)
   returns public.new_session
@@ -213,7 +218,7 @@ begin
 end
 $$;
 comment on function public.login(text, bytea) is
-  'Begins a session of 30 days. The key is what scrypt makes of the password with the parameters of begin_login, 32 bytes; for flowgres_api, which does both, and DBAs. Errors: UNAUTHENTICATED. Example: select secret from login(''ada@example.com'', ''\x…'');';
+  'Begins a session of 30 days. password_key is the key of 32 bytes that scrypt derives from the password with the parameters of begin_login. For flowgres_api, which derives it, and DBAs. Errors: UNAUTHENTICATED. Example: select secret from login(''ada@example.com'', ''\x…'');';
 
 grant execute on function engine.begin_registration(text, text), engine.forgive_attempt(text, text) to flowgres_api;
 grant execute on function
