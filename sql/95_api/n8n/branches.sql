@@ -1,8 +1,10 @@
 -- kind: code
--- n8n's if, filter and switch. Each function gives {"type", "properties", "strict", "ports", "problems"}; without
--- `properties` there is no counterpart. p_parameters is what n8n_read has kept, p_path the place of it.
+-- Translates n8n's if, filter and switch. Each function returns {"type", "properties", "strict",
+-- "ports", "problems"}; without `properties` the node has no counterpart. p_parameters: what
+-- n8n_read kept of the node's parameters; p_path: their place in the document. Writes and locks
+-- nothing.
 
--- A filter lets one item through or not: an if of which only `true` leads on.
+-- n8n's filter becomes an `if` that has the port `true` only: an item passes or not.
 create or replace function private.n8n_if(
   p_type text,
   p_version numeric,
@@ -36,7 +38,7 @@ begin
 end
 $$;
 
--- A list of conditions as it is since version 2, {"text"} or {"problems"}.
+-- Translates the list of conditions of version 2 and later: {"text"} or {"problems"}.
 create or replace function private.n8n_conditions(
   p_conditions jsonb,
   p_parameters jsonb,
@@ -107,7 +109,7 @@ begin
 end
 $$;
 
--- Conditions by type, as they were in version 1.
+-- Translates the conditions of version 1, which stand in one list for each type.
 create or replace function private.n8n_first_conditions(
   p_conditions jsonb,
   p_any boolean,
@@ -162,7 +164,7 @@ begin
 end
 $$;
 
--- The conditions of each rule of a switch: [{"when"}, …], or problems.
+-- The conditions of the rules of a switch: [{"when"}, …], or problems.
 create or replace function private.n8n_switch_rules(
   p_version numeric,
   p_parameters jsonb,

@@ -1,8 +1,10 @@
 -- kind: code
--- Conditions of n8n's if, filter and switch as predicates. A value of another type than the comparison has fails the
--- node in n8n; so it does here: the node is strict, and `0 == ""` is neither true nor false.
+-- Translates conditions of n8n's if, filter and switch to predicates. In n8n a value of another
+-- type than that of the comparison fails the node. Here the node is strict, and the predicate then
+-- compares `0 == ""`, which is unknown and so fails it too. Writes and locks nothing.
 
--- One condition; null when there is none of the same meaning. p_first: of version 1, whose rules are looser.
+-- One condition; null when no predicate means the same. p_first: the condition is of version 1,
+-- whose rules are looser.
 create or replace function private.n8n_condition(
   p_left jsonb,
   p_type text,
@@ -41,7 +43,7 @@ begin
 end
 $$;
 
--- One side: {"path"} or {"value"}; null when it is more.
+-- One side of a condition: {"path"} or {"value"}; null when it is neither a path nor a literal.
 create or replace function private.n8n_operand(p_value jsonb, p_type text, p_places jsonb)
   returns jsonb
   language plpgsql
@@ -72,7 +74,8 @@ begin
 end
 $$;
 
--- p_comparison, for a value of p_type; nothing there and null are p_missing; of another type it is p_other.
+-- p_comparison for a value of p_type. A missing value or null gives p_missing; a value of another
+-- type gives p_other, and fails the strict node where p_other is null.
 create or replace function private.n8n_typed(
   p_path text,
   p_type text,
@@ -120,7 +123,7 @@ declare
   v_positive text;
 begin
   if p_right ? 'path' and v_operation = 'equals' and not p_ignore_case and not p_loose and not p_first then
-    -- What is missing counts as an empty text on either side.
+    -- n8n compares a missing value on either side as an empty text.
     v_positive := format(
       '(%1$s == %2$s || !exists(%1$s ? (@ != null && @ != "")) && !exists(%2$s ? (@ != null && @ != "")))',
       p_path, p_right ->> 'path'
@@ -171,7 +174,7 @@ begin
   if v_sign is null or jsonb_typeof(p_right -> 'value') is distinct from 'number' then
     return null;
   end if;
-  -- To JavaScript null is 0 when it is compared by size; nothing at all is never larger or smaller.
+  -- JavaScript compares null as 0; a missing value is neither larger nor smaller than anything.
   v_zero := case v_sign
     when '>' then 0 > v_right::numeric when '<' then 0 < v_right::numeric
     when '>=' then 0 >= v_right::numeric when '<=' then 0 <= v_right::numeric
@@ -191,7 +194,7 @@ begin
 end
 $$;
 
--- Conditions without an operand on the right, and those of booleans, lists and objects.
+-- Conditions without a right operand, and those of booleans, lists and objects.
 create or replace function private.n8n_other_condition(
   p_path text,
   p_type text,
@@ -236,7 +239,7 @@ begin
     when p_type = 'array' and v_size is not null and not p_loose and jsonb_typeof(p_right -> 'value') = 'number'
       then private.n8n_typed(
         p_path, 'array', format('%s.size() %s %s', p_path, v_size, p_right ->> 'value'),
-        jsonb_path_match('0', format('$ %s %s', v_size, p_right ->> 'value')::jsonpath) -- nothing there has no items
+        jsonb_path_match('0', format('$ %s %s', v_size, p_right ->> 'value')::jsonpath) -- no value: no items
       )
     when p_type <> 'array' or p_loose or jsonb_typeof(p_right -> 'value') is distinct from 'string' then null
     when p_operation = 'contains'

@@ -1,8 +1,9 @@
 -- kind: code
--- n8n's expressions are JavaScript; those that Flowgres says with the same meaning are translated, the others are
--- problems. p_places: the path of the item of each node by its name in n8n, and at `` that of $json.
+-- n8n's expressions are JavaScript. Those that have an equivalent with the same meaning are
+-- translated; the others are reported as problems. p_places: the path of the item of each node, by
+-- the node's name in n8n; the key '' holds the path of $json. Writes and locks nothing.
 
--- `$json.order.total` as `$.prev.order.total`; null for what is more than a path.
+-- Translates `$json.order.total` to `$.prev.order.total`; null when it is more than a path.
 create or replace function private.n8n_path(p_expression text, p_places jsonb)
   returns text
   language plpgsql
@@ -40,7 +41,7 @@ begin
 end
 $$;
 
--- A number, a truth value, null, or a text in quotes, as JSON; null when it is none of them.
+-- A number, a boolean, null or a quoted text, as JSON; null for anything else.
 create or replace function private.n8n_literal(p_expression text)
   returns text
   language sql
@@ -53,7 +54,8 @@ as $$
   from (values (btrim(p_expression, E' \t\r\n'))) as e (text)
 $$;
 
--- A condition of `a ? b : c`: a comparison with === or !== to a literal; == and != only with texts that are no numbers.
+-- Translates a condition of `a ? b : c`: a comparison of a path with a literal by === or !==; by ==
+-- and != only with texts that JavaScript does not read as numbers.
 create or replace function private.n8n_comparison(p_expression text, p_places jsonb)
   returns text
   language plpgsql
@@ -78,7 +80,8 @@ begin
 end
 $$;
 
--- What JavaScript takes for true of a key, as a path that finds the value or nothing; null without a key at the end.
+-- A path that finds the value of a key if JavaScript takes it for true, else nothing; null when the
+-- path does not end with a key.
 create or replace function private.n8n_truthy(p_path text)
   returns text
   language sql
@@ -93,7 +96,8 @@ as $$
   where p.found is not null
 $$;
 
--- An expression as what may stand between our braces: a path or a literal, and filters after it.
+-- Translates an expression to what may stand between {{ and }} here: a path or a literal, with
+-- filters after it.
 create or replace function private.n8n_term(p_expression text, p_places jsonb)
   returns text
   language plpgsql
@@ -128,7 +132,8 @@ begin
 end
 $$;
 
--- A text of n8n, an expression when it begins with `=`, as one of ours; null when it cannot be one.
+-- Translates a text of n8n, which is an expression when it begins with `=`; null when it has no
+-- equivalent.
 create or replace function private.n8n_expression(p_text text, p_places jsonb)
   returns text
   language plpgsql
@@ -172,7 +177,7 @@ as $$
   )
 $$;
 
--- Any value of n8n as a template; a text that cannot be translated stays what it was.
+-- Translates any value of n8n to a template; a text that cannot be translated is kept unchanged.
 create or replace function private.n8n_value(p_value jsonb, p_places jsonb)
   returns jsonb
   language sql
@@ -193,7 +198,8 @@ as $$
   end
 $$;
 
--- Expressions inside of a value that cannot be translated, or not in every case.
+-- The problems of a value: expressions in it that cannot be translated, or not with the same
+-- meaning in every case.
 create or replace function private.n8n_value_problems(p_value jsonb, p_path text[], p_places jsonb)
   returns jsonb
   language sql

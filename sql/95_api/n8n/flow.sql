@@ -1,8 +1,9 @@
 -- kind: code
--- n8n's switch, merge, wait, executeWorkflow and stopAndError. For what the functions give see n8n_branches.sql.
+-- Translates n8n's switch, merge, wait, executeWorkflow and stopAndError. For what the functions
+-- return see branches.sql. Writes and locks nothing.
 
--- An output without a rule of its own leads nowhere, so it gets a rule that never holds. p_outputs: how many outputs
--- something is connected to.
+-- In n8n an output without a rule leads nowhere; here it gets a rule that never holds. p_outputs:
+-- how many outputs of the node have a connection.
 create or replace function private.n8n_switch(
   p_version numeric,
   p_parameters jsonb,
@@ -51,7 +52,7 @@ begin
 end
 $$;
 
--- Modes that have a counterpart; all of them give a list.
+-- Translates the modes of merge that have a counterpart; each of them gives a list.
 create or replace function private.n8n_merge(p_version numeric, p_parameters jsonb, p_path text[])
   returns jsonb
   language plpgsql
@@ -120,7 +121,7 @@ begin
 end
 $$;
 
--- The id of a workflow in n8n says nothing here; its name may.
+-- Takes over the name of the workflow to call. Its id in n8n means nothing here.
 create or replace function private.n8n_execute_workflow(p_parameters jsonb, p_path text[])
   returns jsonb
   language sql

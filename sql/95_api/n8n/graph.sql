@@ -1,7 +1,8 @@
 -- kind: code
--- The names and connections of a document of n8n.
+-- The names and connections of a document of n8n. Writes and locks nothing.
 
--- The nodes with the ids that they get here, all different, also ignoring case. Notes on the canvas are left out.
+-- Gives each node a unique id; ids are compared without regard to case. Leaves notes on the canvas
+-- out.
 create or replace function private.n8n_named(p_nodes jsonb)
   returns table (place int, node jsonb, names jsonb)
   language plpgsql
@@ -41,7 +42,7 @@ begin
 end
 $$;
 
--- Every connection by the names of the nodes: output and input are counted from 0.
+-- Every connection, by the names of its nodes; output and input are counted from 0.
 create or replace function private.n8n_edges(p_connections jsonb)
   returns table (source text, kind text, output int, target text, input text, path text[])
   language sql
@@ -59,7 +60,8 @@ as $$
   where jsonb_typeof(t.target -> 'node') = 'string'
 $$;
 
--- The nodes that get no item as n8n has it: what follows a schedule or an error, as far as it is passed on.
+-- The nodes whose input has no counterpart of n8n's item: schedule and error triggers, and the
+-- nodes behind them, as far as nodes pass their input on.
 create or replace function private.n8n_without_item(p_nodes jsonb, p_connections jsonb)
   returns text[]
   language sql
@@ -83,7 +85,8 @@ as $$
   select coalesce(array_agg(b.source), '{}') from behind as b
 $$;
 
--- The connections of the definition. p_made: by the name of a node what n8n_definition_node has made of it.
+-- The connections of the definition, and their problems. p_made: what n8n_definition_node returned,
+-- by the node's name.
 create or replace function private.n8n_connections(
   p_connections jsonb,
   p_made jsonb,
@@ -149,8 +152,8 @@ as $$
     )
 $$;
 
--- Nodes and connections with those between a node and the one that makes its item, and an end for failures that n8n
--- drops because nothing is connected at the output for them.
+-- Adds the connections from nodes to the transforms that make their items. Adds a noOp after each
+-- error output without a connection, because n8n drops such failures.
 create or replace function private.n8n_completed(p_nodes jsonb, p_connections jsonb)
   returns jsonb
   language sql

@@ -1,5 +1,6 @@
 -- kind: code
--- n8n's HTTP Request as httpRequest, and a transform after it that takes the body, which is n8n's item.
+-- Translates n8n's HTTP Request to httpRequest, followed by a transform that takes the body, which
+-- is the item in n8n. Writes and locks nothing.
 
 create or replace function private.n8n_http_request(
   p_version numeric,
@@ -70,7 +71,7 @@ begin
 end
 $$;
 
--- The parameters of versions 1 and 2 under the names that they have since version 3.
+-- Renames the parameters of versions 1 and 2 to the names of version 3.
 create or replace function private.n8n_http_renamed(p_parameters jsonb)
   returns jsonb
   language sql
@@ -93,8 +94,9 @@ as $$
   from (values (case p_parameters ->> 'jsonParameters' when 'true' then 'json' else 'keypair' end)) as j (how)
 $$;
 
--- The query or the headers as pairs, null when they have no counterpart. p_keys: [sent, specified, JSON, pairs];
--- p_list: the key of the list of pairs.
+-- The query or the headers as pairs; null when they have no counterpart. p_keys: the keys that say
+-- whether they are sent, how they are given, the JSON, the list. p_list: the key of the pairs in
+-- that list.
 create or replace function private.n8n_http_pairs(
   p_parameters jsonb,
   p_keys text[],
@@ -131,7 +133,7 @@ begin
 end
 $$;
 
--- {"body", "bodyType", "type"}, null when it has no counterpart.
+-- {"body", "bodyType", "type"}; null when the body has no counterpart.
 create or replace function private.n8n_http_body(
   p_parameters jsonb,
   p_list text,
@@ -189,7 +191,7 @@ begin
 end
 $$;
 
--- What follows the request: n8n's item is the body.
+-- The template of the transform after the request: the body is the item in n8n.
 create or replace function private.n8n_http_item(p_full boolean, p_format text)
   returns jsonb
   language sql

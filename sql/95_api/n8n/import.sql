@@ -1,6 +1,7 @@
 -- kind: code
--- Takes over a workflow of n8n, as its editor exports it. Whatever of it has no counterpart of the same meaning is a
--- problem with its place; nothing is left out silently. Writes public.workflows through create_workflow.
+-- Imports a workflow that n8n's editor has exported. Everything that has no counterpart with the
+-- same meaning is reported as a problem with its place. Writes public.workflows through
+-- create_workflow; locks nothing.
 
 create or replace function public.import_n8n_workflow(doc jsonb, name text default null)
   returns public.workflow_import
@@ -33,11 +34,11 @@ begin
 end
 $$;
 comment on function public.import_n8n_workflow(jsonb, text) is
-  'Makes a draft of a workflow that n8n''s editor has exported; docs/reference/n8n.md lists what is taken over. problems has every parameter, expression and connection that is not, with the JSON pointer of its place; a node without a counterpart becomes one of the type unconverted, which cannot be published. What a loop does for an item becomes a workflow of its own, with the name of both. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
+  'Creates a draft from a workflow that n8n''s editor has exported; docs/reference/n8n.md lists what is translated. problems lists every parameter, expression and connection that is not, with the JSON pointer of its place. A node without a counterpart becomes a node of type unconverted, which cannot be published. What a loop does for an item becomes a workflow of its own, named after the workflow and the loop. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (above 1 MiB), LIMIT_REACHED (workflows). Example: select workflow_id, problems from import_n8n_workflow(''{"name": "Orders", "nodes": [], "connections": {}}'');';
 
 grant execute on function public.import_n8n_workflow(jsonb, text) to flowgres_user, flowgres_dba;
 
--- Where the item of each node is, by its name.
+-- The path of the item of each node, by the node's name.
 create or replace function private.n8n_places(p_nodes jsonb)
   returns jsonb
   language sql
@@ -49,10 +50,10 @@ as $$
   from private.n8n_named(p_nodes) as n
   where n.node ->> 'type' not in (
     'n8n-nodes-base.scheduleTrigger', 'n8n-nodes-base.cron', 'n8n-nodes-base.errorTrigger'
-  ) and n.node ->> 'name' !~ E'^($|\\x01)' -- these are our own: '' and settings
+  ) and n.node ->> 'name' !~ E'^($|\\x01)' -- the importer keeps '' and names after \x01 for itself
 $$;
 
--- The settings of the workflow, {"settings", "problems"}.
+-- Translates the settings of the workflow: {"settings", "problems"}.
 create or replace function private.n8n_settings(p_document jsonb)
   returns jsonb
   language plpgsql
@@ -88,7 +89,7 @@ begin
 end
 $$;
 
--- What there is to say of a node that knows what follows it.
+-- Problems of nodes that only matter when a connection leads on from them.
 create or replace function private.n8n_followed_problems(p_made jsonb, p_connections jsonb)
   returns jsonb
   language sql
@@ -103,7 +104,8 @@ as $$
     and p_connections @> jsonb_build_array(jsonb_build_object('source', m.made -> 'from'))
 $$;
 
--- The definition, what was lost, and the definitions of what its loops do. p_is_child: of such a one.
+-- The definition, its problems, and the definitions of what its loops do. p_is_child: the document
+-- is the body of a loop.
 create or replace function private.n8n_definition(
   p_document jsonb,
   p_is_child boolean default false,

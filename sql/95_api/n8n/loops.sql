@@ -1,9 +1,10 @@
 -- kind: code
--- Loop Over Items of n8n: what the loop does for one item becomes a document of its own, which a forEach runs. Only a
--- loop over single items whose every way leads back to it means the same; any other one stays what it was, and is told.
+-- Translates n8n's Loop Over Items: what the loop does for one item becomes a document of its own,
+-- which a forEach runs. Only a loop over single items, every way of which leads back to it, means
+-- the same; any other is reported and not translated. Writes and locks nothing.
 
--- The document without what its loops do, and {"<name of a loop>": the document of what it does}. A loop inside of
--- another one stays in that one's document.
+-- Splits the document: without the bodies of its loops, and {"<name of a loop>": the document of
+-- its body}. A loop inside a loop stays in the body of the outer one.
 create or replace function private.n8n_loops(p_document jsonb, out document jsonb, out loops jsonb)
   language plpgsql
   stable
@@ -58,6 +59,7 @@ begin
 end
 $$;
 
+-- Whether a loop goes over single items, is enabled, and has no parameter without a counterpart.
 create or replace function private.n8n_loops_over_items(p_loop jsonb)
   returns boolean
   language sql
@@ -70,8 +72,9 @@ as $$
     )).problems = '[]'
 $$;
 
--- The names of the nodes between the output `loop` and the input; null when a child run for each item would not do the
--- same. A way that ends inside ends n8n's loop, two at a time would begin the next round early.
+-- The names of the nodes from the output `loop` back to the input; null when a child run for each
+-- item would not do the same. In n8n a way that ends inside the body ends the loop, and two ways at
+-- a time begin the next round early.
 create or replace function private.n8n_loop_body(p_document jsonb, p_loop jsonb)
   returns text[]
   language sql
@@ -136,7 +139,7 @@ as $$
     )
 $$;
 
--- In the place of a node that is in another document.
+-- Keeps the place of a node that is in another document, as a note, which is left out.
 create or replace function private.n8n_placeholder()
   returns jsonb
   language sql
@@ -145,7 +148,8 @@ as $$
   select '{"name": "", "type": "n8n-nodes-base.stickyNote"}'::jsonb
 $$;
 
--- What the loop does for one item. Nodes stay at their places, so that problems have the pointers of the document.
+-- The body of a loop as a document. Nodes keep their places, so that pointers of problems fit the
+-- whole document.
 create or replace function private.n8n_loop_document(p_document jsonb, p_loop jsonb, p_body text[])
   returns jsonb
   language sql
@@ -170,7 +174,7 @@ as $$
       from (
         select e.source, (
           select jsonb_agg(coalesce(t.targets, '[]') order by o.output)
-          -- The output `loop` is the only one of the trigger that stands for it.
+          -- The trigger that stands for the loop has one output, the loop's output `loop` (1).
           from generate_series((e.source = p_loop ->> 'name')::int, max(e.output)) as o (output)
           left join lateral (
             select jsonb_agg(jsonb_build_object(
@@ -191,7 +195,7 @@ as $$
   )
 $$;
 
--- What stands for a loop. One item that arrives counts as a list of one.
+-- The forEach in the place of a loop. A single item that arrives is a list of one.
 create or replace function private.n8n_for_each(p_parameters jsonb, p_path text[])
   returns jsonb
   language sql
@@ -209,7 +213,8 @@ as $$
   )
 $$;
 
--- What loops of a document do, [{"node": id, "name", "definition", "children"}], and the problems there.
+-- The definitions of the bodies of loops, [{"node": id, "name", "definition", "children"}], and
+-- their problems.
 create or replace function private.n8n_children(p_loops jsonb, p_made jsonb, out children jsonb, out problems jsonb)
   language plpgsql
   stable

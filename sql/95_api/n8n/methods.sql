@@ -1,7 +1,9 @@
 -- kind: code
--- Methods and members of n8n's expressions that are more than paths; see n8n_expressions.sql.
+-- Translates methods and members in n8n's expressions that are more than paths; see
+-- expressions.sql. Writes and locks nothing.
 
--- The methods of texts and lists that a filter does in the same way. `replace` of a text only replaces the first.
+-- Methods of texts and lists that a filter does in the same way. In JavaScript `replace` with a
+-- text replaces only the first occurrence.
 create or replace function private.n8n_method(p_text text, p_places jsonb)
   returns text
   language plpgsql
@@ -37,7 +39,7 @@ begin
 end
 $$;
 
--- `.length` of a list; of anything else it is null, which n8n_remarks tells for texts.
+-- `.length` of a list; of any other value it is null, which n8n_remarks reports for texts.
 create or replace function private.n8n_length(p_text text, p_places jsonb)
   returns text
   language sql
@@ -50,7 +52,8 @@ as $$
   where p.found is not null
 $$;
 
--- `$now`, moved by whole units and written as ISO 8601 or in a format of numbers: the start of the run.
+-- `$now`, shifted by whole units, as ISO 8601 or in a format of digits. Here it is the start of the
+-- run.
 create or replace function private.n8n_now(p_text text, p_places jsonb)
   returns text
   language sql

@@ -1,8 +1,9 @@
 -- kind: code
--- One node of n8n as ours. See n8n_parameters.sql for what is known of its parameters.
+-- Translates one node of n8n. parameters.sql lists the parameters that are known. Writes and locks
+-- nothing.
 
--- A node as it is in the definition, and after it the node that makes n8n's item of its output. {"nodes", "ports",
--- "from" (the id that its outputs leave), "problems", "list", "told"}; p_names has "id" and "item".
+-- Translates a node, with the node after it that makes n8n's item of its output: {"nodes", "ports",
+-- "from" (the id that its outputs leave), "problems", "list", "told"}. p_names has "id" and "item".
 create or replace function private.n8n_definition_node(
   p_place int,
   p_node jsonb,
@@ -38,7 +39,7 @@ declare
     end
   ));
 begin
-  if v_off then -- it passes its input on, whatever it is
+  if v_off then -- a disabled node passes its input on, whatever its type
     return jsonb_build_object(
       'nodes', jsonb_build_array(v_common || jsonb_build_object(
         'id', p_names -> 'id', 'type', 'noOp', 'disabled', true, 'properties', '{}'::jsonb
@@ -77,8 +78,8 @@ begin
 end
 $$;
 
--- What the function of its type makes of the parameters that are known; {} for a type that has no counterpart.
--- p_outputs: how many of its outputs are connected.
+-- Calls the function that translates the node's type, with the known parameters; {} for a type
+-- without a counterpart. p_outputs: how many outputs of the node have a connection.
 create or replace function private.n8n_translate(
   p_type text,
   p_version numeric,
@@ -115,6 +116,7 @@ begin
 end
 $$;
 
+-- The properties and ports of a node whose type is all that has to be translated.
 create or replace function private.n8n_plain()
   returns jsonb
   language sql
@@ -123,7 +125,8 @@ as $$
   select '{"properties": {}, "ports": ["main"]}'::jsonb
 $$;
 
--- What a node has beside its properties: n8n tries once unless it is told otherwise, and waits the same time between.
+-- The settings of a node beside its properties. n8n tries once unless retries are on, and waits
+-- equally long between.
 create or replace function private.n8n_node_options(
   p_node jsonb,
   p_type text,
@@ -175,7 +178,8 @@ begin
 end
 $$;
 
--- What stands for a node without a counterpart. It cannot be published (UNCONVERTED_NODE), so nobody takes it for one.
+-- The node that stands for one without a counterpart. Validation refuses it (UNCONVERTED_NODE), so
+-- it must be replaced.
 create or replace function private.n8n_stub(
   p_path text[],
   p_node jsonb,

@@ -1,13 +1,15 @@
 -- kind: code
--- Every parameter of n8n that is known here, by node type and version, and what becomes of it:
+-- Lists every known parameter of n8n, by node type and version. Reads, writes and locks nothing.
+
+-- What becomes of a parameter:
 --   value    translated; may be an expression
---   own      translated by the function of its node type, which reports what it cannot
---   literal  decides how the node is translated; as an expression, or not one of `allowed`, it is a problem
+--   own      translated by the function of its node type, which reports what it cannot translate
+--   literal  decides how the node is translated; a problem as an expression, and outside of `allowed`
 --   none     has no effect on a run
---   only     has no effect while it has one of `allowed`; any other value is a problem, explained by `message`
---   must     the same, but with any other value there is no counterpart of the node at all
--- A path has `/` between its keys, and `*` for any place of a list. What no row has is a problem (n8n_read.sql).
--- '@node' is what every node has beside its parameters, '@document' what a document has beside its nodes.
+--   only     has no effect while it has one of `allowed`; any other value is a problem, which `message` explains
+--   must     like only, but with any other value the node has no counterpart at all
+-- In a path `/` separates keys, and `*` is any place of a list. A parameter without a row is a problem (read.sql).
+-- '@node' lists what every node has beside its parameters, '@document' what a document has beside its nodes.
 
 create or replace function private.n8n_parameters_of_document()
   returns table (node text, since numeric, until numeric, becomes text, paths text[], allowed jsonb, message text)
@@ -205,4 +207,4 @@ as $$
   select p.* from private.n8n_parameters_of_calls() as p
 $$;
 comment on function private.n8n_parameters() is
-  'Which parameters of n8n are translated, by node type and version. One that is not listed is reported as a problem.';
+  'The parameters of n8n that are known, by node type and version. One that is not listed is reported as a problem.';

@@ -1,7 +1,9 @@
 -- kind: code
--- Reads a part of a document of n8n by the rows of n8n_parameters: what they know is kept for the function that
--- translates the node, and everything else is a problem. So a parameter that nobody reads cannot go unnoticed.
+-- Reads a part of a document of n8n by the rows of n8n_parameters: keeps what they know for the
+-- function that translates the node, and reports everything else as a problem, so that no parameter
+-- is lost silently. Writes and locks nothing.
 
+-- A problem with the JSON pointer of its place.
 create or replace function private.n8n_problem(p_path text[], p_message text)
   returns jsonb
   language sql
@@ -16,7 +18,7 @@ as $$
   )
 $$;
 
--- The rows of a type and version as a tree of keys; `=` holds the row of the path that leads there.
+-- The rows of a type and version as a tree of keys; `=` holds the row of the path that ends there.
 create or replace function private.n8n_rules(p_node text, p_version numeric)
   returns jsonb
   language plpgsql
@@ -45,7 +47,7 @@ begin
 end
 $$;
 
--- What is to be said of a text that is translated.
+-- Problems of a text that is translated but may mean something else.
 create or replace function private.n8n_remarks(p_value jsonb, p_path text[])
   returns jsonb
   language sql
@@ -60,7 +62,7 @@ as $$
   where jsonb_typeof(p_value) = 'string' and p_value #>> '{}' ~ (E'^=.*\\{\\{.*' || m.pattern)
 $$;
 
--- Whether a parameter has a value with which the node has no counterpart.
+-- Whether a parameter (of kind `must`) has a value for which the node has no counterpart.
 create or replace function private.n8n_is_beyond(p_type text, p_version numeric, p_parameters jsonb)
   returns boolean
   language sql
@@ -76,7 +78,7 @@ as $$
   )
 $$;
 
--- One value that a row is there for: whether it is kept, and what is wrong with it.
+-- Applies a row to one value: whether the value is kept, and its problems.
 create or replace function private.n8n_read_leaf(
   p_value jsonb,
   p_rule jsonb,
@@ -160,7 +162,7 @@ begin
   loop
     v_read := private.n8n_read(
       v_child.value,
-      -- A key that is `=` in a document is no row, and `*` is for places of lists only.
+      -- A key `=` of the document must not match a row, and `*` matches places of lists only.
       case when v_child.key <> '=' then
         p_rules -> case jsonb_typeof(p_value) when 'array' then '*' else nullif(v_child.key, '*') end
       end,
@@ -176,4 +178,4 @@ begin
 end
 $$;
 comment on function private.n8n_read(jsonb, jsonb, text[], jsonb) is
-  'What of a value the rules know, and the problems of the rest, each with its JSON pointer.';
+  'The part of a value that the rules know, and the problems of the rest, each with its JSON pointer.';

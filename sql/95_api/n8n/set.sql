@@ -1,5 +1,6 @@
 -- kind: code
--- n8n's Set (Edit Fields) as set. For what the function gives see n8n_branches.sql.
+-- Translates n8n's Set (Edit Fields) to set. For what the function returns see branches.sql. Writes
+-- and locks nothing.
 
 create or replace function private.n8n_set(p_version numeric, p_parameters jsonb, p_path text[], p_places jsonb)
   returns jsonb
@@ -65,7 +66,8 @@ begin
 end
 $$;
 
--- What is assigned, in one shape for all versions: [{"name", "value", "type"}], with the place of each.
+-- The assignments in one form for all versions: [{"name", "value", "type"}], with the place of
+-- each.
 create or replace function private.n8n_set_fields(p_version numeric, p_parameters jsonb)
   returns table (name text, value jsonb, type text, path text[])
   language sql
@@ -99,7 +101,8 @@ as $$
     with ordinality as f (item, place)
 $$;
 
--- A value in its type: a literal as it is written, {"value"}, or {"value", "type"} to be converted at run time.
+-- Converts a value to its type: {"value"}, or {"value", "type"} when an expression gives it and it
+-- is converted at run time; null when it cannot be converted.
 create or replace function private.n8n_set_value(p_value jsonb, p_type text, p_places jsonb)
   returns jsonb
   language plpgsql
@@ -135,7 +138,8 @@ begin
 end
 $$;
 
--- Which of the other fields stay: {} all, {"pick"}, {"omit"}; null when it cannot be told.
+-- Which of the other fields are kept: {} all, {"pick"}, {"omit"}; null when the parameters have no
+-- counterpart.
 create or replace function private.n8n_set_others(p_version numeric, p_parameters jsonb)
   returns jsonb
   language plpgsql

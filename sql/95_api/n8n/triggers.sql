@@ -1,7 +1,8 @@
 -- kind: code
--- n8n's triggers, and what answers a webhook. For what the functions give see n8n_branches.sql.
+-- Translates n8n's triggers and the node that answers a webhook. For what the functions return see
+-- branches.sql. Writes and locks nothing.
 
--- The transform after it makes the item that n8n has of a request.
+-- `item` is the template of the transform after the trigger; it makes n8n's item of the request.
 create or replace function private.n8n_webhook(p_parameters jsonb, p_path text[])
   returns jsonb
   language sql
@@ -34,7 +35,7 @@ as $$
   from (values (coalesce(p_parameters ->> 'responseMode', 'onReceived'))) as m (mode)
 $$;
 
--- One interval of a schedule as {"cron"} or {"every"}; null when ours mean something else.
+-- One interval of a schedule as {"cron"} or {"every"}; null when neither means the same.
 create or replace function private.n8n_interval(p_interval jsonb)
   returns jsonb
   language plpgsql
@@ -78,7 +79,7 @@ begin
 end
 $$;
 
--- The rule of n8n's older Cron node in the words of the newer one.
+-- The rule of n8n's older Cron node in the form of the Schedule Trigger.
 create or replace function private.n8n_cron_item(p_item jsonb)
   returns jsonb
   language sql
@@ -201,7 +202,7 @@ begin
     'type', 'respondToWebhook', 'ports', '["main"]'::jsonb, 'problems', v_headers.problems,
     'properties', jsonb_build_object('status', v_status::int, 'body', v_body)
       || case when v_own || v_headers.pairs <> '{}' then jsonb_build_object('headers', v_own || (
-        -- Names of headers are equal in any case.
+        -- Names of headers are compared without regard to case.
         select coalesce(jsonb_object_agg(lower(h.key collate "C"), h.value), '{}') from jsonb_each(v_headers.pairs) as h
       )) else '{}' end
   );

@@ -1,8 +1,10 @@
 -- kind: code
--- Values of n8n's parameters that are written as JSON or as pairs of a name and a value.
+-- Translates values of n8n's parameters that are JSON, or pairs of a name and a value. Writes and
+-- locks nothing.
 
--- A text with JSON in it, which may hold expressions: {"value"}, or {} when it cannot be translated. What n8n puts
--- into a text of the JSON is a text; beside texts it is the value itself.
+-- A text with JSON in it, which may hold expressions: {"value"}, or {} when it cannot be
+-- translated. An expression inside a JSON text becomes part of that text; elsewhere its value keeps
+-- its type.
 create or replace function private.n8n_json(p_value jsonb, p_places jsonb)
   returns jsonb
   language plpgsql
@@ -35,7 +37,7 @@ begin
       if v_part ~ E'^\\{\\{' then
         v_term := private.n8n_term(substr(v_part, 3, length(v_part) - 4), p_places);
         v_part := case
-          -- Inside of a text when the quotes before it are not even.
+          -- An odd number of quotes before the expression: it stands inside a JSON text.
           when length(regexp_replace(regexp_replace(v_json, E'\\\\.', '', 'g'), '[^"]', '', 'g')) % 2 = 1
             then btrim(to_jsonb('{{ ' || v_term || ' | join("") | default("") }}')::text, '"')
           else to_jsonb('{{ ' || v_term || ' }}')::text
@@ -51,7 +53,7 @@ begin
 end
 $$;
 
--- [{"name", "value"}, …] as an object; a name that comes twice is a problem.
+-- Converts [{"name", "value"}, …] to an object; a name that occurs twice is a problem.
 create or replace function private.n8n_pairs(
   p_pairs jsonb,
   p_path text[],
