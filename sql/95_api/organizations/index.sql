@@ -1,4 +1,4 @@
--- Organizations, members, teams.
+-- Organizations, members, invitations, teams, purge.
 
 --!include 95_api/organizations/organizations.sql
 --!include 95_api/organizations/webhook_keys.sql

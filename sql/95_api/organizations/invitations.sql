@@ -1,6 +1,8 @@
 -- kind: code
--- The way into an organization: a code that is shown once, ends after a week, works once, and only for whoever owns the
--- address that it was sent to.
+-- Invitations to an organization: a code that is shown once, works once, expires after 7 days, and
+-- works only for the owner of the address that it was sent to. Writes public.invitations,
+-- private.invitation_codes, public.organization_users, private.sessions, private.throttles,
+-- private.outbox. Every command locks the row of the organization first.
 
 create or replace function public.invite_member(email text, role text default 'member')
   returns public.new_invitation
@@ -21,7 +23,7 @@ begin
   perform private.check_email(coalesce(email, ''));
   v_organization := private.lock_organization(v_organization_id);
   perform private.require_power_over(role);
-  -- Our mails go to people who did not ask for them.
+  -- Limit mails to addresses whose owners have not asked for them.
   perform private.throttle(array['invite to', v_organization_id::text], 200, interval '1 hour');
   perform private.throttle(array['invite by user', public.current_user_id()::text], 200, interval '1 hour')
   where public.current_user_id() is not null;
@@ -49,7 +51,8 @@ begin
   insert into private.invitation_codes (organization_id, invitation_id, code_hash)
   values (v_organization_id, v_invitation.id, private.hash_secret(v_code));
   perform private.send_mail(
-    -- Many organizations that invite one person are one nuisance; the code works without the mail.
+    -- Limit what one address gets from all organizations together; without the mail the code works
+    -- as well.
     case when private.may_send('invite', email, public.current_user_id()) then email end,
     format('You are invited to %s', v_organization.name),
     format(
@@ -62,7 +65,7 @@ begin
 end
 $$;
 comment on function public.invite_member(text, text) is
-  'Invites somebody by e-mail to become owner, admin or member (by default), and returns the code, once; it is mailed as well. An open invitation of the same address is replaced. Admins; only owners invite owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (a member already), RATE_LIMITED (more than 200 an hour by the organization or the person, or 5 to one address). Example: select code from invite_member(''bo@example.com'', ''admin'');';
+  'Invites somebody by e-mail as owner, admin or member (the default), and mails the code. Returns the code, this once only. Replaces an open invitation of the same address. For admins; only owners invite owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (a member already), RATE_LIMITED (more than 200 an hour by the organization or the person, or 5 to one address). Example: select code from invite_member(''bo@example.com'', ''admin'');';
 
 create or replace function public.revoke_invitation(id uuid)
   returns public.invitations
@@ -95,9 +98,10 @@ begin
 end
 $$;
 comment on function public.revoke_invitation(uuid) is
-  'Takes an invitation back. Repeating it changes nothing. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, ALREADY_USED (it was accepted). Example: select revoke_invitation(''0190…'');';
+  'Revokes an invitation. Repeating it changes nothing. For admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, ALREADY_USED (it was accepted). Example: select revoke_invitation(''0190…'');';
 
--- Locks the organization, then reads: of two who accept at once the second sees that it has been used.
+-- Locks the organization before it reads the invitation, so that of two simultaneous calls the
+-- second sees that the code was used.
 create or replace function private.lock_invitation(p_code text)
   returns public.invitations
   language plpgsql
@@ -126,7 +130,7 @@ begin
   return v_invitation;
 end
 $$;
-comment on function private.lock_invitation(text) is 'Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
+comment on function private.lock_invitation(text) is 'Returns the open invitation of a code, with its organization locked. Raises NOT_FOUND, ALREADY_USED, EXPIRED.';
 
 create or replace function public.accept_invitation(code text)
   returns public.organization_users
@@ -173,7 +177,7 @@ begin
 end
 $$;
 comment on function public.accept_invitation(text) is
-  'Joins the organization that invited the verified address of the caller; it becomes the active one of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED, LIMIT_REACHED (the plan has no room for another member; the invitation stays). Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
+  'Makes the caller a member of the organization that invited their verified address. It becomes the active organization of a session that has none. Errors: UNAUTHENTICATED, FORBIDDEN (another address, or an API token), NOT_FOUND, ALREADY_USED, EXPIRED, LIMIT_REACHED (the plan has no room for another member; the invitation stays). Example: select role from accept_invitation(''3q2-7wAAAAAAAAAAAAAAAA'');';
 
 grant execute on function
   public.invite_member(text, text),

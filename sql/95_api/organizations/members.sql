@@ -1,5 +1,8 @@
 -- kind: code
--- Members and their roles. Each command locks the organization first, and at its end there is an owner.
+-- Members of an organization and their roles. Each command locks the row of the organization first
+-- and fails if the organization would have no owner afterwards. Writes public.organization_users;
+-- foreign keys delete the member's teams and tokens, and leave sessions without an active
+-- organization.
 
 create or replace function private.lock_member(p_user_id uuid)
   returns public.organization_users
@@ -22,7 +25,7 @@ begin
 end
 $$;
 comment on function private.lock_member(uuid) is
-  'A member of the current organization, under its lock. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+  'Returns a member of the current organization, whose row it locks. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
 
 create or replace function public.set_member_role("user" uuid, role text)
   returns public.organization_users
@@ -46,7 +49,7 @@ begin
 end
 $$;
 comment on function public.set_member_role(uuid, text) is
-  'Makes a member owner, admin or member, at once also for tokens. Admins; only owners make and unmake owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, CONFLICT (the last owner). Example: select set_member_role(''0190…'', ''admin'');';
+  'Changes the role of a member to owner, admin or member, at once, also for the member''s tokens. For admins; only owners change the role of an owner or make somebody an owner. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, CONFLICT (the last owner). Example: select set_member_role(''0190…'', ''admin'');';
 
 create or replace function private.end_membership(p_member public.organization_users)
   returns void
@@ -54,7 +57,8 @@ create or replace function private.end_membership(p_member public.organization_u
   volatile
 as $$
 begin
-  -- Teams and tokens go with it, sessions are left without an organization: the foreign keys see to it.
+  -- Foreign keys delete the member's teams and tokens and leave their sessions without an active
+  -- organization.
   delete from public.organization_users as m
   where m.organization_id = p_member.organization_id and m.user_id = p_member.user_id;
   perform private.require_owner(p_member.organization_id);
@@ -77,7 +81,7 @@ begin
 end
 $$;
 comment on function public.remove_member(uuid) is
-  'Removes somebody from the organization, its teams and its active sessions, and revokes his tokens; what he made stays. Admins; only owners remove owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (the last owner). Example: select remove_member(''0190…'');';
+  'Removes a member from the organization and its teams, ends their access in active sessions, and revokes their tokens. What the member created stays. For admins; only owners remove owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (the last owner). Example: select remove_member(''0190…'');';
 
 create or replace function public.leave_organization()
   returns public.organization_users
@@ -95,7 +99,7 @@ begin
 end
 $$;
 comment on function public.leave_organization() is
-  'Leaves the active organization. The last owner cannot. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), CONFLICT. Example: select leave_organization();';
+  'Ends the caller''s membership in the active organization. The last owner cannot leave. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), CONFLICT. Example: select leave_organization();';
 
 create or replace function public.transfer_ownership(to_user uuid)
   returns public.organization_users
@@ -120,7 +124,7 @@ begin
 end
 $$;
 comment on function public.transfer_ownership(uuid) is
-  'Makes a member an owner in the place of the caller, who stays as an admin. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select transfer_ownership(''0190…'');';
+  'Makes a member an owner in the place of the caller, who becomes an admin. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select transfer_ownership(''0190…'');';
 
 grant execute on function
   public.set_member_role(uuid, text),

@@ -1,6 +1,8 @@
 -- kind: code
--- Changing, leaving to another and deleting an organization. A deleted one answers nobody; for 30 days its owners can
--- have it back, then purge.sql takes it.
+-- Changes, deletes and restores organizations, and switches between them. A deleted organization is
+-- not accessible; its owners can restore it for 30 days, then purge.sql deletes its rows. Writes
+-- public.organizations, private.sessions, private.api_tokens. Locks the row of the organization:
+-- for share in switch_organization, else for no key update.
 
 create or replace function public.update_organization(
   name text default null,
@@ -40,9 +42,10 @@ exception
 end
 $$;
 comment on function public.update_organization(text, text, text) is
-  'Changes name, slug or description of the current organization; null leaves one as it is. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, CONFLICT (the slug is taken), VALIDATION_FAILED. Example: select * from update_organization(slug => ''acme-eu'');';
+  'Changes the name, slug or description of the current organization; null leaves a value unchanged. For admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, CONFLICT (the slug is taken), VALIDATION_FAILED. Example: select * from update_organization(slug => ''acme-eu'');';
 
--- An owner of it, whatever organization the session is in; a super admin; a DBA.
+-- Passes for an owner of the organization, whichever one is active in the session, for a super
+-- admin, and for a DBA.
 create or replace function private.require_ownership(p_organization_id uuid)
   returns void
   language plpgsql
@@ -69,7 +72,7 @@ begin
   );
 end
 $$;
-comment on function private.require_ownership(uuid) is 'Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+comment on function private.require_ownership(uuid) is 'Checks that the request comes from an owner, a super admin or a DBA. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
 
 create or replace function public.delete_organization(id uuid, confirm_slug text)
   returns public.organizations
@@ -101,7 +104,7 @@ begin
 end
 $$;
 comment on function public.delete_organization(uuid, text) is
-  'Deletes an organization: at once it has no webhooks, schedules, tokens and members at work; runs that are under way may end. For 30 days restore_organization brings it back, then everything of it goes for good. Owners who are logged in, super admins, DBAs. The slug confirms which one is meant. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select delete_organization(id, ''acme'') from organizations where slug = ''acme'';';
+  'Deletes an organization: its webhooks and schedules stop, and its tokens and members lose access; unfinished runs may finish. For 30 days restore_organization brings it back; then all of it is deleted for good. confirm_slug must be its slug. For owners who are logged in, super admins and DBAs. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select delete_organization(id, ''acme'') from organizations where slug = ''acme'';';
 
 create or replace function public.restore_organization(id uuid)
   returns public.organizations
@@ -134,7 +137,7 @@ begin
 end
 $$;
 comment on function public.restore_organization(id uuid) is
-  'Brings a deleted organization back, with everything in it. One that is not deleted stays as it is. Owners who are logged in, super admins, DBAs. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, EXPIRED (after 30 days). Example: select restore_organization(''0190…'');';
+  'Restores a deleted organization with everything in it. One that is not deleted stays unchanged. For owners who are logged in, super admins and DBAs. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, EXPIRED (after 30 days). Example: select restore_organization(''0190…'');';
 
 create or replace function public.switch_organization(id uuid)
   returns public.organizations
@@ -151,7 +154,8 @@ begin
   from public.organizations as o
   join public.organization_users as m on m.organization_id = o.id and m.user_id = v_context.user_id
   where o.id = switch_organization.id and o.deleted_at is null
-  -- Not while it is deleted, or its member leaves.
+  -- The lock keeps the organization from being deleted, and the membership from ending, before the
+  -- session is updated.
   for share of o, m;
   if not found then
     perform private.raise_error('NOT_FOUND', 'There is no such organization of yours.');
@@ -163,7 +167,7 @@ begin
 end
 $$;
 comment on function public.switch_organization(uuid) is
-  'Makes another organization the active one of this session; the next login begins in it. A token is of one organization for good. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND. Example: select slug from switch_organization(''0190…'');';
+  'Makes another organization the active one of this session; the next login begins in it. An API token always belongs to one organization. Errors: UNAUTHENTICATED, FORBIDDEN (an API token), NOT_FOUND. Example: select slug from switch_organization(''0190…'');';
 
 grant execute on function
   public.update_organization(text, text, text),

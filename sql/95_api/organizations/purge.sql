@@ -1,9 +1,13 @@
 -- kind: code
--- What remains of organizations that were deleted 30 days ago leaves in batches, a transaction each: a tenant with a
--- million runs makes no long transaction and no burst that others feel.
+-- Deletes what is left of organizations 30 days after their deletion, in batches with a transaction
+-- each, so that a tenant with a million runs causes no long transaction and no burst of load.
+-- Deletes from public.organizations, public.workflows, public.workflow_runs,
+-- public.workflow_events, public.workflow_run_logs, engine.start_keys, and by cascade all else of
+-- the organization. Locks the organization with skip locked, so that two purges never wait for each
+-- other.
 
--- One batch of one partition's runs, events first: from their own partitions, by the index on the run, so that the
--- foreign key of a run finds nothing more to delete.
+-- Deletes a batch of runs. Events go first, from each partition by its index on the run, so that
+-- the foreign key of a run has nothing left to delete.
 create or replace function private.purge_runs(p_organization_id uuid, p_limit int)
   returns bigint
   language plpgsql
@@ -26,7 +30,7 @@ begin
     from partitions.of('public.workflow_events') as o
     join pg_class as c on c.oid = 'public.workflow_events'::regclass
     join pg_namespace as n on n.oid = c.relnamespace
-    -- A run's first event carries the time in its id.
+    -- No event is older than the time in the id of its run.
     where o.upper > engine.uuid_time(v_run_ids[1]) - interval '1 day'
   loop
     execute format('delete from %I.%I where run_id = any ($1)', v_leaf.schema, v_leaf.name) using v_run_ids;
@@ -39,7 +43,7 @@ begin
   return cardinality(v_run_ids);
 end
 $$;
-comment on function private.purge_runs(uuid, int) is 'Deletes the oldest runs of an organization, with events, logs and steps.';
+comment on function private.purge_runs(uuid, int) is 'Deletes the oldest runs of an organization, with events, logs and steps, and returns how many.';
 
 create or replace function engine.purge_some(p_limit int default 1000)
   returns table (
@@ -93,7 +97,7 @@ begin
 end
 $$;
 comment on function engine.purge_some(int) is
-  'Deletes one batch of an organization that was deleted 30 days ago, in the end itself, and says what; no row when none is left. Example: select * from engine.purge_some();';
+  'Deletes one batch of rows of an organization that was deleted 30 days ago, at last the organization itself, and returns what it deleted; no row when nothing is left to delete. Example: select * from engine.purge_some();';
 
 create or replace procedure engine.purge_organizations()
   language plpgsql
@@ -105,7 +109,7 @@ begin
 end
 $$;
 comment on procedure engine.purge_organizations() is
-  'Deletes for good what was deleted 30 days ago, in a transaction for each 1,000 runs; so it cannot be called within one. Example: call engine.purge_organizations();';
+  'Deletes for good the organizations that were deleted 30 days ago, with a transaction for each 1,000 runs. It commits, so it cannot be called inside a transaction. Example: call engine.purge_organizations();';
 
 grant execute on function engine.purge_some(int) to flowgres_maintenance, flowgres_dba;
 grant execute on procedure engine.purge_organizations() to flowgres_maintenance, flowgres_dba;

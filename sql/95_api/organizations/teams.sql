@@ -1,5 +1,6 @@
 -- kind: code
--- Teams: made by admins of the organization, changed by them and by the team's own admins.
+-- Teams of an organization: admins of the organization create and delete them, and admins of the
+-- team may change them. Writes public.teams, public.team_users. Locks the row of the team.
 
 create or replace function public.create_team(
   name text,
@@ -33,8 +34,9 @@ exception
 end
 $$;
 comment on function public.create_team(text, text, text, text) is
-  'Creates a team in the current organization. Admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select id from create_team(''Sales'', ''sales'');';
+  'Creates a team in the current organization. For admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select id from create_team(''Sales'', ''sales'');';
 
+-- Raises the error for a team that violates a unique constraint (the slug) or a check constraint.
 create or replace function private.raise_bad_team(p_sqlstate text, p_slug text)
   returns void
   language plpgsql
@@ -83,7 +85,7 @@ begin
 end
 $$;
 comment on function private.lock_team(uuid, uuid) is
-  'A team that the request may change, locked; p_self may always take himself out. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+  'Returns a team that the request may change, and locks its row. p_self_id: the user whom the command is about, who needs no role to change their own membership. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
 
 create or replace function public.update_team(
   id uuid,
@@ -119,7 +121,7 @@ exception
 end
 $$;
 comment on function public.update_team(uuid, text, text, text, text) is
-  'Changes a team; null leaves a thing as it is. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select update_team(''0190…'', color => ''#ff8800'');';
+  'Changes a team; null leaves a value unchanged. For admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, CONFLICT (the slug is taken). Example: select update_team(''0190…'', color => ''#ff8800'');';
 
 create or replace function public.delete_team(id uuid)
   returns public.teams
@@ -137,7 +139,7 @@ begin
 end
 $$;
 comment on function public.delete_team(uuid) is
-  'Deletes a team; its members and what they made stay in the organization. Admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select delete_team(''0190…'');';
+  'Deletes a team; its members and what they created stay in the organization. For admins of the organization. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select delete_team(''0190…'');';
 
 create or replace function public.add_team_member(team uuid, "user" uuid, role text default 'member')
   returns public.team_users
@@ -173,7 +175,7 @@ exception
 end
 $$;
 comment on function public.add_team_member(uuid, uuid, text) is
-  'Adds a member of the organization to a team, as admin or member (by default); again with another role changes it. Admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, LIMIT_REACHED (the team''s members). Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
+  'Adds a member of the organization to a team, as admin or member (the default). Repeating it with another role changes the role. For admins of the organization or the team. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED, LIMIT_REACHED (the team''s members). Example: select add_team_member(team => ''0190…'', "user" => ''0190…'');';
 
 create or replace function public.remove_team_member(team uuid, "user" uuid)
   returns public.team_users
@@ -196,7 +198,7 @@ begin
 end
 $$;
 comment on function public.remove_team_member(uuid, uuid) is
-  'Takes somebody out of a team. Admins of the organization or the team, and everybody himself. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select remove_team_member(team => ''0190…'', "user" => ''0190…'');';
+  'Removes a member from a team. For admins of the organization or the team; everybody may remove themselves. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select remove_team_member(team => ''0190…'', "user" => ''0190…'');';
 
 grant execute on function
   public.create_team(text, text, text, text),

@@ -1,6 +1,6 @@
 -- kind: code
--- Replaces the secret part of an organization's webhook addresses. Writes organizations and
--- private.retired_webhook_keys; locks the organization.
+-- Replaces the secret part of an organization's webhook addresses. Writes public.organizations and
+-- private.retired_webhook_keys; locks the row of the organization.
 
 create or replace function public.rotate_webhook_key(grace_hours int default 24)
   returns public.organizations
@@ -20,7 +20,7 @@ begin
     );
   end if;
   v_organization := private.lock_organization(public.current_organization_id());
-  -- One old key at a time: a key that leaked must not stay valid by further rotations.
+  -- Keep at most one old key: further rotations must not keep a leaked key valid.
   delete from private.retired_webhook_keys as k where k.organization_id = v_organization.id;
   if grace_hours > 0 then
     insert into private.retired_webhook_keys (key, organization_id, expires_at)
@@ -34,6 +34,6 @@ begin
 end
 $$;
 comment on function public.rotate_webhook_key(int) is
-  'Gives the organization a new webhook key, and with it new webhook addresses; the old ones work for grace_hours more (0 to 720, 24 when not given), an older one ends at once. Owners only. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select organizations_webhook_key(o) from rotate_webhook_key(48) as o;';
+  'Gives the organization a new webhook key, and with it new webhook addresses. The current addresses work for grace_hours more (0 to 720, by default 24); addresses of an older key stop at once. For owners. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select organizations_webhook_key(o) from rotate_webhook_key(48) as o;';
 
 grant execute on function public.rotate_webhook_key(int) to flowgres_user, flowgres_dba;
