@@ -1,5 +1,7 @@
 -- kind: code
--- Commands on many runs. They answer at once; workers do the work, and the operation shows how far they are.
+-- Commands on many runs: they return at once, workers do the work, and the bulk operation shows the
+-- progress. Writes public.bulk_operations and adds a job, through engine.start_bulk_operation();
+-- locks nothing.
 
 create or replace function private.run_filter_schema(p_command text)
   returns jsonb
@@ -23,7 +25,7 @@ as $$
     )
   )
 $$;
-comment on function private.run_filter_schema(text) is 'What the filter of a command on many runs may say.';
+comment on function private.run_filter_schema(text) is 'The JSON schema of the filter of a command on many runs.';
 
 create or replace function private.require_run_filter(p_command text, p_filter jsonb)
   returns void
@@ -57,7 +59,7 @@ begin
 end
 $$;
 comment on function private.require_run_filter(text, jsonb) is
-  'Raises INVALID_ARGUMENT or TOO_LARGE when a command on many runs cannot have this filter.';
+  'Checks the filter of a command on many runs. Raises INVALID_ARGUMENT, TOO_LARGE.';
 
 create or replace function private.command_runs(p_command text, p_filter jsonb, p_reason text)
   returns public.bulk_operations
@@ -76,7 +78,7 @@ begin
 end
 $$;
 comment on function private.command_runs(text, jsonb, text) is
-  'Begins a command on many runs. Raises UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE.';
+  'Begins a command on many runs of the organization of the request. Raises UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE.';
 
 create or replace function public.cancel_runs(filter jsonb, reason text default null)
   returns public.bulk_operations
@@ -88,7 +90,7 @@ as $$
   select * from private.command_runs('cancel', filter, reason)
 $$;
 comment on function public.cancel_runs(jsonb, text) is
-  'Cancels the unfinished runs that fit the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in bulk_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
+  'Cancels the unfinished runs that match the filter: an object with any of workflowId, status (waiting, running or paused), mode, startedAfter, startedBefore, metadata (an object that the run''s metadata contains). Returns a bulk operation at once; its field done counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from cancel_runs(''{"workflowId": "0190…", "status": "waiting"}'', ''wrong import'');';
 
 create or replace function public.retry_runs(filter jsonb)
   returns public.bulk_operations
@@ -100,6 +102,6 @@ as $$
   select * from private.command_runs('retry', filter, null)
 $$;
 comment on function public.retry_runs(jsonb) is
-  'Retries the failed runs that fit the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for those), mode, errorCode, startedAfter, startedBefore, metadata (that they contain). Returns at once; the row in bulk_operations counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
+  'Retries the failed runs that match the filter and were not retried yet, as retry_run does: an object with any of workflowId, status (error, or canceled for canceled runs), mode, errorCode, startedAfter, startedBefore, metadata (an object that the run''s metadata contains). Returns a bulk operation at once; its field done counts up to total while workers go through the runs, oldest first. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT, TOO_LARGE (a filter above 64 KiB). Example: select id, total from retry_runs(''{"errorCode": "HTTP_STATUS", "startedAfter": "2026-11-21"}'');';
 
 grant execute on function public.cancel_runs(jsonb, text), public.retry_runs(jsonb) to flowgres_user, flowgres_dba;

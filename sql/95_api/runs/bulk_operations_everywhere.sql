@@ -1,6 +1,7 @@
 -- kind: code
--- Commands of a DBA on runs of many organizations: an operation for each organization that has such runs, which the
--- organization sees as one of its own. Workers go through them as through any other.
+-- Commands of a DBA on runs of many organizations: one bulk operation for each organization that
+-- has such runs, which that organization sees like its own. Workers treat it like any other. Writes
+-- public.bulk_operations and adds jobs, through engine.start_bulk_operation(); locks nothing.
 
 create or replace function private.command_runs_everywhere(
   p_command text,
@@ -32,7 +33,7 @@ begin
 end
 $$;
 comment on function private.command_runs_everywhere(text, jsonb, uuid[], text) is
-  'Begins a command on many runs in each organization that has such runs. Raises INVALID_ARGUMENT, TOO_LARGE.';
+  'Begins a command on many runs in each of the organizations (null: in all) that has such runs. Raises INVALID_ARGUMENT, TOO_LARGE.';
 
 create or replace function engine.cancel_runs_everywhere(
   filter jsonb,
@@ -48,7 +49,7 @@ as $$
   select * from private.command_runs_everywhere('cancel', filter, organizations, reason)
 $$;
 comment on function engine.cancel_runs_everywhere(jsonb, uuid[], text) is
-  'For DBAs: cancel_runs() in every organization, or in the given ones; a row for each that has such runs. monitor.bulk_operations() shows how far they are. Errors: INVALID_ARGUMENT, TOO_LARGE. Example: select organization_id, total from engine.cancel_runs_everywhere(''{"status": "waiting"}'', reason => ''the peer is gone'')';
+  'For DBAs: does cancel_runs() in every organization, or in the given ones, and returns a bulk operation for each that has such runs. monitor.bulk_operations() shows their progress. Errors: INVALID_ARGUMENT, TOO_LARGE. Example: select organization_id, total from engine.cancel_runs_everywhere(''{"status": "waiting"}'', reason => ''the peer is gone'')';
 
 create or replace function engine.retry_runs_everywhere(filter jsonb, organizations uuid[] default null)
   returns setof public.bulk_operations
@@ -60,7 +61,7 @@ as $$
   select * from private.command_runs_everywhere('retry', filter, organizations, null)
 $$;
 comment on function engine.retry_runs_everywhere(jsonb, uuid[]) is
-  'For DBAs: retry_runs() in every organization, or in the given ones; a row for each that has such runs. monitor.bulk_operations() shows how far they are. Errors: INVALID_ARGUMENT, TOO_LARGE. Example: select organization_id, total from engine.retry_runs_everywhere(''{"errorCode": "HTTP_STATUS"}'')';
+  'For DBAs: does retry_runs() in every organization, or in the given ones, and returns a bulk operation for each that has such runs. monitor.bulk_operations() shows their progress. Errors: INVALID_ARGUMENT, TOO_LARGE. Example: select organization_id, total from engine.retry_runs_everywhere(''{"errorCode": "HTTP_STATUS"}'')';
 
 grant execute on function
   engine.cancel_runs_everywhere(jsonb, uuid[], text),

@@ -1,5 +1,5 @@
 -- kind: code
--- Failed runs that nobody has dealt with.
+-- Failed runs that have not been retried. Writes and locks nothing.
 
 create or replace function public.dead_letters(workflow uuid default null)
   returns setof public.workflow_runs
@@ -16,6 +16,6 @@ as $$
   order by r.id desc
 $$;
 comment on function public.dead_letters(uuid) is
-  'Runs that have failed and were not retried, newest first; of one workflow, if it is given. Runs that another run started are not among them: their failure is its business. retry_run and retry_runs do them again. Example: select id, error ->> ''message'' from dead_letters();';
+  'Runs that have failed and were not retried, newest first; of one workflow, if it is given. Leaves out runs that a step of another run started: their failure is handled by that step. retry_run and retry_runs do them again. Example: select id, error ->> ''message'' from dead_letters();';
 
 grant execute on function public.dead_letters(uuid) to flowgres_user, flowgres_dba;

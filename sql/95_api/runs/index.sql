@@ -1,4 +1,4 @@
--- Runs: start, commands, columns, steps.
+-- Runs: start, commands, waits, bulk operations, columns, steps.
 
 --!include 95_api/runs/runs.sql
 --!include 95_api/runs/run_commands.sql

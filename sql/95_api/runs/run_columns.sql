@@ -1,9 +1,11 @@
 -- kind: code
--- What a run shows beside its columns, read from its log. Nothing of a run happened before the time in its id, so with
--- a day of margin only the partitions from there on are read. GraphQL shows workflow_runs_x(run) as field x of a run.
+-- Values of a run that are no columns, read from its log. GraphQL shows workflow_runs_x(run) as
+-- field x of a run. No event is older than the time in the id of its run, so with a margin of a day
+-- each query reads only the partitions from there on. Writes and locks nothing.
 
--- Inlined into the query that calls it: partitions are pruned at run time, and a list of runs reads the events of all
--- of them in one statement. Within a run ts is the order of seq, and there is an index for it.
+-- PostgreSQL inlines this function into the query that calls it: partitions are pruned at run time,
+-- and one statement reads the events of a whole list of runs. Within a run the order of ts is that
+-- of seq, and ts has an index.
 create or replace function public.workflow_runs_events(run public.workflow_runs)
   returns setof public.workflow_events
   language sql
@@ -32,7 +34,7 @@ as $$
   order by e.ts desc
 $$;
 comment on function public.workflow_runs_latest_events(public.workflow_runs) is
-  'The log of the run, the last event first: what it is about at the moment. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_latest_events(r) as e where r.id = ''0190…'' limit 5;';
+  'The log of the run, the last event first, to show what the run does at the moment. Example: select e.seq, e.type from workflow_runs as r, workflow_runs_latest_events(r) as e where r.id = ''0190…'' limit 5;';
 
 create or replace function public.workflow_runs_logs(run public.workflow_runs)
   returns setof public.workflow_run_logs
@@ -50,7 +52,8 @@ $$;
 comment on function public.workflow_runs_logs(public.workflow_runs) is
   'What log nodes and workers wrote about the run, oldest first; kept 30 days. Example: select l.level, l.message from workflow_runs as r, workflow_runs_logs(r) as l where r.id = ''0190…'';';
 
--- A custom plan for each call: the bounds are known when it is planned, so it locks and plans one or two partitions.
+-- Plans each call (force_custom_plan): the planner then knows the bounds, so it locks and plans one
+-- or two partitions.
 create or replace function public.workflow_runs_input(run public.workflow_runs)
   returns jsonb
   language plpgsql
@@ -70,7 +73,7 @@ begin
 end
 $$;
 comment on function public.workflow_runs_input(public.workflow_runs) is
-  'What the run was started with. Example: select workflow_runs_input(r) from workflow_runs as r where r.id = ''0190…'';';
+  'The input that the run was started with; null when its events have expired. Example: select workflow_runs_input(r) from workflow_runs as r where r.id = ''0190…'';';
 
 create or replace function public.workflow_runs_output(run public.workflow_runs)
   returns jsonb

@@ -1,5 +1,6 @@
 -- kind: code
--- The steps of a run, derived from its log. A node that was skipped or not reached yet has no event, hence no row.
+-- The steps of a run, computed from its log. A node that was skipped or not reached yet has no
+-- event, so it has no row. Writes and locks nothing.
 
 drop view if exists public.workflow_run_steps cascade;
 create view public.workflow_run_steps with (security_invoker = true) as
@@ -30,8 +31,8 @@ select
   end as finished_at
 from public.workflow_runs as r
 cross join lateral (
-  -- Read once, though used twice: a step whose event refers to another's output joins that one. The run itself, which
-  -- is no node, stands for its input.
+  -- Materialized, because it is read twice: a step whose event refers to the output of another step
+  -- joins that step. The node '$.input' stands for the run itself and holds its input.
   with known as materialized (
     select
       coalesce(e.payload ->> 'node', '$.input') as node,
@@ -42,7 +43,7 @@ cross join lateral (
       (array_agg(e.payload order by e.seq desc))[1] as last_payload
     from public.workflow_events as e
     where e.run_id = r.id
-      -- the bound that prunes: see run_columns.sql
+      -- This bound prunes partitions: see run_columns.sql.
       and e.ts >= engine.uuid_time(r.id) - interval '1 day'
       and e.type in (
         'run.created', 'step.started', 'step.succeeded', 'step.failed', 'step.waiting', 'step.reused', 'step.evaluated'
@@ -59,17 +60,17 @@ cross join lateral (
 ) as s;
 
 comment on view public.workflow_run_steps is
-  'One row per node that a run has reached, from the run''s log. Always give the run. Example: select node, status, output from workflow_run_steps where run_id = ''0190…'' order by started_at;';
-comment on column public.workflow_run_steps.run_id is 'The run.';
+  'One row for each node that a run has reached, computed from the run''s log. Always filter by run_id: else it reads the logs of all runs. Example: select node, status, output from workflow_run_steps where run_id = ''0190…'' order by started_at;';
+comment on column public.workflow_run_steps.run_id is 'The id of the run.';
 comment on column public.workflow_run_steps.node is 'The id of the node in the definition.';
 comment on column public.workflow_run_steps.status is
   'queued (between two attempts), running, waiting, succeeded, failed, or canceled (the run ended first).';
 comment on column public.workflow_run_steps.attempt is 'The number of the last attempt; 1 for pure nodes.';
 comment on column public.workflow_run_steps.port is 'The output that the node chose, for example true.';
-comment on column public.workflow_run_steps.output is 'What it gave to the nodes after it.';
+comment on column public.workflow_run_steps.output is 'The output that the nodes after it read.';
 comment on column public.workflow_run_steps.error is 'Why the last attempt failed: {"code", "message", "retryable", "details"}.';
-comment on column public.workflow_run_steps.started_at is 'When it was first heard of.';
-comment on column public.workflow_run_steps.finished_at is 'When it ended; null while it has not.';
+comment on column public.workflow_run_steps.started_at is 'The time of the first event of the node.';
+comment on column public.workflow_run_steps.finished_at is 'When the step ended, or the run before it; null while it has not ended.';
 
 grant select on public.workflow_run_steps to flowgres_user, flowgres_dba;
 

@@ -1,7 +1,7 @@
 -- kind: code
--- Commands on runs. The engine does the work; here it is decided for which organization and with which right.
+-- Starts, cancels and verifies runs. These commands check access and name the organization; the
+-- engine writes and locks: see 50_engine/start/start.sql and 50_engine/commands/end.sql.
 
--- The organization of a run that a request may touch.
 create or replace function private.require_run(p_run_id uuid, p_scope text)
   returns uuid
   language plpgsql
@@ -16,7 +16,7 @@ begin
 end
 $$;
 comment on function private.require_run(uuid, text) is
-  'The organization of a run that the request may touch. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+  'Returns the organization of a run that the request may touch. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
 
 create or replace function public.start_workflow_run(
   workflow uuid,
@@ -63,7 +63,7 @@ begin
 end
 $$;
 comment on function public.start_workflow_run(uuid, jsonb, text, int, jsonb) is
-  'Starts a run of the published version. It is durable when this returns; a workflow of pure nodes is finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. priority, from -1000 to 1000, replaces that of the workflow: lower begins earlier. metadata: an object of free facts, to find the run by. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB, metadata above 64 KiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'', metadata => ''{"customer": 42}'');';
+  'Starts a run of the published version. The run is stored durably when this returns; a workflow of pure nodes has finished by then, with its result in output. The same idempotency_key (at most 256 characters, kept 7 days) with the same input returns the same run. priority, from -1000 to 1000, replaces that of the workflow: a lower one begins earlier. metadata is any object, by which the run can be found. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_PUBLISHED, CONFLICT (the key was used with another input), TOO_LARGE (an input above 1 MiB, metadata above 64 KiB), INVALID_ARGUMENT. Example: select id, status from start_workflow_run(''0190…'', ''{"total": 120}'', ''order-17'', metadata => ''{"customer": 42}'');';
 
 create or replace function public.cancel_run(run uuid, reason text default null)
   returns public.workflow_runs
@@ -78,7 +78,7 @@ begin
 end
 $$;
 comment on function public.cancel_run(uuid, text) is
-  'Ends a run at once; a running effect is told within 5 seconds, and what it still answers is not recorded. A run that has ended stays as it is. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from cancel_run(''0190…'', ''wrong customer'');';
+  'Cancels a run at once. An effect that is running is notified within 5 seconds; its result is not recorded any more. A run that has ended stays unchanged. Scope: runs:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select status from cancel_run(''0190…'', ''wrong customer'');';
 
 create or replace function public.verify_run(run uuid)
   returns table (
@@ -99,7 +99,7 @@ begin
 end
 $$;
 comment on function public.verify_run(uuid) is
-  'Replays a run from its log and returns where the engine would decide differently today: no row when the log is whole. Scope: runs:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from verify_run(''0190…'');';
+  'Replays a run from its log and returns where the engine would now decide differently; no row when replay and log agree. Scope: runs:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select * from verify_run(''0190…'');';
 
 grant execute on function
   public.start_workflow_run(uuid, jsonb, text, int, jsonb),
