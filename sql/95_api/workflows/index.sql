@@ -1,4 +1,4 @@
--- Workflows, versions, templates, variables.
+-- Workflows: drafts, publication, versions, templates, tests, search, variables.
 
 --!include 95_api/workflows/workflows.sql
 --!include 95_api/workflows/publish.sql

@@ -1,5 +1,8 @@
 -- kind: code
--- Publishing makes a draft the version that new runs use: validated, compiled to a plan, reachable by its webhooks.
+-- Publishes a draft as the version that new runs use: validates and compiles it, registers its
+-- webhooks and schedules. Writes public.workflow_versions, engine.compiled_versions,
+-- public.workflows, and through 60_triggers public.webhooks and public.schedules. Locks the row of
+-- the workflow, then publications of the organization (advisory).
 
 create or replace function private.require_valid(p_definition jsonb)
   returns jsonb
@@ -32,7 +35,7 @@ begin
 end
 $$;
 comment on function private.require_valid(jsonb) is
-  'The first 100 notices of a definition, [{"pointer", "code", "message", "severity"}]. Raises VALIDATION_FAILED with every error.';
+  'Validates a definition and returns its first 100 notices, [{"pointer", "code", "message", "severity"}]. Raises VALIDATION_FAILED with every error.';
 
 create or replace function public.publish_workflow(id uuid, message text default null)
   returns public.workflow_versions
@@ -80,7 +83,7 @@ begin
 end
 $$;
 comment on function public.publish_workflow(uuid, text) is
-  'Publishes the draft as the next version, which new runs use from now on; running ones stay on theirs. message says what changed, at most 5,000 characters. notices of the version has what validate_workflow found beside errors. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization, or a workflow beyond the plan), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
+  'Publishes the draft as the next version, which new runs use from now on; unfinished runs keep their version. message says what changed, in at most 5,000 characters. notices of the version lists what validate_workflow found beside errors. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (archived, or a webhook path that another workflow serves), LIMIT_REACHED (1,000 schedules of an organization, or a workflow beyond the plan), VALIDATION_FAILED with all problems in details. Example: select version from publish_workflow(''0190…'', ''Larger orders'');';
 
 create or replace function public.unpublish_workflow(id uuid)
   returns public.workflows
@@ -104,7 +107,7 @@ begin
 end
 $$;
 comment on function public.unpublish_workflow(uuid) is
-  'Starts no run any more, by webhook or otherwise, until it is published again; unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select name from unpublish_workflow(''0190…'');';
+  'Unpublishes a workflow: no webhook, schedule or command starts a run of it until it is published again; unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select name from unpublish_workflow(''0190…'');';
 
 grant execute on function public.publish_workflow(uuid, text), public.unpublish_workflow(uuid)
   to flowgres_user, flowgres_dba;

@@ -1,6 +1,8 @@
 -- kind: code
--- Finding workflows by words and tags. As user, no condition on a list or a text part reaches an index: their operators
--- are not leakproof, so row-level security has to come first. Here the organization is a condition like any other.
+-- Finds workflows by words and tags. Runs as the owner with the organization as a condition: for
+-- flowgres_user no condition on a list or a part of a text can use an index, because their
+-- operators are not leakproof and row-level security has to be applied first. Writes and locks
+-- nothing.
 
 create or replace function public.search_workflows(
   query text default null,
@@ -12,7 +14,7 @@ create or replace function public.search_workflows(
   stable
   security definer -- definer because of what stands above; the organization is the request's own
   set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_custom_plan -- a condition that was not given is none
+  set plan_cache_mode = force_custom_plan -- so that conditions that were not given cost nothing
   rows 50
 as $$
 declare
@@ -36,6 +38,6 @@ begin
 end
 $$;
 comment on function public.search_workflows(text, text[], boolean) is
-  'The workflows of the organization whose name or description contains the text, in any case, and that have all of the tags; archived ones instead of the others if asked for. Newest first. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT (a text above 200 characters), VALIDATION_FAILED (impossible tags). Example: select name from search_workflows(''invoice'', ''{finance}'');';
+  'The workflows of the organization whose name or description contains query, without regard to case, and that have all of the tags; with archived true only archived ones, else only the others. Newest first. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT (a text above 200 characters), VALIDATION_FAILED (impossible tags). Example: select name from search_workflows(''invoice'', ''{finance}'');';
 
 grant execute on function public.search_workflows(text, text[], boolean) to flowgres_user, flowgres_dba;

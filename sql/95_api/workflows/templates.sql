@@ -1,6 +1,7 @@
 -- kind: code
--- Templates are workflows that may be copied: by their own organization, or by everybody. A copy is a new draft that
--- has nothing to do with its template any more.
+-- Templates are workflows that may be copied, by members of their organization or by everybody. A
+-- copy is a new draft without any link to its template. Writes public.workflows; set_template locks
+-- the row of the workflow.
 
 create or replace function public.workflow_templates()
   returns setof public.workflow_template
@@ -26,7 +27,8 @@ $$;
 comment on function public.workflow_templates() is
   'The templates that the organization may copy: its own ones first, then the public ones, by name. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN. Example: select id, name from workflow_templates() where ''finance'' = any (tags);';
 
--- What is copied: never what belongs to the organization, its credentials and the data that was pinned for tests.
+-- The definition to copy, without what belongs to the organization: names of credentials and pinned
+-- outputs.
 create or replace function private.template_definition(p_workflow public.workflows)
   returns jsonb
   language sql
@@ -80,7 +82,7 @@ begin
 end
 $$;
 comment on function public.set_template(uuid, text) is
-  'Makes a workflow a template: organization, for its members, or public, for everybody (a DBA without a context only); null or left out makes it none again. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select template from set_template(''0190…'', ''organization'');';
+  'Makes a workflow a template for the members of its organization (organization) or for everybody (public, only by a DBA without a context). null, the default, makes it no template again. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED. Example: select template from set_template(''0190…'', ''organization'');';
 
 create or replace function public.copy_template(id uuid, name text default null)
   returns public.workflows
@@ -111,7 +113,7 @@ begin
 end
 $$;
 comment on function public.copy_template(uuid, text) is
-  'A new workflow of the organization with the template''s definition, description and tags; under another name if given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, LIMIT_REACHED (workflows). Example: select id from copy_template(''0190…'', ''Our invoices'');';
+  'Creates a workflow of the organization with the template''s definition, description and tags, and its name unless another one is given. Credentials and pinned outputs are not copied. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, LIMIT_REACHED (workflows). Example: select id from copy_template(''0190…'', ''Our invoices'');';
 
 create or replace function public.export_workflow(id uuid)
   returns jsonb
@@ -134,7 +136,7 @@ begin
 end
 $$;
 comment on function public.export_workflow(uuid) is
-  'The draft as a document, {"name", "description", "tags", "definition"}: the arguments of create_workflow. Credentials are in it by name only. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select export_workflow(''0190…'');';
+  'Returns the draft as a document, {"name", "description", "tags", "definition"}: the arguments of create_workflow. It holds credentials only by name. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select export_workflow(''0190…'');';
 
 grant execute on function
   public.set_template(uuid, text),

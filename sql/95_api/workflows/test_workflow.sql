@@ -1,5 +1,6 @@
 -- kind: code
--- Trying a definition out: the engine moves a run that is never written.
+-- Tests a definition: the engine computes a run that is never written. Writes nothing. Locks one of
+-- the organization's test slots (advisory, tried without waiting) until the transaction ends.
 
 create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null)
   returns setof public.workflow_test_event
@@ -25,7 +26,7 @@ begin
   select c.* into v_parts from engine.compile_version(definition) as c;
   v_compiled.organization_id := v_organization_id;
   v_compiled.version := 0;
-  v_compiled.nodes := engine.without_isolation(v_parts.nodes); -- the statement has a time limit of its own
+  v_compiled.nodes := engine.without_isolation(v_parts.nodes); -- the time limit of the statement replaces local steps
   v_compiled.ids := engine.compiled_node_ids(v_parts.nodes);
   v_compiled.vars := v_parts.vars;
   v_compiled.settings := v_parts.settings;
@@ -39,7 +40,8 @@ begin
   v_request.input := coalesce(input, '{}');
   v_request.run_id := engine.uuid_v7(engine.now());
   v_transition := engine.start_transition(v_request, v_compiled, v_compiled.nodes, v_trigger, engine.now());
-  -- A run is cut off after 200 steps, or for want of time, and goes on in a later transaction. A test has no later one.
+  -- The start ends after 200 steps or when its time is used up; a run goes on in a later
+  -- transaction, a test goes on here.
   v_rest := engine.advance(
     v_compiled.nodes, v_compiled.ids, v_request.run_id, v_transition.entries,
     p_budget => null, p_resume_key => v_compiled.resume_key
@@ -49,11 +51,11 @@ begin
 end
 $$;
 comment on function public.test_workflow(jsonb, jsonb, text) is
-  'The events that a run of this definition would have; nothing is stored and nothing outside is touched. Pinned nodes give their pin. A step that needs a worker, a signal or time, and everything after it, is left out. trigger: the node that starts it, by default a manualTrigger or the first. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED with all problems in details, NOT_FOUND (the trigger), TOO_LARGE (an input above 1 MiB), RATE_LIMITED (two other tests of the organization are under way), TIMEOUT (GraphQL: 2 s). Example: select seq, type, payload from test_workflow(''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'', ''{"total": 120}'');';
+  'Returns the events that a run of this definition would have. Nothing is stored and no other system is called. Pinned nodes return their pin. Leaves out steps that need a worker, a signal or time, and everything after them. trigger is the id of the node that starts the run; by default a manualTrigger or the first trigger. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED with all problems in details, NOT_FOUND (the trigger), TOO_LARGE (an input above 1 MiB), RATE_LIMITED (two other tests of the organization are under way), TIMEOUT (GraphQL: 2 s). Example: select seq, type, payload from test_workflow(''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'', ''{"total": 120}'');';
 
 grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_user, flowgres_dba;
 
--- Tests of one organization at a time, in all processes together.
+-- How many tests one organization may run at once, in all processes together.
 create or replace function engine.test_slots()
   returns int
   language sql
@@ -63,7 +65,8 @@ as $$
   select 2
 $$;
 
--- Takes one of the slots until the transaction ends; raises when others hold all of them. It waits for none.
+-- Locks a free slot until the transaction ends, without waiting. Raises RATE_LIMITED when none is
+-- free.
 create or replace function engine.acquire_test_slot(p_organization_id uuid)
   returns void
   language plpgsql

@@ -1,5 +1,6 @@
 -- kind: code
--- Variables are set and deleted one by one; a run keeps those that it had at its start.
+-- Sets and deletes variables, one at a time; a run keeps the values that it had at its start.
+-- Writes public.variables; locks only the row that it writes.
 
 create or replace function public.set_variable(name text, value jsonb)
   returns public.variables
@@ -31,7 +32,7 @@ begin
 end
 $$;
 comment on function public.set_variable(text, jsonb) is
-  'Creates or replaces a variable, which expressions read as $.vars.<name>; runs that have started keep the value they had. Not for secrets: every member sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED (the name), TOO_LARGE (above 64 KiB). Example: select value from set_variable(''tax_rate'', ''0.19'');';
+  'Creates or replaces a variable, which expressions read as $.vars.<name>; runs that have started keep the old value. Not for secrets: every member can read it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED (the name), TOO_LARGE (above 64 KiB). Example: select value from set_variable(''tax_rate'', ''0.19'');';
 
 create or replace function public.delete_variable(name text)
   returns public.variables

@@ -1,5 +1,7 @@
 -- kind: code
--- Between the versions of a workflow: back to an older one, and what differs.
+-- Rolls a workflow back to an older version, and compares versions. Writes public.workflows and
+-- through 60_triggers public.webhooks and public.schedules. Locks the row of the workflow, then
+-- publications of the organization (advisory).
 
 create or replace function public.rollback_workflow(id uuid, version int)
   returns public.workflow_versions
@@ -35,10 +37,11 @@ begin
 end
 $$;
 comment on function public.rollback_workflow(uuid, int) is
-  'Makes a version that was published before the one that new runs use, with its webhooks and schedules; the draft stays, and so do running runs. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now), LIMIT_REACHED (beyond the plan: read-only). Example: select version from rollback_workflow(''0190…'', 2);';
+  'Makes a version that was published earlier, with its webhooks and schedules, the one that new runs use. The draft does not change; unfinished runs keep their version. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the version), CONFLICT (archived, or a webhook path that another workflow serves by now), LIMIT_REACHED (beyond the plan: read-only). Example: select version from rollback_workflow(''0190…'', 2);';
 
--- A definition in which places have names: nodes by their id, connections by what they connect. What moved in a list
--- is no difference then, and what was inserted is one.
+-- Rewrites a definition so that each place has a name: nodes by their id, connections by what they
+-- connect. An element that only changed its place in a list is then no difference, and one that was
+-- inserted is one difference.
 create or replace function private.pointers(p_definition jsonb)
   returns jsonb
   language sql
@@ -65,6 +68,7 @@ as $$
     )
 $$;
 
+-- The members of an object, or the items of an array by their 0-based places.
 create or replace function private.members_of(p_value jsonb)
   returns table (key text, value jsonb)
   language sql
@@ -77,7 +81,8 @@ as $$
     with ordinality as m (value, place)
 $$;
 
--- Containers of the same kind are entered; what differs otherwise is a difference itself.
+-- Compares members of two containers of the same kind, recursively; two other values that differ
+-- are one difference.
 create or replace function private.differences(p_before jsonb, p_after jsonb)
   returns table (pointer text, before jsonb, after jsonb)
   language sql
@@ -142,7 +147,7 @@ begin
 end
 $$;
 comment on function public.workflow_version_diff(uuid, int, int) is
-  'What differs between two versions, or between a version and the draft when to_version is not given; no row when nothing does. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or a version). Example: select pointer, kind, before, after from workflow_version_diff(''0190…'', 1, 2);';
+  'Compares two versions, or a version and the draft when to_version is not given. Returns no row when they are equal. Scope: workflows:read. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or a version). Example: select pointer, kind, before, after from workflow_version_diff(''0190…'', 1, 2);';
 
 grant execute on function
   public.rollback_workflow(uuid, int),

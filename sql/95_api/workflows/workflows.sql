@@ -1,5 +1,7 @@
 -- kind: code
--- Drafts. Every change locks the workflow first; publishing is in publish.sql.
+-- Creates, saves, archives and assigns workflows; publish.sql publishes them. Writes
+-- public.workflows and through 60_triggers public.webhooks and public.schedules. Every change of a
+-- workflow locks its row first.
 
 create or replace function private.lock_workflow(p_id uuid)
   returns public.workflows
@@ -16,7 +18,7 @@ begin
 end
 $$;
 comment on function private.lock_workflow(uuid) is
-  'The workflow that a command changes, locked. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+  'Returns the workflow that a command changes, and locks its row. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
 
 create or replace function private.check_draft(p_name text, p_description text, p_definition jsonb)
   returns void
@@ -41,9 +43,9 @@ begin
 end
 $$;
 comment on function private.check_draft(text, text, jsonb) is
-  'What even a draft must keep to; nulls pass. Raises VALIDATION_FAILED, TOO_LARGE.';
+  'Checks what even a draft must fulfil; null values are not checked. Raises VALIDATION_FAILED, TOO_LARGE.';
 
--- Each tag once, in order, without the space around it.
+-- Returns each tag once, sorted, without white space around it. Raises VALIDATION_FAILED.
 create or replace function private.clean_tags(p_tags text[])
   returns text[]
   language plpgsql
@@ -91,7 +93,7 @@ begin
 end
 $$;
 comment on function public.create_workflow(text, jsonb, text, text[]) is
-  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. tags: at most 20 of at most 50 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB), LIMIT_REACHED (workflows). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
+  'Creates a workflow with a draft, which may still be invalid: publish_workflow checks it. tags: at most 20, each of at most 50 characters. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, VALIDATION_FAILED, TOO_LARGE (a definition above 1 MiB), LIMIT_REACHED (workflows). Example: select id from create_workflow(''Orders'', ''{"nodes": [{"id": "start", "type": "apiTrigger"}], "connections": []}'');';
 
 create or replace function public.save_workflow(
   id uuid,
@@ -136,7 +138,7 @@ begin
 end
 $$;
 comment on function public.save_workflow(uuid, jsonb, int, text, text, text[]) is
-  'Replaces the draft; name, description and tags stay when not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE, LIMIT_REACHED (beyond the plan: read-only). Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
+  'Replaces the draft; name, description and tags stay unchanged when they are not given. expected_revision is the revision that the change is based on. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (another revision, with the current one in details; or archived), VALIDATION_FAILED, TOO_LARGE, LIMIT_REACHED (beyond the plan: read-only). Example: select revision from save_workflow(''0190…'', ''{"nodes": [], "connections": []}'', 3);';
 
 create or replace function public.archive_workflow(id uuid)
   returns public.workflows
@@ -160,7 +162,7 @@ begin
 end
 $$;
 comment on function public.archive_workflow(uuid) is
-  'Unpublishes a workflow for good; its versions and runs stay readable, unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select archived_at from archive_workflow(''0190…'');';
+  'Archives a workflow and unpublishes it for good. Its versions and runs stay readable; unfinished runs go on. Repeating it changes nothing. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND. Example: select archived_at from archive_workflow(''0190…'');';
 
 create or replace function public.assign_workflow(id uuid, team uuid default null)
   returns public.workflows
@@ -187,7 +189,7 @@ exception
 end
 $$;
 comment on function public.assign_workflow(uuid, uuid) is
-  'Says which team looks after a workflow; null or left out: none. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team), LIMIT_REACHED (the team''s workflows). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
+  'Assigns a workflow to a team, or to none when team is null or not given. Every member of the organization still sees it. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND (the workflow or the team), LIMIT_REACHED (the team''s workflows). Example: select team_id from assign_workflow(''0190…'', ''0191…'');';
 
 grant execute on function
   public.assign_workflow(uuid, uuid),
