@@ -1,5 +1,5 @@
 -- kind: code
--- The question that every command asks first.
+-- The access check that every command calls first. Writes and locks nothing.
 
 create or replace function private.require_access(p_organization_id uuid, p_scope text, p_thing text)
   returns void
@@ -9,7 +9,7 @@ as $$
 declare
   v_acting_id constant uuid := public.current_organization_id();
 begin
-  -- A DBA without a context acts for whichever organization owns the thing.
+  -- A DBA without a context may act on a thing of any organization.
   if v_acting_id is null and not private.is_dba() then
     perform private.acting_organization();
   end if;
@@ -20,4 +20,4 @@ begin
 end
 $$;
 comment on function private.require_access(uuid, text, text) is
-  'Whether the request may touch something of that organization (null: it was not found). Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';
+  'Checks that the request has the scope and that its organization owns the thing (null: it was not found). A DBA without a context may touch things of every organization. Raises UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.';

@@ -1,6 +1,7 @@
 -- kind: code
--- The tables under audit: configuration, never runs. What follows from a publication (webhooks, schedules, plans of the
--- engine) is not here, its version is.
+-- Lists the tables under audit: configuration, never runs. What a publication derives (webhooks,
+-- schedules, compiled versions) is not audited; its version is. Creates a trigger on each table
+-- (share row exclusive lock); writes no rows.
 
 select private.audit_table('public.users');
 select private.audit_table('public.organizations', p_masked => '{webhook_key}');

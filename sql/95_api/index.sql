@@ -1,4 +1,4 @@
--- The API: commands that join layers, and what GraphQL shows of runs beside their columns.
+-- The API: commands that use several layers, and what GraphQL shows of runs beside their columns.
 
 --!include 95_api/types.sql
 --!include 95_api/access.sql

@@ -1,6 +1,7 @@
 -- kind: code
--- A token reads only what its scopes name. Restrictive policies: they narrow those of the layers, each computed once
--- per query.
+-- Restricts an API token to the tables that its scopes name. The policies are restrictive: they
+-- narrow those of the layers. Each check is a subquery, so PostgreSQL evaluates it once per query.
+-- Writes no rows; creating a policy locks its table (access exclusive) until the transaction ends.
 
 drop policy if exists workflows_flowgres_user_select_scope on public.workflows;
 create policy workflows_flowgres_user_select_scope on public.workflows
