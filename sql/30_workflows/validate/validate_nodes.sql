@@ -1,9 +1,9 @@
 -- kind: code
--- Finds problems of single nodes. p_index is the 0-based place in `nodes`. Reads engine.node_types;
--- writes and locks nothing.
+-- Finds problems of single nodes. p_index is the 0-based place in `nodes`. Reads engine.node_types; writes and locks
+-- nothing.
 
--- Keys and numbers that JavaScript would misread, at any depth. Tests first whether there are any,
--- because visiting every value of the definition is slow.
+-- Keys and numbers that JavaScript would misread, at any depth. Tests first whether there are any, because visiting
+-- every value of the definition is slow.
 create or replace function engine.key_problems(p_definition jsonb)
   returns setof public.workflow_problem
   language plpgsql
@@ -45,8 +45,7 @@ begin
 end
 $$;
 
--- The problem of the sources of an expression: nodes must be upstream, inputs must belong to the
--- node.
+-- The problem of the sources of an expression: nodes must be upstream, inputs must belong to the node.
 create or replace function engine.reference_problem(
   p_sources text[],
   p_inputs text[],
@@ -153,8 +152,7 @@ as $$
   ) as s
 $$;
 
--- The problem of properties of a built-in type that a schema cannot express; null when there is
--- none.
+-- The problem of properties of a built-in type that a schema cannot express; null when there is none.
 create or replace function engine.combination_problem(p_type text, p_properties jsonb)
   returns text
   language sql

@@ -1,7 +1,7 @@
 -- kind: code
--- Checks a value by a JSON schema. Supports type, enum, const, required, properties,
--- additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, pattern
--- and anyOf. `format` says how expressions are read (see node_types.sql). Writes and locks nothing.
+-- Checks a value by a JSON schema. Supports type, enum, const, required, properties, additionalProperties, items,
+-- minItems, maxItems, minimum, maximum, minLength, maxLength, pattern and anyOf. `format` says how expressions are
+-- read (see node_types.sql). Writes and locks nothing.
 
 create or replace function engine.json_pointer(p_place text[])
   returns text
@@ -21,8 +21,7 @@ as $$
   select row(engine.json_pointer(p_place), p_code, p_message, 'error')::public.workflow_problem
 $$;
 
--- The schema of a member: the one for its name, else that of items or of other members; {} when
--- there is none.
+-- The schema of a member: the one for its name, else that of items or of other members; {} when there is none.
 create or replace function engine.child_schema(p_schema jsonb, p_key text)
   returns jsonb
   language sql
@@ -37,8 +36,7 @@ as $$
   )
 $$;
 
--- Whether a text may stand for a value of any type, because an expression in it gives the value at
--- run time.
+-- Whether a text may stand for a value of any type, because an expression in it gives the value at run time.
 create or replace function engine.is_expression(p_value jsonb, p_schema jsonb)
   returns boolean
   language sql
@@ -70,8 +68,7 @@ begin
 end
 $$;
 
--- Compares lists and objects as a whole: containment would search for each item of one list in the
--- other.
+-- Compares lists and objects as a whole: containment would search for each item of one list in the other.
 create or replace function engine.is_choice(p_value jsonb, p_choices jsonb)
   returns boolean
   language sql
@@ -131,8 +128,7 @@ begin
 end
 $$;
 
--- The problems of a value, at most p_most. p_expressions: a text with an expression counts as a
--- value of any type.
+-- The problems of a value, at most p_most. p_expressions: a text with an expression counts as a value of any type.
 create or replace function engine.schema_problems(
   p_value jsonb,
   p_schema jsonb,
@@ -202,9 +198,8 @@ as $$
   end, '{}')
 $$;
 
--- The members and items that the schema applies to: each with the schema for its name (null: that
--- of other_schema), or with the problem that it is missing or unknown. Rows do not repeat the
--- common schema, because there may be many.
+-- The members and items that the schema applies to: each with the schema for its name (null: that of other_schema),
+-- or with the problem that it is missing or unknown. Rows do not repeat the common schema, because there may be many.
 create or replace function engine.value_parts(p_value jsonb, p_schema jsonb, p_has_others boolean)
   returns table (place text[], value jsonb, schema jsonb, problem text)
   language plpgsql

@@ -1,10 +1,9 @@
 -- kind: code
--- Translates conditions of n8n's if, filter and switch to predicates. In n8n a value of another
--- type than that of the comparison fails the node. Here the node is strict, and the predicate then
--- compares `0 == ""`, which is unknown and so fails it too. Writes and locks nothing.
+-- Translates conditions of n8n's if, filter and switch to predicates. In n8n a value of another type than that of the
+-- comparison fails the node. Here the node is strict, and the predicate then compares `0 == ""`, which is unknown and
+-- so fails it too. Writes and locks nothing.
 
--- One condition; null when no predicate means the same. p_first: the condition is of version 1,
--- whose rules are looser.
+-- One condition; null when no predicate means the same. p_first: its version is 1, whose rules are looser.
 create or replace function private.n8n_condition(
   p_left jsonb,
   p_type text,
@@ -74,8 +73,8 @@ begin
 end
 $$;
 
--- p_comparison for a value of p_type. A missing value or null gives p_missing; a value of another
--- type gives p_other, and fails the strict node where p_other is null.
+-- p_comparison for a value of p_type. A missing value or null gives p_missing; a value of another type gives p_other,
+-- and fails the strict node where p_other is null.
 create or replace function private.n8n_typed(
   p_path text,
   p_type text,

@@ -1,10 +1,10 @@
 -- kind: code
--- Translates n8n's Loop Over Items: what the loop does for one item becomes a document of its own,
--- which a forEach runs. Only a loop over single items, every way of which leads back to it, means
--- the same; any other is reported and not translated. Writes and locks nothing.
+-- Translates n8n's Loop Over Items: what the loop does for one item becomes a document of its own, which a forEach
+-- runs. Only a loop over single items, every way of which leads back to it, means the same; any other is reported and
+-- not translated. Writes and locks nothing.
 
--- Splits the document: without the bodies of its loops, and {"<name of a loop>": the document of
--- its body}. A loop inside a loop stays in the body of the outer one.
+-- Splits the document: without the bodies of its loops, and {"<name of a loop>": the document of its body}. A loop
+-- inside a loop stays in the body of the outer one.
 create or replace function private.n8n_loops(p_document jsonb, out document jsonb, out loops jsonb)
   language plpgsql
   stable
@@ -72,9 +72,8 @@ as $$
     )).problems = '[]'
 $$;
 
--- The names of the nodes from the output `loop` back to the input; null when a child run for each
--- item would not do the same. In n8n a way that ends inside the body ends the loop, and two ways at
--- a time begin the next round early.
+-- The names of the nodes from the output `loop` back to the input; null when a child run for each item would not do
+-- the same. In n8n a way that ends inside the body ends the loop, and two ways at a time begin the next round early.
 create or replace function private.n8n_loop_body(p_document jsonb, p_loop jsonb)
   returns text[]
   language sql
@@ -148,8 +147,7 @@ as $$
   select '{"name": "", "type": "n8n-nodes-base.stickyNote"}'::jsonb
 $$;
 
--- The body of a loop as a document. Nodes keep their places, so that pointers of problems fit the
--- whole document.
+-- The body of a loop as a document. Nodes keep their places, so that pointers of problems fit the whole document.
 create or replace function private.n8n_loop_document(p_document jsonb, p_loop jsonb, p_body text[])
   returns jsonb
   language sql
@@ -213,8 +211,7 @@ as $$
   )
 $$;
 
--- The definitions of the bodies of loops, [{"node": id, "name", "definition", "children"}], and
--- their problems.
+-- The definitions of the bodies of loops, [{"node": id, "name", "definition", "children"}], and their problems.
 create or replace function private.n8n_children(p_loops jsonb, p_made jsonb, out children jsonb, out problems jsonb)
   language plpgsql
   stable
