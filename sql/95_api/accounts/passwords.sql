@@ -32,7 +32,7 @@ begin
 end
 $$;
 comment on function public.request_password_reset(text) is
-  'Mails a code for reset_password, which works for an hour. Always returns true, also for an address without an account, which gets no mail. Errors: RATE_LIMITED. Example: select request_password_reset(''ada@example.com'');';
+  'Mails a code for reset_password, which works for an hour. Always returns true, also for an address without an account, which gets no mail. Errors: VALIDATION_FAILED (no e-mail address), RATE_LIMITED. Example: select request_password_reset(''ada@example.com'');';
 
 create or replace function engine.begin_reset(code text)
   returns void
@@ -139,7 +139,7 @@ begin
 end
 $$;
 comment on function public.rehash_password(text, bytea, text) is
-  'Stores the same password under newer parameters of scrypt, after a login with the old ones. Returns whether the key was right. For flowgres_api and DBAs. Example: select rehash_password(''ada@example.com'', ''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
+  'Stores the same password under newer parameters of scrypt, after a login with the old ones. Returns whether the key was right. For flowgres_api and DBAs. Errors: VALIDATION_FAILED (no hash). Example: select rehash_password(''ada@example.com'', ''\x…'', ''$scrypt$ln=15,r=8,p=3$…'');';
 
 grant execute on function public.request_password_reset(text)
   to flowgres_anonymous, flowgres_user, flowgres_api, flowgres_dba;
