@@ -34,6 +34,6 @@ begin
 end
 $$;
 comment on function public.rotate_webhook_key(int) is
-  'Gives the organization a new webhook key, and with it new webhook addresses. The current addresses work for grace_hours more (0 to 720, by default 24); addresses of an older key stop at once. For owners. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select organizations_webhook_key(o) from rotate_webhook_key(48) as o;';
+  'Gives the organization a new webhook key, and with it new webhook addresses. The current addresses work for grace_hours more (0 to 720, by default 24); addresses of an older key stop at once. For owners. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, INVALID_ARGUMENT. Example: select organizations_webhook_key(o) from rotate_webhook_key(48) as o;';
 
 grant execute on function public.rotate_webhook_key(int) to flowgres_user, flowgres_dba;
