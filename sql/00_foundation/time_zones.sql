@@ -84,3 +84,13 @@ as $$
     || case when p_length > 2 or p_seconds % 3600 <> 0 then to_char(abs(p_seconds) / 60 % 60, 'FM":"00') else '' end
     || case when p_seconds % 60 <> 0 then to_char(abs(p_seconds) % 60, 'FM":"00') else '' end
 $$;
+
+-- Returns a time as text in ISO 8601 and UTC, whatever the time zone of the session.
+create or replace function engine.iso_time(p_at timestamptz)
+  returns text
+  language sql
+  stable
+  parallel safe
+as $$
+  select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;

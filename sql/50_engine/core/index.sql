@@ -3,6 +3,7 @@
 --!include 50_engine/core/tables.sql
 --!include 50_engine/core/limits.sql
 --!include 50_engine/core/runs.sql
+--!include 50_engine/core/responses.sql
 --!include 50_engine/core/fold.sql
 --!include 50_engine/core/outcomes.sql
 --!include 50_engine/core/graph.sql

@@ -187,6 +187,34 @@ begin
 end
 $$;
 
+-- Returns the trigger that a start without one fires: the first one for its mode, else the first
+-- one.
+create or replace function engine.trigger_for(p_nodes engine.compiled_node[], p_mode text)
+  returns text
+  language plpgsql
+  immutable
+as $$
+declare
+  v_wanted constant text := case p_mode
+    when 'retry' then 'manual'
+    when 'child' then 'subworkflow'
+    else p_mode
+  end || 'Trigger@';
+  v_node engine.compiled_node;
+  v_first text;
+begin
+  foreach v_node in array coalesce(p_nodes, '{}') loop
+    if v_node.kind = 'trigger' then
+      if starts_with(v_node.type, v_wanted) then
+        return v_node.id;
+      end if;
+      v_first := coalesce(v_first, v_node.id);
+    end if;
+  end loop;
+  return v_first;
+end
+$$;
+
 -- Returns why a request starts no run; null when it may. p_version: of the compiled version that
 -- was found; p_kind: of its trigger node.
 create or replace function engine.start_refusal(p_request engine.start_request, p_version int, p_kind text)

@@ -88,52 +88,6 @@ comment on function engine.start_runs(jsonb) is
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
 
--- Returns the response that a webhook waits for; null if the run has given none yet.
-create or replace function engine.response_in(p_entries engine.log_entry[])
-  returns jsonb
-  language plpgsql
-  immutable
-  strict
-as $$
-declare
-  v_entry engine.log_entry;
-begin
-  foreach v_entry in array p_entries loop
-    if v_entry.type = 'run.responded' then
-      return v_entry.payload - 'node';
-    end if;
-  end loop;
-  return null;
-end
-$$;
-
--- Returns the output of a run that has succeeded; null if it has not.
-create or replace function engine.output_in(p_entries engine.log_entry[])
-  returns jsonb
-  language plpgsql
-  immutable
-  strict
-as $$
-declare
-  v_last constant engine.log_entry := p_entries[cardinality(p_entries)];
-  v_of constant text := v_last.payload ->> 'outputOf';
-  v_entry engine.log_entry;
-begin
-  if v_last.type <> 'run.succeeded' then
-    return null;
-  elsif v_of is null then
-    return v_last.payload -> 'output';
-  elsif starts_with(v_of, '$') then
-    return engine.referred_input(p_entries[1].payload, v_of);
-  end if;
-  foreach v_entry in array p_entries loop
-    if v_entry.payload ->> 'node' = v_of and v_entry.payload ? 'output' then
-      return v_entry.payload -> 'output';
-    end if;
-  end loop;
-end
-$$;
-
 -- Returns the status of a run that exists already, or that this batch starts.
 create or replace function engine.status_of(p_run_id uuid, p_transitions engine.transition[])
   returns text

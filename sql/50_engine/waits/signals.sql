@@ -167,6 +167,27 @@ begin
 end
 $$;
 
+-- Returns the pattern of the names of signals. It excludes the colon, which the engine uses for
+-- names of its own: see resume_signal().
+create or replace function engine.signal_pattern()
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select '^[A-Za-z0-9_.-]{1,200}$'
+$$;
+
+-- Returns the name of the signal that a call of the resume address of a node records.
+create or replace function engine.resume_signal(p_node text)
+  returns text
+  language sql
+  immutable
+  parallel safe
+as $$
+  select 'resume:' || p_node
+$$;
+
 -- Raises NOT_FOUND when there is no run, RUN_FINISHED when it has ended.
 create or replace function engine.refuse_finished(p_run public.workflow_runs)
   returns void
