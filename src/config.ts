@@ -3,6 +3,7 @@ import { scryptSync } from 'node:crypto';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { LIMITS } from './constants.ts';
 import { FlowgresError } from './errors.ts';
 import { type LoginRole, type RolePasswords, derivePasswords, roleUrl } from './database/roles.ts';
 import type { JwtConfig } from './http/jwt.ts';
@@ -65,16 +66,16 @@ const settings = z.object({
   FLOWGRES_LOG_FORMAT: z.enum(['json', 'text'], 'must be json or text').optional(),
   FLOWGRES_RURU: z.enum(['true', 'false'], 'must be true or false').optional(),
   NODE_ENV: z.string().optional(),
-  FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(10_000),
-  FLOWGRES_RATE_LIMIT: perSecond.default(100),
-  FLOWGRES_ANONYMOUS_RATE_LIMIT: perSecond.default(10),
-  FLOWGRES_SUBSCRIPTIONS_PER_TOKEN: atLeastOne.default(200),
-  FLOWGRES_SUBSCRIPTIONS_PER_ORGANIZATION: atLeastOne.default(1_000),
-  FLOWGRES_SUBSCRIPTION_RATE: atLeastOne.default(200),
-  FLOWGRES_MAX_TOKENS: tokens.default(2_500),
-  FLOWGRES_ANONYMOUS_MAX_TOKENS: tokens.default(500),
-  FLOWGRES_CPU_LIMIT: cpuPerSecond.default(50),
-  FLOWGRES_ANONYMOUS_CPU_LIMIT: cpuPerSecond.default(10),
+  FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(LIMITS.graphql.maxCost),
+  FLOWGRES_RATE_LIMIT: perSecond.default(LIMITS.rates.perToken),
+  FLOWGRES_ANONYMOUS_RATE_LIMIT: perSecond.default(LIMITS.rates.perAddress),
+  FLOWGRES_SUBSCRIPTIONS_PER_TOKEN: atLeastOne.default(LIMITS.subscriptions.perToken),
+  FLOWGRES_SUBSCRIPTIONS_PER_ORGANIZATION: atLeastOne.default(LIMITS.subscriptions.perOrganization),
+  FLOWGRES_SUBSCRIPTION_RATE: atLeastOne.default(LIMITS.subscriptions.readsPerSecond),
+  FLOWGRES_MAX_TOKENS: tokens.default(LIMITS.graphql.maxTokens),
+  FLOWGRES_ANONYMOUS_MAX_TOKENS: tokens.default(LIMITS.graphql.maxAnonymousTokens),
+  FLOWGRES_CPU_LIMIT: cpuPerSecond.default(LIMITS.rates.cpuPerToken),
+  FLOWGRES_ANONYMOUS_CPU_LIMIT: cpuPerSecond.default(LIMITS.rates.cpuPerNetwork),
   FLOWGRES_CORS_ORIGINS: list.default([]),
   FLOWGRES_OPERATIONS: z.string().optional(),
   FLOWGRES_ONLY_OPERATIONS: z.enum(['true', 'false'], 'must be true or false').default('false'),
@@ -94,12 +95,27 @@ const settings = z.object({
   FLOWGRES_JWT_ISSUER: z.string().min(1).optional(),
   FLOWGRES_JWT_AUDIENCE: z.string().min(1).optional(),
   FLOWGRES_ACCESS_LOG: z.coerce.number('must be a number').min(0, 'must be 0 to 1').max(1, 'must be 0 to 1').default(0.1),
-  FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(2_000),
-  FLOWGRES_ORGANIZATION_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(200),
-  FLOWGRES_EXPRESSION_TIMEOUT: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(60_000).default(1_000),
-  FLOWGRES_SCHEDULE_SLOTS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(64).default(4),
-  FLOWGRES_FIRING_TIMEOUT: z.coerce.number('must be a number').int().min(100, 'must be 100 or more').max(60_000).default(3_000),
-  FLOWGRES_LOCAL_STEPS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(8).default(2),
+  FLOWGRES_CONCURRENCY: z.coerce.number('must be a number').int().min(1).max(10_000).default(LIMITS.worker.concurrency),
+  FLOWGRES_ORGANIZATION_CONCURRENCY: z.coerce
+    .number('must be a number')
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(LIMITS.worker.organizationConcurrency),
+  FLOWGRES_EXPRESSION_TIMEOUT: z.coerce
+    .number('must be a number')
+    .int()
+    .min(1, 'must be 1 or more')
+    .max(60_000)
+    .default(LIMITS.worker.expressionTimeoutMs),
+  FLOWGRES_SCHEDULE_SLOTS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(64).default(LIMITS.schedules.slots),
+  FLOWGRES_FIRING_TIMEOUT: z.coerce
+    .number('must be a number')
+    .int()
+    .min(100, 'must be 100 or more')
+    .max(60_000)
+    .default(LIMITS.schedules.firingTimeoutMs),
+  FLOWGRES_LOCAL_STEPS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(8).default(LIMITS.worker.localSteps),
 });
 
 /** What GraphQL requests may do. */

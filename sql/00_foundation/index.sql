@@ -4,6 +4,7 @@
 --!include 00_foundation/schemas.sql
 --!include 00_foundation/collations.sql
 --!include 00_foundation/builds.sql
+--!include 00_foundation/limits.sql
 --!include 00_foundation/errors.sql
 --!include 00_foundation/installation.sql
 --!include 00_foundation/installation_table.sql

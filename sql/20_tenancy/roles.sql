@@ -105,16 +105,6 @@ $$;
 comment on function private.lock_organization(uuid) is
   'Returns the organization, locked against other changes of it and its members. Raises NOT_FOUND.';
 
-create or replace function private.purge_grace()
-  returns interval
-  language sql
-  immutable
-  parallel safe
-as $$
-  select interval '30 days'
-$$;
-comment on function private.purge_grace() is 'How long a deleted organization can be restored.';
-
 create or replace function private.require_owner(p_organization_id uuid)
   returns void
   language plpgsql

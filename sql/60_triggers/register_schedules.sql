@@ -9,7 +9,7 @@ create or replace function engine.register_schedules(p_organization_id uuid, p_w
   volatile
 as $$
 declare
-  v_limit constant int := 1000;
+  v_limit constant int := engine.max_schedules();
   v_count int;
 begin
   -- One publication of an organization at a time: two together could exceed the limit.

@@ -12,7 +12,7 @@ as $$
   select 10000
 $$;
 comment on function monitor.expired_backlog_rows() is
-  'How many rows of one table that expired more than two hours ago make the doctor report a backlog. Example: select monitor.expired_backlog_rows();';
+  'Limit, rows, the doctor: rows of one table that expired more than two hours ago, which it reports as a backlog. Example: select monitor.expired_backlog_rows();';
 
 create or replace function monitor.check_expired()
   returns setof partitions.finding

@@ -14,7 +14,7 @@ create or replace function monitor.queue()
   set search_path = pg_catalog, pg_temp
 as $$
   select
-    (select count(*)::int from engine.workers as w where w.seen_at > engine.now() - interval '15 seconds'),
+    (select count(*)::int from engine.workers as w where w.seen_at > engine.now() - engine.silence_time()),
     (
       select count(*)::int
       from (

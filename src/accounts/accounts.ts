@@ -2,6 +2,7 @@
 import pg from 'pg';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { networkOfAddress } from '../http/client.ts';
 import type { ConnectionShare } from '../limits/connection_share.ts';
@@ -19,7 +20,9 @@ const text = (longest: number) =>
     .refine((each) => !each.includes('\0') && each.isWellFormed());
 const email = text(254);
 /** Whatever somebody sends when logging in; longer text than a password may have would only cost time. */
-const anyPassword = z.string().refine((text) => Buffer.byteLength(text) <= 1_024, 'A password has at most 1,024 bytes.');
+const anyPassword = z
+  .string()
+  .refine((text) => Buffer.byteLength(text) <= LIMITS.passwords.maxBytes, 'A password has at most 1,024 bytes.');
 
 /** What each operation takes. */
 export const INPUTS = {

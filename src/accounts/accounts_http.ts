@@ -1,5 +1,6 @@
 /** The same operations as plain JSON: `POST /auth/login` and its like, with the codes of GraphQL. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { LIMITS } from '../constants.ts';
 import { parseStrictJson } from '../json/strict.ts';
 import { FlowgresError } from '../errors.ts';
 import { contentKind, parseMediaType } from '../http/media_type.ts';
@@ -7,7 +8,7 @@ import { type Accounts, type RequestSettings, asFlowgresError } from './accounts
 import { type Reply, errorReply, jsonReply } from '../http/http_error.ts';
 import { readBody } from '../http/body.ts';
 
-const MAX_BODY = 16 * 1024;
+const MAX_BODY = LIMITS.passwords.maxBodyBytes;
 
 export interface AccountRoutesOptions {
   accounts: Accounts;

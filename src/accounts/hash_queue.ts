@@ -3,6 +3,7 @@
  * registrations, which rest between two of them; the callers of each kind take turns, so that a flood of one delays itself.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 
 /** Logging in is work of people who have an account; registering, and a new password by a code, is anybody's. */
@@ -14,20 +15,7 @@ export interface HashCaller {
   network: string;
 }
 
-export const HASH_LIMITS = {
-  /** So much is hashed at once … */
-  atOnce: 2,
-  /** … and so much of that for registrations: one place is always left for logins. */
-  registrations: 1,
-  /** While both wait, so many logins begin for each registration. */
-  loginsFirst: 3,
-  /** A registration begins when the last one has ended for as long as it took: they take half of a processor at most. */
-  rest: 1,
-  /** Who waits, of each kind: more would wait for longer than clients do. */
-  waiting: 50,
-  /** Who waits of one network and kind. */
-  waitingOfNetwork: 10,
-} as const;
+export const HASH_LIMITS = LIMITS.passwords;
 
 const RETRY_AFTER_MS = 2_000;
 

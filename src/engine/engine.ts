@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { z } from 'zod';
+import { LIMITS } from '../constants.ts';
 import { type BatchRequest, type CoalesceOptions, Coalescer } from './coalesce.ts';
 import { createPool } from '../database/connections.ts';
 import { FlowgresError } from '../errors.ts';
@@ -65,11 +66,11 @@ const CONNECT_TIMEOUT_MS = 2_000;
 const RETRY_FOR_MS = 2_000;
 const RETRIES = 5;
 /** Larger results do not get as far as the engine, which allows 1 MiB of `jsonb`. */
-const MAX_RESULT_LENGTH = 4 * 1024 * 1024;
+const MAX_RESULT_LENGTH = LIMITS.worker.maxResultLength;
 const RETRY_DELAY_MS = 20;
 
 /** Starts of one organization that wait in a process, and their characters: what a burst may keep of its memory. */
-export const STARTS_OF_ORGANIZATION = { requests: 1_000, size: 64 * 1024 * 1024 };
+const STARTS_OF_ORGANIZATION = LIMITS.starts;
 
 /** A pool whose every statement, which is a batch, has its time limit. */
 export function createEnginePool(connectionString: string, name: string, max = 10): pg.Pool {

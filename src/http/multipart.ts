@@ -1,5 +1,6 @@
 /** multipart/form-data: fields as texts, files as `{name, type, base64}`. */
 import { Busboy } from '@fastify/busboy';
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 
 /** A file of a form. */
@@ -11,7 +12,7 @@ export interface FormFile {
 }
 
 /** The body as a whole has a limit of its own, which is the limit of each part, too. */
-export const MULTIPART_LIMITS = { parts: 1_000, files: 100, fieldNameSize: 200, headerPairs: 100 };
+export const MULTIPART_LIMITS = LIMITS.multipart;
 
 /**
  * The parts in their order.

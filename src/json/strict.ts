@@ -1,4 +1,5 @@
 /** What a JSON value may be that PostgreSQL's `jsonb` is to store. */
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { JsonText } from './json.ts';
 
@@ -12,11 +13,11 @@ export interface JsonLimits {
 }
 
 /** Levels of arrays and objects that a value of a workflow may have; SQL has the same limit. */
-export const MAX_JSON_DEPTH = 64;
+export const MAX_JSON_DEPTH = LIMITS.json.maxDepth;
 /** Digits of a number before and after the point, as it is without an exponent. */
 const MAX_DIGITS = { before: 309, after: 400 };
 /** Characters of a number. */
-const MAX_NUMBER_LENGTH = 1000;
+const MAX_NUMBER_LENGTH = LIMITS.json.maxNumberLength;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 

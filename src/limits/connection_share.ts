@@ -1,17 +1,11 @@
 /** Whose requests the connections of the API's pool work for: slow ones of an organization leave some for all others. */
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { FairQueue, tooMany } from './fair_queue.ts';
 import { networkOfAddress } from '../http/client.ts';
 import { requestError } from '../http/errors.ts';
 
-export const CONNECTION_LIMITS = {
-  /** Connections of a pool of at least twice as many that are left for who asks and how often. */
-  reserved: 2,
-  /** Statements of one caller that wait for a connection. */
-  waiting: 100,
-  /** How long one waits, in milliseconds. */
-  waitMs: 10_000,
-} as const;
+const CONNECTION_LIMITS = LIMITS.connections;
 
 export class ConnectionShare {
   readonly #queue: FairQueue;

@@ -5,6 +5,7 @@
  * there are is in the database (rate_limit.ts).
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { LIMITS } from '../constants.ts';
 import { requestError } from '../http/errors.ts';
 
 /** A bucket: whose it is, and how much it gains per second. */
@@ -13,18 +14,7 @@ export interface CpuShare {
   perSecond: number;
 }
 
-export const CPU_LIMITS = {
-  /** After a pause a caller may spend at once what it may spend in so many seconds. */
-  burstSeconds: 10,
-  /** A piece of so many milliseconds costs as much as it takes; one that is n times as long costs n times more for each. */
-  harmlessMs: 25,
-  /** A document costs at most what its caller may spend in so many seconds. */
-  mostSeconds: 15,
-  /** A document waits for its turn this long; when it would have to wait longer it is refused. */
-  maxWaitMs: 4_000,
-  /** A refusal comes this late: who asks again at once, without end, does so less often. */
-  refusalMs: 200,
-} as const;
+const CPU_LIMITS = LIMITS.cpu;
 
 const MAX_BUCKETS = 10_000;
 

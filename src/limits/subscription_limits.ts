@@ -1,6 +1,7 @@
 /** What subscriptions may cost: how many of one token and of one organization, and how often they read again. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { SafeError } from 'postgraphile/grafast';
+import { LIMITS } from '../constants.ts';
 
 export interface SubscriptionSettings {
   /** Subscriptions of one token, and of one organization, in one process. */
@@ -10,7 +11,7 @@ export interface SubscriptionSettings {
   readsPerSecond: number;
 }
 
-export const DEFAULT_SUBSCRIPTIONS: SubscriptionSettings = { perToken: 200, perOrganization: 1_000, readsPerSecond: 200 };
+export const DEFAULT_SUBSCRIPTIONS: SubscriptionSettings = LIMITS.subscriptions;
 
 /** After a pause so many seconds' worth of reads may be made at once, and others wait for all of them. */
 export const BURST_SECONDS = 0.1;

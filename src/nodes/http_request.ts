@@ -1,13 +1,14 @@
 /** httpRequest: one HTTP request, guarded, bounded in size, and safe to repeat. */
 import { type Dispatcher, errors } from 'undici';
 import { z } from 'zod';
+import { LIMITS } from '../constants.ts';
 import { scalarShape as scalar } from '../json/json.ts';
 import { readResponseBody } from './http_response.ts';
 import { checkUrl, createGuardedAgent, parseAllowList } from './ssrf.ts';
 import { type EffectContext, type EffectNode, NodeError } from './types.ts';
 
-const MAX_REDIRECTS = 5;
-const MAX_HEADERS_SIZE = 16 * 1024;
+const MAX_REDIRECTS = LIMITS.httpRequest.maxRedirects;
+const MAX_HEADERS_SIZE = LIMITS.httpRequest.maxHeaderBytes;
 const MAX_RETRY_AFTER_MS = 3_600_000;
 const ERROR_BODY_LENGTH = 2_000;
 /** Repeating the same request may help; every other status of 400 and above will not get better. */

@@ -3,6 +3,7 @@ import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Dispatcher } from 'undici';
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { parseJson } from '../json/json.ts';
 import { refuseUnstorable } from '../json/strict.ts';
@@ -10,10 +11,10 @@ import { contentKind, parseMediaType } from '../http/media_type.ts';
 import { type EffectContext, NodeError } from './types.ts';
 
 /** Largest response, on the wire and decompressed. */
-const MAX_RESPONSE_SIZE = 10 * 1024 * 1024;
+const MAX_RESPONSE_SIZE = LIMITS.httpRequest.maxResponseBytes;
 /** Answers up to here need no memory reserved. */
 const SMALL_RESPONSE_SIZE = 64 * 1024;
-const MAX_CODINGS = 2;
+const MAX_CODINGS = LIMITS.httpRequest.maxCodings;
 const DECODERS: Record<string, () => Transform> = {
   gzip: createGunzip,
   'x-gzip': createGunzip,

@@ -1,8 +1,9 @@
 /** log: a line in the log of the run. The input passes through. */
 import { z } from 'zod';
+import { LIMITS } from '../constants.ts';
 import type { EffectNode } from './types.ts';
 
-const MAX_MESSAGE_LENGTH = 65_536;
+const MAX_MESSAGE_LENGTH = LIMITS.worker.maxMessageLength;
 
 const properties = z.object({
   level: z.enum(['debug', 'info', 'warning', 'error']).default('info'),

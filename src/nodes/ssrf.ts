@@ -8,13 +8,14 @@ import { Resolver } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { Agent, buildConnector } from 'undici';
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { NodeError } from './types.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A name server gets that long for an answer, in milliseconds, and so many chances. */
-const DNS_TIMEOUT_MS = 2_000;
-const DNS_TRIES = 2;
+const DNS_TIMEOUT_MS = LIMITS.httpRequest.dnsTimeoutMs;
+const DNS_TRIES = LIMITS.httpRequest.dnsTries;
 /** Names that never mean a public host, wherever they resolve to. */
 const PRIVATE_NAMES =
   /(?:^|\.)(?:localhost|local|internal|localdomain|home\.arpa)\.?$|^(?:metadata|instance-data|metadata\.goog|metadata\.tencentyun\.com)\.?$/;

@@ -2,6 +2,7 @@
  * Fires the schedules that are due, each in a transaction of its own. An organization has one of the slots at a time,
  * and all schedules whose last start failed share one: the slow schedules of one delay nobody else's.
  */
+import { LIMITS } from '../constants.ts';
 import { classifyFailure, raisedError } from '../engine/errors.ts';
 import { type DueSchedule, Schedules } from '../engine/schedules.ts';
 import { watchPool } from '../metrics.ts';
@@ -19,7 +20,7 @@ export interface ScheduleRunnerOptions {
   onProblem(message: string, error: unknown): void;
 }
 
-export const SCHEDULES = { slots: 4, firingTimeoutMs: 3_000 } as const;
+export const SCHEDULES = LIMITS.schedules;
 const QUERY_CANCELED = '57014';
 
 export class ScheduleRunner {

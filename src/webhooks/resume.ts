@@ -1,5 +1,6 @@
 /** Resume addresses: `/resume/<token>` lets a run go on that waits for a request, once. */
 import type { IncomingMessage } from 'node:http';
+import { LIMITS } from '../constants.ts';
 import type { Engine } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import type { FairQueue } from '../limits/fair_queue.ts';
@@ -8,7 +9,11 @@ import { readBody } from '../http/body.ts';
 import { describeCall } from './request.ts';
 
 /** Calls at a time, of the ten connections that starts need too: each may wait for the lock of its run. One of a token. */
-export const RESUMES = { total: 2, maxWaiting: 10, maxWaitMs: 10_000 };
+export const RESUMES = {
+  total: LIMITS.webhooks.resumes,
+  maxWaiting: LIMITS.webhooks.resumesWaiting,
+  maxWaitMs: LIMITS.webhooks.resumeWaitMs,
+};
 
 /** The token and the query of such an address; null for any other. */
 export function parseResume(url: string): { token: string; query: string } | null {

@@ -1,11 +1,16 @@
 /** Which webhook an address belongs to, remembered for a second at most. */
+import { LIMITS } from '../constants.ts';
 import type { Engine, WebhookRoute } from '../engine/engine.ts';
 import { FairQueue } from '../limits/fair_queue.ts';
 
 const FRESH_MS = 1_000;
 const MAX_ENTRIES = 10_000;
 /** Lookups at a time, of the ten connections that starts need too; one organization key has half of them. */
-export const LOOKUPS = { total: 4, maxWaiting: 100, maxWaitMs: 5_000 };
+export const LOOKUPS = {
+  total: LIMITS.webhooks.lookups,
+  maxWaiting: LIMITS.webhooks.lookupsWaiting,
+  maxWaitMs: LIMITS.webhooks.lookupWaitMs,
+};
 
 /**
  * Requests for the same address within a second ask once. A route may so be a second older than the database; the start

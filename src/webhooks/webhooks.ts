@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
+import { LIMITS } from '../constants.ts';
 import type { Engine, RunAnswer, StartAnswer } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import { FairQueue } from '../limits/fair_queue.ts';
@@ -67,7 +68,12 @@ class Intake {
   readonly #maxBodySize: number;
   readonly #onProblem: (message: string, error: unknown) => void;
 
-  constructor({ engine, live, maxBodySize = 1024 * 1024, onProblem = (message, error) => log.error(message, { error }) }: WebhookOptions) {
+  constructor({
+    engine,
+    live,
+    maxBodySize = LIMITS.webhooks.maxBodyBytes,
+    onProblem = (message, error) => log.error(message, { error }),
+  }: WebhookOptions) {
     this.#engine = engine;
     this.#routes = new WebhookRoutes(engine);
     this.#waiters = new RunWaiters(engine, live);

@@ -1,8 +1,9 @@
 /** The lines that one attempt of a step writes to the log of its run: so many, and one that says that there were more. */
+import { LIMITS } from '../constants.ts';
 import type { EffectContext } from '../nodes/types.ts';
 
 /** Lines of one attempt; what it writes after them is not kept. */
-export const MAX_ATTEMPT_LINES = 1_000;
+export const MAX_ATTEMPT_LINES = LIMITS.worker.maxAttemptLines;
 
 /** What a node writes with, made of what stores a line. Lines over the limit resolve at once. */
 export function attemptLog(write: EffectContext<unknown>['log']): EffectContext<unknown>['log'] {

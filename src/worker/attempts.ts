@@ -1,5 +1,6 @@
 /** Executes steps: begin, do, complete, and on with what the engine hands back, as long as the branch goes on. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { LIMITS } from '../constants.ts';
 import { FairShare, type Release } from '../limits/fair_share.ts';
 import { attemptLog } from './attempt_log.ts';
 import type { Slot } from './slots.ts';
@@ -13,9 +14,9 @@ import { type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
 /** What setTimeout can count: 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** Local steps of all organizations that use a connection at a time; the pool has a few more, for everything else. */
-const LOCAL_STEPS = 6;
+const LOCAL_STEPS = LIMITS.worker.maxLocalSteps;
 /** Bytes of large answers that a process holds at a time: what attempts read, until their results are recorded. */
-const ANSWER_BYTES = 128 * 1024 * 1024;
+const ANSWER_BYTES = LIMITS.worker.maxAnswerBytes;
 const RETRY_DELAY_MS = { first: 100, longest: 2_000 };
 
 /** The run has ended, or another worker has taken over: whatever the attempt comes to is of no interest. */

@@ -6,6 +6,7 @@ import { BUILD_FOLDER } from '../../src/database/sources.ts';
 
 /** From what everything uses to what uses everything: docs/architecture.md says what each is for. */
 const ORDER = [
+  'constants.ts',
   'errors.ts',
   'log.ts',
   'json',

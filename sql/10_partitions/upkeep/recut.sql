@@ -108,17 +108,6 @@ begin
 end
 $$;
 
--- How many periods one recut cuts at most, since writers wait; more where premake wants more, or
--- where partitions with rows follow.
-create or replace function partitions.recut_limit()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 31
-$$;
-
 -- Lists what is to be dropped (`recut`) and created (`create`). Cuts each stretch of empty
 -- partitions at the calendar's periods. The last stretch may grow up to the wanted end, so that
 -- longer periods are whole, and ends after recut_limit() periods or the wanted end, so that a year

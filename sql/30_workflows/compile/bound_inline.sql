@@ -3,26 +3,6 @@
 -- transaction. What reads more, or has no bounded cost, is evaluated in a local step: a transaction
 -- of its own with a time limit. Writes and locks nothing.
 
--- The bytes that the expressions of a node together may process inline: about 0.1 seconds.
-create or replace function engine.inline_work()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 8388608
-$$;
-
--- The bytes that one quadratic expression may read inline: at most about 0.05 seconds.
-create or replace function engine.inline_quadratic_input()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 8192
-$$;
-
 -- Sets the limits of expressions by their cost class. null removes the limits, as for a local step.
 create or replace function engine.with_inline_input(
   p_expressions engine.expression[],
@@ -94,7 +74,9 @@ declare
   v_quadratic bigint := 0;
 begin
   -- Expressions for child runs cannot be left to a local step: beyond these limits they fail.
-  v_node.deferred := engine.with_inline_input(v_node.deferred, 262144, engine.inline_quadratic_input());
+  v_node.deferred := engine.with_inline_input(
+    v_node.deferred, engine.max_expression_input(), engine.inline_quadratic_input()
+  );
   v_node.is_isolated := coalesce(cardinality(v_node.expressions), 0)::bigint * pg_column_size(v_node.properties)
     > engine.inline_work();
   foreach v_expression in array coalesce(v_node.expressions, '{}') loop

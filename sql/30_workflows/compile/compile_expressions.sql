@@ -96,7 +96,7 @@ as $$
     p_many,
     case when p_argument_paths is null then engine.plain_filters(p_filters) else p_filters end,
     p_argument_paths::jsonpath[],
-    case when p_regex then 65536 else 262144 end,
+    case when p_regex then engine.max_regex_input() else engine.max_expression_input() end,
     p_start_at,
     null
   )::engine.expression_part

@@ -48,9 +48,10 @@ begin
     end if;
     v_texts := v_texts || engine.text_of(v_value);
     v_size := v_size + octet_length(v_texts[cardinality(v_texts)]);
-    if v_size > 1048576 then
+    if v_size > engine.max_value_bytes() then
       perform engine.expression_failed(
-        'EXPRESSION_TOO_LARGE', 'a text has at most 1 MiB', p_expression.place, v_part.position
+        'EXPRESSION_TOO_LARGE', 'a text has at most ' || private.size_text(engine.max_value_bytes()),
+        p_expression.place, v_part.position
       );
     end if;
   end loop;
@@ -148,8 +149,8 @@ begin
   end if;
   if jsonb_typeof(v_value) = 'number' and not engine.is_bounded(v_value) then
     perform engine.number_too_large(p_place, p_part.position);
-  elsif pg_column_size(v_value) > 1048576 then
-    perform engine.expression_failed('EXPRESSION_TOO_LARGE', 'a result has at most 1 MiB', p_place, p_part.position);
+  elsif pg_column_size(v_value) > engine.max_value_bytes() then
+    perform engine.result_too_large(p_place, p_part.position);
   end if;
   return v_value;
 end

@@ -109,6 +109,17 @@ begin
 end
 $$;
 
+-- Raises an error: the result of an expression is larger than a value may be.
+create or replace function engine.result_too_large(p_place text[], p_position int)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select engine.expression_failed(
+    'EXPRESSION_TOO_LARGE', 'a result has at most ' || private.size_text(engine.max_value_bytes()), p_place, p_position
+  )
+$$;
+
 -- Fails the node for a number beyond the bounds, which repeated products could exceed without
 -- limit.
 create or replace function engine.number_too_large(p_place text[], p_position int)

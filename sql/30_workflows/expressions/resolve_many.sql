@@ -21,7 +21,6 @@ create or replace function engine.resolve_many(
   immutable
 as $$
 declare
-  v_most constant int := 8388608; -- no node can use more: outputs and inputs have at most 1 MiB
   v_properties jsonb := p_properties;
   v_copied bigint := 0;
   v_first int := 1;
@@ -31,9 +30,12 @@ begin
       v_properties, p_expressions[v_first : v_first + 7], p_strict,
       p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
     );
-    if pg_column_size(v_properties) > v_most then
+    if pg_column_size(v_properties) > engine.max_results_bytes() then
       perform engine.expression_failed(
-        'EXPRESSION_TOO_LARGE', 'the results have at most 8 MiB together', p_expressions[v_first].place, 1
+        'EXPRESSION_TOO_LARGE',
+        format('the results have at most %s together', private.size_text(engine.max_results_bytes())),
+        p_expressions[v_first].place,
+        1
       );
     end if;
     v_copied := v_copied + 8 * pg_column_size(v_properties);

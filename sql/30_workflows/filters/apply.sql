@@ -194,8 +194,8 @@ begin
         p_place,
         p_part.position
       );
-    elsif pg_column_size(v_filtered) > 1048576 then
-      return engine.expression_failed('EXPRESSION_TOO_LARGE', 'a result has at most 1 MiB', p_place, p_part.position);
+    elsif pg_column_size(v_filtered) > engine.max_value_bytes() then
+      return engine.result_too_large(p_place, p_part.position);
     end if;
     v_value := v_filtered;
   end loop;

@@ -49,7 +49,7 @@ as $$
   select case
     when p_old = '' then to_jsonb(engine.scalar_text(p_value))
     when (length(t.value) - length(replace(t.value, p_old, '')))::bigint / length(p_old)
-      * octet_length(p_new) <= 1048576
+      * octet_length(p_new) <= engine.max_value_bytes()
       then to_jsonb(replace(t.value, p_old, p_new))
   end
   from (values (engine.scalar_text(p_value))) as t (value)
@@ -71,7 +71,7 @@ create or replace function engine.filter_join(p_value jsonb, p_separator text)
   parallel safe
 as $$
   select case
-    when jsonb_array_length(l.items)::bigint * octet_length(p_separator) <= 1048576
+    when jsonb_array_length(l.items)::bigint * octet_length(p_separator) <= engine.max_value_bytes()
       then to_jsonb(coalesce((
         select string_agg(engine.text_of(i.item), p_separator order by i.place)
         from jsonb_array_elements(l.items) with ordinality as i (item, place)

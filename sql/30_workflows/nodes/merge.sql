@@ -25,11 +25,11 @@ begin
   elsif v_mode = 'position' then
     return engine.merge_by_position(v_left, v_right, coalesce(p_properties ->> 'join', 'outer'));
   end if;
-  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > 10000000
+  if jsonb_array_length(v_left)::bigint * jsonb_array_length(v_right) > engine.max_pairs()
     -- Refuse a join before it is built when its result cannot fit into an output of 1 MiB.
     or engine.pair_bytes(
       v_left, v_right, p_properties ->> 'by', coalesce(p_properties ->> 'bySecond', p_properties ->> 'by')
-    ) > 4 * 1048576
+    ) > engine.max_pair_bytes()
   then
     perform engine.node_failed('TOO_LARGE', 'the lists are too long to be merged by fields');
   end if;

@@ -209,7 +209,7 @@ as $$
 begin
   perform private.raise_error(
     'NODE_FAILED',
-    coalesce(nullif(left(p_properties ->> 'message', 10000), ''), 'The workflow was stopped.'),
+    coalesce(nullif(left(p_properties ->> 'message', engine.max_text_length()), ''), 'The workflow was stopped.'),
     null,
     jsonb_build_object('code', coalesce(p_properties ->> 'code', 'STOPPED'))
   );

@@ -75,9 +75,9 @@ as $$
     'required', '["nodes"]'::jsonb,
     'additionalProperties', false,
     'properties', jsonb_build_object(
-      'nodes', jsonb_build_object('type', 'array', 'maxItems', 500, 'items', engine.node_schema()),
-      'connections', '{
-        "type": "array", "maxItems": 2000,
+      'nodes', jsonb_build_object('type', 'array', 'maxItems', engine.max_nodes(), 'items', engine.node_schema()),
+      'connections', jsonb_build_object('maxItems', engine.max_connections()) || '{
+        "type": "array",
         "items": {
           "type": "object", "required": ["source", "target"], "additionalProperties": false,
           "properties": {
@@ -100,18 +100,19 @@ create or replace function engine.readable_schema()
   immutable
   parallel safe
 as $$
-  select '{
-    "type": "object", "required": ["nodes"],
-    "properties": {
-      "nodes": {
-        "type": "array", "maxItems": 500,
+  select jsonb_build_object(
+    'type', 'object',
+    'required', '["nodes"]'::jsonb,
+    'properties', jsonb_build_object(
+      'nodes', jsonb_build_object('maxItems', engine.max_nodes()) || '{
+        "type": "array",
         "items": {
           "type": "object", "required": ["id", "type"],
           "properties": {"id": {"type": "string"}, "type": {"type": "string"}, "properties": {"type": "object"}}
         }
-      },
-      "connections": {
-        "type": "array", "maxItems": 2000,
+      }'::jsonb,
+      'connections', jsonb_build_object('maxItems', engine.max_connections()) || '{
+        "type": "array",
         "items": {
           "type": "object", "required": ["source", "target"],
           "properties": {
@@ -119,8 +120,8 @@ as $$
             "sourceOutput": {"type": "string"}, "targetInput": {"type": "string"}
           }
         }
-      },
-      "settings": {"type": "object"}
-    }
-  }'::jsonb
+      }'::jsonb,
+      'settings', '{"type": "object"}'::jsonb
+    )
+  )
 $$;

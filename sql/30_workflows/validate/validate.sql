@@ -37,10 +37,13 @@ create or replace function engine.size_problem(p_definition jsonb)
   immutable
 as $$
   select case
-    when octet_length(p_definition::text) > 1048576
-      then engine.problem('{}', 'TOO_LARGE', 'a definition has at most 1 MiB')
-    when (octet_length(p_definition::text) - octet_length(replace(p_definition::text, '{{', ''))) / 2 > 5000
-      then engine.problem('{}', 'TOO_LARGE', 'a definition has at most 5,000 expressions')
+    when octet_length(p_definition::text) > engine.max_value_bytes()
+      then engine.problem('{}', 'TOO_LARGE', 'a definition has at most ' || private.size_text(engine.max_value_bytes()))
+    when (octet_length(p_definition::text) - octet_length(replace(p_definition::text, '{{', ''))) / 2
+      > engine.max_definition_expressions()
+      then engine.problem('{}', 'TOO_LARGE', format(
+        'a definition has at most %s expressions', to_char(engine.max_definition_expressions(), 'FM999,999')
+      ))
     when jsonb_path_exists(p_definition, 'strict $.**{65}')
       then engine.problem('{}', 'TOO_DEEP', 'a definition is at most 64 levels deep')
   end

@@ -38,36 +38,6 @@ begin
 end
 $$;
 
--- How many schemas a schema of inputs may contain, itself included.
-create or replace function engine.max_input_schemas()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 200
-$$;
-
--- How many characters a schema of inputs may have.
-create or replace function engine.max_input_schema_length()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 16384
-$$;
-
--- How many times values of one input may be compared with a schema; each form of an anyOf counts.
-create or replace function engine.max_input_checks()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 20000
-$$;
-
 -- The schema and all schemas in it, the outermost first.
 create or replace function engine.schema_parts(p_schema jsonb)
   returns table (place text[], schema jsonb)

@@ -27,7 +27,11 @@ $$;
 
 -- Why a value of bounded numbers is too deep or too large; null when it is neither. Callers on the
 -- hot path skip it up to 512 bytes, because each level takes 8 bytes.
-create or replace function engine.excess(p_value jsonb, p_levels int default 64, p_bytes int default 1048576)
+create or replace function engine.excess(
+  p_value jsonb,
+  p_levels int default engine.max_value_levels(),
+  p_bytes int default engine.max_value_bytes()
+)
   returns text
   language plpgsql
   immutable
@@ -42,7 +46,7 @@ begin
   elsif pg_column_size(p_value) > least(p_bytes / 64, engine.measured_bytes())
     and octet_length(p_value::text) > p_bytes
   then
-    return format('is larger than %s', (case p_bytes when 1048576 then '1 MiB' else p_bytes / 1024 || ' KiB' end));
+    return format('is larger than %s', private.size_text(p_bytes));
   end if;
   return null;
 end
@@ -50,7 +54,11 @@ $$;
 
 -- Why a value of unknown origin is refused; null when it is not. Checks numbers first, because they
 -- can make the text of a value too large to be measured.
-create or replace function engine.value_problem(p_value jsonb, p_levels int default 64, p_bytes int default 1048576)
+create or replace function engine.value_problem(
+  p_value jsonb,
+  p_levels int default engine.max_value_levels(),
+  p_bytes int default engine.max_value_bytes()
+)
   returns text
   language sql
   immutable
@@ -67,13 +75,13 @@ $$;
 
 -- Raises TOO_LARGE for a value that a caller has given. p_name is its name in the message, such as
 -- "The input of a run".
-create or replace function engine.refuse_value(p_value jsonb, p_name text, p_bytes int default 1048576)
+create or replace function engine.refuse_value(p_value jsonb, p_name text, p_bytes int default engine.max_value_bytes())
   returns void
   language plpgsql
   immutable
 as $$
 declare
-  v_problem constant text := engine.value_problem(p_value, 64, p_bytes);
+  v_problem constant text := engine.value_problem(p_value, engine.max_value_levels(), p_bytes);
 begin
   if v_problem is not null then
     perform private.raise_error('TOO_LARGE', format('%s %s.', p_name, v_problem));
@@ -82,7 +90,11 @@ end
 $$;
 
 -- The same for a value that a node has made of values that were checked before.
-create or replace function engine.refuse_size(p_value jsonb, p_name text, p_levels int default 64)
+create or replace function engine.refuse_size(
+  p_value jsonb,
+  p_name text,
+  p_levels int default engine.max_value_levels()
+)
   returns void
   language plpgsql
   immutable

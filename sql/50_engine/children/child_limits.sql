@@ -46,37 +46,6 @@ begin
 end
 $$;
 
--- Returns how many runs one run may start in 7 days, directly or through its children.
-create or replace function engine.max_tree_runs()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 10000
-$$;
-
--- Returns how many bytes the inputs of the children of one run may have together: 64 MiB,
--- uncompressed.
-create or replace function engine.max_child_bytes()
-  returns bigint
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 67108864::bigint
-$$;
-
--- Returns how many nested runs (engine.is_nesting()) an organization may start in a minute.
-create or replace function engine.max_nested_starts()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 3000
-$$;
-
 -- Returns whether the children of a run are nested: it is a child itself, or the run of an error
 -- workflow.
 create or replace function engine.is_nesting(p_run public.workflow_runs)

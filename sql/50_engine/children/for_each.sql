@@ -100,7 +100,7 @@ declare
   v_bytes bigint := 0;
 begin
   for v_index in p_from .. p_from + p_count - 1 loop
-    exit when v_index > p_from and (clock_timestamp() > v_stop_at or v_bytes > 8388608);
+    exit when v_index > p_from and (clock_timestamp() > v_stop_at or v_bytes > engine.child_inputs_at_once());
     v_item := p_opened.properties -> 'items' -> v_index;
     v_inputs := v_inputs || case
       when v_is_deferred
@@ -142,14 +142,19 @@ begin
           v_index := v_child.index;
           v_error := v_child.result -> 'error';
         end if;
-      elsif v_bytes <= 1048576 then
+      elsif v_bytes <= engine.max_value_bytes() then
         v_outputs := coalesce(v_child.result -> 'output', v_child.result);
         v_bytes := v_bytes + pg_column_size(v_outputs);
         v_results[v_child.index + 1] := v_outputs;
       end if;
     end loop;
-    if v_error is null and v_bytes > 1048576 then
-      v_error := engine.request_error('TOO_LARGE', 'The results of the child runs are together larger than 1 MiB.');
+    if v_error is null and v_bytes > engine.max_value_bytes() then
+      v_error := engine.request_error(
+        'TOO_LARGE',
+        format(
+          'The results of the child runs are together larger than %s.', private.size_text(engine.max_value_bytes())
+        )
+      );
     end if;
     v_outputs := coalesce(to_jsonb(v_results), '[]');
   end if;

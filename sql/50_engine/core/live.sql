@@ -38,7 +38,7 @@ create or replace function engine.notify(p_transitions engine.transition[])
   volatile
 as $$
 begin
-  if exists (select from engine.listeners as l where l.seen_at > clock_timestamp() - interval '15 seconds') then
+  if exists (select from engine.listeners as l where l.seen_at > clock_timestamp() - engine.silence_time()) then
     perform pg_notify('flowgres_runs', (
       select jsonb_build_object(
         'runs', case

@@ -11,8 +11,8 @@ create or replace function engine.short_error(p_error jsonb)
   immutable
 as $$
   select case
-    when pg_column_size(p_error) <= 65536 then p_error
-    else p_error - 'details' || jsonb_build_object('message', left(p_error ->> 'message', 10000))
+    when pg_column_size(p_error) <= engine.max_small_value_bytes() then p_error
+    else p_error - 'details' || jsonb_build_object('message', left(p_error ->> 'message', engine.max_text_length()))
   end
 $$;
 
@@ -72,7 +72,7 @@ begin
           perform private.raise_error('TOO_LARGE', format(
             'The inputs of %s are together larger than %s bytes.', p_node.id, engine.max_inputs_bytes()
           ));
-        elsif v_size > 2097152 and p_is_isolated is not true then
+        elsif v_size > engine.inline_inputs_bytes() and p_is_isolated is not true then
           perform engine.leave_to_local_step();
         end if;
         v_values := v_values || engine.output_at(p_outputs, v_source);
@@ -102,7 +102,7 @@ begin
   elsif p_node.type not like 'stopAndError@%' and p_node.on_error = 'errorOutput' then
     v_outcome.port := 'error';
     v_outcome.output := jsonb_build_object('error', p_error) || case
-      when pg_column_size(p_prev) + pg_column_size(p_error) > 1048000 then '{}'
+      when pg_column_size(p_prev) + pg_column_size(p_error) + 576 > engine.max_value_bytes() then '{}'
       else jsonb_build_object('input', p_prev)
     end;
   end if;
@@ -125,8 +125,10 @@ begin
   elsif pg_column_size(p_properties) > 512 then
     perform engine.refuse_size(p_properties -> 'assign', format('What %s assigns', p_node));
   end if;
-  if pg_column_size(p_output) > engine.measured_bytes() and octet_length(p_output::text) > 1048576 then
-    perform private.raise_error('TOO_LARGE', format('The output of %s is larger than 1 MiB.', p_node));
+  if pg_column_size(p_output) > engine.measured_bytes() and octet_length(p_output::text) > engine.max_value_bytes() then
+    perform private.raise_error('TOO_LARGE', format(
+      'The output of %s is larger than %s.', p_node, private.size_text(engine.max_value_bytes())
+    ));
   end if;
 end
 $$;

@@ -99,7 +99,7 @@ begin
   p_step.state := 'running';
   p_step.attempt := p_step.attempt + 1;
   p_step.worker_id := p_worker_id;
-  p_step.lease_until := p_now + interval '15 seconds';
+  p_step.lease_until := p_now + engine.lease_time();
   p_step.run_at := p_now;
   return p_step;
 end

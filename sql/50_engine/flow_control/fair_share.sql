@@ -13,7 +13,7 @@ create or replace function engine.total_capacity()
 as $$
   select sum(w.capacity)::int
   from engine.workers as w
-  where w.seen_at > engine.now() - interval '15 seconds'
+  where w.seen_at > engine.now() - engine.silence_time()
 $$;
 
 -- Returns how many steps of one organization may run at once, whatever is free: the sum of the
@@ -26,7 +26,7 @@ create or replace function engine.organization_slots()
 as $$
   select least(sum(coalesce(w.organization_capacity, w.capacity)), ceil(sum(w.capacity) * 0.75))::int
   from engine.workers as w
-  where w.seen_at > engine.now() - interval '15 seconds'
+  where w.seen_at > engine.now() - engine.silence_time()
     and (select count(*) from (select from public.organizations limit 2) as o) = 2
 $$;
 

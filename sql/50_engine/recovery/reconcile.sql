@@ -28,7 +28,7 @@ begin
   -- graphile-worker alone would keep the jobs of a dead worker locked for four hours.
   with dead as (
     delete from engine.workers as w
-    where w.seen_at < v_now - interval '15 seconds'
+    where w.seen_at < v_now - engine.silence_time()
     returning w.pool_id
   )
   select array_agg(d.pool_id) into v_dead from dead as d where d.pool_id is not null;

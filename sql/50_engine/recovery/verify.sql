@@ -32,7 +32,7 @@ begin
   -- computes.
   v_max_bytes := greatest(
     engine.max_run_bytes(), (engine.fold(v_compiled.nodes, v_compiled.ids, v_loaded.log)).bytes
-  ) + 2097152;
+  ) + 2 * engine.max_value_bytes();
   foreach v_entry in array coalesce(v_loaded.log, '{}') loop
     seq := v_entry.seq;
     recorded := jsonb_build_object('type', v_entry.type, 'payload', v_entry.payload);

@@ -55,13 +55,15 @@ begin
       then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api, schedule or error.')
     when v_request.priority not between -1000 and 1000
       then engine.request_error('INVALID_ARGUMENT', 'The priority of a run is a number from -1000 to 1000.')
-    when length(v_request.key) not between 1 and 256
+    when length(v_request.key) not between 1 and engine.max_key_length()
       then engine.request_error('INVALID_ARGUMENT', 'An idempotency key has 1 to 256 characters.')
     when jsonb_typeof(v_request.metadata) <> 'object'
       then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
   end;
   if v_request.error is null and v_request.metadata is not null then
-    v_problem := engine.value_problem(v_request.metadata, 64, 65536);
+    v_problem := engine.value_problem(
+      v_request.metadata, engine.max_value_levels(), engine.max_small_value_bytes()
+    );
     v_request.error := case when v_problem is not null
       then engine.request_error('TOO_LARGE', format('The metadata of a run %s.', v_problem))
     end;

@@ -67,7 +67,7 @@ begin
   ),
   extended as (
     update engine.open_steps as s
-    set lease_until = v_now + interval '15 seconds'
+    set lease_until = v_now + engine.lease_time()
     from held as h
     where s.run_id = h.run_id
       and s.node = h.node

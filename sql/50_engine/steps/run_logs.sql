@@ -56,36 +56,6 @@ begin
 end
 $$;
 
--- Returns how many lines the log of a run keeps.
-create or replace function engine.max_log_lines()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 10000
-$$;
-
--- Returns how many bytes the messages and contexts of these lines may have together: 4 MiB.
-create or replace function engine.max_log_bytes()
-  returns bigint
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 4194304::bigint
-$$;
-
--- Returns how many bytes the context of one line may have: 64 KiB.
-create or replace function engine.max_log_context_bytes()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 65536
-$$;
-
 -- Returns the context of the line that says that the rest is not kept.
 create or replace function engine.truncation_context()
   returns jsonb
@@ -128,7 +98,7 @@ as $$
     (l.line ->> 'runId')::uuid,
     l.line ->> 'node',
     coalesce(l.line ->> 'level', 'info'),
-    left(coalesce(l.line ->> 'message', ''), 65536),
+    left(coalesce(l.line ->> 'message', ''), engine.max_log_message_length()),
     case
       when pg_column_size(l.line -> 'context') > engine.max_log_context_bytes() then jsonb_build_object(
         'code', 'LOG_TRUNCATED',

@@ -58,7 +58,8 @@ begin
     'ok', true,
     'port', case when p_approved then 'approved' else 'rejected' end,
     'output', jsonb_build_object(
-      'approved', p_approved, 'by', p_user_id, 'comment', left(p_comment, 10000), 'at', engine.iso_time(v_now)
+      'approved', p_approved, 'by', p_user_id, 'comment', left(p_comment, engine.max_text_length()),
+      'at', engine.iso_time(v_now)
     )
   ), null, v_now);
   perform engine.write_transitions(array[v_transition], v_now);

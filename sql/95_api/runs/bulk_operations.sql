@@ -35,8 +35,10 @@ as $$
 declare
   v_problems jsonb;
 begin
-  if pg_column_size(p_filter) > 65536 then
-    perform private.raise_error('TOO_LARGE', 'A filter is at most 64 KiB.');
+  if pg_column_size(p_filter) > engine.max_small_value_bytes() then
+    perform private.raise_error('TOO_LARGE', format(
+      'A filter is at most %s.', private.size_text(engine.max_small_value_bytes())
+    ));
   end if;
   select jsonb_agg(to_jsonb(p)) into v_problems
   from engine.schema_problems(coalesce(p_filter, 'null'), private.run_filter_schema(p_command)) as p;

@@ -55,16 +55,6 @@ comment on function public.test_workflow(jsonb, jsonb, text) is
 
 grant execute on function public.test_workflow(jsonb, jsonb, text) to flowgres_user, flowgres_dba;
 
--- How many tests one organization may run at once, in all processes together.
-create or replace function engine.test_slots()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 2
-$$;
-
 -- Locks a free slot until the transaction ends, without waiting. Raises RATE_LIMITED when none is
 -- free.
 create or replace function engine.acquire_test_slot(p_organization_id uuid)

@@ -22,7 +22,7 @@ begin
       '{"field": "name"}'
     );
   end if;
-  perform engine.refuse_value(value, 'The variable', 65536);
+  perform engine.refuse_value(value, 'The variable', engine.max_small_value_bytes());
   insert into public.variables as v (organization_id, name, value, updated_by)
   values (v_organization_id, set_variable.name, coalesce(set_variable.value, 'null'), public.current_user_id())
   on conflict on constraint variables_pkey do update

@@ -1,0 +1,187 @@
+/**
+ * The limits of the processes, each in one place: what a caller meets, not how a part of the program paces itself.
+ * `npm run docs` makes the table in docs/reference/limits.md of them. Those of the schema are in
+ * sql/00_foundation/limits.sql.
+ */
+
+/** A limit, with what the documentation says of it. */
+export interface Limit<V extends number | string = number | string> {
+  readonly value: V;
+  /** `ms`, `bytes`, or what is counted. Of a text it is part of the value. */
+  readonly unit: string;
+  /** Who meets it. */
+  readonly caller: string;
+  readonly what: string;
+  /** The setting whose default it is. */
+  readonly setting?: string;
+}
+
+const limit = (value: number, unit: string, caller: string, what: string, setting?: string): Limit<number> =>
+  setting === undefined ? { value, unit, caller, what } : { value, unit, caller, what, setting };
+const time = (value: string, caller: string, what: string): Limit<string> => ({ value, unit: 'time', caller, what });
+
+export const CONSTANTS = {
+  json: {
+    maxDepth: limit(64, 'levels', 'anybody', 'arrays and objects inside of each other; the schema has the same limit'),
+    maxNumberLength: limit(1_000, 'characters', 'anybody', 'a number in a JSON text'),
+  },
+  graphql: {
+    defaultPage: limit(50, 'rows', 'anybody', 'a page when the query does not say how many'),
+    maxPage: limit(200, 'rows', 'anybody', 'a page'),
+    maxOffset: limit(10_000, 'rows', 'anybody', 'that a query skips; skipping costs as much as reading, cursors do not'),
+    maxDepth: limit(12, 'levels', 'anybody', 'fields inside of each other'),
+    maxAliases: limit(30, 'aliases', 'anybody', 'in a document'),
+    maxTokens: limit(2_500, 'tokens', 'with a token', 'words and signs of a document', 'FLOWGRES_MAX_TOKENS'),
+    maxAnonymousTokens: limit(500, 'tokens', 'without a token', 'words and signs of a document', 'FLOWGRES_ANONYMOUS_MAX_TOKENS'),
+    maxNesting: limit(64, 'levels', 'anybody', 'brackets inside of brackets'),
+    maxVariableDepth: limit(72, 'levels', 'anybody', 'a variable: 64 levels of JSON, and what they stand in'),
+    maxDefinitions: limit(100, 'definitions', 'anybody', 'operations and fragments of a document'),
+    maxSelections: limit(150, 'fields', 'anybody', 'that stand beside each other'),
+    maxSpreads: limit(200, 'uses', 'anybody', 'of fragments, also inside of other fragments'),
+    maxDirectives: limit(50, 'directives', 'anybody', 'in a document'),
+    maxRepetitions: limit(
+      20_000,
+      'pairs',
+      'anybody',
+      'of fields that ask for the same place of the answer: validating compares each with each',
+    ),
+    maxCost: limit(10_000, 'objects', 'anybody', 'that an answer may have, estimated before it is executed', 'FLOWGRES_MAX_COST'),
+    maxBodyBytes: limit(256 * 1024, 'bytes', 'without a token', 'a request, and a message on a WebSocket'),
+    maxTokenBodyBytes: limit(
+      2 * 1024 * 1024,
+      'bytes',
+      'with a token',
+      'a request: a definition or an input of 1 MiB, however its client escapes it',
+    ),
+    maxDocumentBytes: limit(256 * 1024, 'bytes', 'anybody', 'the document; definitions and inputs belong into variables'),
+    statementTimeout: time('5s', 'anybody', 'a request in the database'),
+    testTimeout: time('2s', 'anybody', 'testWorkflow in the database'),
+    maxSockets: limit(20, 'WebSockets', 'anybody', 'of one token, or of one address without a token'),
+    maxSubscriptions: limit(100, 'operations', 'anybody', 'that one WebSocket has at a time'),
+    maxUnreadBytes: limit(4 * 1024 * 1024, 'bytes', 'anybody', 'that the client of a WebSocket leaves unread before it is cut off'),
+  },
+  rates: {
+    perToken: limit(100, 'requests', 'with a token', 'a second', 'FLOWGRES_RATE_LIMIT'),
+    perAddress: limit(10, 'requests', 'without a token', 'a second, of one address', 'FLOWGRES_ANONYMOUS_RATE_LIMIT'),
+    cpuPerToken: limit(50, 'ms', 'with a token', 'of a processor, a second, for documents', 'FLOWGRES_CPU_LIMIT'),
+    cpuPerNetwork: limit(
+      10,
+      'ms',
+      'without a token',
+      'of a processor, a second, for documents of one network',
+      'FLOWGRES_ANONYMOUS_CPU_LIMIT',
+    ),
+  },
+  subscriptions: {
+    perToken: limit(200, 'subscriptions', 'with a token', 'in one process', 'FLOWGRES_SUBSCRIPTIONS_PER_TOKEN'),
+    perOrganization: limit(1_000, 'subscriptions', 'an organization', 'in one process', 'FLOWGRES_SUBSCRIPTIONS_PER_ORGANIZATION'),
+    readsPerSecond: limit(
+      200,
+      'reads',
+      'an organization',
+      'a second, of all its subscriptions in one process',
+      'FLOWGRES_SUBSCRIPTION_RATE',
+    ),
+  },
+  cpu: {
+    burstSeconds: limit(10, 'seconds', 'anybody', 'whose share of the processor a caller may spend at once, after a pause'),
+    harmlessMs: limit(
+      25,
+      'ms',
+      'anybody',
+      'a document costs as much as it takes; one that takes n times as long costs n times more for each',
+    ),
+    mostSeconds: limit(15, 'seconds', 'anybody', 'whose share of the processor a document costs at most'),
+    maxWaitMs: limit(4_000, 'ms', 'anybody', 'a document waits for its turn; when it would have to wait longer it is refused'),
+    refusalMs: limit(200, 'ms', 'anybody', 'a refusal comes this late: who asks again at once does so less often'),
+  },
+  connections: {
+    reserved: limit(2, 'connections', 'anybody', 'of the pool of the API that one caller does not get'),
+    waiting: limit(100, 'statements', 'anybody', 'of one caller that wait for a connection'),
+    waitMs: limit(10_000, 'ms', 'anybody', 'that a statement waits for a connection'),
+  },
+  passwords: {
+    atOnce: limit(2, 'passwords', 'anybody', 'that a process hashes at a time'),
+    registrations: limit(
+      1,
+      'passwords',
+      'without a token',
+      'of registrations that a process hashes at a time; logins have the other place',
+    ),
+    loginsFirst: limit(3, 'logins', 'without a token', 'that begin for each registration while both wait'),
+    rest: limit(1, 'times', 'without a token', 'what the last registration took, until the next one begins'),
+    waiting: limit(50, 'callers', 'anybody', 'of each kind that wait to be hashed'),
+    waitingOfNetwork: limit(10, 'callers', 'anybody', 'of one network and kind that wait to be hashed'),
+    maxBytes: limit(1_024, 'bytes', 'anybody', 'a password that is compared'),
+    maxBodyBytes: limit(16 * 1024, 'bytes', 'anybody', 'a request to /auth'),
+  },
+  webhooks: {
+    maxBodyBytes: limit(1024 * 1024, 'bytes', 'a webhook’s caller', 'the body of a request'),
+    lookups: limit(4, 'look-ups', 'a webhook’s caller', 'of addresses at a time; one organization has half of them'),
+    lookupsWaiting: limit(100, 'look-ups', 'an organization', 'that wait'),
+    lookupWaitMs: limit(5_000, 'ms', 'a webhook’s caller', 'that a look-up waits'),
+    resumes: limit(2, 'calls', 'who resumes a run', 'at a time; one of a token'),
+    resumesWaiting: limit(10, 'calls', 'who resumes a run', 'of a token that wait'),
+    resumeWaitMs: limit(10_000, 'ms', 'who resumes a run', 'that a call waits'),
+  },
+  multipart: {
+    parts: limit(1_000, 'parts', 'a webhook’s caller', 'of a form'),
+    files: limit(100, 'files', 'a webhook’s caller', 'of a form'),
+    fieldNameSize: limit(200, 'bytes', 'a webhook’s caller', 'the name of a field'),
+    headerPairs: limit(100, 'headers', 'a webhook’s caller', 'of a part'),
+  },
+  starts: {
+    requests: limit(1_000, 'starts', 'an organization', 'that wait in one process'),
+    size: limit(64 * 1024 * 1024, 'characters', 'an organization', 'of the starts that wait in one process'),
+  },
+  worker: {
+    concurrency: limit(2_000, 'steps', 'all runs', 'in flight in one worker', 'FLOWGRES_CONCURRENCY'),
+    organizationConcurrency: limit(
+      200,
+      'steps',
+      'an organization',
+      'in flight in one worker, and three times of what is free',
+      'FLOWGRES_ORGANIZATION_CONCURRENCY',
+    ),
+    expressionTimeoutMs: limit(
+      1_000,
+      'ms',
+      'whoever publishes a workflow',
+      'the expressions of a local step',
+      'FLOWGRES_EXPRESSION_TIMEOUT',
+    ),
+    localSteps: limit(2, 'steps', 'an organization', 'whose expressions a worker evaluates at a time', 'FLOWGRES_LOCAL_STEPS'),
+    maxLocalSteps: limit(
+      6,
+      'steps',
+      'all runs',
+      'that use a connection of one worker at a time; half of what is free for one organization',
+    ),
+    maxAnswerBytes: limit(128 * 1024 * 1024, 'bytes', 'a workflow’s peer', 'large answers that a worker holds at a time; others wait'),
+    maxResultLength: limit(4 * 1024 * 1024, 'characters', 'a node', 'a result as text; the schema allows less'),
+    maxAttemptLines: limit(1_000, 'lines', 'a node', 'that one attempt logs'),
+    maxMessageLength: limit(65_536, 'characters', 'a node', 'the message of a line: what is longer is cut'),
+  },
+  schedules: {
+    slots: limit(4, 'schedules', 'whoever publishes a workflow', 'that one worker fires at a time', 'FLOWGRES_SCHEDULE_SLOTS'),
+    firingTimeoutMs: limit(3_000, 'ms', 'whoever publishes a workflow', 'the start of one tick', 'FLOWGRES_FIRING_TIMEOUT'),
+  },
+  httpRequest: {
+    maxResponseBytes: limit(10 * 1024 * 1024, 'bytes', 'a workflow’s peer', 'an answer after decoding; an output still has at most 1 MiB'),
+    maxHeaderBytes: limit(16 * 1024, 'bytes', 'a workflow’s peer', 'the headers of an answer'),
+    maxRedirects: limit(5, 'redirects', 'a workflow’s peer', 'that one request follows'),
+    maxCodings: limit(2, 'codings', 'a workflow’s peer', 'of one answer'),
+    dnsTimeoutMs: limit(2_000, 'ms', 'a workflow’s peer', 'that a name server has for an answer'),
+    dnsTries: limit(2, 'tries', 'a workflow’s peer', 'of each name server'),
+  },
+} as const satisfies Record<string, Record<string, Limit>>;
+
+type Values<G> = { readonly [N in keyof G]: G[N] extends Limit<infer V> ? V : never };
+
+/** The values alone: `LIMITS.graphql.maxPage`. */
+export const LIMITS = Object.fromEntries(
+  Object.entries(CONSTANTS).map(([group, limits]) => [
+    group,
+    Object.fromEntries(Object.entries(limits as Record<string, Limit>).map(([name, { value }]) => [name, value])),
+  ]),
+) as unknown as { readonly [G in keyof typeof CONSTANTS]: Values<(typeof CONSTANTS)[G]> };
