@@ -65,10 +65,8 @@ function readNumber(value: number, unit: string): string {
   return `${count(value)} ${unit}`;
 }
 
-/** An interval as query_to_xml() writes it, P30D or PT15S, in words. */
+/** An interval as PostgreSQL writes it, "30 days" or "00:00:15", in words. */
 function readTime(text: string): string {
-  const units: Record<string, string> = { D: 'days', S: 's' };
-  const [, n, unit] = /^PT?(\d+)([DS])$/.exec(text) ?? [];
-  if (n === undefined || unit === undefined) throw new Error(`a limit of another form: ${text}`);
-  return `${n} ${units[unit]}`;
+  const [, seconds] = /^00:00:(\d\d)$/.exec(text) ?? [];
+  return seconds === undefined ? text : `${Number(seconds)} s`;
 }
