@@ -10,7 +10,7 @@ export interface Answer {
   response: unknown;
   error: { code: string; message: string; node?: string } | null;
   duplicate: boolean;
-  taken: string | null;
+  claimed: string | null;
 }
 
 export interface Task {
