@@ -171,7 +171,9 @@ describe('a start whose caller takes the first step', () => {
 
   test('takes one of several, and none of a run that waits or has ended', async () => {
     const connections = ['a', 'b', 'c'].map((target) => ({ source: 'start', target }));
-    const { run_id, claimed } = await claim(await publishWorkflow(acme, { nodes: [trigger, call('a'), call('b'), call('c')], connections }));
+    const { run_id, claimed } = await claim(
+      await publishWorkflow(acme, { nodes: [trigger, call('a'), call('b'), call('c')], connections }),
+    );
     expect(claimed).toBe('a');
     expect(await engine.jobs(run_id)).toEqual(['b', 'c']);
     expect(await claim(echo)).toMatchObject({ status: 'success', claimed: null });
