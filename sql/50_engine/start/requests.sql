@@ -61,9 +61,7 @@ begin
       then engine.request_error('INVALID_ARGUMENT', 'The metadata of a run is an object.')
   end;
   if v_request.error is null and v_request.metadata is not null then
-    v_problem := engine.value_problem(
-      v_request.metadata, engine.max_value_levels(), engine.max_small_value_bytes()
-    );
+    v_problem := engine.value_problem(v_request.metadata, p_bytes => engine.max_small_value_bytes());
     v_request.error := case when v_problem is not null
       then engine.request_error('TOO_LARGE', format('The metadata of a run %s.', v_problem))
     end;
