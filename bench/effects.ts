@@ -1,4 +1,4 @@
-/** Runs with effect steps: a worker process takes part. The effect itself takes no time. */
+/** Measures runs with effect steps, which a worker process executes. The effect itself takes no time. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../src/database/connections.ts';
 import { Engine, createEnginePool } from '../src/engine/engine.ts';
@@ -10,7 +10,7 @@ import type { BenchServer } from './server.ts';
 
 const IN_FLIGHT = 64;
 const SAMPLES = 200;
-/** In the latencies of effect steps there is up to that much waiting for the next look. */
+/** Interval of polling in milliseconds, which the latencies of effect steps include. */
 const POLL_MS = 1;
 
 registerNode({
@@ -19,6 +19,7 @@ registerNode({
   execute: async () => ({ output: { done: true } }),
 });
 
+/** Measures throughput and latency of effect steps. */
 export async function measureEffects(server: BenchServer): Promise<Result[]> {
   const results: Result[] = [];
   for (const [steps, runs] of [
@@ -38,7 +39,7 @@ export async function measureEffects(server: BenchServer): Promise<Result[]> {
   return results;
 }
 
-/** All runs are started first; the clock runs from the start of the worker to the end of the last run. */
+/** Starts all runs, then measures from the start of the worker to the end of the last run. */
 async function drain(server: BenchServer, workflowId: string, runs: number): Promise<Partial<Result>> {
   const admin = createPool(server.adminUrl, { name: 'bench', max: 2 });
   const request = { organizationId: server.organizationId, workflowId, input: {} };
@@ -61,8 +62,8 @@ async function drain(server: BenchServer, workflowId: string, runs: number): Pro
 }
 
 /**
- * A process that starts runs and works as well, as `flowgres start` is. With `lends` it begins the first step of the
- * runs that it starts itself; else all steps come through the queue, as where others start them.
+ * Starts a process that starts runs and works, as `flowgres start` does. With `lends` it begins the first step
+ * of the runs that it starts; otherwise all steps pass the queue, as for runs that other processes start.
  */
 async function startProcess(server: BenchServer, lends: boolean): Promise<{ engine: Engine; stop(): Promise<void> }> {
   const pool = createEnginePool(server.url('flowgres_worker'), 'bench starts', 4);
@@ -74,7 +75,10 @@ async function startProcess(server: BenchServer, lends: boolean): Promise<{ engi
   return { engine: new Engine(pool, lends ? { claimOnStart: worker.claimOnStart } : {}), stop };
 }
 
-/** Callers each await their start, and start the next; the clock stops when the last run has ended. */
+/**
+ * Measures concurrent callers, each of which starts its next run when the last start was answered, until the
+ * last run has ended.
+ */
 async function endToEnd(server: BenchServer, workflowId: string, runs: number, lends: boolean): Promise<Partial<Result>> {
   const admin = createPool(server.adminUrl, { name: 'bench', max: 2 });
   const { engine, stop } = await startProcess(server, lends);
@@ -101,7 +105,7 @@ async function endToEnd(server: BenchServer, workflowId: string, runs: number, l
   return { rate: runs / seconds, wal: wal / runs, transactions: transactions / runs };
 }
 
-/** From the call that starts the run to the moment another connection sees it finished. */
+/** Measures from the call that starts a run until another connection reads it as finished. */
 async function latency(server: BenchServer, workflowId: string, lends: boolean): Promise<Partial<Result>> {
   const pool = createPool(server.adminUrl, { name: 'bench latency', max: 1 });
   const { engine, stop } = await startProcess(server, lends);

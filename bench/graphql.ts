@@ -1,4 +1,4 @@
-/** Lists through GraphQL against the same SQL without it, and under row-level security against none. */
+/** Compares lists through GraphQL with the same SQL without it, and row-level security with none. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -18,6 +18,7 @@ const LIST = `{ workflowRuns(first: 20, orderBy: ID_DESC) { nodes {
   id status startedAt finishedAt workflow { id name } latestEvents(first: 5) { nodes { seq ts type payload } }
 } } }`;
 
+/** Measures lists through GraphQL. Returns rows and sentences of the report. */
 export async function measureGraphql(server: BenchServer): Promise<Outcome[]> {
   const admin = createPool(server.adminUrl, { name: 'bench', max: 1 });
   try {
@@ -29,9 +30,9 @@ export async function measureGraphql(server: BenchServer): Promise<Outcome[]> {
   }
 }
 
-/** A million runs of 200 organizations, of which ours has 5,000 with their events. */
+/** Inserts a million runs of 200 organizations; the measured one has 5,000 with their events. */
 async function fill(admin: pg.Pool, organizationId: string): Promise<void> {
-  // Without the checks of foreign keys: what is measured is reading.
+  // Skip foreign key checks: only reading is measured.
   await admin.query(`set session_replication_role = replica`);
   await admin.query(
     `insert into organizations (name, slug) select 'Bench ' || n, 'bench-' || n from generate_series(2, ${ORGANIZATIONS}) as n`,
@@ -69,8 +70,8 @@ async function createToken(admin: pg.Pool, organizationId: string): Promise<stri
 }
 
 /**
- * Rates depend on what else the machine does: the scheduler divides it between processes, of which our server is one, while
- * plain SQL is mostly work of twenty connections. What a request costs the server in CPU time depends on that far less.
+ * Compares requests per second and CPU time per request. Rates depend on what else the machine does, because
+ * the operating system divides it among processes; the server's CPU time per request depends on that far less.
  */
 async function compareServers(server: BenchServer, token: string): Promise<Outcome[]> {
   const url = server.url('flowgres_api');
@@ -80,7 +81,7 @@ async function compareServers(server: BenchServer, token: string): Promise<Outco
   const results: Outcome[] = [];
   for (const connections of [1, 50]) {
     const rates: Record<'graphql' | 'raw', Fired[]> = { graphql: [], raw: [] };
-    // By turns, so that whatever else the machine does falls on both.
+    // Alternate, so that other load affects both.
     for (let round = 0; round < ROUNDS; round += 1) {
       rates.graphql.push(await fire(graphql, token, connections));
       rates.raw.push(await fire(raw, token, connections));
@@ -102,7 +103,7 @@ async function compareServers(server: BenchServer, token: string): Promise<Outco
   return results;
 }
 
-/** The one statement that the list becomes. */
+/** Returns the statement that PostGraphile sends for the list. */
 async function statementOf(connectionString: string, token: string): Promise<SentStatement> {
   const graphql = await createGraphql({ connectionString });
   const { createServer } = await import('node:http');
@@ -139,7 +140,7 @@ async function startServer(settings: { url: string; statement?: SentStatement })
 }
 
 interface Fired extends Result {
-  /** Milliseconds of the server's CPU time for each request. */
+  /** Milliseconds of the server's CPU time per request. */
   cpu: number;
 }
 
@@ -161,7 +162,7 @@ async function fire({ port, child }: Server, token: string, connections: number)
 
 const middle = (results: Fired[]) => results.toSorted((a, b) => a.rate! - b.rate!)[Math.floor(results.length / 2)]!;
 
-/** The same list for a user, whose policies choose the rows, and for the owner, who says which. */
+/** Compares the same list for a user, whose policies select the rows, and for the owner with a condition. */
 async function comparePolicies(server: BenchServer, admin: pg.Pool, token: string): Promise<Result[]> {
   const columns = 'id, workflow_id, version, mode, status, started_at, finished_at';
   const latest = `select ${columns} from workflow_runs as r order by id desc limit 20`;

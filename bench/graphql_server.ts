@@ -1,8 +1,8 @@
 /**
- * One of two servers of the benchmark, in a process of its own: PostGraphile as in production, or plain node that sends
- * PostgreSQL the very statement that PostGraphile does, with the same settings, as one writes it with pg: begin, settings,
- * statement and commit, both prepared, from a pool of the same size. It checks no token, counts no cost, and answers with
- * the rows as they come. A message to the process is answered with the CPU time it has used.
+ * One of two servers of the benchmark, in a separate process: PostGraphile as in production, or plain node that
+ * sends the statement that PostGraphile sends, with the same settings and a pool of the same size, as one
+ * writes it with pg: begin, settings, statement and commit, the middle two prepared. The latter checks no token
+ * and no cost, and returns the rows unchanged. Answers a message to the process with the CPU time used.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

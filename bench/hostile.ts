@@ -1,9 +1,11 @@
 /**
- * One organization, or somebody without one, attacks; another one is the victim. What it notices, beside what it had before in the
- * same run: `npm run bench -- hostile`, or some attacks by their names, `--attacks poison,hanging`, for `--seconds 5` each.
+ * Measures what a victim organization notices of attacks by another organization or by anonymous clients,
+ * compared with the time before in the same run: `npm run bench -- hostile`; some attacks with `--attacks
+ * poison,hanging`, each for `--seconds 5`.
  *
- * The installation is one process that serves and works, and a PostgreSQL server, with their default limits. Attackers and
- * peers are processes of their own on the same machine; attackers have a lower priority, because they would have another one.
+ * The installation is one process that serves and works, and a PostgreSQL server, both with default limits.
+ * Attackers and peers are processes on the same machine; attackers have a lower priority, since in reality they
+ * have machines of their own.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,16 +15,17 @@ import { type Observed, type Victim, createVictim } from './hostile/victim.ts';
 import { percentiles } from './measure.ts';
 import type { BenchServer } from './server.ts';
 
-/** What the victim may notice at most. */
+/** Limits of what the victim may notice: factor of latency, added milliseconds, megabytes of memory. */
 const BAR = { ratio: 5, ms: 250, mb: 700 };
 const SETTLE_MS = 30_000;
-/** An attack has begun before it is measured. */
+/** Milliseconds between the beginning of an attack and of the measurement. */
 const LEAD_MS = 500;
 
+/** Options of {@link measureHostile}. */
 export interface HostileOptions {
-  /** Of each attack. */
+  /** Duration of each attack, in seconds. */
   seconds: number;
-  /** Names of attacks; all when empty. */
+  /** Names of the attacks to run; all when empty. */
   attacks: string[];
 }
 
@@ -34,7 +37,7 @@ interface Measured {
 const HEAD = `| victim's p95, ms | webhook | × idle | query | × idle | latest tick, s | lost | memory, MB | what the attacker got |
 |---|---|---|---|---|---|---|---|---|`;
 
-/** Prints a table and sentences below it; resolves to whether the bar was held. */
+/** Prints a table and sentences below it. Resolves to whether all limits were kept. */
 export async function measureHostile(server: BenchServer, { seconds, attacks }: HostileOptions): Promise<boolean> {
   const names = attacks.length ? attacks : Object.keys(ATTACKS);
   const unknown = names.filter((name) => !(name in ATTACKS));
@@ -73,7 +76,7 @@ export async function measureHostile(server: BenchServer, { seconds, attacks }: 
   }
 }
 
-/** Lines that differ in what is unlike each time only are one. */
+/** Joins lines that differ only in ids and numbers. */
 function summary(lines: string[]): string[] {
   const times = new Map<string, number>();
   for (const line of lines) {

@@ -1,4 +1,4 @@
-/** The webhook intake of the benchmark: a process of its own, as in production. */
+/** The webhook intake of the benchmark, in a separate process as in production. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Engine, createEnginePool } from '../src/engine/engine.ts';

@@ -1,18 +1,20 @@
-/** What PostgreSQL itself can do, as the yardstick of everything else in the run. */
+/** Measures what PostgreSQL itself achieves, as the reference for all other results of the run. */
 import { createPool } from '../src/database/connections.ts';
 import { throughput } from './measure.ts';
 import type { BenchServer } from './server.ts';
 
+/** Names of the reference measurements. */
 export const LIMITS = {
   P: 'P: INSERT of one row and commit, 8 clients',
   E: 'E: one transaction with a run and 6 events, 8 clients',
   bulk: 'events inserted in bulk, rows',
 } as const;
+/** Operations per second of each reference, and latencies in milliseconds. */
 export type Limits = Record<keyof typeof LIMITS, { rate: number; p50?: number; p95?: number }>;
 
 const SECONDS = 3;
 
-/** One run and six events with the product's own tables, keys and indexes, but none of its code. */
+/** Inserts a run and six events with the product's tables, keys and indexes, but without its functions. */
 const RUN_AND_EVENTS = `
   with run as (
     insert into bench_runs (id, organization_id, status) values (engine.uuid_v7(clock_timestamp()), $1, 'success') returning id, organization_id
@@ -21,6 +23,7 @@ const RUN_AND_EVENTS = `
   select run.organization_id, run.id, seq, 'step.succeeded', '{"node": "a", "attempt": 1, "port": "main", "output": {"total": 120}, "ms": 0}'
   from run, generate_series(1, 6) as seq`;
 
+/** Measures the references. */
 export async function measureLimits(server: BenchServer): Promise<Limits> {
   const pool = createPool(server.adminUrl, { name: 'bench limits', max: 8 });
   await pool.query(`
@@ -35,7 +38,7 @@ export async function measureLimits(server: BenchServer): Promise<Limits> {
     create index on bench_events (run_id, ts);
     create index on bench_events (type);
     create table bench_events_now partition of bench_events for values from ('2000-01-01') to ('2100-01-01')`);
-  // A row and its reference in one statement: the check has to wait for its end.
+  // A row and its reference in one statement: the foreign key is checked at the end.
   const P = await throughput(8, SECONDS, () =>
     pool.query({ name: 'p', text: 'insert into bench_rows (value) values ($1)', values: ['x'] }),
   );

@@ -1,24 +1,28 @@
-/** How the benchmarks measure: rates, percentiles, and what the server wrote meanwhile. */
+/** Measurements of the benchmarks: rates, percentiles, and what the server writes. */
 import type pg from 'pg';
 
+/** One row of the report. */
 export interface Result {
-  /** What was measured, in words. */
+  /** What was measured. */
   name: string;
   /** Operations per second. */
   rate?: number;
-  /** Milliseconds. */
+  /** Median latency in milliseconds. */
   p50?: number;
   p95?: number;
   /** Bytes of WAL per operation. */
   wal?: number;
-  /** Transactions that wrote, per operation. */
+  /** Writing transactions per operation. */
   transactions?: number;
 }
 
-/** A row of the table, or a sentence below it: how two rows compare, or what was not run and why. */
+/** A row of the table, or a sentence below it: a comparison of rows, or why a case was not run. */
 export type Outcome = Result | string;
 
-/** Runs `work` from `callers` at a time for `seconds`, after a warm-up of a fifth of it; `perCall` operations each. */
+/**
+ * Runs `work` from `callers` callers for `seconds`, after a warm-up of a fifth of that. Each call counts as
+ * `perCall` operations.
+ */
 export async function throughput(
   callers: number,
   seconds: number,
@@ -45,14 +49,14 @@ export async function throughput(
   return { rate: operations / elapsed, ...percentiles(latencies), operations };
 }
 
-/** Median and 95th percentile. */
+/** Returns the median and the 95th percentile. */
 export function percentiles(values: number[]): { p50: number; p95: number } {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
   return { p50: at(0.5), p95: at(0.95) };
 }
 
-/** What the server wrote while `work` ran: bytes of WAL, and transactions that had an id because they wrote. */
+/** Measures what the server writes while `work` runs: bytes of WAL, and transactions with an id. */
 export async function written<T>(
   client: pg.ClientBase | pg.Pool,
   work: () => Promise<T>,
@@ -69,7 +73,7 @@ export async function written<T>(
   return { value, wal: after.wal - before.wal, transactions: after.xid - before.xid };
 }
 
-/** One line per result, made to be pasted into docs/reference/benchmarks.md. */
+/** Formats a result as a line for docs/reference/benchmarks.md. */
 export function tableRow({ name, rate, p50, p95, wal, transactions }: Result, limit: number | undefined): string {
   const cells = [
     name,
@@ -83,5 +87,6 @@ export function tableRow({ name, rate, p50, p95, wal, transactions }: Result, li
   return `| ${cells.join(' | ')} |`;
 }
 
+/** The head of the table. */
 export const TABLE_HEAD = `| case | per second | × P | p50 ms | p95 ms | WAL kB each | transactions each |
 |---|---|---|---|---|---|---|`;

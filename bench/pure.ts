@@ -1,4 +1,4 @@
-/** Runs of pure nodes: everything happens inside one SQL call. */
+/** Measures runs of pure nodes, which one SQL call executes. */
 import { createPool } from '../src/database/connections.ts';
 import { type Result, percentiles, throughput, written } from './measure.ts';
 import type { BenchServer } from './server.ts';
@@ -6,7 +6,7 @@ import type { BenchServer } from './server.ts';
 const SECONDS = 5;
 const START = 'select status from engine.start_runs($1)';
 
-/** A trigger and five pure nodes that look at the data and change it. */
+/** A trigger and five pure nodes that read and change the data. */
 const PURE_NODES = [
   { id: 'start', type: 'apiTrigger' },
   { id: 'price', type: 'set', properties: { assign: { net: '{{ $.prev.total }}', currency: 'EUR' } } },
@@ -20,6 +20,7 @@ const PURE_NODES = [
   { id: 'end', type: 'set', properties: { assign: { done: true } } },
 ];
 
+/** Measures starting and finishing such runs. */
 export async function measurePure(server: BenchServer): Promise<Result[]> {
   const workflowId = await server.publish('pure', PURE_NODES);
   const request = {
@@ -49,7 +50,7 @@ export async function measurePure(server: BenchServer): Promise<Result[]> {
   ];
 }
 
-/** Warm-up writes as well: a fifth of the measured time, at the same rate. */
+/** The warm-up, a fifth of the measured time, also writes; it is counted at the same rate. */
 function perRun({ value, wal, transactions }: { value: { operations: number }; wal: number; transactions: number }) {
   const operations = value.operations * 1.2;
   return { wal: wal / operations, transactions: transactions / operations };

@@ -1,9 +1,9 @@
 /**
- * `npm run bench`: what Flowgres does on this machine, beside what PostgreSQL itself does in the same run.
+ * `npm run bench`: measures Flowgres on this machine, and PostgreSQL itself in the same run as reference.
  *
- * Everything a production server has is on: fsync, synchronous_commit, foreign keys, row-level security, partitions.
- * Absolute figures of a shared machine mean little; compare the ratios. `npm run bench -- pure webhooks` runs some cases;
- * `npm run bench -- hostile` is one by itself, with a table of its own.
+ * Everything that a production server has is on: fsync, synchronous_commit, foreign keys, row-level security,
+ * partitions. Absolute figures of a shared machine mean little; compare ratios. `npm run bench -- pure
+ * webhooks` runs some cases; `npm run bench -- hostile` runs only that case and prints its own table.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';

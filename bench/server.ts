@@ -1,4 +1,4 @@
-/** The server under test: embedded, durable, with the schema and one organization in it. */
+/** The benchmark server: embedded, durable, with the schema and one organization. */
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,7 @@ import { startEmbedded } from '../src/database/embedded.ts';
 import { type LoginRole, roleUrl } from '../src/database/roles.ts';
 import { TEST_PASSWORDS, buildDatabase } from '../tools/build-database.ts';
 
-/** Durability as in production; memory as fits a small machine. */
+/** Durability as in production; memory that fits a small machine. */
 export const SETTINGS = {
   fsync: 'on',
   synchronous_commit: 'on',
@@ -18,16 +18,18 @@ export const SETTINGS = {
   max_connections: '100',
 };
 
+/** The running server. */
 export interface BenchServer {
   adminUrl: string;
   url(role: LoginRole): string;
   organizationId: string;
   webhookKey: string;
-  /** Publishes a workflow of the organization; nodes follow one after the other, an `if` by its port true. */
+  /** Publishes a workflow of successive nodes; an `if` continues at its port true. Resolves to the workflow's id. */
   publish(name: string, nodes: Record<string, unknown>[]): Promise<string>;
   stop(): Promise<void>;
 }
 
+/** Starts the server and creates the organization. */
 export async function startBench(): Promise<BenchServer> {
   const folder = await mkdtemp(join(tmpdir(), 'flowgres-bench-'));
   const server = await startEmbedded({ folder, password: randomBytes(12).toString('hex'), settings: SETTINGS });
@@ -43,7 +45,7 @@ export async function startBench(): Promise<BenchServer> {
   );
   const { id: organizationId, webhook_key: webhookKey } = rows[0]!;
   await client.query('select set_context($1, $2)', [organizationId, users[0]!.id]);
-  // An effect that takes no time: what is measured is the engine.
+  // An effect that takes no time: the engine is measured.
   await client.query(
     `insert into engine.node_types (name, kind, description) values ('benchStep', 'effect', 'Does nothing.') on conflict do nothing`,
   );

@@ -1,4 +1,4 @@
-/** Webhooks that are answered with the workflow's result, over real HTTP, served by a process of its own. */
+/** Measures webhooks that are answered with the result of the workflow, over HTTP, served by a separate process. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import autocannon from 'autocannon';
@@ -8,7 +8,7 @@ import type { BenchServer } from './server.ts';
 
 const SECONDS = 6;
 
-/** As in published measurements of other platforms: webhook, set, if, set. */
+/** The workflow of published measurements of other platforms: webhook, set, if, set. */
 const NODES = [
   { id: 'hook', type: 'webhookTrigger', properties: { path: '/order', method: 'POST', respond: 'lastNode' } },
   { id: 'price', type: 'set', properties: { assign: { net: '{{ $.prev.total }}' } } },
@@ -16,6 +16,7 @@ const NODES = [
   { id: 'note', type: 'set', properties: { assign: { size: 'big' } } },
 ];
 
+/** Measures requests per second and latency. */
 export async function measureWebhooks(server: BenchServer): Promise<Result[]> {
   await server.publish('webhook', NODES);
   const intake = fork(new URL('./intake.ts', import.meta.url), { env: { ...process.env, INTAKE_URL: server.url('flowgres_intake') } });

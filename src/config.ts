@@ -1,4 +1,7 @@
-/** Settings come from the environment; the command line may override some. Checked once, at the start. */
+/**
+ * Reads and checks the settings: environment variables, some of which the command line overrides. Called once,
+ * at the start.
+ */
 import { scryptSync } from 'node:crypto';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
@@ -118,50 +121,54 @@ const settings = z.object({
   FLOWGRES_LOCAL_STEPS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(8).default(LIMITS.worker.localSteps),
 });
 
-/** What GraphQL requests may do. */
+/** Limits and access of the GraphQL API. */
 export interface ApiConfig {
-  /** Objects that an answer may have, by the estimate before it is executed. */
+  /** Objects that an answer may have, as estimated before execution. */
   maxCost: number;
   /** Requests per second of one token, and of one address without a token; 0 sets no limit. */
   rateLimit: number;
   anonymousRateLimit: number;
-  /** Subscriptions of one token and of one organization, and how often an organization's read again. */
+  /**
+   * Limits of subscriptions: their number per token and per organization, and the reads per second of an
+   * organization.
+   */
   subscriptions: SubscriptionSettings;
-  /** Words and signs of a document, of a request with a token and of one without. */
+  /** Tokens (names, values, punctuation) of a document, of a request with a bearer token and of one without. */
   maxTokens: number;
   anonymousMaxTokens: number;
   /** Milliseconds of CPU per second for the documents of one token, and of one network without a token; 0 sets no limit. */
   cpuLimit: number;
   anonymousCpuLimit: number;
-  /** Websites whose pages may call the API; `*` for all. */
+  /** Origins of websites that may call the API; `*` for all. */
   corsOrigins: string[];
   /** Whether the Ruru page is served. */
   ruru: boolean;
-  /** Folder of the documents that clients may name instead of sending, and whether there are no others. */
+  /** Folder of persisted operations, and whether other documents are refused. */
   operationsFolder: string | undefined;
   onlyOperations: boolean;
 }
 
+/** All settings of a process. */
 export interface Config {
   api: ApiConfig;
-  /** Who may read /metrics; without it anybody. */
+  /** Who may read /metrics; anybody when not set. */
   metrics: MetricsAccess | undefined;
   /** HTTP port; 0 takes any free one. */
   port: number;
   host: string;
-  /** Absolute path of the folder that `flowgres start` keeps its server in. */
+  /** Absolute path of the folder in which `flowgres start` keeps its server. */
   dataFolder: string;
-  /** The PostgreSQL server to use; `flowgres start` runs its own without one. */
+  /** Connection string of the PostgreSQL server; `flowgres start` runs an embedded one when not set. */
   databaseUrl: string | undefined;
-  /** A transaction pooler in front of it, for GraphQL requests only. */
+  /** Connection string of a transaction pooler in front of the database, for GraphQL requests only. */
   poolerUrl: string | undefined;
-  /** What the passwords of our roles derive from, when it is not the administrator's password. */
+  /** The secret that the roles' passwords derive from; the administrator's password serves when not set. */
   secret: string | undefined;
-  /** Passwords of single roles: a process gets those of the roles that it logs in as. */
+  /** Passwords of single roles: a process needs only those of the roles that it logs in as. */
   passwords: Partial<Record<LoginRole, string | undefined>>;
-  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  /** The share of successful GraphQL requests that the access log records, 0 to 1. */
   accessLog: number;
-  /** Steps that one worker has in flight at a time, and how many of these one organization adds. */
+  /** Steps in flight at a time in one worker, and of these of one organization. */
   concurrency: number;
   organizationConcurrency: number;
   /** Longest time for the expressions of one isolated step, in milliseconds. */
@@ -171,30 +178,34 @@ export interface Config {
   /** Schedules that one worker fires at a time, and the longest time for the start of one of their runs, in milliseconds. */
   scheduleSlots: number;
   firingTimeout: number;
-  /** A connection string for each further user whose cron jobs are run; those of flowgres_maintenance always are. */
+  /** A connection string for each further user whose cron jobs are run; jobs of flowgres_maintenance always are. */
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
-  /** Proxies between clients and this process, whose X-Forwarded-For is believed. */
+  /** Number of proxies between clients and this process, whose X-Forwarded-For is trusted. */
   proxies: number;
-  /** Where mail goes, with a login in it; without one it stays in the outbox. */
+  /** SMTP server, with its login in the URL; mail remains in the outbox when not set. */
   mail: { smtpUrl: string; from: string } | undefined;
-  /** An identity provider whose tokens are accepted beside our own. */
+  /** An identity provider whose tokens are accepted in addition to API tokens and sessions. */
   jwt: JwtConfig | undefined;
-  /** `host:port` pairs that httpRequest may reach although they are private. */
+  /** `host:port` pairs that httpRequest may reach although their addresses are private. */
   httpAllow: string[];
-  /** Name servers for the hosts of httpRequest; those of the machine when empty. */
+  /** Name servers for the hosts of httpRequest; the machine's own when empty. */
   dnsServers: string[];
 }
 
-/** Reads the environment; an empty variable is one that is not set. */
+/**
+ * Reads the settings; an empty variable counts as not set.
+ *
+ * @throws FlowgresError for settings that are missing, malformed or contradictory
+ */
 export function readConfig(environment: Record<string, string | undefined> = process.env): Config {
   const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
   const parsed = settings.safeParse(present);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     const name = String(issue?.path[0]);
-    // Connection strings hold passwords.
+    // Do not repeat connection strings in the message: they hold passwords.
     const given = /CRON_USERS|SMTP_URL|SECRET|PASSWORD|TOKEN/.test(name) ? '' : `, it is ${JSON.stringify(present[name])}`;
     throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}${given}.`);
   }
@@ -250,7 +261,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
   };
 }
 
-/** A key without an issuer and an audience would accept tokens that were made for somebody else. */
+/** Requires issuer and audience beside a key: without them tokens that were issued for others would be accepted. */
 function jwtOf(data: z.infer<typeof settings>): JwtConfig | undefined {
   const { FLOWGRES_JWT_SECRET: secret, FLOWGRES_JWT_JWKS_URL: jwksUrl } = data;
   if (!secret && !jwksUrl) return undefined;
@@ -261,7 +272,7 @@ function jwtOf(data: z.infer<typeof settings>): JwtConfig | undefined {
   });
 }
 
-/** The database of the commands that need one given. */
+/** Returns the configured database URL. Throws when a command needs one and none is set. */
 export function requireDatabaseUrl(config: Config): string {
   if (config.databaseUrl) return config.databaseUrl;
   throw new FlowgresError('DATABASE_URL_MISSING', 'DATABASE_URL is not set.', {
@@ -270,8 +281,9 @@ export function requireDatabaseUrl(config: Config): string {
 }
 
 /**
- * The passwords of our roles. A role's own setting comes first. What has none derives from FLOWGRES_SECRET, or else
- * from the administrator's password in `url`; a process that has neither knows no other password than its own.
+ * Returns the passwords of the roles. A role's own setting comes first, else its password derives from
+ * FLOWGRES_SECRET, else from the administrator's password in `url`. A process without either knows only the
+ * passwords that were set.
  */
 export function rolePasswords(config: Config, url: string): RolePasswords {
   const rootSecret = config.secret ?? administratorSecret(url);
@@ -289,13 +301,16 @@ export function rolePasswords(config: Config, url: string): RolePasswords {
   };
 }
 
-/** The database of a command that needs one given, with the login of `role`. */
+/** Returns the configured database URL with the login of `role`. Throws when none is set. */
 export function requireRoleUrl(config: Config, role: LoginRole): string {
   const url = requireDatabaseUrl(config);
   return roleUrl(url, rolePasswords(config, url), role);
 }
 
-/** Slow, so that a role's password does not give the administrator's away. */
+/**
+ * Derives a secret from the administrator's password with a slow hash, so that a role's password does not
+ * reveal it.
+ */
 function administratorSecret(url: string): string | undefined {
   const { username, password } = new URL(url);
   if (!password) return undefined;

@@ -1,14 +1,15 @@
-/** Errors that a person is meant to read: one line of what happened, one of what to do. */
+/** FlowgresError: errors for users, with one line for what happened and one for what to do. */
 
+/** Further properties of a FlowgresError. */
 export interface ErrorOptions {
-  /** What the reader can do about it. */
+  /** What the reader can do about the failure. */
   hint?: string;
   /** Structured facts for programs, for example `{ limit: 100 }`. */
   details?: Record<string, unknown>;
   cause?: unknown;
 }
 
-/** A failure with a stable code, e.g. `PORT_IN_USE`. */
+/** A failure with a stable code such as `PORT_IN_USE`, listed in docs/reference/errors.md. */
 export class FlowgresError extends Error {
   readonly code: string;
   readonly hint: string | undefined;

@@ -1,7 +1,7 @@
 /**
- * The log of a process: a line for each thing that an operator should know. `serve`, `work` and `maintain` write JSON, for
- * collectors of logs; everything else writes for people. What happens without trouble goes to standard output, what needs
- * attention to standard error.
+ * The log of a process, one line for each event that an operator should know. `serve`, `work` and `maintain`
+ * write JSON for log collectors; other commands write text. Normal events go to standard output, problems to
+ * standard error.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { format } from 'node:util';
@@ -9,14 +9,15 @@ import pg from 'pg';
 import { type Logger, destination, pino, stdTimeFunctions } from 'pino';
 import { FlowgresError } from './errors.ts';
 
-/** Facts of a line, under names of their own. An `error` becomes its name, code and message. */
+/** Named facts of a line. An `error` is written as its name, code and message. */
 export type Facts = Record<string, unknown>;
 type Level = 'info' | 'warn' | 'error' | 'fatal';
 
 const requestIds = new AsyncLocalStorage<string>();
-/** Undefined where lines are for people. */
+/** Undefined while the log is text. */
 let loggers: { out: Logger; err: Logger } | undefined;
 
+/** Writes lines of each level: a message and facts. */
 export const log = {
   info: (message: string, facts: Facts = {}) => write('info', message, facts),
   warn: (message: string, facts: Facts = {}) => write('warn', message, facts),
@@ -24,12 +25,12 @@ export const log = {
   fatal: (message: string, facts: Facts = {}) => write('fatal', message, facts),
 };
 
-/** Calls `work`; lines that are written meanwhile, by whatever it starts too, name the request. */
+/** Calls `work`. All lines written meanwhile, also by asynchronous work that it starts, contain the request id. */
 export function withRequestId<T>(id: string, work: () => T): T {
   return requestIds.run(id, work);
 }
 
-/** From now on every line of this process is a JSON object, also those of libraries and of Node itself. */
+/** Switches the log to JSON for the rest of the process, including lines of libraries and of Node. */
 export function logJson(command: string): void {
   const options = {
     base: { command, pid: process.pid },
@@ -38,7 +39,7 @@ export function logJson(command: string): void {
     formatters: { level: (level: string) => ({ level }) },
     mixin: () => (requestIds.getStore() === undefined ? {} : { requestId: requestIds.getStore() }),
   };
-  // Synchronous: the last line of a process that ends is written, too.
+  // Synchronous, so that the last line of a process that ends is written.
   loggers = {
     out: pino(options, destination({ dest: 1, sync: true })),
     err: pino(options, destination({ dest: 2, sync: true })),
@@ -66,7 +67,10 @@ function write(level: Level, message: string, facts: Facts): void {
   }
 }
 
-/** Without the detail of a database error, which may hold a row. What is not foreseen comes with its stack. */
+/**
+ * Describes an error without the detail of a database error, which may hold a row. Unexpected errors include
+ * their stack.
+ */
 function describe(error: unknown): Facts {
   const root = rootCause(error);
   if (!(root instanceof Error)) return { message: String(root) };
@@ -83,7 +87,7 @@ function describe(error: unknown): Facts {
 function messageOf(error: unknown): string {
   const root = rootCause(error);
   if (!(root instanceof Error)) return String(root);
-  // One failure per address of a host: it has no message of its own.
+  // An AggregateError holds one failure per address of a host and has no message of its own.
   return root.message || (root instanceof AggregateError ? messageOf(root.errors[0]) : root.name);
 }
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /**
- * The command `flowgres`. It looks at the version of Node before anything is loaded that an older one does not know;
- * so this file is plain enough for those, too.
+ * The command `flowgres`. Checks the version of Node before it loads modules that an older version cannot
+ * parse, so this file uses old syntax only.
  */
 import { readFileSync } from 'node:fs';
 
-/** `>=22.12`: the one place that says what is needed. */
+/** `engines.node` of package.json, such as `>=22.12`: the only place that states the requirement. */
 const { engines } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { engines: { node: string } };
 const needed = engines.node.replace('>=', '');
 

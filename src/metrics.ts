@@ -1,10 +1,11 @@
-/** What /metrics shows. Few labels, each of few values: never a tenant, a workflow or a path. */
+/** Prometheus metrics. Labels have few values each: never a tenant, a workflow or a path. */
 import type { Pool } from 'pg';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 
 const registry = new Registry();
 collectDefaultMetrics({ register: registry });
 
+/** HTTP requests by route, method and status. */
 export const httpRequests = new Counter({
   name: 'flowgres_http_requests_total',
   help: 'Answered HTTP requests.',
@@ -12,6 +13,7 @@ export const httpRequests = new Counter({
   registers: [registry],
 });
 
+/** Durations of HTTP requests by route, in seconds. */
 export const httpSeconds = new Histogram({
   name: 'flowgres_http_request_seconds',
   help: 'Time to answer an HTTP request.',
@@ -20,6 +22,7 @@ export const httpSeconds = new Histogram({
   registers: [registry],
 });
 
+/** Runs started by this process, by mode. */
 export const runsStarted = new Counter({
   name: 'flowgres_runs_started_total',
   help: 'Runs that this process started.',
@@ -27,6 +30,7 @@ export const runsStarted = new Counter({
   registers: [registry],
 });
 
+/** Attempts of steps by node type and outcome. */
 export const steps = new Counter({
   name: 'flowgres_steps_total',
   help: 'Attempts of steps that this process made.',
@@ -34,6 +38,7 @@ export const steps = new Counter({
   registers: [registry],
 });
 
+/** Durations of attempts by node type, in seconds. */
 export const stepSeconds = new Histogram({
   name: 'flowgres_step_seconds',
   help: 'Time that an attempt of a step took.',
@@ -42,12 +47,12 @@ export const stepSeconds = new Histogram({
   registers: [registry],
 });
 
-/** Shows the connections of a pool: used, idle, and requests that wait for one. */
+/** Exports the connections of a pool: used, idle, and requests that wait for one. */
 export function watchPool(name: string, pool: Pool): void {
   pools.set(name, pool);
 }
 
-/** Shows a number that is asked for at each scrape, such as the depth of the queue. A failing question shows NaN. */
+/** Exports a number that is read at each scrape, such as the depth of the queue. A failed read exports NaN. */
 export function watchNumber(name: string, help: string, read: () => Promise<number>): void {
   registry.removeSingleMetric(name);
   new Gauge({
@@ -80,9 +85,10 @@ new Gauge({
   },
 });
 
+/** Content type of {@link exposition}. */
 export const { contentType } = registry;
 
-/** The text that Prometheus reads. */
+/** Returns all metrics in Prometheus' text format. */
 export function exposition(): Promise<string> {
   return registry.metrics();
 }

@@ -1,4 +1,4 @@
-/** Called by graphile-migrate after the migrations (see `.gmrc`): applies the files of kind code that have changed. */
+/** Applies the changed files of kind code. graphile-migrate calls it after the migrations (see `.gmrc`). */
 import { applyCode } from '../src/database/apply_sources.ts';
 import { connect } from '../src/database/connections.ts';
 import { readSources } from '../src/database/sources.ts';

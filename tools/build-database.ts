@@ -1,16 +1,18 @@
-/** Builds a database from `sql/`, as `flowgres migrate` does in an empty one. */
+/** Builds a database from `sql/`, as `flowgres migrate` does with an empty one. */
 import { installSources } from '../src/database/apply_sources.ts';
 import { connect, withDatabase } from '../src/database/connections.ts';
 import { connectOwner, prepareDatabase } from '../src/database/migrate.ts';
 import { createRoles, derivePasswords } from '../src/database/roles.ts';
 import { readSources } from '../src/database/sources.ts';
 
-/** The roles' passwords in tests derive from it. */
+/** The roles' passwords in tests derive from this secret. */
 export const TEST_SECRET = 'flowgres-test-00';
+/** The roles' passwords in tests. */
 export const TEST_PASSWORDS = derivePasswords(TEST_SECRET);
 
+/** Options of {@link buildDatabase}. */
 export interface BuildOptions {
-  /** Loads the layers up to this one, for example `20_tenancy`; all when not given. */
+  /** Loads the layers up to this one, for example `20_tenancy`; all layers when not given. */
   lastLayer?: string;
 }
 
@@ -29,7 +31,7 @@ export async function buildDatabase(serverUrl: string, name: string, options: Bu
   const client = await connectOwner(url, TEST_PASSWORDS);
   try {
     await installSources(client, readSources(), options.lastLayer);
-    // Its copies work as it does: they are the databases of tests.
+    // Copies of this database are installations themselves: tests copy it.
     await client.query('update private.installation set database_oid = null');
   } finally {
     await client.end();

@@ -24,12 +24,13 @@ try {
   };
   await reset(settings);
   await commit(settings, message);
-  // It writes them for its own user and group alone; an image built from here is read by another one.
+  // graphile-migrate makes the files readable for their user and group only; a container image built from here
+  // needs other users to read them.
   const committed = new URL('../migrations/committed/', import.meta.url);
   for (const file of await readdir(committed)) await chmod(new URL(file, committed), 0o444);
 } finally {
   releaseConnections();
-  // Their servers' sides are gone a moment later.
+  // Wait until the server has ended the backends of closed connections.
   await delay(500);
   await server.stop();
 }

@@ -1,9 +1,9 @@
 /**
- * Installs the dependencies when they are missing or are not the ones of package-lock.json.
+ * Installs the dependencies when they are missing or differ from package-lock.json.
  *
- * Runs before `npm start` and `npm test` on whatever Node the machine has (20 or newer), so it is plain JavaScript
- * without dependencies. What it installs includes a newer Node: npm puts node_modules/.bin first on the PATH of
- * every script, so the script that follows runs on that one.
+ * Runs before `npm start` and `npm test` on any Node (20 or newer), so it is plain JavaScript without
+ * dependencies. It also installs a newer Node: npm puts node_modules/.bin first on the PATH of every script, so
+ * the script that follows runs on that one.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The packages of a lock file; undefined when there is none. */
+/** Returns the packages of a lock file; undefined without one. */
 function packagesOf(file) {
   try {
     return JSON.parse(readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')).packages;
@@ -23,13 +23,13 @@ function packagesOf(file) {
 function isUpToDate() {
   const installed = packagesOf('node_modules/.package-lock.json');
   if (!installed) return false;
-  // Optional packages are those of other platforms; the root itself ('') is not installed.
+  // Optional packages are for other platforms; the root ('') is not installed.
   return Object.entries(packagesOf('package-lock.json') ?? {}).every(
     ([path, wanted]) => path === '' || (wanted.optional && !installed[path]) || installed[path]?.version === wanted.version,
   );
 }
 
-/** What to do about a failure of npm, by the code that it gives; the first match counts. */
+/** Remedies by npm's error code; the first match applies. */
 const REMEDIES = [
   [/^(EUSAGE|EJSONPARSE)$/, 'package.json and package-lock.json do not fit each other: restore both from git, or run "npm install".'],
   [/^EINTEGRITY$/, 'A download is not what package-lock.json says: run "npm cache clean --force" and try again.'],

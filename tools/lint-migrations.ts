@@ -1,6 +1,7 @@
 /**
- * A lint of what carries a database from one release to the next: `migrations/current.sql`, `migrations/committed/` and
- * `sql/dropped.sql`. Migrations carry state only: they neither define nor call what a file of kind code makes.
+ * Lints what upgrades a database from one release to the next: `migrations/current.sql`,
+ * `migrations/committed/` and `sql/dropped.sql`. Migrations change state only: they neither define nor call
+ * objects of files of kind code.
  */
 import { readFileSync, readdirSync } from 'node:fs';
 import { parse } from 'pgsql-parser';
@@ -8,14 +9,14 @@ import { BUILD_FOLDER, readSources } from '../src/database/sources.ts';
 import type { Problem } from './lint-sql.ts';
 import { type Token, tokenize } from './sql-tokens.ts';
 
-/** What files of kind code make, by the grammar's names. */
+/** Objects that only files of kind code create, by the names of PostgreSQL's grammar. */
 const CODE_ONLY: Record<string, string> = { ViewStmt: 'a view', CreatePolicyStmt: 'a policy', CreateTrigStmt: 'a trigger' };
 const BASELINE = /^000001-/;
 const DROP_LINE = /^drop (?:function|procedure|view|policy|trigger|type) if exists [^;]+;$/;
 
 type Report = (line: number, message: string) => void;
 
-/** Lints the migrations of this tree and the list of what was dropped. */
+/** Lints the migrations of this tree and the list of dropped objects. */
 export async function lintMigrations(): Promise<Problem[]> {
   const committed = readdirSync(`${BUILD_FOLDER}/migrations/committed`).filter((file) => file.endsWith('.sql') && !BASELINE.test(file));
   const files = ['current.sql', ...committed.sort().map((file) => `committed/${file}`)];
@@ -24,12 +25,12 @@ export async function lintMigrations(): Promise<Problem[]> {
   return [...problems.flat(), ...lintDrops('sql/dropped.sql', read('sql/dropped.sql'))];
 }
 
-/** Is there nothing but comments? */
+/** Whether the text has only comments. */
 export function isBlank(sql: string): boolean {
   return tokenize(sql).length === 0 && !/^--! *include /m.test(sql);
 }
 
-/** The functions that files of kind code make, with their schemas. */
+/** Returns the functions that files of kind code create, with their schemas. */
 export function codeFunctions(): Set<string> {
   const code = readSources().files.filter(({ kind }) => kind === 'code');
   return new Set(
@@ -63,7 +64,10 @@ function lintIncludes(sql: string, report: Report): void {
   }
 }
 
-/** A column's default or a check in `create table` runs later; everything else would run now, with the code of any release. */
+/**
+ * Refuses calls of functions that are executed now, with the code of any release. A column default or a check
+ * in `create table` is executed later.
+ */
 function lintCalls(tokens: Token[], functions: Set<string>, report: Report): void {
   let isTable = false;
   for (const [place, token] of tokens.entries()) {
@@ -88,12 +92,12 @@ function lintTransaction(sql: string, statements: [string, Record<string, unknow
   if (statements.some(runsAlone))
     report(1, 'has a statement that cannot run in a transaction: a migration of its own with `--! no-transaction`');
   if (!/^set local role flowgres_owner;$/m.test(sql)) report(1, 'acts as the owner: `set local role flowgres_owner;`');
-  // What graphile-migrate notes about the migration is written after it, in the same transaction.
+  // graphile-migrate records the migration after it, in the same transaction.
   if (!/^reset role;$/m.test(sql.trimEnd().split('\n').at(-1)!)) report(1, 'ends with `reset role;`');
   if (statements.some(([kind]) => /Role/.test(kind))) report(1, 'leaves roles alone: they are of the whole server, in sql/roles.sql');
 }
 
-/** The list is run whole whenever it has changed: each line is one statement that can be run again. */
+/** The list is executed whole when it changes, so each line must be one repeatable statement. */
 export function lintDrops(file: string, sql: string): Problem[] {
   return sql
     .split('\n')

@@ -1,16 +1,16 @@
 /**
- * A lint of names: node tools/lint-names.ts
+ * Lints names: node tools/lint-names.ts
  *
- * It keeps the words of docs/glossary.md: identifiers use none of the retired words; ids end in `_id`, parameters begin
- * with `p_` and variables with `v_`; policies are named `<table>_<role>_<command>` and stand in a file `policies.sql`;
- * a function that only its own file uses does not stand first in it; zod schemas have lower-case names.
+ * It enforces the words of docs/glossary.md: identifiers contain no retired word; ids end in `_id`, parameters
+ * begin with `p_` and variables with `v_`; policies are named `<table>_<role>_<command>` and are in a file
+ * `policies.sql`; a function that only its own file uses is not first in it; zod schemas have lower-case names.
  */
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Problem } from './lint-sql.ts';
 import { type Token, tokenize } from './sql-tokens.ts';
 
-/** Words that are no longer part of an identifier, and what is said instead. */
+/** Words that identifiers must not contain, and their replacements. */
 export const RETIRED: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/^(?:[pv]_)?moves?$|_move$|^move_on$|^write_moves$|^moves_in/, 'transition'],
   [/(?:^|_)take(?:n|s)?(?:_|$)/, 'claim, apply, run, acquire: what is done'],
@@ -35,11 +35,11 @@ export const RETIRED: readonly (readonly [pattern: RegExp, instead: string])[] =
   [/(?:^|_)(?:news|told)(?:_|$)/, 'notification, notified'],
   [/^run_operations?$/, 'bulk_operation'],
 ];
-/** Names that others chose, or that mean something else: PostgreSQL's and Node's own. */
+/** Names of PostgreSQL and Node. */
 const EXCEPTED = new Set(['family']);
-/** Schemas whose functions people call by name, whose parameters have plain names. */
+/** Schemas whose functions users call with named arguments: their parameters have plain names. */
 const PUBLIC = /^(?:public|partitions|cron|monitor)$/;
-/** Functions of schema engine that people call with named arguments. */
+/** Functions of schema engine that are called with named arguments. */
 const CALLED_BY_NAME = /^(?:register_node|begin_reset|begin_registration|forgive_attempt|(?:retry|cancel)_runs_everywhere)$/;
 
 /** Lints the SQL sources and the TypeScript of `src/`. */
@@ -62,7 +62,7 @@ interface Name {
   line: number;
 }
 
-/** The problems with identifiers that have a retired word in them. */
+/** Reports identifiers that contain a retired word. */
 export function lintWords(file: string, names: Name[]): Problem[] {
   const seen = new Set<string>();
   return names.flatMap(({ name, line }) => {
@@ -76,14 +76,17 @@ export function lintWords(file: string, names: Name[]): Problem[] {
 const identifiersOf = (tokens: Token[]): Name[] =>
   tokens.filter(({ kind }) => kind === 'word').map(({ text, line }) => ({ name: text, line }));
 
-/** Identifiers of TypeScript, without those of comments and literals. */
+/** Returns the identifiers of TypeScript, without comments and literals. */
 function identifiersIn(text: string): Name[] {
   const blank = (part: string) => part.replaceAll(/[^\n]/g, ' ');
   const code = text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|"(?:[^"\\\n]|\\.)*"/g, blank);
   return code.split('\n').flatMap((line, index) => [...line.matchAll(/[A-Za-z_]\w*/g)].map(([name]) => ({ name, line: index + 1 })));
 }
 
-/** Ids end in `_id`, variables begin with `v_`, parameters of internal functions with `p_`. */
+/**
+ * Reports ids that do not end in `_id`, variables without `v_`, and parameters of internal functions without
+ * `p_`.
+ */
 export function lintIds(file: string, tokens: Token[]): Problem[] {
   const problems: Problem[] = [];
   for (const [index, { text, line, inBody }] of tokens.entries()) {
@@ -109,7 +112,7 @@ export function lintIds(file: string, tokens: Token[]): Problem[] {
 const isCalledByName = (tokens: Token[], schema: number) =>
   PUBLIC.test(tokens[schema]?.text ?? '') || CALLED_BY_NAME.test(tokens[schema + 2]?.text ?? '');
 
-/** The names that a declare section declares: the first word of each statement. */
+/** Returns the names that a declare section declares: the first word of each statement. */
 function declaredIn(tokens: Token[], declare: number): Token[] {
   const names: Token[] = [];
   let isFirst = true;
@@ -121,7 +124,7 @@ function declaredIn(tokens: Token[], declare: number): Token[] {
   return names;
 }
 
-/** The names of the input parameters, from the parenthesis on. */
+/** Returns the names of the input parameters, from the parenthesis on. */
 function parametersOf(tokens: Token[], open: number): Token[] {
   const names: Token[] = [];
   if (tokens[open]?.text !== '(') return names;
@@ -137,7 +140,7 @@ function parametersOf(tokens: Token[], open: number): Token[] {
   return names;
 }
 
-/** Policies: their names, and where they stand. */
+/** Reports policies with other names, or in other files. */
 export function lintPolicies(file: string, tokens: Token[]): Problem[] {
   return tokens.flatMap(({ text, line }, index) => {
     const [create, name, on] = [tokens[index - 1], tokens[index + 1], tokens[index + 2]];
@@ -157,7 +160,10 @@ interface SourceText {
   tokens: Token[];
 }
 
-/** The first function of a file is one that other files use, unless a function of language sql needs it before itself. */
+/**
+ * Reports files whose first function is not used by other files, unless a function of language sql needs it
+ * before itself.
+ */
 export function lintEntries(sql: SourceText[], ts: { text: string }[]): Problem[] {
   const calls = ts.map(({ text }) => text).join('\n');
   return sql.flatMap(({ file, text }) => {
@@ -170,7 +176,7 @@ export function lintEntries(sql: SourceText[], ts: { text: string }[]): Problem[
       calls.includes(name)
     )
       return [];
-    // A name may stand in a string too: in statements that are made for others to run.
+    // A name may occur in a string, in statements that another session executes.
     if (sql.some((other) => other.file !== file && new RegExp(`(?<![\\w.])${name}\\b`).test(other.text))) return [];
     const isNeededFirst = made.some(([whole, , language], index) => {
       const end = made[index + 1]?.index ?? text.length;
@@ -182,7 +188,7 @@ export function lintEntries(sql: SourceText[], ts: { text: string }[]): Problem[
   });
 }
 
-/** zod schemas are values: their names begin in lower case, and the type is inferred beside them. */
+/** Reports zod schemas whose names begin in upper case; their types are inferred. */
 export function lintSchemas(file: string, text: string): Problem[] {
   return text.split('\n').flatMap((each, index) => {
     const name = /^(?:export )?const ([A-Z]\w*) = z\b/.exec(each)?.[1];

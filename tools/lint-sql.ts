@@ -1,10 +1,10 @@
 /**
- * A small lint of `sql/` on PostgreSQL's own grammar: node tools/lint-sql.ts
+ * Lints `sql/` by PostgreSQL's own grammar: node tools/lint-sql.ts
  *
- * It checks what review forgets: the kind on line 1, lower case, line length, the size of files and functions, stated
- * volatility, named constraints, a reason for every definer function, dynamic SQL that quotes what it inserts, and
- * what reads differently under another locale or without standard_conforming_strings.
- * A longer file or function says why in a line `-- long because …` above it.
+ * It checks the kind on line 1, lower case, line length, the size of files and functions, stated volatility,
+ * named constraints, a reason for every definer function, quoting in dynamic SQL, and what depends on the
+ * locale or on standard_conforming_strings. A longer file or function states the reason in a line `-- long
+ * because …` above it.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -15,12 +15,13 @@ import { type Token, tokenize } from './sql-tokens.ts';
 const MAX_COLUMNS = 120;
 const MAX_FILE_LINES = 250;
 const MAX_BODY_LINES = 60;
-/** Unquoted words that are written in capitals: what triggers see. */
+/** Unquoted words in upper case: variables of triggers. */
 const CAPITALS = /^(?:NEW|OLD|TG_[A-Z_]+)$/;
-/** What can be made only once, by the grammar's names. */
+/** Objects that can be created only once, by the names of PostgreSQL's grammar. */
 const ONCE = new Set(['CompositeTypeStmt', 'CreateStmt', 'IndexStmt', 'CreateSeqStmt', 'CreateDomainStmt', 'CreateEnumStmt']);
 const NAMED = new Set(['CONSTR_CHECK', 'CONSTR_PRIMARY', 'CONSTR_UNIQUE', 'CONSTR_EXCLUSION', 'CONSTR_FOREIGN']);
 
+/** A problem with its place. */
 export interface Problem {
   file: string;
   line: number;
@@ -76,7 +77,7 @@ function lintLines(sql: string, tokens: Token[], report: Report): void {
   const lines = sql.trimEnd().split('\n');
   const excused = lines.slice(0, 10).some((line) => line.startsWith('-- long because'));
   if (lines.length > MAX_FILE_LINES && !excused) report(1, `has ${lines.length} lines; split it by capability at ${MAX_FILE_LINES}`);
-  // The text of a comment becomes API documentation: a paragraph is one literal.
+  // The text of a comment becomes API documentation: a paragraph is one literal and may be long.
   const prose = new Set(tokens.filter((token) => token.kind === 'string').map((token) => token.line));
   for (const [index, line] of lines.entries()) {
     if (/[ \t\r]$/.test(line)) report(index + 1, 'ends with white space');
@@ -94,21 +95,21 @@ function lintWords(tokens: Token[], report: Report): void {
   }
 }
 
-/** graphile-migrate reads a backslash before a quote as an escape, which it is not: `commit` would fail. */
+/** Refuses a backslash before a quote: graphile-migrate takes it for an escape, and `commit` would fail. */
 function lintBackslashes(tokens: Token[], report: Report): void {
   for (const token of tokens) {
     const isPlain = token.kind === 'string' && token.text.startsWith("'");
     if (isPlain && /(?<!\\)(?:\\\\)*\\'/.test(token.text)) report(token.line, 'writes a backslash before a quote as chr(92)');
-    // A body is read when it is called, with the settings of who calls it.
+    // A function body is parsed when it is called, with the settings of its caller.
     else if (isPlain && token.inBody && token.text.includes('\\'))
       report(token.line, "writes a text with a backslash as E'…': it means another one without standard_conforming_strings");
   }
 }
 
-/** What lower() and upper() take beside texts: ranges, by the last name of the argument. */
+/** Range arguments of lower() and upper(), by the last part of the name; those of texts need a collation. */
 const RANGE = /^(?:[pv]_)?(?:span|time_range|period|month|first|last|piece|batch|stretch|covered|wanted|metric_period)$/;
 
-/** Digits and the case of letters depend on the locale of the database, unless a collation is named. */
+/** Requires a collation where digits or the case of letters depend on the locale of the database. */
 function lintLocale(tokens: Token[], report: Report): void {
   for (const [index, token] of tokens.entries()) {
     const next = tokens[index + 1]?.text;
@@ -131,7 +132,7 @@ function isRangeOrCollated(argument: Token[]): boolean {
     if (text === ')') depth -= 1;
     if (depth === 0) return RANGE.test(name);
     if (text === 'collate') return true;
-    // span, p_managed.span, partitions.period(…)
+    // For example span, p_managed.span, partitions.period(…).
     if (kind === 'word' && name !== '-') name = text;
     else if (text !== '.') {
       if (RANGE.test(name)) return true;
@@ -141,7 +142,7 @@ function isRangeOrCollated(argument: Token[]): boolean {
   return false;
 }
 
-/** A literal as the server reads it. */
+/** Returns the value of a literal. */
 function plainText(literal: string): string {
   return /^e/i.test(literal) ? literal.replaceAll('\\\\', '\\') : literal;
 }
@@ -155,7 +156,7 @@ function lintDefiners(sql: string, tokens: Token[], report: Report): void {
   }
 }
 
-/** `execute` takes a literal, a variable, or format() with %I and %L; nothing is concatenated. */
+/** Requires that `execute` gets a literal, a variable, or format() with %I and %L, and no concatenation. */
 function lintDynamicSql(tokens: Token[], report: Report): void {
   for (const [index, token] of tokens.entries()) {
     const isStatement =
@@ -172,7 +173,7 @@ function lintDynamicSql(tokens: Token[], report: Report): void {
   }
 }
 
-/** The comment lines right above a line, or that a statement begins with. */
+/** Returns the comment lines directly above a line, or at the beginning of its statement. */
 function commentAbove(sql: string, line: number): string {
   const lines = sql.split('\n');
   const comment: string[] = [];

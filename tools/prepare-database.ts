@@ -1,4 +1,7 @@
-/** Called by graphile-migrate after it made a database (see `.gmrc`): the schema of the last release, which migrations start from. */
+/**
+ * Builds the schema of the last release, on which the migrations are applied. graphile-migrate calls it after
+ * it has created a database (see `.gmrc`).
+ */
 import { installSources } from '../src/database/apply_sources.ts';
 import { readConfig, rolePasswords } from '../src/config.ts';
 import { connectOwner, prepareDatabase } from '../src/database/migrate.ts';

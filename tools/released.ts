@@ -1,9 +1,9 @@
 /**
  * The sources of the last release, from which the tests of upgrades start: npm run db:release
  *
- * Writes migrations/released.json.gz: what `sql/`, the committed migrations and package.json's version are now. Run when
- * a release is made, and only then. Until there is that file, nothing has been released: the last release is this tree,
- * and a table changes in `sql/` without a migration.
+ * Writes `sql/`, the committed migrations and the version of package.json to migrations/released.json.gz. Run
+ * it when a release is made, and only then. While that file does not exist, nothing has been released: this
+ * tree counts as the last release, and tables change in `sql/` without a migration.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -19,12 +19,12 @@ const SNAPSHOT = fileURLToPath(new URL('../migrations/released.json.gz', import.
 /** The text of each file by its path in the repository. */
 const snapshot = z.object({ files: z.record(z.string(), z.string()) });
 
-/** Has there been a release? */
+/** Whether there has been a release. */
 export function hasRelease(): boolean {
   return existsSync(SNAPSHOT);
 }
 
-/** Calls `work` with the sources of the last release; those of this tree before the first one. */
+/** Calls `work` with the sources of the last release; with those of this tree before the first one. */
 export async function withReleased<T>(work: (sources: Sources) => Promise<T>): Promise<T> {
   if (!hasRelease()) return await work(readSources());
   const folder = await mkdtemp(join(tmpdir(), 'flowgres-released-'));
@@ -37,7 +37,7 @@ export async function withReleased<T>(work: (sources: Sources) => Promise<T>): P
   }
 }
 
-/** The files that a build's sources consist of, by path. */
+/** Returns the files of a build's sources by path. */
 export function sourceFiles(folder = BUILD_FOLDER): Record<string, string> {
   const below = (part: string) =>
     readdirSync(join(folder, part), { recursive: true, encoding: 'utf8' })
@@ -49,7 +49,7 @@ export function sourceFiles(folder = BUILD_FOLDER): Record<string, string> {
   return { ...Object.fromEntries(files), 'package.json': JSON.stringify({ version, type: 'module' }) };
 }
 
-/** Writes the sources of a build to a folder that migrations can be applied from. */
+/** Writes the sources of a build to a folder from which migrations can be applied. */
 export function writeSources(folder: string, files: Record<string, string>): void {
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });

@@ -1,5 +1,6 @@
-/** Splits SQL into words, literals and symbols; the bodies of functions too. Comments are left out. */
+/** Splits SQL into words, literals and symbols, including the bodies of functions. Leaves comments out. */
 
+/** One token. */
 export interface Token {
   kind: 'word' | 'string' | 'quoted' | 'number' | 'symbol';
   text: string;
@@ -22,7 +23,7 @@ const PATTERN = new RegExp(
   'gy',
 );
 
-/** The tokens in their order, each with its line. */
+/** Returns the tokens in their order, each with its line. */
 export function tokenize(sql: string, firstLine = 1, inBody = false): Token[] {
   const tokens: Token[] = [];
   let line = firstLine;

@@ -1,9 +1,9 @@
 /**
  * Checks that the event log is partitioned and works: node tools/verify-event-partitioning.js
  *
- * The same as `flowgres verify partitions`, on whatever Node the machine has: on the database of DATABASE_URL, else of the
- * Flowgres that runs in FLOWGRES_DATA (.flowgres); as an administrator. Whatever it writes is rolled back. It exits with
- * 1 if any check fails.
+ * The same as `flowgres verify partitions` on any Node: checks the database of DATABASE_URL, else that of the
+ * `flowgres start` in FLOWGRES_DATA (.flowgres), as administrator. Rolls back everything that it writes. Exits
+ * with 1 if a check fails.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,7 @@
-/** After `npm run build`: writes beside the compiled program which schema it was compiled with. */
+/**
+ * Writes a record beside the compiled program of the schema that it was compiled with. Runs after `npm run
+ * build`.
+ */
 import { writeFileSync } from 'node:fs';
 import { BUILD_FOLDER, readSources } from '../src/database/sources.ts';
 

@@ -1,8 +1,8 @@
-/** The process of an attacker: told whom to attack, it goes on until it is told to stop, and says what came of it. */
+/** The process of an attacker: receives its target, attacks until it is told to stop, and reports the outcomes. */
 import { setPriority } from 'node:os';
 import { ATTACKS, type Target } from './attacks.ts';
 
-// It would have a machine of its own: here it takes what the others leave.
+// In reality an attacker has a machine of its own; here it uses the CPU time that others leave.
 setPriority(10);
 const attack = ATTACKS[process.argv[2]!]!;
 const stopped = new AbortController();

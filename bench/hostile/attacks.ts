@@ -1,4 +1,4 @@
-/** The attacks: what an attacker publishes beforehand, and what a process of its own then does until it is told to stop. */
+/** The attacks: what an attacker publishes in advance, and what its process does until it is told to stop. */
 import { type Client, createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
 import type { Definition } from '../../test/helpers/factory.ts';
@@ -8,29 +8,32 @@ export interface Target {
   url: string;
   webhookKey: string;
   tokens: string[];
-  /** Workflows of `definitions`, in their order. */
+  /** Ids of the workflows of `definitions`, in their order. */
   workflowIds: string[];
-  /** A person with an account of the attacker's, and the address of a victim. */
+  /** Email addresses of an account of the attacker and of a victim. */
   account: string;
   victim: string;
 }
 
+/** A target, and how outcomes are counted. */
 export interface Attacker extends Target {
   signal: AbortSignal;
-  /** Counts what came of a request: `202`, or the code of an error. */
+  /** Counts the outcome of a request: a status such as `202`, or an error code. */
   count(outcome: string): void;
 }
 
+/** One kind of attack. */
 export interface Attack {
   title: string;
-  /** By name; published in the attacker's organization. */
+  /** Definitions by name, published in the attacker's organization. */
   definitions?: (peer: string) => Record<string, Definition>;
   tokens?: number;
-  /** What victims do beside it, whose failures count as lost. */
+  /** What victims do meanwhile; its failures count as lost. */
   beside?: 'logins' | 'resets';
   run(attacker: Attacker): Promise<void>;
 }
 
+/** The password that floods of logins send. */
 export const PASSWORD_OF_FLOOD = 'a password of the flood';
 
 const list = <T>(length: number, item: (index: number) => T): T[] => Array.from({ length }, (_, index) => item(index));
@@ -42,7 +45,7 @@ function chain(...nodes: Definition['nodes']): Definition {
   return { nodes, connections: nodes.slice(1).map((node, index) => ({ source: nodes[index]!.id, target: node.id })) };
 }
 
-/** Expressions whose time explodes, with what they are given. */
+/** Expressions whose evaluation time explodes, with their inputs. */
 const BOMBS: [string, unknown][] = [
   ['exists($.prev.**.**.**.**.**.**.**.** ? (@ == 3))', nested(45)],
   ['$.prev[*] ? (@ == $.prev[*] && @ == 0)', list(20_000, (n) => n + 1)],
@@ -61,7 +64,7 @@ const answerOf = async (response: Response): Promise<string> => {
     const code = body.errors?.[0]?.extensions?.code ?? body.error?.code;
     if (code) return code;
   } catch {
-    // What is no JSON is known by its status.
+    // An answer that is not JSON is counted by its status.
   }
   return String(response.status);
 };
@@ -81,7 +84,7 @@ async function post(attacker: Attacker, path: string, body: string, options: { t
   attacker.count(await answerOf(response));
 }
 
-/** So many callers, each of which asks again when it was answered, `pauseMs` later. */
+/** Runs `count` callers, each of which calls again `pauseMs` after its last answer. */
 async function callers(attacker: Attacker, count: number, call: (turn: number) => Promise<void>, pauseMs = 0): Promise<void> {
   let turn = 0;
   await Promise.all(
@@ -102,14 +105,14 @@ async function callers(attacker: Attacker, count: number, call: (turn: number) =
 const until = (signal: AbortSignal) => new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 const hooks = (attacker: Attacker, path: string) => `/hooks/${attacker.webhookKey}${path}`;
 const graphql = (query: string, variables?: unknown) => JSON.stringify({ query, variables });
-/** Networks of an anonymous attacker who has eight of them. */
+/** Addresses in the eight networks of an anonymous attacker. */
 const network = (turn: number) => `192.0.${turn % 8}.${turn % 250}`;
 
 const TRY = 'query ($definition: JSON!, $input: JSON) { testWorkflow(definition: $definition, input: $input) { nodes { seq type } } }';
 const WATCH = 'subscription ($workflow: UUID!) { workflowRuns(workflowId: $workflow) { cursor workflowRun { id status } } }';
 const part = (name: string) =>
   `${name}: workflows(first: 1, filter: {name: {equalTo: "${name}"}}) { nodes { id name versions(first: 1) { nodes { version publishedAt } } creator { id name } } }`;
-/** Valid, of about 45 words and signs for each part, and unlike all others. */
+/** A valid document of about 45 tokens per part, different from all others. */
 const ownDocument = (turn: number, parts: number) => `{ ${list(parts, (place) => part(`a${process.pid}_${turn}_${place}`)).join(' ')} }`;
 const REPEATED = [
   `{ ${'workflows{nodes{id}} '.repeat(140)} }`,
@@ -117,6 +120,7 @@ const REPEATED = [
   `{ ${list(60, () => '... { workflows { nodes { id } } }').join(' ')} }`,
 ];
 
+/** The attacks by name. */
 export const ATTACKS: Record<string, Attack> = {
   expressions: {
     title: 'expressions that explode, through 4 webhooks, 4 callers each',
@@ -238,7 +242,7 @@ export const ATTACKS: Record<string, Attack> = {
     title: 'documents with the same field hundreds of times, 40 callers, half of them anonymous',
     run: async (attacker) => {
       await callers(attacker, 40, (turn) => {
-        // A comment makes each another document.
+        // A comment makes each document unique.
         const query = `${REPEATED[turn % REPEATED.length]} # ${turn}`;
         return post(attacker, '/graphql', graphql(query), turn % 2 ? { token: attacker.tokens[0]! } : { from: network(turn) });
       });

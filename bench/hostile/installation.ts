@@ -1,4 +1,7 @@
-/** What is attacked: `flowgres serve --work` as a process of its own, a peer for its requests, and organizations. */
+/**
+ * The attacked installation: `flowgres serve --work` as a separate process, a peer for its requests, and
+ * organizations.
+ */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -13,36 +16,40 @@ import type { BenchServer } from '../server.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const RSS_EVERY_MS = 200;
+/** The password of accounts for which none is given. */
 export const PASSWORD = 'correct horse battery';
 
+/** An organization with its tokens. */
 export interface Tenant {
   id: string;
   webhookKey: string;
   userId: string;
   email: string;
-  /** API tokens with every scope. */
+  /** API tokens with all scopes. */
   tokens: string[];
 }
 
+/** The running installation. */
 export interface Installation {
-  /** `http://127.0.0.1:port` of the process that is attacked. */
+  /** Address of the attacked process: `http://127.0.0.1:port`. */
   url: string;
-  /** `http://127.0.0.1:port` of a peer that its requests may reach. */
+  /** Address of a peer that its requests may reach: `http://127.0.0.1:port`. */
   peer: string;
   admin: pg.Pool;
   createTenant(name: string, tokens?: number): Promise<Tenant>;
-  /** An account, of a new person or of one who has none; with PASSWORD when none is given. */
+  /** Creates an account, with a user if the address has none; the password is PASSWORD when not given. */
   createAccount(email: string, password?: string): Promise<void>;
   publish(tenant: Tenant, name: string, definition: Definition): Promise<string>;
-  /** Stops all that the organization has under way, and waits until it has ended, `withinMs` at most. */
+  /** Cancels all runs of the organization and waits until they have ended, up to `withinMs` milliseconds. */
   quiet(tenant: Tenant, withinMs: number): Promise<void>;
-  /** Largest resident memory of the process since the last call, in MB. */
+  /** Returns the largest resident memory of the process since the last call, in MB. */
   peakMemory(): number;
-  /** What the process has said of trouble since the last call. */
+  /** Returns the problems that the process has logged since the last call. */
   complaints(): string[];
   stop(): Promise<void>;
 }
 
+/** Starts the installation on a benchmark server. */
 export async function startInstallation(server: BenchServer): Promise<Installation> {
   const admin = createPool(server.adminUrl, { name: 'bench', max: 4 });
   const peer = fork(new URL('peer.ts', import.meta.url));
@@ -74,7 +81,7 @@ async function startServe(adminUrl: string, allowed: string) {
       DATABASE_URL: adminUrl,
       FLOWGRES_SECRET: TEST_SECRET,
       FLOWGRES_HTTP_ALLOW: allowed,
-      // So that attackers and victims come from networks of their own.
+      // Attackers and victims use networks of their own.
       FLOWGRES_PROXIES: '1',
       HOST: '127.0.0.1',
       PORT: '0',
@@ -117,7 +124,7 @@ function watchMemory(pid: number) {
   };
 }
 
-/** On a connection whose context ends with the transaction. */
+/** Calls `work` on a connection whose context ends with the transaction. */
 async function asOwner<T>(admin: pg.Pool, tenant: Pick<Tenant, 'id' | 'userId'>, work: (client: pg.ClientBase) => Promise<T>): Promise<T> {
   const client = await admin.connect();
   try {

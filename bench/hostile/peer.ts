@@ -1,4 +1,7 @@
-/** The outside world that workflows ask, in a process of its own: it answers, hangs, or answers what nobody can store. */
+/**
+ * A server that workflows call, in a separate process: it answers, hangs, or answers what the database cannot
+ * store.
+ */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 

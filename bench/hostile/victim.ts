@@ -1,34 +1,38 @@
 /**
- * The victim: another organization, with a webhook of pure nodes that is answered with its result, a query, and a schedule
- * that fires each second and asks a peer. It asks at fixed times, whether or not it was answered.
+ * The victim: an organization with a webhook of pure nodes that is answered with its result, a query, and a
+ * schedule that fires each second and calls a peer. Requests are sent at fixed times, whether or not earlier
+ * ones were answered.
  */
 import { PASSWORD, type Installation, type Tenant } from './installation.ts';
 
 const WEBHOOK_EVERY_MS = 50;
 const QUERY_EVERY_MS = 100;
 const LOGIN_EVERY_MS = 500;
-/** A tick, its run, and an answer may be late, but not by more. */
+/** Longest wait in milliseconds for a tick, its run, or an answer. */
 const PATIENCE_MS = 30_000;
 const QUERY = '{ workflowRuns(first: 5, orderBy: ID_DESC) { nodes { id status workflow { name } } } }';
 
+/** What the victim has observed. */
 export interface Observed {
-  /** Milliseconds, in no order. */
+  /** Latencies in milliseconds, unordered. */
   webhook: number[];
   query: number[];
   logins: number[];
-  /** What was accepted or due, and has no right answer, run or tick, in words. */
+  /** Descriptions of accepted requests or due ticks without a correct answer or run. */
   lost: string[];
-  /** How late the latest tick began, in seconds. */
+  /** Longest delay of a tick, in seconds. */
   latestTick: number;
 }
 
+/** The victim's organization and users. */
 export interface Victim {
   tenant: Tenant;
-  /** People with accounts who log in, each from a network of their own. */
+  /** Email addresses of users with accounts who log in, each from a different network. */
   people: string[];
   observe(seconds: number, beside?: 'logins' | 'resets'): Promise<Observed>;
 }
 
+/** Creates the victim in an installation. */
 export async function createVictim(installation: Installation): Promise<Victim> {
   const tenant = await installation.createTenant('Victim');
   const webhook = await installation.publish(tenant, 'answers', {
@@ -61,7 +65,7 @@ interface Context {
   webhook: string;
   schedule: string;
   people: string[];
-  /** Numbers requests, so that no answer is taken for another's. */
+  /** Numbers requests, so that each answer is matched with its request. */
   next: number;
   nextLogin: number;
 }
@@ -82,7 +86,7 @@ async function observe(context: Context, seconds: number, beside?: 'logins' | 'r
   return observed;
 }
 
-/** Calls at fixed times, and waits for all that was called. */
+/** Calls at fixed times, and waits for all calls. */
 async function atIntervals(seconds: number, everyMs: number, call: () => Promise<void>): Promise<void> {
   const calls: Promise<void>[] = [];
   const startedAt = performance.now();
@@ -145,13 +149,13 @@ async function logIn(context: Context, { logins, lost }: Observed): Promise<void
   context.nextLogin += 1;
   await timed(logins, lost, 'login', async () => {
     const credentials = { email: context.people[place], password: PASSWORD };
-    // A person is at home in a network; the first one in that which the attacker's addresses name.
+    // Each user logs in from a network of its own; the first from the one in the attacker's requests.
     const { status, body } = await send(context, '/auth/login', credentials, `198.51.${100 + place}.7`);
     return status === 200 ? undefined : `${status} ${JSON.stringify(body).slice(0, 120)}`;
   });
 }
 
-/** In the middle of the attack the first person forgets the password. */
+/** In the middle of the attack the first user asks for a new password. */
 async function askReset(context: Context, { lost }: Observed, seconds: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, seconds * 600));
   const email = context.people[0]!;
@@ -173,7 +177,7 @@ async function finishedRuns(context: Context): Promise<number> {
   return rows[0]!.count;
 }
 
-/** Each second from one time to the other has its run, and each such run ends well. */
+/** Checks that each second of the period has its run, and that each of these succeeded. */
 async function checkTicks(context: Context, observed: Observed, from: number, to: number): Promise<void> {
   const seconds = Array.from({ length: Math.floor(to / 1000) - Math.ceil(from / 1000) + 1 }, (_, n) => Math.ceil(from / 1000) + n);
   const until = performance.now() + PATIENCE_MS;

@@ -1,4 +1,4 @@
-/** The events of one run, of whom only the id is known: in a log of 120 months, and in one table with the same rows. */
+/** Looks up the events of a run by the run's id only: in a log of 120 months, and in one table with the same rows. */
 import type pg from 'pg';
 import { type Outcome, percentiles } from '../measure.ts';
 import { type PartitionBench, fill, times } from './measure.ts';
@@ -14,6 +14,7 @@ const QUERIES = {
   unpruned: 'select * from workflow_events where run_id = $1 order by ts',
 };
 
+/** Measures the lookups. */
 export async function measureLookup(bench: PartitionBench): Promise<Outcome[]> {
   const { admin } = bench;
   await admin.query(`
@@ -41,7 +42,7 @@ export async function measureLookup(bench: PartitionBench): Promise<Outcome[]> {
   const samples = Object.fromEntries(Object.keys(QUERIES).map((name) => [name, [] as number[]])) as Record<keyof typeof QUERIES, number[]>;
   try {
     for (const [index, id] of ids.entries()) {
-      // By turns, so that all meet the same load.
+      // Alternate, so that other load affects all.
       for (const [name, text] of Object.entries(QUERIES)) {
         const [ms] = await times(1, () => expectEvents(client, name, text, id));
         if (index >= 100) samples[name as keyof typeof QUERIES].push(ms!);

@@ -1,9 +1,9 @@
 /**
- * Partitions beside pg_partman, on one PostgreSQL 15 server with the settings of the other cases: Debian's packages
- * postgresql-15 and postgresql-15-partman. What is not installed is listed as not run.
+ * Compares partitions with pg_partman on one PostgreSQL 15 server with the settings of the other cases, from
+ * Debian's packages postgresql-15 and postgresql-15-partman. What is not installed is reported as not run.
  *
- * FLOWGRES_BENCH_READER_SECONDS (60) is how long the reader of the stall case stays, FLOWGRES_BENCH_EVENTS (1,000,000)
- * how many events the month has that leaves.
+ * FLOWGRES_BENCH_READER_SECONDS (60) is how long the reader of the stall case reads, FLOWGRES_BENCH_EVENTS
+ * (1,000,000) the number of events in the retired month.
  */
 import type pg from 'pg';
 import { createPool } from '../../src/database/connections.ts';
@@ -17,23 +17,25 @@ import { measureRetirement } from './retirement.ts';
 import { measureStall } from './stall.ts';
 import { measureUpkeep } from './upkeep.ts';
 
+/** The server and connections of these cases. */
 export interface PartitionBench {
   admin: pg.Pool;
   adminUrl: string;
   maintenanceUrl: string;
-  /** Is pg_partman there, in schema partman? */
+  /** Whether pg_partman is installed, in schema partman. */
   partman: boolean;
-  /** Somewhere for runs to belong to. */
+  /** Organization of the runs. */
   organizationId: string;
   workflowId: string;
 }
 
+/** Yields the results of all cases. */
 export async function* measurePartitions(): AsyncGenerator<Outcome> {
   if (!packages['postgresql-15']) {
     yield 'not run: partitions (postgresql-15 not installed)';
     return;
   }
-  // One transaction makes up to 1,200 partitions with four indexes each.
+  // One transaction creates up to 1,200 partitions with four indexes each.
   const server = await launchPostgres15({ ...SETTINGS, max_locks_per_transaction: '1024' });
   try {
     const bench = await prepare(server.url);
@@ -63,7 +65,7 @@ async function prepare(serverUrl: string): Promise<PartitionBench> {
   return { admin, adminUrl, maintenanceUrl, partman: packages['postgresql-15-partman'], organizationId, workflowId };
 }
 
-/** Fills months with runs of some events each, evenly spread, the whole set in one statement. */
+/** Fills months with evenly spread runs and their events, each set in one statement. */
 export async function fill(bench: PartitionBench, span: { from: string; every: string; runs: number; events: number }): Promise<void> {
   await bench.admin.query(
     `with run as (
@@ -81,7 +83,7 @@ export async function fill(bench: PartitionBench, span: { from: string; every: s
   );
 }
 
-/** Milliseconds of each of some calls, one after the other; what `prepare` does before each is not counted. */
+/** Returns the milliseconds of successive calls; `prepareCall` before each is not included. */
 export async function times(calls: number, work: () => Promise<unknown>, prepareCall?: () => Promise<unknown>): Promise<number[]> {
   const samples: number[] = [];
   for (let call = 0; call < calls; call += 1) {

@@ -1,6 +1,6 @@
 /**
- * A month of events leaves, with its runs: in one statement, as the job does it, and concurrently, as
- * `partitions.retire_concurrently()` does; beside DELETE and VACUUM of as many events alone.
+ * Measures the retirement of a month of events and their runs: in one statement, as the job does, and
+ * concurrently, as `partitions.retire_concurrently()` does; compared with DELETE and VACUUM of as many events.
  */
 import { retirePartitions } from '../../src/maintenance/partitions.ts';
 import { type Outcome, written } from '../measure.ts';
@@ -9,6 +9,7 @@ import { type PartitionBench, fill, times } from './measure.ts';
 const EVENTS = Number(process.env['FLOWGRES_BENCH_EVENTS'] ?? 1_000_000);
 const EVENTS_PER_RUN = 20;
 
+/** Measures the retirement. */
 export async function measureRetirement(bench: PartitionBench): Promise<Outcome[]> {
   const { admin } = bench;
   const { rows } = await admin.query<{ month: string; name: string }>(
@@ -20,7 +21,7 @@ export async function measureRetirement(bench: PartitionBench): Promise<Outcome[
     for (const parent of ['workflow_runs', 'workflow_events']) await admin.query('select partitions.create($1, $2)', [parent, month]);
     const runs = EVENTS / EVENTS_PER_RUN;
     await fill(bench, { from: month, every: `${Math.floor((27 * 86_400_000) / runs)} ms`, runs, events: EVENTS_PER_RUN });
-    // As long ago as it is, its pages have been written: what changes them writes whole pages to the WAL first.
+    // Checkpointed pages, as of an old month: the first change of each writes the whole page to the WAL.
     await admin.query('vacuum analyze workflow_events');
     await admin.query('checkpoint');
   };

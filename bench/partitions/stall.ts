@@ -1,4 +1,4 @@
-/** How long inserts wait while partitions come and go and a reader that came first stays. */
+/** Measures how long inserts wait while partitions are created and retired and an earlier reader still reads. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/database/connections.ts';
 import { maintainPartitions, retirePartitions } from '../../src/maintenance/partitions.ts';
@@ -6,10 +6,11 @@ import { type Outcome, percentiles } from '../measure.ts';
 import type { PartitionBench } from './measure.ts';
 
 const READER_SECONDS = Number(process.env['FLOWGRES_BENCH_READER_SECONDS'] ?? 60);
-/** How many months begin while the reader reads. */
+/** Months that begin while the reader reads. */
 const MONTHS = 10;
 const TARGET_MS = 250;
 
+/** Measures the waits. */
 export async function measureStall(bench: PartitionBench): Promise<Outcome[]> {
   const outcomes = await measureOurs(bench);
   return bench.partman ? [...outcomes, ...(await measurePartman(bench))] : outcomes;
@@ -44,7 +45,7 @@ async function measureOurs(bench: PartitionBench): Promise<Outcome[]> {
       const turn = delay((READER_SECONDS * 1000) / (MONTHS + 1));
       await setClock(month);
       made += (await maintainPartitions(bench.maintenanceUrl)).filter(({ action, done }) => action === 'create' && done).length;
-      // The detach waits for the reader, at most a second each time; the next one finishes it.
+      // Each detach waits at most a second for the reader; the next call finishes it.
       await retirePartitions(bench.maintenanceUrl, { lockTimeoutMs: 1000 });
       await turn;
     }
@@ -58,7 +59,7 @@ async function measureOurs(bench: PartitionBench): Promise<Outcome[]> {
   ];
 }
 
-/** One maintenance as of a new month: it makes the partition of the last one ahead, and drops the oldest. */
+/** Runs pg_partman's maintenance for a new month: it creates the partition furthest ahead and drops the oldest. */
 async function measurePartman(bench: PartitionBench): Promise<Outcome[]> {
   const { admin } = bench;
   await admin.query(`
@@ -82,7 +83,7 @@ async function measurePartman(bench: PartitionBench): Promise<Outcome[]> {
   ];
 }
 
-/** Two inserters for as long as a transaction that has read the table stays open, and `actions` beside them. */
+/** Runs two inserters and `actions` as long as a transaction that has read the table stays open. */
 async function insertBeside(bench: PartitionBench, read: string, insert: () => Promise<unknown>, actions: () => Promise<void>) {
   const reader = await connect(bench.adminUrl);
   const samples: number[] = [];

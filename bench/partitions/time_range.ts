@@ -1,7 +1,7 @@
 /**
- * A time range within a month of events: what the BRIN index on `ts` saves a query, and what it costs each insert. Two
- * tables as a partition of workflow_events is, one of them without that index, are filled by turns, so that both meet the
- * same load. FLOWGRES_BENCH_RANGE_EVENTS (300,000) is how many events the month has.
+ * Measures what the BRIN index on `ts` saves a query for a time range within a month, and what it costs each
+ * insert. Fills two tables like a partition of workflow_events, one without that index, alternately, so that
+ * other load affects both. FLOWGRES_BENCH_RANGE_EVENTS (300,000) is the number of events in the month.
  */
 import { z } from 'zod';
 import { createPool } from '../../src/database/connections.ts';
@@ -16,6 +16,7 @@ const HOUR = `ts >= timestamptz '2026-01-20 12:00+00' and ts < timestamptz '2026
 
 const plan = z.array(z.object({ Plan: z.looseObject({ 'Shared Hit Blocks': z.number(), 'Shared Read Blocks': z.number() }) }));
 
+/** Measures the index. */
 export async function measureTimeRange({ adminUrl }: BenchServer): Promise<Outcome[]> {
   const pool = createPool(adminUrl, { name: 'bench', max: 1 });
   const client = await pool.connect();
@@ -30,7 +31,7 @@ export async function measureTimeRange({ adminUrl }: BenchServer): Promise<Outco
     for (const { index } of rows) await client.query(`drop index ${index}`);
     const samples: Record<keyof typeof TABLES, number[]> = { without: [], with: [] };
     for (let first = 0; first < EVENTS; first += BATCH) {
-      // Neither table always goes first.
+      // Alternate which table goes first.
       for (const each of (first / BATCH) % 2 ? cases.toReversed() : cases) {
         const startedAt = performance.now();
         await client.query(insert(TABLES[each]), [first, first + BATCH - 1]);
@@ -62,7 +63,7 @@ export async function measureTimeRange({ adminUrl }: BenchServer): Promise<Outco
   }
 }
 
-/** Events $1 to $2 of January 2026, evenly spread, as runs of some events each write them. */
+/** The statement that inserts events $1 to $2 of January 2026, evenly spread, as runs of a few events each. */
 function insert(table: string): string {
   return `insert into ${table} (organization_id, run_id, seq, ts, type, payload)
     select '01941f29-7c00-7000-8000-000000000001', engine.uuid_floor(timestamptz '2026-01-01+00' + i / ${RUN_EVENTS} * ${RUN_EVENTS} * step),

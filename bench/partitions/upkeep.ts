@@ -1,19 +1,22 @@
-/** What it takes to keep a table's partitions: when there is nothing to do, when one is missing, and at the beginning. */
+/**
+ * Measures the maintenance of partitions: when there is nothing to do, when one is missing, and when all are
+ * missing.
+ */
 import type pg from 'pg';
 import { type Outcome, percentiles, written } from '../measure.ts';
 import { type PartitionBench, times } from './measure.ts';
 
 const SIZES = [12, 120, 1200];
-/** Months kept ahead; the rest is behind. */
+/** Months created ahead; all others are in the past. */
 const PREMAKE = 3;
 
-/** How a manager makes its table of so many months, and looks after it. */
+/** How a tool creates and maintains a table with this many months. */
 interface Manager {
   name: string;
-  /** The statement that makes all partitions. */
+  /** The statement that creates all partitions. */
   create(table: string, partitions: number): string;
   maintain(table: string): string;
-  /** Calls to measure when there is nothing to do. */
+  /** Number of measured calls with nothing to do. */
   calls: number;
 }
 
@@ -35,6 +38,7 @@ const PARTMAN: Manager = {
   calls: 30,
 };
 
+/** Measures the maintenance by Flowgres and by pg_partman. */
 export async function measureUpkeep({ admin, partman }: PartitionBench): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const size of SIZES) {
@@ -59,7 +63,7 @@ async function measureManager(admin: pg.Pool, manager: Manager, size: number) {
     await client.query(tableOf(table));
     const all = await written(client, async () => (await times(1, () => client.query(manager.create(table, size))))[0]!);
     await expectPartitions(client, table, size);
-    // pg_partman looks at the newest row: this is its quick case.
+    // pg_partman reads the newest row, so this is its fast case.
     await client.query(`insert into ${table} (run_id, type, payload) values (gen_random_uuid(), 'test', '{}')`);
     const maintain = () => client.query(manager.maintain(table));
     await times(5, maintain);
@@ -81,7 +85,7 @@ async function measureManager(admin: pg.Pool, manager: Manager, size: number) {
   }
 }
 
-/** The shape of the event log. */
+/** The columns of the event log. */
 function tableOf(table: string): string {
   return `
     create table ${table} (
@@ -102,7 +106,7 @@ async function dropNewest(client: pg.ClientBase, table: string): Promise<void> {
   await client.query(`drop table ${rows[0]!.name}`);
 }
 
-/** A manager that did not do its work would be quick. */
+/** Throws when the tool did not create the partitions. */
 async function expectPartitions(client: pg.ClientBase, table: string, wanted: number): Promise<void> {
   const { rows } = await client.query<{ count: number }>(
     `select count(*)::int as count from pg_inherits where inhparent = $1::regclass and inhrelid::regclass::text !~ 'default'`,

@@ -1,6 +1,6 @@
 /**
- * Absurd. Its schema is no part of the npm package: ABSURD_SQL names the file sql/absurd.sql of its repository, as of the
- * SDK's version.
+ * The engine Absurd. Its npm package does not contain its schema: ABSURD_SQL names the file sql/absurd.sql of
+ * its repository, in the version of the SDK.
  */
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,9 +11,9 @@ import { type Engine, type Setup, inFlight, oneByOne, step, untilNone } from './
 const QUEUE = 'bench';
 const CONCURRENCY = 64;
 const POOL = 40;
-/** A quarter of a second by default. */
+/** 0.25 by default. */
 const POLL_SECONDS = 0.005;
-/** As long as a step of Flowgres is lent; 120 by default. */
+/** The lease of a step in seconds, as in Flowgres; 120 by default. */
 const CLAIM_SECONDS = 15;
 const UNFINISHED = `select count(*)::int as count from absurd.t_bench where state not in ('completed', 'failed', 'cancelled')`;
 const SIZES = [0, 1, 5, 20];
@@ -39,6 +39,7 @@ function open(setup: Setup): { app: Absurd; progress: { ended: number }; close()
 const work = (app: Absurd) =>
   app.startWorker({ concurrency: CONCURRENCY, batchSize: CONCURRENCY, pollInterval: POLL_SECONDS, claimTimeout: CLAIM_SECONDS });
 
+/** Absurd with its worker. */
 export const absurd: Engine = {
   install: async (setup) => {
     const file = process.env['ABSURD_SQL'];

@@ -1,7 +1,8 @@
-/** Calls of engines in processes of their own. */
+/** Calls engines in separate processes. */
 import { type ChildProcess, fork } from 'node:child_process';
 import type { Setup, Work } from './engine.ts';
 
+/** Arguments of a call. */
 export type Arguments = [setup: Setup, work?: Work, count?: number];
 
 interface Answer {
@@ -11,7 +12,7 @@ interface Answer {
   error?: string;
 }
 
-/** What a process of an engine prints is of no interest unless it fails. */
+/** A process of an engine. Its output is shown only when it fails. */
 export class Child {
   readonly #process: ChildProcess;
   readonly working: Promise<unknown>;
@@ -37,6 +38,7 @@ export class Child {
   }
 }
 
+/** Calls a method of an engine in a new process. Rejects when the process fails. */
 export async function callEngine<T>(engine: string, call: string, args: Arguments): Promise<T> {
   const { value, error } = await new Child(engine, call, args).answer;
   if (error) throw new Error(error);

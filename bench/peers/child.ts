@@ -1,4 +1,7 @@
-/** One call of one engine, in a process of its own: node child.ts <engine> <call> <arguments as JSON>; the answer goes to the parent. */
+/**
+ * Executes one call of one engine: node child.ts <engine> <call> <arguments as JSON>. Sends the answer to the
+ * parent process.
+ */
 import type { Engine, Setup, Work } from './engine.ts';
 
 const [name = '', call = '', text = '[]'] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-/** DBOS: with its queue, and directly, where the caller's process executes the workflow at once. */
+/** The engine DBOS: with its queue, and directly, where the caller's process executes the workflow at once. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { DBOS, DBOSClient } from '@dbos-inc/dbos-sdk';
 import { type Engine, type Setup, inFlight, oneByOne, step, untilNone } from './engine.ts';
@@ -7,7 +7,7 @@ const QUEUE = 'bench';
 const CONCURRENCY = 200;
 const DIRECT_CONCURRENCY = 64;
 const POOL = 40;
-/** A second by default. */
+/** 1,000 by default. */
 const POLL_MS = 10;
 const UNFINISHED = `select count(*)::int as count from dbos.workflow_status where status in ('ENQUEUED', 'PENDING') and name like 'steps%'`;
 const SIZES = [0, 1, 5, 20];
@@ -51,6 +51,7 @@ const install = async (setup: Setup) => {
   await DBOS.shutdown();
 };
 
+/** DBOS with its queue. */
 export const dbosQueue: Engine = {
   install,
   fill: async (setup, work, runs) => {
@@ -83,6 +84,7 @@ export const dbosQueue: Engine = {
   unfinished: UNFINISHED,
 };
 
+/** DBOS without its queue. */
 export const dbosDirect: Engine = {
   install,
   fill: async () => undefined,

@@ -1,38 +1,43 @@
-/** What each engine must do to be compared. Every call happens in a process of its own. */
+/** The interface of the compared engines. Every call runs in a process of its own. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../../src/database/connections.ts';
 
-/** A workflow of so many steps in a row; each is recorded by itself. */
+/** A workflow of `steps` successive steps, each recorded. */
 export interface Work {
-  /** An effect is executed by a worker. A pure node may be computed where the engine likes; the others make it a step as well. */
+  /**
+   * An `effect` is executed by a worker. The engine may compute a `pure` node anywhere; the other engines make
+   * it a step, too.
+   */
   kind: 'effect' | 'pure';
   steps: number;
 }
 
+/** What a call of an engine gets. */
 export interface Setup {
-  /** Connection string of the engine's own database, as administrator. */
+  /** Connection string of the engine's database as administrator. */
   databaseUrl: string;
-  /** Flowgres only: what was published for the work, and for whom. */
+  /** Of Flowgres only: the published workflow and its organization. */
   organizationId?: string;
   workflowId?: string;
-  /** Milliseconds that a step takes; 0 when not given. */
+  /** Duration of a step in milliseconds; 0 when not given. */
   stepMs?: number;
 }
 
+/** One engine. */
 export interface Engine {
   /** Installs its schema, once. */
   install(setup: Setup): Promise<void>;
-  /** Makes runs wait; an engine without a queue has nothing to do. */
+  /** Creates waiting runs; does nothing for an engine without a queue. */
   fill(setup: Setup, work: Work, runs: number): Promise<void>;
-  /** Executes what waits, or as many runs, until the last is done; answers with the seconds of that. */
+  /** Executes the waiting runs, or as many new ones. Resolves to the seconds until the last has ended. */
   drain(setup: Setup, work: Work, runs: number): Promise<number>;
-  /** Milliseconds from start to finish of runs that are alone on the system. */
+  /** Resolves to the milliseconds from start to end of runs, one at a time. */
   latency(setup: Setup, work: Work, samples: number): Promise<number[]>;
-  /** The query that counts unfinished runs, for the crash; none where an engine keeps no runs. */
+  /** The query that counts unfinished runs after a crash; not given for an engine that stores no runs. */
   unfinished?: string;
 }
 
-/** Waits until the database knows of no unfinished run: an engine's function ends before that is recorded. */
+/** Waits until the database has no unfinished run: an engine's function ends before that is recorded. */
 export async function untilNone(setup: Setup, unfinished: string): Promise<void> {
   const pool = createPool(setup.databaseUrl, { name: 'bench', max: 1 });
   while ((await pool.query<{ count: number }>(unfinished)).rows[0]!.count > 0) await delay(10);
@@ -41,7 +46,7 @@ export async function untilNone(setup: Setup, unfinished: string): Promise<void>
 
 let working = false;
 
-/** The step of every engine; one that takes time tells the parent when the first has begun. */
+/** The step of every engine. If it takes time, it tells the parent when the first one has begun. */
 export async function step(setup: Setup): Promise<{ done: true }> {
   if (setup.stepMs) {
     if (!working) process.send?.({ working: true });
@@ -51,7 +56,7 @@ export async function step(setup: Setup): Promise<{ done: true }> {
   return { done: true };
 }
 
-/** Calls `work` so many times, so many at once; answers with the seconds. */
+/** Calls `work` `calls` times, `atOnce` at a time. Resolves to the seconds. */
 export async function inFlight(calls: number, atOnce: number, work: (index: number) => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   let next = 0;
@@ -63,7 +68,7 @@ export async function inFlight(calls: number, atOnce: number, work: (index: numb
   return (performance.now() - startedAt) / 1000;
 }
 
-/** Milliseconds of calls, one after the other; the first tenth is for warming up. */
+/** Resolves to the milliseconds of successive calls, after a tenth of them as warm-up. */
 export async function oneByOne(samples: number, work: () => Promise<unknown>): Promise<number[]> {
   const all: number[] = [];
   for (let call = 0; call < samples * 1.1; call += 1) {

@@ -1,4 +1,4 @@
-/** Flowgres itself, through the same calls as the product. */
+/** The engine Flowgres, through the calls that the product makes. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { createPool } from '../../src/database/connections.ts';
@@ -9,7 +9,7 @@ import { roleUrl } from '../../src/database/roles.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { type Engine, type Setup, inFlight, oneByOne, step } from './engine.ts';
 
-/** Runs that one call starts when many do, and such calls at a time. */
+/** Runs that one call starts when many are started, and such calls at a time. */
 const BATCH = 100;
 const CALLERS = 4;
 const CONCURRENCY = 200;
@@ -34,9 +34,10 @@ async function startMany(setup: Setup, runs: number): Promise<number> {
   return seconds;
 }
 
+/** Flowgres with its worker. */
 export const flowgres: Engine = {
   install: async () => undefined,
-  // A pure run is finished by the call that starts it.
+  // The call that starts a pure run also finishes it.
   fill: async (setup, work, runs) => void (work.kind === 'effect' && (await startMany(setup, runs))),
   drain: async (setup, work, runs) => {
     if (work.kind === 'pure') return startMany(setup, runs);
@@ -49,7 +50,7 @@ export const flowgres: Engine = {
     await admin.end();
     return seconds;
   },
-  // As in `flowgres start`, whose webhooks start runs in the process that works on them.
+  // As in `flowgres start`, where one process receives webhooks and works.
   latency: async (setup, work, samples) => {
     const pool = createEnginePool(urlOf(setup), 'bench', 1);
     const admin = createPool(setup.databaseUrl, { name: 'bench', max: 1 });

@@ -1,4 +1,4 @@
-/** graphile-worker alone: a step is a job that adds the next one. It keeps no runs and no results of steps. */
+/** graphile-worker alone: a step is a job that adds the next one. It stores neither runs nor results. */
 import { Logger, type Runner, type TaskList, makeWorkerUtils, run } from 'graphile-worker';
 import { type Engine, type Setup, type Work, oneByOne, step } from './engine.ts';
 
@@ -6,7 +6,7 @@ const CONCURRENCY = 24;
 const BATCH = 1000;
 const logger = new Logger(() => () => undefined);
 
-/** Its own preset for throughput, of its performance tests. */
+/** The settings of its own performance tests. */
 const PRESET = {
   worker: { concurrentJobs: CONCURRENCY, localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0, maxPoolSize: 10 },
 };
@@ -25,6 +25,7 @@ async function start(setup: Setup, ended: () => void): Promise<Runner> {
 
 const utilsOf = (setup: Setup) => makeWorkerUtils({ connectionString: setup.databaseUrl, logger });
 
+/** graphile-worker without an engine. */
 export const graphileWorker: Engine = {
   install: async (setup) => {
     const utils = await utilsOf(setup);

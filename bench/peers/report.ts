@@ -1,6 +1,6 @@
-/** A line for each figure, and all of them side by side. */
+/** Prints a line per figure, and a comparison of all engines. */
 
-/** By what was measured. */
+/** Figures by what was measured. */
 export type Figures = Record<string, number>;
 
 const OURS = 'Flowgres';
@@ -11,11 +11,12 @@ const show = (value: number | undefined): string => {
   return value >= 100 ? Math.round(value).toLocaleString('en-US') : value.toFixed(2);
 };
 
+/** Prints one figure. */
 export function print(engine: string, what: string, value: number, unit: string): void {
   console.log(`${engine}: ${what}: ${show(value)}${unit && Number.isFinite(value) ? ` ${unit}` : ''}`);
 }
 
-/** The figures of all engines; behind those of the others, in brackets, how many times as much ours is. */
+/** Prints the figures of all engines; those of the others with the ratio to Flowgres in brackets. */
 export function printComparison(all: Map<string, Figures>): void {
   const ours = all.get(OURS) ?? {};
   const others = [...all.keys()].filter((name) => name !== OURS);

@@ -1,9 +1,9 @@
 /**
- * `npm run bench:peers`: Flowgres beside other engines, one after the other on the same embedded server, each with the
- * concurrency that suits it. Durability is on. Only ratios within one run mean something.
+ * `npm run bench:peers`: compares Flowgres with other engines, one after the other on the same embedded server,
+ * each with the concurrency that suits it. Durability is on. Only ratios within one run are meaningful.
  *
- * BENCH_SCALE (1) multiplies how many runs each case has; `npm run bench:peers -- Flowgres 'DBOS, queue'` runs some. An
- * engine that cannot run is listed with the reason.
+ * BENCH_SCALE (1) multiplies the number of runs of each case; `npm run bench:peers -- Flowgres 'DBOS, queue'`
+ * runs some engines. An engine that cannot run is listed with the reason.
  */
 import { cpus } from 'node:os';
 import { createPool, withDatabase } from '../../src/database/connections.ts';
@@ -15,7 +15,7 @@ import { type Figures, print, printComparison } from './report.ts';
 
 const SCALE = Number(process.env['BENCH_SCALE'] ?? 1);
 const SAMPLES = Math.ceil(200 * Math.min(1, SCALE));
-/** Enough runs that an engine of its kind is busy for some seconds. */
+/** Runs per case: enough to keep the engine busy for some seconds. */
 const ENGINES: Record<string, number> = {
   Flowgres: 20_000,
   'DBOS, queue': 1000,
@@ -26,12 +26,12 @@ const ENGINES: Record<string, number> = {
 const WORKS: Work[] = [
   { kind: 'effect', steps: 1 },
   { kind: 'effect', steps: 5 },
-  // What code between two steps costs where it need not be a step.
+  // Shows what code between two steps costs where it need not be a step.
   { kind: 'pure', steps: 0 },
   { kind: 'pure', steps: 5 },
   { kind: 'pure', steps: 20 },
 ];
-/** Runs in flight when the process is killed, how long each step takes then, and how long we wait for the end. */
+/** Runs in flight when the process is killed, milliseconds of each step, and the longest wait for the end. */
 const CRASH = { runs: 50, stepMs: 200, work: { kind: 'effect', steps: 5 } satisfies Work, killAfterMs: 500, patienceMs: 60_000 };
 
 const server = await startBench();
@@ -91,7 +91,10 @@ async function measure(name: string): Promise<Figures> {
   return figures;
 }
 
-/** Seconds from the kill of a process with runs in flight until all have ended; another process is started at once. */
+/**
+ * Measures seconds from the kill of a process with runs in flight until all have ended; another process is
+ * started at once.
+ */
 async function crash(name: string, setup: Setup, unfinished: string): Promise<number> {
   const ready = {
     ...setup,
@@ -129,7 +132,7 @@ async function prepare(name: string): Promise<Setup> {
   return { databaseUrl: withDatabase(server.adminUrl, database) };
 }
 
-/** A trigger and so many nodes in a row. Pure ones look at the data and change it. */
+/** Publishes a trigger and `steps` successive nodes. Pure nodes read and change the data. */
 async function publish(to: BenchServer, { kind, steps }: Work): Promise<string> {
   const pure = (index: number) =>
     [

@@ -1,4 +1,7 @@
-/** Registration, login and passwords: what hashes first and then calls the SQL function of the same name. */
+/**
+ * Registration, login and passwords: hashes a password where one is needed, then calls the SQL function of the
+ * same operation. Each call is one transaction with the settings of its request.
+ */
 import pg from 'pg';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
@@ -9,7 +12,7 @@ import type { ConnectionShare } from '../limits/connection_share.ts';
 import type { HashCaller, HashKind } from './hash_queue.ts';
 import { type Passwords, password } from './passwords.ts';
 
-/** The settings of a request: who asks, and from where. They hold for one transaction. */
+/** Settings of one request by name: who asks and from where. They hold for one transaction. */
 export type RequestSettings = Record<string, string>;
 
 /** PostgreSQL's text cannot hold the character U+0000, nor half of a pair of surrogates. */
@@ -24,7 +27,7 @@ const anyPassword = z
   .string()
   .refine((text) => Buffer.byteLength(text) <= LIMITS.passwords.maxBytes, 'A password has at most 1,024 bytes.');
 
-/** What each operation takes. */
+/** The zod shape of each operation's input. */
 export const INPUTS = {
   register: z.strictObject({ name: text(200), email, password }),
   login: z.strictObject({ email, password: anyPassword }),
@@ -38,21 +41,29 @@ const startedSession = z.object({
   userId: z.string(),
   organizationId: z.string().nullable(),
 });
+/** What a login returns: the new session. */
 export type StartedSession = z.infer<typeof startedSession>;
 
+/**
+ * The operations on accounts. Methods throw FlowgresError with the database's code, VALIDATION_FAILED for an
+ * input that does not fit {@link INPUTS}, or TOO_BUSY when too many passwords wait to be hashed.
+ */
 export class Accounts {
   readonly #pool: pg.Pool;
   readonly #passwords: Passwords;
   readonly #connections: ConnectionShare;
 
-  /** @param pool logs in as flowgres_api; @param connections shares of it */
+  /**
+   * @param pool logs in as flowgres_api
+   * @param connections shares the pool among callers
+   */
   constructor(pool: pg.Pool, passwords: Passwords, connections: ConnectionShare) {
     this.#pool = pool;
     this.#passwords = passwords;
     this.#connections = connections;
   }
 
-  /** Always true: whether the address has an account is told to its owner only, by mail. */
+  /** Registers an address. Always true: only a mail to the address tells whether it has an account. */
   async register(settings: RequestSettings, input: unknown): Promise<boolean> {
     const { name, email, password } = parse(INPUTS.register, input);
     await this.#query(settings, 'select engine.begin_registration(name => $1, email => $2)', [name, email]);
@@ -63,9 +74,10 @@ export class Accounts {
 
   async login(settings: RequestSettings, input: unknown): Promise<StartedSession> {
     const { email, password } = parse(INPUTS.login, input);
-    // Counted and committed before anything is known: a failure cannot take it back, a hundred at once count a hundred.
+    // Count the attempt and commit it before the password is checked: a failure cannot undo the count, and a
+    // hundred concurrent attempts count as a hundred.
     const stored = await this.#beginLogin(settings, email);
-    // Without an account the work is the same.
+    // Hash even without an account, so that the answer takes the same time.
     const key = await this.#counted(settings, 'login', email, (caller) =>
       this.#passwords.key(password, stored ?? this.#passwords.newSettings(), caller),
     );
@@ -77,7 +89,7 @@ export class Accounts {
     );
     const hash =
       stored && this.#passwords.isOutdated(stored)
-        ? // Another login will do as well, when there is time.
+        ? // Not urgent: when hashing is refused, a later login stores the new hash.
           await this.#passwords.hash(password, callerOf(settings, 'login')).catch(() => null)
         : null;
     if (hash !== null) {
@@ -92,7 +104,7 @@ export class Accounts {
     return true;
   }
 
-  /** Returns the id of the user whose password it was. */
+  /** Returns the id of the user whose password was reset. */
   async resetPassword(settings: RequestSettings, input: unknown): Promise<string> {
     const { code, password } = parse(INPUTS.resetPassword, input);
     await this.#query(settings, 'select engine.begin_reset(code => $1)', [code]);
@@ -101,7 +113,7 @@ export class Accounts {
     return z.object({ id: z.string() }).parse(row).id;
   }
 
-  /** Returns how many other sessions that has ended. */
+  /** Returns how many other sessions of the user it has ended. */
   async changePassword(settings: RequestSettings, input: unknown): Promise<number> {
     const { currentPassword, password } = parse(INPUTS.changePassword, input);
     const stored = await this.#beginLogin(settings, null);
@@ -118,7 +130,7 @@ export class Accounts {
     return z.object({ settings: z.string().nullable() }).parse(row).settings;
   }
 
-  /** Work that was counted as an attempt; a refusal because of load is none. */
+  /** Runs work that was counted as a login attempt. Takes the count back when the work fails: too many hashes waited. */
   async #counted<T>(
     settings: RequestSettings,
     kind: 'login' | 'register' | 'reset',
@@ -133,7 +145,7 @@ export class Accounts {
     }
   }
 
-  /** One statement in a transaction of its own, with the settings of the request. */
+  /** Runs one statement in a transaction of its own, with the settings of the request. */
   #query(settings: RequestSettings, text: string, values: unknown[], role = 'flowgres_api'): Promise<unknown[]> {
     return this.#connections.use(settings, () => this.#send({ ...settings, role }, text, values));
   }
@@ -168,7 +180,7 @@ function parse<T extends z.ZodType>(shape: T, input: unknown): z.infer<T> {
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const field = String(issue?.path[0] ?? '');
-  // zod's own words are for programmers; those of a password are ours.
+  // zod's messages address programmers; the messages about a password are written for users.
   const message =
     field.endsWith('assword') && issue?.code !== 'invalid_type' ? issue!.message : `${field || 'The input'} is not as it must be.`;
   throw new FlowgresError('VALIDATION_FAILED', message, field ? { details: { field } } : {});
@@ -176,7 +188,7 @@ function parse<T extends z.ZodType>(shape: T, input: unknown): z.infer<T> {
 
 const refusal = z.looseObject({ code: z.string(), hint: z.string().optional(), details: z.record(z.string(), z.unknown()).optional() });
 
-/** An error of the database, or of the check of a secret, as ours; any other as it is. */
+/** Maps a database error, or a failed check of a secret, to FlowgresError; returns any other error unchanged. */
 export function asFlowgresError(error: unknown): unknown {
   if (error instanceof SafeError) {
     const { code, hint, details } = refusal.parse(error.extensions);

@@ -1,4 +1,7 @@
-/** The mutations that take a password. Everything else about accounts is a function of the database, served as it is. */
+/**
+ * The GraphQL mutations that take a password. All other operations on accounts are SQL functions that
+ * PostGraphile exposes.
+ */
 import { SafeError, type Step, context, sideEffect } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { FlowgresError } from '../errors.ts';
@@ -6,6 +9,7 @@ import type { Accounts, RequestSettings } from './accounts.ts';
 
 type Operation = (settings: RequestSettings, input: Record<string, unknown>) => Promise<unknown>;
 
+/** Adds the mutations that take a password to the GraphQL schema. */
 export function accountsPlugin(accounts: Accounts): GraphileConfig.Plugin {
   return extendSchema(() => ({
     typeDefs: gql`

@@ -1,4 +1,7 @@
-/** The same operations as plain JSON: `POST /auth/login` and its like, with the codes of GraphQL. */
+/**
+ * The account operations as plain JSON over HTTP: `POST /auth/register`, `/auth/login`, `/auth/logout`. Errors
+ * have the same codes as in GraphQL.
+ */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LIMITS } from '../constants.ts';
 import { parseStrictJson } from '../json/strict.ts';
@@ -10,9 +13,13 @@ import { readBody } from '../http/body.ts';
 
 const MAX_BODY = LIMITS.passwords.maxBodyBytes;
 
+/** Options of {@link createAccountRoutes}. */
 export interface AccountRoutesOptions {
   accounts: Accounts;
-  /** The settings of a request; throws UNAUTHENTICATED for a secret that is not valid, RATE_LIMITED for one request too many. */
+  /**
+   * Returns the settings of a request. Throws UNAUTHENTICATED when its secret is not valid, RATE_LIMITED when
+   * its caller has sent too many requests.
+   */
   settingsOf(request: IncomingMessage): Promise<RequestSettings>;
   onProblem: (message: string, error: unknown) => void;
 }
@@ -41,7 +48,7 @@ async function answer({ accounts, settingsOf, onProblem }: AccountRoutesOptions,
     if (request.method !== 'POST') {
       throw new FlowgresError('METHOD_NOT_ALLOWED', 'This takes POST only.', { details: { methods: ['POST'] } });
     }
-    // Who asks too often is not listened to.
+    // Check the rate limit before the body is read.
     const settings = await settingsOf(request);
     return jsonReply(200, await route(accounts, settings, await readInput(request)));
   } catch (error) {
@@ -52,7 +59,7 @@ async function answer({ accounts, settingsOf, onProblem }: AccountRoutesOptions,
 async function readInput(request: IncomingMessage): Promise<unknown> {
   const body = await readBody(request, MAX_BODY);
   if (body.length === 0) return {};
-  // A form of another site can send text, but not this type without being asked for first.
+  // A form of another site can send text, but not this content type without a CORS preflight.
   if (contentKind(parseMediaType(request.headers['content-type']).type) !== 'json') {
     throw new FlowgresError('UNSUPPORTED_MEDIA_TYPE', 'The body has to be JSON.', { hint: 'Send content-type: application/json.' });
   }

@@ -1,17 +1,22 @@
 /**
- * Whose password is hashed next. Hashing is memory and time, so little of it happens at once. Logins go before
- * registrations, which rest between two of them; the callers of each kind take turns, so that a flood of one delays itself.
+ * Schedules password hashing, which takes much memory and CPU, so only few run at once. Logins go before
+ * registrations, which pause between two of them. Within each kind the networks alternate, so that a flood from
+ * one network delays only itself.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 
-/** Logging in is work of people who have an account; registering, and a new password by a code, is anybody's. */
+/**
+ * `login`: the caller claims an existing account. `registration`: anybody can ask, for a new account or a new
+ * password by a code.
+ */
 export type HashKind = 'login' | 'registration';
 
+/** Who asks for a hash. */
 export interface HashCaller {
   kind: HashKind;
-  /** The network that asks. */
+  /** The network of the request, as networkOf() returns it. */
   network: string;
 }
 
@@ -27,23 +32,27 @@ interface Waiting {
 interface Kind {
   running: number;
   waiting: number;
-  /** The next of the first network is the next; then that network is the last. */
+  /**
+   * Calls by network, in the order in which the networks are served: the first network's oldest call is next,
+   * then that network moves to the end.
+   */
   networks: Map<string, Waiting[]>;
 }
 
 interface Clock {
-  /** In milliseconds. */
+  /** The current time in milliseconds. */
   now(): number;
   wait(ms: number): Promise<unknown>;
 }
 
+/** Orders hash computations of this process by kind and network. */
 export class HashQueue {
   readonly #kinds: Record<HashKind, Kind> = {
     login: { running: 0, waiting: 0, networks: new Map() },
     registration: { running: 0, waiting: 0, networks: new Map() },
   };
   readonly #clock: Clock;
-  /** Logins begun since the last registration, and when the next one may begin. */
+  /** Logins begun since the last registration. */
   #logins = 0;
   #registrationsFrom = 0;
   #isResting = false;
@@ -52,7 +61,11 @@ export class HashQueue {
     this.#clock = clock;
   }
 
-  /** Runs `work` when it is the caller's turn. Throws TOO_BUSY, before anything has run, when too many wait. */
+  /**
+   * Calls `work` when the caller is next. Rejects as `work` does.
+   *
+   * @throws FlowgresError TOO_BUSY, before `work` is called, when too many calls wait
+   */
   async run<T>(caller: HashCaller, work: () => Promise<T>): Promise<T> {
     const kind = this.#kinds[caller.kind];
     await new Promise<void>((resolve, reject) => {
@@ -77,7 +90,8 @@ export class HashQueue {
       return;
     }
     if (kind.waiting >= HASH_LIMITS.waiting) {
-      // The last of the network that has most makes room, unless this one has as many.
+      // The newest call of the network with the most waiting calls is refused instead, unless this network has
+      // as many.
       const longest = [...kind.networks.values()].reduce((most, each) => (each.length > most.length ? each : most), own);
       if (longest.length <= own.length + 1) {
         entry.refuse(tooBusy());
@@ -105,7 +119,7 @@ export class HashQueue {
     }
   }
 
-  /** Whether a registration may begin now; if not, this is asked again when it may. */
+  /** Whether a registration may begin now; if not, sets a timer that checks again when it may. */
   #isRested(): boolean {
     const restMs = this.#registrationsFrom - this.#clock.now();
     if (restMs <= 0) return true;

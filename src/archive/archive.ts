@@ -1,7 +1,7 @@
 /**
- * Archives of retention groups. The database moves the tables of a period to schema partitions and seals them; here
- * they are written to files, which are read back before the tables are dropped. Every step can be done again: what an
- * interrupted run has left is found, and finished.
+ * Archives retention groups: the database moves the tables of a period to schema partitions and seals them;
+ * this file writes them to files and verifies the files before the tables are dropped. Every step can be
+ * repeated: a new call finds and finishes what an interrupted one has left.
  */
 import { join, resolve } from 'node:path';
 import pg, { type Client } from 'pg';
@@ -13,12 +13,14 @@ import { asArchivist, performAll, performPlan, requireTable } from './session.ts
 import type { ArchiveOptions, ArchiveReporter, Period } from './options.ts';
 import type { PartitionAction } from '../maintenance/partitions.ts';
 
+/** The table that is archived when none is named. */
 export const DEFAULT_TABLE = 'public.workflow_runs';
 
 /**
- * Returns what must stay, with the reasons.
+ * Archives the periods that `options` select. Returns the periods that were kept, with the reasons.
  *
- * @throws pg.DatabaseError COPIED_DATABASE: in a copy that nobody has adopted nothing leaves, nor is it written to files
+ * @throws pg.DatabaseError COPIED_DATABASE in a restored copy that nobody has adopted: no period is detached or
+ *   written there
  */
 export async function archive(maintenanceUrl: string, options: ArchiveOptions): Promise<PartitionAction[]> {
   return asArchivist(maintenanceUrl, async (client) => {
@@ -37,7 +39,7 @@ export async function archive(maintenanceUrl: string, options: ArchiveOptions): 
   });
 }
 
-/** What is to leave: the period that was named, or what the policies that say so archive by its age. */
+/** Detaches the periods to archive: the one that was named, or all whose age exceeds a policy that archives. */
 async function archivePeriods(client: Client, { table = DEFAULT_TABLE, period }: ArchiveOptions): Promise<PartitionAction[]> {
   if (period !== undefined) {
     const named = 'select statement from partitions.archive_concurrently($1, $2) as statement';
@@ -64,7 +66,7 @@ async function explainNothing(client: Client, { period, report }: ArchiveOptions
   report.done(period === undefined ? 'Nothing is old enough to leave.' : 'It is archived already: select * from partitions.archives.');
 }
 
-/** The periods whose tables are to be written: one, or all that stand in schema partitions. */
+/** Returns the periods whose tables are to be written: one, or all that are in schema partitions. */
 async function findPeriods(client: Client, { table = DEFAULT_TABLE, period }: ArchiveOptions): Promise<Period[]> {
   const { rows } = await client.query<Period>(
     `select a.parent::text as parent, a.name, a.lower::text as lower, a.upper::text as upper
@@ -89,14 +91,14 @@ function dropStatement({ parent, lower }: Period): string {
   return `select * from partitions.drop_archive(${pg.escapeLiteral(parent)}, ${pg.escapeLiteral(lower)})`;
 }
 
-/** Reads every file of an archive back. */
+/** Reads every file of an archive back and compares it with the manifest. Throws when one differs. */
 export async function verifyArchive(folder: string, manifest: Manifest, report: ArchiveReporter): Promise<void> {
   for (const file of manifest.files) {
     await verifyArchiveFile(folder, file, manifest.format, report.step(`${file.name}: verifying`, file.rows));
   }
 }
 
-/** Notes in the database that a file holds these rows. */
+/** Records in the database that a file holds these rows. */
 export async function enterFile(client: Client, folder: string, file: ArchiveFile, manifest: Manifest): Promise<void> {
   await client.query('select partitions.enter_file($1)', [
     JSON.stringify({

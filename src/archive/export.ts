@@ -1,4 +1,4 @@
-/** Writes the tables of an archived period to a folder. */
+/** Writes the tables of an archived period to files in a folder. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg, { type Client } from 'pg';
@@ -21,7 +21,7 @@ export interface ArchivedTable {
   order: string;
 }
 
-/** The tables of a period, in the order in which they come back. */
+/** Returns the tables of a period in the order in which a restore loads them. */
 export async function findTables(client: Client, { parent, lower }: Period): Promise<ArchivedTable[]> {
   const { rows } = await client.query<ArchivedTable>(
     `select a.parent::text as parent, a.name, a.content, a.location, a.lower::text as lower, a.upper::text as upper,
@@ -37,7 +37,7 @@ export async function findTables(client: Client, { parent, lower }: Period): Pro
   return rows;
 }
 
-/** The manifest of an earlier run, if its files hold what the tables hold. */
+/** Returns the manifest of an earlier run if its files hold what the tables hold; else undefined. */
 export async function findWritten(folder: string, tables: ArchivedTable[]): Promise<Manifest | undefined> {
   const manifest = await findManifest(folder);
   if (!manifest) return undefined;
@@ -49,7 +49,7 @@ export async function findWritten(folder: string, tables: ArchivedTable[]): Prom
   });
 }
 
-/** Writes each table, and then the manifest. */
+/** Writes each table to a file, then the manifest. Returns the manifest. */
 export async function writePeriod(
   client: Client,
   folder: string,
@@ -79,7 +79,10 @@ export async function writePeriod(
   return manifest;
 }
 
-/** The rows as COPY writes them. In JSON a missing key is SQL's null, since null is a value of jsonb, too. */
+/**
+ * The query for the rows, as COPY writes them. In JSON a missing key stands for SQL's null, since null is also
+ * a value of jsonb.
+ */
 function rowsOf({ location, columns, order }: ArchivedTable, format: ArchiveFormat): string {
   if (format === 'csv')
     return `select ${columns.map(({ name }) => pg.escapeIdentifier(name)).join(', ')} from ${location} order by ${order}`;
@@ -91,14 +94,17 @@ function documentOf(columns: { name: string }[]): string {
   return `to_jsonb(t) - array[${missing.join(', ')}]::text[]`;
 }
 
-/** The columns of a row that was written as JSON. */
+/** Expressions that read the columns from a row that was written as JSON. */
 export function fieldsOf(columns: { name: string; type: string }[], document: string, record: string): string[] {
   return columns.map(({ name, type }) =>
     type === 'jsonb' ? `${document} -> ${pg.escapeLiteral(name)}` : `${record}.${pg.escapeIdentifier(name)}`,
   );
 }
 
-/** Some types say less in JSON than they hold: the rows must have the same hash when they have been there and back. */
+/**
+ * Throws when the rows would not survive the format: some types lose information in JSON. Compares the hash of
+ * the rows after a round trip.
+ */
 async function requireLossless(client: Client, { location, columns, order, rowsSha256 }: ArchivedTable): Promise<void> {
   const byName = columns.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const query = `select row(${fieldsOf(byName, 'd.doc', 'r').join(', ')})::text

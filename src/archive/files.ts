@@ -1,4 +1,7 @@
-/** The files of an archive: written and read as streams, so that the size of a table does not matter. */
+/**
+ * Writes, reads and verifies the files of an archive. Files are streamed, so memory does not depend on the size
+ * of a table.
+ */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,18 +14,22 @@ import { FlowgresError } from '../errors.ts';
 import type { ArchiveFile, ArchiveFormat } from './manifest.ts';
 import { CsvReader, Facts, JsonReader, type RowCounter, inspect, watch } from './readers.ts';
 
+/** The extension of the files of each format. */
 export const EXTENSION: Record<ArchiveFormat, string> = { csv: 'csv', ndjson: 'ndjson.gz' };
 
-/** CSV as PostgreSQL writes it; a line of JSON passes through unchanged, with a quote and a delimiter that JSON never has. */
+/** Options of COPY. JSON lines pass through unchanged, with a quote and a delimiter that never occur in JSON. */
 const COPY_OPTIONS: Record<ArchiveFormat, string> = {
   csv: `format csv, header, encoding 'UTF8'`,
   ndjson: String.raw`format csv, quote e'\x01', delimiter e'\x02', encoding 'UTF8'`,
 };
 
-/** Told again and again how many rows are done. */
+/** Called repeatedly with the number of rows processed so far. */
 export type OnRows = (rows: number) => void;
 
-/** Writes the rows of a query, with these columns. The file gets its name when it is whole and on the disk. */
+/**
+ * Writes the rows of a query with these columns. The file gets its final name after it is complete and synced
+ * to disk.
+ */
 export async function writeArchiveFile(
   client: Client,
   target: { path: string; format: ArchiveFormat; columns: string[]; onRows: OnRows },
@@ -50,7 +57,7 @@ export async function writeArchiveFile(
   return { rows: reader.rows, sha256: facts.sha256, bytes: facts.bytes };
 }
 
-/** Reads a file back: it must be what the manifest says, to the last byte and row. */
+/** Reads a file back. Throws when its size, hash or number of rows differs from the manifest. */
 export async function verifyArchiveFile(folder: string, expected: ArchiveFile, format: ArchiveFormat, onRows: OnRows): Promise<void> {
   const path = join(folder, expected.file);
   const columns = expected.columns.map(({ name }) => name);
@@ -66,7 +73,7 @@ export async function verifyArchiveFile(folder: string, expected: ArchiveFile, f
   if (reader.rows !== expected.rows) throw damaged(path, `it has ${reader.rows} rows instead of ${expected.rows}`);
 }
 
-/** Loads a file into a table, as `copy` names it: its name and columns. */
+/** Loads a file into `target`, a table name with a column list as COPY takes it. */
 export async function loadArchiveFile(client: Client, path: string, target: string, format: ArchiveFormat): Promise<void> {
   await pipeline(createReadStream(path), unpacked(format), client.query(copyFrom(`copy ${target} from stdin (${COPY_OPTIONS[format]})`)));
 }

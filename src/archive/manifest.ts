@@ -1,57 +1,61 @@
-/** manifest.json: what the files of an archived period hold. It is written last, so where it is, all files are. */
+/** manifest.json describes the files of an archived period. It is written last: when it exists, all files exist. */
 import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { FlowgresError } from '../errors.ts';
 
-/** Grows when a reader of the old form could not read the new one. */
+/** Incremented when older readers cannot read the new form. */
 const VERSION = 1;
 const MANIFEST = 'manifest.json';
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
-/** A plain name: a manifest must not make us read elsewhere. */
+/** A plain file name: a manifest must not make a restore read outside of its folder. */
 const fileName = z.string().regex(/^[^/\\]+$/);
 
 const file = z.object({
   file: fileName,
-  /** The table that the rows have left, as schema.name. */
+  /** The table that the rows belong to, as schema.name. */
   parent: z.string(),
-  /** The partition that they were. */
+  /** The name of the former partition. */
   name: z.string(),
-  /** partition, or late: rows of later times that belong to the period. */
+  /** `partition`, or `late`: rows with later times that belong to the period. */
   content: z.enum(['partition', 'late']),
   lower: z.string(),
   upper: z.string(),
   columns: z.array(z.object({ name: z.string(), type: z.string() })).min(1),
   rows: z.number().int().min(0),
-  /** Of the rows, as partitions.contents() computes it. */
+  /** SHA-256 of the rows, as partitions.contents() computes it. */
   rowsSha256: hash,
-  /** Of the file. */
+  /** SHA-256 of the file. */
   sha256: hash,
   bytes: z.number().int().min(0),
 });
 
 const manifest = z.object({
   version: z.literal(VERSION),
-  /** The table that the others leave with, as schema.name. */
+  /** The table whose retention group was archived, as schema.name. */
   group: z.string(),
   lower: z.string(),
   upper: z.string(),
   format: z.enum(['csv', 'ndjson']),
   createdAt: z.iso.datetime(),
-  /** In the order in which they come back. */
+  /** The files in the order in which a restore loads them. */
   files: z.array(file).min(1),
 });
 
+/** One file of an archive. */
 export type ArchiveFile = z.infer<typeof file>;
+/** The content of manifest.json. */
 export type Manifest = z.infer<typeof manifest>;
+/** The format of the files. */
 export type ArchiveFormat = Manifest['format'];
 
+/** Returns a manifest of the current version. */
 export function createManifest(content: Omit<Manifest, 'version'>): Manifest {
   return { version: VERSION, ...content };
 }
 
-/** Written beside and renamed: a reader sees the whole manifest or none. */
+/** Writes to a temporary file and renames it, so that a reader sees the complete manifest or none. */
 export async function writeManifest(folder: string, content: Manifest): Promise<void> {
   const path = join(folder, MANIFEST);
   const handle = await open(`${path}.partial`, 'w', 0o600);
@@ -65,7 +69,7 @@ export async function writeManifest(folder: string, content: Manifest): Promise<
   await syncFolder(folder);
 }
 
-/** After this the names in a folder survive a power cut. */
+/** Syncs the folder, so that the names of its files survive a power failure. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
@@ -75,7 +79,7 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** The manifest of a folder; undefined when there is none. */
+/** Returns the manifest of a folder; undefined when it has none. Throws when it cannot be read. */
 export async function findManifest(folder: string): Promise<Manifest | undefined> {
   const path = join(folder, MANIFEST);
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -85,7 +89,7 @@ export async function findManifest(folder: string): Promise<Manifest | undefined
   return text === undefined ? undefined : parse(path, text);
 }
 
-/** The manifest of a folder that must have one. */
+/** Returns the manifest of a folder. Throws when it has none. */
 export async function readManifest(folder: string): Promise<Manifest> {
   const found = await findManifest(folder);
   if (found) return found;

@@ -1,29 +1,30 @@
-/** What an archive is asked for, and what it is of. */
+/** The options of an archive, and how its progress is reported. */
 import type { OnRows } from './files.ts';
 import type { ArchiveFormat } from './manifest.ts';
 
-/** What a caller may show while it takes its time. `total` is undefined where it is not known. */
+/** Shows the progress of an archive or restore. `total` is undefined where it is not known. */
 export interface ArchiveReporter {
-  /** A table of the archive is being sealed, written, verified, loaded … */
+  /** Begins a step: sealing, writing, verifying or loading one table. */
   step(what: string, total?: number): OnRows;
-  /** A table has left, come back, or must stay; a file was written. */
+  /** Reports that a table was archived, restored or kept, or that a file was written. */
   done(line: string): void;
 }
 
+/** Options of {@link archive}. */
 export interface ArchiveOptions {
-  /** The table whose period is archived, with those that leave with it; `public.workflow_runs` when not given. */
+  /** The table whose period is archived together with its retention group; `public.workflow_runs` when not given. */
   table?: string;
-  /** A moment of the one period to archive; without it, all that the policies let go. */
+  /** A time within the one period to archive; all periods that the policies select when not given. */
   period?: string;
-  /** Where files are written; without it the archive stays in tables. */
+  /** The folder that files are written to; the archive remains in tables when not given. */
   to?: string;
   format?: ArchiveFormat;
-  /** Leaves the tables where they are when the files are written. */
+  /** Keeps the tables after the files are written. */
   keepTables?: boolean;
   report: ArchiveReporter;
 }
 
-/** A period that stands in schema partitions. */
+/** A period that is in schema partitions. */
 export interface Period {
   parent: string;
   name: string;

@@ -1,18 +1,18 @@
-/** What passes by while a file is written or read: bytes are hashed, rows counted and parsed, nothing is kept. */
+/** Observers of a stream: they hash bytes, count rows and check rows without keeping them. */
 import { createHash } from 'node:crypto';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const NEWLINE = 0x0a;
 
-/** Sees a stream chunk by chunk. */
+/** Receives a stream chunk by chunk. */
 export interface Watcher {
   see(chunk: Buffer): void;
-  /** Nothing more comes. Throws when the stream should not have ended there. */
+  /** Called at the end of the stream. Throws when the stream is incomplete. */
   end(): void;
 }
 
-/** A step of a pipeline that shows the stream to a watcher and passes it on unchanged. */
+/** A pipeline step that passes the stream on unchanged and shows it to a watcher. */
 export function watch(watcher: Watcher) {
   return async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of source) {
@@ -23,7 +23,7 @@ export function watch(watcher: Watcher) {
   };
 }
 
-/** The end of a pipeline that only looks. */
+/** The end of a pipeline: shows the stream to a watcher and discards it. */
 export function inspect(watcher: Watcher) {
   return async (source: AsyncIterable<Buffer>): Promise<void> => {
     for await (const chunk of source) watcher.see(chunk);
@@ -31,7 +31,7 @@ export function inspect(watcher: Watcher) {
   };
 }
 
-/** Size and SHA-256. */
+/** Counts bytes and computes their SHA-256. */
 export class Facts implements Watcher {
   bytes = 0;
   sha256 = '';
@@ -47,14 +47,17 @@ export class Facts implements Watcher {
   }
 }
 
-/** Counts rows. */
+/** A watcher that counts rows. */
 export interface RowCounter extends Watcher {
   rows: number;
 }
 
-/** CSV as PostgreSQL writes it: a heading, quotes doubled within quotes. Every row must have as many fields as the heading. */
+/**
+ * Reads CSV as PostgreSQL writes it: a heading, quotes doubled within quotes. Throws when a row has another
+ * number of fields than the heading.
+ */
 export class CsvReader implements RowCounter {
-  /** The heading is no row. */
+  /** Starts at -1: the heading does not count. */
   rows = -1;
   #fields = 1;
   #expected = 0;
@@ -85,7 +88,7 @@ export class CsvReader implements RowCounter {
   }
 }
 
-/** Objects, one in a line, with no key but these. */
+/** Reads one JSON object per line. Throws for a key other than the given ones. */
 export class JsonReader implements RowCounter {
   rows = 0;
   readonly #keys: Set<string>;

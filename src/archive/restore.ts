@@ -1,6 +1,7 @@
 /**
- * Brings archived periods back. Files are verified first, then loaded into tables in schema partitions, each in one
- * transaction; from there the database attaches them. What an interrupted run has loaded is found again by its hash.
+ * Restores archived periods. Files are verified first, then each is loaded in one transaction into a table of
+ * schema partitions, which the database attaches. A repeated call finds what an interrupted one has loaded by
+ * its hash.
  */
 import { join, resolve } from 'node:path';
 import pg, { type Client } from 'pg';
@@ -12,18 +13,24 @@ import { loadArchiveFile } from './files.ts';
 import { type ArchiveFile, type Manifest, readManifest } from './manifest.ts';
 import { asArchivist, performPlan, requireTable } from './session.ts';
 
+/** Options of {@link restore}. */
 export interface RestoreOptions {
-  /** The folder of one period, with its manifest; without it the period comes from tables. */
+  /** The folder of one period with its manifest; tables of schema partitions are attached when not given. */
   folder?: string;
-  /** The table whose period comes back, with those that left with it; `public.workflow_runs` when not given. */
+  /** The table whose period is restored together with its retention group; `public.workflow_runs` when not given. */
   table?: string;
-  /** A moment of the period; a folder knows its own. */
+  /** A time within the period; not needed with a folder, whose manifest names it. */
   period?: string;
-  /** How long it stays before the policies may let it leave again; 30 days when not given. */
+  /** How long retention keeps the restored period, as a PostgreSQL interval; 30 days when not given. */
   keep?: string;
   report: ArchiveReporter;
 }
 
+/**
+ * Restores one period and attaches its tables.
+ *
+ * @throws FlowgresError PERIOD_MISSING without folder and period; another code when files and manifest differ
+ */
 export async function restore(maintenanceUrl: string, options: RestoreOptions): Promise<void> {
   const { folder, keep = '30 days', report } = options;
   const manifest = folder === undefined ? undefined : await readManifest(folder);
@@ -62,7 +69,7 @@ async function load(client: Client, folder: string, manifest: Manifest, report: 
   for (const file of manifest.files) await enterFile(client, folder, file, manifest);
 }
 
-/** Loads one file, unless its rows are here. In a transaction: a table that is there is whole. */
+/** Loads one file unless its rows are there already. In one transaction: a table that exists is complete. */
 async function loadTable(client: Client, folder: string, file: ArchiveFile, { format }: Manifest): Promise<void> {
   const columns = file.columns.map(({ name }) => name);
   const { rows } = await client.query<{ target: string | null }>('select partitions.open_archive($1, $2, $3, $4, $5, $6) as target', [

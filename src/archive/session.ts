@@ -1,13 +1,16 @@
-/** The connection that archives and restores: one at a time for each database. */
+/** The database session of archive and restore. An advisory lock allows one at a time in each database. */
 import pg, { type Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { type PartitionAction, action, asOwner } from '../maintenance/partitions.ts';
 
 const LOCK_TIMEOUT_MS = 60_000;
-/** A killed run's connection takes a moment to be noticed by the server. */
+/**
+ * How long to wait for the lock: the server takes a moment to notice that the client of an earlier run was
+ * killed.
+ */
 const LOCK_WAIT_MS = 5_000;
 
-/** One connection at a time, as the owner, whose texts do not depend on anybody's settings. */
+/** Calls `work` with a connection as the owner, under the lock. Sets what the text form of values depends on. */
 export async function asArchivist<T>(maintenanceUrl: string, work: (client: Client) => Promise<T>): Promise<T> {
   return asOwner(maintenanceUrl, async (client) => {
     for (const [name, value] of Object.entries({
@@ -21,7 +24,7 @@ export async function asArchivist<T>(maintenanceUrl: string, work: (client: Clie
     })) {
       await client.query('select set_config($1, $2, false)', [name, value]);
     }
-    // A long COPY ends soon after its client was killed; not every system can tell.
+    // The server ends a long COPY soon after its client was killed. Not every operating system supports this.
     await client.query(`set client_connection_check_interval = '1s'`).catch(() => undefined);
     await client.query(`select pg_advisory_lock(hashtextextended('flowgres archive', 0))`).catch((error: unknown) => {
       if (isLockTimeout(error)) throw busy(error);
@@ -32,7 +35,7 @@ export async function asArchivist<T>(maintenanceUrl: string, work: (client: Clie
   });
 }
 
-/** Runs the statements that a function gives, each in a transaction of its own, until one fails. */
+/** Runs the statements that a SQL function returns, each in a transaction of its own, until one fails. */
 export async function performPlan(client: Client, plan: string, values: unknown[]): Promise<PartitionAction[]> {
   const { rows } = await client.query<{ statement: string }>(plan, values);
   return performAll(
@@ -41,6 +44,10 @@ export async function performPlan(client: Client, plan: string, values: unknown[
   );
 }
 
+/**
+ * Runs the statements in their order, each in a transaction of its own, until one fails. Returns what each has
+ * done.
+ */
 export async function performAll(client: Client, statements: string[]): Promise<PartitionAction[]> {
   const actions: PartitionAction[] = [];
   for (const statement of statements) {
@@ -53,7 +60,7 @@ export async function performAll(client: Client, statements: string[]): Promise<
   return actions;
 }
 
-/** The name with its schema, which is public when none is given. */
+/** Returns the name with its schema, which is public when none is given. Throws when the table does not exist. */
 export async function requireTable(client: Client, name: string): Promise<string> {
   const { rows } = await client.query<{ name: string }>(
     'select parent::text as name from partitions.managed_tables where parent::text in ($1, $2)',

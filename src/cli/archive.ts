@@ -7,6 +7,7 @@ import { restore } from '../archive/restore.ts';
 import { ProgressBars } from './progress_bar.ts';
 import { table } from './terminal.ts';
 
+/** Options of `flowgres archive`, as commander parses them. */
 export interface ArchiveFlags {
   period?: string;
   table?: string;
@@ -15,12 +16,14 @@ export interface ArchiveFlags {
   keepTables?: boolean;
 }
 
+/** Options of `flowgres restore`, as commander parses them. */
 export interface RestoreFlags {
   period?: string;
   table?: string;
   keep?: string;
 }
 
+/** `flowgres archive`. Sets exit code 1 when a period could not be archived. */
 export async function archiveCommand(config: Config, { period, ...flags }: ArchiveFlags): Promise<void> {
   const url = requireRoleUrl(config, 'flowgres_maintenance');
   const stayed = await withBars((report) =>
@@ -34,10 +37,11 @@ export async function archiveCommand(config: Config, { period, ...flags }: Archi
       stayed.map(({ partition, parent, detail }) => [partition ?? parent ?? '', detail ?? '']),
     ),
   );
-  // A period that must stay is no failure; one that could not leave is.
+  // A period that a policy or a hold keeps is no failure; any other outcome is.
   if (stayed.some(({ action }) => action !== 'keep')) process.exitCode = 1;
 }
 
+/** `flowgres restore [folder]`. */
 export async function restoreCommand(config: Config, folder: string | undefined, { period, ...flags }: RestoreFlags): Promise<void> {
   const url = requireRoleUrl(config, 'flowgres_maintenance');
   const options = {
@@ -57,7 +61,7 @@ async function withBars<T>(work: (bars: ProgressBars) => Promise<T>): Promise<T>
   }
 }
 
-/** A month, a day or a moment, in UTC where it does not say otherwise. */
+/** Parses a month, a day or a time; UTC when the text names no zone. */
 function parsePeriod(text: string): string {
   const day = /^\d{4}-\d{2}$/.test(text) ? `${text}-01` : text;
   if (/^\d{4}-\d{2}-\d{2}/.test(day) && !Number.isNaN(Date.parse(day))) return day;

@@ -1,4 +1,4 @@
-/** The demo organization, with the workflows of `examples/`. */
+/** Creates the demo organization of `flowgres start`, with the workflows of `examples/`. */
 import { createHash } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,20 +9,22 @@ import { FlowgresError } from '../errors.ts';
 const EXAMPLES = new URL('../../examples/', import.meta.url);
 const INPUT = 'order.json';
 const WORKFLOW = 'order-intake';
-/** Where the examples look for the outside world; rewritten to where this process serves it. */
+/** Addresses of the demo services in the examples; rewritten to the address of this process. */
 const OUTSIDE = /http:\/\/[^/"]+\/demo\//g;
 const SCOPES = ['workflows:write', 'runs:write', 'organization:write'];
 const RUN_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
 
+/** The demo organization. */
 export interface Demo {
   organizationId: string;
-  /** `/hooks/<key>` of its webhooks. */
+  /** The key in its webhook addresses, `/hooks/<key>/…`. */
   webhookKey: string;
   token: string;
   workflows: number;
 }
 
+/** A finished run of the demo with its events. */
 export interface DemoRun {
   id: string;
   status: string;
@@ -30,7 +32,7 @@ export interface DemoRun {
   events: { seq: number; ts: Date; type: string; payload: Record<string, unknown> }[];
 }
 
-/** Makes what is missing of the demo; what somebody changed stays as it is. */
+/** Creates what is missing of the demo and keeps what a user has changed. */
 export async function prepareDemo(adminUrl: string, httpUrl: string, knownToken: string | undefined): Promise<Demo> {
   const client = await connect(adminUrl);
   try {
@@ -45,7 +47,7 @@ export async function prepareDemo(adminUrl: string, httpUrl: string, knownToken:
   }
 }
 
-/** Runs the example order through its workflow and waits for the end. */
+/** Starts the example order and waits until the run has ended. */
 export async function runDemo(adminUrl: string, demo: Demo): Promise<DemoRun> {
   const client = await connect(adminUrl);
   try {
@@ -79,7 +81,7 @@ async function ensureOrganization(client: pg.Client): Promise<{ organizationId: 
   return (await find()).rows[0]!;
 }
 
-/** The token of an earlier start, if it is still one of this organization. */
+/** Returns the token of an earlier start if it still belongs to this organization. */
 async function validToken(client: pg.Client, token: string | undefined, organizationId: string): Promise<string | undefined> {
   if (!token) return undefined;
   const session = createHash('sha256').update(token).digest('hex');
@@ -111,7 +113,8 @@ async function ensureWorkflow(client: pg.Client, name: string, definition: strin
     await publish(client, made[0]!.id);
     return;
   }
-  // The port of this process may be another one than last time; everything else in a draft is somebody's work.
+  // The port may differ from the last start: only the addresses in the draft are updated, all other changes by
+  // users are kept.
   const draft = JSON.stringify(existing.definition);
   const [outside] = definition.match(OUTSIDE) ?? [];
   const moved = outside && draft.replaceAll(OUTSIDE, outside);

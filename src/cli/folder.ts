@@ -1,4 +1,4 @@
-/** The data folder of `flowgres start`: one process at a time, readable by its owner only. */
+/** The data folder of `flowgres start`: used by one process at a time, readable by its owner only. */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,29 +7,31 @@ import { diskFull } from '../database/embedded.ts';
 import { FlowgresError } from '../errors.ts';
 import { startTime } from '../database/process.ts';
 
-/** What a second start must find again. */
+/** What the next start needs of this one. */
 const stateSchema = z.object({
   /** Password of the embedded server's administrator. */
   password: z.string(),
-  /** Port of the embedded server: the same one again, as long as it is free. */
+  /** Port of the embedded server; used again as long as it is free. */
   databasePort: z.number().optional(),
   /** Token of the demo organization. */
   token: z.string().optional(),
 });
+/** The content of the state file. */
 export type FolderState = z.infer<typeof stateSchema>;
 
+/** An open data folder. */
 export interface DataFolder {
   path: string;
   state: FolderState;
-  /** Changes what the next start finds. */
+  /** Changes what the next start reads. */
   save(change: Partial<FolderState>): Promise<void>;
-  /** Writes connection.json, which programs wait for: it is there when everything runs. */
+  /** Writes connection.json, whose presence tells other programs that the process is ready. */
   publish(connection: Record<string, unknown>): Promise<void>;
-  /** Removes what says that this process runs. */
+  /** Removes the files that mark the process as running. */
   release(): Promise<void>;
 }
 
-/** Opens the folder, making it when it is missing. */
+/** Opens the folder and creates it when it is missing. Throws when another process uses it. */
 export async function openFolder(path: string): Promise<DataFolder> {
   await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => fail(path, error));
   await chmod(path, 0o700).catch((error: unknown) => fail(path, error));
@@ -66,7 +68,10 @@ async function readState(file: string): Promise<FolderState> {
   });
 }
 
-/** Written beside and renamed: a reader sees the whole file or none, and a full disk leaves the old one. */
+/**
+ * Writes to a temporary file and renames it: a reader sees the whole file or none, and a full disk keeps the
+ * old one.
+ */
 async function writePrivately(file: string, content: unknown): Promise<void> {
   const temporary = `${file}.new`;
   await writeFile(temporary, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });

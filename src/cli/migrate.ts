@@ -5,6 +5,7 @@ import { migrate } from '../database/migrate.ts';
 import { createRoles } from '../database/roles.ts';
 import { progress } from './terminal.ts';
 
+/** `flowgres migrate`. With `downgrade` it replaces newer functions by those of this build. */
 export async function migrateCommand(config: Config, options: { downgrade?: boolean | undefined } = {}): Promise<void> {
   const url = requireDatabaseUrl(config);
   await progress('Schema', 'up to date', () => migrate(url, rolePasswords(config, url), { downgrade: options.downgrade ?? false }));
@@ -22,6 +23,7 @@ async function findCopyProblem(adminUrl: string): Promise<string | null> {
   }
 }
 
+/** `flowgres roles`: creates or updates the roles of the cluster. */
 export async function rolesCommand(config: Config): Promise<void> {
   const url = requireDatabaseUrl(config);
   await requireSupportedServer(url);

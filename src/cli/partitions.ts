@@ -6,7 +6,7 @@ import { FlowgresError } from '../errors.ts';
 import { type UpkeepResult, type NewIndex, buildIndex, freezePartitions } from '../maintenance/upkeep.ts';
 import { verifyPartitions } from '../maintenance/verify.ts';
 
-/** Prints each check and throws when one failed. */
+/** Runs all checks, prints each result, and throws when one failed. */
 export async function verifyCommand(config: Config): Promise<void> {
   const results = await verifyPartitions(await anyDatabaseUrl(config));
   for (const { check, problem } of results) {
@@ -19,7 +19,7 @@ export async function verifyCommand(config: Config): Promise<void> {
   console.log('Event partitioning works.');
 }
 
-/** The database that is named, else that of the Flowgres which runs in the data folder. */
+/** Returns the configured database, else that of the `flowgres start` that runs in the data folder. */
 async function anyDatabaseUrl(config: Config): Promise<string> {
   if (config.databaseUrl) return config.databaseUrl;
   const file = join(config.dataFolder, 'connection.json');
@@ -34,6 +34,7 @@ async function anyDatabaseUrl(config: Config): Promise<string> {
 
 const print = (statement: string, number: number, count: number) => console.log(`  ${number}/${count}  ${statement}`);
 
+/** `flowgres partitions freeze`: vacuums closed partitions. Ctrl-C ends it within a statement. */
 export async function freezeCommand(config: Config): Promise<void> {
   const results = await freezePartitions(requireRoleUrl(config, 'flowgres_maintenance'), { onStatement: print });
   const failed = results.filter((result): result is Required<UpkeepResult> => result.error !== undefined);
@@ -46,6 +47,7 @@ export async function freezeCommand(config: Config): Promise<void> {
   console.log(results.length === 0 ? 'No partition needs freezing.' : `${results.length} partitions are frozen.`);
 }
 
+/** `flowgres partitions index`: builds an index on a partitioned table while it is written. */
 export async function indexCommand(config: Config, index: NewIndex): Promise<void> {
   const results = await buildIndex(requireRoleUrl(config, 'flowgres_maintenance'), index, { onStatement: print });
   console.log(results.length === 0 ? `${index.name} is complete already.` : `${index.name} is complete.`);

@@ -1,4 +1,4 @@
-/** The command line: `flowgres --help`. */
+/** Defines the command line: commands, options and help. */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { ArchiveFlags, RestoreFlags } from './archive.ts';
@@ -30,7 +30,7 @@ interface Flags {
   jobs?: string;
 }
 
-/** What reads `sql/`: before anything else, for later the files may be those of another build. */
+/** Commands that read `sql/`. They read it before anything else, since an upgrade may replace the files later. */
 const READ_SOURCES = new Set(['start', 'migrate', 'serve', 'work', 'maintain']);
 
 const program = new Command('flowgres')
@@ -210,7 +210,7 @@ try {
   }
 }
 
-/** The processes of an installation write for collectors of logs, everything else for people. */
+/** `serve`, `work` and `maintain` log JSON for log collectors; the other commands log text for people. */
 function logFormatOf(name: string): string {
   return process.env['FLOWGRES_LOG_FORMAT'] || (['serve', 'work', 'maintain'].includes(name) ? 'json' : 'text');
 }

@@ -1,9 +1,10 @@
-/** Steps that take long: a bar on a terminal, one line per finished step anywhere. */
+/** Shows long steps: a bar on a terminal, else one line per finished step. */
 
 const WIDTH = 24;
-/** Often enough to be seen, seldom enough to cost nothing. */
+/** Milliseconds between two drawings. */
 const DRAW_MS = 100;
 
+/** Prints the progress of steps that follow each other. */
 export class ProgressBars {
   #label: string | undefined;
   #total: number | undefined;
@@ -11,7 +12,7 @@ export class ProgressBars {
   #startedAt = 0;
   #drawnAt = 0;
 
-  /** Begins a step, which ends the one before. The result is told how many rows are done. */
+  /** Begins a step and ends the one before. Call the result with the number of rows done so far. */
   step(label: string, total?: number): (rows: number) => void {
     this.end();
     [this.#label, this.#total, this.#rows, this.#startedAt, this.#drawnAt] = [label, total, 0, performance.now(), 0];
@@ -22,7 +23,7 @@ export class ProgressBars {
     };
   }
 
-  /** A line between the steps. */
+  /** Prints a line between two steps. */
   done(line: string): void {
     this.end();
     console.log(`  ${line}`);

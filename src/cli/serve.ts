@@ -1,4 +1,4 @@
-/** `flowgres serve`, `work` and `maintain`: the processes of an installation that has its own database. */
+/** `flowgres serve`, `work` and `maintain`: the processes of an installation with a database of its own. */
 import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { log } from '../log.ts';
 import { startHttp } from '../http/server.ts';
@@ -11,15 +11,18 @@ type Parts = Pick<ServiceOptions, 'serve' | 'work' | 'maintain'>;
 const MAINTENANCE_ELSEWHERE =
   'Maintenance runs in another process, `flowgres maintain`: FLOWGRES_MAINTENANCE_PASSWORD is not set for this one.';
 
+/** `flowgres serve`; with `work` the process is a worker too. */
 export async function serve(config: Config, options: { work?: boolean | undefined } = {}): Promise<void> {
   if (options.work) await runProcess(config, { serve: true, work: config, maintain: config }, 'GraphQL, webhooks and a worker');
   else await runProcess(config, { serve: true }, 'GraphQL and webhooks');
 }
 
+/** `flowgres work`. */
 export async function work(config: Config): Promise<void> {
   await runProcess(config, { serve: false, work: config, maintain: config }, 'A worker');
 }
 
+/** `flowgres maintain`. */
 export async function maintain(config: Config): Promise<void> {
   await runProcess(config, { serve: false, maintain: config }, 'Maintenance');
 }
@@ -28,7 +31,8 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
   const databaseUrl = requireDatabaseUrl(config);
   const passwords = rolePasswords(config, databaseUrl);
   const { maintain: wanted, ...others } = parts;
-  // Who has this password may become the owner: a worker can do without, when another process has it.
+  // The password of flowgres_maintenance gives the rights of the owner, so a worker may run without it when
+  // another process maintains.
   const maintained = !parts.work || passwords.has('flowgres_maintenance');
   const shutdown = new Shutdown();
   try {

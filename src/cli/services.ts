@@ -1,4 +1,4 @@
-/** What a process runs, wired together: the parts of `flowgres start`, `serve` and `work`. */
+/** Starts and connects the parts of a process: GraphQL, webhooks, worker, scheduler and maintenance. */
 import { Engine, createEnginePool } from '../engine/engine.ts';
 import type { ApiConfig } from '../config.ts';
 import { type Way, createHealth } from '../http/health.ts';
@@ -17,13 +17,14 @@ import { every } from '../scheduler/every.ts';
 import { type MailOptions, startMail } from '../mail/deliver.ts';
 import { type RunningWorker, startWorker } from '../worker/start.ts';
 
-/** In a copy, how often it is asked whether somebody has adopted it. */
+/** In a copy: how often it is checked whether somebody has adopted it. */
 const ADOPTION_MS = 2_000;
-/** VACUUM is no job of the scheduler: whose jobs it runs do not own the partitions. */
+/** How often partitions are vacuumed. Not a job of the scheduler, because its users do not own the partitions. */
 const UPKEEP_MS = 3_600_000;
 
+/** Options of the worker of a process. */
 export interface WorkOptions {
-  /** Steps in flight at a time, and those of one organization. */
+  /** Steps in flight at a time in this process, and of these of one organization. */
   concurrency: number;
   organizationConcurrency: number;
   /** Longest time for the expressions of one isolated step, in milliseconds; 1,000 when not given. */
@@ -36,57 +37,63 @@ export interface WorkOptions {
   httpAllow: string[];
   /** Name servers for the hosts of httpRequest; those of the machine when empty. */
   dnsServers: string[];
-  /** Where mail goes; without it it stays in the outbox. */
+  /** Where mail is sent; mail remains in the outbox when not given. */
   mail?: MailOptions | undefined;
 }
 
+/** Options of scheduler and maintenance. */
 export interface MaintainOptions {
-  /** Further users whose cron jobs are run, each with a connection string. */
+  /** A connection string for each further user whose cron jobs are run. */
   cronUsers: Record<string, string>;
   /** Longest time for the command of a cron job, in seconds; 0 sets no limit. */
   cronTimeout: number;
 }
 
-/** What GraphQL is told beside the database: who is believed. */
+/** Whom GraphQL trusts: an identity provider, and the number of proxies. */
 export type TrustOptions = Pick<GraphqlOptions, 'jwt' | 'proxies'>;
 
+/** Which parts a process runs, and how. */
 export interface ServiceOptions {
   http: HttpServer;
-  /** Database to use; the login in it is replaced by that of the role that each part has. */
+  /** Connection string of the database; each part replaces the login in it by that of its role. */
   databaseUrl: string;
-  /** A transaction pooler in front of it, for GraphQL requests. */
+  /** Connection string of a transaction pooler in front of the database, for GraphQL requests. */
   poolerUrl?: string | undefined;
-  /** Those of the roles that the parts log in as. */
+  /** Passwords of the roles that the parts log in as. */
   passwords: RolePasswords;
-  /** GraphQL, accounts and webhooks. */
+  /** Whether GraphQL, accounts and webhooks are served. */
   serve: boolean;
-  /** What GraphQL requests may do. */
+  /** Limits of GraphQL requests. */
   api: ApiConfig;
   trust?: TrustOptions;
-  /** The part of successful GraphQL requests that is in the access log, 0 to 1. */
+  /** The share of successful GraphQL requests that the access log records, 0 to 1. */
   accessLog: number;
-  /** A worker. */
+  /** Options of the worker; no worker when not given. */
   work?: WorkOptions;
-  /** The scheduler of SQL commands and the care of partitions, as flowgres_maintenance. */
+  /** Options of the scheduler and of partition maintenance, as flowgres_maintenance; neither runs when not given. */
   maintain?: MaintainOptions;
-  /** The outside world of the examples, under /demo/. */
+  /** Whether the services that the examples call are served under /demo/. */
   demo?: boolean;
 }
 
+/** The running parts of a process. */
 export interface Services {
-  /** Why workers and maintenance have not been started: the database is a copy that nobody has adopted. Null when they are. */
+  /**
+   * Why worker and maintenance are not started: the database is a copy that nobody has adopted. Null when they
+   * run.
+   */
   readonly copyProblem: string | null;
-  /** Stops taking work, finishes what runs, closes every connection. */
+  /** Stops taking work, waits for what runs, and closes every connection. */
   stop(): Promise<void>;
 }
 
-/** Starts the parts in the order in which they need each other. */
+/** Starts the parts, each after those that it depends on. Rejects, and stops what it has started, when one fails. */
 export async function startServices(options: ServiceOptions): Promise<Services> {
   const { http, passwords, serve, work, maintain, demo } = options;
   const as = (role: LoginRole, url = options.databaseUrl) => roleUrl(url, passwords, role);
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
-    // The last one started is the first to go: requests end before what they need does.
+    // Stop in the reverse order: the HTTP server ends before what its requests need.
     for (const each of stops.splice(0).reverse()) await each().catch((error: unknown) => reportProblem('Stopping failed.', error));
   };
   try {
@@ -120,7 +127,8 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
     }
-    // After GraphQL: making its schema holds the process up for longer than a leader may be silent.
+    // After GraphQL: building its schema blocks the event loop for longer than a leader of the scheduler may be
+    // silent.
     if (copyProblem === null) startMaintenance();
     http.add({ problems: () => health.problems(), ...(demo ? { demo: createDemo() } : {}) });
     stops.push(() => http.close(2_000));
@@ -145,7 +153,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
   }
 }
 
-/** How the parts of a process come to the database, each once. */
+/** The connections that the parts of the process use, each once, for readiness checks. */
 function waysOf({ serve, work, maintain, poolerUrl }: ServiceOptions, as: (role: LoginRole, url?: string) => string): Way[] {
   const ways: Way[] = [];
   if (serve) ways.push({ name: 'graphql', connectionString: as('flowgres_api', poolerUrl) });
@@ -194,7 +202,7 @@ function startMaintenanceParts(
   stops.push(() => cron.stop());
 }
 
-/** Calls `onAdopted` once the copy has become an installation of its own. Returns how to stop waiting for that. */
+/** Calls `onAdopted` once the copy is adopted. Returns a function that ends the waiting. */
 function whenAdopted(problem: () => Promise<string | null>, onAdopted: () => Promise<void>): () => Promise<void> {
   let asking: Promise<void> = Promise.resolve();
   const timer = every(ADOPTION_MS, () => {
@@ -212,7 +220,7 @@ function whenAdopted(problem: () => Promise<string | null>, onAdopted: () => Pro
 }
 
 async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
-  // After a pause a caller may do at once what it could have done in ten seconds.
+  // A bucket holds ten seconds of requests, so a caller may send that many at once after a pause.
   const rate = (perSecond: number) => (perSecond > 0 ? { perSecond, burst: Math.max(1, perSecond * 10) } : null);
   return {
     maxCost: api.maxCost,
@@ -239,7 +247,7 @@ function startWebhooks(connectionString: string, claimOnStart: RunningWorker['cl
   return { handle, stop };
 }
 
-/** Freezes closed partitions once an hour, in whichever worker comes first. */
+/** Vacuums closed partitions once an hour; an advisory lock lets one worker do it. */
 function startUpkeep(maintenanceUrl: string): () => Promise<void> {
   const stopped = new AbortController();
   const timer = every(UPKEEP_MS, async () => {

@@ -1,13 +1,17 @@
-/** Stopping: by a signal or a failure, in the reverse order of starting, within a time that supervisors allow. */
+/**
+ * Stops the process after a signal or a failure: runs the registered steps in reverse order, within the time
+ * that supervisors allow.
+ */
 import { log } from '../log.ts';
 import { describeError } from '../database/describe_error.ts';
 
-/** Supervisors send SIGKILL after 10 s. */
+/** Milliseconds for all steps; supervisors send SIGKILL after 10 s. */
 const DEADLINE_MS = 9_500;
 const EXIT_MS = 300;
-/** SIGHUP comes when the terminal closes. */
+/** SIGHUP is sent when the terminal closes. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
+/** The steps that end a process. */
 export class Shutdown {
   readonly #steps: (() => Promise<unknown>)[] = [];
   readonly #requested = Promise.withResolvers<void>();
@@ -23,17 +27,17 @@ export class Shutdown {
     }
   }
 
-  /** Resolves at the first of the signals. */
+  /** Resolves at the first signal. */
   get requested(): Promise<void> {
     return this.#requested.promise;
   }
 
-  /** What to do when the process stops; what was added last is done first. */
+  /** Registers a step. The one added last runs first. */
   add(step: () => Promise<unknown>): void {
     this.#steps.push(step);
   }
 
-  /** Ends a boot that a signal has interrupted. */
+  /** Throws Interrupted when a signal has arrived during startup. */
   check(): void {
     if (this.#isRequested) throw new Interrupted();
   }
@@ -44,10 +48,10 @@ export class Shutdown {
       await step().catch((error: unknown) => log.error(describeError(error)));
     }
     clearTimeout(deadline);
-    // Whatever a library still keeps open is of no interest.
+    // Exit even if a library keeps a handle open.
     setTimeout(() => process.exit(), EXIT_MS).unref();
   }
 }
 
-/** Thrown to leave a boot early; not a failure. */
+/** Thrown to end the startup early after a signal; not a failure. */
 export class Interrupted extends Error {}

@@ -1,4 +1,4 @@
-/** `flowgres start`: everything in one process, with a PostgreSQL server of its own when none is given. */
+/** `flowgres start`: all parts in one process, with an embedded PostgreSQL server when no database is given. */
 import { type Config, rolePasswords } from '../config.ts';
 import { withDatabase } from '../database/connections.ts';
 import { type Demo, type DemoRun, prepareDemo, runDemo } from './demo.ts';
@@ -12,9 +12,10 @@ import { MAILS_STAY, progress } from './terminal.ts';
 import { describeRun } from './timeline.ts';
 
 const DATABASE = 'flowgres';
-/** Settings for a laptop, which has other things to do as well. */
+/** Server settings that suit a laptop. */
 const SETTINGS = { shared_buffers: '128MB', max_wal_size: '1GB', max_connections: '100', wal_compression: 'on' };
 
+/** `flowgres start`. Resolves when the process was asked to stop and has stopped. */
 export async function start(config: Config): Promise<void> {
   const shutdown = new Shutdown();
   try {
@@ -34,7 +35,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   console.log('Flowgres');
   const adminUrl = config.databaseUrl ?? (await startServer(folder, shutdown));
   const passwords = rolePasswords(config, adminUrl);
-  // Nobody else runs another build on a server of our own.
+  // No other process uses this embedded server, so a downgrade is safe.
   await progress('Schema', 'up to date', () => migrate(adminUrl, passwords, { downgrade: !config.databaseUrl }));
   shutdown.check();
   const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
@@ -59,7 +60,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   const demo = await progress('Demo organization', count, () => prepareDemo(adminUrl, http.url, folder.state.token));
   await folder.save({ token: demo.token });
   shutdown.check();
-  // In a copy that nobody has adopted no run would end.
+  // Skip the demo run in a copy that nobody has adopted: without a worker it would not end.
   const run = services.copyProblem === null ? await progress('Demo run', 'done', () => runDemo(adminUrl, demo)) : undefined;
   shutdown.check();
   console.log(run ? `\n${describeRun('order-intake', run)}\n` : `\n${services.copyProblem}\n`);

@@ -1,13 +1,16 @@
-/** What the command line prints. */
+/** Output of the command line. */
 import { log } from '../log.ts';
 
-/** Work that takes longer than this is announced; shorter work is only reported. */
+/** Work that takes longer than this, in milliseconds, is announced before it ends. */
 const ANNOUNCE_MS = 1_000;
-/** A lost database makes every part complain every second; one line in a while says as much. */
+/**
+ * The same problem is printed again only after this time: when the database is lost, every part reports it
+ * every second.
+ */
 const REPEAT_MS = 30_000;
 const MAX_REPORTED = 1_000;
 
-/** Says what is being done when it takes a while, and in the end the outcome and how long it took. */
+/** Announces work that takes a while, and prints its outcome and duration at the end. Rejects as `work` does. */
 export async function progress<T>(label: string, outcome: string | ((result: T) => string), work: () => Promise<T>): Promise<T> {
   const startedAt = performance.now();
   const announcement = setTimeout(() => console.log(`  ${label} …`), ANNOUNCE_MS);
@@ -21,22 +24,22 @@ export async function progress<T>(label: string, outcome: string | ((result: T) 
   }
 }
 
-/** Said by whoever would deliver them. */
+/** Message for processes without an SMTP server. */
 export const MAILS_STAY =
   'FLOWGRES_SMTP_URL is not set: e-mails stay in the outbox, where a DBA reads them: select recipient, body from engine.unsent_mails();';
 
 const reported = new Map<string, number>();
 
-/** Tells the operator of trouble that the process survives: one line, not again within half a minute. */
+/** Prints a problem that the process survives, the same one at most every half minute. */
 export function reportProblem(message: string, error: unknown): void {
   if (Date.now() - (reported.get(message) ?? 0) < REPEAT_MS) return;
-  // Messages that name a request or a run are many.
+  // Messages may contain ids of requests or runs, so the set of known messages would grow without limit.
   if (reported.size >= MAX_REPORTED) reported.clear();
   reported.set(message, Date.now());
   log.error(message, error === undefined || error === null ? {} : { error });
 }
 
-/** Columns under their headings, each as wide as its widest cell. */
+/** Formats rows as text columns under headings, each as wide as its widest cell. */
 export function table(headings: string[], rows: string[][]): string {
   const widths = headings.map((heading, column) => Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: string[]) =>

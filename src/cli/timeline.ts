@@ -1,10 +1,10 @@
-/** A run's events as a table for the terminal. */
+/** Formats the events of a run for the terminal. */
 import type { DemoRun } from './demo.ts';
 import { table } from './terminal.ts';
 
 const MAX_WIDTH = 72;
 
-/** For example `order-intake 0190…: success after 12 ms` and a line per event. */
+/** Returns a heading such as `order-intake 0190…: success after 12 ms` and a line per event. */
 export function describeRun(workflow: string, run: DemoRun): string {
   const startedAt = run.events[0]?.ts.getTime() ?? 0;
   const rows = run.events.map(({ seq, ts, type, payload }) => [

@@ -2,7 +2,7 @@
  * Applies the files of `sql/`: all of them to a new database, those of kind code that have changed to an existing one.
  * Writes private.code_files and private.builds in the same transaction.
  */
-// Not part of its index: makes the tables that it records migrations in.
+// Not exported by the package's index: creates the tables in which graphile-migrate records migrations.
 import { _migrateMigrationSchema } from 'graphile-migrate/dist/migration.js';
 import type { ParsedSettings } from 'graphile-migrate/dist/settings.js';
 import pg from 'pg';
@@ -10,24 +10,25 @@ import { FlowgresError } from '../errors.ts';
 import { SESSION_SETTINGS } from './session_settings.ts';
 import type { SourceFile, Sources } from './sources.ts';
 
-/** What the meaning of SQL text depends on, whatever the settings of the database or the user are. */
+/** Settings that the meaning of SQL text depends on, fixed independently of database and user. */
 const PINNED = {
   ...SESSION_SETTINGS,
-  // An upgrade lets those behind it go first, and tries again: see whenNotBusy().
+  // An upgrade gives up after this time and tries again, so that it does not block those that wait behind it:
+  // see whenNotBusy().
   lock_timeout: '2s',
   statement_timeout: '0',
   check_function_bodies: 'on',
 };
 
-/** A file, or the statements of one from a line on. */
+/** A file, or its statements from a line on. */
 type Piece = Pick<SourceFile, 'path' | 'sql'> & { firstLine?: number };
 
-/** What PostgreSQL says of `drop … if exists` when there was nothing to drop. */
+/** PostgreSQL's notice for a `drop … if exists` that found nothing. */
 const SKIPPED = /does not exist, skipping$/;
 
 /**
- * Builds the schema in a database that has none, and records the committed migrations as applied: the files hold what
- * they lead to.
+ * Builds the schema in an empty database, and records the committed migrations as applied, since the files of
+ * `sql/` contain their results.
  *
  * @param lastLayer builds the layers up to this one only, for tests, and records nothing
  */
@@ -50,7 +51,10 @@ export async function installSources(client: pg.Client, sources: Sources, lastLa
   });
 }
 
-/** Applies what differs from what was applied last. Returns the paths of the files, `dropped.sql` first. */
+/**
+ * Applies the files of kind code whose checksum differs from the one applied last, in one transaction. Returns
+ * their paths, `dropped.sql` first.
+ */
 export async function applyCode(client: pg.Client, sources: Sources): Promise<string[]> {
   return await inTransaction(client, async () => {
     await client.query('set local role flowgres_owner');
@@ -70,13 +74,13 @@ export async function applyCode(client: pg.Client, sources: Sources): Promise<st
   });
 }
 
-/** Runs a file. Its error names the file and, where PostgreSQL says it, the line. */
+/** Executes a file. An error names the file and, where PostgreSQL reports a position, the line. */
 export async function applyFile(client: pg.Client, file: Piece): Promise<void> {
   try {
     await client.query(file.sql);
   } catch (error) {
     if (!(error instanceof pg.DatabaseError) || isBusy(error)) throw error;
-    // The position counts characters, not UTF-16 units.
+    // The position counts characters; a JavaScript string counts UTF-16 units.
     const before = error.position && [...file.sql].slice(0, Number(error.position) - 1).join('');
     const line = before ? (file.firstLine ?? 1) + before.split('\n').length - 1 : file.firstLine;
     throw new FlowgresError('SOURCE_FAILED', `sql/${file.path}${line ? `:${line}` : ''} ${error.message}`, {
@@ -86,19 +90,19 @@ export async function applyFile(client: pg.Client, file: Piece): Promise<void> {
   }
 }
 
-/** Has somebody else held a lock for too long? */
+/** Whether a statement failed because another session held a lock for too long. */
 export function isBusy(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === '55P03' || error.code === '40P01');
 }
 
-/** The files that this database gets: schema cron of the extension pg_cron is not ours. */
+/** The files for this database: those of schema cron are left out where the extension pg_cron provides it. */
 async function filesFor(client: pg.Client, { files }: Sources): Promise<SourceFile[]> {
   const { rows } = await client.query<{ extname: string }>('select extname from pg_extension');
   const extensions = new Set(rows.map(({ extname }) => extname));
   return files.filter(({ unlessExtension }) => !unlessExtension || !extensions.has(unlessExtension));
 }
 
-/** Runs the list, and returns the names, without schema, of what it has removed. */
+/** Drops what the list names. Returns the names, without schema, of what existed. */
 async function dropObjects(client: pg.Client, dropped: SourceFile): Promise<string[]> {
   const removed: string[] = [];
   for (const { 0: sql, 1: name, index } of dropped.sql.matchAll(/^drop [a-z ]+ if exists (?:\w+\.)?(\w+)[^;]*;/gm)) {

@@ -1,12 +1,12 @@
-/** Connections: one place that knows how we talk to PostgreSQL. */
+/** Connections to PostgreSQL: the settings, errors and pools that all parts share. */
 import pg from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { SESSION_SETTINGS, TIME_LIMITS, startupOptions } from './session_settings.ts';
 
-// A bigint that fits a JavaScript number is one; ours are counters and sequences far below 2^53.
+// Parse bigint as a JavaScript number: the schema uses it for counters and sequences far below 2^53.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
-/** A connection string with another database name. */
+/** Returns the connection string with another database name. */
 export function withDatabase(url: string, database: string): string {
   const changed = new URL(url);
   changed.pathname = `/${encodeURIComponent(database)}`;
@@ -14,9 +14,10 @@ export function withDatabase(url: string, database: string): string {
 }
 
 /**
- * One connection, for work that needs its own session. Connection failures come with a hint.
+ * Opens one connection, for work that needs its own session.
  *
- * @param settings of the server, in the place of ours and of those in the connection string
+ * @param settings server settings that override the defaults and those in the connection string
+ * @throws FlowgresError with a hint when the server cannot be reached
  */
 export async function connect(connectionString: string, settings: Record<string, string> = {}): Promise<pg.Client> {
   const client = new pg.Client({
@@ -24,7 +25,7 @@ export async function connect(connectionString: string, settings: Record<string,
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
   });
-  // Without a listener a lost idle connection would end the process; the next query reports it anyway.
+  // Without a listener a lost idle connection would end the process. The next query reports the loss.
   client.on('error', () => undefined);
   try {
     await client.connect();
@@ -34,7 +35,10 @@ export async function connect(connectionString: string, settings: Record<string,
   }
 }
 
-/** A connection string whose own options stand between `defaults` and `settings`: later ones win. */
+/**
+ * Returns a connection string whose own options stand between `defaults` and `settings`: later ones override
+ * earlier ones.
+ */
 function withOptions(connectionString: string, defaults: Record<string, string>, settings: Record<string, string>): string {
   const url = new URL(connectionString);
   const given = url.searchParams.get('options');
@@ -42,19 +46,20 @@ function withOptions(connectionString: string, defaults: Record<string, string>,
   return url.href;
 }
 
+/** Options of {@link createPool}. */
 export interface PoolOptions {
   /** Most connections at a time; 10 when not given. */
   max?: number;
   /**
-   * Server settings of every connection beside our own, e.g. `{ statement_timeout: '5s' }`. Without them nothing is set
-   * when it connects, which a transaction pooler might refuse: the role has our settings.
+   * Server settings of every connection beside the defaults, e.g. `{ statement_timeout: '5s' }`. Without them
+   * the connection sends no settings, since a transaction pooler might refuse them: the role has the defaults.
    */
   settings?: Record<string, string>;
-  /** Shown in pg_stat_activity. */
+  /** application_name of its connections in pg_stat_activity. */
   name: string;
 }
 
-/** A pool whose lost connections are replaced, not fatal. */
+/** Creates a pool that replaces lost connections without an error event that would end the process. */
 export function createPool(connectionString: string, options: PoolOptions): pg.Pool {
   const { settings } = options;
   const pool = new pg.Pool({
@@ -83,16 +88,19 @@ function connectionFailure(url: string, error: unknown): FlowgresError {
 
 const LOST_SOCKET = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE']);
 
-/** Whether a statement failed because its connection ended: the server was stopped or crashed, the backend or the network went away. */
+/**
+ * Whether a statement failed because its connection ended: the server was stopped or crashed, or the backend or
+ * network was lost.
+ */
 export function isLostConnection(error: unknown): boolean {
-  // admin_shutdown, crash_shutdown, cannot_connect_now; the server says so before it closes the connection.
+  // admin_shutdown, crash_shutdown, cannot_connect_now: sent by the server before it closes the connection.
   if (error instanceof pg.DatabaseError) return /^57P0[123]$/.test(error.code ?? '');
   if (!(error instanceof Error)) return false;
   const { code = '', message } = error as NodeJS.ErrnoException;
   return LOST_SOCKET.has(code) || /^Connection terminated|^Client has encountered a connection error/.test(message);
 }
 
-/** The same failure for a person to read. `next` says what to do about what was under way. */
+/** Describes a lost connection for users. `next` is the hint: what to do about the interrupted work. */
 export function lostConnection(error: unknown, next = 'Check that the server is up, and try again.'): FlowgresError {
   return new FlowgresError('CONNECTION_LOST', `The connection to the database was lost: ${reasonOf(error).replace(/[.]$/, '')}.`, {
     hint: next,
@@ -101,12 +109,12 @@ export function lostConnection(error: unknown, next = 'Check that the server is 
 }
 
 function reasonOf(error: unknown): string {
-  // One failure per address of the host; they say the same.
+  // An AggregateError holds one failure per address of the host; they have the same reason.
   if (error instanceof AggregateError) return reasonOf(error.errors[0]);
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Refuses a server that the schema cannot live on. */
+/** Throws for a server version or setting that the schema does not support. */
 export async function requireSupportedServer(adminUrl: string): Promise<void> {
   const client = await connect(withDatabase(adminUrl, 'postgres'));
   try {

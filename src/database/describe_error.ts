@@ -1,9 +1,9 @@
-/** Errors as people read them on the command line. */
+/** Formats errors for the command line. */
 import pg from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { isLostConnection, lostConnection } from './connections.ts';
 
-/** One line that says what happened and what to do. */
+/** Returns one line: what happened and what to do. */
 export function describeError(error: unknown): string {
   if (error instanceof FlowgresError) return [error.message, error.hint].filter(Boolean).join(' ');
   if (isLostConnection(error)) return describeError(lostConnection(error));
@@ -12,7 +12,7 @@ export function describeError(error: unknown): string {
 }
 
 function describeDatabaseError(error: pg.DatabaseError): string {
-  // Our own functions speak in sentences.
+  // Messages of class WF are complete sentences.
   if (error.code?.startsWith('WF')) return [error.message, error.hint].filter(Boolean).join(' ');
   const hints: Record<string, string> = {
     '53100': 'The disk of the database server is full: free some space and start again.',

@@ -1,9 +1,9 @@
 /**
  * The embedded PostgreSQL server: a real server from npm, run in a folder of its own.
  *
- * It is started through `pg_ctl`, so it has its own session (Ctrl-C in the terminal reaches us, not it) and
- * outlives a `kill -9` of this process; the next start finds such an orphan by its lock file and replaces it.
- * When the server itself dies it is started again on the same port.
+ * `pg_ctl` starts it in a session of its own, so that Ctrl-C in the terminal reaches only this process, and a
+ * `kill -9` of this process does not end it; the next start finds the server by its lock file and replaces it.
+ * When the server dies it is started again on the same port.
  */
 import { execFile } from 'node:child_process';
 import { access, chown, constants, mkdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
@@ -19,36 +19,38 @@ import { describeError } from './describe_error.ts';
 
 const run = promisify(execFile);
 
-/** Major version of the server in the package; a data folder of another one is refused. */
+/** Major version of the packaged server; a data folder of another version is refused. */
 const MAJOR_VERSION = '18';
 const START_ATTEMPTS = 60;
 const RETRY_MS = 500;
 const SUPERVISE_MS = 500;
-/** A log that grew larger is begun anew at the next start. */
+/** A log larger than this is truncated at the next start. */
 const MAX_LOG_BYTES = 16 * 1024 ** 2;
-/** Below this a server does not start. */
+/** The server does not start with less free disk space. */
 const NEEDED_BYTES = 4 * 1024 ** 2;
-/** What a dead server leaves behind for a moment: its lock file, its memory, its port. */
+/** Errors that a dead server causes for a short time: its lock file, shared memory or port is still there. */
 const PASSING = /lock file .* already exists|could not bind|shared memory block .* is still in use/;
 
+/** A running embedded server. */
 export interface EmbeddedServer {
   /** Connection string of the administrator, without a database name: `postgres://postgres:…@127.0.0.1:5433`. */
   url: string;
   port: number;
-  /** Fast shutdown: open transactions are rolled back, everything committed is on disk. */
+  /** Fast shutdown: rolls back open transactions; everything committed is on disk. */
   stop(): Promise<void>;
 }
 
+/** Options of {@link startEmbedded}. */
 export interface EmbeddedOptions {
-  /** Folder of the server, made when missing (0700). */
+  /** Folder of the server, created with mode 0700 when missing. */
   folder: string;
-  /** Password of the administrator. */
+  /** Password of the user postgres. */
   password: string;
-  /** Preferred port on 127.0.0.1; any free one when it is taken or not given. */
+  /** Preferred port on 127.0.0.1; any free port when it is taken or not given. */
   port?: number;
   /** Server settings such as `{ shared_buffers: '512MB' }`. */
   settings?: Record<string, string>;
-  /** Environment variables of the server beside our own. */
+  /** Further environment variables of the server. */
   environment?: Record<string, string>;
 }
 
@@ -57,7 +59,12 @@ interface Binaries {
   pg_ctl: string;
 }
 
-/** Starts the server of `folder`, creating the cluster on first use. */
+/**
+ * Starts the server of `folder` and initializes the cluster on first use.
+ *
+ * @throws FlowgresError when the folder belongs to another major version, the disk is full, or the server does
+ *   not start
+ */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedServer> {
   const binaries = await findBinaries();
   const data = join(options.folder, 'data');
@@ -78,13 +85,13 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
   };
 }
 
-/** Fast shutdown; when that takes too long, one that recovers at the next start. */
+/** Fast shutdown; immediate shutdown after `seconds`, from which the server recovers at the next start. */
 async function stopServer(binaries: Binaries, data: string, seconds: number): Promise<void> {
   const stop = (mode: string) => asServerUser(binaries.pg_ctl, ['-D', data, '-m', mode, '-w', '-t', String(seconds), 'stop']);
   await stop('fast').catch(() => stop('immediate').catch(() => undefined));
 }
 
-/** Starts the server again when its process is gone. Returns what ends the watch. */
+/** Starts the server again when its process has ended. Returns a function that ends the supervision. */
 function supervise(data: string, restart: () => Promise<void>): () => Promise<void> {
   const stopped = new AbortController();
   const watch = async () => {
@@ -102,7 +109,7 @@ function supervise(data: string, restart: () => Promise<void>): () => Promise<vo
   };
 }
 
-/** The process in the server's lock file; 0 when there is none. */
+/** The process id in the server's lock file; 0 when there is none. */
 async function postmaster(data: string): Promise<number> {
   const text = await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '');
   return Number(text.split('\n', 1)[0]) || 0;
@@ -127,7 +134,7 @@ async function initialize(binaries: Binaries, options: EmbeddedOptions, data: st
   const owner = await serverUser();
   if (owner) await Promise.all([data, passwordFile].map((path) => chown(path, owner.uid, owner.gid)));
   try {
-    // The builtin locale keeps text indexes valid when the folder moves to another build of PostgreSQL.
+    // The builtin locale provider keeps text indexes valid when another build of PostgreSQL opens the folder.
     await asServerUser(binaries.initdb, [
       `--pgdata=${data}`,
       `--pwfile=${passwordFile}`,
@@ -155,8 +162,9 @@ async function refuseOtherVersion(data: string): Promise<void> {
 }
 
 /**
- * A server left behind by a `kill -9` of its parent is stopped, so that the new start has its own settings and port.
- * A lock file whose number now belongs to another program would stop PostgreSQL from starting: it is removed.
+ * Stops a server that a `kill -9` of its parent has left running, so that the new start applies its own
+ * settings and port. Removes a lock file whose process id now belongs to another program, which would keep
+ * PostgreSQL from starting.
  */
 async function stopAbandoned(binaries: Binaries, data: string): Promise<void> {
   const pid = await postmaster(data);
@@ -172,7 +180,7 @@ async function start(binaries: Binaries, options: EmbeddedOptions, data: string,
   const owner = await serverUser();
   await writeFile(log, '', { flag: (await sizeOf(log)) > MAX_LOG_BYTES ? 'w' : 'a', mode: 0o600 });
   if (owner) await chown(log, owner.uid, owner.gid);
-  // A dead server can stand in the way for some two seconds, until its zombie is reaped.
+  // A dead server can block the start for about two seconds, until its process is reaped.
   for (let attempt = 1; ; attempt += 1) {
     const logged = await sizeOf(log);
     try {
@@ -198,6 +206,7 @@ async function startFailure(error: unknown, folder: string, log = ''): Promise<F
   });
 }
 
+/** The error for a disk without the space that the server needs. */
 export function diskFull(folder: string, cause?: unknown): FlowgresError {
   return new FlowgresError('DISK_FULL', `The disk of ${folder} is full.`, {
     hint: 'Free some space, or set FLOWGRES_DATA to a folder on another disk.',
@@ -206,8 +215,8 @@ export function diskFull(folder: string, cause?: unknown): FlowgresError {
 }
 
 /**
- * PostgreSQL refuses to run as root. As root it runs as the user `postgres`, with the one capability that it needs to
- * reach a folder below a parent that only root may enter (such as a fresh temporary folder).
+ * Runs a program as a user that PostgreSQL accepts, since it refuses to run as root: as root, runs it as the
+ * user `postgres` with the one capability to reach a folder below a parent that only root may enter.
  */
 async function asServerUser(file: string, args: string[], environment?: Record<string, string>): Promise<void> {
   const owner = await serverUser();
@@ -235,7 +244,7 @@ interface ServerUser {
 
 let cachedUser: ServerUser | null | undefined;
 
-/** The system user to run the server as when we are root; null when we are not. */
+/** Returns the system user that runs the server when this process is root; null otherwise. */
 async function serverUser(): Promise<ServerUser | null> {
   if (cachedUser !== undefined) return cachedUser;
   if (platform() === 'win32' || userInfo().uid !== 0) {
@@ -257,7 +266,7 @@ async function serverUser(): Promise<ServerUser | null> {
   return cachedUser;
 }
 
-/** The preferred port if nobody listens there, else any free one. */
+/** Returns the preferred port if it is free, else any free port. */
 function freePort(preferred = 0): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();

@@ -1,11 +1,15 @@
-/** A restored copy is inert: what acts for an installation asks first whether its database is that installation. */
+/**
+ * Keeps a restored copy of a database inert: parts with side effects check first that their database is the
+ * installation itself.
+ */
 import pg from 'pg';
 
 const UNDEFINED = ['42883', '3F000', '42P01'];
 
 /**
- * Every new connection of the pool asks, for the database behind an address may become another one while a process runs.
- * In a copy that nobody has adopted connecting fails with COPIED_DATABASE.
+ * Makes every new connection of the pool check that its database is the installation: the database behind an
+ * address may be replaced while the process runs. In a copy that nobody has adopted connecting fails with
+ * COPIED_DATABASE.
  */
 export function onlyOriginal<P extends pg.Pool>(pool: P): P {
   pool.options.verify = (client, done) => {
@@ -15,10 +19,10 @@ export function onlyOriginal<P extends pg.Pool>(pool: P): P {
 }
 
 /**
- * Why nothing must come of the database; null when it is the installation itself. A database without our schema is no
- * copy of anything.
+ * Returns why the database must have no side effects; null when it is the installation itself or has no
+ * Flowgres schema.
  *
- * @param database as flowgres_monitor
+ * @param database logs in as flowgres_monitor
  */
 export async function copyProblem(database: pg.Pool): Promise<string | null> {
   try {

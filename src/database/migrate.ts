@@ -1,8 +1,8 @@
-/** Brings a database to the schema of this build: roles, database, queue, migrations, code. */
+/** Brings a database to the schema of this build: roles, database, queue, migrations, then code. */
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger as MigrateLogger, type Settings, migrate as applyCommitted } from 'graphile-migrate';
-// Not part of its index: see releaseConnections().
+// Not exported by the package's index: see releaseConnections().
 import { clearAllPools } from 'graphile-migrate/dist/pg.js';
 import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
 import pg from 'pg';
@@ -18,21 +18,30 @@ import { type Sources, ownSources } from './sources.ts';
 const QUEUE_FILE = new URL('../../sql/queue.sql', import.meta.url);
 const silent = () => () => undefined;
 
-/** Any constant will do: migrations of one database run one after the other. */
+/** Key of the advisory lock that runs the migrations of one database one after the other; an arbitrary constant. */
 const LOCK = 4_608_275_002;
-/** How often a step of the upgrade is tried that others keep from its locks, and how long they are left alone between. */
+/**
+ * How often a step of the upgrade is tried while other sessions hold its locks, and the pause between two
+ * attempts.
+ */
 const ATTEMPTS = 20;
 const PAUSE_MS = 500;
 const BLANK_MIGRATION = '-- The migration in the making; README.md says how to write one.\n';
 
+/** Options of {@link migrate}. */
 export interface MigrateOptions {
-  /** Those of this build when not given. */
+  /** The sources to migrate to; those of this build when not given. */
   sources?: Sources;
-  /** Puts the functions of this build in place of newer ones, where no migration and no release stands between. */
+  /** Replaces newer functions by those of this build, provided that no migration and no release lies between. */
   downgrade?: boolean;
 }
 
-/** Everything `flowgres migrate` does. Idempotent, and safe to run from several processes at once. */
+/**
+ * Migrates a database completely, as `flowgres migrate` does. Idempotent, and safe to run from several
+ * processes at once.
+ *
+ * @throws FlowgresError SCHEMA_UNKNOWN or SCHEMA_NEWER for a database that this build cannot migrate
+ */
 export async function migrate(adminUrl: string, passwords: RolePasswords, options: MigrateOptions = {}): Promise<void> {
   const sources = options.sources ?? ownSources();
   await requireSupportedServer(adminUrl);
@@ -52,8 +61,8 @@ export async function migrate(adminUrl: string, passwords: RolePasswords, option
 }
 
 /**
- * A session that has the owner's rights and no way to the administrator's: what the owner has put into its schemas must
- * not run as a superuser.
+ * Opens a session with the owner's rights that cannot return to the administrator's: code in the owner's
+ * schemas must not run as a superuser.
  */
 export async function connectOwner(adminUrl: string, passwords: RolePasswords): Promise<pg.Client> {
   return await connect(ownerUrl(adminUrl, passwords));
@@ -65,7 +74,7 @@ function ownerUrl(adminUrl: string, passwords: RolePasswords): string {
   return url.href;
 }
 
-/** The migrations that are missing, each in a transaction of its own; then the code that has changed, in one. */
+/** Applies the missing migrations, each in a transaction of its own, then all changed code in one transaction. */
 export async function upgrade(client: pg.Client, ownerUrl: string, sources: Sources): Promise<void> {
   await whenNotBusy(async () => {
     await dropInvalidIndexes(client, sources);
@@ -74,7 +83,7 @@ export async function upgrade(client: pg.Client, ownerUrl: string, sources: Sour
   await whenNotBusy(() => applyCode(client, sources));
 }
 
-/** Tries again what gave way to the locks of others; each attempt has left nothing behind. */
+/** Repeats work that was rolled back because other sessions held its locks. */
 async function whenNotBusy(work: () => Promise<unknown>): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -94,14 +103,14 @@ async function whenNotBusy(work: () => Promise<unknown>): Promise<void> {
 }
 
 /**
- * graphile-migrate keeps its connections for 200 ms after use, and ends the process when the server closes one:
- * a server stopped right after a migration would look like a crash.
+ * Closes the connections that graphile-migrate keeps for 200 ms after use. It ends the process when the server
+ * closes one, so a server stopped right after a migration would look like a crash.
  */
 export function releaseConnections(): void {
   clearAllPools();
 }
 
-/** How graphile-migrate is called; its own command line reads the same from `.gmrc`. */
+/** Settings for calls of graphile-migrate; its own command line reads the same from `.gmrc`. */
 export function migrationSettings(adminUrl: string, folder: string): Settings {
   return {
     connectionString: adminUrl,
@@ -125,8 +134,9 @@ async function createDatabase(adminUrl: string): Promise<void> {
 }
 
 /**
- * What the administrator must do once in each database: the owner may create schemas, nobody else may. The queue's
- * migrations run in a session of its owner: code of schema graphile_worker never runs with an administrator's rights.
+ * Does what needs an administrator once in each database: only the owner may create schemas. Migrates the queue
+ * in a session of the queue's owner, so that code of schema graphile_worker never runs with an administrator's
+ * rights.
  */
 export async function prepareDatabase(adminUrl: string, passwords: RolePasswords): Promise<void> {
   const client = await connect(adminUrl);

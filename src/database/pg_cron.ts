@@ -1,10 +1,13 @@
-/** What the administrator opens of the extension pg_cron: its tables belong to whoever created it, and show everybody their own jobs. */
+/**
+ * Grants on the extension pg_cron, made by the administrator: its tables belong to whoever created it, and show
+ * each user only that user's jobs.
+ */
 import type pg from 'pg';
 
-/** Who schedules: flowgres_maintenance the jobs of Flowgres, DBAs theirs. Workers have no business in this schema. */
+/** flowgres_maintenance schedules the jobs of Flowgres, DBAs their own. Workers get no access to this schema. */
 const GRANTS = 'grant usage on schema cron to flowgres_maintenance, flowgres_dba';
 
-/** monitor.jobs(), which runs as the owner, sees what became of everybody's jobs. Only the tables' owner may say so. */
+/** Gives monitor.jobs(), which runs as the owner, a view of all jobs. Only the owner of the tables may grant that. */
 const VIEW = `
   do $$
   begin
@@ -19,7 +22,7 @@ const VIEW = `
   end
   $$`;
 
-/** Gives our roles their rights in the schema of pg_cron. */
+/** Grants the roles their rights in the schema of pg_cron. */
 export async function openPgCron(admin: pg.Client): Promise<void> {
   await admin.query(GRANTS);
   await admin.query(VIEW);

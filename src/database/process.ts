@@ -1,9 +1,9 @@
-/** Facts about other processes of this machine. */
+/** Reads facts about other processes of this machine. */
 import { readFile } from 'node:fs/promises';
 
 /**
- * When a process started, so that a later one with the same number is not taken for it; empty when it does not run.
- * A killed process that its parent has not collected yet does not run.
+ * Returns when a process started, which tells it from a later one with the same number; empty when it does not
+ * run. A killed process that its parent has not reaped counts as not running.
  */
 export async function startTime(pid: number): Promise<string> {
   if (!(pid > 0)) return '';
@@ -20,7 +20,7 @@ export async function startTime(pid: number): Promise<string> {
   }
 }
 
-/** Whether the process runs and, as far as the system tells, was called with this argument. */
+/** Whether the process runs and was called with this argument, as far as the operating system shows arguments. */
 export async function runsWith(pid: number, argument: string): Promise<boolean> {
   if (!(await startTime(pid))) return false;
   const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => undefined);

@@ -1,4 +1,4 @@
-/** The cluster-wide roles: made before the migrations, since a migration belongs to one database only. */
+/** Creates the cluster-wide roles. Runs before the migrations, which belong to one database only. */
 import { createHash, createHmac, pbkdf2Sync, randomBytes, scryptSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -6,7 +6,7 @@ import pg from 'pg';
 import { connect, withDatabase } from './connections.ts';
 import { ROLE_TIME_LIMITS, SESSION_SETTINGS } from './session_settings.ts';
 
-/** Roles that log in; each process uses its own, so that none has more rights than its work needs. */
+/** Roles that log in. Each process uses its own, so that it has only the rights that its work needs. */
 export const LOGIN_ROLES = [
   'flowgres_api',
   'flowgres_intake',
@@ -15,23 +15,24 @@ export const LOGIN_ROLES = [
   'flowgres_monitor',
   'flowgres_queue',
 ] as const;
+/** The name of a role that logs in. */
 export type LoginRole = (typeof LOGIN_ROLES)[number];
 
-/** Settings that a role has of its own. What requests wait for must not go on for ever where nobody has set a limit. */
+/** Settings of single roles. A default limit ends requests for which no other limit is set. */
 const SETTINGS_OF: Partial<Record<LoginRole, Record<string, string>>> = {
   flowgres_api: { statement_timeout: '30s' },
   flowgres_intake: { statement_timeout: '30s' },
 };
 
-/** The passwords that a process was given. `of` throws FlowgresError `SECRET_MISSING` for a role that it was given none of. */
+/** The passwords that a process knows. `of` throws FlowgresError SECRET_MISSING for a role without one. */
 export interface RolePasswords {
   has(role: LoginRole): boolean;
   of(role: LoginRole): string;
 }
 
 /**
- * Passwords of all roles, derived from one secret. Only where roles are made needs it: whoever has it can log in as
- * each of them. The derivation is slow on purpose, and done once a role.
+ * Derives the passwords of all roles from one secret, by a slow hash computed once per role. Only the process
+ * that creates the roles needs the secret: whoever has it can log in as each of them.
  */
 export function derivePasswords(secret: string): RolePasswords {
   const derived = new Map<LoginRole, string>();
@@ -46,21 +47,22 @@ export function derivePasswords(secret: string): RolePasswords {
 }
 
 const ROLES_FILE = new URL('../../sql/roles.sql', import.meta.url);
-/** Any constant will do: it serialises `flowgres roles` of parallel databases in one cluster. */
+/** Key of the advisory lock that serializes `flowgres roles` in one cluster; an arbitrary constant. */
 const LOCK = 4_608_275_001;
 const ATTEMPTS = 20;
 
 /**
- * Creates the roles, their memberships, settings and passwords. Idempotent, and safe to run from many processes at once.
+ * Creates or updates the roles, their memberships, settings and passwords. Idempotent, and safe to run from
+ * several processes at once.
  *
- * @param adminUrl  connection string of a superuser, or of a CREATEROLE user on 16 and later
+ * @param adminUrl connection string of a superuser, or of a CREATEROLE user on PostgreSQL 16 and later
  * @param passwords of all roles that log in
  */
 export async function createRoles(adminUrl: string, passwords: RolePasswords): Promise<void> {
   const sql = await readFile(ROLES_FILE, 'utf8');
   const client = await connect(withDatabase(adminUrl, 'postgres'));
   try {
-    // An administrator's session calls nothing that a lesser role could have put into another schema.
+    // Only pg_catalog: an administrator's session must not call functions that a lesser role has created.
     await client.query('set search_path = pg_catalog');
     await client.query('select pg_advisory_lock($1)', [LOCK]);
     await retryConcurrentUpdate(() => client.query(sql));
@@ -76,7 +78,7 @@ export async function createRoles(adminUrl: string, passwords: RolePasswords): P
   }
 }
 
-/** Gives a role the settings that its sessions depend on; writes only those that it does not have yet. */
+/** Sets the settings that the role's sessions depend on; writes only those that differ. */
 async function setSettings(client: pg.Client, role: LoginRole): Promise<void> {
   const wanted = { ...SESSION_SETTINGS, ...ROLE_TIME_LIMITS, ...SETTINGS_OF[role] };
   const { rows } = await client.query<{ name: string; is_set: boolean }>(
@@ -95,7 +97,7 @@ async function setSettings(client: pg.Client, role: LoginRole): Promise<void> {
   }
 }
 
-/** `adminUrl` with the login of `role`. */
+/** Returns `adminUrl` with the login of `role`. */
 export function roleUrl(adminUrl: string, passwords: RolePasswords, role: LoginRole): string {
   const url = new URL(adminUrl);
   url.username = role;
@@ -118,14 +120,17 @@ async function canLogIn(adminUrl: string, role: LoginRole, password: string): Pr
   }
 }
 
-/** Parallel clusters steps touch the same catalog rows; PostgreSQL then says XX000 `tuple concurrently updated`. */
+/**
+ * Repeats an action that parallel calls in one cluster make fail: PostgreSQL reports XX000 `tuple concurrently
+ * updated` when they change the same catalog rows.
+ */
 async function retryConcurrentUpdate(action: () => Promise<unknown>): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await action();
       return;
     } catch (error) {
-      // The server may say it in another language.
+      // Match by code only: the server may report the message in another language.
       const concurrent = error instanceof pg.DatabaseError && ['XX000', '23505'].includes(error.code ?? '');
       if (!concurrent || attempt === ATTEMPTS) throw error;
       await delay(20 * attempt);
@@ -133,7 +138,10 @@ async function retryConcurrentUpdate(action: () => Promise<unknown>): Promise<vo
   }
 }
 
-/** What PostgreSQL stores for a SCRAM password; sent instead of the password, so that no log ever holds it. */
+/**
+ * Returns the SCRAM verifier that PostgreSQL stores for a password. Sending it instead of the password keeps
+ * the password out of all logs.
+ */
 function scramVerifier(password: string): string {
   const iterations = 4096;
   const salt = randomBytes(16);

@@ -1,12 +1,12 @@
-/** The jobs that keep Flowgres in order: scheduled by pg_cron where it is installed, else by our own scheduler. */
+/** Schedules the maintenance jobs of Flowgres in pg_cron where it is installed, else in the built-in scheduler. */
 import { connect } from './connections.ts';
 import { type RolePasswords, roleUrl } from './roles.ts';
 import { openPgCron } from './pg_cron.ts';
 
 /**
- * Schedules the jobs of `engine.maintenance_jobs()` that are missing, as flowgres_maintenance. What somebody changed
- * stays as it is; a job that is not wanted is set inactive, not unscheduled. In a copy of another database they are
- * turned to this one.
+ * Schedules the missing jobs of `engine.maintenance_jobs()` as flowgres_maintenance. Jobs that a user has
+ * changed are kept; a user turns a job off by setting it inactive. Jobs in a copy of another database are
+ * changed to run in this one.
  */
 export async function scheduleMaintenance(adminUrl: string, passwords: RolePasswords): Promise<void> {
   const { hasJobs, hasPgCron } = await prepareSchedule(adminUrl);
@@ -29,7 +29,7 @@ export async function scheduleMaintenance(adminUrl: string, passwords: RolePassw
   }
 }
 
-/** Whether there is something to schedule, and with whom. Schema cron of the extension is opened; ours has its grants already. */
+/** Whether jobs are missing, and whether pg_cron is installed; if it is, grants the roles access to its schema. */
 async function prepareSchedule(adminUrl: string): Promise<{ hasJobs: boolean; hasPgCron: boolean }> {
   const client = await connect(adminUrl);
   try {

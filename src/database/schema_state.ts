@@ -1,10 +1,10 @@
-/** What a database has of the schema, compared with the sources of a build. */
+/** Compares the schema of a database with the sources of a build. */
 import { readFileSync, readdirSync } from 'node:fs';
 import type pg from 'pg';
 import { FlowgresError } from '../errors.ts';
 import type { Sources } from './sources.ts';
 
-/** A row of monitor.builds(); the last one is in place. */
+/** A row of monitor.builds(); the last one is installed. */
 interface Build {
   digest: string;
   version: string;
@@ -12,11 +12,11 @@ interface Build {
 }
 
 /**
- * Refuses a database that this build cannot bring to its schema. Returns whether it is empty.
+ * Throws for a database that this build cannot migrate. Returns whether the database is empty.
  *
- * @param downgrade the functions of this build may replace newer ones
- * @throws FlowgresError SCHEMA_UNKNOWN: it was not built from these sources
- * @throws FlowgresError SCHEMA_NEWER: it is of a newer build
+ * @param downgrade allows functions of this build to replace newer ones
+ * @throws FlowgresError SCHEMA_UNKNOWN: the database was not built from these sources
+ * @throws FlowgresError SCHEMA_NEWER: the database belongs to a newer build
  */
 export async function requireUpgradable(client: pg.Client, sources: Sources, downgrade: boolean): Promise<boolean> {
   const { rows } = await client.query<{ is_empty: boolean; has_builds: boolean; has_migrations: boolean }>(`
@@ -71,10 +71,10 @@ async function requireOlderBuild(client: pg.Client, sources: Sources, downgrade:
 }
 
 /**
- * What is wrong with the schema for a process of this build; empty when nothing is. A process goes on through upgrades
- * that keep the protocol: the functions that it calls are as it knows them.
+ * Returns what is wrong with the schema for a process of this build; empty when nothing is. A process may run
+ * on through upgrades that keep the protocol, since the functions that it calls do not change their signatures.
  *
- * @param database as flowgres_monitor
+ * @param database logs in as flowgres_monitor
  */
 export async function schemaProblems(database: pg.Pool, sources: Sources): Promise<string[]> {
   const { rows } = await database.query<{ exists: boolean }>(`select to_regprocedure('monitor.builds()') is not null as exists`);
@@ -97,8 +97,8 @@ async function readBuilds(database: pg.Client | pg.Pool, source: 'private.builds
 }
 
 /**
- * `create index concurrently` that was interrupted leaves an index that is never used and would be taken for made. Drops
- * those that a migration still to come makes.
+ * Drops invalid indexes that migrations to come create: an interrupted `create index concurrently` leaves one
+ * that is never used and would be taken for complete.
  */
 export async function dropInvalidIndexes(client: pg.Client, { folder }: Sources): Promise<void> {
   const { rows } = await client.query<{ filename: string }>('select max(filename) as filename from graphile_migrate.migrations');

@@ -1,10 +1,11 @@
 /**
- * The settings of our sessions that what they do depends on, whatever the server, the database or the administrator
- * has set. The roles that log in carry them, which works behind a transaction pooler, too, and costs nothing per
- * statement; direct connections say them once more, because a setting of a role in one database comes before the role's.
+ * The settings that the results of our sessions depend on, fixed independently of server, database and
+ * administrator. The login roles carry them, which also works behind a transaction pooler and costs nothing per
+ * statement. Direct connections send them again, because a setting of a role in one database overrides the
+ * role's.
  *
- * Not among them: whether transactions are read-only, how durable a commit is, and what the planner may do. These
- * are the administrator's to decide.
+ * Not included: read-only transactions, the durability of commits, and planner settings. The administrator
+ * decides those.
  */
 export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   search_path: 'public',
@@ -23,14 +24,14 @@ export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   transform_null_equals: 'off',
   quote_all_identifiers: 'off',
   row_security: 'on',
-  // Patterns of to_char(), not the order of texts.
+  // Affects the patterns of to_char(), not the order of texts.
   lc_numeric: 'C',
   lc_time: 'C',
   lc_monetary: 'C',
   client_min_messages: 'notice',
 };
 
-/** No limit of time; each part sets those that its work needs. */
+/** No time limits; each part sets those that its work needs. */
 export const TIME_LIMITS: Readonly<Record<string, string>> = {
   statement_timeout: '0',
   lock_timeout: '0',
@@ -38,10 +39,10 @@ export const TIME_LIMITS: Readonly<Record<string, string>> = {
   idle_session_timeout: '0',
 };
 
-/** Of roles only: servers before 17 do not know it. */
+/** Set on roles only: servers before 17 do not know transaction_timeout. */
 export const ROLE_TIME_LIMITS: Readonly<Record<string, string>> = { ...TIME_LIMITS, transaction_timeout: '0' };
 
-/** Settings for the `options` of a connection. */
+/** Formats settings for the `options` of a connection. */
 export function startupOptions(settings: Readonly<Record<string, string>>): string {
   return Object.entries(settings)
     .map(([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`)

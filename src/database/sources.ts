@@ -1,4 +1,7 @@
-/** The schema that this build brings: the files of `sql/`, the committed migrations, and the digest that names them. */
+/**
+ * Reads the schema that this build brings: the files of `sql/`, the committed migrations, and the digest that
+ * identifies them.
+ */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
@@ -6,54 +9,57 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FlowgresError } from '../errors.ts';
 
-/** The folder that holds `sql/`, `migrations/` and package.json, of a checkout and of a package. */
+/** The folder with `sql/`, `migrations/` and package.json, in a checkout and in a package. */
 export const BUILD_FOLDER = fileURLToPath(new URL('../..', import.meta.url));
 
+/** One file of `sql/`. */
 export interface SourceFile {
-  /** Below `sql/`, such as `50_engine/start/start.sql`. */
+  /** Path below `sql/`, such as `50_engine/start/start.sql`. */
   path: string;
   kind: string;
   sql: string;
-  /** SHA-256 of its text, in hex. */
+  /** SHA-256 of the text, in hex. */
   checksum: string;
-  /** The extension in whose presence the file is left out. */
+  /** The file is left out when this extension is installed. */
   unlessExtension?: string;
 }
 
+/** One committed migration. */
 export interface Migration {
-  /** As graphile-migrate records it, such as `000003.sql`. */
+  /** The file name as graphile-migrate records it, such as `000003.sql`. */
   filename: string;
   hash: string;
   previousHash: string | null;
 }
 
+/** The schema of a build. */
 export interface Sources {
   folder: string;
-  /** Of the package. */
+  /** Version of the package. */
   version: string;
-  /** What processes and the schema agree on: see `sql/index.sql`. */
+  /** Version of the interface between processes and schema: see `sql/index.sql`. */
   protocol: number;
-  /** The files of the schema, in the order in which they are applied. */
+  /** The files in the order in which they are applied. */
   files: SourceFile[];
-  /** `sql/dropped.sql`. */
+  /** The file `sql/dropped.sql`. */
   dropped: SourceFile;
   /** The committed migrations, oldest first. */
   migrations: Migration[];
-  /** Names the functions, what was dropped, and the migrations: SHA-256 in hex. */
+  /** SHA-256 in hex of the functions, the drop list and the migrations. */
   digest: string;
-  /** When they were committed, where that is known: it orders builds of one release. */
+  /** ISO 8601 time of the last commit, which orders builds of one release; null where it is not known. */
   committedAt: string | null;
 }
 
-/** Written beside the compiled program by `npm run build`: what it was compiled with. */
+/** The file that `npm run build` writes beside the compiled program: the digest that it was compiled with. */
 export const buildRecord = z.object({ digest: z.string(), committedAt: z.string().nullable() });
 const RECORD = new URL('../build.json', import.meta.url);
 
 let own: Sources | undefined;
 
 /**
- * The sources that this process was started from. The command line asks for them first of all: afterwards the files may
- * be those of another build.
+ * Returns the sources that this process was started from. The command line calls it first: an upgrade may
+ * replace the files later.
  *
  * @throws FlowgresError BUILD_MIXED: the files of `sql/` are not those that the program was compiled with
  */
@@ -72,7 +78,7 @@ function readOwnSources(): Sources {
   });
 }
 
-/** When the schema of a checkout was committed last, as ISO 8601; null where there is no git or no repository. */
+/** Returns when the schema of a checkout was last committed, as ISO 8601; null without git or a repository. */
 function commitTime(folder: string): string | null {
   if (!existsSync(`${folder}/.git`)) return null;
   try {
@@ -83,7 +89,7 @@ function commitTime(folder: string): string | null {
   }
 }
 
-/** Reads the sources of a build. */
+/** Reads the sources of a build from its folder. */
 export function readSources(folder = BUILD_FOLDER): Sources {
   const index = readFileSync(`${folder}/sql/index.sql`, 'utf8');
   const protocol = Number(/^--!protocol (\d+)$/m.exec(index)?.[1]);
@@ -97,7 +103,7 @@ export function readSources(folder = BUILD_FOLDER): Sources {
   return { folder, version, protocol, files, dropped, migrations, digest, committedAt: commitTime(folder) };
 }
 
-/** The files that an index includes, in order, indexes replaced by what they include. */
+/** Returns the files that an index includes, in order, with nested indexes expanded. */
 function includesOf(folder: string, path: string): SourceFile[] {
   const text = readFileSync(`${folder}/sql/${path}`, 'utf8');
   const files: SourceFile[] = [];
@@ -115,7 +121,7 @@ function readFile(folder: string, path: string): SourceFile {
   return { path, kind: /^-- kind: (\w+)$/m.exec(sql)?.[1] ?? '', sql, checksum: sha256(sql) };
 }
 
-/** graphile-migrate checks them when it applies them; here their hashes are enough. */
+/** Reads the hashes only: graphile-migrate checks the migrations when it applies them. */
 function readMigrations(folder: string): Migration[] {
   const committed = `${folder}/migrations/committed`;
   const files = readdirSync(committed).filter((file) => /^\d{6}.*\.sql$/.test(file));

@@ -1,41 +1,48 @@
 /**
- * Coalescing: concurrent calls of one process become one batch, and with it one transaction.
+ * Coalesces concurrent calls of one process into batches, each of which is one transaction.
  *
- * Nobody waits without a reason. With nothing in flight a call goes at the end of the current turn of the event loop;
- * behind one batch in flight it waits for that batch's end, for a full batch, or 5 ms; behind two, for the end of either.
+ * A call with no batch in flight is sent at the end of the current iteration of the event loop. Behind one
+ * batch in flight it waits until that batch ends, until a batch is full, or 5 ms; behind two, until one of them
+ * ends.
  */
 import { FlowgresError } from '../errors.ts';
 
+/** Limits of a {@link Coalescer}. */
 export interface CoalesceOptions {
-  /** Most requests in a batch. */
+  /** Most requests in a batch; 100 when not given. */
   maxRequests?: number;
-  /** Most characters of encoded requests in a batch; one larger request goes alone. */
+  /** Most characters of encoded requests in a batch, 4 Mi when not given; a larger request is sent alone. */
   maxSize?: number;
-  /** How long a request waits behind a batch in flight while another may start, in milliseconds. */
+  /** How long a request waits behind a batch in flight while another may start, in milliseconds; 5 when not given. */
   maxDelayMs?: number;
-  /** Batches in flight at a time. */
+  /** Batches in flight at a time; 2 when not given. */
   maxInFlight?: number;
-  /** Requests of one owner that have no answer yet, and their characters; more are refused. No limit when not given. */
+  /**
+   * Requests of one owner without an answer, and their characters; further ones are refused. No limit when not
+   * given.
+   */
   ofOwner?: OwnerLimits;
 }
 
+/** Limits of one owner: requests without an answer, and their characters in all. */
 export interface OwnerLimits {
   requests: number;
   size: number;
 }
 
-/** When to come again after a refusal, in milliseconds. */
+/** Value of retryAfterMs in a refusal. */
 const RETRY_AFTER_MS = 1_000;
 
-/** A request of a batch, encoded as JSON, and whose it is: owners get equal parts of a batch. */
+/** A request encoded as JSON, and its owner: owners get equal parts of a batch. */
 export interface BatchRequest {
   text: string;
   owner: string;
 }
 
 /**
- * Handles a batch: one result per request, in the order of the requests. One that is a promise is still worked on, by
- * itself: the others do not wait for it, nor does the next batch. Rejecting rejects all of them.
+ * Handles a batch. Returns one result per request, in the order of the requests. A result that is a promise is
+ * still in progress: neither the other requests nor the next batch wait for it. A rejection rejects all
+ * requests.
  */
 export type BatchHandler<Answer> = (requests: BatchRequest[]) => Promise<(PromiseSettledResult<Answer> | Promise<Answer>)[]>;
 
@@ -46,11 +53,11 @@ interface Waiting<Answer> extends BatchRequest {
 
 const UNLIMITED: OwnerLimits = { requests: Number.POSITIVE_INFINITY, size: Number.POSITIVE_INFINITY };
 
-/** Collects requests, each already encoded as JSON, and hands them on in batches. */
+/** Collects requests and passes them on in batches. */
 export class Coalescer<Answer> {
   readonly #handle: BatchHandler<Answer>;
   readonly #limits: Required<CoalesceOptions>;
-  /** Of each owner that has requests without an answer. */
+  /** Requests and characters of each owner that have no answer yet. */
   readonly #open = new Map<string, { requests: number; size: number }>();
   #queue: Waiting<Answer>[] = [];
   #inFlight = 0;
@@ -62,7 +69,12 @@ export class Coalescer<Answer> {
     this.#limits = { maxRequests: 100, maxSize: 4 * 1024 * 1024, maxDelayMs: 5, maxInFlight: 2, ofOwner: UNLIMITED, ...options };
   }
 
-  /** The answer to one request. Throws RATE_LIMITED, before anything is sent, when the owner has too many without an answer. */
+  /**
+   * Resolves to the answer to one request, encoded as JSON in `text`.
+   *
+   * @throws FlowgresError RATE_LIMITED, before anything is sent, when the owner has too many requests without
+   *   an answer
+   */
   async call(text: string, owner = ''): Promise<Answer> {
     const { requests, size } = this.#limits.ofOwner;
     const open = this.#open.get(owner) ?? { requests: 0, size: 0 };
@@ -86,7 +98,8 @@ export class Coalescer<Answer> {
     const { maxInFlight, maxRequests, maxDelayMs } = this.#limits;
     if (this.#inFlight >= maxInFlight) return;
     if (this.#inFlight === 0 || this.#queue.length >= maxRequests) {
-      // Not at once: other sockets of this round may bring requests for the same batch.
+      // Not immediately: other sockets may deliver requests for the same batch in this iteration of the event
+      // loop.
       this.#scheduled ??= setImmediate(() => this.#send());
     } else {
       this.#timer ??= setTimeout(() => this.#send(), maxDelayMs);
@@ -123,7 +136,10 @@ export class Coalescer<Answer> {
     if (this.#queue.length) this.#schedule();
   }
 
-  /** The oldest requests; when not all fit in, each owner's part is equal, so that one with many delays no other. */
+  /**
+   * Takes the oldest requests from the queue. When not all fit, each owner gets an equal part, so that an owner
+   * with many requests delays no other.
+   */
   #nextBatch(): Waiting<Answer>[] {
     const { maxRequests, maxSize } = this.#limits;
     const order = this.#queue.length <= maxRequests ? this.#queue : roundRobin(this.#queue);
@@ -145,7 +161,7 @@ export class Coalescer<Answer> {
   }
 }
 
-/** The first of each owner, then the second of each, and so on. */
+/** The first request of each owner, then the second of each, and so on. */
 function roundRobin<T extends { owner: string }>(queue: readonly T[]): T[] {
   const counts = new Map<string, number>();
   const rounds: T[][] = [];

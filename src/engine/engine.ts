@@ -1,6 +1,6 @@
 /**
- * The engine's SQL functions, one typed method each. Calls of one process are coalesced into batches; a batch is one
- * statement, so it is committed or not as a whole.
+ * One typed method for each SQL function of the engine that a process calls. Calls of one process are coalesced
+ * into batches; a batch is one statement, so it is committed or rolled back as a whole.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -42,27 +42,31 @@ import { SharedSlots } from './slots.ts';
 
 export type * from './types.ts';
 
+/** Options of an {@link Engine}. */
 export interface EngineOptions extends CoalesceOptions {
-  /** Identity of this process as a worker; random when not given. */
+  /** Id of this process as a worker; a random UUID when not given. */
   workerId?: string;
-  /** ClaimedSlot in a worker of this process: the first step of a run that is started then needs no job. */
+  /**
+   * Claims a slot in a worker of this process, so that the first step of a started run needs no job; undefined
+   * when no slot is free.
+   */
   claimOnStart?: () => ClaimedSlot | undefined;
 }
 
-/** ClaimedSlot for one step, which waits for it. Called with the step, or with null when there is none. */
+/** Uses a claimed slot: called once, with the step to execute, or with null when there is none. */
 export type ClaimedSlot = (step: StepRef | null) => void;
 
 /** Longest time for one batch, in the server. */
 const STATEMENT_TIMEOUT_MS = 10_000;
-/** Shorter, so that waiting for a lock is told apart from working too long. */
+/** Shorter than the statement timeout, so that waiting for a lock fails with an error of its own. */
 const LOCK_TIMEOUT_MS = 5_000;
-/** The server answers within its own timeout; past this the connection is considered lost. */
+/** The server answers within its own timeout; after this time the connection is considered lost. */
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
-/** A heartbeat that hangs must leave time for another one before leases end, 15 seconds after the last. */
+/** Less than the lease of 15 seconds, so that after a hanging heartbeat another one can be sent in time. */
 const HEARTBEAT_TIMEOUT_MS = 4_000;
-/** Connecting fails sooner: whoever waits for an answer is better told at once. */
+/** Connecting fails early, so that callers learn of an unreachable database at once. */
 const CONNECT_TIMEOUT_MS = 2_000;
-/** A batch is not sent again after that time; its callers may have patience of their own. */
+/** A batch is not sent again after this time, since its callers have time limits of their own. */
 const RETRY_FOR_MS = 2_000;
 const RETRIES = 5;
 /** Larger results do not get as far as the engine, which allows 1 MiB of `jsonb`. */
@@ -72,7 +76,7 @@ const RETRY_DELAY_MS = 20;
 /** Starts of one organization that wait in a process, and their characters: what a burst may keep of its memory. */
 const STARTS_OF_ORGANIZATION = LIMITS.starts;
 
-/** A pool whose every statement, which is a batch, has its time limit. */
+/** Creates a pool whose statements have the time limits of a batch. */
 export function createEnginePool(connectionString: string, name: string, max = 10): pg.Pool {
   const pool = createPool(connectionString, {
     name,
@@ -87,7 +91,7 @@ export function createEnginePool(connectionString: string, name: string, max = 1
   return pool;
 }
 
-/** `jsonb` stays text until its row is looked at: one that cannot be parsed concerns nobody else. */
+/** Keeps `jsonb` as text until its row is parsed, so that invalid JSON fails its own row only. */
 const types: pg.CustomTypesConfig = {
   getTypeParser: (oid: number, format?: 'text' | 'binary') =>
     oid === pg.types.builtins.JSONB
@@ -95,18 +99,18 @@ const types: pg.CustomTypesConfig = {
       : (pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown),
 };
 
-/** A batched SQL function. */
+/** A SQL function that handles a batch. */
 interface BatchCall<Row> {
-  /** Statement with the batch as its first parameter; also the name of the prepared statement. */
+  /** The statement, with the batch as its first parameter; prepared under `name`. */
   text: string;
   name: string;
   values: unknown[];
   row: z.ZodType<Row>;
-  /** Calling it again does no harm when it is not known whether the first call was committed. */
+  /** Whether the call may be repeated when it is unknown whether the first one was committed. */
   idempotent: boolean;
 }
 
-/** What a request says of the version that it runs. */
+/** The fields of a request that name the version it runs. */
 const quarantineShape = z.looseObject({
   organizationId: z.string().optional(),
   workflowId: z.string().optional(),
@@ -114,7 +118,10 @@ const quarantineShape = z.looseObject({
   runId: z.string().optional(),
 });
 
-/** The engine, as one process uses it. */
+/**
+ * The engine as one process uses it. Methods throw FlowgresError: with the code that a SQL function raised,
+ * REFUSED for what the database refuses every time, or UNAVAILABLE when it cannot be reached.
+ */
 export class Engine {
   readonly workerId: string;
   readonly #pool: pg.Pool;
@@ -123,7 +130,7 @@ export class Engine {
   readonly #begins: Coalescer<BeginAnswer>;
   readonly #completes: Coalescer<CompleteAnswer>;
   readonly #logs: Coalescer<true>;
-  /** Requests that are repeated alone, because the batch that they were in took too long: one of each owner at a time. */
+  /** Repeats requests of a batch that took too long, each alone, one of each owner at a time. */
   readonly #alone = new SharedSlots(1);
   #mending: Promise<void> | undefined;
 
@@ -167,8 +174,9 @@ export class Engine {
   /**
    * Starts a run. When it resolves, the run is committed.
    *
-   * @throws FlowgresError with the engine's code (NOT_PUBLISHED, LIMIT_REACHED, CONFLICT, …), or UNAVAILABLE when the
-   *   database cannot be reached or the connection was lost before it answered: then nobody knows whether it started
+   * @throws FlowgresError with the engine's code (NOT_PUBLISHED, LIMIT_REACHED, CONFLICT, …), or UNAVAILABLE
+   *   when the database cannot be reached, or the connection was lost before the answer: then it is unknown
+   *   whether the run was started
    */
   async startRun(request: StartRequest): Promise<StartAnswer> {
     const { input, ...rest } = request;
@@ -185,27 +193,30 @@ export class Engine {
     }
   }
 
-  /** Begins an attempt of a step that was queued. */
+  /** Begins an attempt of a queued step. */
   beginStep(step: StepRef): Promise<BeginAnswer> {
     return this.#begins.call(JSON.stringify({ runId: step.runId, node: step.node }), step.runId);
   }
 
-  /** Does for a step what needs no slot. One that needs one is deferred until a slot of some worker is free. */
+  /** Does what a step needs no slot for. A step that needs one is deferred until a slot of any worker is free. */
   deferStep(step: StepRef): Promise<BeginAnswer> {
     return this.#begins.call(JSON.stringify({ runId: step.runId, node: step.node, defer: true }));
   }
 
-  /** Records what an attempt came to, once, and hands back the branch's next step if there is one. */
+  /** Records the result of an attempt, once. Resolves to the next step of the branch, if there is one. */
   completeStep(result: StepResult): Promise<CompleteAnswer> {
     return this.#completes.call(encodeResult(result), result.runId);
   }
 
-  /** Ends a run that no batch survives. */
+  /** Fails a run whose requests the database cannot handle. */
   async failRun(runId: string, code: string, message: string): Promise<void> {
     await this.#ask('fail_run', 'select engine.fail_run($1, $2, $3)', [runId, code, message]);
   }
 
-  /** Tells that this worker lives and what it executes. Resolves to those of the attempts that have become pointless. */
+  /**
+   * Records that this worker is alive and extends the leases of its attempts. Resolves to the attempts that are
+   * to be aborted, because their run has ended or another worker has the step.
+   */
   async heartbeat(running: AttemptRef[], jobPool: string | null = null, capacity?: WorkerCapacity): Promise<AttemptRef[]> {
     const { rows } = await this.#ask(
       'heartbeat',
@@ -217,72 +228,72 @@ export class Engine {
     return running.filter(({ runId, node }) => pointless.has(`${runId}/${node}`));
   }
 
-  /** Gives steps that this worker stops executing back to the queue; the attempt does not count. */
+  /** Returns the steps of these attempts to the queue; the attempts do not count. */
   async releaseSteps(running: AttemptRef[]): Promise<void> {
     await this.#ask('release_steps', 'select engine.release_steps($1::uuid, $2::jsonb)', [this.workerId, JSON.stringify(running)]);
   }
 
-  /** Returns the steps of dead workers to the queue, fires what is overdue, wakes what nothing would move. */
+  /** Runs one pass of the reconciler. Resolves to what it did, at most 1,000 rows. */
   async reconcile(): Promise<ReconcileAction[]> {
     const { rows } = await this.#ask('reconcile', 'select action, run_id, node from engine.reconcile()', []);
     return rows.map((row) => reconcileAnswer.parse(row));
   }
 
-  /** Makes the partitions that maintenance should have made; mostly there is nothing to do. */
+  /** Creates partitions that maintenance should have created; usually there are none to create. */
   async ensurePartitions(): Promise<void> {
     await this.#query('ensure_partitions', 'select engine.ensure_partitions()', []);
   }
 
-  /** Lets held runs of a workflow in, as far as its limits allow. */
+  /** Releases held runs of a workflow, as far as its limits allow. */
   async releaseRuns({ workflowId, by, key }: HeldRuns): Promise<void> {
     await this.#ask('release_runs', 'select engine.release_runs($1::uuid, $2, $3)', [workflowId, by, key]);
   }
 
-  /** Works off the next runs of a command on many. */
+  /** Handles the next runs of a bulk operation. */
   async workBulkOperation(id: string): Promise<void> {
     await this.#ask('work_bulk_operation', 'select engine.work_bulk_operation($1::uuid)', [id]);
   }
 
-  /** Repairs runs that nothing would move. Resolves to what it found. */
+  /** Repairs runs that have lost the row or job to continue with. Resolves to what it repaired. */
   async repairRuns(): Promise<RepairAction[]> {
     const { rows } = await this.#ask('repair_runs', 'select action, run_id from engine.repair_runs()', []);
     return rows.map((row) => repairAnswer.parse(row));
   }
 
-  /** Makes the jobs free for others that graphile-worker has locked under these names. */
+  /** Unlocks the jobs that graphile-worker has locked under these pool names. */
   async unlockJobs(pools: string[]): Promise<void> {
     await this.#ask('unlock_jobs', 'select engine.unlock_jobs($1::text[])', [pools]);
   }
 
-  /** Gives jobs to the steps whose time has come. Resolves to how many. */
+  /** Adds jobs for the steps whose time has come. Resolves to their number. */
   async wakeSteps(): Promise<number> {
     const { rows } = await this.#ask('wake_steps', 'select count(*)::int as woken from engine.wake_steps()', []);
     return Number(rows[0]?.['woken']);
   }
 
-  /** Cancels children of a run that has ended; the rest of them gets a job. */
+  /** Cancels child runs of a run that has ended; a further job handles those beyond one batch. */
   async cancelChildren(runId: string): Promise<void> {
     await this.#ask('cancel_children', 'select engine.cancel_children($1::uuid)', [runId]);
   }
 
-  /** A request to `/resume/<token>`. Resolves to the run. */
+  /** Ends the wait of a run by a request to `/resume/<token>`. Resolves to the id of the run. */
   async resumeRun(token: string, request: JsonText): Promise<string> {
     const { rows } = await this.#ask('resume_by_token', 'select engine.resume_by_token($1, $2::jsonb) as run', [token, request.text]);
     return String(rows[0]?.['run']);
   }
 
-  /** Writes a line to the log of a run. */
+  /** Writes a line to the log of a run. Resolves when it is stored. */
   async appendLog(entry: LogEntry): Promise<void> {
     await this.#logs.call(encodeStorableJson(entry), entry.organizationId);
   }
 
-  /** The webhook of a path below `/hooks/<organization key>`; null when there is none. */
+  /** Returns the webhook of a path below `/hooks/<organization key>`; null when there is none. */
   async findWebhook(organizationKey: string, method: string, path: string): Promise<WebhookRoute | null> {
     const { rows } = await this.#ask('find_webhook', 'select engine.find_webhook($1, $2, $3) as route', [organizationKey, method, path]);
     return webhookRoute.parse(rows[0]?.['route'] ?? null);
   }
 
-  /** How the given runs stand. */
+  /** Returns the current states of the given runs. */
   async runAnswers(runIds: string[]): Promise<RunAnswer[]> {
     const { rows } = await this.#ask(
       'run_answers',
@@ -292,7 +303,10 @@ export class Engine {
     return rows.map((row) => describeRun(runAnswer.parse(row)));
   }
 
-  /** One batch: answered, or split until the requests that cannot be answered stand alone. */
+  /**
+   * Sends one batch, again after a temporary failure. Splits a batch that fails until each request that cannot
+   * be handled is alone.
+   */
   async #batch<Row extends { index: number }>(
     call: BatchCall<Row>,
     requests: BatchRequest[],
@@ -319,7 +333,7 @@ export class Engine {
     }
   }
 
-  /** A request of a batch that took too long, perhaps because of another one. */
+  /** Repeats a request alone after its batch took too long, possibly because of another request. */
   async #repeatAlone<Row extends { index: number }>(call: BatchCall<Row>, request: BatchRequest): Promise<Row> {
     const [result] = await this.#alone.use(request.owner, () => this.#batch(call, [request]));
     if (result instanceof Promise || result === undefined) return result ?? Promise.reject(new Error('No answer.'));
@@ -327,7 +341,10 @@ export class Engine {
     return result.value;
   }
 
-  /** Whether the request may succeed now: its version is evaluated in local steps from now on, and was not before. */
+  /**
+   * Quarantines the request's version, so that it is evaluated in local steps. Resolves to whether it was not
+   * quarantined before: then the request may succeed now.
+   */
   async #quarantine(request: BatchRequest): Promise<boolean> {
     try {
       const { organizationId, workflowId, version, runId } = quarantineShape.parse(JSON.parse(request.text));
@@ -351,7 +368,7 @@ export class Engine {
     return answers;
   }
 
-  /** A statement that is not part of a batch. */
+  /** Runs a statement that is not part of a batch. */
   async #ask(name: string, text: string, values: unknown[], timeoutMs?: number): Promise<pg.QueryResult<Record<string, unknown>>> {
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -364,7 +381,10 @@ export class Engine {
     }
   }
 
-  /** After months without maintenance whoever cannot write makes the partitions. Resolves to whether it is worth another try. */
+  /**
+   * Creates missing partitions after a failure for lack of one. Resolves to whether the statement may be
+   * repeated.
+   */
   async #isMended(failure: Failure): Promise<boolean> {
     if (failure.kind !== 'no_partition') return false;
     this.#mending ??= this.ensurePartitions().finally(() => (this.#mending = undefined));
@@ -387,7 +407,7 @@ export class Engine {
     try {
       return await client.query({ name, text, values, types, query_timeout: timeoutMs } as pg.QueryConfig);
     } catch (error) {
-      // An error that the server reported leaves the connection as good as it was.
+      // A server error leaves the connection usable; after any other error it is closed.
       if (!(error instanceof pg.DatabaseError)) failure = error as Error;
       throw error;
     } finally {
@@ -400,12 +420,12 @@ function batchOf(requests: BatchRequest[]): string {
   return `[${requests.map(({ text }) => text).join(',')}]`;
 }
 
-/** Whether a request that was sent alone has failed for good. */
+/** Whether a request that was sent alone has failed permanently. */
 function isFinal(failure: Failure, attempt: number): boolean {
   return attempt >= 2 || (failure.sqlstate?.startsWith('WF') ?? false);
 }
 
-/** A result as the database takes it. What it would refuse is a failure of the step. */
+/** Encodes a result. A result that the database would refuse becomes a failure of the step. */
 function encodeResult(result: StepResult): string {
   const { runId, node, attempt, ms } = result;
   const failed = (message: string) =>
@@ -414,12 +434,12 @@ function encodeResult(result: StepResult): string {
   try {
     const text = encodeStorableJson(result);
     if (text.length > MAX_RESULT_LENGTH) return failed('The output of the step is too large.');
-    // Properties may hold values of 64 levels in their own.
+    // Each property may have a value with 64 levels of its own.
     const maxDepth = 'properties' in result ? 2 * MAX_JSON_DEPTH : MAX_JSON_DEPTH;
     refuseUnstorable(text, { maxDepth, around: 1, strings: 'ignore' });
     return text;
   } catch (error) {
-    // Beyond some thousand levels JSON.stringify itself gives up.
+    // JSON.stringify overflows the stack at some thousand levels.
     if (error instanceof FlowgresError) return failed(`The output of the step is refused: ${error.message}`);
     if (error instanceof RangeError) return failed(`The output of the step is nested deeper than ${MAX_JSON_DEPTH} levels.`);
     throw error;

@@ -1,4 +1,4 @@
-/** Local steps: the database does their work, in a transaction that ends with the step's time limit. */
+/** Local steps: the database does their work, in a transaction limited by the step's timeout. */
 import pg from 'pg';
 import { z } from 'zod';
 import { NotSent, classifyFailure, refused, unavailable } from './errors.ts';
@@ -15,17 +15,18 @@ const localOutcome = z.union([
   z.object({ port: z.string().optional(), output: z.unknown() }),
 ]);
 
-/** What the SQL of a local step gave, what the expressions of an isolated one came to, or why it failed. */
+/** The result of a local step, the evaluated properties of an isolated step, or the failure. */
 export type LocalOutcome = { port?: string; output: unknown } | { properties: unknown } | { error: StepFailure };
 
+/** Limits of {@link LocalSteps}. */
 export interface LocalOptions {
-  /** Longest time for the expressions of one isolated step, in milliseconds. */
+  /** Longest time for evaluating the expressions of one isolated step, in milliseconds. */
   evaluationTimeoutMs: number;
   /** Local steps of one organization at a time. */
   perOrganization: number;
 }
 
-/** Runs local steps on connections of their own, a few of each organization at a time. */
+/** Runs local steps on separate connections, a limited number of each organization at a time. */
 export class LocalSteps {
   readonly #pool: pg.Pool;
   readonly #evaluationTimeoutMs: number;
@@ -38,8 +39,8 @@ export class LocalSteps {
   }
 
   /**
-   * Runs the step's SQL. When it resolves with an output, what the SQL wrote is committed; null: the step is no longer
-   * open.
+   * Runs the step's SQL. When it resolves to an output, what the SQL wrote is committed. Null: the step is no
+   * longer open.
    *
    * @throws FlowgresError UNAVAILABLE when the database cannot be reached
    */
@@ -50,7 +51,7 @@ export class LocalSteps {
   }
 }
 
-/** The expressions of a step, and its work when it is pure. */
+/** Evaluates the expressions of a step, and runs the node when it is pure. */
 function evaluateStep(pool: pg.Pool, { runId, node }: StepTask, timeoutMs: number): Promise<LocalOutcome | null> {
   return inTransaction(pool, 'select engine.evaluate_step($1::uuid, $2)::text as outcome', [runId, node], timeoutMs, {
     code: 'EXPRESSION_TIMEOUT',
@@ -90,7 +91,7 @@ async function inTransaction(
     await client.query('commit');
     return parsed as LocalOutcome | null;
   } catch (error) {
-    // Closing the connection is the rollback.
+    // Closing the connection rolls the transaction back.
     broken = error as Error;
     if (error instanceof pg.DatabaseError && error.code === QUERY_CANCELED) return { error: timedOut };
     const failure = classifyFailure(error);

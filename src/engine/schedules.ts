@@ -1,12 +1,15 @@
-/** The engine's calls about schedules: each fires one, in a transaction of its own with a time limit of its own. */
+/** The engine's functions for schedules. Each firing is a transaction of its own with its own time limit. */
 import type pg from 'pg';
 import { z } from 'zod';
 import { createPool } from '../database/connections.ts';
 import { onlyOriginal } from '../database/installation.ts';
 
-/** Waiting for a lock ends sooner than the rest, so that it is told apart from working too long. */
+/**
+ * The lock timeout as a part of the statement timeout: shorter, so that waiting for a lock fails with an error
+ * of its own.
+ */
 const LOCK_PART = 2 / 3;
-/** Connecting fails sooner than by default: ticks wait. */
+/** Shorter than the default, since ticks wait for a connection. */
 const CONNECT_TIMEOUT_MS = 2_000;
 
 const dueSchedule = z.object({
@@ -19,10 +22,14 @@ const dueSchedule = z.object({
 /** A schedule that is due. */
 export type DueSchedule = z.infer<typeof dueSchedule>;
 
+/** Calls the engine's functions for schedules. Rejects with the server's errors. */
 export class Schedules {
   readonly pool: pg.Pool;
 
-  /** @param connections as many schedules fire at a time; @param firingTimeoutMs longest time for the start of one tick, in the server */
+  /**
+   * @param connections number of schedules that fire at a time
+   * @param firingTimeoutMs longest time for the start of one tick in the server, in milliseconds
+   */
   constructor(connectionString: string, connections: number, firingTimeoutMs: number) {
     const pool = createPool(connectionString, {
       name: 'flowgres schedules',
@@ -37,13 +44,16 @@ export class Schedules {
     this.pool = onlyOriginal(pool);
   }
 
-  /** Those that are due, the first of each organization before the second of any. */
+  /** Returns the due schedules: the first of each organization before the second of any. */
   async due(): Promise<DueSchedule[]> {
     const { rows } = await this.pool.query({ name: 'due_schedules', text: 'select * from engine.due_schedules()' });
     return rows.map((row) => dueSchedule.parse(row));
   }
 
-  /** Starts the run of one; false when it is not due any more. Rejects with the server's error; then nothing was started, but where the connection was lost. */
+  /**
+   * Starts the run of a schedule. Returns false when it is no longer due. After a rejection nothing was
+   * started, unless the connection was lost.
+   */
   async fire({ organization_id, workflow_id, node }: DueSchedule): Promise<boolean> {
     const text = 'select engine.fire_schedule($1::uuid, $2::uuid, $3) as fired';
     const { rows } = await this.pool.query<{ fired: boolean }>({
@@ -54,7 +64,7 @@ export class Schedules {
     return rows[0]!.fired;
   }
 
-  /** Records why one was not fired, and sets its next time. */
+  /** Records why a schedule was not fired, and sets its next time. */
   async fail({ organization_id, workflow_id, node }: DueSchedule, error: { code: string; message: string }): Promise<void> {
     const text = 'select engine.fail_schedule($1::uuid, $2::uuid, $3, $4::jsonb)';
     await this.pool.query({ name: 'fail_schedule', text, values: [organization_id, workflow_id, node, JSON.stringify(error)] });

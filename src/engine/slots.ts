@@ -1,6 +1,9 @@
-/** Slots of a resource that organizations share: each holds a few of them at most, the others of its calls wait. */
+/** Limits the calls of each owner, such as an organization, that use a shared resource at a time. */
 
-/** At most so many calls of one owner are under way at a time; those of different owners never wait for each other. */
+/**
+ * Limits the calls of one owner that are in progress at a time. Calls of different owners do not wait for each
+ * other.
+ */
 export class SharedSlots {
   readonly #perOwner: number;
   readonly #used = new Map<string, number>();
@@ -34,7 +37,7 @@ export class SharedSlots {
     });
   }
 
-  /** The next call of the owner takes the slot over, if one waits. */
+  /** Passes the slot to the owner's next waiting call, if there is one. */
   #leave(owner: string): void {
     const waiting = this.#waiting.get(owner);
     const next = waiting?.shift();

@@ -1,19 +1,19 @@
-/** What the engine's SQL functions take and answer, checked where it enters the process. */
+/** Arguments and results of the engine's SQL functions. zod checks the results. */
 import { z } from 'zod';
 import { JsonText } from '../json/json.ts';
 
-/** A run to start. */
+/** Request for a run. */
 export interface StartRequest {
   organizationId: string;
   workflowId: string;
   mode: 'manual' | 'webhook' | 'api' | 'schedule';
-  /** The trigger's input; a JsonText is passed on as it is. */
+  /** The trigger's input; a JsonText is sent unchanged. */
   input: unknown;
-  /** Id of the trigger node; the only one that fits the mode when not given. */
+  /** Id of the trigger node; when not given, the only trigger that fits the mode. */
   trigger?: string;
-  /** The same key and request start one run only. */
+  /** Idempotency key: requests with the same key start one run only. */
   key?: string;
-  /** What must be equal for the same key to mean the same request, when that is not the whole input. */
+  /** What must be equal for requests with the same key; the whole input when not given. */
   fingerprint?: string;
   startedBy?: string;
   metadata?: Record<string, unknown>;
@@ -26,10 +26,10 @@ const errorShape = z.looseObject({
   hint: z.string().nullish(),
   details: z.record(z.string(), z.unknown()).nullish(),
 });
-/** As the workflow's author wrote it: whoever sends it on checks it. */
+/** As the author of the workflow wrote it; whoever sends it must check it. */
 const responseShape = z.looseObject({ status: z.unknown(), headers: z.unknown(), body: z.unknown() }).partial();
 const runStatus = z.enum(['waiting', 'running', 'paused', 'success', 'error', 'canceled']);
-/** `jsonb` that comes as text. A row whose JSON cannot be parsed is an issue of this row. */
+/** `jsonb` as text. Invalid JSON is an issue of its row. */
 const jsonText = z.instanceof(JsonText);
 const parsed = jsonText.transform((json, context) => {
   try {
@@ -47,9 +47,11 @@ const runState = {
   response: json(responseShape).nullable(),
   error: json(errorShape).nullable(),
 };
+/** A row of engine.run_answers(). */
 export const runAnswer = z.object({ run_id: z.string(), ...runState, continues_in_ms: z.number().nullable() });
+/** A row of engine.start_runs(). */
 export const startAnswer = z.union([
-  // The run of a duplicate in the same batch has no state yet.
+  // The run of a duplicate in the same batch has no status yet.
   z.object({
     index: z.number(),
     run_id: z.string(),
@@ -69,7 +71,7 @@ const taskShape = z.object({
   node: z.string(),
   type: z.string(),
   kind: z.string(),
-  /** Its expressions are evaluated first, by the database in a transaction of their own. */
+  /** The database evaluates the expressions first, in a transaction of their own. */
   isolated: z.boolean().default(false),
   attempt: z.number(),
   properties: z.record(z.string(), z.unknown()),
@@ -78,12 +80,14 @@ const taskShape = z.object({
   idempotencyKey: z.string(),
   input: z.unknown().optional(),
 });
+/** A row of engine.begin_steps(). */
 export const beginAnswer = z.object({
   index: z.number(),
   outcome: z.enum(['begun', 'done', 'stale']),
   run_id: z.string().nullable(),
   task: json(taskShape).nullable(),
 });
+/** A row of engine.complete_steps(). */
 export const completeAnswer = z.object({
   index: z.number(),
   outcome: z.enum(['recorded', 'stale']),
@@ -91,8 +95,11 @@ export const completeAnswer = z.object({
   status: runStatus.nullable(),
   next: json(taskShape).nullable(),
 });
+/** A row of engine.heartbeat(): a step whose attempt is to be aborted. */
 export const abortAnswer = z.object({ run_id: z.string(), node: z.string() });
+/** A row of engine.reconcile(). */
 export const reconcileAnswer = z.object({ action: z.string(), run_id: z.string().nullable(), node: z.string().nullable() });
+/** A row of engine.repair_runs(). */
 export const repairAnswer = z.object({ action: z.enum(['open', 'hold', 'slot']), run_id: z.string() });
 const routeShape = z.object({
   organizationId: z.string().optional(),
@@ -105,41 +112,51 @@ const routeShape = z.object({
   methods: z.array(z.string()),
 });
 
+/** The result of engine.find_webhook(). */
 export const webhookRoute = json(routeShape).nullable();
 
+/** An error of a run or of a request. */
 export type RunError = z.infer<typeof errorShape>;
+/** The status of a run. */
 export type RunStatus = z.infer<typeof runStatus>;
+/** The response that respondToWebhook defined. */
 export type RunResponse = z.infer<typeof responseShape>;
-/** A run as far as a caller who waits for its answer is concerned. */
+/** The state of a run for a caller that waits for its answer. */
 export interface RunAnswer {
   runId: string;
   status: RunStatus;
-  /** Present when the run succeeded. */
+  /** The output; null unless the run succeeded. */
   output: JsonText | null;
-  /** What respondToWebhook said, if it ran. */
+  /** The response of respondToWebhook; null if it did not run. */
   response: RunResponse | null;
   error: RunError | null;
   /**
-   * Of a run that waits: in how many milliseconds it may go on without being asked; null when only somebody from outside
-   * lets it go on. Not known of a run that has just started.
+   * Of a waiting run: milliseconds until it continues by itself; null when only an external input continues it.
+   * Not given for a run that has just started.
    */
   continuesInMs?: number | null;
 }
+/** The answer to a start. */
 export interface StartAnswer extends RunAnswer {
-  /** The key was used before: this is the run of then. */
+  /** Whether the key was used before: then this is the run of the first request. */
   duplicate: boolean;
 }
-/** One attempt of a step, ready to be executed. */
+/** An attempt of a step, ready to be executed. `timeoutMs` limits it, in milliseconds. */
 export type StepTask = z.infer<typeof taskShape>;
+/** Names a step. */
 export interface StepRef {
   runId: string;
   node: string;
 }
+/** Names an attempt of a step; `attempt` is the fencing token. */
 export interface AttemptRef extends StepRef {
   attempt: number;
 }
+/** The answer to beginning a step. */
 export type BeginAnswer = z.infer<typeof beginAnswer>;
+/** The answer to a result. */
 export type CompleteAnswer = z.infer<typeof completeAnswer>;
+/** Why an attempt failed. `retryAfterMs` is the least wait before the next one, in milliseconds. */
 export interface StepFailure {
   code: string;
   message: string;
@@ -147,19 +164,20 @@ export interface StepFailure {
   details?: Record<string, unknown>;
   retryAfterMs?: number;
 }
-/** What an attempt came to. */
+/** The result of an attempt; `ms` is its duration in milliseconds. */
 export type StepResult = AttemptRef & { ms: number } & (
     | { ok: true; port?: string; output: unknown }
-    /** Of an isolated step that is not pure: what its expressions came to. The step itself follows. */
+    /** Of an isolated step that is not pure: the evaluated properties. The step itself is executed next. */
     | { ok: true; properties: unknown }
     | { ok: false; error: StepFailure }
   );
-/** How many steps a worker has in flight at most. */
+/** The most steps that a worker has in flight. */
 export interface WorkerCapacity {
   steps: number;
-  /** Of one organization; what all workers say adds up. */
+  /** Steps of one organization; the values of all workers are added. */
   perOrganization: number;
 }
+/** A line for the log of a run. */
 export interface LogEntry {
   organizationId: string;
   runId: string;
@@ -168,11 +186,13 @@ export interface LogEntry {
   message: string;
   context?: Record<string, unknown> | undefined;
 }
-/** A webhook that fits the path; without a workflow when the path exists for other methods only. */
+/** A webhook that fits the path; without a workflow when the path exists only for other methods. */
 export type WebhookRoute = z.infer<typeof routeShape>;
+/** What one pass of the reconciler did. */
 export type ReconcileAction = z.infer<typeof reconcileAnswer>;
+/** What a repair did. */
 export type RepairAction = z.infer<typeof repairAnswer>;
-/** Held runs of a workflow that may get their turn: one run, or those that count under a key. */
+/** The held runs of a workflow that may be released: one run, or those with a key of a limit. */
 export interface HeldRuns {
   workflowId: string;
   by: 'run' | 'concurrency' | 'rate';
@@ -181,7 +201,7 @@ export interface HeldRuns {
 
 type RunRow = Omit<z.infer<typeof runAnswer>, 'status' | 'continues_in_ms'> & { status: RunStatus | null; continues_in_ms?: number | null };
 
-/** A row of `run_answers` or `start_runs` as the caller sees it. */
+/** Converts a row of engine.run_answers() or engine.start_runs(). */
 export function describeRun({ run_id: runId, status, output, response, error, continues_in_ms: continuesInMs }: RunRow): RunAnswer {
   const answer = { runId, status: status ?? 'running', output: status === 'success' ? output : null, response, error };
   return continuesInMs === undefined ? answer : { ...answer, continuesInMs };

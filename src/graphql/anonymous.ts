@@ -1,7 +1,7 @@
 /**
- * What a request without a token may ask for. A document that asks for more is refused before it is executed: once, with
- * UNAUTHENTICATED, without a statement and without a line in the log. The database has the same rights; this is not what
- * keeps data safe.
+ * Limits what a request without a token may ask for. A document that asks for more is refused before execution
+ * with UNAUTHENTICATED, without a statement and without a line in the log. The database enforces the same
+ * rights; this check only saves work.
  */
 import type {} from 'postgraphile/grafserv';
 import {
@@ -18,8 +18,8 @@ import {
 } from 'postgraphile/graphql';
 
 /**
- * Fields of the roots, and fields of rows that are no columns, whose table or function the role flowgres_anonymous may
- * use; test/api/anonymous.test.ts compares the two. A field that is not here needs a token.
+ * Fields of the root types, and computed fields of rows, whose table or function the role flowgres_anonymous
+ * may use; test/api/anonymous.test.ts compares both. Any other field needs a token.
  */
 export const OPEN_FIELDS: ReadonlySet<string> = new Set([
   'Query.currentOrganization',
@@ -41,15 +41,19 @@ export const OPEN_FIELDS: ReadonlySet<string> = new Set([
 declare global {
   namespace Grafast {
     interface RequestContext {
-      /** Of the HTTP answer, where it is not what the errors of the answer have. */
+      /** Status of the HTTP answer, where it differs from the one of the answer's errors. */
       refusedWith: number;
     }
   }
 }
 
-/** @param isAnonymous whether a request has no token */
+/**
+ * Refuses documents of anonymous requests that use other fields than {@link OPEN_FIELDS}.
+ *
+ * @param isAnonymous whether a request has no token
+ */
 export function anonymousPlugin(isAnonymous: (request: Partial<Grafast.RequestContext>) => boolean): GraphileConfig.Plugin {
-  /** Those that need a token, as `Type.field`. */
+  /** Fields that need a token, as `Type.field`. */
   const closed = new Set<string>();
   const known = new WeakMap<DocumentNode, Map<string, string | null>>();
 
@@ -118,7 +122,7 @@ export function anonymousPlugin(isAnonymous: (request: Partial<Grafast.RequestCo
   };
 }
 
-/** The name of the first field that is among `closed`; null when there is none. Each fragment is looked at once. */
+/** Returns the name of the first field that is in `closed`; null when there is none. Visits each fragment once. */
 function findField(
   schema: GraphQLSchema,
   document: DocumentNode,

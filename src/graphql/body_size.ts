@@ -1,6 +1,6 @@
 /**
- * How large a request may be: with a valid token as large as a definition or an input that is sent, otherwise as large as
- * a document. Who asks is found out before the body is read, and a large body counts as several requests.
+ * Limits the size of a request: with a valid token a definition or an input fits, otherwise only a document.
+ * The token is checked before the body is read, and a large body counts as several requests.
  */
 import { getBodyFromRequest } from 'postgraphile/grafserv';
 import type { Authenticator } from '../http/auth.ts';
@@ -10,7 +10,7 @@ import { LIMITS } from './limits.ts';
 declare global {
   namespace Grafast {
     interface RequestContext {
-      /** Of the body of the HTTP request, once it is read. */
+      /** Size of the HTTP request's body in bytes, once it is read. */
       bodyBytes: number;
     }
   }
@@ -18,13 +18,15 @@ declare global {
 
 const kB = (bytes: number): string => (bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20} MiB` : `${bytes / 1024} kB`);
 
+/** Hint of the error TOO_LARGE. */
 export const BODY_HINT = `A request has at most ${kB(LIMITS.maxTokenBodyBytes)}, one without a valid token ${kB(LIMITS.maxBodyBytes)}.`;
 
-/** As how many requests one with a body of so many bytes counts. */
+/** Returns how many requests a body of this size counts as. */
 export function requestsOf(bodyBytes: number): number {
   return Math.max(1, Math.ceil(bodyBytes / LIMITS.maxBodyBytes));
 }
 
+/** Applies the size limits when Grafserv reads a body. Refuses with TOO_LARGE (HTTP 413). */
 export function bodySizePlugin(authenticator: Authenticator): GraphileConfig.Plugin {
   return {
     name: 'FlowgresBodySizePlugin',
@@ -32,7 +34,7 @@ export function bodySizePlugin(authenticator: Authenticator): GraphileConfig.Plu
     grafserv: {
       middleware: {
         processRequest: {
-          // What that reads of a body comes from here.
+          // That plugin reads the body through the function that this one provides.
           before: ['FlowgresExactJsonPlugin'],
           callback(next, { requestDigest }) {
             const { requestContext, headers } = requestDigest;
@@ -55,7 +57,7 @@ export function bodySizePlugin(authenticator: Authenticator): GraphileConfig.Plu
 }
 
 /**
- * Documents are looked through and kept, so they stay small while variables may be large.
+ * Limits the document itself: documents are parsed and cached, while variables may be large.
  *
  * @throws SafeError TOO_LARGE (HTTP 413)
  */

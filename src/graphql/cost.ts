@@ -1,4 +1,7 @@
-/** What a document may ask for at most, estimated before anything is executed: its objects, pages multiplied. */
+/**
+ * Estimates before execution how many objects a document can return, with page sizes multiplied, and refuses
+ * more than the limit.
+ */
 import type {} from 'postgraphile/grafserv';
 import {
   type DocumentNode,
@@ -21,20 +24,20 @@ import {
 } from 'postgraphile/graphql';
 import { LIMITS } from './limits.ts';
 
-/** Fields that the estimate looks at: fragments used over and over make a small document a large one. */
+/** Fields that the estimate visits: repeated fragments can make a short document expand to very many. */
 const MAX_FIELDS = 50_000;
 
 type Variables = Record<string, unknown>;
 
 /**
- * How many objects an answer can have: 1 for each object, and for each of a page as many as the page may have rows.
- * Values are free. Infinite for a document that is too large to be looked through.
+ * Returns the largest number of objects that the answer can have: 1 for each object, and the page size for each
+ * list. Scalars are free. Infinity for a document with too many fields to visit.
  */
 export function costOf(schema: GraphQLSchema, document: DocumentNode, operationName?: string | null, variables: Variables = {}): number {
   const operation = getOperationAST(document, operationName);
   const root = operation && schema.getRootType(operation.operation);
   if (!operation || !root) return 0;
-  // Defaults of variables count; what is wrong with them, executing will say.
+  // Use the defaults of variables. Execution reports variables that are wrong.
   const { coerced = {} } = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
   const fragments = new Map<string, FragmentDefinitionNode>();
   for (const definition of document.definitions) {
@@ -60,7 +63,7 @@ export function costOf(schema: GraphQLSchema, document: DocumentNode, operationN
 
   const visitField = (node: FieldNode, parent: GraphQLNamedType | undefined, count: number, page: number): number => {
     const field = isObjectType(parent) || isInterfaceType(parent) ? parent.getFields()[node.name.value] : undefined;
-    // Leaves, and what asks for the schema itself.
+    // Scalars and introspection fields cost nothing.
     if (!field || !node.selectionSet || !isCompositeType(getNamedType(field.type))) return 0;
     const paged = field.args.some(({ name }) => name === 'first');
     const rows = paged ? pageOf(field, node, coerced) : page;
@@ -77,12 +80,12 @@ function pageOf(field: GraphQLField<unknown, unknown>, node: FieldNode, variable
     const asked = Number(first ?? last ?? LIMITS.defaultPage);
     return Math.min(Math.max(asked, 0), LIMITS.maxPage);
   } catch {
-    // Executing it will say what is wrong with the arguments.
+    // Execution reports arguments that are wrong.
     return LIMITS.defaultPage;
   }
 }
 
-/** Refuses what could cost more than `limit`, over HTTP and over a WebSocket. */
+/** Refuses documents that may cost more than `limit`, over HTTP and over WebSockets. */
 export function costPlugin(limit: number): GraphileConfig.Plugin {
   const refusal = (args: { schema: GraphQLSchema; document: DocumentNode; operationName?: unknown; variableValues?: unknown }) => {
     const cost = costOf(args.schema, args.document, args.operationName as string | undefined, (args.variableValues ?? {}) as Variables);

@@ -1,10 +1,13 @@
-/** What GraphQL says about fields: the comments of the database, in GraphQL's words and without the examples for psql. */
+/**
+ * Turns comments of the database into GraphQL descriptions: with GraphQL's names and without the examples for
+ * psql.
+ */
 
-/** At the end of a comment. */
+/** The example at the end of a comment. */
 const SQL_EXAMPLE = /\s*Example: [\s\S]*$/;
 const SNAKE_CASE = /\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b/g;
 
-/** Rewrites the descriptions that the database gives, before anything is made of them. */
+/** Rewrites the comments before PostGraphile builds types and fields from them. */
 export const DescriptionsPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresDescriptionsPlugin',
   version: '1.0.0',
@@ -23,7 +26,11 @@ export const DescriptionsPlugin: GraphileConfig.Plugin = {
   },
 };
 
-/** `known`: names of columns, functions and arguments, which GraphQL writes in camel case. */
+/**
+ * Returns the description for a comment.
+ *
+ * @param known names of columns, functions and arguments, which GraphQL writes in camel case
+ */
 export function describe(comment: string, known: ReadonlySet<string>): string {
   const camel = (name: string) => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
   return comment.replace(SQL_EXAMPLE, '').replaceAll(SNAKE_CASE, (name) => (known.has(name) ? camel(name) : name));

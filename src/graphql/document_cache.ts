@@ -1,26 +1,28 @@
 /**
- * Documents that were validated, and their plans. What is kept is limited by its size and not by its number: a plan
+ * Caches validated documents and their Grafast plans. The caches are limited by size, not by number: a plan
  * takes about 5 kB for each token of its document.
  */
 import type { DocumentNode, GraphQLError, GraphQLSchema } from 'postgraphile/graphql';
 import type { DocumentSize } from './document_size.ts';
 
+/** The result of parsing and validating a document. */
 export type Validated = { document: DocumentNode; errors?: undefined } | { document?: undefined; errors: readonly GraphQLError[] };
 
-/** Documents, about 0.5 kB for each token. */
+/** Tokens of all cached documents; each takes about 0.5 kB. */
 const MAX_CACHED_TOKENS = 50_000;
-/** Beside its tokens a document has comments, names and texts of any length. */
+/** Characters that count as one token: comments, names and texts of a document can be long. */
 const CHARACTERS_PER_TOKEN = 16;
 
+/** A cached document. */
 export interface CachedDocument {
   readonly size: DocumentSize;
   readonly result: Validated;
   readonly weight: number;
-  /** Whether executing it last took so long that it must have been planned. */
+  /** Whether its last execution took so long that it must have been planned. */
   wasPlanned: boolean;
 }
 
-/** By the text of the document; those not asked for for longest go first. */
+/** Validated documents by their text. Evicts those that were used least recently. */
 export class DocumentCache {
   readonly #entries = new Map<string, CachedDocument>();
   #weight = 0;
@@ -46,35 +48,38 @@ export class DocumentCache {
     return added;
   }
 
-  /** How many tokens' worth of documents there is. */
+  /** The tokens of all cached documents. */
   get weight(): number {
     return this.#weight;
   }
 }
 
-/** Documents up to so many tokens have plans of 0.6 MB at most, and clients have many of them … */
+/** Documents up to this many tokens have plans of at most 0.6 MB, and many of these plans are kept. */
 const SMALL_TOKENS = 125;
 const SMALL_PLANS = 120;
-/** … and of larger ones, with plans of up to 12 MB, few. */
+/** Larger documents have plans of up to 12 MB, and this many of them are kept. */
 const LARGE_PLANS = 10;
 
-/** Grafast keeps plans per schema, and knows their number only: small and large documents are planned by two views of one schema. */
+/**
+ * Separates the plans of small and large documents: Grafast keeps plans per schema and limits only their
+ * number, so each size is planned by its own view of the schema.
+ */
 export class PlanCaches {
   readonly #schemas = new WeakMap<GraphQLSchema, { small: GraphQLSchema; large: GraphQLSchema }>();
   readonly #tokens = new WeakMap<DocumentNode, number>();
 
-  /** Says how large a document is, before it is planned. */
+  /** Records how large a document is, before it is planned. */
   note(document: DocumentNode, tokens: number): void {
     this.#tokens.set(document, tokens);
   }
 
-  /** How many plans there are of a schema. */
+  /** Returns how many plans of a schema are cached. */
   count(schema: GraphQLSchema): number {
     const views = this.#schemas.get(schema);
     return views ? plansOf(views.small) + plansOf(views.large) : 0;
   }
 
-  /** The view of the schema that plans a document. */
+  /** Returns the view of the schema that plans the document. */
   schemaFor(schema: GraphQLSchema, document: DocumentNode): GraphQLSchema {
     let views = this.#schemas.get(schema);
     if (!views) {
@@ -85,11 +90,11 @@ export class PlanCaches {
   }
 }
 
-/** The same schema, with a cache of its own. */
+/** Returns a copy of the schema object with a plan cache of its own. */
 function viewOf(schema: GraphQLSchema, plans: number): GraphQLSchema {
   const grafast = {
     ...schema.extensions.grafast,
-    // Of a document: `@include` and the like make several plans of one.
+    // Plans of one document; `@include` and similar directives need several.
     operationOperationPlansCacheMaxLength: 2,
     operationsCacheMaxLength: plans,
     queryCacheMaxLength: 2,
@@ -97,7 +102,10 @@ function viewOf(schema: GraphQLSchema, plans: number): GraphQLSchema {
   return Object.create(schema, { extensions: { value: { ...schema.extensions, grafast } } }) as GraphQLSchema;
 }
 
-/** Grafast has the cache under a symbol of its own; it is the one thing there that has a length. */
+/**
+ * Returns the number of cached plans. Grafast stores the cache under a symbol that it does not export; it is
+ * the only value there with a length.
+ */
 function plansOf({ extensions: { grafast = {} } }: GraphQLSchema): number {
   const lengths = Object.getOwnPropertySymbols(grafast).map((symbol) => (grafast as Record<symbol, { length?: number }>)[symbol]?.length);
   return lengths.reduce<number>((sum, length) => sum + (length ?? 0), 0);

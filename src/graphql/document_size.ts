@@ -1,4 +1,4 @@
-/** How large a GraphQL document is, in one pass over it, before anything that costs more than such a pass looks at it. */
+/** Measures a GraphQL document in one pass over it, before anything more expensive processes it. */
 import {
   type DocumentNode,
   type FragmentDefinitionNode,
@@ -11,39 +11,44 @@ import {
 } from 'postgraphile/graphql';
 import { LIMITS } from './limits.ts';
 
-/** What the document of a caller may have. */
+/** Limits of one document. */
 export interface DocumentLimits {
-  /** Words and signs. */
+  /** Tokens: names, values and punctuation. */
   tokens: number;
-  /** Fields, each fragment counted wherever it is used. */
+  /** Fields, counting a fragment's fields at each use. */
   fields: number;
 }
 
+/** The size of one document. */
 export interface DocumentSize {
   tokens: number;
   fields: number;
 }
 
-/** What tools ask to learn the schema has few tokens and many fragments. */
+/** Introspection queries of tools have few tokens but many fields through fragments. */
 const LEAST_FIELDS = 500;
 
-/** A document without tokens to spare has a field for every second one. */
+/** Returns the limits for a number of tokens: a document has about one field for every two tokens. */
 export const documentLimits = (tokens: number): DocumentLimits => ({ tokens, fields: Math.max(LEAST_FIELDS, Math.ceil(tokens / 2)) });
 
-/** The size of a document; throws TOO_LARGE, without looking further. A document that does not parse has no fields. */
+/**
+ * Returns the size of a document; a document that does not parse has no fields.
+ *
+ * @throws SafeError TOO_LARGE as soon as a limit is exceeded
+ */
 export function measureDocument(query: string, limits: DocumentLimits): DocumentSize {
   const tokens = requireTokens(query, limits.tokens);
   let document: DocumentNode;
   try {
     document = parse(query, { noLocation: true });
   } catch {
-    // Validating it says what is wrong, and where.
+    // Validation reports the syntax error with its position.
     return { tokens, fields: 0 };
   }
   return { tokens, fields: new Fields(document, limits).count() };
 }
 
-/** Throws TOO_LARGE for a document whose size is known. */
+/** Throws TOO_LARGE when a known size exceeds the limits. */
 export function requireSize({ tokens, fields }: DocumentSize, limits: DocumentLimits): void {
   if (tokens > limits.tokens) throw tooLarge('tokens', limits.tokens);
   if (fields > limits.fields) throw tooLarge('fields', limits.fields);
@@ -55,7 +60,7 @@ function tooLarge(what: string, limit: number): GraphQLError {
   });
 }
 
-/** The words and signs of a document; null for more than `limit`, and for more brackets inside of brackets than are allowed. */
+/** Returns the number of tokens of a document; null for more than `limit`, or for deeper nesting than allowed. */
 export function countTokens(query: string, limit: number): number | null {
   try {
     return requireTokens(query, limit);
@@ -64,7 +69,7 @@ export function countTokens(query: string, limit: number): number | null {
   }
 }
 
-/** Brackets of all kinds are counted too: the parser calls itself for each. */
+/** Counts tokens, and limits the nesting of brackets, since the parser recurses for each. */
 function requireTokens(query: string, limit: number): number {
   const lexer = new Lexer(new Source(query));
   let [count, depth] = [0, 0];
@@ -78,7 +83,7 @@ function requireTokens(query: string, limit: number): number {
     }
   } catch (error) {
     if (error instanceof GraphQLError && error.extensions['code'] === 'TOO_LARGE') throw error;
-    // Parsing it finds the same character.
+    // The parser reports the same invalid character.
   }
   return count;
 }
@@ -86,16 +91,16 @@ function requireTokens(query: string, limit: number): number {
 const OPENING: ReadonlySet<string> = new Set([TokenKind.BRACE_L, TokenKind.BRACKET_L, TokenKind.PAREN_L]);
 const CLOSING: ReadonlySet<string> = new Set([TokenKind.BRACE_R, TokenKind.BRACKET_R, TokenKind.PAREN_R]);
 
-/** A place in the answer: how often it is asked for, and the places inside of it. */
+/** A place in the answer: how often the document asks for it, and the places inside of it. */
 interface Place {
   times: number;
   inside: Map<string, Place>;
 }
 
 /**
- * Walks through a document as executing it does, with every fragment where it is used, until a limit is passed. What
- * asks for the same place in the answer n times is compared n × n times when it is validated (the rule
- * OverlappingFieldsCanBeMerged), and so are fragments that stand beside each other.
+ * Counts fields as execution visits them, expanding each fragment where it is used, until a limit is exceeded.
+ * Also limits the work of validation: the rule OverlappingFieldsCanBeMerged compares n requests for the same
+ * place n × n times, and adjacent fragments likewise.
  */
 class Fields {
   readonly #document: DocumentNode;
@@ -113,7 +118,7 @@ class Fields {
     this.#limits = limits;
   }
 
-  /** Throws TOO_LARGE. */
+  /** Returns the number of fields. Throws TOO_LARGE. */
   count(): number {
     const { definitions } = this.#document;
     if (definitions.length > LIMITS.maxDefinitions) throw tooLarge('operations and fragments', LIMITS.maxDefinitions);
@@ -149,7 +154,7 @@ class Fields {
     const inside = place.inside.get(name) ?? { times: 0, inside: new Map() };
     place.inside.set(name, inside);
     inside.times += 1;
-    // The sum of these is the square.
+    // Successive odd numbers add up to the square.
     this.#pairs += 2 * inside.times - 1;
     if (this.#pairs - this.#fields > LIMITS.maxRepetitions) throw tooLarge('pairs of fields for the same place', LIMITS.maxRepetitions);
     return inside;
@@ -158,7 +163,7 @@ class Fields {
   #spread(name: string, place: Place): void {
     if (++this.#spreads > LIMITS.maxSpreads) throw tooLarge('uses of fragments', LIMITS.maxSpreads);
     const fragment = this.#fragments.get(name);
-    // One that is not there, or that contains itself, is what validating finds.
+    // Validation reports a fragment that is missing or contains itself.
     if (!fragment || this.#open.has(name)) return;
     this.#open.add(name);
     this.#visit(fragment.selectionSet, place);

@@ -1,6 +1,6 @@
 /**
- * Which documents are refused before they are validated and planned: too large, by a caller whose share of the event loop
- * is spent, the schema itself. Over HTTP and over a WebSocket alike.
+ * Refuses documents before they are validated and planned: too large ones, those of a caller whose share of the
+ * event loop is spent, and introspection without a token where it is closed. Applies to HTTP and WebSockets.
  */
 import type { IncomingMessage } from 'node:http';
 import { depthLimit } from '@graphile/depth-limit';
@@ -13,31 +13,33 @@ import { replaceError } from './errors.ts';
 import { exactDocument } from './exact_json.ts';
 import { LIMITS } from './limits.ts';
 
+/** Options of {@link documentPlugin}. */
 export interface DocumentOptions {
   /** Whether anybody may read the schema, or only requests with a token. */
   openIntrospection: boolean;
-  /** Words and signs that a document may have, of a request with a token and of one without. */
+  /** Tokens that a document may have, of a request with a bearer token and of one without. */
   tokens: { token: number; anonymous: number };
-  /** Documents that the server knows beforehand: these may be as large as they are. */
+  /** Whether a document is a persisted operation; the limits of size do not apply to those. */
   isPersisted(query: string): boolean;
   cpu: CpuBudget;
   cache: DocumentCache;
   plans: PlanCaches;
-  /** Whose share of the event loop a request takes, and whether it is anonymous. */
+  /** Returns the shares of the event loop that a request uses, and whether it is anonymous. */
   callerOf(request: Partial<Grafast.RequestContext>): { isAnonymous: boolean; shares: readonly CpuShare[] };
 }
 
-/** What validating and planning cost, by experience, for each token of a document. */
+/** Milliseconds of CPU for validating and planning, per token of a document, as measured. */
 const MS_PER_TOKEN = 0.1;
-/** What it costs to see that a document is too large. */
+/** Milliseconds of CPU for finding that a document is too large. */
 const MS_OF_TOO_LARGE = 2;
-/** Of documents that the server knows beforehand, which are not measured. */
+/** Characters per token of persisted operations, which are not measured. */
 const CHARACTERS_PER_TOKEN = 4;
-/** Of texts and comments, which are no tokens. */
+/** Characters of texts and comments that count as one token. */
 const CHARACTERS_OF_TOKEN = 16;
-/** A document whose plan is there takes less, however long it is. */
+/** Planning at least takes this many milliseconds; a shorter execution had a cached plan. */
 const LEAST_PLANNING_MS = 8;
 
+/** Checks each document before it is validated and planned, and caches the result. */
 export function documentPlugin(options: DocumentOptions): GraphileConfig.Plugin {
   return {
     name: 'FlowgresDocumentPlugin',
@@ -49,7 +51,7 @@ export function documentPlugin(options: DocumentOptions): GraphileConfig.Plugin 
             depthLimit({
               maxDepth: LIMITS.maxDepth,
               revealDetails: true,
-              // What clients such as Ruru ask to learn the schema.
+              // The depth of the introspection query of clients such as Ruru.
               maxIntrospectionDepth: 14,
               maxDepthByFieldCoordinates: { '__Type.ofType': 9 },
             }),
@@ -62,7 +64,8 @@ export function documentPlugin(options: DocumentOptions): GraphileConfig.Plugin 
           return next();
         },
         async processGraphQLRequestBody(next, { body, request, graphqlWsContext }) {
-          // First of all, who asks: a document may be named instead of sent.
+          // Other plugins run first: they find the caller, and replace the hash of a persisted operation by its
+          // document.
           await next();
           const { query } = body;
           if (typeof query === 'string') await awaitAdmission(query, contextOf(request, graphqlWsContext), options);
@@ -72,7 +75,7 @@ export function documentPlugin(options: DocumentOptions): GraphileConfig.Plugin 
   };
 }
 
-/** What Grafserv makes of a request a moment later. */
+/** The request context as Grafserv builds it later. */
 function contextOf(request: NormalizedRequestDigest | undefined, socket: unknown): Partial<Grafast.RequestContext> {
   if (request) return { ...request.requestContext, http: request };
   const { extra, connectionParams } = socket as { extra: { request: IncomingMessage }; connectionParams?: Record<string, unknown> };
@@ -80,15 +83,15 @@ function contextOf(request: NormalizedRequestDigest | undefined, socket: unknown
 }
 
 /**
- * Waits until the document may be validated and planned, where that has to be done. A document that the server knows has
- * to be planned again when its plan had to go, or when it takes another one for other variables.
+ * Waits until the document may be validated and planned, where it has to be. A known document is planned again
+ * when its plan was evicted, or when it needs another plan for other variables.
  */
 async function awaitAdmission(query: string, request: Partial<Grafast.RequestContext>, options: DocumentOptions): Promise<void> {
   const { cpu, cache } = options;
   const { isAnonymous, shares } = options.callerOf(request);
   if (!needsAdmission(query, options)) return;
   const ms = await cpu.admit(shares, () => estimate(query, cache.get(query)?.size, tokensOf(isAnonymous, options)));
-  // Meanwhile another request may have done it.
+  // Another request may have planned it meanwhile.
   if (!needsAdmission(query, options)) cpu.settle(shares, ms, 0);
 }
 
@@ -99,17 +102,20 @@ function needsAdmission(query: string, { cache, isPersisted }: DocumentOptions):
 
 const tokensOf = (isAnonymous: boolean, { tokens }: DocumentOptions) => (isAnonymous ? tokens.anonymous : tokens.token);
 
-/** How long it takes to validate and plan a document, in milliseconds of CPU. */
+/** Estimates how long validating and planning a document takes, in milliseconds of CPU. */
 function estimate(query: string, known: DocumentSize | undefined, limit: number): number {
   const tokens = known?.tokens ?? countTokens(query, limit);
   return tokens === null ? MS_OF_TOO_LARGE : MS_PER_TOKEN * Math.max(tokens, query.length / CHARACTERS_OF_TOKEN);
 }
 
-/** What a request is executed with: measured, paid for, and with documents and plans from caches of a limited size. */
+/**
+ * Returns the execution config for a request: it measures documents, charges their CPU time, and uses caches of
+ * limited size.
+ */
 function checked(config: ExecutionConfig, request: Partial<Grafast.RequestContext>, options: DocumentOptions): ExecutionConfig {
   const { cpu, cache, plans, openIntrospection } = options;
   let document: CachedDocument | undefined;
-  /** What was taken beforehand, and what has been used of it. */
+  /** The estimate that was charged in advance, and the CPU time used so far. */
   let [estimatedMs, usedMs] = [0, 0];
   let isFree = false;
 
@@ -150,7 +156,7 @@ function checked(config: ExecutionConfig, request: Partial<Grafast.RequestContex
   const planned = <A extends { schema: GraphQLSchema; document: DocumentNode }, R>(args: A, run: (args: A) => R): R => {
     const before = usedMs;
     try {
-      // Up to the first statement that is waited for: planning is all before that.
+      // Measure until execution first waits for a statement: planning is complete by then.
       return measured(() => run({ ...args, schema: plans.schemaFor(args.schema, args.document) }));
     } finally {
       const tokens = document?.size.tokens ?? 0;
@@ -178,7 +184,10 @@ function checked(config: ExecutionConfig, request: Partial<Grafast.RequestContex
   };
 }
 
-/** A document that is too large is answered as one that is wrong; who has to wait is told so by the status. */
+/**
+ * Turns the refusal of a document into a validation error. A refusal that asks the client to wait is thrown, so
+ * that the HTTP status shows it.
+ */
 function refusable(work: () => Validated): Validated {
   try {
     return work();

@@ -1,6 +1,7 @@
 /**
- * What a client learns of a failure. Our own errors (SQLSTATE class WF) say what happened and what to do; a few of
- * PostgreSQL's have a fixed text; everything else is masked. What the client is not shown is logged under the id it gets.
+ * Decides what a client learns of a failure. Errors of SQLSTATE class WF say what happened and what to do; a
+ * few PostgreSQL errors get a fixed text; all others are masked. The log contains what the client does not see,
+ * under the id that the client gets.
  */
 import { randomBytes } from 'node:crypto';
 import { SafeError } from 'postgraphile/grafast';
@@ -9,7 +10,7 @@ import { z } from 'zod';
 import type { LogError } from '../http/errors.ts';
 import { cursorError } from './paging.ts';
 
-/** An error as PostgreSQL sent it. */
+/** The fields of an error as PostgreSQL sends it. */
 const databaseFields = z.object({
   code: z.string().length(5),
   severity: z.string(),
@@ -37,19 +38,22 @@ const KNOWN: Record<string, { code: string; message: string; hint?: string }> = 
   '22P05': { code: 'INVALID_ARGUMENT', message: 'A text has a character that PostgreSQL cannot store, such as \\u0000.' },
 };
 
-/** The filter plugin has no type of its own for the one mistake that the schema does not exclude. */
+/** The filter plugin throws a plain error for the one mistake that the schema does not exclude. */
 const FILTER_ERROR = /^(?:Null literals|Empty objects) are forbidden in filter argument input/;
 
-/** A cursor of another list, or of the same one in another order. */
+/** A cursor of another list, or of the same list in another order. */
 const FOREIGN_CURSOR = /^Invalid '(before|after)' cursor/;
 
-/** PostgreSQL could not read a value. Those of arguments were looked at before: what is left is a cursor that was made up. */
+/**
+ * SQLSTATEs of values that PostgreSQL could not read. Arguments were checked before, so the value is from a
+ * forged cursor.
+ */
 const UNREADABLE = new Set(['22P02', '22003', '22007', '22008']);
 
-/** How GraphQL says which variable is wrong, and where in it. */
+/** GraphQL's messages about an invalid variable, with its name and the place in it. */
 const VARIABLE = /^Variable "\$(\w+)" (?:got invalid value .*(?: at "([^"]+)")|got invalid value |of )/s;
 
-/** Every other error of that class; it is logged, for it may be a mistake of ours. */
+/** Codes for all other errors of a class. They are logged, since they may be faults of Flowgres. */
 const KNOWN_CLASSES: Record<string, { code: string; message: string }> = {
   '22': { code: 'INVALID_ARGUMENT', message: 'A value is impossible, or out of the range of its type.' },
   '53': { code: 'UNAVAILABLE', message: 'The database has no room for this request. Try again in a moment.' },
@@ -57,10 +61,10 @@ const KNOWN_CLASSES: Record<string, { code: string; message: string }> = {
   '54': { code: 'TOO_LARGE', message: 'A value is too large, or nested too deeply.' },
 };
 
-/** Logs and returns the id. */
+/** Logs an entry and returns its error id. */
 type Logged = (entry: { message: string; [key: string]: unknown }) => string;
 
-/** For `grafserv.maskError`. */
+/** Returns the function for `grafserv.maskError`. */
 export function errorMask(log: LogError): (error: GraphQLError) => GraphQLError {
   const logged: Logged = (entry) => {
     const errorId = randomBytes(6).toString('base64url');
@@ -98,20 +102,23 @@ function ofDatabase(raised: DatabaseError, error: GraphQLError, logged: Logged):
     const { code, ...details } = parseDetail(raised.detail);
     return [raised.message, { code, ...(raised.hint ? { hint: raised.hint } : {}), ...(Object.keys(details).length ? { details } : {}) }];
   }
-  // Without DETAIL: it may hold the row.
+  // Log without DETAIL, which may hold the row.
   const { code: sqlstate, message, where, constraint } = raised;
   const errorId = logged({ message, sqlstate, where, constraint, path: error.path });
   const { message: shown, ...known } = KNOWN[sqlstate] ?? KNOWN_CLASSES[sqlstate.slice(0, 2)] ?? { code: 'INTERNAL', message: INTERNAL };
   return [shown, { ...known, errorId }];
 }
 
-/** The argument of the list that failed, where it has a cursor. */
+/** Returns the argument of the failed list that holds a cursor; undefined when there is none. */
 function madeUpCursor({ code }: DatabaseError, { nodes }: GraphQLError): string | undefined {
   if (!UNREADABLE.has(code)) return undefined;
   return nodes && cursorIn(nodes);
 }
 
-/** A list inside of an object can be part of the object's statement: then the object has failed. */
+/**
+ * Returns the cursor argument in the failed field or below it: a list inside of an object can be part of the
+ * object's statement, and then the object fails.
+ */
 function cursorIn(nodes: readonly ASTNode[]): string | undefined {
   for (const node of nodes) {
     if (node.kind !== 'Field' && node.kind !== 'InlineFragment') continue;
@@ -130,12 +137,12 @@ function parseDetail(detail: string | undefined): z.infer<typeof knownDetail> {
   }
 }
 
-/** The document or its variables were wrong: nothing was executed yet. */
+/** Whether the document or its variables were wrong, so that nothing was executed. */
 function isRequestError(error: GraphQLError): boolean {
   return !error.path && (!error.originalError || error.originalError instanceof GraphQLError);
 }
 
-/** The same error at the same place, with another text. */
+/** Returns the error with another message and other extensions, at the same place. */
 export function replaceError(error: GraphQLError, message: string, extensions: Record<string, unknown>): GraphQLError {
   const { nodes, source, positions, path } = error;
   return new GraphQLError(message, {

@@ -1,4 +1,4 @@
-/** JSON in GraphQL: numbers keep all their digits in variables, in literals of the document, and in answers. */
+/** Keeps all digits of JSON numbers in variables, in literals of documents, and in answers. */
 import { SafeError } from 'postgraphile/grafast';
 import {
   type DocumentNode,
@@ -22,13 +22,17 @@ import { FlowgresError } from '../errors.ts';
 import { JsonText, encodeJson, exactNumber, mayChange, parseJson } from '../json/json.ts';
 import { refuseUnstorable } from '../json/strict.ts';
 
-/** Levels of a value that is fromText. It may be a list of values that had their 64 levels each. */
+/** Levels of nesting of a value in an answer: it may be a list of values that each have 64 levels. */
 const MAX_ANSWER_DEPTH = 256;
-/** Scalars whose values are texts, so that they keep their digits. */
+/** Scalars that are sent as texts to keep their digits. */
 const TEXT_NUMBERS = new Set(['BigInt', 'BigFloat']);
-/** Of a document: may match inside of a text as well, which costs time only. */
+/**
+ * Finds documents with a number literal that JavaScript might change. May match inside of a text, which only
+ * costs time.
+ */
 const LITERAL_AT_RISK = /\d[\d.]{15}|\d\.\d*0(?!\d)|\d[eE][+-]?\d/;
 
+/** Replaces how GraphQL reads and writes values of type JSON, BigInt and BigFloat. */
 export const ExactJsonPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresExactJsonPlugin',
   version: '1.0.0',
@@ -68,7 +72,7 @@ export const ExactJsonPlugin: GraphileConfig.Plugin = {
   },
 };
 
-/** The value is parsed when it is fromText: one that cannot be is an error at its place in the answer. */
+/** Parses the text when it is read: invalid JSON becomes an error at its place in the answer. */
 function fromText(text: string): JsonText | null {
   return text === 'null' ? null : new JsonText(text);
 }
@@ -76,12 +80,12 @@ function fromText(text: string): JsonText | null {
 function serialize(value: unknown): unknown {
   if (!(value instanceof JsonText)) return value;
   const { text } = value;
-  // Each level is two characters.
+  // Each level takes at least two characters, so a short text cannot be nested too deeply.
   if (text.length > 2 * MAX_ANSWER_DEPTH) within(() => refuseUnstorable(text, { maxDepth: MAX_ANSWER_DEPTH, strings: 'ignore' }));
   return value.value;
 }
 
-/** JSON for PostgreSQL. Variables were looked at when they were read, literals are now. */
+/** Encodes a value as JSON for PostgreSQL. Variables were checked when they were read; literals are checked here. */
 function encodeInput(value: unknown): string {
   const text = encodeJson(value);
   if (!(value instanceof JsonText)) within(() => refuseUnstorable(text));
@@ -104,7 +108,7 @@ function parseVariable(value: unknown): JsonText {
     return new JsonText(text);
   } catch (error) {
     if (error instanceof FlowgresError) throw new GraphQLError(error.message);
-    // As deep as that JSON.stringify itself gives up.
+    // JSON.stringify overflows the stack at this depth.
     if (error instanceof RangeError) throw new GraphQLError('The JSON is nested too deeply.');
     throw error;
   }
@@ -131,8 +135,9 @@ function literalValue(node: ValueNode): unknown {
 }
 
 /**
- * A document whose literals of type JSON keep their numbers. Grafast reads those in lists and objects by `parseFloat`, but
- * takes the value of a text as it is: there the number stands, in the form that `JSON.stringify` writes as it was.
+ * Returns the document with exact numbers in literals of type JSON. Grafast reads numbers in lists and objects
+ * with `parseFloat` but copies the value of a text, so each number is replaced by a text that `JSON.stringify`
+ * writes as the original number.
  */
 export function exactDocument(schema: GraphQLSchema, query: string, document: DocumentNode): DocumentNode {
   if (!LITERAL_AT_RISK.test(query)) return document;
@@ -168,7 +173,10 @@ function exactLiteral(node: ValueNode): ValueNode {
 
 type Variables = Readonly<Record<string, unknown>>;
 
-/** Where the schema wants another number than JSON, the exact ones become numbers of JavaScript again, or texts. */
+/**
+ * Converts exact numbers in variables back to JavaScript numbers, or to texts, where the schema expects another
+ * type than JSON.
+ */
 function exactVariables(
   schema: GraphQLSchema,
   document: DocumentNode,

@@ -1,8 +1,8 @@
 /**
- * The order of every list, which is unique: a cursor holds the values of that order at one row, so a page ends and the
- * next one begins at that row, whatever is added or deleted meanwhile. PostGraphile orders tables by their keys; of a
- * function it only knows how many rows it has given, so functions are ordered here. A list without a unique order keeps
- * the server from starting.
+ * Gives every list a unique order. A cursor holds the values of that order at one row, so that the next page
+ * begins exactly there, whatever is added or deleted meanwhile. PostGraphile orders tables by their keys, but
+ * knows only row numbers for functions, so functions are ordered here. The server does not start while a list
+ * has no unique order.
  */
 import {
   type PgCodec,
@@ -18,12 +18,13 @@ import { sql } from 'postgraphile/pg-sql2';
 type Direction = 'ASC' | 'DESC';
 type Order = readonly [column: string, direction: Direction];
 
-/** What a function that returns a scalar is ordered by. */
+/** Names the value of a function that returns scalars. */
 const VALUE = 'v';
 
 /**
- * By the name of the function, which has the same order in SQL. Of a function that returns a table's rows the columns
- * include a unique key of the table; of others they are what the function returns no two rows of.
+ * The order by the name of the function; the SQL function orders its rows the same way. For a function that
+ * returns rows of a table the columns include a unique key of the table; for others no two rows have the same
+ * columns.
  */
 export const FUNCTION_ORDERS: Readonly<Record<string, readonly Order[]>> = {
   api_tokens: [
@@ -66,16 +67,20 @@ export const FUNCTION_ORDERS: Readonly<Record<string, readonly Order[]>> = {
   workflow_version_diff: [['pointer', 'ASC']],
 };
 
-/** Their rows have a key that is shorter than the table's: no two events of a run have the same time (invariant I2). */
+/**
+ * Functions that return events of one run, which have a shorter unique key than the table: no two of them have
+ * the same time (invariant I2).
+ */
 const OF_ONE_RUN = new Set(['get_workflow_run_events', 'workflow_runs_events', 'workflow_runs_latest_events']);
 
+/** Applies the orders to all lists. */
 export const ListOrderPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresListOrderPlugin',
   version: '1.0.0',
   after: ['PgOrderAllAttributesPlugin', 'PgOrderByPrimaryKeyPlugin'],
   schema: {
     entityBehavior: {
-      // By a unique order a list can be read from its end, too.
+      // A list with a unique order can also be read backwards.
       pgResource: { override: (behavior) => [behavior, 'resource:connection:backwards'] },
     },
     hooks: {
@@ -128,9 +133,9 @@ interface Orderable {
 type Apply = (builder: Orderable) => void;
 
 /**
- * An order that says no more of itself than is true. PostGraphile takes the first column of any unique key for unique, and
- * would leave out the rest of the key. Nor does it compare nulls as PostgreSQL sorts them, so whether a value is null is
- * a place of the order before the value.
+ * Corrects how an order describes itself. PostGraphile takes the first column of any unique key for unique and
+ * would omit the rest of the key. It also does not compare nulls as PostgreSQL sorts them, so the order
+ * compares whether a value is null before the value.
  */
 function honest(apply: Apply, table: PgResource): Apply {
   return (builder) => {
@@ -156,7 +161,7 @@ function honest(apply: Apply, table: PgResource): Apply {
   };
 }
 
-/** The unique keys whose columns are never null. */
+/** Returns the unique keys without nullable columns. */
 function keysOf({ uniques, codec }: PgResource): (readonly string[])[] {
   return uniques.map(({ attributes }) => attributes).filter((key) => key.every((column) => codec.attributes?.[column]?.notNull));
 }
@@ -166,7 +171,7 @@ function codecOf({ codec }: PgResource, column: string): PgCodec | undefined {
   return codec.attributes[column]?.codec;
 }
 
-/** PostGraphile ends every order of a table by the first of its unique keys. */
+/** Throws for a table without a unique key: PostGraphile ends every order by the first of them. */
 function requireKey(name: string, table: PgResource): void {
   const [first] = table.uniques;
   if (!first || keysOf(table)[0] !== first.attributes) {

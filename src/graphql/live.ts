@@ -1,26 +1,32 @@
-/** Changes of runs, as the engine sends them: one LISTEN connection per process, shared by everybody who waits. */
+/**
+ * Receives the engine's notifications of changed runs: one LISTEN connection per process, shared by all
+ * subscribers.
+ */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { z } from 'zod';
 import { connect } from '../database/connections.ts';
 
-/** Ids, of runs that have changed or of their workflows, or `many`: any of them may have. */
+/** Ids of changed runs or of their workflows; `many` means that any of them may have changed. */
 export type Changes = readonly string[] | 'many';
-/** Hears which runs have changed, and which workflows they are of. */
+/** Called with the runs that have changed and the workflows that they belong to. */
 export type Listener = (runs: Changes, workflows: Changes) => void;
 
 const ids = z.union([z.array(z.string()), z.literal('many')]);
 const notification = z.object({ runs: ids, workflows: ids });
 const ANYTHING = { runs: 'many', workflows: 'many' } as const;
 
-/** The engine sends nothing when nobody's heartbeat is younger than 15 s. */
+/**
+ * Interval of heartbeats in milliseconds. The engine sends nothing while no listener's heartbeat is younger
+ * than 15 s.
+ */
 const HEARTBEAT_MS = 5_000;
 const RECONNECT_MS = [100, 500, 1_000, 2_000, 5_000];
 
 /**
- * Listens while there is somebody to tell. A notification is a hint, never the news itself: whoever hears one reads again
- * under its own rights, and reads every few seconds anyway, so that a lost connection delays and loses nothing.
+ * Listens while there are subscribers. A notification is only a hint: a subscriber reads again under its own
+ * rights, and also reads every few seconds, so a lost connection delays changes but loses none.
  */
 export class LiveRuns {
   readonly #connectionString: string;
@@ -31,15 +37,15 @@ export class LiveRuns {
   /** Ends the pause between two heartbeats. */
   #wake: () => void = () => undefined;
 
-  /** @param connectionString of a role that may call engine.listen: flowgres_api or flowgres_intake */
+  /** @param connectionString logs in as a role that may call engine.listen: flowgres_api or flowgres_intake */
   constructor(connectionString: string) {
     this.#connectionString = connectionString;
   }
 
-  /** Tells `listener` of changed runs until the returned function is called. */
+  /** Calls `listener` for changed runs until the returned function is called. */
   subscribe(listener: Listener): () => void {
     this.#listeners.add(listener);
-    // The first one must not wait for the next turn: until there is a heartbeat, nothing is sent.
+    // Send the first heartbeat at once: the engine sends nothing before it.
     if (this.#listeners.size === 1) this.#wake();
     if (!this.#closed.signal.aborted) this.#running ??= this.#run();
     return () => void this.#listeners.delete(listener);
@@ -63,7 +69,7 @@ export class LiveRuns {
     }
   }
 
-  /** Returns when this is closed; throws when the connection is lost. */
+  /** Resolves when this object is closed; rejects when the connection is lost. */
   async #listen(client: pg.Client): Promise<void> {
     client.on('notification', ({ payload }) => this.#tell(parse(payload)));
     const lost = new Promise<never>((_, reject) => client.once('end', () => reject(new Error('connection lost'))));
@@ -73,7 +79,7 @@ export class LiveRuns {
     while (!this.#closed.signal.aborted) {
       if (this.#listeners.size > 0) {
         await client.query('select engine.listen($1)', [this.#id]);
-        // From now on nothing is missed; what happened before is found by reading once.
+        // From here on no change is missed. Listeners read once for what has changed before.
         if (!beating) this.#tell(ANYTHING);
       } else if (beating) {
         await client.query('select engine.unlisten($1)', [this.#id]);

@@ -1,15 +1,15 @@
 /**
- * How the database appears in GraphQL: names, and what is left out. Descriptions are the database's own comments; the
- * smart tags stand here and not there, so that `\d+` in psql stays readable.
+ * Names of database objects in GraphQL, and which objects are left out. Descriptions are the comments of the
+ * database; the smart tags are here rather than in those comments, so that `\d+` in psql stays readable.
  */
 import { type JSONPgSmartTags, jsonPgSmartTags, pgSmartTags } from 'postgraphile/utils';
 
-/** `id` is the row's UUID and `nodeId` the global id; PostGraphile's default is `rowId` and `id`. */
+/** Names the row's UUID `id` and the global id `nodeId`; PostGraphile's defaults are `rowId` and `id`. */
 export const NamingPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresNamingPlugin',
   version: '1.0.0',
   inflection: {
-    // simplify-inflection expects it, and the plugin that brings it is off.
+    // simplify-inflection expects this inflector, whose plugin is disabled.
     add: { nodeById: (_options: unknown, typeName: string) => typeName },
     replace: {
       nodeIdFieldName: () => 'nodeId',
@@ -23,9 +23,9 @@ const searchable = { tags: { behavior: '+attribute:filterBy +attribute:orderBy' 
 const filterable = { tags: { behavior: '+attribute:filterBy -attribute:orderBy' } };
 const hiddenFromFilters = { tags: { behavior: '-attribute:filterBy -attribute:orderBy' } };
 const required = { tags: { notNull: true as const } };
-/** Only through its run: the whole table is never the question, and no index would answer it. */
+/** Readable only through its run: a list of the whole table would be slow, since no index supports it. */
 const throughRun = '-query:resource:list -query:resource:connection -query:resource:single';
-/** Counting them reads them all; pageInfo.hasNextPage says whether there are more. */
+/** No totalCount: counting reads all rows. pageInfo.hasNextPage says whether there are more. */
 const uncounted = { behavior: '-totalCount' };
 const oneWay = (fieldName: string) => ({ tags: { fieldName, backwardBehavior: '-*' } });
 const bothWays = (fieldName: string, foreignFieldName: string) => ({ tags: { fieldName, foreignFieldName } });
@@ -34,7 +34,7 @@ const TAGS: JSONPgSmartTags = {
   version: 1,
   config: {
     class: {
-      // organizations_webhook_key shows it, to those who may.
+      // organizations_webhook_key shows it to users with the right to see it.
       'public.organizations': { attribute: { webhook_key: hidden }, constraint: { organizations_webhook_key_key: hidden } },
       'public.organization_users': {
         constraint: {
@@ -131,7 +131,7 @@ const TAGS: JSONPgSmartTags = {
       },
       'public.audit_log': { attribute: { id: searchable } },
       'public.api_access_log': { attribute: { id: searchable } },
-      // Subscription is GraphQL's own word.
+      // Renamed, because GraphQL uses the name Subscription.
       'public.subscriptions': {
         tags: { name: 'plan_subscriptions' },
         constraint: {
@@ -142,7 +142,7 @@ const TAGS: JSONPgSmartTags = {
       'public.plan_limits': { constraint: { plan_limits_plan_id_fkey: bothWays('plan', 'limits') } },
       'public.organization_limits': { constraint: { organization_limits_organization_id_fkey: oneWay('organization') } },
       'public.team_limits': { constraint: { team_limits_team_fkey: bothWays('team', 'limits') } },
-      // A view has no keys of its own. By its key a list is ordered; there is no field for a single row.
+      // The view has no keys of its own. The given key orders its lists; there is no field for a single row.
       'public.entitlements': {
         tags: { unique: 'metric|@behavior -single' },
         attribute: { metric: required, is_over: required },
@@ -153,10 +153,10 @@ const TAGS: JSONPgSmartTags = {
       'public.new_invitation': { attribute: { code: required, invitation: required } },
     },
     procedure: {
-      // current_organization and current_user say it better.
+      // current_organization and current_user serve the same purpose.
       'public.current_organization_id': hidden,
       'public.current_user_id': hidden,
-      // Called by accounts_graphql.ts and auth.ts, which hash and verify first.
+      // Called only by accounts_graphql.ts and auth.ts, which hash and verify before.
       'public.register_user': hidden,
       'public.begin_login': hidden,
       'public.login': hidden,
@@ -169,8 +169,8 @@ const TAGS: JSONPgSmartTags = {
 };
 
 /**
- * PostGraphile offers the indexed columns of a table to search and order by, but of a partitioned table all: none, then.
- * Nor the organization: a request sees one only.
+ * Hides filters and orders of partitioned tables: PostGraphile offers the indexed columns of a table, but all
+ * columns of a partitioned one. Also hides organization_id, since a request sees one organization only.
  */
 export const UnsearchablePlugin: GraphileConfig.Plugin = pgSmartTags(
   {
@@ -182,4 +182,5 @@ export const UnsearchablePlugin: GraphileConfig.Plugin = pgSmartTags(
   { name: 'FlowgresUnsearchablePlugin' },
 );
 
+/** Applies the smart tags above. */
 export const TagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(TAGS, null, { name: 'FlowgresTagsPlugin' });

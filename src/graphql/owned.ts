@@ -1,8 +1,11 @@
-/** What of schema public is the API: the objects of flowgres_owner. An application's own ones beside them are not exposed. */
+/**
+ * Exposes only the objects of schema public that belong to flowgres_owner. Objects of an application in the
+ * same schema are not part of the API.
+ */
 const OWNER = 'flowgres_owner';
 const SCHEMA = 'public';
 
-/** Removes what belongs to others before PostGraphile makes types and fields of it. */
+/** Removes objects of other owners before PostGraphile builds types and fields. */
 export const OwnedPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresOwnedPlugin',
   version: '1.0.0',
@@ -20,14 +23,14 @@ export const OwnedPlugin: GraphileConfig.Plugin = {
         remove(introspection.indexes, (each) => foreign.has(each.indrelid));
         remove(introspection.constraints, (each) => foreign.has(each.conrelid ?? '') || foreign.has(each.confrelid ?? ''));
         remove(introspection.types, (each) => isForeign(each.typnamespace, each.typowner));
-        // Two functions of one name would hide both.
+        // Two functions of the same name would hide each other.
         remove(introspection.procs, (each) => isForeign(each.pronamespace, each.proowner));
       },
     },
   },
 };
 
-/** In place: PostGraphile holds the array already. */
+/** Removes elements in place, since PostGraphile already holds the array. */
 function remove<T>(all: T[], unwanted: (each: T) => boolean): void {
   all.splice(0, all.length, ...all.filter((each) => !unwanted(each)));
 }

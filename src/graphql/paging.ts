@@ -1,4 +1,7 @@
-/** Pages of lists: how many rows one has, where it begins, and what is refused about that, by the name of the argument. */
+/**
+ * Pages of lists: applies page sizes, offsets and cursors, and refuses invalid ones with the name of the
+ * argument.
+ */
 import { ConstantStep, SafeError, type Step, lambda } from 'postgraphile/grafast';
 import { LIMITS } from './limits.ts';
 
@@ -6,7 +9,7 @@ const ARGUMENTS = ['first', 'last', 'offset', 'before', 'after'] as const;
 type PageArgument = (typeof ARGUMENTS)[number];
 type Given = readonly (number | null | undefined)[];
 
-/** What the plan of a connection gives. */
+/** The parts of a connection's plan that are used here. */
 interface Page extends Step {
   setFirst($first: Step<number | null>): void;
   setLast($last: Step<number | null>): void;
@@ -15,17 +18,17 @@ interface Page extends Step {
   setAfter($after: Step<string | null>): void;
 }
 
-/** Every list gets a page size: PostGraphile has none, and would answer `{ workflowRuns { nodes } }` with all of them. */
+/** Gives every list a page size: without one PostGraphile would return all rows for `{ workflowRuns { nodes } }`. */
 export const PagingPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresPagingPlugin',
   version: '1.0.0',
-  // The order of a list is settled before it is cut into pages.
+  // The order of a list has to be complete before the list is cut into pages.
   after: ['PgFirstLastBeforeAfterArgsPlugin', 'FlowgresListOrderPlugin'],
   schema: {
     hooks: {
       GraphQLObjectType_fields_field_args(args, build, { scope }) {
         if (!scope.isPgFieldConnection && !scope.isPgFieldSimpleCollection) return args;
-        // Applied by the field's plan below, which sees them together.
+        // The plan of the field applies them below, where all of them are known.
         for (const name of ARGUMENTS) if (args[name]) delete args[name].applyPlan;
         const describe = (name: PageArgument, text: string) => {
           if (args[name]) args[name].description = build.wrapDescription(text, 'arg');
@@ -65,7 +68,10 @@ export const PagingPlugin: GraphileConfig.Plugin = {
   },
 };
 
-/** Not given in the document, in any request: then the statement can be part of another one. */
+/**
+ * Whether an argument is absent in the document: then no request can give it, and the statement can be part of
+ * another one.
+ */
 function isNull($value: Step): boolean {
   return $value instanceof ConstantStep && $value.data == null;
 }
@@ -98,10 +104,13 @@ function checkedOffset(asked: number | null | undefined, last: number | null | u
   return asked;
 }
 
-/** Longer than the values of any order: an order holds names and times. */
+/** Longest cursor in characters; orders contain names and times only. */
 const MAX_CURSOR = 16_384;
 
-/** A cursor is base64 of JSON: the mark of the order that it is for, and its values. Whether the mark fits is known later. */
+/**
+ * Returns the cursor if it is base64 of a JSON array with the id of its order and its values. Whether it
+ * belongs to this order is checked later.
+ */
 function checkedCursor(name: 'before' | 'after', cursor: unknown): string | null {
   if (cursor == null) return null;
   if (typeof cursor !== 'string' || cursor.length > MAX_CURSOR || !isCursor(cursor)) throw cursorError(name);
@@ -122,6 +131,7 @@ function isValue(value: unknown): boolean {
   return value === null || typeof value === 'number' || typeof value === 'boolean';
 }
 
+/** The error for a cursor that is malformed or belongs to another list. */
 export function cursorError(name: 'before' | 'after'): SafeError {
   return refused(
     name,

@@ -1,4 +1,4 @@
-/** Persisted operations: documents that the server knows beforehand, which clients name by their hash. */
+/** Persisted operations: documents that the server knows in advance and that clients name by hash or name. */
 import { createHash } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -6,7 +6,7 @@ import { parse } from 'postgraphile/graphql';
 import { FlowgresError } from '../errors.ts';
 import { requestError } from '../http/errors.ts';
 
-/** What of a request matters here. */
+/** The fields of a request that are used here. */
 interface RequestBody {
   id: unknown;
   documentId: unknown;
@@ -14,20 +14,24 @@ interface RequestBody {
   extensions: unknown;
 }
 
+/** The persisted operations of a server. */
 export class Operations {
-  /** By SHA-256 of the file, in hex, and by its name without `.graphql`. */
+  /** Documents by the file's SHA-256 in hex, and by its name without `.graphql`. */
   readonly #documents: ReadonlyMap<string, string>;
   readonly #texts: ReadonlySet<string>;
   readonly #only: boolean;
 
-  /** @param only whether documents that are not among them are refused */
+  /**
+   * @param documents the documents by hash and name
+   * @param only whether other documents are refused
+   */
   constructor(documents: ReadonlyMap<string, string> = new Map(), only = false) {
     this.#documents = documents;
     this.#texts = new Set(documents.values());
     this.#only = only;
   }
 
-  /** The `*.graphql` files of a folder. */
+  /** Reads the `*.graphql` files of a folder. */
   static async read(folder: string, only: boolean): Promise<Operations> {
     const documents = new Map<string, string>();
     for (const file of await list(folder)) {
@@ -43,12 +47,15 @@ export class Operations {
     return new Operations(documents, only);
   }
 
-  /** Whether it is one of the documents, however it was sent. */
+  /** Whether a document is persisted, however the client sent it. */
   has(query: string): boolean {
     return this.#texts.has(query);
   }
 
-  /** Puts the document in that the request names; throws for one that is not known, and for what may not be sent. */
+  /**
+   * Puts the named document into the request. Throws for an unknown name, and for a document that may not be
+   * sent.
+   */
   apply(body: RequestBody): void {
     const id = idOf(body);
     const document = id === undefined ? undefined : this.#documents.get(id.replace(/^sha256:/, ''));
@@ -67,7 +74,7 @@ export class Operations {
   }
 }
 
-/** As the GraphQL-over-HTTP specification has it, and as Apollo and Relay clients do. */
+/** Returns the id in the forms of the GraphQL-over-HTTP specification and of Apollo and Relay clients. */
 function idOf({ documentId, id, extensions }: RequestBody): string | undefined {
   const persisted = (extensions as { persistedQuery?: { sha256Hash?: unknown } } | null | undefined)?.persistedQuery?.sha256Hash;
   const named = documentId ?? id ?? persisted;

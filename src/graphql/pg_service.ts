@@ -1,6 +1,7 @@
 /**
- * How PostGraphile's statements come to PostgreSQL: the settings of the request and the statement in one message, which
- * is one transaction. PostGraphile's own adaptor waits for begin, settings, statement and commit one after the other.
+ * Runs PostGraphile's statements: sends the settings of the request and the statement in one message, which is
+ * one transaction. PostGraphile's own adaptor waits for begin, settings, statement and commit one after the
+ * other.
  */
 import '../http/environment.ts';
 import pg from 'pg';
@@ -11,29 +12,29 @@ import { LIMITS } from './limits.ts';
 import type { SharedReads } from './shared_reads.ts';
 import { type NodePostgresPgClient, makePgAdaptorWithPgClient, makePgService } from 'postgraphile/adaptors/pg';
 
-/** Statements that a connection keeps prepared; 0 behind a pooler that does not know prepared statements. */
+/** Prepared statements per connection; 0 behind a pooler that does not support them. */
 const PREPARED = Number(process.env['DATAPLAN_PG_PREPARED_STATEMENT_CACHE_SIZE'] || 100);
 
-/** The settings of a request, until the transaction ends. */
+/** Sets the settings of a request for the transaction. */
 const SETTINGS = {
   name: PREPARED > 0 ? 'settings' : '',
   text: 'select count(set_config(setting->>0, setting->>1, true)) from json_array_elements($1::json) as setting',
 };
 
-/** The statement of the field testWorkflow. */
+/** Matches the statement of the field testWorkflow. */
 const TEST = /"public"\."test_workflow"\s*\(/;
 
-/** What statements of several callers have in common. */
+/** Resources that statements of several callers share. */
 export interface Sharing {
-  /** Of the pool's connections. */
+  /** Shares the connections of the pool among callers. */
   connections?: ConnectionShare;
-  /** Of what subscriptions read. */
+  /** Shares the reads of subscriptions. */
   reads?: SharedReads;
 }
 
-/** PostGraphile's service for `schemas`, over the connections of `pool`. */
+/** Returns the PostGraphile service for `schemas` that uses the connections of `pool`. */
 export function pipelinedService(pool: pg.Pool, schemas: string[], sharing: Sharing = {}): GraphileConfig.PgServiceConfiguration {
-  // Nobody asks for the raw client, which the type wants.
+  // The type requires the raw client, which no plugin uses.
   const createWithPgClient = () => pipelined(pool, sharing) as WithPgClient<NodePostgresPgClient>;
   return { ...makePgService({ pool, schemas, pubsub: false }), adaptor: { createWithPgClient, makePgService } };
 }
@@ -47,7 +48,7 @@ function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient
     const client: PgClient = {
       query: (query) => {
         if (settings === null || set === null) return plain(null, (connection) => connection.query(query));
-        // A function cannot limit its own time: the statement has its limit before it begins.
+        // A function cannot set its own statement_timeout: it has to be set before the statement begins.
         if (TEST.test(query.text)) {
           const limited = encode({ ...settings, statement_timeout: LIMITS.testTimeout });
           return inShare(() => send<never>(pool, limited, query)).catch(refuseSlowTest);
@@ -56,20 +57,20 @@ function pipelined(pool: pg.Pool, { connections, reads }: Sharing): WithPgClient
         const reading = reads?.readingOf(settings);
         return reading ? copied(reading.once(JSON.stringify([query.text, query.values, query.arrayMode]), sent)) : sent();
       },
-      // Several statements that belong together, for which one message is not enough.
+      // Several statements in one transaction, which do not fit into one message.
       withTransaction: (work) => inShare(() => plain(settings, (connection) => connection.withTransaction(work))),
     };
     return callback(client);
   };
 }
 
-/** Each has rows of its own, since Grafast may put them in another order. */
+/** Copies the rows for each caller, since Grafast may reorder them. */
 async function copied<R extends { rows: readonly unknown[] }>(result: Promise<R>): Promise<R> {
   const shared = await result;
   return { ...shared, rows: [...shared.rows] };
 }
 
-/** That a test takes too long is what its caller wrote, and nothing for the operator's log. */
+/** Throws a timeout of testWorkflow as the caller's error, which is not logged. */
 function refuseSlowTest(error: unknown): never {
   if (!(error instanceof pg.DatabaseError) || error.code !== '57014') throw error;
   throw new SafeError('The test took too long and was stopped.', {
@@ -89,7 +90,8 @@ async function send<Row>(pool: pg.Pool, settings: string, { text, values = [], n
     });
     return { rows: rows as Row[], rowCount };
   } catch (error) {
-    // A connection that ends says why first; it goes back to the pool when it is known whether it did.
+    // The server reports why it ends a connection; this query waits for that, so that the pool discards a
+    // broken connection.
     await client.query('').catch(() => undefined);
     throw error;
   } finally {
@@ -97,11 +99,11 @@ async function send<Row>(pool: pg.Pool, settings: string, { text, values = [], n
   }
 }
 
-/** The names of what is prepared on a connection, first what was not used for longest. */
+/** Names of the statements prepared on a connection, least recently used first. */
 const preparedOn = new WeakMap<pg.PoolClient, Set<string>>();
 
 async function prepare(client: pg.PoolClient): Promise<Set<string>> {
-  // Optimising machine code takes longer than such statements do.
+  // JIT optimisation takes longer than these statements run.
   await client.query('set jit_optimize_above_cost = -1');
   if (PREPARED > 0) await client.query({ ...SETTINGS, values: ['[]'] });
   const names = new Set<string>();
@@ -109,7 +111,7 @@ async function prepare(client: pg.PoolClient): Promise<Set<string>> {
   return names;
 }
 
-/** What the types of pg leave out: its queries are written to be extended, as pg-cursor does. */
+/** Members of pg that its types omit; pg documents its queries as extensible, and pg-cursor extends them likewise. */
 interface Wire extends Pick<pg.Connection, 'stream'> {
   readonly parsedStatements: Record<string, string>;
   bind(message: { statement: string; values: string[] }): void;
@@ -127,7 +129,7 @@ interface WireQuery {
 type Answer = (error: Error | null, result: pg.QueryResult) => void;
 const WireQuery = pg.Query as unknown as new (config: object, values: undefined, callback: Answer) => WireQuery;
 
-/** A statement behind settings that end with it: all up to the one Sync is a transaction. */
+/** A statement together with the settings before it: everything up to the Sync message is one transaction. */
 class Statement extends WireQuery {
   readonly #settings: string;
   readonly #prepared: Set<string>;
@@ -142,7 +144,7 @@ class Statement extends WireQuery {
   override submit(connection: Wire): Error | null {
     connection.stream.cork();
     try {
-      // First of all, for after an error the server skips what follows.
+      // Before anything else: after an error the server skips the following messages.
       if (this.name) this.#keep(this.name, connection);
       if (PREPARED === 0) connection.parse(SETTINGS);
       connection.bind({ statement: SETTINGS.name, values: [this.#settings] });

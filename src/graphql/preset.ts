@@ -1,4 +1,4 @@
-/** What PostGraphile is told: which plugins, which limits, who a request is. */
+/** Configures PostGraphile: plugins, limits, and the settings of a request. */
 import '../http/environment.ts';
 import { randomUUID } from 'node:crypto';
 import { PgSimplifyInflectionPreset } from '@graphile/simplify-inflection';
@@ -32,8 +32,9 @@ import { runEventsPlugin } from './run_events.ts';
 import { ScalarsPlugin } from './scalars.ts';
 import { workflowRunsPlugin } from './workflow_runs.ts';
 
+/** Options of {@link createPreset}. */
 export interface PresetOptions {
-  /** Logs in as flowgres_api. */
+  /** Pool that logs in as flowgres_api. */
   pool: pg.Pool;
   subscriptions: Subscriptions;
   requests: RequestOptions;
@@ -47,6 +48,7 @@ export interface PresetOptions {
   accessLog: AccessLog;
 }
 
+/** Returns PostGraphile's configuration. */
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
   const { pool, subscriptions, requests, accounts, maxCost, documents, ruru, logError, accessLog } = options;
   return {
@@ -64,7 +66,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       ExactJsonPlugin,
       anonymousPlugin((request) => documents.callerOf(request).isAnonymous),
       costPlugin(maxCost),
-      // After the others that may refuse a document: it measures what all of them take.
+      // Last of the plugins that refuse documents, so that it measures the time of all of them.
       documentPlugin(documents),
       runEventsPlugin(subscriptions),
       workflowRunsPlugin(subscriptions),
@@ -74,12 +76,12 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       PagePolicyPlugin,
     ],
     disablePlugins: [
-      // A filter through a relation has no bound on what it costs.
+      // A filter through a relation has no upper bound on its cost.
       'PgConnectionArgFilterBackwardRelationsPlugin',
       'PgConnectionArgFilterForwardRelationsPlugin',
-      // `filter` does what `condition` does.
+      // `filter` does the same as `condition`.
       'PgConditionArgumentPlugin',
-      // Conveniences for Relay 1, and a second way to what `node(nodeId)` gives.
+      // Not needed: support of Relay 1, and a second way to read what `node(nodeId)` reads.
       'QueryQueryPlugin',
       'RegisterQueryNodePlugin',
       'PgMutationPayloadEdgePlugin',
@@ -122,14 +124,14 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       graphiqlOnGraphQLGET: ruru,
       graphiqlPath: '/',
       maxRequestLength: LIMITS.maxTokenBodyBytes,
-      // documentPlugin has a cache that knows sizes.
+      // documentPlugin has its own cache, limited by size.
       parseAndValidateCacheSize: 0,
       maskError: accessLog.watchErrors(errorMask(logError)),
     },
   };
 }
 
-/** Every setting on every request, so that nothing of one is left for the next. */
+/** Returns all settings of a request, so that no setting of an earlier request remains in effect. */
 export function settingsOf(session: string | null, requestId: string): Record<string, string> {
   return {
     role: session === null ? 'flowgres_anonymous' : 'flowgres_user',
@@ -138,7 +140,7 @@ export function settingsOf(session: string | null, requestId: string): Record<st
     statement_timeout: LIMITS.statementTimeout,
     lock_timeout: '2s',
     idle_in_transaction_session_timeout: '10s',
-    // As the role has them; a pooler may carry over what an older session was told.
+    // As the role has it: a pooler may carry over the value of an older session.
     timezone: SESSION_SETTINGS['timezone']!,
     datestyle: SESSION_SETTINGS['datestyle']!,
     intervalstyle: SESSION_SETTINGS['intervalstyle']!,

@@ -1,4 +1,7 @@
-/** What happens to every request before and after it is executed: who asks, how often, under which id, from where. */
+/**
+ * Admits requests before execution: authenticates them, applies rate limits and origins, and assigns their ids.
+ * Adds headers and hints to answers.
+ */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { normalizeConnectionParams } from 'postgraphile/grafserv';
@@ -16,47 +19,49 @@ import type { Rate, RateLimiter } from '../limits/rate_limit.ts';
 import type { SubscriptionLimits } from '../limits/subscription_limits.ts';
 import { requireVariables } from './variables.ts';
 
+/** Options of {@link requestPlugin}. */
 export interface RequestOptions {
   authenticator: Authenticator;
   apiCalls: ApiCalls;
-  /** Of the pool that statements of requests use. */
+  /** Shares the pool's connections among callers. */
   connections: ConnectionShare;
   operations: Operations;
-  /** What an operation over a WebSocket counts for as well. */
+  /** Limits that operations over a WebSocket count against in addition. */
   subscriptions: SubscriptionLimits;
   limiter: RateLimiter;
-  /** Of each token, and of each address without one; null sets no limit. */
+  /** Rate limits of each token, and of each address without a token; null sets no limit. */
   rates: { token: Rate | null; anonymous: Rate | null };
-  /** Websites whose pages may call the API; `*` for all. */
+  /** Origins of websites that may call the API; `*` for all. */
   corsOrigins: readonly string[];
-  /** Proxies between clients and this process. */
+  /** Number of proxies between clients and this process. */
   proxies: number;
 }
 
 declare global {
   namespace Grafast {
     interface RequestContext {
-      /** Of the HTTP request: a client's own x-request-id when that is a UUID. */
+      /** Id of the HTTP request: the client's x-request-id when that is a UUID, else a new one. */
       requestId: string;
-      /** Of the HTTP request, once it is admitted; null when it is anonymous. */
+      /** Session of the HTTP request, once it is admitted; null when it is anonymous. */
       session: string | null;
     }
   }
 }
 
-/** A WebSocket sends its token in `connectionParams`: `{ authorization: "Bearer …" }`. */
+/** Returns the token that a WebSocket sends in `connectionParams`: `{ authorization: "Bearer …" }`. */
 export function bearerOf(connectionParams: unknown): string | undefined {
   const value = normalizeConnectionParams(connectionParams as Record<string, unknown>)?.['authorization'];
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** Whether a page from there may call the API. */
+/** Whether a page of this origin may call the API. */
 export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]): boolean {
   return corsOrigins.includes('*') || corsOrigins.includes(origin);
 }
 
 const givenRequestId = z.uuid();
 
+/** Admits each request and completes each answer, over HTTP and WebSockets. */
 export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   return {
     name: 'FlowgresRequestPlugin',
@@ -67,12 +72,12 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
           const { node } = requestDigest.requestContext;
           const requestId = givenRequestId.safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
           requestDigest.requestContext.requestId = requestId;
-          // The access log takes it from there.
+          // The access log reads the id from this header.
           requestDigest.headers['x-request-id'] = requestId;
           node?.res.setHeader('x-request-id', requestId);
           const isPreflight = node && allowOrigin(node.req, node.res, options.corsOrigins);
           const result = isPreflight ? { type: 'noContent' as const, statusCode: 204 as const, headers: {} } : await next();
-          // A file of the Ruru page that there is not: answered as every address that there is not.
+          // A missing file of the Ruru page: answered with 404 in JSON like any other unknown address.
           if (result?.statusCode === 404 && requestDigest.path !== '/graphql') return null;
           if (result?.type === 'buffer' && result.statusCode >= 400) return describeRefusal(result, node?.res);
           const { refusedWith } = requestDigest.requestContext;
@@ -83,7 +88,8 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
           const authorization = request?.getHeader('authorization') ?? bearerOf(graphqlWsContext?.connectionParams);
           const session = await admit(options, authorization, incoming, request?.requestContext.bodyBytes);
           if (request) request.requestContext.session = session;
-          // A client may send hundreds at once, each of which is planned and read for before anything is told.
+          // Pace subscriptions at their start: a client may send hundreds at once, and each is planned and read
+          // before its first answer.
           else if (session !== null) await options.subscriptions.pace(options.apiCalls.organizationOf(session) ?? session);
           requireDocumentSize(body.query);
           options.operations.apply(body);
@@ -95,7 +101,12 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   };
 }
 
-/** Whose request it is, of a body of so many bytes. Throws UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED. A wrong token counts as the request of its address. */
+/**
+ * Returns the session of a request with a body of `bodyBytes`; null when it is anonymous. A request with a
+ * wrong token counts against its address.
+ *
+ * @throws SafeError UNAUTHENTICATED, RATE_LIMITED or LIMIT_REACHED
+ */
 export async function admit(
   options: RequestOptions,
   authorization: string | undefined,
@@ -133,8 +144,8 @@ async function countRequest(
 }
 
 /**
- * Whose CPU a request takes: a token's and its organization's, which may have twice that; an anonymous one's is its
- * network's, and that of all anonymous ones together, who may have four times that.
+ * Returns which CPU budgets a request uses: with a token the token's and its organization's, which is twice as
+ * large; without one the network's and that of all anonymous requests, which is four times as large.
  */
 export function createCallerOf({ apiCalls, proxies }: RequestOptions, cpu: { token: number | null; anonymous: number | null }) {
   return ({
@@ -161,7 +172,10 @@ function share(kind: string, key: string, perSecond: number): CpuShare {
   return { key: JSON.stringify([kind, key]), perSecond };
 }
 
-/** Who asks could not be found out, which is not the client's fault: Grafserv would say that it cannot parse the request. */
+/**
+ * Authentication itself failed, which is not the client's fault: without this Grafserv would answer that it
+ * cannot parse the request.
+ */
 function refuseUnasked(error: unknown): never {
   if (error instanceof SafeError) throw error;
   throw requestError(503, 'UNAVAILABLE', 'The database is not available.', {
@@ -170,7 +184,7 @@ function refuseUnasked(error: unknown): never {
   });
 }
 
-/** Whether that was all the request asked for. */
+/** Sets the CORS headers. Returns whether the request was a preflight, which is then answered. */
 function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOrigins: readonly string[]): boolean {
   const { origin } = request.headers;
   if (corsOrigins.length > 0) response.setHeader('vary', 'origin');
@@ -187,7 +201,7 @@ function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOri
 const CODES: Record<number, string> = { 405: 'METHOD_NOT_ALLOWED', 413: 'TOO_LARGE', 415: 'UNSUPPORTED_MEDIA_TYPE' };
 
 const JSON_BODY = 'The body of a POST is JSON: {"query", "variables", "operationName"}, with "content-type: application/json".';
-/** For what Grafserv refuses by itself. */
+/** Hints for requests that Grafserv itself refuses, by HTTP status. */
 const HINTS: Record<number, string> = {
   400: JSON_BODY,
   405: JSON_BODY,
@@ -208,7 +222,7 @@ const refusal = z.looseObject({
   ),
 });
 
-/** Grafserv's own refusals get a code and a hint as all errors have, and none of them the status inside the JSON. */
+/** Gives Grafserv's own refusals a code and a hint like all other errors, and removes the status from the JSON. */
 function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers: Record<string, string> }>(
   result: R,
   response: ServerResponse | undefined,
@@ -218,7 +232,7 @@ function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers
   const { errors } = parsed.data;
   for (const error of errors) {
     const { statusCode: _status, ...extensions } = error.extensions ?? {};
-    // What has a code is ours, or a fault in the document, whose message says where.
+    // An error with a code is complete. One without is a fault in the document, whose message names the place.
     const hint = extensions.code === undefined ? HINTS[result.statusCode] : undefined;
     error.extensions = { code: CODES[result.statusCode] ?? 'INVALID_ARGUMENT', ...(hint && { hint }), ...extensions };
     const retryAfterMs = extensions.details?.retryAfterMs;

@@ -1,4 +1,7 @@
-/** The subscription `workflowRunEvents`: the log of a run as it grows, gapless by `seq`. */
+/**
+ * The subscription `workflowRunEvents`: the events of a run in the order of `seq`, without gaps, including new
+ * ones.
+ */
 import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
@@ -15,13 +18,13 @@ const eventRow = z.object({
   terminal: z.boolean().nullable(),
 });
 
-/** Where an event is; the subscription's fields read it under the subscriber's own rights. */
+/** The key of an event. The subscription's fields read the event under the subscriber's own rights. */
 interface EventKey {
   id: string;
   ts: string;
 }
 
-/** One statement, so that the run's state and its events are of one moment. */
+/** One statement, so that the status of the run and its events belong to the same snapshot. */
 const NEXT_EVENTS = `
   select
     r.organization_id,
@@ -37,6 +40,7 @@ const NEXT_EVENTS = `
   where r.id = $1
   order by e.seq`;
 
+/** Adds the subscription to the GraphQL schema. */
 export function runEventsPlugin(subscriptions: Subscriptions): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const events = build.input.pgRegistry.pgResources['workflow_events'];

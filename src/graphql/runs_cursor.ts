@@ -1,18 +1,25 @@
-/** How far a subscriber knows the runs of a workflow: the last one, and those that were not finished. */
+/** The cursor of `workflowRuns`: the last run that a subscriber knows, and the known runs that were unfinished. */
 import { requestError } from '../http/errors.ts';
 
-/** Runs are committed in another order than their ids have; none so much later. */
+/** Runs may be committed in another order than that of their ids, but at most this many milliseconds later. */
 const MARGIN_MS = 10_000;
 const MAX_OPEN = 100;
 const NIL = '00000000-0000-0000-0000-000000000000';
 const FINAL = new Set(['success', 'error', 'canceled']);
 
+/** What one subscriber knows of the runs of a workflow. */
 export class RunsCursor {
   #last = NIL;
-  /** Status of each run told of that is unfinished or near the last one; empty when only the cursor knows it. */
+  /**
+   * Status of each sent run that is unfinished or close to the last one; empty when only the cursor's text
+   * lists the run.
+   */
   readonly #notified = new Map<string, string>();
 
-  /** Of its text: 16 bytes for the last run, 16 for each unfinished one. */
+  /**
+   * Parses a cursor: base64 with 16 bytes for the last run and 16 for each unfinished one. Throws
+   * INVALID_ARGUMENT.
+   */
   static parse(text: string): RunsCursor {
     const bytes = Buffer.from(text, 'base64url');
     if (bytes.length === 0 || bytes.length % 16 !== 0 || bytes.length > 16 * (MAX_OPEN + 1)) {
@@ -29,20 +36,20 @@ export class RunsCursor {
     return Buffer.from([this.#last, ...this.open].map((id) => id.replaceAll('-', '')).join(''), 'hex').toString('base64url');
   }
 
-  /** Runs up to here need not be looked for any more. */
+  /** All runs with smaller ids are known. */
   get floor(): string {
     const time = Math.max(0, Number.parseInt(this.#last.replaceAll('-', '').slice(0, 12), 16) - MARGIN_MS);
     const hex = time.toString(16).padStart(12, '0');
     return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
   }
 
-  /** Runs above the floor that were told of, in their order: subscribers that know the same ask the same. */
+  /** Sent runs above the floor, sorted, so that subscribers in the same state send the same query. */
   get recent(): string[] {
     const { floor } = this;
     return [...this.#notified.keys()].filter((id) => id > floor).sort();
   }
 
-  /** Unfinished runs that were told of, the newest of them. */
+  /** The newest unfinished runs that were sent. */
   get open(): string[] {
     return [...this.#notified]
       .filter(([, status]) => !FINAL.has(status))
@@ -55,7 +62,7 @@ export class RunsCursor {
     return this.#notified.has(id) && !FINAL.has(this.#notified.get(id)!);
   }
 
-  /** Notes the status of a run; whether that is news. */
+  /** Records the status of a run. Returns whether it has changed. */
   tell(id: string, status: string): boolean {
     if (this.#notified.get(id) === status) return false;
     this.#notified.set(id, status);

@@ -1,10 +1,10 @@
-/** What a value of a scalar may be, checked before anything is executed: the answer then says which argument is wrong. */
+/** Checks values of scalars before execution, so that the error names the argument. */
 import { GraphQLError, Kind, type ValueNode } from 'postgraphile/graphql';
 
 const TIME = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?(?:Z|[+-](\d\d)(?::?(\d\d))?)?)?$/i;
 const MAX_BIGINT = 2n ** 63n;
 
-/** PostgreSQL takes much more for a time, such as "tomorrow" and "infinity", and each means something else one day. */
+/** Accepts ISO 8601 only: PostgreSQL also accepts words such as "tomorrow", whose meaning changes. */
 function isTime(text: string): boolean {
   const [matched, year, month, day, hour = 0, minute = 0, second = 0, offsetHour = 0, offsetMinute = 0] = (TIME.exec(text) ?? []).map(
     (each, place) => (place === 0 ? 1 : Number(each ?? 0)),
@@ -31,6 +31,7 @@ const CHECKS: Record<string, { is: (text: string) => boolean; expected: string }
   BigInt: { is: isBigInt, expected: 'a whole number of 64 bits' },
 };
 
+/** Adds the checks to the scalars of the schema. */
 export const ScalarsPlugin: GraphileConfig.Plugin = {
   name: 'FlowgresScalarsPlugin',
   version: '1.0.0',

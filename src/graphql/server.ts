@@ -1,4 +1,4 @@
-/** The GraphQL endpoint: the database's own tables and functions, served by PostGraphile over HTTP and WebSockets. */
+/** The GraphQL endpoint: tables and functions of the database, served by PostGraphile over HTTP and WebSockets. */
 import '../http/environment.ts';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -33,57 +33,65 @@ import { SharedReads } from './shared_reads.ts';
 import { serveSockets } from './sockets.ts';
 import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from '../limits/subscription_limits.ts';
 
+/** Options of {@link createGraphql}. */
 export interface GraphqlOptions {
   /** Connection string with the login of flowgres_api. */
   connectionString: string;
-  /** The same without a transaction pooler in between, which LISTEN cannot pass; connectionString when not given. */
+  /** Connection string without a transaction pooler, which LISTEN needs; connectionString when not given. */
   directConnectionString?: string;
   /** Most connections at a time; 10 when not given. */
   maxConnections?: number;
-  /** Whether requests without a token may read the schema; by default not when NODE_ENV is production. */
+  /** Whether requests without a token may read the schema; when not given, only outside of NODE_ENV production. */
   openIntrospection?: boolean;
-  /** Whether the Ruru page is served at `/`; by default not when NODE_ENV is production. */
+  /** Whether the Ruru page is served at `/`; when not given, only outside of NODE_ENV production. */
   ruru?: boolean;
-  /** Objects that an answer may have, by the estimate before it is executed; {@link LIMITS.maxCost} when not given. */
+  /** Objects that an answer may have, as estimated before execution; {@link LIMITS.maxCost} when not given. */
   maxCost?: number;
-  /** Requests of each token, and of each address without one; no limit when not given. */
+  /** Rate limits of each token, and of each address without a token; no limit when not given. */
   rates?: { token: Rate | null; anonymous: Rate | null };
-  /** What the subscriptions of a token and of an organization may cost; {@link DEFAULT_SUBSCRIPTIONS} when not given. */
+  /** Limits of subscriptions per token and per organization; {@link DEFAULT_SUBSCRIPTIONS} when not given. */
   subscriptions?: SubscriptionSettings;
-  /** Words and signs of a document, with a token and without; those of {@link LIMITS} when not given. */
+  /** Tokens of a document, with a bearer token and without; those of {@link LIMITS} when not given. */
   tokens?: { token: number; anonymous: number };
-  /** Milliseconds of CPU per second that documents of one token, and of one network without one, may take; no limit when not given. */
+  /**
+   * Milliseconds of CPU per second for the documents of one bearer token, and of one network without a token;
+   * no limit when not given.
+   */
   cpu?: { token: number | null; anonymous: number | null };
-  /** Documents that clients may name instead of sending. */
+  /** Persisted operations; none when not given. */
   operations?: Operations;
-  /** Websites whose pages may call the API; none when not given. */
+  /** Origins of websites that may call the API; none when not given. */
   corsOrigins?: readonly string[];
-  /** An identity provider whose tokens are accepted beside our own. */
+  /** An identity provider whose tokens are accepted in addition. */
   jwt?: JwtConfig | undefined;
-  /** Proxies between clients and this process, whose X-Forwarded-For is believed; 0 when not given. */
+  /** Number of proxies between clients and this process, whose X-Forwarded-For is trusted; 0 when not given. */
   proxies?: number;
-  /** How passwords are hashed; expensively when not given. */
+  /** Parameters of password hashing; {@link SCRYPT} when not given. */
   scrypt?: ScryptParameters;
-  /** Gets what clients are not told; standard error by default. */
+  /** Receives what clients do not see; standard error when not given. */
   logError?: LogError;
-  /** The part of successful requests that is in the access log, 0 to 1; those that fail always are. 0.1 when not given. */
+  /**
+   * The share of successful requests that the access log records, 0 to 1; 0.1 when not given. Failed requests
+   * are always recorded.
+   */
   accessLogSample?: number;
 }
 
+/** The running GraphQL endpoint. */
 export interface Graphql {
-  /** Answers `/graphql`, and the Ruru page at `/` with its files; 404 in JSON for anything else. */
+  /** Answers `/graphql` and the Ruru page at `/` with its files; 404 in JSON for anything else. */
   handle(request: IncomingMessage, response: ServerResponse): void;
   /** Answers `/auth/register`, `/auth/login` and `/auth/logout`. */
   handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Takes over WebSockets at `/graphql`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** What is kept of documents that were asked: their tokens, and the number of plans. */
+  /** The size of the caches: tokens of documents, and number of plans. */
   kept(): { documents: number; plans: number };
-  /** Ends subscriptions and connections. */
+  /** Ends subscriptions and closes connections. */
   release(): Promise<void>;
 }
 
-/** The answer to what Grafserv has none for: another address, or a failure of its own. */
+/** Answers what Grafserv does not: 404 for unknown addresses, 500 for failures. */
 function answerElse(response: ServerResponse, cause: unknown, logError: LogError): void {
   const missing = new FlowgresError('NOT_FOUND', 'There is nothing at this address.', { hint: 'GraphQL is at /graphql.' });
   const { status, headers, body } = errorReply(cause ?? missing, (message, error) =>
@@ -92,6 +100,10 @@ function answerElse(response: ServerResponse, cause: unknown, logError: LogError
   response.writeHead(status, headers).end(body);
 }
 
+/**
+ * Builds the schema and starts the endpoint. Rejects when the database is out of reach or a list has no unique
+ * order.
+ */
 export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   const parts = createParts(options);
   const instance = postgraphile(parts.preset);
@@ -133,7 +145,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
   };
 }
 
-/** The schema as SDL, sorted: what `schema.graphql` holds. */
+/** Returns the schema as sorted SDL, the content of `schema.graphql`. */
 export async function printGraphqlSchema(connectionString: string): Promise<string> {
   const { preset, pool, live, authenticator } = createParts({ connectionString });
   try {

@@ -1,19 +1,20 @@
 /**
- * What subscribers of the same token are told of one change is read once for all of them. A subscription reads which things
- * have changed, and Grafast then the fields of each: as many statements as there are subscribers, most of them the same.
+ * Shares reads among subscriptions of the same token. After a change each subscription reads what has changed,
+ * and Grafast reads the fields of each: without sharing, one statement for every subscriber, most of them
+ * identical.
  */
 
-/** What one reading of changes has led to: whatever changes later is found by a later reading. */
+/** Results of one read of changes. Later changes are found by a later read. */
 export class Reading {
   readonly #until: number;
   readonly #results = new Map<string, Promise<unknown>>();
 
-  /** @param until when its results are too old to be told, on the clock of performance.now() */
+  /** @param until when its results are too old to be sent, on the clock of performance.now() */
   constructor(until: number) {
     this.#until = until;
   }
 
-  /** The result of the first `read` with this key, which is forgotten when it fails. */
+  /** Returns the result of the first `read` with this key; forgets it when it fails. */
   once<T>(key: string, read: () => Promise<T>): Promise<T> {
     if (performance.now() > this.#until) return read();
     const known = this.#results.get(key) as Promise<T> | undefined;
@@ -25,23 +26,24 @@ export class Reading {
   }
 }
 
-/** The rights of a token are looked up for each reading, so what it found is not told for longer. */
+/** Results are used for this many milliseconds: the rights of a token are checked for each read. */
 const FRESH_MS = 1_000;
 
+/** The current read of each subscription. */
 export class SharedReads {
-  /** By the settings of a subscription, which all statements of it come with. */
+  /** Reads by the settings object of a subscription, which all its statements carry. */
   readonly #readings = new WeakMap<object, Reading>();
 
   newReading(): Reading {
     return new Reading(performance.now() + FRESH_MS);
   }
 
-  /** From now on the subscription with these settings tells of what this reading found. */
+  /** Makes statements with these settings use this read from now on. */
   tellOf(settings: object, reading: Reading): void {
     this.#readings.set(settings, reading);
   }
 
-  /** The reading that a statement with these settings belongs to. */
+  /** Returns the read that a statement with these settings belongs to. */
   readingOf(settings: object): Reading | undefined {
     return this.#readings.get(settings);
   }

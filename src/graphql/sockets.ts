@@ -1,4 +1,4 @@
-/** GraphQL over WebSockets: who may open one, how many, and how much on each. */
+/** GraphQL over WebSockets: checks who may open one, and limits sockets per caller and operations per socket. */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ConnectionInitMessage, Context } from 'graphql-ws';
@@ -13,19 +13,21 @@ import { LIMITS } from './limits.ts';
 import { type RequestOptions, bearerOf, isAllowedOrigin } from './requests.ts';
 import { Counts } from '../limits/subscription_limits.ts';
 
-/** Codes of the graphql-ws protocol: a client does not try again after these. */
+/** Close codes of the graphql-ws protocol; a client does not reconnect after these. */
 const UNAUTHORIZED = 4401;
 const TOO_MANY = 4429;
 const PING_MS = 12_000;
 const CLOSE_MS = 2_000;
 
+/** The WebSocket endpoint. */
 export interface Sockets {
   /** Takes over WebSockets at `/graphql`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Ends every subscription. */
+  /** Ends every subscription and closes the sockets. */
   close(): Promise<void>;
 }
 
+/** Serves the graphql-ws protocol with Grafserv. */
 export function serveSockets(server: GrafservBase, { authenticator, corsOrigins, proxies }: RequestOptions): Sockets {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxBodyBytes });
   const counts = new Counts();
@@ -47,7 +49,7 @@ export function serveSockets(server: GrafservBase, { authenticator, corsOrigins,
         context.extra.socket.close(TOO_MANY, 'LIMIT_REACHED');
         return false;
       },
-      // Only of those that were let in.
+      // Called only for sockets that were accepted, so only counted sockets are subtracted.
       onDisconnect: (context) => counts.remove(keyOf(context)),
       onSubscribe(context, id, payload) {
         if (Object.keys(context.subscriptions).length <= LIMITS.maxSubscriptions) return config.onSubscribe?.(context, id, payload);
@@ -66,14 +68,14 @@ export function serveSockets(server: GrafservBase, { authenticator, corsOrigins,
       if (request.url?.split('?', 1)[0] !== '/graphql') {
         refuse(socket, '404 Not Found');
       } else if (!isOwnOrigin(request) && !isAllowedOrigin(request.headers.origin!, corsOrigins)) {
-        // CORS does not cover WebSockets: a page from anywhere may open one.
+        // CORS does not apply to WebSockets: any page may try to open one.
         refuse(socket, '403 Forbidden');
       } else {
         sockets.handleUpgrade(request, socket, head, (webSocket) => sockets.emit('connection', webSocket, request));
       }
     },
     async close() {
-      // Clients are told to go; one that does not answer is cut off.
+      // Ask clients to close; terminate those that do not answer.
       const cutOff = setTimeout(() => {
         for (const webSocket of sockets.clients) webSocket.terminate();
       }, CLOSE_MS);
@@ -83,7 +85,7 @@ export function serveSockets(server: GrafservBase, { authenticator, corsOrigins,
   };
 }
 
-/** What is sent waits in this process until the client reads it: one that does not read has an end. */
+/** Closes a socket whose client does not read: unread messages take memory of this process. */
 export function cutOffUnread(webSocket: WebSocket): void {
   const send = webSocket.send.bind(webSocket);
   webSocket.send = (...args: unknown[]) => {
@@ -92,7 +94,7 @@ export function cutOffUnread(webSocket: WebSocket): void {
   };
 }
 
-/** Programs send no Origin, pages of this server its own. */
+/** Whether the origin is this server's own, or missing, as programs send none. */
 function isOwnOrigin({ headers: { origin, host } }: IncomingMessage): boolean {
   return origin === undefined || URL.parse(origin)?.host === host;
 }

@@ -1,4 +1,4 @@
-/** What subscriptions have in common: read, send, wait for news, read again under the subscriber's own rights. */
+/** The loop that all subscriptions share: read under the subscriber's own rights, send, wait for a change. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WithPgClient } from 'postgraphile/@dataplan/pg';
 import { SafeError } from 'postgraphile/grafast';
@@ -6,52 +6,60 @@ import type { LiveRuns, Changes } from './live.ts';
 import type { Reading, SharedReads } from './shared_reads.ts';
 import type { SubscriptionLimits } from '../limits/subscription_limits.ts';
 
-/** Notifications are hints: a subscription reads again this often without any, and so learns that its token has ended. */
+/**
+ * Milliseconds after which a subscription reads again without a notification, and so notices that its token has
+ * expired.
+ */
 const REREAD_MS = 4_000;
 
-/** What a subscription gets of Grafast's context. */
+/** The parts of Grafast's context that a subscription uses. */
 export interface RequestContext {
   withPgClient: WithPgClient;
   pgSettings: Record<string, string>;
 }
 
-/** Where subscriptions hear of changes, and what they may cost. */
+/** Sources and limits that all subscriptions share. */
 export interface Subscriptions {
   live: LiveRuns;
   limits: SubscriptionLimits;
   reads: SharedReads;
 }
 
+/** A statement with its values. */
 export interface Query {
   text: string;
   values: unknown[];
 }
 
+/** The result of one read. */
 export interface Page<T> {
-  /** Whose run or workflow it is. */
+  /** Organization of the run or workflow. */
   organizationId: string;
   items: T[];
-  /** There may be more to read at once. */
+  /** Whether there may be more rows, to be read at once. */
   full: boolean;
-  /** Nothing can follow. */
+  /** Whether nothing can follow, so that the subscription ends. */
   done: boolean;
 }
 
+/** What one subscription reads. */
 export interface Topic<T> {
-  /** What is new since the last page. */
+  /** The query for what is new since the last page. */
   query(): Query;
-  /** Takes in what the query gave; null when the request may not see it, or not any more. */
+  /** Records the rows and returns the page; null when the request may not see the topic, or no longer. */
   page(rows: readonly unknown[]): Page<T> | null;
   concerns(runs: Changes, workflows: Changes): boolean;
-  /** What there is none of, for NOT_FOUND. */
+  /** The name of the topic for the error NOT_FOUND. */
   thing: string;
-  /** Least time between two reads. */
+  /** Least time between two reads, in milliseconds. */
   pauseMs?: number;
 }
 
 /**
- * Authorises now, by the first read, then returns the stream. Every read is made under the rights of the request; requests
- * of the same token that ask the same at once are answered by one read.
+ * Checks the rights by a first read, then returns the stream. Every read uses the rights of the request;
+ * simultaneous equal reads of the same token are executed once.
+ *
+ * @throws SafeError NOT_FOUND, UNAUTHENTICATED or LIMIT_REACHED before the stream begins
  */
 export async function subscribe<T>(
   { live, limits, reads }: Subscriptions,
@@ -76,7 +84,7 @@ export async function subscribe<T>(
     reading = found.reading;
     return topic.page(found.rows);
   };
-  // Before the first read, so that nothing comes between the two.
+  // Subscribe before the first read, so that no change between both is missed.
   leave.push(
     live.subscribe((runs, workflows) => {
       if (topic.concerns(runs, workflows)) alarm.ring();
@@ -102,7 +110,7 @@ export async function subscribe<T>(
   }
 }
 
-/** The stream, calling `close` when it ends or is given up. */
+/** Returns the stream; calls `close` when it ends or its consumer stops. */
 function closing<T>(stream: AsyncGenerator<T, undefined>, close: () => void): AsyncIterableIterator<T> {
   const stop = async (): Promise<IteratorResult<T>> => {
     close();
@@ -123,7 +131,7 @@ function closing<T>(stream: AsyncGenerator<T, undefined>, close: () => void): As
 
 interface Following<T> {
   read(): Promise<Page<T> | null>;
-  /** Before each item is sent: its fields are read, too. */
+  /** Waits before each item is sent, since its fields are read then. */
   pace(): Promise<void>;
   pauseMs: number | undefined;
 }
@@ -141,14 +149,14 @@ async function* pages<T>(first: Page<T>, { read, pace, pauseMs }: Following<T>, 
       await alarm.wait(REREAD_MS);
     }
     alarm.reset();
-    // The database may be away for a moment: the cursor stays, so the next read goes on where this one would have.
+    // The database may be unavailable for a moment: the cursor is kept, and the next read continues from it.
     page = await read().catch(() => undefined);
-    // What is topic is gone, or the token is no longer valid.
+    // The topic was deleted, or the token is no longer valid.
     if (page === null) return;
   }
 }
 
-/** Wakes its one waiter; a ring before the wait counts. */
+/** Wakes its one waiter; a ring before the wait is kept. */
 class Alarm {
   closed = false;
   #rung = false;

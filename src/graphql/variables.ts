@@ -1,4 +1,4 @@
-/** What no value of a request may be, whatever it is for: looked for once, in one pass, with the place where it is. */
+/** Checks all values in a request's variables in one pass, and reports the place of an invalid one. */
 import { requestError } from '../http/errors.ts';
 import { LIMITS } from './limits.ts';
 
@@ -10,15 +10,17 @@ interface Place {
 }
 
 /**
- * Throws TOO_LARGE for values in more levels than PostgreSQL and JSON.stringify can follow, INVALID_TEXT for texts that
- * PostgreSQL cannot store, INVALID_ARGUMENT for numbers that JavaScript cannot hold; `details.field` says which.
+ * Checks variables; `details.field` names the invalid value.
+ *
+ * @throws SafeError TOO_LARGE for deeper nesting than PostgreSQL and JSON.stringify can process, INVALID_TEXT
+ *   for texts that PostgreSQL cannot store, INVALID_ARGUMENT for numbers that JavaScript cannot hold
  */
 export function requireVariables(variables: unknown): void {
   const open: Place[] = [{ value: variables, name: '', within: null, depth: 0 }];
   for (let place = open.pop(); place; place = open.pop()) {
     const { value, name, depth } = place;
     if (typeof value === 'string') {
-      // A password is hashed, and not stored.
+      // A password is hashed and not stored, so any text is allowed.
       if (!isText(value) && !/password$/i.test(name)) throw invalidText(place);
     } else if (typeof value === 'number') {
       if (!Number.isFinite(value)) throw outOfRange(place);
@@ -37,7 +39,7 @@ export function requireVariables(variables: unknown): void {
 
 const isText = (text: string): boolean => !text.includes('\0') && text.isWellFormed();
 
-/** As far as a person can use it. */
+/** Formats the place for users, shortened when it is long. */
 function fieldOf(place: Place): string {
   const names: string[] = [];
   for (let each: Place | null = place; each?.within; each = each.within) names.push(each.name);

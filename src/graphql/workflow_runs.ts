@@ -1,4 +1,7 @@
-/** The subscription `workflowRuns`: the runs of a workflow as they start, move and end, gapless by a cursor. */
+/**
+ * The subscription `workflowRuns`: the runs of a workflow as they start, change status and end, without gaps by
+ * means of a cursor.
+ */
 import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
@@ -6,7 +9,7 @@ import { type Topic, type RequestContext, type Subscriptions, subscribe } from '
 import { RunsCursor } from './runs_cursor.ts';
 
 const BATCH = 100;
-/** A busy workflow changes many times a second; nobody looks that often. */
+/** Least time between two reads in milliseconds, since a busy workflow changes many times a second. */
 const PAUSE_MS = 200;
 
 const runRow = z.object({ organization_id: z.string(), id: z.string().nullable(), status: z.string().nullable() });
@@ -16,7 +19,10 @@ interface RunChange {
   cursor: string;
 }
 
-/** Without a cursor: what there is. The workflow stands first: a request that does not see it gets no row. */
+/**
+ * The latest runs, for a subscription without a cursor. Joins from the workflow, so that a request that may not
+ * see it gets no row.
+ */
 const LATEST = `
   select w.organization_id, r.id, r.status
   from public.workflows as w
@@ -26,7 +32,7 @@ const LATEST = `
   where w.id = $1
   order by r.id`;
 
-/** Runs that started since, those told of already excepted; and what has become of the unfinished ones. */
+/** Runs started since the cursor, without those already sent, and the changed status of unfinished ones. */
 const CHANGES = `
   select w.organization_id, r.id, r.status
   from public.workflows as w
@@ -44,6 +50,7 @@ const CHANGES = `
   where w.id = $1
   order by r.id`;
 
+/** Adds the subscription to the GraphQL schema. */
 export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const runs = build.input.pgRegistry.pgResources['workflow_runs'];

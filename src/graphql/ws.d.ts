@@ -1,8 +1,9 @@
-/** The part of `ws` that we use: its package has no types of its own. */
+/** Types of the members of `ws` that are used here: the package has none. */
 declare module 'ws' {
   import type { IncomingMessage } from 'node:http';
   import type { Duplex } from 'node:stream';
 
+  /** A server's end of a WebSocket. */
   export class WebSocket {
     close(code?: number, reason?: string): void;
     terminate(): void;
@@ -11,6 +12,7 @@ declare module 'ws' {
     send(...args: unknown[]): void;
   }
 
+  /** Accepts WebSockets. */
   export class WebSocketServer {
     readonly clients: Set<WebSocket>;
     constructor(options: { noServer: true; maxPayload: number });

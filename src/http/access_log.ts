@@ -1,6 +1,7 @@
 /**
- * The log of GraphQL requests: who called which operation, how it ended, how long it took. All that failed and a sample
- * of the others, written a batch at a time after the answers; what cannot be written is lost, and no request waits.
+ * The access log of GraphQL requests: caller, operation, outcome and duration. Records all failed requests and
+ * a sample of the others, in batches after the answers are sent. No request waits for it; entries that cannot
+ * be written are lost.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type pg from 'pg';
@@ -10,14 +11,15 @@ import { randomBytes } from 'node:crypto';
 import { sessionOf } from './auth.ts';
 import type { LogError } from './errors.ts';
 
+/** Options of {@link AccessLog}. */
 export interface AccessLogOptions {
-  /** The part of successful requests that is written, 0 to 1. */
+  /** The share of successful requests that is recorded, 0 to 1. */
   sample: number;
-  /** Gets a failure to write. */
+  /** Receives failures to write. */
   logError: LogError;
 }
 
-/** An answer that is an error. */
+/** The body of an answer that is an error. */
 const answerErrors = z.object({ errors: z.array(z.object({ extensions: z.object({ code: z.string() }) })).min(1) });
 
 interface Request {
@@ -34,12 +36,13 @@ interface Entry extends Request {
 }
 
 const FLUSH_MS = 1_000;
-/** More than this in a second is not written: a flood must not become one of the log. */
+/** Most entries per second; further ones are dropped, so that a flood of requests does not flood the log. */
 const MAX_ENTRIES = 1_000;
-/** A name of GraphQL, of a file, or a hash. */
+/** A GraphQL name, a file name, or a hash. */
 const GIVEN = /^[\w:. -]{1,200}$/;
 const NAMED = /^\s*(?:query|mutation|subscription)\s+(\w{1,200})/;
 
+/** Collects entries and writes them to the database, a batch at a time. */
 export class AccessLog {
   readonly #pool: pg.Pool;
   readonly #options: AccessLogOptions;
@@ -53,7 +56,7 @@ export class AccessLog {
     this.#options = options;
   }
 
-  /** Wraps `grafserv.maskError`, which sees what a client is shown. */
+  /** Wraps `grafserv.maskError` to record the error that a client sees. */
   watchErrors<Shown extends { extensions?: Record<string, unknown> }>(
     mask: (error: GraphQLError) => Shown,
   ): (error: GraphQLError) => Shown {
@@ -69,7 +72,7 @@ export class AccessLog {
     version: '1.0.0',
     grafserv: {
       middleware: {
-        // Documents that are refused never come to maskError; here, after the others that may refuse them.
+        // maskError does not see refused documents; this plugin runs after those that refuse them.
         setPreset: {
           after: ['FlowgresDocumentPlugin'],
           callback: (next, event) => {
@@ -99,7 +102,7 @@ export class AccessLog {
           const request: Request = { operation: null, error: null };
           const result = await this.#current.run(request, async () => next());
           if (result && requestDigest.path === '/graphql') {
-            // A request that was refused before its document was looked at has its error in the answer only.
+            // A request refused before its document was parsed has its error in the answer only.
             const error = request.error ?? (result.statusCode >= 400 ? codeIn(result) : null);
             if (!this.#isWanted(error)) return result;
             this.#add({
@@ -118,14 +121,14 @@ export class AccessLog {
     },
   };
 
-  /** Writes what is left. */
+  /** Writes the remaining entries. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     this.#flush();
     await this.#writing;
   }
 
-  /** The first error of a request is the one in the log. */
+  /** Records only the first error of a request. */
   #note(code: string): void {
     const request = this.#current.getStore();
     if (request) request.error ??= code;
@@ -156,12 +159,12 @@ export class AccessLog {
 }
 
 function operationName(given: unknown, document: unknown): string | null {
-  // One character that PostgreSQL cannot store would cost everybody's entries.
+  // Drop such a value: one character that PostgreSQL cannot store would fail the whole batch.
   if (typeof given === 'string') return GIVEN.test(given) ? given : null;
   return typeof document === 'string' ? (NAMED.exec(document)?.[1] ?? null) : null;
 }
 
-/** A malformed header has no session; that it was refused is in the log all the same. */
+/** The hash of the bearer secret; null for a malformed header, whose refusal is recorded all the same. */
 function hashOf(authorization: string | undefined): string | null {
   try {
     return sessionOf(authorization);

@@ -1,4 +1,7 @@
-/** Who a request is: the bearer secret's hash, checked against the database at most every five seconds. */
+/**
+ * Authenticates requests by the hash of the bearer secret, which is checked against the database at most every
+ * five seconds.
+ */
 import { hash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type pg from 'pg';
@@ -9,16 +12,22 @@ import type { JwtVerifier } from './jwt.ts';
 
 const CACHE_MS = 5_000;
 const CACHE_SIZE = 10_000;
-/** The database writes when a secret was used at most once a minute; so often we tell it. */
+/** Interval of reporting used secrets, in milliseconds; the database records the use of one at most once a minute. */
 const RECORD_MS = 15_000;
 
-/** SHA-256 in hex, as the setting `flowgres.session` wants it; null for a request without a secret. */
+/**
+ * Returns the SHA-256 of the bearer secret in hex, the value of the setting `flowgres.session`; null without a
+ * secret.
+ */
 export function sessionOf(authorization: string | undefined): string | null {
   const secret = secretOf(authorization);
   return secret === null ? null : hash('sha256', secret);
 }
 
-/** The bearer secret; null for a request without one. One that was cut or mistyped is refused here. */
+/**
+ * Returns the bearer secret; null without one. Throws UNAUTHENTICATED for one whose checksum is wrong, which
+ * was cut or mistyped.
+ */
 function secretOf(authorization: string | undefined): string | null {
   if (authorization === undefined) return null;
   const secret = /^Bearer +(\S{1,8192})$/i.exec(authorization)?.[1];
@@ -29,12 +38,15 @@ function secretOf(authorization: string | undefined): string | null {
   return secret;
 }
 
-/** As private.new_secret makes it. */
+/** The checksum that private.new_secret puts into secrets. */
 function checksum(text: string): string {
   return hash('sha256', text, 'base64url').slice(0, 6);
 }
 
-/** A secret belongs in one header: addresses are kept in logs, and of two secrets one would be ignored in silence. */
+/**
+ * Throws INVALID_ARGUMENT for a secret in the address, since addresses are logged, and for several Authorization
+ * headers, of which all but one would be ignored.
+ */
 export function refuseAmbiguous(request: IncomingMessage): void {
   if (/[?&](?:access_token|token|api_key)=/i.test(request.url ?? '')) {
     throw new FlowgresError('INVALID_ARGUMENT', 'A token does not belong into an address.', {
@@ -46,6 +58,7 @@ export function refuseAmbiguous(request: IncomingMessage): void {
   }
 }
 
+/** Checks secrets against the database, and remembers the results for five seconds. */
 export class Authenticator {
   readonly #pool: pg.Pool;
   readonly #jwt: JwtVerifier | undefined;
@@ -53,7 +66,10 @@ export class Authenticator {
   readonly #used = new Set<string>();
   readonly #recording: NodeJS.Timeout;
 
-  /** @param jwt verifies what an external identity provider issued, where there is one */
+  /**
+   * @param pool logs in as flowgres_api
+   * @param jwt verifies tokens of an external identity provider, where one is configured
+   */
   constructor(pool: pg.Pool, jwt?: JwtVerifier) {
     this.#pool = pool;
     this.#jwt = jwt;
@@ -61,8 +77,9 @@ export class Authenticator {
   }
 
   /**
-   * Throws UNAUTHENTICATED (HTTP 401) unless the secret is valid now. The session is {@link sessionOf} it; a request
-   * without a secret is anonymous, which is fine.
+   * Returns the session, as {@link sessionOf} does, if its secret is valid now; null without a secret.
+   *
+   * @throws SafeError UNAUTHENTICATED (HTTP 401)
    */
   async check(authorization: string | undefined): Promise<string | null> {
     const secret = secretOf(authorization);
@@ -73,7 +90,7 @@ export class Authenticator {
     return session;
   }
 
-  /** Tells the database what was used since the last time, and stops. */
+  /** Reports the secrets used since the last report, and stops reporting. */
   async close(): Promise<void> {
     clearInterval(this.#recording);
     await this.#record();
@@ -83,13 +100,13 @@ export class Authenticator {
     const now = Date.now();
     const known = this.#known.get(session);
     if (known && known.until > now) return known.valid;
-    // Insertion order is age here, so this drops the oldest.
+    // A Map keeps insertion order, so the first entry is the oldest.
     this.#known.delete(session);
     for (const oldest of this.#known.keys()) {
       if (this.#known.size < CACHE_SIZE) break;
       this.#known.delete(oldest);
     }
-    // Three parts with points in between are a JSON Web Token; our own secrets have none.
+    // A JSON Web Token has three parts separated by points; API tokens and session secrets contain none.
     const valid = this.#jwt && secret.split('.').length === 3 ? this.#exchange(this.#jwt, secret) : this.#ask(session);
     this.#known.set(session, { valid, until: now + CACHE_MS });
     valid.catch(() => this.#known.delete(session));
@@ -105,7 +122,7 @@ export class Authenticator {
     return rows[0]!.valid;
   }
 
-  /** Makes the token a session, so that the database knows it by its hash like any other secret. */
+  /** Creates a session for the token, so that the database knows it by its hash like any other secret. */
   async #exchange(jwt: JwtVerifier, token: string): Promise<boolean> {
     const { issuer, subject, expiresAt, email, emailVerified, name } = await jwt.verify(token).catch((error: unknown) => {
       throw error instanceof FlowgresError ? safe(error) : error;
@@ -119,7 +136,7 @@ export class Authenticator {
     return rows[0]!.valid;
   }
 
-  /** Beside the requests: none waits for it, and none fails with it. */
+  /** Reports used secrets. Requests neither wait for it nor fail with it. */
   async #record(): Promise<void> {
     const used = [...this.#used];
     this.#used.clear();

@@ -2,7 +2,11 @@
 import type { IncomingMessage } from 'node:http';
 import { FlowgresError } from '../errors.ts';
 
-/** The raw body. Reading stops at `limit` bytes. */
+/**
+ * Returns the raw body. Stops reading at `limit` bytes.
+ *
+ * @throws FlowgresError TOO_LARGE, or UNSUPPORTED_MEDIA_TYPE for a compressed body
+ */
 export async function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
   const encoding = request.headers['content-encoding'] ?? 'identity';
   if (encoding !== 'identity') {
@@ -11,7 +15,7 @@ export async function readBody(request: IncomingMessage, limit: number): Promise
   if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
   const chunks: Buffer[] = [];
   let size = 0;
-  // What is refused in the middle is still answered: the connection must survive the end of this loop.
+  // Keep the connection open when the loop ends early: a refused request is still answered.
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > limit) throw tooLarge(limit);

@@ -1,12 +1,12 @@
-/** The outside world of the example workflows: a customer register and a warehouse, under `/demo/`. */
+/** Demo services that the example workflows call, under `/demo/`: a customer register and a warehouse. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { json } from 'node:stream/consumers';
 
 const STOCK: Record<string, number> = { 'KB-01': 12, 'MS-02': 40 };
 
-/** Handles `POST /demo/customers` and `GET /demo/stock/<sku>`. */
+/** Returns the handler of `POST /demo/customers` and `GET /demo/stock/<sku>`. */
 export function createDemo(): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
-  // A repeated request with the same key is answered as the first one was: what Flowgres expects of its peers.
+  // Answers by Idempotency-Key: a repeated request gets the first answer, as Flowgres expects of services.
   const customers = new Map<string, { id: string }>();
   return async (request, response) => {
     const path = (request.url ?? '').split('?', 1)[0]!;

@@ -1,10 +1,11 @@
 /**
- * Imported before anything of PostGraphile, which reads these variables once, when it is loaded. Grafast's development
- * mode plans every document several times over, so it has to be asked for.
+ * Sets environment variables that PostGraphile reads once when it is loaded; imported before its modules.
+ * Grafast's development mode plans every document several times, so it has to be requested explicitly.
  */
 process.env['GRAPHILE_ENV'] ??= 'production';
 /**
- * A pooler gives every transaction any of its connections: what one has prepared the next does not know, or makes for the
- * second time. One that keeps prepared statements apart (pgbouncer 1.21 and newer) has to be said.
+ * A pooler assigns each transaction any of its connections, so statements prepared in one may be missing, or
+ * exist already, in the next. A pooler that tracks prepared statements (pgbouncer 1.21 and newer) has to be
+ * configured explicitly.
  */
 if (process.env['FLOWGRES_POOLER_URL']) process.env['DATAPLAN_PG_PREPARED_STATEMENT_CACHE_SIZE'] ||= '0';

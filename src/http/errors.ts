@@ -1,9 +1,10 @@
-/** Requests that are refused, and how failures are logged that the client is not shown. */
+/** Refuses requests, and types the log of failures that clients do not see. */
 import { SafeError } from 'postgraphile/grafast';
 
+/** Logs a failure under the error id that the client gets. */
 export type LogError = (entry: { errorId: string; message: string; [key: string]: unknown }) => void;
 
-/** A request that is refused before it is executed, with the status of the HTTP answer, which clients read there. */
+/** Returns the error that refuses a request before execution, with the status of the HTTP answer. */
 export function requestError(
   status: number,
   code: string,

@@ -1,11 +1,11 @@
-/** application/x-www-form-urlencoded in the charset that the sender declares. */
+/** Decodes application/x-www-form-urlencoded in the charset that the sender declares. */
 import { FlowgresError } from '../errors.ts';
 
 /**
- * The fields in their order.
+ * Returns the fields in their order.
  *
  * @param charset a label of the Encoding Standard, such as `windows-1252`
- * @throws FlowgresError INVALID_TEXT when there is no such charset, or the bytes are not of it
+ * @throws FlowgresError INVALID_TEXT for an unknown charset, or bytes that are invalid in it
  */
 export function decodeForm(body: Buffer, charset: string): [string, string][] {
   const decoder = decoderOf(charset);
@@ -18,7 +18,7 @@ export function decodeForm(body: Buffer, charset: string): [string, string][] {
   };
   return (
     body
-      // A character for each byte.
+      // One character for each byte.
       .toString('latin1')
       .split('&')
       .filter(Boolean)

@@ -1,4 +1,4 @@
-/** What /readyz and /metrics ask the database, and whether each part of the process can do its work there. */
+/** Answers of /readyz and /metrics that need the database, and whether each part of the process can work there. */
 import type pg from 'pg';
 import { createPool } from '../database/connections.ts';
 import { copyProblem } from '../database/installation.ts';
@@ -7,7 +7,7 @@ import { schemaProblems } from '../database/schema_state.ts';
 import { type Sources, ownSources } from '../database/sources.ts';
 
 const TIMEOUT_MS = 2_000;
-/** However many ask, the database is asked once in this time. */
+/** The database is asked at most once in this time, in milliseconds, however many requests come. */
 export const READY_MS = 1_000;
 
 interface Queue {
@@ -16,32 +16,35 @@ interface Queue {
   running_steps: number;
 }
 
-/** How a part of the process comes to the database: its role, through its pooler if it has one. */
+/** A connection that a part of the process uses: its role, and its pooler if it has one. */
 export interface Way {
-  /** Of the pool, as in flowgres_pool_connections. */
+  /** Name of the pool, as in flowgres_pool_connections. */
   name: string;
   connectionString: string;
 }
 
+/** Options of {@link createHealth}. */
 export interface HealthOptions {
-  /** With the login of flowgres_monitor. */
+  /** Connection string of flowgres_monitor. */
   connectionString: string;
-  /** Every way that the process's parts take. */
+  /** The connections of all parts of the process. */
   ways?: Way[];
-  /** Of a process that works; one that only serves is ready without a worker, for what it accepts waits for one. */
+  /** Whether the worker is alive; not given for a process without one, which is ready without a worker. */
   isWorkerAlive?: (() => boolean) | undefined;
-  /** What this process was started from; the files may be those of another build afterwards. */
+  /** The sources that this process was started from; an upgrade may replace the files later. */
   sources?: Sources;
 }
 
+/** Health checks of a process. */
 export interface Health {
-  /** What keeps this process from doing its work; empty when nothing does. */
+  /** Returns what keeps the process from working; empty when it is ready. */
   problems(): Promise<string[]>;
-  /** Why nothing must come of the database; null when it is the installation itself. */
+  /** Returns why the database must have no side effects; null when it is the installation itself. */
   copyProblem(): Promise<string | null>;
   close(): Promise<void>;
 }
 
+/** Creates the checks, with connections of their own. */
 export function createHealth(options: HealthOptions): Health {
   const { ways = [], isWorkerAlive = () => true, sources = ownSources() } = options;
   const pool = createPool(options.connectionString, {
@@ -51,7 +54,7 @@ export function createHealth(options: HealthOptions): Health {
   });
   pool.options.connectionTimeoutMillis = TIMEOUT_MS;
   watchPool('health', pool);
-  // Connections of their own: a pool whose connections are all at work is ready.
+  // Separate connections: a pool whose connections are all in use is still ready.
   const probes = ways.map(({ name, connectionString }) => ({ name, probe: createProbe(connectionString) }));
   const count = (name: string, help: string, read: () => Promise<number>) => watchNumber(name, help, read);
   count('flowgres_workers', 'Workers whose heartbeat is fresh.', async () => (await readQueue(pool)).workers);
@@ -88,14 +91,14 @@ async function schemaAndWorker(pool: pg.Pool, sources: Sources, isWorkerAlive: (
   }
 }
 
-/** One connection; no setting at its start, which a pooler may not know. */
+/** Returns a pool of one connection that sends no settings, which a pooler might refuse. */
 function createProbe(connectionString: string): pg.Pool {
   const probe = createPool(connectionString, { name: 'flowgres readiness', max: 1 });
   probe.options.connectionTimeoutMillis = TIMEOUT_MS;
   return probe;
 }
 
-/** Whether that way leads to a server that can be written. */
+/** Checks that the connection leads to a server that accepts writes. */
 async function wayProblems(name: string, probe: pg.Pool): Promise<string[]> {
   try {
     const question = {

@@ -1,8 +1,8 @@
-/** Failures as HTTP answers: one shape, one table from codes to statuses, nothing of our inside. */
+/** Turns failures into HTTP answers: one JSON shape, one table from codes to statuses, no internal details. */
 import { randomUUID } from 'node:crypto';
 import { FlowgresError } from '../errors.ts';
 
-/** An answer that is ready to be written. */
+/** A complete HTTP answer. */
 export interface Reply {
   status: number;
   headers: Record<string, string>;
@@ -29,21 +29,24 @@ const STATUS: Record<string, number> = {
   UNAVAILABLE: 503,
   TOO_BUSY: 503,
 };
-/** What may work in a moment says when. */
+/** Values of Retry-After, in seconds, for codes of temporary failures. */
 const RETRY_AFTER: Record<string, string> = { LIMIT_REACHED: '1', UNAVAILABLE: '1' };
 
-/** In seconds: as long as the error says, or until the limit's next period. */
+/** Returns the value of Retry-After in seconds: the error's own, or the time until the limit's next period. */
 function retryAfterOf({ code, details }: FlowgresError): string | undefined {
   const waitMs = Number(details?.['retryAfterMs'] ?? Date.parse(String(details?.['resetAt'])) - Date.now());
   return Number.isNaN(waitMs) ? RETRY_AFTER[code] : String(Math.max(1, Math.ceil(waitMs / 1_000)));
 }
 
-/** A JSON answer. */
+/** Returns an answer with a JSON body. */
 export function jsonReply(status: number, body: unknown, headers: Record<string, string> = {}): Reply {
   return { status, body: `${JSON.stringify(body)}\n`, headers: { 'content-type': 'application/json; charset=utf-8', ...headers } };
 }
 
-/** The answer to a failed request. What is not an error of ours is told to `onProblem` and masked behind an id. */
+/**
+ * Returns the answer to a failed request. Reports an error other than FlowgresError to `onProblem`, and answers
+ * with an error id only.
+ */
 export function errorReply(error: unknown, onProblem: (message: string, error: unknown) => void): Reply {
   const status = error instanceof FlowgresError ? STATUS[error.code] : undefined;
   if (!(error instanceof FlowgresError) || !status) {
@@ -58,7 +61,7 @@ export function errorReply(error: unknown, onProblem: (message: string, error: u
     { error: { code, message, ...(hint ? { hint } : {}), ...(details ? { details } : {}) } },
     {
       ...(retryAfter ? { 'retry-after': retryAfter } : {}),
-      // The rest of a body that is refused is not worth reading.
+      // Close the connection instead of reading the rest of a refused body.
       ...(status === 413 || status === 415 ? { connection: 'close' } : {}),
       ...(Array.isArray(details?.['methods']) ? { allow: details['methods'].join(', ') } : {}),
     },

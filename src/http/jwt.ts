@@ -1,18 +1,19 @@
-/** Tokens of an external identity provider: verified here, by its secret or its published keys, and nowhere else. */
+/** Verifies tokens of an external identity provider, by its shared secret or its published keys. */
 import { type JWTPayload, type JWTVerifyGetKey, createRemoteJWKSet, decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import { z } from 'zod';
 import { FlowgresError } from '../errors.ts';
 
+/** The identity provider. */
 export interface JwtConfig {
-  /** Shared with the provider, for HS256. */
+  /** Secret shared with the provider, for HS256. */
   secret?: string | undefined;
-  /** Where the provider publishes its keys, for signatures. */
+  /** Address of the provider's published keys, for signatures. */
   jwksUrl?: string | undefined;
   issuer: string;
   audience: string;
 }
 
-/** What a valid token says of its bearer. */
+/** What a valid token states. */
 export interface Identity {
   issuer: string;
   subject: string;
@@ -23,8 +24,8 @@ export interface Identity {
 }
 
 /**
- * Which algorithms a kind of key may be used with. It is fixed by our configuration, never by the token: a published
- * key must not pass as the secret of an HMAC.
+ * Algorithms allowed for each kind of key. Configuration decides the kind, never the token: otherwise a
+ * published key could be used as the secret of an HMAC.
  */
 const SHARED = ['HS256'];
 const PUBLISHED = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
@@ -40,14 +41,15 @@ const text = (longest: number) =>
 const claimsOfToken = z.object({
   iss: z.string(),
   sub: text(255).refine((each) => each !== ''),
-  // What PostgreSQL and JavaScript have as a time.
+  // Up to the year 9999, which both PostgreSQL and JavaScript can represent.
   exp: z.number().int().min(0).max(253_402_300_799),
-  // Whether it can be one, the database says.
+  // The database checks whether it is an email address.
   email: text(1_000).nullish().catch(null),
   email_verified: z.boolean().nullish().catch(false),
   name: text(10_000).nullish().catch(null),
 });
 
+/** Verifies tokens of one identity provider. */
 export class JwtVerifier {
   readonly #config: JwtConfig;
   readonly #secret: Uint8Array | undefined;
@@ -56,12 +58,16 @@ export class JwtVerifier {
   constructor(config: JwtConfig) {
     this.#config = config;
     this.#secret = config.secret === undefined ? undefined : new TextEncoder().encode(config.secret);
-    // It asks again for a key that it does not know, at most every half minute.
+    // Fetches the keys again for an unknown key id, at most every 30 seconds.
     this.#keys =
       config.jwksUrl === undefined ? undefined : createRemoteJWKSet(new URL(config.jwksUrl), { timeoutDuration: JWKS_TIMEOUT_MS });
   }
 
-  /** Throws UNAUTHENTICATED for a token that is not valid, UNAVAILABLE when the keys cannot be had. */
+  /**
+   * Returns what the token states.
+   *
+   * @throws FlowgresError UNAUTHENTICATED for an invalid token, UNAVAILABLE when the keys cannot be fetched
+   */
   async verify(token: string): Promise<Identity> {
     try {
       const { iss, sub, exp, email, email_verified, name } = claimsOfToken.parse(await this.#payload(token));
@@ -96,7 +102,7 @@ function algorithm(token: string): string {
   }
 }
 
-/** What says that the token is wrong, and not the way to the keys. */
+/** Errors of jose that mean that the token is invalid; others mean that the keys could not be fetched. */
 const REFUSALS = [
   errors.JWTExpired,
   errors.JWTClaimValidationFailed,

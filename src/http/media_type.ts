@@ -1,5 +1,6 @@
-/** What a content type says about bytes. */
+/** Parses content types. */
 
+/** A parsed content type. */
 export interface MediaType {
   /** For example `application/json`; empty when the header is missing. */
   type: string;
@@ -7,13 +8,13 @@ export interface MediaType {
   charset: string;
 }
 
-/** Reads a content-type header. */
+/** Parses a content-type header. */
 export function parseMediaType(header: string | string[] | undefined): MediaType {
   const text = String(header ?? '').toLowerCase();
   return { type: text.split(';')[0]?.trim() ?? '', charset: /charset="?([\w-]+)/.exec(text)?.[1] ?? 'utf-8' };
 }
 
-/** How a body of that type is best handed to a workflow. */
+/** Returns the form in which a workflow gets a body of this type. */
 export function contentKind(type: string): 'json' | 'form' | 'text' | 'bytes' {
   if (/^application\/(?:.+\+)?json$/.test(type)) return 'json';
   if (type === 'application/x-www-form-urlencoded') return 'form';

@@ -1,11 +1,11 @@
-/** multipart/form-data: fields as texts, files as `{name, type, base64}`. */
+/** Parses multipart/form-data: fields as texts, files as `{name, type, base64}`. */
 import { Busboy } from '@fastify/busboy';
 import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 
 /** A file of a form. */
 export interface FormFile {
-  /** As the sender calls it, without a path. */
+  /** File name as the sender states it, without a path. */
   name: string;
   type: string;
   base64: string;
@@ -15,9 +15,10 @@ export interface FormFile {
 export const MULTIPART_LIMITS = LIMITS.multipart;
 
 /**
- * The parts in their order.
+ * Returns the parts in their order.
  *
- * @throws FlowgresError TOO_LARGE for more parts than {@link MULTIPART_LIMITS}, INVALID_TEXT for what is no such form
+ * @throws FlowgresError TOO_LARGE for more parts than {@link MULTIPART_LIMITS}, INVALID_TEXT for a malformed
+ *   form
  */
 export async function parseMultipart(body: Buffer, contentType: string): Promise<[string, string | FormFile][]> {
   const parts: [string, string | FormFile][] = [];

@@ -1,7 +1,10 @@
-/** What browsers may do with our answers. */
+/** Security headers that tell browsers what answers may do. */
 import { createHash } from 'node:crypto';
 
-/** Of answers that are data: nothing is loaded, run or framed. A page sends its own policy instead. */
+/**
+ * Headers of answers that are data: browsers load, run and frame nothing. A page sends a policy of its own
+ * instead.
+ */
 export const DATA_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
@@ -9,17 +12,20 @@ export const DATA_HEADERS: Readonly<Record<string, string>> = {
   'referrer-policy': 'no-referrer',
 };
 
-/** Of the files of a page: its workers take their policy from their own answer. */
+/** Policy for the files of a page: a worker script takes its policy from its own answer. */
 export const FILE_POLICY = "default-src 'self'; frame-ancestors 'none'";
 
-/** Of the Ruru page: its own files and the scripts that stand in it, and connections to this server only. */
+/**
+ * Returns the policy of the Ruru page: its own files, its inline scripts by hash, and connections to this
+ * server only.
+ */
 export function pagePolicy(html: string): string {
   const inline = [...html.matchAll(/<script(?![^>]*\ssrc=)[^>]*>([\s\S]*?)<\/script>/g)].map(([, text]) => text!);
   const hashes = inline.map((text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`);
   return [
     "default-src 'self'",
     `script-src 'self' ${hashes.join(' ')}`,
-    // The editor writes styles for what it highlights.
+    // The editor inserts style elements for syntax highlighting.
     "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data:",
     "font-src 'self' data:",

@@ -1,4 +1,4 @@
-/** The one HTTP server of a process: GraphQL, webhooks, health and metrics on one port. */
+/** The HTTP server of a process: GraphQL, webhooks, health and metrics on one port. */
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,19 +11,21 @@ import { log, withRequestId } from '../log.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
 import { DATA_HEADERS, FILE_POLICY } from './page_policy.ts';
 
-/** Whoever has just connected is still answered: closing at once would cut off requests that were not read yet. */
+/** Milliseconds between becoming not ready and closing: requests on new connections are still read and answered. */
 const DRAIN_MS = 300;
 const givenRequestId = z.uuid();
 
-/** Readers on the same machine, and those that send the token. */
+/** Who may read /metrics: clients on the same machine, and those that send the token. */
 export interface MetricsAccess {
   token: string | undefined;
 }
 
+/** Answers an HTTP request. */
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
+/** Takes over an HTTP upgrade to a WebSocket. */
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
 
-/** What the server answers with; a part that a process does not run is left out. */
+/** The parts that answer requests; a process omits those that it does not run. */
 export interface HttpParts {
   /** `/graphql`, the Ruru page at `/` and its files. */
   graphql?: Handler;
@@ -33,30 +35,39 @@ export interface HttpParts {
   accounts?: Handler;
   /** Everything under `/hooks/` and `/resume/`. */
   webhooks?: Handler;
-  /** Everything under `/demo/`: the outside world that the example workflows call. */
+  /** Everything under `/demo/`: services that the example workflows call. */
   demo?: Handler;
-  /** What keeps the process from being ready; empty when it is. */
+  /** Returns what keeps the process from being ready; empty when it is. */
   problems?: () => Promise<string[]>;
 }
 
+/** The running HTTP server. */
 export interface HttpServer {
-  /** How this machine reaches it, for example `http://127.0.0.1:8080`. */
+  /** Its address on this machine, for example `http://127.0.0.1:8080`. */
   url: string;
   port: number;
-  /** Adds parts while the process boots; until then they answer 503. */
+  /** Adds parts during startup; until then their addresses answer 503. */
   add(parts: HttpParts): void;
-  /** Says that it is not ready, then takes no new connection, lets requests finish for `graceMs`, and cuts them off. */
+  /**
+   * Becomes not ready, then accepts no new connection, waits up to `graceMs` milliseconds for requests, and
+   * closes the rest.
+   */
   close(graceMs?: number): Promise<void>;
 }
 
+/** Options of {@link startHttp}. */
 export interface HttpOptions {
   host: string;
   port: number;
-  /** Who may read /metrics: readers on this machine, and those that send the token; anybody when not given. */
+  /** Who may read /metrics; anybody when not given. */
   metrics?: MetricsAccess | undefined;
 }
 
-/** Listens at once, so that a port in use is known before anything else is started. */
+/**
+ * Starts listening before the other parts start, so that a port in use is detected first.
+ *
+ * @throws FlowgresError PORT_IN_USE
+ */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const parts: HttpParts = {};
   const upgraded = new Set<Duplex>();
@@ -100,7 +111,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   };
 }
 
-/** A host for a URL: one that listens on every address is reached on the loopback one. */
+/** Returns a host for a URL: the loopback address for a server that listens on all addresses. */
 function reachable(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1';
   if (host === '::') return '[::1]';
@@ -120,7 +131,10 @@ function routeOf(url: string): Route {
   return 'graphql';
 }
 
-/** A client's own x-request-id when that is a UUID, else a new one: in the answer, in lines of the log, and in what the parts write. */
+/**
+ * Returns the client's x-request-id when that is a UUID, else a new one. It is part of the answer and of log
+ * lines.
+ */
 function identify(request: IncomingMessage, response: ServerResponse): string {
   const id = givenRequestId.safeParse(request.headers['x-request-id']).data ?? randomUUID();
   request.headers['x-request-id'] = id;
@@ -128,7 +142,7 @@ function identify(request: IncomingMessage, response: ServerResponse): string {
   return id;
 }
 
-/** Headers that any answer has; a part may set its own instead. */
+/** Sets headers for every answer; a part may override them. */
 function protect(request: IncomingMessage, response: ServerResponse): void {
   for (const [name, value] of Object.entries(DATA_HEADERS)) response.setHeader(name, value);
   if (request.url?.startsWith('/ruru-static/')) response.setHeader('content-security-policy', FILE_POLICY);
@@ -154,13 +168,13 @@ async function answer(
     default: {
       const handler = parts[route];
       if (handler) return handler(request, response);
-      // Before the parts are there the process is starting; a process that never has them does not serve them.
+      // While the parts are not added the process is starting; afterwards a missing part is not served here.
       return parts.problems ? send(response, 404, { error: { code: 'NOT_FOUND', message: 'Not found.' } }) : starting(response);
     }
   }
 }
 
-/** A proxy on this machine is a reader on this machine, but whom it speaks for is not. */
+/** Whether a client may read the metrics. A request through a proxy on this machine does not count as local. */
 function mayReadMetrics(request: IncomingMessage, { token }: MetricsAccess): boolean {
   const { authorization, forwarded, 'x-forwarded-for': forwardedFor } = request.headers;
   const isLocal = forwarded === undefined && forwardedFor === undefined && isLoopback(request.socket.remoteAddress ?? '');
@@ -201,7 +215,7 @@ function fail(response: ServerResponse, error: unknown): void {
 function measure(route: Route, request: IncomingMessage, response: ServerResponse): void {
   const startedAt = performance.now();
   response.once('close', () => {
-    // A client's own method names would make a metric each.
+    // Group other methods: a client could create a metric for each invented name.
     const method = /^(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)$/.test(request.method ?? '') ? request.method! : 'other';
     httpRequests.inc({ route, method, status: response.statusCode });
     httpSeconds.observe({ route }, (performance.now() - startedAt) / 1_000);

@@ -3,12 +3,13 @@ import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { JsonText } from './json.ts';
 
+/** Limits of one value. */
 export interface JsonLimits {
   /** Deepest nesting of arrays and objects; {@link MAX_JSON_DEPTH} when not given. */
   maxDepth?: number;
   /** Levels around the value that do not count; 0 when not given. */
   around?: number;
-  /** What becomes of strings that PostgreSQL does not take: NUL and halves of surrogate pairs. Refused when not given. */
+  /** Whether strings that PostgreSQL cannot store (NUL, unpaired surrogates) are refused; they are when not given. */
   strings?: 'refuse' | 'ignore';
 }
 
@@ -22,10 +23,10 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 /**
- * Checks that `text` is JSON that PostgreSQL's `jsonb` takes, and nothing that blows up there: no NUL and no half of a
- * surrogate pair in a string, no deep nesting, no `1e999999`.
+ * Parses JSON that `jsonb` can store: no NUL or unpaired surrogate in strings, no deep nesting, no huge number
+ * such as `1e999999`.
  *
- * @throws FlowgresError `INVALID_JSON`, with the position in `details`
+ * @throws FlowgresError INVALID_JSON, with the position in `details`
  */
 export function parseStrictJson(text: string, limits: JsonLimits = {}): JsonText {
   try {
@@ -40,7 +41,7 @@ export function parseStrictJson(text: string, limits: JsonLimits = {}): JsonText
 /**
  * Checks text that is known to be valid JSON, in one pass.
  *
- * @throws FlowgresError `INVALID_JSON`, with the position in `details`
+ * @throws FlowgresError INVALID_JSON, with the position in `details`
  */
 export function refuseUnstorable(text: string, { maxDepth = MAX_JSON_DEPTH, around = 0, strings = 'refuse' }: JsonLimits = {}): void {
   const endOf = strings === 'refuse' ? endOfString : endOfAnyString;
@@ -66,7 +67,7 @@ function endOfAnyString(text: string, start: number): number {
   return at;
 }
 
-/** The position of the closing quote. */
+/** Returns the position of the closing quote. */
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; ; at += 1) {
     const code = text.charCodeAt(at);
@@ -89,7 +90,7 @@ function hexUnit(text: string, at: number): number {
   return Number.parseInt(text.slice(at + 1, at + 5), 16);
 }
 
-/** The position of the number's last character. */
+/** Returns the position of the number's last character. */
 function endOfNumber(text: string, start: number): number {
   let end = start + 1;
   let point = 0;
@@ -117,12 +118,12 @@ function invalid(message: string, position: number): FlowgresError {
 }
 
 /**
- * `value` as JSON that PostgreSQL stores: NUL and halves of surrogate pairs, which `jsonb` refuses, become U+FFFD.
- * For what the outside world answered; what callers send is refused instead.
+ * Returns `value` as JSON that PostgreSQL can store, with NUL and unpaired surrogates replaced by U+FFFD. Used
+ * for data from other systems; data from callers is refused instead.
  */
 export function encodeStorableJson(value: unknown): string {
   const text = JSON.stringify(value) ?? 'null';
-  // JSON.stringify escapes only the lone half of a pair.
+  // JSON.stringify escapes surrogates only when they are unpaired.
   if (!/\\u(?:0000|d[89a-f])/.test(text)) return text;
   return text.replace(/\\(?:u(0000|d[89a-f][0-9a-f]{2})|.)/g, (found, unit?: string) => (unit ? '\\ufffd' : found));
 }

@@ -1,7 +1,7 @@
 /**
- * The limit api_calls_per_hour. Calls are counted in the process and reported to the database once a second, so no call
- * costs a transaction: exact for one process; with several, an organization may be over by what the others let through
- * within that second.
+ * Enforces the limit api_calls_per_hour. Counts calls in the process and reports them to the database once a
+ * second, so that no call costs a transaction. Exact for one process; with several, an organization can exceed
+ * the limit by the calls of the others within that second.
  */
 import type pg from 'pg';
 import { SafeError } from 'postgraphile/grafast';
@@ -22,18 +22,19 @@ interface Usage {
 }
 
 const FLUSH_MS = 1_000;
-/** What is known of an organization holds this long, also where nothing is called: its plan may change. */
+/** Milliseconds for which the state of an organization is used: its plan may change. */
 const FRESH_MS = 5_000;
 const MAX_SESSIONS = 10_000;
 
+/** Counts API calls against the hourly limit of the organization. */
 export class ApiCalls {
   readonly #pool: pg.Pool;
-  /** The organization of each session; null: it has none. */
+  /** The organization of each session; null when it has none. */
   readonly #sessions = new Map<string, { organization: string | null; until: number }>();
   readonly #usages = new Map<string, Usage>();
-  /** Calls that the database does not know of, by session; 0 asks only. */
+  /** Calls not yet reported, by session; 0 requests the state only. */
   #unreported = new Map<string, number>();
-  /** One question at a time: each answer knows of all calls before it. */
+  /** One report at a time, so that each answer covers all earlier calls. */
   #asking: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
 
@@ -41,7 +42,11 @@ export class ApiCalls {
     this.#pool = pool;
   }
 
-  /** Counts a call of a session. Throws LIMIT_REACHED (HTTP 429) when the hour's calls are used up. */
+  /**
+   * Counts a call of a session.
+   *
+   * @throws SafeError LIMIT_REACHED (HTTP 429) when the calls of this hour are used up
+   */
   async admit(session: string): Promise<void> {
     if ((this.#sessions.get(session)?.until ?? 0) <= Date.now()) {
       this.#count(session, 0);
@@ -54,17 +59,17 @@ export class ApiCalls {
     this.#count(session, 1);
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      // What cannot be reported is forgotten: without a database no call was answered either.
+      // Drop calls that cannot be reported: without the database no call was answered either.
       this.#ask().catch(() => undefined);
     }, FLUSH_MS).unref();
   }
 
-  /** The organization of a session that was admitted; null: it has none. */
+  /** Returns the organization of an admitted session; null when it has none. */
   organizationOf(session: string): string | null {
     return this.#sessions.get(session)?.organization ?? null;
   }
 
-  /** Tells the database what is left. */
+  /** Reports the remaining calls. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     await this.#ask().catch(() => undefined);
@@ -95,7 +100,7 @@ export class ApiCalls {
       this.#sessions.set(answer.session, { organization: answer.organization_id, until });
       this.#usages.set(answer.organization_id, { used: answer.used, limit: answer.limit, resetsAt: answer.resets_at });
     }
-    // What was let through meanwhile comes on top.
+    // Add the calls admitted during the report.
     for (const [session, calls] of this.#unreported) {
       const usage = this.#usages.get(this.#sessions.get(session)?.organization ?? '');
       if (usage) usage.used += calls;

@@ -7,11 +7,15 @@ import { requestError } from '../http/errors.ts';
 
 const CONNECTION_LIMITS = LIMITS.connections;
 
+/** Runs statements when their caller has a share of the connections. */
 export class ConnectionShare {
   readonly #queue: FairQueue;
   readonly #organizationOf: (session: string) => string | null;
 
-  /** @param size connections of the pool; @param organizationOf the organization of a session, null when it is not known */
+  /**
+   * @param size connections of the pool
+   * @param organizationOf returns the organization of a session, null when it is not known
+   */
   constructor(size: number, organizationOf: (session: string) => string | null, limits: { waiting: number } = CONNECTION_LIMITS) {
     const { reserved, waitMs: maxWaitMs } = CONNECTION_LIMITS;
     const total = size >= 2 * reserved ? size - reserved : size;
@@ -19,12 +23,15 @@ export class ConnectionShare {
     this.#organizationOf = organizationOf;
   }
 
-  /** Throws RATE_LIMITED (HTTP 429) when as much of the caller waits as may. */
+  /** Throws RATE_LIMITED (HTTP 429) when the caller already has as many waiting statements as allowed. */
   admit(session: string | null, clientIp: string): void {
     if (this.#queue.isFull(this.#keyOf(session, clientIp))) throw refusal(tooMany());
   }
 
-  /** Calls `work`, which uses one connection, with the settings of its request. Throws RATE_LIMITED before that. */
+  /**
+   * Calls `work`, which uses one connection. The settings of the request identify the caller. Throws
+   * RATE_LIMITED before `work` is called.
+   */
   async use<T>(settings: Record<string, string | undefined>, work: () => Promise<T>): Promise<T> {
     let isEntered = false;
     const enter = () => {
@@ -37,7 +44,7 @@ export class ConnectionShare {
     });
   }
 
-  /** An organization, a person without one, or the network of somebody without a token. */
+  /** Returns the caller: an organization, a user without one, or the network of an anonymous request. */
   #keyOf(session: string | null, clientIp: string): string {
     if (session === null) return JSON.stringify(['network', networkOfAddress(clientIp)]);
     const organization = this.#organizationOf(session);

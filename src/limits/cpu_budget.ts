@@ -1,14 +1,14 @@
 /**
- * When a document may block the event loop: validating and planning one happens in one piece, in which nobody else is
- * answered. Each caller has a bucket, which fills with time, and between two pieces of anybody the loop is left free for
- * as long as the first one took. The buckets belong to the process, as its event loop does; the limit on how many requests
- * there are is in the database (rate_limit.ts).
+ * Decides when a document may block the event loop: validating and planning run without interruption, and no
+ * other request is answered meanwhile. Each caller has a bucket that fills with time. After each piece of work
+ * the event loop is left free for as long as the piece took. Buckets are per process, as the event loop is;
+ * rate_limit.ts limits the number of requests in the database.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { LIMITS } from '../constants.ts';
 import { requestError } from '../http/errors.ts';
 
-/** A bucket: whose it is, and how much it gains per second. */
+/** One bucket: its key, and how many milliseconds it gains per second. */
 export interface CpuShare {
   key: string;
   perSecond: number;
@@ -24,23 +24,24 @@ interface Bucket {
 }
 
 interface Clock {
-  /** In milliseconds. */
+  /** The current time in milliseconds. */
   now(): number;
   wait(ms: number): Promise<unknown>;
 }
 
 /**
- * What a piece of `ms` costs. Its square counts: one that blocks the loop for 200 ms makes everybody who asks meanwhile
- * wait for 100 ms on average, eight of 25 ms with pauses between them delay nobody noticeably.
+ * Returns the price of a piece of `ms` milliseconds. It grows with the square: one piece of 200 ms makes all
+ * requests in that time wait 100 ms on average, while eight of 25 ms with pauses delay none noticeably.
  */
 export function priceOf(ms: number): number {
   return ms * Math.max(1, ms / CPU_LIMITS.harmlessMs);
 }
 
+/** The CPU buckets of this process. */
 export class CpuBudget {
   readonly #buckets = new Map<string, Bucket>();
   readonly #clock: Clock;
-  /** When the next piece may begin. */
+  /** When the next piece may begin, in milliseconds. */
   #freeAt = 0;
 
   constructor(clock: Clock = { now: () => performance.now(), wait: delay }) {
@@ -48,14 +49,14 @@ export class CpuBudget {
   }
 
   /**
-   * Resolves to what a piece is estimated at, in milliseconds, when it may begin, and takes its price out of all `shares`.
-   * Those of one caller begin in the order of the calls.
+   * Resolves to the estimate of a piece, in milliseconds, when it may begin; takes its price from all `shares`.
+   * Pieces of one caller begin in the order of the calls.
    *
-   * @param estimate is called only when the caller has something left
-   * @throws SafeError RATE_LIMITED (HTTP 429), with when to come again, and takes nothing
+   * @param estimate is called only when the caller's buckets are not empty
+   * @throws SafeError RATE_LIMITED (HTTP 429) with retryAfterMs; takes nothing then
    */
   async admit(shares: readonly CpuShare[], estimate: () => number): Promise<number> {
-    // Without a limit there is nothing to share.
+    // Without shares no limit applies.
     if (shares.length === 0) return 0;
     const ownMs = Math.max(0, ...shares.map((each) => (-this.#fill(each).left / each.perSecond) * 1_000));
     if (ownMs > CPU_LIMITS.maxWaitMs) return this.#refuse(ownMs);
@@ -72,7 +73,10 @@ export class CpuBudget {
     return ms;
   }
 
-  /** What a piece has taken, instead of what was estimated: 0 when it was not admitted. */
+  /**
+   * Replaces the estimate that was charged by the actual duration; `estimatedMs` is 0 when the piece was not
+   * admitted.
+   */
   settle(shares: readonly CpuShare[], estimatedMs: number, ms: number): void {
     if (shares.length === 0) return;
     this.#charge(shares, -priceOf(estimatedMs));
@@ -89,7 +93,7 @@ export class CpuBudget {
     this.#freeAt = Math.max(this.#freeAt, this.#clock.now()) + ms;
   }
 
-  /** A negative price gives back. */
+  /** Takes a price from the shares; a negative price gives back. */
   #charge(shares: readonly CpuShare[], price: number): void {
     for (const each of shares) {
       const most = each.perSecond * CPU_LIMITS.mostSeconds;
@@ -103,7 +107,7 @@ export class CpuBudget {
     const bucket = this.#buckets.get(key) ?? { left: burst, at: now };
     bucket.left = Math.min(burst, bucket.left + ((now - bucket.at) / 1_000) * perSecond);
     bucket.at = now;
-    // Those who have asked for nothing for longest go first: their buckets are the fullest.
+    // Drop the least recently used buckets first: they are the fullest.
     this.#buckets.delete(key);
     this.#buckets.set(key, bucket);
     if (this.#buckets.size > MAX_BUCKETS) this.#buckets.delete(this.#buckets.keys().next().value!);
@@ -118,7 +122,10 @@ function refusal(waitMs: number): Error {
   });
 }
 
-/** Milliseconds of CPU that this thread has had; the clock's where Node cannot tell (before 23.9). */
+/**
+ * Returns the milliseconds of CPU that this thread has used; wall-clock time where Node cannot report it
+ * (before 23.9).
+ */
 export function threadCpuMs(): number {
   if (typeof process.threadCpuUsage !== 'function') return performance.now();
   const { user, system } = process.threadCpuUsage();

@@ -1,20 +1,24 @@
-/** Work that needs a connection each, of many callers: each caller has a part of the connections and a place to wait. */
+/**
+ * Queues work of many callers for a fixed number of connections. Each caller has a share of the connections and
+ * a limited number of waiting calls.
+ */
 import { FlowgresError } from '../errors.ts';
 import { FairShare, type Release } from './fair_share.ts';
 
+/** Options of {@link FairQueue}. */
 export interface FairQueueOptions {
-  /** Pieces of work at a time; of one key about half of them, see {@link FairShare}. */
+  /** Pieces of work at a time; one key gets about half of them, see {@link FairShare}. */
   total: number;
-  /** Calls of one key that wait; more are refused. */
+  /** Waiting calls of one key; further ones are refused. */
   maxWaiting: number;
-  /** How long one waits, in milliseconds. */
+  /** Longest wait, in milliseconds. */
   maxWaitMs: number;
 }
 
-/** When to come again after a refusal, in milliseconds. */
+/** Value of retryAfterMs in a refusal. */
 const RETRY_AFTER_MS = 1_000;
 
-/** Those of one key that wait are served in the order of their calls; of several keys, the one that holds least. */
+/** Runs waiting calls of one key in their order; among keys, the one that holds least first. */
 export class FairQueue {
   readonly #share: FairShare;
   readonly #options: FairQueueOptions;
@@ -30,9 +34,10 @@ export class FairQueue {
   }
 
   /**
-   * Calls `work` when it is the key's turn. Rejects as `work` does.
+   * Calls `work` when the key has a share. Rejects as `work` does.
    *
-   * @throws FlowgresError RATE_LIMITED, before `work` is called, when too many calls of the key wait, or it waits too long
+   * @throws FlowgresError RATE_LIMITED, before `work` is called, when too many calls of the key wait, or the
+   *   call has waited too long
    */
   async use<T>(key: string, work: () => Promise<T>): Promise<T> {
     const release = this.#share.tryAcquire(key, 1) ?? (await this.#wait(key));
@@ -55,7 +60,7 @@ export class FairQueue {
   }
 }
 
-/** What a caller is told who has too much under way. */
+/** The error for a caller with too many waiting calls. */
 export function tooMany(): FlowgresError {
   return new FlowgresError('RATE_LIMITED', 'Too many requests of the same caller wait for the database.', {
     hint: 'Wait for retryAfterMs, and send fewer at a time.',

@@ -1,6 +1,6 @@
-/** Shares what a process has little of, bytes or connections, among organizations. */
+/** Shares a limited resource of a process, such as bytes or connections, among organizations. */
 
-/** Gives back what was granted. Calling it twice does no harm. */
+/** Returns what was granted. Further calls have no effect. */
 export type Release = () => void;
 
 interface Waiter {
@@ -10,9 +10,9 @@ interface Waiter {
 }
 
 /**
- * A total that is handed out in amounts. A key that holds something already gets more only while it then holds no more
- * than what is left free, so that a newcomer always finds something. Who has to wait is served by what it holds, the least
- * first, then in the order of the calls.
+ * Grants amounts of a total. A key that already holds something gets more only while it then holds no more than
+ * remains free, so that a new key always finds something. Waiting keys are served by what they hold, least
+ * first, then in the order of their calls.
  */
 export class FairShare {
   readonly total: number;
@@ -20,30 +20,30 @@ export class FairShare {
   #free: number;
   #waiting: Waiter[] = [];
 
-  /** @param total all there is, in any unit */
+  /** @param total the whole amount, in any unit */
   constructor(total: number) {
     this.total = total;
     this.#free = total;
   }
 
-  /** The calls of a key that wait. */
+  /** Number of waiting calls of a key. */
   waitingOf(key: string): number {
     return this.#waiting.reduce((count, waiter) => count + Number(waiter.key === key), 0);
   }
 
-  /** As {@link acquire}, without waiting: null when it would have to. */
+  /** Like {@link acquire} without waiting: null when it would have to wait. */
   tryAcquire(key: string, wanted: number): Release | null {
     const amount = Math.min(wanted, this.total);
     return this.#fits(key, amount) ? this.#grant(key, amount) : null;
   }
 
-  /** What nobody holds. */
+  /** The amount that is not granted. */
   get free(): number {
     return this.#free;
   }
 
   /**
-   * Resolves once `amount` is granted; more than the total counts as the total.
+   * Resolves once `wanted` is granted; more than the total counts as the total.
    *
    * @throws the signal's reason when it aborts before
    */

@@ -1,20 +1,21 @@
-/** The rate limit: token buckets in the database, so that all processes count together. */
+/** The rate limit: token buckets in the database, which all processes share. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { z } from 'zod';
 import { requestError } from '../http/errors.ts';
 
+/** The rate of one bucket. */
 export interface Rate {
   /** Requests per second in the long run. */
   perSecond: number;
-  /** Requests at once, after a pause. */
+  /** Capacity: requests at once after a pause. */
   burst: number;
 }
 
-/** Tokens that a busy caller is given at a time, so that not every request of thousands a second asks the database. */
+/** Most tokens that a process takes in advance for a busy caller, so that not every request asks the database. */
 const MAX_LEASE = 32;
 const LEASE_MS = 250;
-/** A refusal comes this late at most: who asks again at once, without end, does so less often. */
+/** Longest delay of a refusal, in milliseconds, which slows down callers that retry at once. */
 const REFUSAL_MS = 200;
 const MAX_CALLERS = 10_000;
 
@@ -23,13 +24,14 @@ const spentTokens = z.object({ granted: z.number(), retry_after_ms: z.number().n
 interface Lease {
   left: number;
   until: number;
-  /** What to ask for next: as much as was used up this time. */
+  /** Tokens to take next: as many as were used this time. */
   wanted: number;
   asking: Promise<void> | undefined;
-  /** Until when there is nothing for the caller, by the last answer: the database is not asked before that. */
+  /** Until when the bucket is empty by the last answer; the database is not asked before that. */
   refusedUntil: number;
 }
 
+/** Takes tokens from the buckets, some in advance. */
 export class RateLimiter {
   readonly #pool: pg.Pool;
   readonly #leases = new Map<string, Lease>();
@@ -38,7 +40,11 @@ export class RateLimiter {
     this.#pool = pool;
   }
 
-  /** Takes one token of the caller's bucket; throws RATE_LIMITED, with when to come again, if there is none. */
+  /**
+   * Takes one token of the caller's bucket.
+   *
+   * @throws SafeError RATE_LIMITED with retryAfterMs when it is empty
+   */
   async spend(key: string, rate: Rate): Promise<void> {
     try {
       await this.#spend(key, rate);
@@ -63,7 +69,7 @@ export class RateLimiter {
 
   #leaseOf(key: string): Lease {
     const lease = this.#leases.get(key) ?? { left: 0, until: 0, wanted: 1, asking: undefined, refusedUntil: 0 };
-    // Those who have not asked for longest go first.
+    // Drop the least recently used leases first.
     this.#leases.delete(key);
     this.#leases.set(key, lease);
     if (this.#leases.size > MAX_CALLERS) this.#leases.delete(this.#leases.keys().next().value!);

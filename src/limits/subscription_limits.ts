@@ -1,26 +1,27 @@
-/** What subscriptions may cost: how many of one token and of one organization, and how often they read again. */
+/** Limits subscriptions: how many per token and per organization, and how often they read. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { SafeError } from 'postgraphile/grafast';
 import { LIMITS } from '../constants.ts';
 
+/** Limits of subscriptions in one process. */
 export interface SubscriptionSettings {
-  /** Subscriptions of one token, and of one organization, in one process. */
+  /** Subscriptions of one token, and of one organization. */
   perToken: number;
   perOrganization: number;
-  /** Reads a second of all subscriptions of one organization in one process; a change that is sent is one, too. */
+  /** Reads per second of all subscriptions of one organization; each sent change counts as a read. */
   readsPerSecond: number;
 }
 
 export const DEFAULT_SUBSCRIPTIONS: SubscriptionSettings = LIMITS.subscriptions;
 
-/** After a pause so many seconds' worth of reads may be made at once, and others wait for all of them. */
+/** Reads in this many seconds that may be made at once after a pause; further ones wait. */
 export const BURST_SECONDS = 0.1;
 
 /** Counts keys, each up to a limit. */
 export class Counts {
   readonly #counts = new Map<string, number>();
 
-  /** Counts one more, unless there are `limit` already. */
+  /** Counts one more. Returns false when `limit` is reached. */
   add(key: string, limit: number): boolean {
     const count = this.#counts.get(key) ?? 0;
     if (count >= limit) return false;
@@ -35,6 +36,7 @@ export class Counts {
   }
 }
 
+/** Counts subscriptions, and delays and shares their reads. */
 export class SubscriptionLimits {
   readonly #settings: SubscriptionSettings;
   readonly #counts = new Counts();
@@ -47,7 +49,7 @@ export class SubscriptionLimits {
   }
 
   /**
-   * Counts one more subscription until the returned function is called.
+   * Counts a subscription until the returned function is called.
    *
    * @param kind `token` or `organization`
    * @throws SafeError LIMIT_REACHED
@@ -77,14 +79,14 @@ export class SubscriptionLimits {
   }
 
   /**
-   * One read for all who ask the same before it is made: `key` says who asks and what. Whoever asks later reads anew, since
-   * what happened since may be what it was told of.
+   * Executes one read for all calls with the same `key` (caller and query) that arrive before it starts. A
+   * later call reads again, since the change that woke it may have happened after the read.
    */
   share<T>(key: string, organizationId: string | undefined, read: () => Promise<T>): Promise<T> {
     const pending = this.#pending.get(key) as Promise<T> | undefined;
     if (pending) return pending;
     const made = (async () => {
-      // Those that the same notification has woken come within this pace of the event loop.
+      // Subscriptions woken by the same notification call within this iteration of the event loop.
       await new Promise((resolve) => setImmediate(resolve));
       if (organizationId !== undefined) await this.pace(organizationId);
       this.#pending.delete(key);
@@ -94,7 +96,7 @@ export class SubscriptionLimits {
     return made;
   }
 
-  /** Organizations that have a full burst again; those that read last stand last. */
+  /** Drops organizations whose burst is full again; those that read last are at the end. */
   #forget(now: number): void {
     for (const [organizationId, at] of this.#nextAt) {
       if (at > now - BURST_SECONDS * 1_000) return;

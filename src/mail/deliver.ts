@@ -1,4 +1,4 @@
-/** Delivers the outbox by SMTP, at least once: a mail that was sent but not recorded as sent is sent again. */
+/** Delivers the outbox by SMTP, at least once: a mail is sent again when recording that it was sent failed. */
 import { createTransport } from 'nodemailer';
 import { z } from 'zod';
 import { createPool } from '../database/connections.ts';
@@ -6,6 +6,7 @@ import { onlyOriginal } from '../database/installation.ts';
 import { watchPool } from '../metrics.ts';
 import { every } from '../scheduler/every.ts';
 
+/** The SMTP server and sender. */
 export interface MailOptions {
   /** `smtp://user:password@host:587`, or `smtps://…:465`. */
   smtpUrl: string;
@@ -13,10 +14,11 @@ export interface MailOptions {
   from: string;
 }
 
+/** Options of {@link startMail}. */
 export interface MailRunnerOptions extends MailOptions {
   /** Connection string of flowgres_worker. */
   connectionString: string;
-  /** How often the outbox is looked at, in milliseconds. */
+  /** Interval of checking the outbox, in milliseconds. */
   everyMs?: number;
   onProblem: (message: string, error: unknown) => void;
 }
@@ -25,7 +27,7 @@ const claimedMail = z.object({ id: z.string(), recipient: z.string(), subject: z
 const TIMEOUT_MS = 10_000;
 const BATCH = 20;
 
-/** Starts to deliver; stopping waits for the mails that are on their way. */
+/** Starts delivering. `stop` waits for mails that are being sent. */
 export function startMail({ connectionString, smtpUrl, from, everyMs = 2_000, onProblem }: MailRunnerOptions): { stop(): Promise<void> } {
   const pool = onlyOriginal(createPool(connectionString, { name: 'flowgres mail', max: 1, settings: { statement_timeout: '10s' } }));
   watchPool('mail', pool);
@@ -40,7 +42,7 @@ export function startMail({ connectionString, smtpUrl, from, everyMs = 2_000, on
 
   const deliver = async ({ id, recipient, subject, body }: z.infer<typeof claimedMail>): Promise<void> => {
     const problem = await transport
-      // As an object, an address is one address, whatever is in it.
+      // As an object: nodemailer would parse a string, which might hold several addresses.
       .sendMail({ from, to: { name: '', address: recipient }, subject, text: body, messageId: `<${id}@flowgres>` })
       .then(() => null)
       .catch((error: Error) => error);

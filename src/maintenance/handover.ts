@@ -1,4 +1,4 @@
-/** From our own scheduler to the extension pg_cron, in one transaction: either all jobs are there, or nothing changed. */
+/** Moves the jobs of the built-in scheduler to the extension pg_cron in one transaction: all jobs, or none. */
 import pg from 'pg';
 import { connect } from '../database/connections.ts';
 import { FlowgresError } from '../errors.ts';
@@ -16,15 +16,18 @@ export interface Job {
 }
 
 /**
+ * Moves all jobs and returns them.
+ *
  * @param adminUrl connection string of a superuser
- * @param save     gets the jobs before anything is changed
+ * @param save receives the jobs before anything is changed; when it rejects, nothing is
  */
 export async function handOver(adminUrl: string, save: (jobs: Job[]) => Promise<void>): Promise<Job[]> {
   const client = await connect(adminUrl);
   try {
     await requirePgCron(client);
     await client.query('begin');
-    // From here on our runner starts nothing any more: its next tick waits, and then finds that its tables are gone.
+    // From here on the built-in scheduler starts no job: its next tick waits for the lock, and then finds its
+    // tables removed.
     await client.query('lock table cron.job_state, cron.runner, cron.job, cron.job_run_details in access exclusive mode');
     const { rows: jobs } = await client.query<Job>(
       'select jobid, jobname, schedule, command, database, username, active from cron.job order by jobid',
@@ -42,12 +45,15 @@ export async function handOver(adminUrl: string, save: (jobs: Job[]) => Promise<
     await client.query('commit');
     return jobs;
   } finally {
-    // Ending the session rolls back whatever is not committed.
+    // Ending the session rolls back an open transaction.
     await client.end();
   }
 }
 
-/** The same job under the same number. Every job has a name while pg_cron looks at it: an unnamed one it would not let us give away. */
+/**
+ * Creates the same job with the same id. pg_cron accepts a job of another user only with a name, so a job without
+ * one has a name until it is stored.
+ */
 async function schedule(client: pg.Client, job: Job): Promise<void> {
   const { jobid, jobname, schedule: times, command, database, username, active } = job;
   try {

@@ -1,30 +1,38 @@
 /**
- * Maintenance of partitions by flowgres_maintenance: the statements that must run alone, outside of any function.
- * What goes wrong is in the answer, not thrown: it is tried again next time.
+ * Maintains partitions as flowgres_maintenance: runs the statements that no function can run. Failures are part
+ * of the result and not thrown: the next run tries again.
  */
 import type { Client } from 'pg';
 import { z } from 'zod';
 import { connect, isLostConnection, lostConnection } from '../database/connections.ts';
 
+/** The shape of one action on a partition. */
 export const action = z.object({
   parent: z.string().nullable(),
   partition: z.string().nullable(),
   /** For example `create`, `drop`, `detach`, `keep`. */
   action: z.string(),
   done: z.boolean(),
-  /** Why it was not done. */
+  /** Why the action was not done. */
   detail: z.string().nullable(),
 });
 
-/** One thing that maintenance did or could not do. */
+/** An action of maintenance on one partition, done or not. */
 export type PartitionAction = z.infer<typeof action>;
 
+/** Options of {@link retirePartitions}. */
 export interface RetirementOptions {
-  /** How long a concurrent detach waits for readers before it leaves the rest to the next time; a minute when not given. */
+  /**
+   * How long a concurrent detach waits for readers before it is left to the next run, in milliseconds; a minute
+   * when not given.
+   */
   lockTimeoutMs?: number;
 }
 
-/** Makes the partitions that are needed soon, each table in a transaction of its own, so that locks are short. */
+/**
+ * Creates the partitions that are needed soon, those of each table in a transaction of their own, so that locks
+ * are held briefly.
+ */
 export async function maintainPartitions(maintenanceUrl: string): Promise<PartitionAction[]> {
   return asOwner(maintenanceUrl, async (client) => {
     const { rows } = await client.query<Statement>(
@@ -34,7 +42,7 @@ export async function maintainPartitions(maintenanceUrl: string): Promise<Partit
   });
 }
 
-/** Lets the partitions leave that are older than their retention, while others read and write. */
+/** Retires partitions older than their retention while other sessions read and write. */
 export async function retirePartitions(maintenanceUrl: string, options: RetirementOptions = {}): Promise<PartitionAction[]> {
   return asOwner(maintenanceUrl, async (client) => {
     await client.query(`select set_config('lock_timeout', $1, false)`, [`${options.lockTimeoutMs ?? 60_000}ms`]);
@@ -51,7 +59,7 @@ interface Statement {
   statement: string;
 }
 
-/** Works as the owner of everything, on a connection of flowgres_maintenance. */
+/** Calls `work` with a connection of flowgres_maintenance that has the owner's rights. */
 export async function asOwner<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = await connect(url);
   try {
@@ -65,7 +73,7 @@ export async function asOwner<T>(url: string, work: (client: Client) => Promise<
   }
 }
 
-/** Runs statements one after the other, each in a transaction of its own; the failure of one does not stop the rest. */
+/** Runs the statements one after the other, each in a transaction of its own; a failure does not stop the rest. */
 async function performAll(client: Client, statements: Statement[]): Promise<PartitionAction[]> {
   const actions: PartitionAction[] = [];
   for (const { statement } of statements) {

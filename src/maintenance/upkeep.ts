@@ -1,28 +1,29 @@
-/** Care of partitions by flowgres_maintenance: statements that run for long and in no function, one after the other. */
+/** Runs long statements on partitions as flowgres_maintenance, one after the other: VACUUM, ANALYZE, index builds. */
 import type { Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { asOwner } from './partitions.ts';
 
+/** Options of upkeep. */
 export interface UpkeepOptions {
-  /** Told before each statement: which one of how many it is. */
+  /** Called before each statement with its number and the count of all. */
   onStatement?: (statement: string, number: number, count: number) => void;
   /** Ends the work, also within a statement. */
   signal?: AbortSignal;
 }
 
-/** What came of one statement. */
+/** The result of one statement. */
 export interface UpkeepResult {
   statement: string;
-  /** Why it failed. */
+  /** Why the statement failed. */
   error?: string;
 }
 
-/** Whoever holds it freezes; any constant will do. */
+/** Key of the advisory lock that only one freezing session holds; an arbitrary constant. */
 const FREEZE_LOCK = 4_608_275_071;
-/** How long a VACUUM waits for a table before it is left to the next time. */
+/** How long a VACUUM waits for a table before it is left to the next run. */
 const FREEZE_LOCK_TIMEOUT = '60s';
 
-/** Freezes the closed partitions that were not frozen yet; nothing when another session is at it. */
+/** Freezes the closed partitions that were not frozen yet. Returns [] when another session does. */
 export async function freezePartitions(maintenanceUrl: string, options: UpkeepOptions = {}): Promise<UpkeepResult[]> {
   return asOwner(maintenanceUrl, async (client) => {
     options.signal?.addEventListener('abort', () => void client.end());
@@ -30,28 +31,29 @@ export async function freezePartitions(maintenanceUrl: string, options: UpkeepOp
     if (!rows[0]!.is_free) return [];
     await client.query(`select set_config('lock_timeout', $1, false)`, [FREEZE_LOCK_TIMEOUT]);
     const results = await runAll(client, await ask(client, 'partitions.freeze_statements()', []), options);
-    // Asking again records what was done.
+    // Asking again records the results.
     if (results.length > 0) await ask(client, 'partitions.freeze_statements()', []);
     return results;
   });
 }
 
+/** An index on a partitioned table. */
 export interface NewIndex {
-  /** The partitioned table, as it is written in SQL. */
+  /** Name of the partitioned table as SQL writes it. */
   table: string;
   name: string;
-  /** What follows the table's name in CREATE INDEX, such as `(run_id, seq)`. */
+  /** The part of CREATE INDEX after the table's name, such as `(run_id, seq)`. */
   definition: string;
   unique?: boolean;
 }
 
-/** Builds an index on a partitioned table that is being written. Goes on with a build that was interrupted. */
+/** Builds an index on a partitioned table without blocking writes. Continues a build that was interrupted. */
 export async function buildIndex(maintenanceUrl: string, index: NewIndex, options: UpkeepOptions = {}): Promise<UpkeepResult[]> {
   const values = [index.table, index.name, index.definition, index.unique ?? false];
   const missing = (client: Client) => ask(client, 'partitions.build_index($1, $2, $3, $4)', values);
   return asOwner(maintenanceUrl, async (client) => {
     const results: UpkeepResult[] = [];
-    // A partition that is made before the table's own index is there comes without one.
+    // Repeat: a partition created before the table's own index exists lacks the index.
     for (let statements = await missing(client); statements.length > 0; statements = await missing(client)) {
       results.push(...(await runAll(client, statements, options)));
       const failed = results.find(({ error }) => error !== undefined);
@@ -69,7 +71,7 @@ async function ask(client: Client, call: string, values: unknown[]): Promise<str
   return rows.map(({ statement }) => statement);
 }
 
-/** Each in a transaction of its own; the failure of one does not stop the rest. */
+/** Runs the statements, each in a transaction of its own; a failure does not stop the rest. */
 async function runAll(client: Client, statements: string[], options: UpkeepOptions): Promise<UpkeepResult[]> {
   const results: UpkeepResult[] = [];
   for (const [index, statement] of statements.entries()) {

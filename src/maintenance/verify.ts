@@ -1,17 +1,17 @@
-/** Checks that the event log is partitioned and works. Whatever they write is rolled back. */
+/** Checks that the event log is partitioned and works. Rolls back everything that it writes. */
 import { randomBytes } from 'node:crypto';
 import type { Client } from 'pg';
 import { z } from 'zod';
 import { connect } from '../database/connections.ts';
 
-/** What a check came to. */
+/** The result of one check. */
 export interface CheckResult {
   check: string;
-  /** What is wrong. */
+  /** What is wrong; not present when the check passed. */
   problem?: string;
 }
 
-/** Each check throws what is wrong. */
+/** A check throws what is wrong. */
 type Check = (client: Client, run: string) => Promise<void>;
 
 const TABLES = ['workflow_runs', 'workflow_events', 'workflow_run_logs'];
@@ -106,7 +106,10 @@ const CHECKS: Record<string, Check> = {
   },
 };
 
-/** What is used of a plan: a node names a table only if it reads it; names of indexes are no tables. */
+/**
+ * The parts of an EXPLAIN plan that are used. A node names a table only if it reads it; names of indexes do not
+ * count.
+ */
 interface CompiledNode {
   'Relation Name'?: string | undefined;
   Plans?: CompiledNode[] | undefined;
@@ -120,7 +123,11 @@ function relationsOf({ 'Relation Name': name, Plans = [] }: CompiledNode): strin
   return [...(name === undefined ? [] : [name]), ...Plans.flatMap(relationsOf)];
 }
 
-/** Runs all checks, as an administrator. */
+/**
+ * Runs all checks.
+ *
+ * @param adminUrl connection string of an administrator
+ */
 export async function verifyPartitions(adminUrl: string): Promise<CheckResult[]> {
   const client = await connect(adminUrl);
   try {
@@ -151,19 +158,19 @@ async function select(client: Client, text: string, values: unknown[]): Promise<
   return rows.flat();
 }
 
-/** The query lists what is wrong. */
+/** Throws when the query, which lists problems, returns rows. */
 async function expectNone(client: Client, query: string, values: unknown[] = []): Promise<void> {
   const problems = z.array(z.string()).parse(await select(client, query, values));
   if (problems.length) throw new Error(problems.join('; '));
 }
 
-/** The query counts the four events of the run. */
+/** Throws unless the query counts the four events of the run. */
 async function expectCount(client: Client, query: string, values: unknown[]): Promise<void> {
   const [count] = await select(client, query, values);
   if (count !== 4) throw new Error(`${String(count)} of 4 events are found by: ${query}`);
 }
 
-/** A finished run of an organization of its own, with an event now and in each of the next three months. */
+/** Inserts a finished run of a new organization, with an event now and in each of the next three months. */
 async function insertRun(client: Client, run: string): Promise<void> {
   const { rows } = await client.query<{ id: string }>(`insert into organizations (name, slug) values ('Verification', $1) returning id`, [
     `verify-${randomBytes(6).toString('hex')}`,
@@ -180,7 +187,7 @@ async function insertRun(client: Client, run: string): Promise<void> {
      select $2, organization_id, workflow_id, version, 'api', 'success', now(), now() + interval '3 months' from version`,
     values,
   );
-  // The ids are given, so that not even the sequence shows a trace.
+  // Explicit ids, so that not even a sequence advances.
   await client.query(
     `insert into workflow_events (id, organization_id, run_id, seq, ts, type, payload)
      select -1 - month, $1, $2, month + 1, now() + make_interval(months => month), 'verification', '{}'

@@ -1,4 +1,4 @@
-/** httpRequest: one HTTP request, guarded, bounded in size, and safe to repeat. */
+/** The node httpRequest: one HTTP request, guarded against private networks, limited in size, and safe to repeat. */
 import { type Dispatcher, errors } from 'undici';
 import { z } from 'zod';
 import { LIMITS } from '../constants.ts';
@@ -11,13 +11,16 @@ const MAX_REDIRECTS = LIMITS.httpRequest.maxRedirects;
 const MAX_HEADERS_SIZE = LIMITS.httpRequest.maxHeaderBytes;
 const MAX_RETRY_AFTER_MS = 3_600_000;
 const ERROR_BODY_LENGTH = 2_000;
-/** Repeating the same request may help; every other status of 400 and above will not get better. */
+/** Statuses of 400 and above for which a retry may help. */
 const RETRYABLE_STATUS = new Set([408, 425, 429]);
-/** Framing and routing belong to the client, and the key must be the same on every attempt. */
+/**
+ * Headers that the client itself sets (framing, routing), and the idempotency key, which is the same for every
+ * attempt.
+ */
 const OWN_HEADERS = /^(?:host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|idempotency-key|proxy-.*)$/;
-/** What another host must not see. */
+/** Headers that are not sent on to another host after a redirect. */
 const CREDENTIAL_HEADERS = /^(?:authorization|cookie)$/;
-/** What describes a body that is not sent any more. */
+/** Headers about the body, dropped when a redirect drops the body. */
 const BODY_HEADERS = /^content-(?:type|encoding|language|location)$/;
 
 const properties = z.object({
@@ -39,6 +42,7 @@ interface Request {
   body: string | Buffer | null;
 }
 
+/** The node type `httpRequest@1`. */
 export const httpRequest: EffectNode<Properties> = {
   type: 'httpRequest@1',
   properties,
@@ -57,7 +61,7 @@ export const httpRequest: EffectNode<Properties> = {
   },
 };
 
-/** The agents by configuration: one per process, so that connections are reused. */
+/** Agents by configuration: one for each per process, so that connections are reused. */
 const agents = new WeakMap<object, { agent: Dispatcher; allow: ReadonlySet<string> }>();
 
 function guardOf(config: EffectContext<Properties>['config']): { agent: Dispatcher; allow: ReadonlySet<string> } {
@@ -77,7 +81,7 @@ function describeRequest({ properties: wanted, idempotencyKey, config }: EffectC
       if (each !== null) query.append(name, String(each));
     }
   }
-  // Behind what the URL has, whose own spelling may be signed: `url.searchParams.append` would write it anew.
+  // Append as text: `url.searchParams.append` would rewrite the existing query, whose spelling may be signed.
   if (query.size > 0) url.search = url.search ? `${url.search}&${query}` : String(query);
   const { type, body } = encodeBody(wanted);
   const headers: Record<string, string> = {
@@ -130,7 +134,7 @@ function encodeRawBody(body: unknown): { type: string; body: string | Buffer } {
   return { type: 'application/octet-stream', body: Buffer.from(bytes.data.base64, 'base64') };
 }
 
-/** An answer, and every cookie that it and the redirects to it have set. */
+/** An answer, with all cookies that it and the redirects before it have set. */
 interface Answer {
   response: Dispatcher.ResponseData;
   cookies: string[];
@@ -146,7 +150,7 @@ async function send(context: EffectContext<Properties>, first: Request): Promise
     const location = response.headers['location'];
     const redirected = [301, 302, 303, 307, 308].includes(response.statusCode) && typeof location === 'string';
     if (!redirected || !context.properties.followRedirects) return { response, cookies };
-    // Undici takes the connection back only when the body is read or given up.
+    // Undici reuses the connection only when the body is read or destroyed.
     response.body.on('error', () => undefined).destroy();
     if (redirects === MAX_REDIRECTS) throw new NodeError('TOO_MANY_REDIRECTS', `More than ${MAX_REDIRECTS} redirects.`);
     request = redirect(request, response.statusCode, location, allow);
@@ -188,7 +192,7 @@ function describeNetworkError(error: unknown, url: URL): NodeError {
   });
 }
 
-/** Texts by name, but for `set-cookie`, whose values may hold commas: always a list. */
+/** Headers by name. `set-cookie` is always a list, since its values may contain commas. */
 function plainHeaders(headers: Dispatcher.ResponseData['headers'], cookies: string[]): Record<string, string | string[]> {
   const plain: Record<string, string | string[]> = Object.create(null);
   for (const [name, value] of Object.entries(headers)) {
@@ -203,7 +207,7 @@ function textOf(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value.join(', ') : value;
 }
 
-/** The peer's wish in milliseconds, from seconds or a date. */
+/** Returns Retry-After in milliseconds, from seconds or a date; undefined when absent or invalid. */
 function retryAfter(value: string | undefined): number | undefined {
   if (!value) return undefined;
   const wish = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();

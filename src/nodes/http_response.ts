@@ -1,4 +1,4 @@
-/** Reads a response: at most so many bytes, on the wire and decompressed, then by its type. */
+/** Reads a response up to a size limit, compressed and decompressed, and parses it by its type. */
 import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
@@ -22,9 +22,14 @@ const DECODERS: Record<string, () => Transform> = {
   br: createBrotliDecompress,
 };
 
+/** How a response is parsed; `auto` decides by the content type. */
 export type ResponseType = 'auto' | 'json' | 'text' | 'base64';
 
-/** The body as a value: parsed JSON, text, `{"base64"}` for bytes, or null when it is empty. */
+/**
+ * Returns the body: parsed JSON, a text, `{"base64"}` for bytes, or null when it is empty.
+ *
+ * @throws NodeError for a response that is too large or cannot be parsed as requested
+ */
 export async function readResponseBody(
   response: Dispatcher.ResponseData,
   wanted: ResponseType,
@@ -60,7 +65,7 @@ function decodersOf(response: Dispatcher.ResponseData): Transform[] {
   return decoders.map((create) => (create as () => Transform)());
 }
 
-/** While `reserve` waits nothing is read, so that the peer has to wait as well. */
+/** Reads and decompresses the body. Pauses reading while `reserve` waits, so that the peer waits too. */
 async function readBytes(body: Readable, decoders: Transform[], signal: AbortSignal, reserve: () => Promise<void>): Promise<Buffer> {
   const chunks: Buffer[] = [];
   const collect = async (source: AsyncIterable<Buffer>) => {
@@ -73,7 +78,7 @@ async function readBytes(body: Readable, decoders: Transform[], signal: AbortSig
   };
   try {
     const stages = [body, limited, ...decoders.flatMap((decoder) => [decoder, limited]), collect];
-    // A stage may be a function too, but a list of stages is typed as one of streams.
+    // pipeline's types accept a list of streams only, but a stage may be a function.
     await pipeline(stages as unknown as NodeJS.ReadWriteStream[], { signal });
   } catch (error) {
     signal.throwIfAborted();
@@ -107,7 +112,10 @@ function decode(bytes: Buffer, charset: string): string {
   }
 }
 
-/** What PostgreSQL cannot store in texts is replaced later; numbers and levels that are too much fail the node. */
+/**
+ * Parses JSON. Numbers and nesting beyond the limits fail the node; characters that PostgreSQL cannot store are
+ * replaced later.
+ */
 function parseBody(text: string): unknown {
   try {
     JSON.parse(text);

@@ -1,4 +1,4 @@
-/** log: a line in the log of the run. The input passes through. */
+/** The node log: writes a line to the log of the run, and passes its input on. */
 import { z } from 'zod';
 import { LIMITS } from '../constants.ts';
 import type { EffectNode } from './types.ts';
@@ -11,6 +11,7 @@ const properties = z.object({
   context: z.record(z.string(), z.unknown()).optional(),
 });
 
+/** The node type `log@1`. */
 export const log: EffectNode<z.infer<typeof properties>> = {
   type: 'log@1',
   properties,

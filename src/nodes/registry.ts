@@ -1,9 +1,9 @@
-/** The effect nodes that this process can execute. A new one is one file and one line here. */
+/** The effect nodes that this process can execute. A new node needs one file and one line here. */
 import { httpRequest } from './http_request.ts';
 import { log } from './log.ts';
 import { type EffectContext, type EffectNode, type EffectResult, NodeError } from './types.ts';
 
-/** A node with its properties checked and hidden, so that nodes of all shapes fit one table. */
+/** A node without its property type, so that all nodes fit into one map. */
 interface Executable {
   execute(context: EffectContext<Record<string, unknown>>): Promise<EffectResult>;
 }
@@ -22,14 +22,18 @@ function entry<Properties>(node: EffectNode<Properties>): [string, Executable] {
   return [node.type, { execute }];
 }
 
-/** Executes a node of the given type, such as `httpRequest@1`. */
+/**
+ * Executes a node of the given type, such as `httpRequest@1`.
+ *
+ * @throws NodeError when the type is unknown, the properties are invalid, or the node fails
+ */
 export async function executeNode(type: string, context: EffectContext<Record<string, unknown>>): Promise<EffectResult> {
   const node = nodes.get(type);
   if (!node) throw new NodeError('UNKNOWN_NODE_TYPE', `This worker cannot execute ${type}.`);
   return node.execute(context);
 }
 
-/** Adds a node type of your own; its row in `engine.node_types` makes it known to definitions. */
+/** Registers a further node type; definitions can use it when `engine.node_types` has a row for it. */
 export function registerNode<Properties>(node: EffectNode<Properties>): void {
   const [type, executable] = entry(node);
   nodes.set(type, executable);

@@ -1,7 +1,7 @@
 /**
- * The guard between tenants' requests and our own network. A name is resolved once, every address it has must be public,
- * and the connection goes to the addresses that were checked; so neither a private name nor a changing one gets through.
- * It stands in the connector, before any socket: redirects pass it like first requests.
+ * Keeps requests of tenants away from private networks. A name is resolved once, all its addresses must be
+ * public, and the connection uses the checked addresses, so that neither a private name nor one that changes
+ * its addresses passes. The check is in the connector, so it also covers redirects.
  */
 import type { LookupAddress } from 'node:dns';
 import { Resolver } from 'node:dns/promises';
@@ -19,12 +19,15 @@ const DNS_TRIES = LIMITS.httpRequest.dnsTries;
 /** Names that never mean a public host, wherever they resolve to. */
 const PRIVATE_NAMES =
   /(?:^|\.)(?:localhost|local|internal|localdomain|home\.arpa)\.?$|^(?:metadata|instance-data|metadata\.goog|metadata\.tencentyun\.com)\.?$/;
-/** Public by number, and yet the metadata service of a cloud: Azure's wire server. */
+/** Public addresses that serve cloud metadata: Azure's wire server. */
 const METADATA_ADDRESSES = new Set(['168.63.129.16']);
-/** IPv6 that is assigned to the public internet at all. */
+/** IPv6 addresses assigned to the public internet. */
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3');
 
-/** The set that the other functions take, from entries such as `127.0.0.1:8080` or `[::1]:8080`. */
+/**
+ * Parses entries such as `127.0.0.1:8080` or `[::1]:8080` into the set that the other functions take. Throws
+ * for a malformed entry.
+ */
 export function parseAllowList(entries: readonly string[]): ReadonlySet<string> {
   return new Set(
     entries.map((entry) => {
@@ -39,7 +42,10 @@ export function parseAllowList(entries: readonly string[]): ReadonlySet<string> 
   );
 }
 
-/** Refuses a URL that is not plain HTTP to a port that web servers use. Addresses are checked when connecting. */
+/**
+ * Returns the parsed URL. Throws unless it is HTTP or HTTPS to an allowed port; addresses are checked when
+ * connecting.
+ */
 export function checkUrl(text: string, allow: ReadonlySet<string>): URL {
   const url = URL.parse(text);
   if (!url) throw new NodeError('INVALID_URL', 'The URL is not valid.', { details: { url: text.slice(0, 200) } });
@@ -52,14 +58,16 @@ export function checkUrl(text: string, allow: ReadonlySet<string>): URL {
 }
 
 /**
- * An agent whose connections are guarded; `allow` holds exact `host:port` pairs that may be private. `dnsServers` answer
- * for names instead of the machine's own name servers.
+ * Returns an agent that connects to public addresses only.
+ *
+ * @param allow exact `host:port` pairs that may be private
+ * @param dnsServers name servers to use instead of the machine's own
  */
 export function createGuardedAgent(allow: ReadonlySet<string>, dnsServers: readonly string[] = []): Agent {
   const guarded = buildConnector({ timeout: CONNECT_TIMEOUT_MS, lookup: createLookup(dnsServers) });
   const unguarded = buildConnector({ timeout: CONNECT_TIMEOUT_MS });
   return new Agent({
-    // The attempt's signal bounds the request; these would only hide how.
+    // The attempt's signal limits the time; these limits would hide the reason.
     headersTimeout: 0,
     bodyTimeout: 0,
     connect: (options, callback) => {
@@ -78,7 +86,7 @@ export function createGuardedAgent(allow: ReadonlySet<string>, dnsServers: reado
   });
 }
 
-/** Whether an address belongs to the public internet. Private, local, reserved, translated and tunnelled ones do not. */
+/** Whether an address belongs to the public internet: not private, local, reserved, translated or tunnelled. */
 export function isPublicAddress(address: string): boolean {
   if (!ipaddr.isValid(address)) return false;
   const parsed = ipaddr.parse(address);
@@ -87,7 +95,7 @@ export function isPublicAddress(address: string): boolean {
 }
 
 function checkHost(hostname: string, port: number): void {
-  // Node does not ask `lookup` about addresses, only about names.
+  // Node calls `lookup` for names only, not for addresses.
   const address = withoutBrackets(hostname);
   const isPrivate = isIP(address) ? !isPublicAddress(address) : PRIVATE_NAMES.test(hostname);
   if (isPrivate) throw notPublic(hostname);
@@ -95,8 +103,8 @@ function checkHost(hostname: string, port: number): void {
 }
 
 /**
- * Names are asked of name servers directly: Node's own lookup occupies one of four threads until the answer comes, so a
- * dozen names of a silent server would keep everybody waiting. The file of hosts is not read.
+ * Returns a lookup that asks name servers directly: Node's own lookup occupies one of four threads until the
+ * answer arrives, so a dozen names of a silent server would block all others. Does not read the hosts file.
  */
 function createLookup(servers: readonly string[]): LookupFunction {
   const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });

@@ -1,65 +1,75 @@
-/** What an effect node is: one file that exports an EffectNode, entered in registry.ts. */
+/** The interface of effect nodes. A node is one file that exports an EffectNode, listed in registry.ts. */
 import type { z } from 'zod';
 import type { StepFailure } from '../engine/types.ts';
 import { FlowgresError } from '../errors.ts';
 
-/** Settings of this installation that nodes need. */
+/** Settings of the installation that nodes use. */
 export interface NodeConfig {
-  /** `host:port` pairs that httpRequest may reach although they are private, for example `127.0.0.1:8080`. */
+  /**
+   * `host:port` pairs that httpRequest may reach although their addresses are private, for example
+   * `127.0.0.1:8080`.
+   */
   httpAllow: string[];
-  /** Name servers for the hosts of httpRequest, `address` or `address:port`; those of the machine when not given. */
+  /** Name servers for the hosts of httpRequest, as `address` or `address:port`; the machine's own when not given. */
   dnsServers?: string[];
 }
 
+/** Severity of a line in the log of a run. */
 export type LogLevel = 'debug' | 'info' | 'warning' | 'error';
 
-/** What one attempt gets. */
+/** The input of one attempt. */
 export interface EffectContext<Properties> {
-  /** With the results of their expressions in place. */
+  /** The properties with expressions evaluated. */
   properties: Properties;
-  /** Output of the node before. */
+  /** Output of the previous node. */
   input: unknown;
-  /** Aborts at the node's timeout, when the run was canceled and when the process stops: pass it to everything that waits. */
+  /**
+   * Aborts at the node's timeout, when the run was canceled, and when the process stops. Pass it to everything
+   * that waits.
+   */
   signal: AbortSignal;
-  /** The same for every attempt of the step: send it to the peer, so that a repeated request does nothing twice. */
+  /** The same for every attempt of the step. Send it to the peer, so that a repeated request has no second effect. */
   idempotencyKey: string;
-  /** Writes to the log of the run; resolves when it is stored. The log keeps so much: docs/reference/security.md. */
+  /** Writes to the log of the run; resolves when the line is stored. Limits: docs/reference/security.md. */
   log(level: LogLevel, message: string, context?: Record<string, unknown>): Promise<void>;
   /**
-   * Waits until the process has memory for so many bytes of an answer, which the attempt then holds until its result is
-   * recorded. Call it once, before reading more than a few kilobytes: who waits must hold nothing.
+   * Waits until the process has memory for an answer of this many bytes, which the attempt holds until its
+   * result is recorded. Call it once, before reading more than a few kilobytes: a waiting attempt must not hold
+   * memory.
    */
   reserve(bytes: number): Promise<void>;
-  /** Opened credentials by their name in the definition. */
+  /** Decrypted credentials by their name in the definition. */
   credentials: Record<string, unknown>;
   config: NodeConfig;
 }
 
+/** The result of a successful attempt. */
 export interface EffectResult {
-  /** The output port; the node's first when not given. */
+  /** The output port; the node's first port when not given. */
   port?: string;
   output: unknown;
 }
 
-/** A node that touches the outside world. */
+/** A node that acts on other systems. */
 export interface EffectNode<Properties = unknown> {
   /** Name and version, such as `httpRequest@1`. */
   type: string;
-  /** Shape of the properties after the expressions were evaluated. */
+  /** Shape of the properties after expressions were evaluated. */
   properties: z.ZodType<Properties>;
   execute(context: EffectContext<Properties>): Promise<EffectResult>;
 }
 
+/** Further properties of a NodeError. */
 export interface NodeErrorOptions {
-  /** Another attempt may succeed. False when not given. */
+  /** Whether another attempt may succeed; false when not given. */
   retryable?: boolean;
-  /** The peer asked to wait that long. */
+  /** The wait that the peer asked for, in milliseconds. */
   retryAfterMs?: number;
   details?: Record<string, unknown>;
   cause?: unknown;
 }
 
-/** An attempt that failed, in words for the run's log. */
+/** A failed attempt, with a message for the run's log. */
 export class NodeError extends FlowgresError {
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
@@ -73,7 +83,10 @@ export class NodeError extends FlowgresError {
   }
 }
 
-/** Any error of an attempt as the engine records it. An unexpected one is retried: most are of the network. */
+/**
+ * Returns any error of an attempt as the engine records it. An unexpected error is retryable: most are network
+ * errors.
+ */
 export function describeFailure(error: unknown): StepFailure {
   if (error instanceof NodeError) {
     return {

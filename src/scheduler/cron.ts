@@ -1,8 +1,8 @@
 /**
- * The runner of schema cron. Of all workers one leads: it holds an advisory lock in the session in which it ticks, so
- * that whoever has lost the lock cannot tick. A leader that dies loses its session at once; one that hangs loses it
- * when its session has been idle for too long. Commands run in this process, not as jobs of the queue: the queue may
- * be hours behind, and a second lease would only delay what the lock has decided.
+ * Runs the jobs of schema cron. One of all workers leads: it holds an advisory lock in the session in which it
+ * ticks, so a worker that has lost the lock cannot tick. The session of a leader that dies ends at once; that
+ * of one that hangs ends by its idle timeout. Commands run in this process and not as jobs of the queue: the
+ * queue may have hours of backlog, and the lock already guarantees a single runner.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
@@ -13,10 +13,11 @@ import { watchPool } from '../metrics.ts';
 import { CronRun } from './cron_run.ts';
 import { untilNextSecond } from './every.ts';
 
+/** Options of {@link startCron}. */
 export interface CronOptions {
-  /** Connection string of flowgres_worker: a direct one, since it holds a lock. */
+  /** Connection string of flowgres_worker, without a transaction pooler, since the session holds a lock. */
   connectionString: string;
-  /** A connection string for each user whose jobs are run; jobs of others fail with `connection failed`. */
+  /** A connection string for each user whose jobs run; jobs of others fail with `connection failed`. */
   users: Record<string, string>;
   /** Longest time for a command, in milliseconds; 0 (the default) sets no limit. */
   timeoutMs?: number;
@@ -25,26 +26,30 @@ export interface CronOptions {
   onProblem?: (message: string, error: unknown) => void;
 }
 
+/** A running scheduler. */
 export interface CronRunner {
   /** Whether this process leads at the moment. */
   readonly leads: boolean;
-  /** Gives up the lead, waits for running commands, then cancels them. */
+  /** Gives up the lock, waits for running commands, then cancels them. */
   stop(): Promise<void>;
 }
 
-/** Any constant will do: whoever holds it leads. */
+/** Key of the advisory lock that the leader holds; an arbitrary constant. */
 const LOCK = 4_608_275_070;
-/** Others try for the lock this often. */
+/** Interval of trying for the lock, in milliseconds. */
 const TRY_MS = 250;
-/** Where schema cron is pg_cron's, whether it still is is asked this often. */
+/** Interval of checking whether schema cron still belongs to pg_cron, in milliseconds. */
 const ELSEWHERE_MS = 10_000;
-/** After a session that was lost the next one begins after TRY_MS, after each that could not tick twice as late, up to this. */
+/**
+ * Longest pause between two sessions, in milliseconds. It begins at TRY_MS and doubles with each session that
+ * is lost before it ticked.
+ */
 const MAX_PAUSE_MS = 5_000;
 const LEADER_SETTINGS = {
   idle_session_timeout: '1600ms',
   statement_timeout: '10s',
   lock_timeout: '5s',
-  // A machine that is gone says no goodbye.
+  // Detect a peer that disappeared without closing the connection.
   tcp_keepalives_idle: '1',
   tcp_keepalives_interval: '1',
   tcp_keepalives_count: '1',
@@ -59,7 +64,7 @@ const taskRow = z.object({
   username: z.string().nullable(),
 });
 
-/** Starts a runner that leads as soon as nobody else does. Where schema cron is pg_cron's, it waits. */
+/** Starts a scheduler that leads as soon as no other process does. Waits while schema cron belongs to pg_cron. */
 export function startCron(options: CronOptions): CronRunner {
   return new Runner(options);
 }
@@ -72,10 +77,10 @@ class Runner implements CronRunner {
   readonly #stopped = new AbortController();
   readonly #abandoned = new AbortController();
   readonly #leading: Promise<void>;
-  /** Rings when there is something to do before the next second. */
+  /** Aborts when there is work before the next second. */
   #bell = new AbortController();
   #changed = false;
-  /** Sessions in a row that were lost before they had ticked. */
+  /** Sessions in a row that were lost before they ticked. */
   #failures = 0;
   #stopping: Promise<void> | undefined;
   leads = false;
@@ -122,7 +127,7 @@ class Runner implements CronRunner {
     const session = await connect(leaderUrl(this.#options.connectionString), LEADER_SETTINGS);
     try {
       for (let state = await this.#mayLead(session); state !== 'leads'; state = await this.#mayLead(session)) {
-        // Where there is nothing to lead, a session is only asked for when it is needed.
+        // Where schema cron belongs to pg_cron, open a session only for each check.
         if (state === 'elsewhere') return await session.end().then(() => this.#pause(ELSEWHERE_MS));
         await this.#pause(TRY_MS);
         if (this.#stopped.signal.aborted) return;
@@ -145,7 +150,10 @@ class Runner implements CronRunner {
     }
   }
 
-  /** Nobody leads where there is no schema cron of ours. The catalog says so also to who has no right in that schema. */
+  /**
+   * Whether this process may lead, waits for the lock, or has no schema cron to run. Reads the catalog, which
+   * also answers roles without rights in that schema.
+   */
   async #mayLead(session: pg.Client): Promise<'leads' | 'waits' | 'elsewhere'> {
     const [row] = await ask(
       session,
@@ -186,7 +194,7 @@ class Runner implements CronRunner {
     const end = run.execute(this.#abandoned.signal).finally(() => {
       this.#runs.delete(run.task.runid);
       this.#ends.delete(end);
-      // Another run may have waited for this one.
+      // Another run of the job may have waited for this one.
       this.#bell.abort();
     });
     this.#ends.add(end);

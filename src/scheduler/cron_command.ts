@@ -1,23 +1,27 @@
-/** One command of a job: sent as pg_cron sends it, as one simple query, and described in pg_cron's words. */
+/**
+ * Executes one command of a job: sent as pg_cron sends it, as one simple query, with results in pg_cron's
+ * wording.
+ */
 import pg from 'pg';
 import { libpqMessage } from './libpq_message.ts';
 
+/** The outcome of a command. */
 export interface Outcome {
   status: 'succeeded' | 'failed';
-  /** `INSERT 0 1`, `3 rows`, or the error as libpq words it. */
+  /** `INSERT 0 1`, `3 rows`, or the error in libpq's wording. */
   message: string;
 }
 
 const COPY_REFUSED = 'COPY not supported';
 
-/** Runs a command and keeps none of its rows. Never rejects: a lost connection is an outcome as well. */
+/** Runs a command and discards its rows. Never rejects: a lost connection is an outcome, too. */
 export function runCommand(client: pg.Client, command: string): Promise<Outcome> {
   return new Promise((resolve) => {
     client.query(new Command(command, resolve));
   });
 }
 
-/** What node-postgres calls while the answer comes in. The text may hold several statements: the last one's tag counts. */
+/** Receives node-postgres' events for a query. The text may hold several statements; the last command tag counts. */
 class Command implements pg.Submittable {
   readonly #text: string;
   readonly #resolve: (outcome: Outcome) => void;

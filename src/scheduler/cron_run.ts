@@ -1,10 +1,10 @@
-/** One run of a job: a connection of its own as the job's user, one command, and the record of what it came to. */
+/** One run of a job: opens a connection as the job's user, runs the command, and records the outcome. */
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { withDatabase } from '../database/connections.ts';
 import { type Outcome, runCommand } from './cron_command.ts';
 
-/** What the leader's tick hands out. */
+/** A run that the leader's tick returns. */
 export interface Task {
   runid: number;
   command: string;
@@ -12,10 +12,11 @@ export interface Task {
   username: string;
 }
 
+/** Options of {@link CronRun}. */
 export interface RunOptions {
-  /** Where runs are recorded, as flowgres_worker. */
+  /** Pool of flowgres_worker, which records the runs. */
   pool: pg.Pool;
-  /** A connection string for each user whose jobs are run. */
+  /** A connection string for each user whose jobs run. */
   users: Record<string, string>;
   /** Longest time for a command, in milliseconds; 0 sets no limit. */
   timeoutMs: number;
@@ -25,6 +26,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const RECORD_AGAIN_MS = 500;
 const CANCELED: Outcome = { status: 'failed', message: 'job canceled' };
 
+/** One run of a job. */
 export class CronRun {
   readonly task: Task;
   readonly #options: RunOptions;
@@ -35,12 +37,12 @@ export class CronRun {
     this.#options = options;
   }
 
-  /** Ends the command as soon as the server can. */
+  /** Cancels the command. */
   cancel(): void {
     this.#canceled.abort();
   }
 
-  /** Resolves when the outcome is recorded, or `signal` says that nobody waits for that any more. */
+  /** Executes the run. Resolves when the outcome is recorded, or when `signal` aborts. */
   async execute(signal: AbortSignal): Promise<void> {
     const outcome = await this.#perform();
     while (outcome && !signal.aborted) {
@@ -53,7 +55,7 @@ export class CronRun {
     }
   }
 
-  /** What the run came to; undefined when it turned out to be somebody else's. */
+  /** Returns the outcome; undefined when another process has taken the run over. */
   async #perform(): Promise<Outcome | undefined> {
     const url = this.#options.users[this.task.username];
     if (url === undefined) return { status: 'failed', message: 'connection failed' };
@@ -91,7 +93,7 @@ export class CronRun {
   }
 }
 
-/** A user may cancel what the same user runs. */
+/** Cancels a backend in a session of the same user, which has the right to do so. */
 async function cancelBackend(url: string, pid: number): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
   client.on('error', () => undefined);
@@ -99,7 +101,7 @@ async function cancelBackend(url: string, pid: number): Promise<void> {
     await client.connect();
     await client.query('select pg_cancel_backend($1)', [pid]);
   } catch {
-    // The server is out of reach: the command has lost its connection as well.
+    // When the server is out of reach, the command has lost its connection as well.
   } finally {
     await client.end().catch(() => undefined);
   }

@@ -1,15 +1,15 @@
-/** Timers that never overlap. */
+/** Timers whose calls never overlap. */
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** The server's clock and ours agree well enough that a little later it is that second there as well. */
+/** Milliseconds after the full second: allows for a small difference to the server's clock. */
 const PAST_THE_SECOND_MS = 3;
 
-/** Resolves when the next second of the clock has begun, or as soon as `signal` aborts. */
+/** Resolves at the next full second, or when `signal` aborts. */
 export async function untilNextSecond(signal: AbortSignal): Promise<void> {
   await delay(1_000 - (Date.now() % 1_000) + PAST_THE_SECOND_MS, undefined, { signal }).catch(() => undefined);
 }
 
-/** Calls `work` at the beginning of each second that it is not still at work in. `work` handles its own errors. */
+/** Calls `work` at each full second unless the last call still runs. `work` handles its own errors. */
 export function everySecond(work: () => Promise<void>): { stop(): void } {
   const stopped = new AbortController();
   const run = async () => {
@@ -22,7 +22,7 @@ export function everySecond(work: () => Promise<void>): { stop(): void } {
   return { stop: () => stopped.abort() };
 }
 
-/** Calls `work` every `ms`, counted from the end of the call before. `work` handles its own errors. */
+/** Calls `work` every `ms` milliseconds, counted from the end of the last call. `work` handles its own errors. */
 export function every(ms: number, work: () => Promise<void>): { stop(): void } {
   let stopped = false;
   let timer: NodeJS.Timeout;

@@ -1,11 +1,11 @@
-/** An error of the server as libpq words it, which is what pg_cron records. */
+/** Formats a server error as libpq does, which is the text that pg_cron records. */
 import type pg from 'pg';
 
-/** libpq shows so much of a long line, and at least so much of it after the place of the error. */
+/** Columns of a long line that libpq shows, and the least number of them after the position of the error. */
 const DISPLAY_SIZE = 60;
 const MIN_RIGHT_CUT = 10;
 
-/** `ERROR:  division by zero` and, each on a line of its own, what else the server said. */
+/** Returns `ERROR:  division by zero` and the further fields, each on a line of its own. */
 export function libpqMessage(error: pg.DatabaseError, command: string): string {
   const { severity, message, detail, hint, internalQuery, where } = error;
   const place = error.position
@@ -18,7 +18,7 @@ export function libpqMessage(error: pg.DatabaseError, command: string): string {
   return `${severity ?? 'ERROR'}:  ${message}\n${place}${rest.join('')}`;
 }
 
-/** The line of the error and below it a caret; `position` counts characters from 1. */
+/** Returns the line with the error and a caret below it; `position` counts characters from 1. */
 function placeOf(text: string, position: number): string {
   const characters = [...text].slice(0, position - 1);
   const before = characters.join('').split(/\r\n|\r|\n/);
@@ -28,7 +28,7 @@ function placeOf(text: string, position: number): string {
   let start = 0;
   let end = line.length;
   if (line.length > DISPLAY_SIZE) {
-    // The end of the line is shown as far as it fits, else the place of the error stays near the right edge.
+    // Show the end of the line if it fits; else keep the position of the error near the right edge.
     if (column + MIN_RIGHT_CUT < DISPLAY_SIZE) end = DISPLAY_SIZE;
     else {
       if (column + MIN_RIGHT_CUT < line.length) end = column + MIN_RIGHT_CUT;

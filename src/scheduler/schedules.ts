@@ -1,6 +1,6 @@
 /**
- * Fires the schedules that are due, each in a transaction of its own. An organization has one of the slots at a time,
- * and all schedules whose last start failed share one: the slow schedules of one delay nobody else's.
+ * Fires due schedules, each in a transaction of its own. An organization has one slot at a time, and all
+ * schedules whose last start failed share one, so that slow schedules of one organization do not delay others.
  */
 import { LIMITS } from '../constants.ts';
 import { classifyFailure, raisedError } from '../engine/errors.ts';
@@ -8,14 +8,15 @@ import { type DueSchedule, Schedules } from '../engine/schedules.ts';
 import { watchPool } from '../metrics.ts';
 import { everySecond } from './every.ts';
 
+/** Options of {@link ScheduleRunner}. */
 export interface ScheduleRunnerOptions {
   /** Connection string of flowgres_worker. */
   connectionString: string;
-  /** As many schedules fire at a time, each over a connection of its own; {@link SCHEDULES}' when not given. */
+  /** Schedules that fire at a time, each over a connection of its own; those of {@link SCHEDULES} when not given. */
   slots?: number;
-  /** Longest time for the start of one tick, in milliseconds; {@link SCHEDULES}' when not given. */
+  /** Longest time for the start of one tick, in milliseconds; that of {@link SCHEDULES} when not given. */
   firingTimeoutMs?: number;
-  /** Makes the partitions that maintenance should have made. */
+  /** Creates partitions that maintenance should have created. */
   mend(): Promise<void>;
   onProblem(message: string, error: unknown): void;
 }
@@ -23,15 +24,16 @@ export interface ScheduleRunnerOptions {
 export const SCHEDULES = LIMITS.schedules;
 const QUERY_CANCELED = '57014';
 
+/** Fires schedules in one worker. */
 export class ScheduleRunner {
   readonly #options: Required<ScheduleRunnerOptions>;
   readonly #schedules: Schedules;
   #timer: { stop(): void } | undefined;
-  /** What the slots are taken for: an organization, or all that are in quarantine. */
+  /** What occupies a slot: an organization, or all schedules in quarantine. */
   readonly #firing = new Map<string, Promise<void>>();
   #waiting: DueSchedule[] = [];
   #listing: Promise<void> | undefined;
-  /** Whether something was fired since it was asked what is due. */
+  /** Whether a schedule was fired since the last query for due ones. */
   #hasFired = false;
   #isStopped = false;
 
@@ -42,12 +44,12 @@ export class ScheduleRunner {
     watchPool('schedules', this.#schedules.pool);
   }
 
-  /** Begins with the next second. */
+  /** Starts at the next full second. */
   start(): void {
     this.#timer = everySecond(() => this.#list());
   }
 
-  /** Fires no more, and resolves when what fires now has ended. */
+  /** Fires no further schedule; resolves when those in progress have ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.stop();
@@ -56,7 +58,7 @@ export class ScheduleRunner {
     await this.#schedules.end();
   }
 
-  /** Asks what is due; every worker does so: what one fires the others skip. */
+  /** Queries the due schedules. Every worker does; a schedule that another worker fires is skipped. */
   #list(): Promise<void> {
     this.#listing ??= this.#ask().finally(() => (this.#listing = undefined));
     return this.#listing;
@@ -72,7 +74,7 @@ export class ScheduleRunner {
     }
   }
 
-  /** Gives the free slots to the first of those that wait. */
+  /** Assigns free slots to the first waiting schedules. */
   #fill(): void {
     const skipped: DueSchedule[] = [];
     while (!this.#isStopped && this.#firing.size < this.#options.slots) {
@@ -89,7 +91,7 @@ export class ScheduleRunner {
     this.#waiting = [...skipped, ...this.#waiting];
   }
 
-  /** A schedule that catches up is due again at once. */
+  /** Frees a slot. A schedule that catches up is due again at once. */
   #release(share: string): void {
     this.#firing.delete(share);
     this.#fill();
@@ -110,13 +112,13 @@ export class ScheduleRunner {
     const failure = classifyFailure(error);
     const raised = raisedError(failure);
     if (raised?.code === 'CONFLICT') {
-      // Unpublished or published again meanwhile: what is due now is asked once more.
+      // The workflow was unpublished or published again meanwhile: query the due schedules again.
       this.#hasFired = true;
     } else if (failure.sqlstate === QUERY_CANCELED) {
       const message = `Starting the run took longer than ${this.#options.firingTimeoutMs} ms.`;
       await this.#schedules.fail(schedule, { code: 'TIMEOUT', message });
     } else if (failure.kind === 'no_partition') {
-      // All ticks wait until there is one.
+      // Partitions are missing: every start would fail without them.
       await this.#options.mend();
     } else if (failure.sqlstate && failure.kind !== 'unable') {
       const { code, message } = raised ?? { code: 'INTERNAL', message: failure.message };

@@ -1,16 +1,20 @@
-/** What a webhook answers, by its response mode and the state of its run. */
+/** The answer of a webhook, by its response mode and the state of its run. */
 import { z } from 'zod';
 import type { RunAnswer, RunResponse } from '../engine/engine.ts';
 import { encodeJson, scalarShape } from '../json/json.ts';
 import { type Reply, jsonReply } from '../http/http_error.ts';
 
+/** When a webhook is answered, and with what. */
 export type ResponseMode = 'immediately' | 'lastNode' | 'respondNode';
 
 const BODYLESS = new Set([204, 205, 304]);
-/** What an answer may say: about itself. Headers that reach beyond it, or that proxies act on, are left out. */
+/**
+ * Headers that an answer may set, which describe the answer only. Others affect more than it, or are
+ * instructions for proxies.
+ */
 const ALLOWED_HEADERS =
   /^(?:content-type|location|cache-control|content-disposition|content-language|etag|last-modified|link|retry-after|x-.*)$/;
-/** Commands to proxies in front, what they tell about clients, and what browsers take as rules. */
+/** Headers for proxies, headers that proxies set about clients, and security policies of browsers. */
 const RESERVED_HEADERS =
   /^x-(?:accel-.*|sendfile.*|lighttpd-.*|litespeed-.*|reproxy-.*|envoy-.*|forwarded.*|real-ip|original-.*|rewrite-url|client-ip|cluster-client-ip|frame-options|content-type-options|content-security-policy.*|webkit-csp.*|xss-protection|permitted-cross-domain-policies|dns-prefetch-control|download-options|ua-compatible)$/;
 const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
@@ -22,9 +26,10 @@ const headerShape = scalarShape.transform(String);
 const bytesShape = z.strictObject({ base64: z.base64() });
 
 /**
- * The answer that the run's state gives; undefined while one may still come.
+ * Returns the answer for the run's state; undefined while a later state may give one.
  *
- * @param leftMs how long the caller is kept waiting yet; a run that waits is answered at once when nothing can come in time
+ * @param leftMs how long the caller may still wait; a waiting run that cannot continue in that time is answered
+ *   at once
  */
 export function replyFor(mode: ResponseMode, run: RunAnswer, leftMs: number): Reply | undefined {
   if (mode === 'immediately') return accepted(run.runId);
@@ -43,7 +48,7 @@ export function replyFor(mode: ResponseMode, run: RunAnswer, leftMs: number): Re
   }
 }
 
-/** The run goes on without the caller. */
+/** The answer 202, while the run continues. */
 export function accepted(runId: string): Reply {
   return runReply(202, runId);
 }
@@ -65,7 +70,7 @@ function runHeader(runId: string): Record<string, string> {
   return { 'flowgres-run-id': runId };
 }
 
-/** What respondToWebhook said, as far as HTTP can say it. */
+/** Returns the answer that respondToWebhook defines, as far as HTTP can express it. */
 function respond(response: RunResponse, runId: string): Reply {
   const status = statusShape.safeParse(response.status).data ?? 500;
   const { body, type } = encodeBody(response.body);
@@ -74,7 +79,7 @@ function respond(response: RunResponse, runId: string): Reply {
     headers: {
       'content-type': type,
       ...plainHeaders(response.headers),
-      // Shown in a browser, a tenant's page must not act as a page of this server.
+      // Sandbox: a page of a tenant must not act with the origin of this server.
       'content-security-policy': 'sandbox',
       ...runHeader(runId),
     },
@@ -86,7 +91,7 @@ function plainHeaders(headers: unknown): Record<string, string> {
   const fields = headersShape.safeParse(headers).data ?? {};
   return Object.fromEntries(
     Object.entries(fields)
-      // What HTTP cannot send has failed the node; one value that got here all the same must not take others with it.
+      // The engine fails nodes with invalid headers; drop one that is here nevertheless, and keep the others.
       .map(([name, value]) => [name.toLowerCase(), headerShape.safeParse(value).data] as const)
       .filter((field): field is readonly [string, string] => field[1] !== undefined && HEADER_VALUE.test(field[1]))
       .filter(([name]) => HEADER_NAME.test(name) && ALLOWED_HEADERS.test(name) && !RESERVED_HEADERS.test(name)),

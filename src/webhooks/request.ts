@@ -1,4 +1,4 @@
-/** A webhook request as the workflow sees it: `{method, path, params, query, headers, body}`. */
+/** Turns a webhook request into the input of a run: `{method, path, params, query, headers, body}`. */
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { FlowgresError } from '../errors.ts';
@@ -8,35 +8,37 @@ import { contentKind, parseMediaType } from '../http/media_type.ts';
 import { decodeForm } from '../http/form.ts';
 import { parseMultipart } from '../http/multipart.ts';
 
-/** What follows `/hooks/` in the address. */
+/** The parts of an address after `/hooks/`. */
 export interface WebhookAddress {
   organizationKey: string;
-  /** As it was sent, without a slash at the end: `/orders/a%2Fb`. */
+  /** The path as sent, without a trailing slash: `/orders/a%2Fb`. */
   path: string;
-  /** For looking it up: each segment decoded and encoded again, so that one address has one form. */
+  /** The path for the lookup: each segment decoded and encoded again, so that equal paths have one form. */
   route: string;
   query: string;
 }
 
-/** Headers that are secrets of the sender: the workflow learns that they were there. */
+/** Headers with secrets of the sender: the input only shows that they were present. */
 const SECRET_HEADERS = new Set(['authorization', 'proxy-authorization', 'cookie']);
 
 /**
- * Takes the address apart; null when no webhook can have it.
- * @throws FlowgresError INVALID_TEXT when the path is no percent-encoded UTF-8
+ * Parses the address; null when no webhook can have it.
+ *
+ * @throws FlowgresError INVALID_TEXT when the path is not percent-encoded UTF-8
  */
 export function parseAddress(url: string): WebhookAddress | null {
   const [, organizationKey, path, query = ''] = /^\/hooks\/([\w-]{22})((?:\/[^/?#]+)+)\/?(?:\?([^#]*))?$/.exec(url) ?? [];
   if (!organizationKey || !path) return null;
   const segments = path.split('/').slice(1).map(decodeSegment);
-  // Clients resolve these before they send: whoever sends them encoded wants them to be resolved later.
+  // Refuse dot segments: clients resolve them before sending, so encoded ones aim at a later resolution.
   if (segments.some((segment) => segment === '.' || segment === '..')) return null;
   return { organizationKey, path, route: `/${segments.map(encodeURIComponent).join('/')}`, query };
 }
 
 /**
- * A segment without its percent-encoding: any text, also with a slash in it.
- * @throws FlowgresError INVALID_TEXT when it is no percent-encoded UTF-8, or has the character U+0000
+ * Returns a segment without percent-encoding; it may contain a slash.
+ *
+ * @throws FlowgresError INVALID_TEXT when it is not percent-encoded UTF-8, or contains U+0000
  */
 export function decodeSegment(segment: string): string {
   try {
@@ -47,7 +49,7 @@ export function decodeSegment(segment: string): string {
   }
 }
 
-/** The trigger's input. The body's own JSON text is kept, so that no number in it changes. */
+/** Returns the trigger's input. Copies the text of a JSON body, so that its numbers keep all digits. */
 export async function describeRequest(
   request: IncomingMessage,
   address: WebhookAddress,
@@ -64,13 +66,16 @@ export async function describeRequest(
   return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(await parseBody(body, request.headers['content-type']))}}`);
 }
 
-/** A request to an address without a path of its own: `{method, query, headers, body}`. */
+/** Returns the input of a request to an address without a path: `{method, query, headers, body}`. */
 export async function describeCall(request: IncomingMessage, query: string, body: Buffer): Promise<JsonText> {
   const head = JSON.stringify({ method: request.method, query: parseFields(query), headers: describeHeaders(request.headers) });
   return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(await parseBody(body, request.headers['content-type']))}}`);
 }
 
-/** What must be equal for two deliveries with the same key to be the same; senders change headers between attempts. */
+/**
+ * Returns what must be equal for two deliveries with the same idempotency key. Excludes headers, which senders
+ * change between attempts.
+ */
 export function fingerprint(request: IncomingMessage, address: WebhookAddress, body: Buffer): string {
   return createHash('sha256').update(`${request.method} ${address.path}?${address.query}\n`).update(body).digest('hex');
 }
@@ -103,9 +108,9 @@ function parseFields(query: string): Record<string, unknown> {
   return fieldsOf(new URLSearchParams(refuseNul(query)));
 }
 
-/** Fields of a query or form; one that comes several times is an array. */
+/** Returns the fields of a query or form; a repeated field becomes an array. */
 function fieldsOf<Value>(pairs: Iterable<[string, Value]>): Record<string, Value | Value[]> {
-  // Without a prototype, `__proto__` is a name like any other.
+  // Without a prototype, so that `__proto__` is an ordinary name.
   const fields: Record<string, Value | Value[]> = Object.create(null);
   for (const [name, value] of pairs) {
     if (typeof value === 'string') refuseNul(value);

@@ -1,4 +1,4 @@
-/** Resume addresses: `/resume/<token>` lets a run go on that waits for a request, once. */
+/** Resume addresses: a request to `/resume/<token>` ends the wait of a run, once. */
 import type { IncomingMessage } from 'node:http';
 import { LIMITS } from '../constants.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -15,13 +15,13 @@ export const RESUMES = {
   maxWaitMs: LIMITS.webhooks.resumeWaitMs,
 };
 
-/** The token and the query of such an address; null for any other. */
+/** Returns the token and query of a resume address; null for any other address. */
 export function parseResume(url: string): { token: string; query: string } | null {
   const [, token, query = ''] = /^\/resume\/([\w-]{1,100})\/?(?:\?([^#]*))?$/.exec(url) ?? [];
   return token ? { token, query } : null;
 }
 
-/** Hands the request to the run that waits for it. */
+/** Passes the request to the waiting run. Returns the answer. */
 export async function resume(
   engine: Pick<Engine, 'resumeRun'>,
   queue: FairQueue,
@@ -40,7 +40,7 @@ export async function resume(
   return jsonReply(200, { runId });
 }
 
-/** The engine's words for a method that the wait does not take, in HTTP's. */
+/** Returns the error for a method that the wait does not accept, in terms of HTTP; undefined for other errors. */
 function wrongMethod(error: unknown): FlowgresError | undefined {
   if (!(error instanceof FlowgresError) || !error.details?.['methods']) return undefined;
   return new FlowgresError('METHOD_NOT_ALLOWED', error.message, { details: error.details });

@@ -13,8 +13,8 @@ export const LOOKUPS = {
 };
 
 /**
- * Requests for the same address within a second ask once. A route may so be a second older than the database; the start
- * itself never is: it takes the version published now, and refuses a workflow that is not.
+ * Looks up an address at most once a second. A route may be a second older than the database, but a start is
+ * not: it uses the version published at that time and refuses an unpublished workflow.
  */
 export class WebhookRoutes {
   readonly #engine: Pick<Engine, 'findWebhook'>;
@@ -26,8 +26,10 @@ export class WebhookRoutes {
   }
 
   /**
-   * The route; null when there is none, which is not remembered: it may be published right now. Throws RATE_LIMITED when
-   * too many lookups of the organization wait.
+   * Returns the route; null when there is none, which is not cached, since the workflow may be published at any
+   * time.
+   *
+   * @throws FlowgresError RATE_LIMITED when too many lookups of the organization key wait
    */
   async find(organizationKey: string, method: string, path: string): Promise<WebhookRoute | null> {
     const id = `${organizationKey} ${method} ${path}`;

@@ -1,23 +1,29 @@
-/** Callers that wait for runs: told by notifications, and by one look at all of them every second in case one was lost. */
+/**
+ * Lets callers wait for runs: woken by notifications, and by one query for all of them every second in case one
+ * was lost.
+ */
 import type { Engine, RunAnswer } from '../engine/engine.ts';
 
-/** The part of LiveRuns that is needed here. */
+/** The part of LiveRuns that is used here. */
 export interface RunNotifications {
   subscribe(listener: (runIds: readonly string[] | 'many') => void): () => void;
 }
 
 interface Waiter {
   runId: string;
-  /** True when the state of the run is what the waiter waits for. */
+  /** Returns true when this state of the run ends the wait. */
   offer(run: RunAnswer): boolean;
 }
 
 const LOOK_MS = 1_000;
-/** Notifications are asked for that long after the last waiter, since asking takes a while to be noticed. */
+/**
+ * Stay subscribed for this long after the last waiter, in milliseconds, since a new subscription takes effect
+ * with a delay.
+ */
 const IDLE_MS = 30_000;
 const MAX_IDS = 500;
 
-/** Waits for runs on behalf of many. */
+/** Waits for runs on behalf of many callers. */
 export class RunWaiters {
   readonly #engine: Engine;
   readonly #notifications: RunNotifications;
@@ -33,7 +39,10 @@ export class RunWaiters {
     this.#notifications = notifications;
   }
 
-  /** The first answer that `settle` makes of a state of the run; undefined after `timeoutMs`, or when `signal` aborts. */
+  /**
+   * Resolves to the first answer that `settle` returns for a state of the run; undefined after `timeoutMs`, or
+   * when `signal` aborts.
+   */
   wait<Answer>(
     runId: string,
     settle: (run: RunAnswer) => Answer | undefined,
@@ -60,7 +69,7 @@ export class RunWaiters {
     });
   }
 
-  /** Ends the subscription; who still waits times out. */
+  /** Ends the subscription. Callers that still wait time out. */
   close(): void {
     clearInterval(this.#look);
     this.#look = undefined;
@@ -73,7 +82,7 @@ export class RunWaiters {
     this.#waiters.set(waiter.runId, waiters.add(waiter));
     this.#unsubscribe ??= this.#notifications.subscribe((runIds) => this.#heard(runIds));
     this.#look ??= setInterval(() => this.#lookAtAll(), LOOK_MS);
-    // It may have finished between its start and this line.
+    // The run may have finished between its start and this subscription.
     this.#heard([waiter.runId]);
   }
 
@@ -106,7 +115,7 @@ export class RunWaiters {
       try {
         for (const run of await this.#engine.runAnswers(runIds)) this.#offer(run);
       } catch {
-        // The next look tries again; until then the waiters' own time limits hold.
+        // The next query tries again; meanwhile the time limits of the callers apply.
         break;
       }
     }

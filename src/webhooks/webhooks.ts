@@ -1,6 +1,6 @@
 /**
- * The webhook intake: `/hooks/<organization key>/<path>` starts runs, and answers as their triggers say;
- * `/resume/<token>` lets one go on.
+ * The webhook intake: `/hooks/<organization key>/<path>` starts runs and answers as their triggers define;
+ * `/resume/<token>` ends the wait of a run.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
@@ -18,8 +18,9 @@ import { type WebhookAddress, decodeSegment, describeRequest, fingerprint, parse
 import { readBody } from '../http/body.ts';
 import { WebhookRoutes } from './routes.ts';
 
+/** Options of {@link createWebhookHandler}. */
 export interface WebhookOptions {
-  /** Over a pool of role flowgres_intake. */
+  /** Uses a pool of role flowgres_intake. */
   engine: Engine;
   /** Notifications about runs, for answers that wait for one. */
   live: RunNotifications;
@@ -28,13 +29,14 @@ export interface WebhookOptions {
   onProblem?: (message: string, error: unknown) => void;
 }
 
+/** The handler of the intake. */
 export interface WebhookHandler {
   (request: IncomingMessage, response: ServerResponse): Promise<void>;
-  /** Stops listening for runs. */
+  /** Stops listening for notifications. */
   close(): void;
 }
 
-/** A webhookTrigger whose properties say something that is served here. */
+/** A webhook trigger with properties that this server supports. */
 interface Trigger extends z.infer<typeof triggerProperties> {
   organizationId: string;
   workflowId: string;
@@ -53,7 +55,7 @@ const triggerProperties = z.object({
   dedupeHeader: z.string().optional(),
 });
 
-/** Makes the handler of everything under `/hooks/` and `/resume/`. */
+/** Returns the handler of everything under `/hooks/` and `/resume/`. */
 export function createWebhookHandler(options: WebhookOptions): WebhookHandler {
   const intake = new Intake(options);
   const handler = (request: IncomingMessage, response: ServerResponse) => intake.handle(request, response);
@@ -101,7 +103,7 @@ class Intake {
     const trigger = await this.#trigger(address, request.method ?? '');
     const body = await readBody(request, this.#maxBodySize);
     const started = await this.#start(trigger, request, address, body);
-    // A run that an earlier delivery started is looked up as it is now.
+    // Read the current state of a run that an earlier delivery started.
     const until = performance.now() + trigger.responseTimeoutMs;
     const settle = (run: RunAnswer) => replyFor(trigger.respond, run, until - performance.now());
     const now = started.duplicate ? undefined : settle(started);
@@ -112,7 +114,7 @@ class Intake {
 
   async #trigger(address: WebhookAddress, method: string): Promise<Trigger> {
     let route = await this.#routes.find(address.organizationKey, method, address.route);
-    // Whoever answers GET answers HEAD, with the same head.
+    // A webhook that answers GET also answers HEAD, with the same headers.
     if (method === 'HEAD' && route?.methods.includes('GET') && !route.methods.includes('HEAD')) {
       route = await this.#routes.find(address.organizationKey, 'GET', address.route);
     }
@@ -122,7 +124,7 @@ class Intake {
       throw new FlowgresError('METHOD_NOT_ALLOWED', `This webhook takes ${methods.join(', ')}.`, { details: { methods } });
     }
     const parsed = triggerProperties.safeParse(properties);
-    // Never let in what cannot be checked.
+    // Refuse requests whose authentication cannot be checked.
     if (!parsed.success) throw new FlowgresError('UNAUTHENTICATED', 'This webhook is set up in a way that this server does not know.');
     const decoded = Object.fromEntries(Object.entries(params).map(([name, segment]) => [name, decodeSegment(segment)]));
     return { organizationId, workflowId, node, params: decoded, ...parsed.data };
@@ -155,6 +157,6 @@ function write(response: ServerResponse, { status, headers, body }: Reply, headO
     ...headers,
     ...(body === null ? {} : { 'content-length': Buffer.byteLength(body) }),
   });
-  // As bytes: Node writes the headers in the encoding of a text that goes with them, not in Latin-1.
+  // Send bytes: with a text Node would write the headers in the text's encoding instead of Latin-1.
   response.end(headOnly || body === null ? undefined : typeof body === 'string' ? Buffer.from(body) : body);
 }

@@ -5,7 +5,7 @@ import type { EffectContext } from '../nodes/types.ts';
 /** Lines of one attempt; what it writes after them is not kept. */
 export const MAX_ATTEMPT_LINES = LIMITS.worker.maxAttemptLines;
 
-/** What a node writes with, made of what stores a line. Lines over the limit resolve at once. */
+/** Wraps `write`, which stores a line, with the limit. Lines over the limit resolve at once. */
 export function attemptLog(write: EffectContext<unknown>['log']): EffectContext<unknown>['log'] {
   let lines = 0;
   return async (level, message, context) => {

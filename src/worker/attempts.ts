@@ -1,4 +1,7 @@
-/** Executes steps: begin, do, complete, and on with what the engine hands back, as long as the branch goes on. */
+/**
+ * Executes steps: begins an attempt, executes the node, records the result, and continues with the next step of
+ * the branch.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import { LIMITS } from '../constants.ts';
 import { FairShare, type Release } from '../limits/fair_share.ts';
@@ -11,7 +14,7 @@ import { stepSeconds, steps } from '../metrics.ts';
 import { executeNode } from '../nodes/registry.ts';
 import { type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
 
-/** What setTimeout can count: 24 days. */
+/** The longest delay of setTimeout, 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** Local steps of all organizations that use a connection at a time; the pool has a few more, for everything else. */
 const LOCAL_STEPS = LIMITS.worker.maxLocalSteps;
@@ -19,22 +22,22 @@ const LOCAL_STEPS = LIMITS.worker.maxLocalSteps;
 const ANSWER_BYTES = LIMITS.worker.maxAnswerBytes;
 const RETRY_DELAY_MS = { first: 100, longest: 2_000 };
 
-/** The run has ended, or another worker has taken over: whatever the attempt comes to is of no interest. */
+/** Abort reason: the run has ended or another worker has the step, so the result would be refused. */
 const POINTLESS = Symbol('pointless');
-/** This process stops before the attempt has finished. */
+/** Abort reason: this process stops before the attempt has finished. */
 const HANDED_BACK = Symbol('handed back');
 
-/** What a step came to that did not fail. */
+/** The result of a step that did not fail. */
 type Done = { port?: string; output: unknown } | { properties: unknown };
 
 interface RunningAttempt {
   ref: AttemptRef;
   controller: AbortController;
-  /** The work is done; its result is on its way to the database, and must not be overtaken by giving the step back. */
+  /** The work is done and its result is being sent, so the step must not be released. */
   isDone: boolean;
 }
 
-/** The attempts that this process is making. */
+/** The attempts in progress in this process. */
 export class Attempts {
   readonly #engine: Engine;
   readonly #local: LocalSteps;
@@ -54,12 +57,12 @@ export class Attempts {
     this.#onProblem = onProblem;
   }
 
-  /** What heartbeats report. */
+  /** The attempts in progress, for the heartbeat. */
   running(): AttemptRef[] {
     return [...this.#running.values()].map(({ ref }) => ref);
   }
 
-  /** Aborts attempts that have become pointless; a later attempt of the same step goes on. */
+  /** Aborts these attempts; a later attempt of the same step continues. */
   abort(refs: AttemptRef[]): void {
     for (const ref of refs) {
       const running = this.#running.get(keyOf(ref));
@@ -67,12 +70,12 @@ export class Attempts {
     }
   }
 
-  /** Begins no further step; attempts that run go on. */
+  /** Begins no further step; attempts in progress continue. */
   beginStopping(): void {
     this.#stopping = true;
   }
 
-  /** Gives back to the queue what still runs. */
+  /** Aborts the attempts in progress and returns their steps to the queue. */
   async handBack(): Promise<void> {
     this.beginStopping();
     const unfinished = [...this.#running.values()].filter(({ isDone }) => !isDone);
@@ -82,9 +85,9 @@ export class Attempts {
   }
 
   /**
-   * Begins a queued step; resolves once it has begun, or when there is nothing to do. The step and those after it that
-   * need no job of their own then go on by themselves, and hold `slot` until their end. What goes wrong in a step is
-   * recorded in its run.
+   * Begins a queued step. Resolves once it has begun, or when there is nothing to do. The step, and the
+   * following ones that need no job, then run on in the background and hold `slot` until the branch ends.
+   * Failures of a step are recorded in its run.
    */
   async start(step: StepRef, slot: Slot): Promise<void> {
     let task: StepTask | null = null;
@@ -96,7 +99,8 @@ export class Attempts {
     if (!task) return;
     const branch: Promise<void> = this.#follow(task)
       .catch((error: unknown) => {
-        // The database stayed out of reach until this process stopped: the reconciler of another one will know.
+        // The database was out of reach until this process stopped. The reconciler of another process requeues
+        // the step.
         if (!this.#stopping) this.#onProblem('A step was not executed.', error);
       })
       .finally(() => {
@@ -106,18 +110,18 @@ export class Attempts {
     this.#branches.add(branch);
   }
 
-  /** For a step that has no slot here: does what needs none, and defers the rest until one is free somewhere. */
+  /** For a step without a slot here: does what needs none, and defers the rest until a slot of any worker is free. */
   async defer(step: StepRef): Promise<void> {
     await this.#untilAnswered(step, () => this.#engine.deferStep(step));
   }
 
-  /** Begins a step and gives it back to the queue at once, for another worker. */
+  /** Begins a step and returns it to the queue at once, for another worker. */
   async returnStep(step: StepRef): Promise<void> {
     const task = await this.#begin(step);
     if (task) await this.#release(task);
   }
 
-  /** Resolves once nothing that was started goes on. */
+  /** Resolves once no branch is in progress. */
   async ended(): Promise<void> {
     while (this.#branches.size) await Promise.all(this.#branches);
   }
@@ -129,7 +133,7 @@ export class Attempts {
     }
   }
 
-  /** One attempt, recorded. Resolves to the step that the branch goes on with. */
+  /** Executes one attempt and records its result. Resolves to the next step of the branch. */
   async #execute(task: StepTask): Promise<StepTask | null> {
     const running = this.#enter(task);
     const held: Release[] = [];
@@ -160,7 +164,10 @@ export class Attempts {
     return answer?.next ?? null;
   }
 
-  /** What the database does not take of a step that succeeded is the step's failure: its onError decides. */
+  /**
+   * Records a result. An output that the database refuses becomes a failure of the step, to which its onError
+   * applies.
+   */
   async #record(result: StepResult): ReturnType<Engine['completeStep']> {
     try {
       return await this.#engine.completeStep(result);
@@ -177,7 +184,7 @@ export class Attempts {
     await this.#engine.releaseSteps([{ runId, node, attempt }]);
   }
 
-  /** The result of an attempt; null when nobody waits for it any more. */
+  /** Executes one attempt. Resolves to its result; null when the attempt was aborted and has none to record. */
   async #attempt(task: StepTask, controller: AbortController, held: Release[]): Promise<StepResult | null> {
     const { runId, node, attempt, type, timeoutMs } = task;
     let timeout: NodeJS.Timeout | undefined;
@@ -189,7 +196,7 @@ export class Attempts {
       return { runId, node, attempt, ms };
     };
     try {
-      // Its time begins when it has what it needs: others may use all connections.
+      // The timeout starts when the step has its connection, for which it may have to wait.
       if (task.kind === 'local') held.push(await this.#localSteps.acquire(task.organizationId, 1, controller.signal));
       timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
       startedAt = performance.now();
@@ -230,7 +237,10 @@ export class Attempts {
     throw new NodeError(code, message, rest);
   }
 
-  /** A request that the database refuses, or an answer that cannot be read, ends the run: no worker would get further. */
+  /**
+   * Repeats a call until the database answers. A refused request or an unreadable answer fails the run, since
+   * no worker could continue it.
+   */
   async #untilAnswered<Answer>({ runId, node }: StepRef, call: () => Promise<Answer>): Promise<Answer | null> {
     try {
       return await this.#patiently(call);
@@ -242,7 +252,7 @@ export class Attempts {
     }
   }
 
-  /** Repeats a call while the database is out of reach; nobody else can take the step over meanwhile. */
+  /** Repeats a call while the database is out of reach; no other worker can take the step over meanwhile. */
   async #patiently<Answer>(call: () => Promise<Answer>): Promise<Answer> {
     for (let wait = RETRY_DELAY_MS.first; ; wait = Math.min(wait * 2, RETRY_DELAY_MS.longest)) {
       try {
@@ -263,7 +273,10 @@ function timedOut(timeoutMs: number): NodeError {
   return new NodeError('TIMEOUT', `The attempt took longer than ${timeoutMs} ms.`, { retryable: true });
 }
 
-/** `work`, or the signal's reason as soon as it aborts: a node that does not listen to the signal holds nobody up. */
+/**
+ * Resolves to the result of `work`; rejects with the signal's reason as soon as it aborts, even if the node
+ * ignores the signal.
+ */
 async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   work.catch(() => undefined);
   const { promise: aborted, reject } = Promise.withResolvers<never>();

@@ -1,12 +1,13 @@
-/** The steps that a process has in flight: how many at a time, and who waits for one of them to end. */
+/** The slots of a worker: how many steps it has in flight at a time, and which jobs wait for one. */
 
-/** Room for one step. Releasing it twice does no harm. */
+/** Room for one step in flight. A second release has no effect. */
 export interface Slot {
   release(): void;
 }
 
 type Waiter = (slot: Slot | undefined) => void;
 
+/** The slots of one process. */
 export class Slots {
   readonly capacity: number;
   readonly #waiting = new Set<Waiter>();
@@ -17,17 +18,20 @@ export class Slots {
     this.capacity = capacity;
   }
 
-  /** Slots that are taken. */
+  /** Number of slots in use. */
   get used(): number {
     return this.#used;
   }
 
-  /** A slot that is free now and that nobody waits for. */
+  /** Returns a slot if one is free; undefined otherwise. */
   tryAcquire(): Slot | undefined {
     return this.#closed || this.#used >= this.capacity ? undefined : this.#grant();
   }
 
-  /** The next free slot, in the order of the calls; undefined when there was none for `patienceMs`, or when this is closed. */
+  /**
+   * Resolves to the next free slot, in the order of the calls; undefined after `patienceMs` milliseconds, or
+   * when closed.
+   */
   acquire(patienceMs: number): Promise<Slot | undefined> {
     const slot = this.tryAcquire();
     if (slot || this.#closed) return Promise.resolve(slot);
@@ -42,7 +46,7 @@ export class Slots {
     });
   }
 
-  /** Grants no more slots; whoever waits is told so. */
+  /** Grants no more slots; waiting calls resolve to undefined. */
   close(): void {
     this.#closed = true;
     for (const waiter of [...this.#waiting]) waiter(undefined);

@@ -1,4 +1,4 @@
-/** A worker: takes jobs, executes steps, fires schedules, tells that it lives, and keeps what died moving. */
+/** A worker: takes jobs, executes steps, fires schedules, sends heartbeats, and runs the reconciler. */
 import { EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
@@ -15,12 +15,19 @@ import { every, everySecond } from '../scheduler/every.ts';
 import { SCHEDULES, ScheduleRunner } from '../scheduler/schedules.ts';
 import { type Slot, Slots } from './slots.ts';
 
+/** Options of {@link startWorker}. */
 export interface WorkerOptions {
-  /** Connection string of flowgres_worker: a direct one, since it listens for jobs. */
+  /** Connection string of flowgres_worker, without a transaction pooler, since it listens for jobs. */
   connectionString: string;
-  /** Steps that are in flight at a time. One that waits for the network costs a socket and some memory, no job. */
+  /**
+   * Steps in flight at a time; 2,000 when not given. A step that waits for the network takes a socket and some
+   * memory, but no job.
+   */
   concurrency?: number;
-  /** How many of these one organization may have, where there are others. What all workers say adds up. */
+  /**
+   * Steps in flight of one organization while others have steps; 200 when not given. The values of all workers
+   * are added.
+   */
   organizationConcurrency?: number;
   nodes?: NodeConfig;
   /** Longest time for the expressions of one isolated step, in milliseconds; 1,000 when not given. */
@@ -31,25 +38,26 @@ export interface WorkerOptions {
   scheduleSlots?: number;
   /** Longest time for the start of a schedule's run, in milliseconds; 3,000 when not given. */
   firingTimeoutMs?: number;
-  /** How long stopping waits for running attempts before it hands them back, in milliseconds. */
+  /** How long stopping waits for running attempts before it releases them, in milliseconds; 5,000 when not given. */
   graceMs?: number;
-  /** Where trouble is told; the process's standard error when not given. */
+  /** Receives problems that the worker survives; they are logged when not given. */
   onProblem?: (message: string, error: unknown) => void;
 }
 
+/** A running worker. */
 export interface RunningWorker {
   /** Identity in engine.workers. */
   id: string;
-  /** Whether its heartbeats get through: else others will soon take over what it does. */
+  /** Whether its heartbeats succeed; otherwise other workers will soon take over its steps. */
   isAlive(): boolean;
-  /** ClaimedSlot for the first step of a run that this process is about to start, if a slot is free that no job waits for. */
+  /** Claims a slot for the first step of a run that this process is about to start; undefined when none is free. */
   claimOnStart(): ClaimedSlot | undefined;
-  /** Takes no more jobs, lets running attempts finish for a while, and hands back the rest. */
+  /** Takes no more jobs, waits for running attempts up to `graceMs`, and releases the rest. */
   stop(): Promise<void>;
 }
 
 const HEARTBEAT_MS = 2_500;
-/** Two heartbeats missed. */
+/** The worker counts as dead after two missed heartbeats. */
 const SILENCE_MS = 3 * HEARTBEAT_MS;
 const RECONCILE_MS = 10_000;
 const REPAIR_MS = 60_000;
@@ -57,21 +65,27 @@ const POLL_MS = 1_000;
 const RESTART_MS = 1_000;
 const GIVING_UP_MS = 2_000;
 const LAST_WORDS_MS = 3_000;
-/** Local steps that one process runs at a time, of all organizations. */
+/** Connections for local steps of all organizations. */
 const LOCAL_CONNECTIONS = 8;
-/** Jobs that wait in this process longer than that go back, for workers that are free. */
+/** Jobs that wait longer in this process, in milliseconds, are returned for other workers. */
 const LOCAL_QUEUE_TTL_MS = 5_000;
-/** Heartbeats in a row before this worker judges others: after an outage everybody looks dead for a moment. */
+/**
+ * Successful heartbeats in a row before this worker reconciles: after an outage all workers look dead for a
+ * moment.
+ */
 const HEARTBEATS_BEFORE_RECONCILE = 2;
-/** As many rows as one pass of the reconciler may handle. */
+/** Rows that one pass of the reconciler handles. */
 const RECONCILE_LIMIT = 1_000;
 
-/** Jobs that are handled at a time: a job ends when its step has begun. As many requests as a batch has. */
+/** Jobs handled at a time, as many as a batch has requests. A job ends when its step has begun. */
 const JOBS = 100;
-/** A job waits that long for a slot of this process; then its step is deferred until one is free in any. */
+/**
+ * How long a job waits for a slot of this process, in milliseconds; then its step is deferred until a slot of
+ * any worker is free.
+ */
 const SLOT_PATIENCE_MS = 2_000;
 
-/** As many steps as are woken at a time. */
+/** Steps that one call wakes. */
 const WAKE_LIMIT = 1_000;
 
 const stepShape = z.object({ runId: z.string(), node: z.string() });
@@ -79,7 +93,11 @@ const runShape = z.object({ runId: z.string() });
 const heldShape = z.object({ workflowId: z.string(), by: z.enum(['run', 'concurrency', 'rate']), key: z.string() });
 const operationShape = z.object({ id: z.string() });
 
-/** Starts a worker. It survives the loss of the database; only the first connection must succeed. */
+/**
+ * Starts a worker. It continues after a loss of the database; only the first connection must succeed.
+ *
+ * @throws when the first heartbeat fails: FlowgresError UNAVAILABLE, or REFUSED
+ */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const worker = new Worker(options);
   await worker.start();
@@ -119,7 +137,8 @@ class Worker {
     this.#engine = new Engine(this.#pool);
     const { concurrency, organizationConcurrency, nodes, onProblem } = this.#options;
     const { evaluationTimeoutMs, localPerOrganization } = this.#options;
-    // Local steps hold their connection while they work: those of the engine must not wait for one.
+    // A separate pool: local steps hold their connections while they work, and the engine must not wait for
+    // one.
     this.#localPool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres local', LOCAL_CONNECTIONS));
     const local = new LocalSteps(this.#localPool, { evaluationTimeoutMs, perOrganization: localPerOrganization });
     this.#attempts = new Attempts(this.#engine, local, nodes, onProblem);
@@ -142,15 +161,15 @@ class Worker {
   }
 
   /**
-   * A runner of graphile-worker 0.18 that gives up while the database is away, with jobs in its local queue, rejects a
-   * promise that nobody holds. That must not end the process; the next runner unlocks those jobs.
+   * Ignores a rejection of graphile-worker 0.18: a runner that gives up while the database is unavailable, with
+   * jobs in its local queue, rejects a promise without a handler. The next runner unlocks those jobs.
    */
   readonly #forgotten = (error: unknown): void => {
     if (!(error instanceof Error) || !error.message.includes('returning jobs from local queue')) throw error;
     this.#options.onProblem('Jobs were not given back.', error);
   };
 
-  /** The name under which graphile-worker locks jobs for this worker. */
+  /** The pool name under which graphile-worker locks jobs for this worker. */
   get #jobPool(): string {
     return `pool-${this.id}`;
   }
@@ -167,7 +186,8 @@ class Worker {
       await Promise.all([this.#pool.end(), this.#localPool.end()]);
       throw error;
     }
-    // What died with an earlier process need not wait for the first turn, nor does what nobody has maintained.
+    // Reconcile and create partitions at once, for steps that an earlier process has left and after a long
+    // pause.
     void this.#ensurePartitions();
     void this.#reconcile();
     this.#schedules.start();
@@ -195,7 +215,7 @@ class Worker {
     return claim;
   }
 
-  /** Should it fail, the step gets a job in a few seconds. */
+  /** Executes a claimed step. When it fails, the reconciler gives the step a job in a few seconds. */
   async #executeClaimed(claimed: Promise<StepRef | null>, slot: Slot): Promise<void> {
     try {
       const step = await claimed;
@@ -206,7 +226,7 @@ class Worker {
     }
   }
 
-  /** The job of a step: it has ended when the step has begun. From then on the lease says who has it. */
+  /** Handles the job of a step. It ends when the step has begun; from then on the step's lease names its worker. */
   async #runStep(step: StepRef): Promise<void> {
     const slot = await this.#slots.acquire(SLOT_PATIENCE_MS);
     if (slot) await this.#attempts.start(step, slot);
@@ -229,7 +249,8 @@ class Worker {
     for (const timer of this.#timers) timer.stop();
     process.off('unhandledRejection', this.#forgotten);
     await this.#attempts.handBack().catch((error: unknown) => this.#options.onProblem('Steps were not handed back.', error));
-    // Without a database graphile-worker would try for minutes to tell it which jobs are free again; the reconciler will know.
+    // Limit the wait: without a database graphile-worker would try for minutes to unlock its jobs. The
+    // reconciler unlocks them.
     await Promise.race([
       stopped.then(() => Promise.all([this.#pool.end(), this.#localPool.end()])),
       delay(LAST_WORDS_MS, undefined, { ref: false }),
@@ -241,21 +262,22 @@ class Worker {
       const runner = await this.#runner;
       await runner?.stop();
     } catch {
-      // It has stopped already, or it was being restarted.
+      // The runner has stopped already, or was being restarted.
     }
   }
 
-  /** Runs graphile-worker, and runs it again when it gives up, as it does after a long loss of the database. */
+  /** Runs graphile-worker, and starts it again when it gives up after a long loss of the database. */
   async #runJobs(): Promise<Runner> {
-    // What an earlier runner of this process held it may have had no database to give back to.
+    // An earlier runner of this process may have been unable to unlock its jobs.
     await this.#engine.unlockJobs([this.#jobPool]);
     const events: WorkerEvents = new EventEmitter();
-    // A name known before the first job is locked: whenever this process dies, the reconciler knows whose jobs to unlock.
+    // Set the name before the first job is locked: when this process dies, the reconciler knows whose jobs to
+    // unlock.
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
       workerPool.id = this.#jobPool;
     });
     holdLocalQueue(events);
-    // A runner that loses the database in the wrong moment shuts down without ever saying that it has ended.
+    // A runner that loses the database at a certain moment shuts down without settling its promise.
     const givingUp = new Promise<void>((resolve) => {
       events.once('pool:gracefulShutdown', () => resolve(delay(GIVING_UP_MS, undefined, { ref: false })));
     });
@@ -319,7 +341,7 @@ class Worker {
     }
   }
 
-  /** What it finds should never have come to be: somebody ought to know. */
+  /** Repairs runs. Each repair is reported, since it shows a fault. */
   async #repair(): Promise<void> {
     try {
       for (const { action, run_id } of await this.#engine.repairRuns()) {
@@ -330,7 +352,7 @@ class Worker {
     }
   }
 
-  /** Should the daily maintenance not run, for whatever reason: nothing can be written without partitions. */
+  /** Creates partitions in case the daily maintenance does not run: without them nothing can be written. */
   async #ensurePartitions(): Promise<void> {
     try {
       await this.#engine.ensurePartitions();
@@ -355,8 +377,8 @@ class Worker {
 }
 
 /**
- * The local queue of graphile-worker 0.18 cannot give back its jobs when it is released with nothing else under way: it
- * takes itself for finished, throws, and the jobs stay locked. So something is under way until it is released.
+ * Keeps the local queue of graphile-worker 0.18 busy until it is released: released while idle, it considers
+ * itself finished, throws, and its jobs remain locked.
  */
 function holdLocalQueue(events: WorkerEvents): void {
   const released = Promise.withResolvers<void>();

@@ -1,16 +1,19 @@
-/** What tests of archives need: months with runs, and a hash of everything that must come back. */
+/** Fixtures for tests of archives: months with runs, and a hash of everything that a restore must bring back. */
 import { expect } from 'vitest';
 import type { TestDatabase } from './database.ts';
 import { createLog, databaseAt, freezeClock, lines } from './partitions.ts';
 
-/** January to March 2025 with runs, one of which crosses all three, seen on 2026-02-01, when January may leave. */
+/**
+ * A database with runs in January to March 2025, one of which spans all three, at the time 2026-02-01, when
+ * January may be retired.
+ */
 export async function monthsOfRuns(status = 'success'): Promise<TestDatabase> {
   const db = await databaseAt('2025-03-15');
   await fillMonths(db, status);
   return db;
 }
 
-/** The same in a database that is there. */
+/** Adds the same runs to an existing database. */
 export async function fillMonths(db: TestDatabase, status = 'success'): Promise<void> {
   await freezeClock(db, '2025-03-15');
   await db.admin.query('select partitions.maintain()');
@@ -26,7 +29,7 @@ export async function fillMonths(db: TestDatabase, status = 'success'): Promise<
   await db.admin.query('select partitions.maintain()');
 }
 
-/** Rows of runs and events, with a hash of them. */
+/** Returns the number of runs and events, with a hash of them. */
 export async function contentOf(db: TestDatabase): Promise<string[]> {
   const content = await lines(
     db,
@@ -38,7 +41,7 @@ export async function contentOf(db: TestDatabase): Promise<string[]> {
   return content;
 }
 
-/** What the catalogue of archives has, as `kind rows`. */
+/** Returns the rows of the archive catalog as `kind rows`. */
 export async function archived(db: TestDatabase): Promise<string[]> {
   return lines(db, 'select kind, row_count from partitions.archives order by kind, location');
 }

@@ -1,4 +1,4 @@
-/** Builds that differ from this tree: what a database meets that is upgraded. */
+/** Builds that differ from this tree, for tests of upgrades. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,15 +7,16 @@ import { onTestFinished } from 'vitest';
 import { sourceFiles, writeSources } from '../../tools/released.ts';
 import { type Sources, readSources } from '../../src/database/sources.ts';
 
+/** How a build differs from this tree. */
 export interface Change {
-  /** What becomes of files, by path in the repository; a file that is not there is made. */
+  /** Edits of files, by path in the repository; an edit of a missing file creates it. */
   edit?: Record<string, (text: string) => string>;
   /** Bodies of further committed migrations. */
   migrations?: string[];
   version?: string;
 }
 
-/** The files of this tree with something changed. */
+/** Returns the files of this tree with a change. */
 export function changedFiles(change: Change): Record<string, string> {
   const files = sourceFiles();
   for (const [path, edit] of Object.entries(change.edit ?? {})) {
@@ -28,7 +29,7 @@ export function changedFiles(change: Change): Record<string, string> {
   return files;
 }
 
-/** A build in a folder of its own, until the test ends. */
+/** Returns the sources of a changed build in a folder that is removed when the test ends. */
 export async function changedSources(change: Change): Promise<Sources> {
   const folder = await mkdtemp(join(tmpdir(), 'flowgres-build-'));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));

@@ -1,4 +1,4 @@
-/** Runs the `flowgres` command line as a process of its own, as a person would. */
+/** Runs the `flowgres` command line as a separate process. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -7,17 +7,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, vi } from 'vitest';
 
+/** Path of the entry point. */
 export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
+/** A running command. */
 export interface Cli {
   child: ChildProcess;
-  /** Everything printed so far. */
+  /** Returns everything printed so far. */
   output(): string;
-  /** The exit code, once it ended. */
+  /** Resolves to the exit code. */
   exited: Promise<number | null>;
 }
 
-/** What `flowgres start` writes when it is ready. */
+/** The content of connection.json, which `flowgres start` writes when it is ready. */
 export interface Connection {
   databaseUrl: string;
   graphqlUrl: string;
@@ -29,7 +31,10 @@ export interface Connection {
   pid: number;
 }
 
-/** Starts a command; the test that started it ends it. `program` is Node with what it runs: this one and the sources when not given. */
+/**
+ * Starts a command and ends it with the test. `program` is Node with its script; this Node and the sources when
+ * not given.
+ */
 export function runCli(args: string[], environment: Record<string, string> = {}, program: string[] = [process.execPath, MAIN]): Cli {
   const { DATABASE_URL: _, ...inherited } = process.env;
   const [file, ...before] = program;
@@ -45,7 +50,7 @@ export function runCli(args: string[], environment: Record<string, string> = {},
   return { child, output: () => text, exited };
 }
 
-/** What a command prints and how it exits. */
+/** Runs a command to its end. Resolves to its output and exit code. */
 export async function finishCli(
   args: string[],
   environment: Record<string, string> = {},
@@ -55,7 +60,7 @@ export async function finishCli(
   return { code: await cli.exited, output: cli.output() };
 }
 
-/** Waits until `flowgres start` on this data folder is ready. */
+/** Waits until `flowgres start` with this data folder is ready. */
 export async function ready(cli: Cli, folder: string): Promise<Connection> {
   return vi.waitUntil(
     async () => {
@@ -69,7 +74,7 @@ export async function ready(cli: Cli, folder: string): Promise<Connection> {
   );
 }
 
-/** A data folder that is removed when the test ends, after what the test started in it. */
+/** Creates a data folder; what runs in it is stopped and it is removed when the test ends. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'flowgres-cli-'));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));

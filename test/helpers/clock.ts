@@ -1,17 +1,17 @@
-/** Moments for tests that stop the clock, right on whatever day they run. */
+/** Times for tests that stop the clock, valid on any day. */
 
 const DAY_MS = 86_400_000;
 const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
-/** The day in UTC, such as 2026-11-21. */
+/** Returns the current day in UTC, such as 2026-11-21. */
 export const today = (): string => dayOf(Date.now());
 
-// Once for the whole file: a test that runs past midnight keeps its tomorrow.
+// Computed once per file, so that it does not change in a test that runs past midnight.
 const tomorrow = dayOf(Date.now() + DAY_MS);
 
 /**
- * A time of tomorrow in UTC, such as `tomorrowAt('12:00:00')`. Tomorrow has its partitions, and what the queue or a
- * session dates by the real clock is in its past.
+ * Returns a time of tomorrow in UTC, such as `tomorrowAt('12:00:00')`. Tomorrow has partitions, and times that
+ * the queue or a session takes from the real clock are before it.
  */
 export function tomorrowAt(time: string): Date {
   return new Date(`${tomorrow}T${time}Z`);

@@ -1,4 +1,4 @@
-/** Programs of the system's packages that a test or a benchmark starts for itself and ends again. */
+/** Starts and stops programs of system packages for a test or benchmark. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -13,14 +13,15 @@ import { canFakeClock } from './fake_clock.ts';
 const POSTGRES_15 = '/usr/lib/postgresql/15';
 const START_MS = 30_000;
 
-/** Carries the lints of Supabase; exists for some platforms only, so `.ci/run` installs it apart. */
+/** Runs the lints of Supabase. Exists for some platforms only, so `.ci/run` installs it separately. */
 export const LINTER = fileURLToPath(new URL('../../.artifacts/linter/node_modules/.bin/postgres-language-server', import.meta.url));
 
-/** The lowest Node that package.json promises; `.ci/run` installs it apart, for it is large. */
+/** The lowest Node that package.json allows. `.ci/run` installs it separately because of its size. */
 export const LOWEST_NODE = fileURLToPath(
   new URL(`../../.artifacts/lowest-node/node_modules/node-${process.platform}-${process.arch}/bin/node`, import.meta.url),
 );
 
+/** Paths of the packages' programs, and whether they are installed. */
 export const packages = {
   'postgresql-15': existsSync(`${POSTGRES_15}/bin/postgres`),
   'postgresql-15-cron': existsSync(`${POSTGRES_15}/lib/pg_cron.so`),
@@ -32,10 +33,10 @@ export const packages = {
   cc: canFakeClock(),
 };
 
-/** As root a server runs as the user postgres, whom the package has made. */
+/** As root, a server runs as the user postgres, which the package has created. */
 const isRoot = userInfo().uid === 0;
 
-/** A new folder that the server's user may enter. */
+/** Creates a folder that the server's user may enter. */
 export function serverFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'flowgres-system-'));
   if (isRoot) {
@@ -45,28 +46,30 @@ export function serverFolder(): string {
   return folder;
 }
 
+/** Returns the command that runs a program as the server's user. */
 export function asServerUser(file: string, args: string[]): [string, string[]] {
   return isRoot ? ['setpriv', ['--reuid=postgres', '--regid=postgres', '--clear-groups', '--', file, ...args]] : [file, args];
 }
 
+/** A running PostgreSQL 15 server. */
 export interface Postgres15 {
-  /** The administrator's connection string, without a database. */
+  /** Connection string of the administrator, without a database. */
   url: string;
-  /** Ends the server and removes its folder. */
+  /** Stops the server and removes its folder. */
   stop(): Promise<void>;
 }
 
-/** A PostgreSQL 15 server of its own, in a temporary folder; not durable unless the settings say so. */
+/** Starts a PostgreSQL 15 server in a temporary folder; not durable unless the settings say so. */
 export function launchPostgres15(settings: Record<string, string> = {}): Promise<Postgres15> {
   return launchServer('initdb', ['-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8'], settings);
 }
 
-/** A standby of such a server, which follows it. */
+/** Starts a standby that follows such a server. */
 export function launchStandby15(primary: string): Promise<Postgres15> {
   return launchServer('pg_basebackup', ['-d', primary, '-R', '-c', 'fast'], {});
 }
 
-/** Has `program` fill a data folder, and runs the server of it. */
+/** Fills a data folder with `program`, and starts its server. */
 async function launchServer(program: string, args: string[], settings: Record<string, string>): Promise<Postgres15> {
   const folder = serverFolder();
   const data = join(folder, 'data');
@@ -93,7 +96,7 @@ async function launchServer(program: string, args: string[], settings: Record<st
   }
 }
 
-/** A server listens a moment before it lets anybody in. */
+/** Waits until the server accepts connections, which is a moment after it listens. */
 async function untilItAnswers(url: string): Promise<void> {
   for (const until = performance.now() + START_MS; ; ) {
     const client = new pg.Client(url);
@@ -108,7 +111,7 @@ async function untilItAnswers(url: string): Promise<void> {
   }
 }
 
-/** Starts a program that stays, and waits until it listens. */
+/** Starts a program and waits until it listens on the port. */
 export async function launchDaemon([file, args]: [string, string[]], port: number): Promise<ChildProcess> {
   const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let text = '';
@@ -124,12 +127,14 @@ export async function launchDaemon([file, args]: [string, string[]], port: numbe
   return child;
 }
 
+/** Stops the program and waits for its end. */
 export async function stopDaemon(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, 'close');
   if (child.kill('SIGINT')) await ended;
 }
 
+/** Returns a free port on 127.0.0.1. */
 export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const probe = createServer().listen(0, '127.0.0.1', () => {

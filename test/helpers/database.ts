@@ -1,13 +1,13 @@
 /**
- * Databases for tests: real ones, each a copy of the template that the global setup built from `sql/`.
+ * Test databases: each is a copy of the template that the global setup built from `sql/`.
  *
  *     const db = await createTestDatabase();          // at the top of a test file, or inside one test
  *     const { rows } = await db.admin.query('select …');
  *     const user = asUser(db, organization.token);    // what a GraphQL request may see and do
  *     await expect(user.query('select …')).rejects.toMatchObject({ code: 'WF005' });
  *
- * All of a file's databases are dropped when the file ends; `drop()` does it earlier. Before that, whatever the test was
- * about, every run in it must keep the invariants and replay to the same log.
+ * All databases of a file are dropped when the file ends; `drop()` does it earlier. Before that, whatever the
+ * test is about, every run in it must keep the invariants and replay to the same log.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type pg from 'pg';
@@ -17,27 +17,29 @@ import { type LoginRole, roleUrl } from '../../src/database/roles.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { today } from './clock.ts';
 
+/** A database of a test. */
 export interface TestDatabase {
   name: string;
   /** Connection string of the administrator (superuser). */
   adminUrl: string;
-  /** Connection string with the login of one of our roles. */
+  /** Returns a connection string with the login of a role. */
   url(role: LoginRole): string;
   /** A pool as the administrator. */
   admin: pg.Pool;
-  /** A pool as one of our roles, ended with the database. */
+  /** Returns a pool that logs in as a role; it ends with the database. */
   pool(role: LoginRole): pg.Pool;
-  /** Ends all connections: only then can it be copied. */
+  /** Ends all connections, which copying the database requires. */
   disconnect(): Promise<void>;
   drop(): Promise<void>;
 }
 
+/** Options of {@link createTestDatabase}. */
 export interface TestDatabaseOptions {
   /** An empty database instead of a copy of the template. */
   empty?: boolean;
-  /** A copy of another database instead. */
+  /** Copies this database instead of the template. */
   template?: string;
-  /** The test writes runs by hand, or breaks them: they are not checked at the end. */
+  /** The test writes or breaks runs by hand, so they are not checked at the end. */
   unchecked?: boolean;
 }
 
@@ -46,19 +48,19 @@ afterAll(async () => {
   await Promise.all([...open].map((database) => database.drop()));
 });
 
-/** A new database with the whole schema and no rows. Takes about 50 ms. */
+/** Creates a database with the whole schema and no rows. Takes about 50 ms. */
 export async function createTestDatabase(options: TestDatabaseOptions = {}): Promise<TestDatabase> {
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const serverUrl = inject('serverUrl');
   const template = options.template ?? (options.empty ? 'template0' : inject('template'));
   await onServer(serverUrl, `create database ${name} template ${template}`);
   const database = openDatabase(serverUrl, name, !options.empty && !options.unchecked);
-  // Tests that go on past midnight have what maintenance would have made.
+  // A test that runs past midnight needs the partitions that maintenance would have created.
   if (template === inject('template') && inject('templateDay') !== today()) await database.admin.query('select partitions.maintain()');
   return database;
 }
 
-/** A database that exists, as tests see it; `checked`: its runs are, before it is dropped. */
+/** Wraps an existing database. `checked`: its runs are checked before it is dropped. */
 export function openDatabase(serverUrl: string, name: string, checked: boolean): TestDatabase {
   const database = describeDatabase(serverUrl, name, checked);
   open.add(database);
@@ -95,8 +97,8 @@ function describeDatabase(serverUrl: string, name: string, checked: boolean): Te
 }
 
 /**
- * The server reports an error before it ends the transaction. The next statement of a pool goes over another connection,
- * and could still meet the locks of the failed one: so that one is over before anybody is told.
+ * Creates a pool that waits for the end of a failed transaction before it reports the error: the next statement
+ * uses another connection, and could otherwise still meet the locks of the failed one.
  */
 function createTestPool(url: string, name: string): pg.Pool {
   const pool = createPool(url, { name, max: 10 });
@@ -116,7 +118,7 @@ function createTestPool(url: string, name: string): pg.Pool {
   return Object.assign(pool, { query });
 }
 
-/** What is late, or waits for a job: of no interest at the end of a test, which has no worker, and may take its time. */
+/** Invariants about overdue work, which do not apply at the end of a test without a worker. */
 const LATE = [
   'I5 nothing waits for longer than two minutes after its time',
   'I5 a child ends soon after the parent that waits for it',
@@ -128,7 +130,7 @@ const LATE = [
   'I5 a step whose worker is gone is taken over',
 ];
 
-/** What breaks an invariant, but for what is late. */
+/** Returns the violated invariants, without those about overdue work. */
 export async function findBrokenInvariants(admin: pg.Pool): Promise<unknown[]> {
   return (await admin.query('select * from monitor.invariants() where invariant <> all ($1)', [LATE])).rows;
 }
@@ -136,7 +138,7 @@ export async function findBrokenInvariants(admin: pg.Pool): Promise<unknown[]> {
 async function findBrokenRuns(admin: pg.Pool): Promise<unknown[]> {
   const { rows: layers } = await admin.query(`select where to_regproc('monitor.invariants') is not null`);
   if (layers.length === 0) return [];
-  // Wherever the test has left the clock, maintenance would have been there.
+  // The test may have moved the clock: create the partitions that maintenance would have created.
   await admin.query('select partitions.maintain()');
   const invariants = await findBrokenInvariants(admin);
   const { rows: replays } = await admin.query('select r.id as run_id, v.* from workflow_runs as r cross join engine.verify_run(r.id) as v');
@@ -152,8 +154,9 @@ async function onServer(serverUrl: string, statement: string): Promise<void> {
   }
 }
 
+/** The database as one caller sees it. */
 export interface Session {
-  /** Runs one statement in a transaction of its own, as PostGraphile does. */
+  /** Runs one statement in its own transaction, as PostGraphile does. */
   query<R extends pg.QueryResultRow = Record<string, unknown>>(text: string, values?: unknown[]): Promise<pg.QueryResult<R>>;
   /** Runs several statements in one transaction. */
   transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>;

@@ -1,19 +1,21 @@
-/** A name server on a port of its own, for tests of requests to names. */
+/** A name server on a free port, for tests of requests to host names. */
 import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
 import { type Answer, decode, encode } from 'dns-packet';
 
+/** A running name server. */
 export interface NameServer {
   /** `address:port`, for the setting dnsServers. */
   address: string;
-  /** The addresses of each name, asked for anew at each question; a name that is missing does not exist, one with null gets no answer. */
+  /** The addresses of each name, called for each query. A missing name does not exist; null is not answered. */
   names: Record<string, (() => string[]) | null>;
-  /** The questions so far, such as `A example.org`. */
+  /** The queries so far, such as `A example.org`. */
   questions: string[];
   close(): void;
 }
 
+/** Starts a name server; it stops with the test. */
 export async function startNameServer(names: NameServer['names'] = {}): Promise<NameServer> {
   const socket = createSocket('udp4');
   const server: NameServer = { address: '', names, questions: [], close: () => socket.close() };
@@ -34,7 +36,7 @@ function reply(server: NameServer, socket: Socket, message: Buffer, from: Remote
   const answers = (addresses?.() ?? [])
     .filter((address) => isIP(address) === family)
     .map((data) => ({ type: question.type, name: question.name, ttl: 0, data }) as Answer);
-  // Recursion available, and for an unknown name NXDOMAIN.
+  // Recursion available; NXDOMAIN for an unknown name.
   const flags = 0x0180 | (addresses ? 0 : 3);
   socket.send(encode({ type: 'response', id: id ?? 0, flags, questions, answers }), from.port, from.address);
 }

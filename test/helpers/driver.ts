@@ -1,8 +1,9 @@
-/** The worker's side of the engine, one SQL call at a time: what a test says is what happens, in that order. */
+/** Calls the engine as a worker does, one SQL call at a time, so that a test controls the order of events. */
 import { randomUUID } from 'node:crypto';
 import type { TestDatabase } from './database.ts';
 import type { TestOrganization } from './factory.ts';
 
+/** The answer to a start. */
 export interface Answer {
   run_id: string | null;
   status: string | null;
@@ -13,6 +14,7 @@ export interface Answer {
   claimed: string | null;
 }
 
+/** What a worker gets for a step. */
 export interface Task {
   runId: string;
   node: string;
@@ -24,24 +26,25 @@ export interface Task {
   timeoutMs: number;
 }
 
+/** An event of the log. */
 export interface LoggedEvent {
   seq: number;
   type: string;
   payload: Record<string, unknown>;
 }
 
-/** Calls the engine as the roles that do so in production: starts as the intake, steps as the worker. */
+/** Calls the engine with the roles of production: starts as the intake, steps as the worker. */
 export class Driver {
   readonly worker = randomUUID();
   private readonly db: TestDatabase;
-  /** What goOn has begun. */
+  /** Tasks that goOn has begun. */
   private readonly begun = new Map<string, Task>();
 
   constructor(db: TestDatabase) {
     this.db = db;
   }
 
-  /** Starts a batch, in the order of the requests. */
+  /** Starts a batch. Resolves to the answers in the order of the requests. */
   async startAll(requests: Record<string, unknown>[]): Promise<Answer[]> {
     const { rows } = await this.db
       .pool('flowgres_intake')
@@ -59,7 +62,7 @@ export class Driver {
     return answers[0]!;
   }
 
-  /** Takes the job of a step; null when there is nothing to do about it. */
+  /** Takes the job of a step. Resolves to null when there is nothing to do. */
   async begin(runId: string | null, node: string): Promise<Task | null> {
     const { rows } = await this.asWorker<{ task: Task | null }>('select * from engine.begin_steps($1, $2)', [[{ runId, node }]]);
     return rows[0]!.task;
@@ -80,7 +83,7 @@ export class Driver {
     return this.complete(task, output);
   }
 
-  /** Evaluates an isolated step as a worker does, and reports what it came to. */
+  /** Evaluates an isolated step as a worker does, and records the result. */
   async evaluate(task: Task): Promise<Completion> {
     const { rows } = await this.db
       .pool('flowgres_worker')
@@ -97,7 +100,7 @@ export class Driver {
     return task;
   }
 
-  /** Begins an isolated step and evaluates it; the task of the step itself, when it is not pure. */
+  /** Begins an isolated step and evaluates it. Resolves to the task of the step itself when it is not pure. */
   async isolate(runId: string | null, node: string): Promise<Task | null> {
     const task = await this.beginIsolated(runId, node);
     const { next } = await this.evaluate(task);
@@ -105,7 +108,10 @@ export class Driver {
     return next;
   }
 
-  /** Moves the run on where the time of a transaction was up, as slow machines have it: until only steps for workers are open. */
+  /**
+   * Continues a run whose transactions exceeded their time, as on slow machines, until only steps for workers
+   * are open.
+   */
   async goOn(runId: string | null): Promise<void> {
     for (let turn = 0; turn < 100; turn += 1) {
       const { rows } = await this.db.admin.query<{ node: string }>(
@@ -123,7 +129,7 @@ export class Driver {
     throw new Error('the run does not get on');
   }
 
-  /** The events that a replay of the run gives otherwise. */
+  /** Resolves to the events that a replay of the run computes differently. */
   async verify(runId: string | null): Promise<unknown[]> {
     return (await this.db.admin.query('select * from engine.verify_run($1)', [runId])).rows;
   }
@@ -137,12 +143,12 @@ export class Driver {
     return (await this.db.pool('flowgres_worker').query('select * from engine.reconcile()')).rows;
   }
 
-  /** What workers do every second: gives jobs to the steps whose time has come. */
+  /** Adds jobs for the steps whose time has come, as workers do every second. */
   async wake(): Promise<{ run_id: string; node: string }[]> {
     return (await this.db.pool('flowgres_worker').query('select * from engine.wake_steps()')).rows;
   }
 
-  /** The wake-ups in the queue that are about a run, `node` or `cancel_children`. */
+  /** Returns the jobs for a run: the node of each, or `cancel_children`. */
   async jobs(runId: string | null): Promise<string[]> {
     const { rows } = await this.db.admin.query<{ node: string }>(
       `select coalesce(j.payload ->> 'node', t.identifier) as node
@@ -157,7 +163,7 @@ export class Driver {
     return (await this.db.admin.query('select * from workflow_runs where id = $1', [runId])).rows[0];
   }
 
-  /** What expressions of the run's end saw: the output in its last event. */
+  /** Returns the output in the last event of the run. */
   async output(runId: string | null): Promise<unknown> {
     const { rows } = await this.db.admin.query(
       `select engine.output_of_event(payload, run_id, ts) as output from workflow_events where run_id = $1 order by seq desc limit 1`,
@@ -172,7 +178,7 @@ export class Driver {
     ).rows;
   }
 
-  /** The log in short: `run.created`, `step.succeeded a`, … */
+  /** Returns the types and nodes of the log: `run.created`, `step.succeeded a`, … */
   async story(runId: string | null): Promise<string[]> {
     return (await this.log(runId)).map(({ type, payload }) => (type.startsWith('step.') ? `${type} ${payload['node']}` : type));
   }
@@ -182,8 +188,8 @@ export class Driver {
   }
 
   /**
-   * Does the queued wake-ups of held runs that are for now or due by `at`, and those that come of them. Answers how many
-   * it did. The queue does not know of the engine's clock: what is for now was due when it was added.
+   * Executes the jobs of held runs that are due by `at`, and those that result from them. Resolves to their
+   * number. The queue uses the real clock: a job without a time was due when it was added.
    */
   async release(at = new Date()): Promise<number> {
     for (let count = 0; ; count += 1) {
@@ -201,7 +207,7 @@ export class Driver {
     }
   }
 
-  /** Fires each schedule that is due now once, as a worker does. Resolves to how many started or skipped a tick. */
+  /** Fires each due schedule once, as a worker does. Resolves to how many started or skipped a tick. */
   async fireSchedules(): Promise<number> {
     const worker = this.db.pool('flowgres_worker');
     const { rows } = await worker.query<{ organization_id: string; workflow_id: string; node: string }>(
@@ -215,7 +221,7 @@ export class Driver {
     return count;
   }
 
-  /** Stops the engine's clock at a moment, whose partitions are made as maintenance would; null lets it run again. */
+  /** Stops the engine's clock at a time, and creates its partitions as maintenance would; null lets it run again. */
   async freeze(at: Date | null): Promise<void> {
     await this.db.admin.query('delete from private.test_mode');
     if (!at) return;
@@ -228,6 +234,7 @@ export class Driver {
   }
 }
 
+/** The answer to a result. */
 export interface Completion {
   outcome: 'recorded' | 'stale';
   status: string | null;

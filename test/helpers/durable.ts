@@ -1,4 +1,4 @@
-/** A server of its own with the durability of production, set up as an installation is, for tests that kill it. */
+/** A server with the durability of production, for tests that kill it. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,16 +8,21 @@ import { migrate } from '../../src/database/migrate.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { type TestDatabase, openDatabase } from './database.ts';
 
+/** A running durable server. */
 export interface DurableServer {
-  /** A database with the whole schema; its runs are checked at the end as everywhere, unless the test writes them by hand. */
+  /** A database with the whole schema. Its runs are checked at the end unless `unchecked` is set. */
   db: TestDatabase;
-  /** Sends PostgreSQL a signal: SIGKILL, SIGQUIT for an immediate stop. Its supervisor starts it again. */
+  /**
+   * Sends PostgreSQL a signal, such as SIGKILL, or SIGQUIT for an immediate shutdown. The supervisor starts it
+   * again.
+   */
   signal(name: NodeJS.Signals): Promise<void>;
   stop(): Promise<void>;
 }
 
+/** Options of {@link startDurable}. */
 export interface DurableOptions {
-  /** The test writes runs by hand, or breaks them: they are not checked at the end. */
+  /** The test writes or breaks runs by hand, so they are not checked at the end. */
   unchecked?: boolean;
   /** The server's folder, removed at the end; a temporary one when not given. */
   folder?: string | undefined;
@@ -25,6 +30,7 @@ export interface DurableOptions {
   environment?: Record<string, string>;
 }
 
+/** Starts the server; it stops with the test file. */
 export async function startDurable(name: string, options: DurableOptions = {}): Promise<DurableServer> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`)));
   const server = await startEmbedded({ folder, password: 'secret', environment: options.environment ?? {} });

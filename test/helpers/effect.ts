@@ -1,7 +1,7 @@
-/** Runs effect nodes without a worker. */
+/** Executes effect nodes without a worker. */
 import type { EffectContext } from '../../src/nodes/types.ts';
 
-/** The context of an attempt, with everything that a test does not care about filled in. */
+/** Returns the context of an attempt, with defaults for what the test does not set. */
 export function effectContext(
   given: Partial<EffectContext<Record<string, unknown>>> & { properties: Record<string, unknown> },
 ): EffectContext<Record<string, unknown>> {

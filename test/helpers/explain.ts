@@ -1,15 +1,16 @@
-/** Plans of what is really executed: inside functions too, and as a request executes it. */
+/** Query plans of statements as a request executes them, including those inside of functions. */
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import type { TestDatabase } from './database.ts';
 
+/** A statement's result and plans. */
 export interface ExplainedQuery {
   rows: Record<string, unknown>[];
   /** The plans of the statement and of every statement inside its functions, as text. */
   text: string;
 }
 
-/** Runs a statement as a request with this token does, and tells by which plans: those of its functions as well. */
+/** Runs a statement as a request with this token does, and returns its plans and those of its functions. */
 export async function explainNested(db: TestDatabase, token: string, statement: string, values: unknown[] = []): Promise<ExplainedQuery> {
   const client = new pg.Client({ connectionString: db.adminUrl });
   const plans: string[] = [];

@@ -1,23 +1,24 @@
-/** What most tests need before they begin, made through the API that users call. */
+/** Creates organizations and workflows through the API that users call. */
 import { randomBytes } from 'node:crypto';
 import { type Session, type TestDatabase, asUser } from './database.ts';
 
+/** An organization with its owner. */
 export interface TestOrganization {
   id: string;
   slug: string;
-  /** The part of its webhook addresses after /hooks/. */
+  /** The key in its webhook addresses after /hooks/. */
   webhookKey: string;
-  /** Its owner. */
+  /** User id of its owner. */
   userId: string;
   /** The owner's API token with every scope. */
   token: string;
-  /** The database as that token sees it. */
+  /** The database as a request with that token sees it. */
   user: Session;
 }
 
 const ALL_SCOPES = ['workflows:write', 'runs:write', 'organization:write'];
 
-/** An organization with an owner who holds a token. */
+/** Creates an organization with an owner who has a token. */
 export async function createOrganization(db: TestDatabase, name = 'Acme'): Promise<TestOrganization> {
   const unique = randomBytes(4).toString('hex');
   const client = await db.admin.connect();
@@ -37,23 +38,25 @@ export async function createOrganization(db: TestDatabase, name = 'Acme'): Promi
     const token = tokens[0]!.secret;
     return { id, slug, webhookKey, userId, token, user: asUser(db, token) };
   } finally {
-    // The context is a setting of the connection: closing it ends both.
+    // The context is a setting of the connection, so the connection is closed.
     client.release(true);
   }
 }
 
+/** The definition of a workflow. */
 export interface Definition {
   nodes: { id: string; type: string; properties?: Record<string, unknown>; [key: string]: unknown }[];
   connections: { source: string; target: string; sourceOutput?: string; targetInput?: string }[];
   settings?: Record<string, unknown>;
 }
 
+/** A published workflow. */
 export interface TestWorkflow {
   id: string;
   version: number;
 }
 
-/** A published workflow of the organization. */
+/** Creates and publishes a workflow of the organization. */
 export async function publishWorkflow(organization: TestOrganization, definition: Definition, name = 'Test'): Promise<TestWorkflow> {
   const { rows } = await organization.user.query<{ id: string }>('select id from create_workflow(name => $1, definition => $2)', [
     name,
@@ -64,7 +67,7 @@ export async function publishWorkflow(organization: TestOrganization, definition
   return { id, version: versions[0]!.version };
 }
 
-/** A definition whose nodes follow one after the other: `chain({ id: 'start', type: 'apiTrigger' }, …)`. */
+/** Returns a definition of successive nodes: `chain({ id: 'start', type: 'apiTrigger' }, …)`. */
 export function chain(...nodes: Definition['nodes']): Definition {
   const connections = nodes.slice(1).map((node, index) => ({ source: nodes[index]!.id, target: node.id }));
   return { nodes, connections };

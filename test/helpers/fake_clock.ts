@@ -1,4 +1,4 @@
-/** A library that moves the clock of the processes that load it: node, PostgreSQL and psql alike. Needs a C compiler. */
+/** A library that shifts the clock of processes that load it: node, PostgreSQL and psql. Needs a C compiler. */
 import { execFile, execFileSync } from 'node:child_process';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ const run = promisify(execFile);
 const SOURCE = fileURLToPath(new URL('../chaos/clock.c', import.meta.url));
 const NANOSECONDS_PER_MS = 1_000_000n;
 
-/** Whether this machine can make the library. */
+/** Whether this machine can compile the library. */
 export function canFakeClock(): boolean {
   if (process.platform !== 'linux') return false;
   try {
@@ -21,30 +21,30 @@ export function canFakeClock(): boolean {
   }
 }
 
-/** Makes the library in a folder and returns its path. Rejects without a C compiler for Linux. */
+/** Compiles the library into a folder and returns its path. Rejects without a C compiler for Linux. */
 export async function compileClock(folder: string): Promise<string> {
   const library = join(folder, 'clock.so');
   await run('cc', ['-shared', '-fPIC', '-O2', '-o', library, SOURCE, '-ldl']);
   return library;
 }
 
-/** The variables under which a process goes by `library` and the distance in `file`. */
+/** Returns the environment variables that load `library` and read the distance from `file`. */
 export function clockEnvironment(library: string, file: string): Record<string, string> {
   return { LD_PRELOAD: library, FLOWGRES_TEST_CLOCK: file };
 }
 
-/** What the file of a clock holds: by how many milliseconds it is ahead. */
+/** Returns the content of that file: by how many milliseconds the clock is ahead. */
 export function clockDistance(milliseconds: number): Buffer {
   const nanoseconds = Buffer.alloc(8);
   nanoseconds.writeBigInt64LE(BigInt(Math.round(milliseconds)) * NANOSECONDS_PER_MS);
   return nanoseconds;
 }
 
-/** Calls `work` with the variables of processes whose clock shows `moment` now, and goes on from there. */
+/** Calls `work` with the environment variables that set the clock of processes to `moment` now. */
 export async function withClockAt<T>(moment: Date, work: (environment: Record<string, string>) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'flowgres-dates-'));
   try {
-    // The server may run as another user, and reads both.
+    // The server may run as another user, and reads both files.
     await chmod(folder, 0o755);
     const library = await compileClock(folder);
     const file = join(folder, 'clock');

@@ -1,21 +1,22 @@
-/** What tests of nodes with child runs need: workflows to call, a parent with such a node, and the parent's turns. */
+/** Fixtures for tests of nodes with child runs: workflows to call, a parent run with such a node, and its jobs. */
 import { beforeEach } from 'vitest';
 import { type TestDatabase, createTestDatabase } from './database.ts';
 import { Driver } from './driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from './factory.ts';
 
+/** A parent workflow and those that it calls. */
 export interface Family {
   db: TestDatabase;
   acme: TestOrganization;
   engine: Driver;
-  /** Starts a run whose node `all` has these properties; resolves to its id. */
+  /** Starts a run whose node `all` has these properties. Resolves to its id. */
   start(properties: Record<string, unknown>, input: unknown, more?: Record<string, unknown>): Promise<string>;
   childrenOf(runId: string): Promise<{ id: string; status: string; parent_index: number }[]>;
-  /** Takes the jobs of the parent's step as long as there are any. */
+  /** Executes the jobs of the parent's step until none is left. */
   drain(runId: string): Promise<void>;
 }
 
-/** A family whose parents call their children by a node of this type. */
+/** Creates workflows whose parent starts child runs with a node of this type. */
 export async function createRunTree(type: 'forEach' | 'repeat'): Promise<Family> {
   const db = await createTestDatabase();
   const acme = await createOrganization(db);

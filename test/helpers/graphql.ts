@@ -1,4 +1,4 @@
-/** A GraphQL server on a free port, and clients of it as users have them: HTTP, and the graphql-ws client. */
+/** A GraphQL server on a free port, with HTTP and graphql-ws clients. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -8,12 +8,14 @@ import { WebSocket } from 'ws';
 import { type GraphqlOptions, createGraphql } from '../../src/graphql/server.ts';
 import type { TestDatabase } from './database.ts';
 
+/** An error of an answer. */
 export interface GraphqlError {
   message: string;
   path?: (string | number)[];
   extensions?: { code?: string; hint?: string; details?: Record<string, unknown>; errorId?: string };
 }
 
+/** An answer over HTTP. */
 export interface GraphqlAnswer {
   status: number;
   // biome-ignore lint/suspicious/noExplicitAny: a test asserts on the shape that it asked for
@@ -21,18 +23,19 @@ export interface GraphqlAnswer {
   errors?: GraphqlError[];
 }
 
+/** A running server. */
 export interface TestServer {
   url: string;
-  /** What clients were not told. */
+  /** What the server logged instead of sending it to clients. */
   logged: { errorId: string; message: string; [key: string]: unknown }[];
-  /** Asks with a token, or anonymously with null. */
+  /** Sends a query with a token; anonymously when it is null. */
   query(token: string | null, query: string, variables?: Record<string, unknown>): Promise<GraphqlAnswer>;
-  /** As `query`, but returns the data and throws when there are errors. */
+  /** Like `query`, but returns the data and throws when there are errors. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   data(token: string | null, query: string, variables?: Record<string, unknown>): Promise<any>;
-  /** A graphql-ws client that does not reconnect by itself. */
+  /** Returns a graphql-ws client that does not reconnect. */
   subscribe(token: string | null): Client;
-  /** Cuts every WebSocket, as a network does. */
+  /** Terminates every WebSocket, as a network failure does. */
   cut(): void;
   close(): Promise<void>;
 }
@@ -42,6 +45,7 @@ afterAll(async () => {
   await Promise.all([...open].map((server) => server.close()));
 });
 
+/** Starts a GraphQL server for a database; it stops with the test file. */
 export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOptions> = {}): Promise<TestServer> {
   const logged: TestServer['logged'] = [];
   const graphql = await createGraphql({

@@ -1,21 +1,23 @@
-/** Kills a client or its backend, kill -9, at a chosen message of their conversation: what happens at each step is real. */
+/** A proxy that kills the client or the backend (kill -9) at a chosen message between them. */
 import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 
+/** What is killed. */
 export type Victim = 'client' | 'backend';
 
+/** A running proxy. */
 export interface Killer {
-  /** The server's address for the client, through here. */
+  /** Address of the proxy for the client. */
   url: string;
-  /** Statements and copied data seen so far. */
+  /** Returns the number of statements and copy messages so far. */
   seen(): number;
   close(): void;
 }
 
-/** Frontend messages that make something happen: a statement, a bind of one, copied data and its end. */
+/** Frontend messages that have effects: a query, a parse, copy data and its end. */
 const STEPS = new Set(['Q', 'P', 'd', 'c'].map((type) => type.charCodeAt(0)));
 const KEY_DATA = 'K'.charCodeAt(0);
 
-/** Calls `kill` right after the n-th step was sent on; 0 never does. */
+/** Starts the proxy. Calls `kill` right after forwarding the n-th such message; never for 0. */
 export async function startKiller(serverUrl: string, step: number, kill: (backendPid: number) => void): Promise<Killer> {
   const upstream = new URL(serverUrl);
   let seen = 0;
@@ -62,7 +64,7 @@ export async function startKiller(serverUrl: string, step: number, kill: (backen
   };
 }
 
-/** Cuts a stream of the protocol into messages; the first one of a client has no type. */
+/** Splits a protocol stream into messages; the first message of a client has no type. */
 function messages(isTyped: boolean, onMessage: (type: number, body: Buffer) => void): (chunk: Buffer) => void {
   let open = Buffer.alloc(0);
   let hasType = isTyped;

@@ -1,15 +1,19 @@
-/** Single nodes without a run: compiled, resolved and, when they are pure, run by the functions that the engine uses. */
+/**
+ * Runs single nodes without a run: compiles, resolves and, if they are pure, executes them with the engine's
+ * functions.
+ */
 import type { TestDatabase } from './database.ts';
 import type { Definition } from './factory.ts';
 
+/** One node of a definition. */
 export type TestNode = Definition['nodes'][number];
 
-/** What a node sees; `prev` is null when not given. */
+/** The data that a node sees; `prev` is null when not given. */
 export interface NodeContext {
   prev?: unknown;
   input?: unknown;
   inputs?: Record<string, unknown[]>;
-  /** Outputs of nodes before it, by id. */
+  /** Outputs of earlier nodes, by id. */
   nodes?: Record<string, unknown>;
   run?: unknown;
   vars?: Record<string, unknown>;
@@ -17,15 +21,16 @@ export interface NodeContext {
   index?: number;
 }
 
+/** The result of a node. */
 export interface NodeResult {
-  /** With the results of expressions in place. */
+  /** The properties with expressions evaluated. */
   properties: Record<string, unknown>;
-  /** Null when the node is not pure. */
+  /** The chosen port; null when the node is not pure. */
   port: string | null;
   output: unknown;
 }
 
-/** A definition in which `node` follows a manual trigger and every node of `context.nodes`. */
+/** Returns a definition in which `node` follows a manual trigger and every node of `context.nodes`. */
 export function definitionFor(node: TestNode, context: NodeContext = {}): Definition {
   const before = ['start', ...Object.keys(context.nodes ?? {})];
   return {
@@ -55,7 +60,7 @@ const RUN = `
     select engine.run_pure((n.plan).type, (n.plan).function, n.properties, $5, $6) as outcome
   ) as o on (n.plan).kind = 'pure' and $3`;
 
-/** Runs the node; `pure: false` only resolves its properties. */
+/** Runs the node; with `pure: false` it only resolves the properties. */
 export async function runNode(db: TestDatabase, node: TestNode, context: NodeContext = {}, pure = true): Promise<NodeResult> {
   const { prev = null, input = null, inputs = { main: [prev] }, nodes = {}, run = {}, vars = {}, item, index } = context;
   const json = (value: unknown) => (value === undefined ? null : JSON.stringify(value));
@@ -69,13 +74,16 @@ export async function runNode(db: TestDatabase, node: TestNode, context: NodeCon
   return rows[0]!;
 }
 
-/** The value of one text with expressions. */
+/** Returns the value of a text with expressions. */
 export async function evaluate(db: TestDatabase, text: string, context: NodeContext = {}, more: Partial<TestNode> = {}): Promise<unknown> {
   const node = { id: 'subject', type: 'transform', properties: { template: { value: text } }, ...more };
   return ((await runNode(db, node, context)).output as { value: unknown }).value;
 }
 
-/** How something fails: the SQLSTATE, the message, and the detail that the engine takes as the node's error. */
+/**
+ * Returns how something fails: the SQLSTATE, the message, and the detail, which the engine records as the
+ * node's error.
+ */
 export async function failureOf(
   running: Promise<unknown>,
 ): Promise<{ sqlstate: string; message: string; detail: Record<string, unknown> }> {
@@ -86,7 +94,7 @@ export async function failureOf(
   return { sqlstate: error.code, message: error.message, detail: error.detail?.startsWith('{') ? JSON.parse(error.detail) : {} };
 }
 
-/** All problems of a definition. */
+/** Returns all problems of a definition. */
 export async function validate(db: TestDatabase, definition: unknown): Promise<{ pointer: string; code: string; message: string }[]> {
   const { rows } = await db.admin.query('select pointer, code, message from validate_workflow($1)', [JSON.stringify(definition)]);
   return rows;

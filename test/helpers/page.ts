@@ -1,21 +1,22 @@
-/** The examples of a page of docs/, which run as they stand. */
+/** Reads and runs the examples of a page of docs/. */
 import { readFile } from 'node:fs/promises';
 import type pg from 'pg';
 import { parse } from 'pgsql-parser';
 
+/** A fenced block of a page. */
 export interface Block {
-  /** What stands behind the backticks: `sql`, `sh`, nothing for an output. */
+  /** The language after the backticks: `sql`, `sh`, or empty for an output. */
   kind: string;
   text: string;
 }
 
-/** The fenced blocks of a page, from top to bottom. */
+/** Returns the fenced blocks of a page in their order. */
 export async function readBlocks(page: string): Promise<Block[]> {
   const text = await readPage(page);
   return [...text.matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].map(([, kind, block]) => ({ kind: kind!, text: block! }));
 }
 
-/** The statements of the blocks of that kind, from top to bottom, one each, as psql sends them. */
+/** Returns the single statements of the blocks of a kind, in their order, as psql sends them. */
 export async function readStatements(page: string, wanted = 'sql'): Promise<string[]> {
   const blocks = (await readBlocks(page)).filter(({ kind }) => kind === wanted);
   const script = Buffer.from(blocks.map(({ text }) => text).join('\n'));
@@ -23,13 +24,16 @@ export async function readStatements(page: string, wanted = 'sql'): Promise<stri
   return stmts.map(({ stmt_location: from = 0, stmt_len: length }) => script.subarray(from, length ? from + length : undefined).toString());
 }
 
-/** `…` in an output of a page stands for anything. */
+/** Returns a pattern for an output; `…` in it matches anything. */
 export function outputPattern(expected: string): RegExp {
   const parts = expected.trim().split('…');
   return new RegExp(`^${parts.map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('[^]*?')}\\s*$`);
 }
 
-/** A session of psql: one statement after the other, `\gset` keeps the columns of its only row, `:'name'` is a literal. */
+/**
+ * A psql session: runs statements one after the other; `\gset` stores the columns of a single row, `:'name'`
+ * becomes a literal.
+ */
 export class PsqlSession {
   readonly #client: pg.Client;
   readonly #variables = new Map<string, string>();
@@ -38,7 +42,10 @@ export class PsqlSession {
     this.#client = client;
   }
 
-  /** Runs a script; what its last statement without `\gset` gave, every value as the text that psql prints. */
+  /**
+   * Runs a script. Returns the result of its last statement without `\gset`, with every value as the text that
+   * psql prints.
+   */
   async run(script: string): Promise<pg.QueryResult<Record<string, string | null>> | undefined> {
     let last: pg.QueryResult<Record<string, string | null>> | undefined;
     for (const [, text, end] of script.matchAll(/([\s\S]*?)(;|\\gset)\s*(?:\n|$)/g)) {

@@ -1,9 +1,9 @@
-/** What tests of partitions need: a clock that stands still, tables to cut, runs and events at any time. */
+/** Fixtures for tests of partitions: a stopped clock, tables to partition, runs and events at any time. */
 import type pg from 'pg';
 import { type TestDatabase, createTestDatabase } from './database.ts';
 import { createOrganization } from './factory.ts';
 
-/** Stops engine.now() at a time, for all connections. */
+/** Stops engine.now() at a time for all connections. */
 export async function freezeClock(db: TestDatabase, at: string): Promise<void> {
   await db.admin.query(
     `insert into private.test_mode (frozen_at) values ($1)
@@ -12,7 +12,10 @@ export async function freezeClock(db: TestDatabase, at: string): Promise<void> {
   );
 }
 
-/** A database as it is when it was made at a time, where its clock stands: with the partitions of then, not of today. */
+/**
+ * Returns a database as if it had been created at a time, where its clock stands, with the partitions of that
+ * time.
+ */
 export async function databaseAt(at: string): Promise<TestDatabase> {
   const template = templates.get(at) ?? templateAt(at);
   templates.set(at, template);
@@ -40,7 +43,10 @@ async function templateAt(at: string): Promise<string> {
   return db.name;
 }
 
-/** An empty table `readings` of flowgres_owner, cut by `key`, under management with the given arguments. */
+/**
+ * Creates an empty table `readings` of flowgres_owner, partitioned by `key`, and manages it with the given
+ * arguments.
+ */
 export async function manageReadings(db: TestDatabase, policy = '', key = 'ts timestamptz'): Promise<void> {
   const column = key.split(' ')[0];
   await db.admin.query(`
@@ -55,7 +61,7 @@ export async function manageReadings(db: TestDatabase, policy = '', key = 'ts ti
     select partitions.manage('public.readings'${policy && `, ${policy}`})`);
 }
 
-/** The names of a table's partitions with their bounds, as the catalog has them. */
+/** Returns the names of a table's partitions with their bounds, as the catalog prints them. */
 export async function partitionsOf(db: TestDatabase, parent: string): Promise<string[]> {
   const { rows } = await db.admin.query<{ line: string }>(
     `select format('%s %s %s', name, to_char(lower at time zone 'UTC', 'YYYY-MM-DD'), to_char(upper at time zone 'UTC', 'YYYY-MM-DD')) as line
@@ -65,19 +71,20 @@ export async function partitionsOf(db: TestDatabase, parent: string): Promise<st
   return rows.map(({ line }) => line);
 }
 
-/** The rows of a query, each with its values in one line. */
+/** Returns the rows of a query, each as one line. */
 export async function lines(db: TestDatabase, query: string, values: unknown[] = []): Promise<string[]> {
   const { rows } = await db.admin.query({ text: query, values, rowMode: 'array' });
   return rows.map((row: unknown[]) => row.map((value) => value ?? '-').join(' '));
 }
 
+/** Writes runs and events without the engine. */
 export interface Log {
   organizationId: string;
-  /** Inserts a run whose id has the time, with an event at each of the times. Returns its id. */
+  /** Inserts a run whose id has this time, with an event at each of the times. Returns the id. */
   addRun(at: string, events?: string[], status?: string): Promise<string>;
 }
 
-/** Somewhere to write runs and events to, over `writers`, without the engine. */
+/** Creates an organization and returns functions that insert its runs and events over `writers`. */
 export async function createLog(
   db: TestDatabase,
   writers: pg.Pool = db.admin,

@@ -1,18 +1,19 @@
-/** People who are logged in, and what the outbox has for them. */
+/** Logged-in users, and the mails that the outbox has for them. */
 import { randomBytes } from 'node:crypto';
 import { type Session, type TestDatabase, asUser } from './database.ts';
 import type { TestOrganization } from './factory.ts';
 
+/** A logged-in user. */
 export interface TestPerson {
   id: string;
   email: string;
-  /** The secret of a session. */
+  /** The bearer secret of the session. */
   secret: string;
-  /** The database as that session sees it. */
+  /** The database as a request with that secret sees it. */
   user: Session;
 }
 
-/** Somebody with a verified address and a session. */
+/** Creates a user with a verified address and a session. */
 export async function createPerson(db: TestDatabase, name = 'Ada'): Promise<TestPerson> {
   const email = `${name.toLowerCase()}-${randomBytes(4).toString('hex')}@example.com`;
   const { rows } = await db.admin.query<{ id: string }>(
@@ -23,7 +24,7 @@ export async function createPerson(db: TestDatabase, name = 'Ada'): Promise<Test
   return { id, email, ...(await logIn(db, id)) };
 }
 
-/** Another session of somebody. */
+/** Creates another session of a user. */
 export async function logIn(db: TestDatabase, userId: string): Promise<Pick<TestPerson, 'secret' | 'user'>> {
   const { rows } = await db.admin.query<{ secret: string }>(
     `with made as (select private.new_secret('fs_') as secret),
@@ -35,7 +36,7 @@ export async function logIn(db: TestDatabase, userId: string): Promise<Pick<Test
   return { secret, user: asUser(db, secret) };
 }
 
-/** Puts somebody into an organization, which becomes the active one of a new session of his. */
+/** Creates a user who is a member of an organization, which is active in the user's session. */
 export async function createMember(db: TestDatabase, organization: { id: string }, role = 'member', name = role): Promise<TestPerson> {
   const person = await createPerson(db, name);
   await db.admin.query('insert into organization_users (organization_id, user_id, role) values ($1, $2, $3)', [
@@ -46,12 +47,12 @@ export async function createMember(db: TestDatabase, organization: { id: string 
   return { ...person, ...(await logIn(db, person.id)) };
 }
 
-/** The owner of an organization of the factory, logged in. */
+/** Logs in the owner of an organization of the factory. */
 export async function logInOwner(db: TestDatabase, organization: TestOrganization): Promise<Session> {
   return (await logIn(db, organization.userId)).user;
 }
 
-/** The newest mail to an address that waits in the outbox. */
+/** Returns the newest mail in the outbox to an address. */
 export async function readMail(db: TestDatabase, recipient: string): Promise<{ subject: string; body: string } | undefined> {
   const { rows } = await db.admin.query<{ subject: string; body: string }>(
     'select subject, body from engine.unsent_mails() where lower(recipient) = lower($1) limit 1',
@@ -60,7 +61,7 @@ export async function readMail(db: TestDatabase, recipient: string): Promise<{ s
   return rows[0];
 }
 
-/** The code in it. */
+/** Returns the code in that mail. */
 export async function readCode(db: TestDatabase, recipient: string): Promise<string> {
   const mail = await readMail(db, recipient);
   const [, code] = /The code is (\S{22}) /.exec(mail?.body ?? '') ?? [];

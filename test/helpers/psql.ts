@@ -1,4 +1,4 @@
-/** As much of psql as the pages need, for machines that have none: `psql URL -Atc "select …" -c "…"`. */
+/** The part of psql that the pages need, for machines without psql: `psql URL -Atc "select …" -c "…"`. */
 import { connect } from '../../src/database/connections.ts';
 
 const [url, ...rest] = process.argv.slice(2);

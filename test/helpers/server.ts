@@ -21,14 +21,17 @@ declare module 'vitest' {
     serverUrl: string;
     /** The database that test databases are copied from. */
     template: string;
-    /** The day on which it was made (UTC), whose partitions it has. */
+    /** The day (UTC) on which the template was created, whose partitions it has. */
     templateDay: string;
   }
 }
 
 const PREFIX = 'flowgres-test-';
 
-/** Crash safety is off: the data lives as long as the run. Tests of durability start a server of their own. */
+/**
+ * Crash safety is off, since the data lives as long as the test run. Tests of durability start servers of their
+ * own.
+ */
 const FAST = {
   fsync: 'off',
   synchronous_commit: 'off',
@@ -38,10 +41,11 @@ const FAST = {
   shared_buffers: '256MB',
   max_wal_size: '2GB',
   autovacuum_naptime: '10s',
-  // However busy the machine, what fits into one transaction is done in it.
+  // However slow the machine, one transaction does all that fits into it.
   'flowgres.advance_time': '5s',
 };
 
+/** Starts the server and builds the template. Returns the function that stops it. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const external = process.env['FLOWGRES_TEST_SERVER'];
   const server = external ? { url: external, stop: async () => undefined } : await startTemporary();
@@ -63,7 +67,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
 }
 
-/** A server in a new folder; stopping it removes the folder. */
+/** Starts a server in a new folder, which is removed when it stops. */
 export async function startTemporary(settings: Record<string, string> = FAST): Promise<Pick<EmbeddedServer, 'url' | 'stop'>> {
   await removeAbandoned();
   const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`));
@@ -75,7 +79,7 @@ export async function startTemporary(settings: Record<string, string> = FAST): P
   return { url: server.url, stop };
 }
 
-/** A run that was killed leaves its server behind: the next run ends it and removes its folder. */
+/** Stops the servers of killed test runs and removes their folders. */
 async function removeAbandoned(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     const pid = Number(new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1]);
@@ -88,7 +92,7 @@ async function removeAbandoned(): Promise<void> {
 
 async function stopServerOf(folder: string): Promise<void> {
   const postmaster = Number((await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')[0]);
-  // SIGQUIT is PostgreSQL's immediate shutdown: nothing in that folder is worth saving.
+  // SIGQUIT is PostgreSQL's immediate shutdown; the data is not needed any more.
   if (postmaster && isAlive(postmaster)) process.kill(postmaster, 'SIGQUIT');
 }
 

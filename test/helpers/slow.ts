@@ -1,7 +1,10 @@
-/** Starts of runs that take long, or fail, for some organizations only. */
+/** Makes starts of runs slow or failing, for some organizations only. */
 import type { TestDatabase } from './database.ts';
 
-/** From now on, whatever starts a run of the organization first executes `statement`, such as `perform pg_sleep(30)`. */
+/**
+ * From now on every start of a run of the organization first executes `statement`, such as `perform
+ * pg_sleep(30)`.
+ */
 export async function beforeStartsOf(db: TestDatabase, organizationId: string, statement: string): Promise<void> {
   const name = `before_starts_${organizationId.replaceAll('-', '')}`;
   await db.admin.query(`

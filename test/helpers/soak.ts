@@ -1,4 +1,4 @@
-/** Maintenance and retirement of partitions while others write and read, through months and years. */
+/** Runs maintenance and retirement of partitions through months while other sessions write and read. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { connect, createPool } from '../../src/database/connections.ts';
@@ -7,26 +7,27 @@ import type { TestDatabase } from './database.ts';
 import { createLog, freezeClock, lines } from './partitions.ts';
 
 const DAY_MS = 864e5;
-/** The clock goes this far at a time; three whole months are always made ahead. */
+/** Days by which the clock advances at a time; three whole months are always created ahead. */
 const LEAP_DAYS = 6;
-/** Why something is left to the next time. */
+/** Messages of work that is left to the next call. */
 const LATER = /held a lock for too long|Another session is at it|is still on its way out|due to lock timeout|already pending detach/;
 
-/** Much longer than an insert waits for the locks of maintenance, which gives way after 200 ms. */
+/** Longest wait of an insert; maintenance itself gives way after 200 ms. */
 const LONGEST_WAIT = '5s';
-/** So many months pass, and at least one leaves, however slow this machine is. */
+/** At least this many months pass, and one is retired, however slow the machine is. */
 const MONTHS = 3;
 
+/** Options of {@link soakPartitions}. */
 export interface SoakOptions {
-  /** How long it lasts; up to four times as long until the months have passed. */
+  /** Duration in seconds; up to four times as long until the months have passed. */
   seconds: number;
-  /** How long the first reader stays. */
+  /** How long the first reader reads, in seconds. */
   readerSeconds: number;
 }
 
 /**
- * Two maintainers, two inserters, a retirement and a reader at once, with the clock crossing months: no insert fails or
- * waits for long, nobody errs, and nothing is missing in the end.
+ * Runs two maintainers, two inserters, a retirement and a reader at once while the clock crosses months. Checks
+ * that no insert fails or waits long, no session fails, and no row is missing at the end.
  */
 export async function soakPartitions(db: TestDatabase, { seconds, readerSeconds }: SoakOptions): Promise<void> {
   const begin = Date.now();
@@ -64,20 +65,20 @@ export async function soakPartitions(db: TestDatabase, { seconds, readerSeconds 
       const actions = await retirePartitions(db.url('flowgres_maintenance'), { lockTimeoutMs: 1000 });
       note(actions);
       left += actions.filter(({ action, done }) => action === 'drop' && done).length;
-      // While it waits for a reader nobody maintains that table; they must get their turn.
+      // While it waits for a reader, nobody else can maintain the table; leave time for the maintainers.
       await delay(1000);
     }
   };
   const read = async () => {
     const reader = await connect(db.adminUrl);
-    // One long reader, then short ones: only those let a concurrent detach come to its end.
+    // One long reader, then short ones: a concurrent detach completes only between readers.
     await reader.query(`begin; select count(*) from workflow_events; select pg_sleep(${readerSeconds}); commit`);
     while (goOn()) await reader.query('begin; select count(*) from workflow_events; select pg_sleep(0.5); commit');
     await reader.end();
   };
   const passTime = async () => {
     while (goOn()) {
-      // Time passes when maintenance has had its turn, as it has every hour.
+      // Advance the clock after a maintenance, which runs every hour.
       const ahead = await lines(
         db,
         `select 14 < all (select extract(day from max(o.upper) - engine.now())
@@ -97,7 +98,7 @@ export async function soakPartitions(db: TestDatabase, { seconds, readerSeconds 
   await maintainPartitions(db.url('flowgres_maintenance'));
   await retirePartitions(db.url('flowgres_maintenance'));
   expect(await lines(db, `select "check", detail from partitions.doctor() where severity <> 'info'`)).toEqual([]);
-  // Of what was not retired nothing is missing.
+  // No row outside of retired partitions is missing.
   expect(
     await lines(db, `select count(*) from workflow_runs as r where (select count(*) from workflow_events as e where e.run_id = r.id) <> 3`),
   ).toEqual(['0']);

@@ -1,14 +1,15 @@
-/** What PostGraphile sends: the statements of a server's pool, with their values, as they go out. */
+/** Records the statements that PostGraphile sends, with their values. */
 import pg from 'pg';
 
+/** A statement as it was sent. */
 export interface SentStatement {
   text: string;
   values: unknown[];
 }
 
 /**
- * Notes every statement of this process that reads a table of the API while `work` runs. It stands in pg itself, because
- * PostGraphile takes connections from the pool by itself.
+ * Records every statement of this process that reads a table of the API while `work` runs. Patches pg itself,
+ * because PostGraphile takes connections from the pool by itself.
  */
 export async function recordStatements(work: () => Promise<unknown>): Promise<SentStatement[]> {
   const sent: SentStatement[] = [];

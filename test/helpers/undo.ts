@@ -1,15 +1,18 @@
-/** Nothing that is called stays: every transaction of this process ends with a rollback, PostGraphile's too. */
+/** Rolls back every transaction of this process, including PostGraphile's. */
 import pg from 'pg';
 import { afterAll } from 'vitest';
 
-/** From now on, until the test file ends. It stands in pg itself, because PostGraphile takes connections by itself. */
+/**
+ * Replaces commits by rollbacks until the test file ends. Patches pg itself, because PostGraphile takes
+ * connections by itself.
+ */
 export function undoCommits(): void {
   const original = pg.Client.prototype.query;
   pg.Client.prototype.query = function (this: pg.Client, ...args: unknown[]) {
     const [first, ...rest] = args;
     const send = (...all: unknown[]) => (original as (...all: unknown[]) => unknown).apply(this, all);
     if (isSubmittable(first)) {
-      // A message that is a transaction by itself; inside of another one it is part of that.
+      // A message that is a transaction by itself; within another transaction it is a part of that.
       send('begin', () => undefined);
       const sent = send(...args);
       send('rollback', () => undefined);

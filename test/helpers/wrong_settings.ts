@@ -1,10 +1,10 @@
-/** A database whose every setting and whose locale is another than ours: what an administrator may have chosen. */
+/** A database with other settings and another locale than Flowgres sets, as an administrator may choose. */
 import { randomBytes } from 'node:crypto';
 import { connect, withDatabase } from '../../src/database/connections.ts';
 import { migrate } from '../../src/database/migrate.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 
-/** What sessions get that do not say what they need. */
+/** Settings of sessions that do not set their own. */
 export const WRONG_SETTINGS: Record<string, string> = {
   search_path: 'nowhere, public',
   datestyle: 'German, DMY',
@@ -31,9 +31,9 @@ export const WRONG_SETTINGS: Record<string, string> = {
 };
 
 /**
- * Makes one on a server and migrates it.
+ * Creates such a database on a server and migrates it.
  *
- * @param locale options of `create database`: in a Turkish one lower('I') is ı
+ * @param locale options of `create database`: in a Turkish locale lower('I') is ı
  * @returns its name
  */
 export async function createWrongDatabase(serverUrl: string, locale: string): Promise<string> {

@@ -1,4 +1,4 @@
-/** docs/reference/graphql.md: the schema as the server serves it. */
+/** Generates docs/reference/graphql.md from the schema. */
 import {
   type GraphQLField,
   type GraphQLInputObjectType,
@@ -12,12 +12,12 @@ import {
 } from 'graphql';
 import { chapter, fence, paragraphs, splitExample, table } from './markdown.ts';
 
-/** What every list takes: explained once, above the generated part. */
+/** Arguments of every list, which the page explains once. */
 const PAGING = ['first', 'last', 'before', 'after', 'offset', 'filter', 'orderBy'];
-/** The types that every PostGraphile server has, or that only carry others. */
+/** Types of every PostGraphile server, and types that only wrap others. */
 const PLUMBING = /(?:Connection|Edge|Payload|Input|Filter|OrderBy|Record)$|^(?:Query|Mutation|Subscription|PageInfo)$/;
 
-/** The reference of the GraphQL schema. */
+/** Returns the reference of a GraphQL schema in SDL. */
 export function describeGraphql(sdl: string): string {
   const schema = buildSchema(sdl);
   const types = Object.values(schema.getTypeMap()).filter(({ name }) => !name.startsWith('__'));
@@ -34,7 +34,7 @@ export function describeGraphql(sdl: string): string {
   );
 }
 
-/** Its input and payload are spelled out; they are used here only. */
+/** Describes a mutation together with its input and payload, which are used only there. */
 function describeMutation(schema: GraphQLSchema, field: GraphQLField<unknown, unknown>): string {
   const { text, example } = splitExample(unwrap(field.description));
   const input = schema.getType(String(field.args[0]!.type).replace('!', '')) as GraphQLInputObjectType;
@@ -78,7 +78,7 @@ function fieldsOf<Field>(type: { getFields(): Record<string, Field> }): Field[] 
   return Object.values(type.getFields());
 }
 
-/** Descriptions are wrapped in the schema. */
+/** Joins the wrapped lines of a description. */
 function unwrap(description: string | null | undefined): string {
   return (description ?? '').replaceAll(/\s*\n\s*/g, ' ');
 }

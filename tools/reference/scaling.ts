@@ -1,8 +1,11 @@
-/** The list in docs/explanation/scaling.md: what keeps tenant tables from being distributed by organization_id, from the catalog. */
+/**
+ * Generates the list in docs/explanation/scaling.md from the catalog: what prevents tenant tables from being
+ * distributed by organization_id.
+ */
 import type pg from 'pg';
 import { table } from './markdown.ts';
 
-/** Keys and references of tables with an organization_id that do not contain it. */
+/** Keys and references of tables with an organization_id that do not contain that column. */
 const KEYS = `
   select k.conrelid::regclass::text as relation, k.conname::text as name, pg_get_constraintdef(k.oid) as definition
   from pg_constraint as k
@@ -12,6 +15,7 @@ const KEYS = `
     and c.relnamespace::regnamespace::text in ('public', 'private', 'engine')
   order by k.conrelid::regclass::text collate "C", k.contype desc, k.conname collate "C"`;
 
+/** Returns the list. */
 export async function describeKeys(client: pg.Client | pg.Pool): Promise<string> {
   const { rows } = await client.query<{ relation: string; name: string; definition: string }>(KEYS);
   return table(

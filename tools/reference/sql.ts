@@ -1,4 +1,4 @@
-/** docs/reference/sql.md: whatever of the database somebody other than its owner may use, from the catalog. */
+/** Generates docs/reference/sql.md from the catalog: all objects that a role other than the owner may use. */
 import type pg from 'pg';
 import { chapter, fence, markdown, paragraphs, splitExample, table } from './markdown.ts';
 
@@ -24,10 +24,10 @@ interface Relation {
 interface Routine {
   schema: string;
   name: string;
-  /** Its name alone would be read as something else, as that of current_user. */
+  /** Whether the bare name would be parsed as a keyword, as current_user is. */
   keyword: boolean;
   arguments: string;
-  /** Null for a procedure, which is called. */
+  /** Null for a procedure. */
   result: string | null;
   grants: string;
   comment: string | null;
@@ -41,7 +41,7 @@ const SCHEMAS: Record<string, string> = {
   cron: 'The scheduler, for DBAs.',
 };
 
-/** Tables, views and composite types that somebody may use, the columns with their comments. */
+/** Tables, views and composite types that a role may use, with their columns and comments. */
 const RELATIONS = `
   select
     n.nspname as schema,
@@ -96,7 +96,7 @@ const ROUTINES = `
   group by p.oid, n.oid
   order by n.nspname, p.proname collate "C", pg_get_function_arguments(p.oid) collate "C"`;
 
-/** The reference of everything in SQL that somebody other than the owner may use. */
+/** Returns the reference. */
 export async function describeSql(client: pg.Client | pg.Pool): Promise<string> {
   const names = Object.keys(SCHEMAS);
   const { rows: relations } = await client.query<Relation>(RELATIONS, [names]);
@@ -118,7 +118,7 @@ export async function describeSql(client: pg.Client | pg.Pool): Promise<string> 
   return schemas.filter(Boolean).join('\n\n');
 }
 
-/** Functions of one name share a section. */
+/** Describes functions of the same name in one section. */
 function describeRoutines(routines: Routine[]): string {
   return [`#### ${qualified(routines[0]!)}`, ...routines.map(describeRoutine)].join('\n\n');
 }
@@ -158,7 +158,7 @@ function qualified({ schema, name }: { schema: string; name: string }): string {
   return schema === 'public' ? name : `${schema}.${name}`;
 }
 
-/** A type or list of arguments as people write it: without the casts of defaults, in lower case. */
+/** Formats a type or a list of arguments: without the casts of defaults, in lower case. */
 function plain(definition: string): string {
   return definition
     .replaceAll('timestamp with time zone', 'timestamptz')
@@ -167,7 +167,7 @@ function plain(definition: string): string {
     .replaceAll(/\b(?:DEFAULT|NULL|SETOF|TABLE)\b/g, (word) => word.toLowerCase());
 }
 
-/** A long list in parentheses gets a line per item. */
+/** Puts each item of a long list in parentheses on a line of its own. */
 function breakUp(text: string): string {
   const [, name, list] = /^([^(]*)\((.*)\)$/s.exec(text) ?? [];
   return text.length <= 100 || list === undefined ? text : `${name}(\n  ${list.split(/, (?![^(]*\))/).join(',\n  ')}\n)`;
