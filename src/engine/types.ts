@@ -100,7 +100,7 @@ export const abortAnswer = z.object({ run_id: z.string(), node: z.string() });
 /** A row of engine.reconcile(). */
 export const reconcileAnswer = z.object({ action: z.string(), run_id: z.string().nullable(), node: z.string().nullable() });
 /** A row of engine.repair_runs(). */
-export const repairAnswer = z.object({ action: z.enum(['open', 'hold', 'slot']), run_id: z.string() });
+export const repairAnswer = z.object({ action: z.enum(['open', 'hold', 'slot', 'children']), run_id: z.string() });
 const routeShape = z.object({
   organizationId: z.string().optional(),
   workflowId: z.string().optional(),

@@ -1,7 +1,5 @@
 /** A worker: takes jobs, executes steps, fires schedules, sends heartbeats, and runs the reconciler. */
-import { EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Logger as GraphileLogger, Logger, type Runner, type WorkerEvents, type WorkerPool, run } from 'graphile-worker';
 import type pg from 'pg';
 import { z } from 'zod';
 import { Engine, type ClaimedSlot, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
@@ -11,6 +9,7 @@ import { log } from '../log.ts';
 import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
+import { JobRunner } from './jobs.ts';
 import { every, everySecond } from '../scheduler/every.ts';
 import { SCHEDULES, ScheduleRunner } from '../scheduler/schedules.ts';
 import { type Slot, Slots } from './slots.ts';
@@ -61,14 +60,9 @@ const HEARTBEAT_MS = 2_500;
 const SILENCE_MS = 3 * HEARTBEAT_MS;
 const RECONCILE_MS = 10_000;
 const REPAIR_MS = 60_000;
-const POLL_MS = 1_000;
-const RESTART_MS = 1_000;
-const GIVING_UP_MS = 2_000;
 const LAST_WORDS_MS = 3_000;
 /** Connections for local steps of all organizations. */
 const LOCAL_CONNECTIONS = 8;
-/** Jobs that wait longer in this process, in milliseconds, are returned for other workers. */
-const LOCAL_QUEUE_TTL_MS = 5_000;
 /**
  * Successful heartbeats in a row before this worker reconciles: after an outage all workers look dead for a
  * moment.
@@ -77,8 +71,6 @@ const HEARTBEATS_BEFORE_RECONCILE = 2;
 /** Rows that one pass of the reconciler handles. */
 const RECONCILE_LIMIT = 1_000;
 
-/** Jobs handled at a time, as many as a batch has requests. A job ends when its step has begun. */
-const JOBS = 100;
 /**
  * How long a job waits for a slot of this process, in milliseconds; then its step is deferred until a slot of
  * any worker is free.
@@ -110,12 +102,12 @@ class Worker {
   readonly #localPool: pg.Pool;
   readonly #engine: Engine;
   readonly #attempts: Attempts;
+  readonly #jobs: JobRunner;
   readonly #schedules: ScheduleRunner;
   readonly #slots: Slots;
   readonly #capacity: WorkerCapacity;
   readonly #claimed = new Set<Promise<void>>();
   readonly #timers: { stop(): void }[] = [];
-  #runner: Promise<Runner> | undefined;
   #stopping: Promise<void> | undefined;
   #heartbeats = 0;
   #heardAt = -Infinity;
@@ -151,6 +143,18 @@ class Worker {
       mend: () => this.#engine.ensurePartitions(),
       onProblem,
     });
+    this.#jobs = new JobRunner({
+      engine: this.#engine,
+      pgPool: this.#pool,
+      taskList: {
+        run_step: (payload) => this.#runStep(stepShape.parse(payload)),
+        release_runs: (payload) => this.#engine.releaseRuns(heldShape.parse(payload)),
+        work_bulk_operation: (payload) => this.#engine.workBulkOperation(operationShape.parse(payload).id),
+        cancel_children: (payload) => this.#engine.cancelChildren(runShape.parse(payload).runId),
+      },
+      concurrency,
+      onProblem,
+    });
     watchPool('worker', this.#pool);
     watchPool('local', this.#localPool);
     watchNumber('flowgres_steps_in_flight', 'Steps that this process executes.', async () => this.#slots.used);
@@ -160,29 +164,14 @@ class Worker {
     return this.#engine.workerId;
   }
 
-  /**
-   * Ignores a rejection of graphile-worker 0.18: a runner that gives up while the database is unavailable, with
-   * jobs in its local queue, rejects a promise without a handler. The next runner unlocks those jobs.
-   */
-  readonly #forgotten = (error: unknown): void => {
-    if (!(error instanceof Error) || !error.message.includes('returning jobs from local queue')) throw error;
-    this.#options.onProblem('Jobs were not given back.', error);
-  };
-
-  /** The pool name under which graphile-worker locks jobs for this worker. */
-  get #jobPool(): string {
-    return `pool-${this.id}`;
-  }
-
   async start(): Promise<void> {
-    process.on('unhandledRejection', this.#forgotten);
+    this.#jobs.guard();
     try {
-      await this.#engine.heartbeat([], this.#jobPool, this.#capacity);
+      await this.#engine.heartbeat([], this.#jobs.poolName, this.#capacity);
       this.#heardAt = performance.now();
-      this.#runner = this.#runJobs();
-      await this.#runner;
+      await this.#jobs.start();
     } catch (error) {
-      process.off('unhandledRejection', this.#forgotten);
+      this.#jobs.unguard();
       await Promise.all([this.#pool.end(), this.#localPool.end()]);
       throw error;
     }
@@ -242,12 +231,12 @@ class Worker {
   async #stop(): Promise<void> {
     this.#attempts.beginStopping();
     this.#slots.close();
-    const stopped = Promise.all([this.#stopRunner(), this.#schedules.stop(), ...this.#claimed]).then(() => this.#attempts.ended());
+    const stopped = Promise.all([this.#jobs.stop(), this.#schedules.stop(), ...this.#claimed]).then(() => this.#attempts.ended());
     const grace = new AbortController();
     await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
     grace.abort();
     for (const timer of this.#timers) timer.stop();
-    process.off('unhandledRejection', this.#forgotten);
+    this.#jobs.unguard();
     await this.#attempts.handBack().catch((error: unknown) => this.#options.onProblem('Steps were not handed back.', error));
     // Limit the wait: without a database graphile-worker would try for minutes to unlock its jobs. The
     // reconciler unlocks them.
@@ -257,74 +246,9 @@ class Worker {
     ]);
   }
 
-  async #stopRunner(): Promise<void> {
-    try {
-      const runner = await this.#runner;
-      await runner?.stop();
-    } catch {
-      // The runner has stopped already, or was being restarted.
-    }
-  }
-
-  /** Runs graphile-worker, and starts it again when it gives up after a long loss of the database. */
-  async #runJobs(): Promise<Runner> {
-    // An earlier runner of this process may have been unable to unlock its jobs.
-    await this.#engine.unlockJobs([this.#jobPool]);
-    const events: WorkerEvents = new EventEmitter();
-    // Set the name before the first job is locked: when this process dies, the reconciler knows whose jobs to
-    // unlock.
-    events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
-      workerPool.id = this.#jobPool;
-    });
-    holdLocalQueue(events);
-    // A runner that loses the database at a certain moment shuts down without settling its promise.
-    const givingUp = new Promise<void>((resolve) => {
-      events.once('pool:gracefulShutdown', () => resolve(delay(GIVING_UP_MS, undefined, { ref: false })));
-    });
-    const runner = await run({
-      pgPool: this.#pool,
-      events,
-      logger: this.#logger(),
-      taskList: {
-        run_step: (payload) => this.#runStep(stepShape.parse(payload)),
-        release_runs: (payload) => this.#engine.releaseRuns(heldShape.parse(payload)),
-        work_bulk_operation: (payload) => this.#engine.workBulkOperation(operationShape.parse(payload).id),
-        cancel_children: (payload) => this.#engine.cancelChildren(runShape.parse(payload).runId),
-      },
-      parsedCronItems: [],
-      noHandleSignals: true,
-      preset: {
-        worker: {
-          concurrentJobs: Math.min(JOBS, this.#options.concurrency),
-          pollInterval: POLL_MS,
-          localQueue: { size: 500, ttl: LOCAL_QUEUE_TTL_MS },
-          completeJobBatchDelay: 0,
-          failJobBatchDelay: 0,
-        },
-      },
-    });
-    void this.#restartAfter(Promise.race([runner.promise, givingUp]));
-    return runner;
-  }
-
-  async #restartAfter(ended: Promise<void>): Promise<void> {
-    await ended.catch((error: unknown) => this.#options.onProblem('Taking jobs failed.', error));
-    while (!this.#stopping) {
-      try {
-        await delay(RESTART_MS);
-        if (this.#stopping) return;
-        this.#runner = this.#runJobs();
-        await this.#runner;
-        return;
-      } catch (error) {
-        this.#options.onProblem('Taking jobs failed.', error);
-      }
-    }
-  }
-
   async #heartbeat(): Promise<void> {
     try {
-      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobPool, this.#capacity));
+      this.#attempts.abort(await this.#engine.heartbeat(this.#attempts.running(), this.#jobs.poolName, this.#capacity));
       this.#heartbeats += 1;
       this.#heardAt = performance.now();
     } catch (error) {
@@ -368,22 +292,4 @@ class Worker {
       this.#options.onProblem('Steps were not woken.', error);
     }
   }
-
-  #logger(): GraphileLogger {
-    return new Logger(() => (level, message, meta) => {
-      if (level === 'error') this.#options.onProblem(message, meta?.['error']);
-    });
-  }
-}
-
-/**
- * Keeps the local queue of graphile-worker 0.18 busy until it is released: released while idle, it considers
- * itself finished, throws, and its jobs remain locked.
- */
-function holdLocalQueue(events: WorkerEvents): void {
-  const released = Promise.withResolvers<void>();
-  events.once('localQueue:init', ({ localQueue }) => localQueue['background'](released.promise));
-  events.on('localQueue:setMode', ({ newMode }) => {
-    if (newMode === 'RELEASED') queueMicrotask(released.resolve);
-  });
 }
