@@ -1,6 +1,7 @@
 -- kind: code
 -- The states of a run: starting (claimed from the queue), running (its command is sent), succeeded
--- or failed. Writes cron.job_state and cron.job_run_details and locks their rows.
+-- or failed. Writes cron.job_state and cron.job_run_details and locks their rows: the state of a job
+-- before its run.
 
 -- Claims queued runs and returns them as tasks: those that have waited longest first, one of each
 -- job, while at most cron.max_running_jobs run.
@@ -89,26 +90,41 @@ create or replace function cron.settle_abandoned(p_running bigint[])
   volatile
 as $$
 declare
-  v_run cron.job_run_details;
+  v_runids constant bigint[] := cron.lock_runs(p_running);
+  v_runid bigint;
 begin
-  for v_run in
-    select d.*
-    from cron.job_state as s
-    join cron.job_run_details as d on d.runid = s.runid
-    where s.runid is not null
-      and s.runid <> all (p_running)
-  loop
-    if v_run.status = 'starting' then
-      delete from cron.job_run_details as d where d.runid = v_run.runid;
+  foreach v_runid in array v_runids loop
+    delete from cron.job_run_details as d where d.runid = v_runid and d.status = 'starting';
+    if found then
       update cron.job_state as s
       set runid = null, queued = s.queued + 1, queued_at = coalesce(s.queued_at, clock_timestamp())
-      where s.runid = v_run.runid;
+      where s.runid = v_runid;
     elsif not exists (
-      select from pg_stat_activity as a
-      where a.pid = v_run.job_pid and a.datname = v_run.database and a.usename = v_run.username
+      select
+      from cron.job_run_details as d
+      join pg_stat_activity as a on a.pid = d.job_pid and a.datname = d.database and a.usename = d.username
+      where d.runid = v_runid
     ) then
-      perform cron.end_run(v_run.runid, 'failed', 'connection lost');
+      perform cron.end_run(v_runid, 'failed', 'connection lost');
     end if;
   end loop;
 end
+$$;
+
+-- Locks the states of jobs that run, except the runs of p_running, and returns these runs. A
+-- session that records the end of one has ended it before, or waits until this transaction has.
+create or replace function cron.lock_runs(p_running bigint[])
+  returns bigint[]
+  language sql
+  volatile
+as $$
+  select coalesce(array_agg(l.runid), '{}')
+  from (
+    select s.runid
+    from cron.job_state as s
+    where s.runid is not null
+      and s.runid <> all (p_running)
+    order by s.jobid
+    for no key update
+  ) as l
 $$;

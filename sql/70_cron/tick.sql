@@ -1,7 +1,7 @@
 -- kind: code
 -- What the leader of SQL jobs calls: lead() once when it becomes the leader, tick() every second
 -- and after changes of jobs. Writes cron.runner, cron.job_state and cron.job_run_details and locks
--- their rows.
+-- their rows: the states of jobs before their runs.
 
 -- Makes cron.job_state agree with cron.job. After a restart of the server it fails all runs, since
 -- none can still run, and queues @reboot jobs.
@@ -12,6 +12,8 @@ create or replace function cron.lead()
   security definer -- definer because the worker writes no table
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_runids bigint[];
 begin
   perform cron.sync_jobs(engine.now());
   insert into cron.runner as r (server_started_at) values (pg_postmaster_start_time())
@@ -20,11 +22,12 @@ begin
   if not found then
     return false;
   end if;
+  v_runids := cron.lock_runs('{}');
+  update cron.job_state as s set runid = null where s.runid = any (v_runids);
   update cron.job_run_details as d
   set status = 'failed', return_message = 'server restarted'
-  where d.runid in (select s.runid from cron.job_state as s where s.runid is not null)
+  where d.runid = any (v_runids)
     and d.status in ('starting', 'running');
-  update cron.job_state as s set runid = null where s.runid is not null;
   update cron.job_state as s set queued = 1, queued_at = clock_timestamp() where (s.spec).at_start;
   return true;
 end

@@ -1,5 +1,5 @@
 /** docs/architecture.md and docs/glossary.md say of the code what the code says of itself. */
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { BUILD_FOLDER, readSources } from '../../src/database/sources.ts';
@@ -137,21 +137,6 @@ test('every folder of sql/ is described, in the order in which the layers are lo
   expect(layers(listed)).toEqual(layers(loaded));
 });
 
-test('every folder of src/ is described, and imports point downwards but for those that are listed', () => {
-  const order = rowsOf('The folders of src/').map(([folder]) => linksOf(folder!)[0]!);
-  expect([...order].sort()).toEqual(
-    readdirSync(join(BUILD_FOLDER, 'src'))
-      .map((name) => `src/${name}`)
-      .sort(),
-  );
-  const [, exceptions = ''] = sectionOf('The folders of src/').split('Imports that point upwards:');
-  const listed = blocksOf(exceptions).flatMap((block) => {
-    const [target, ...users] = linksOf(block);
-    return users.map((user) => `${user} uses ${target}`);
-  });
-  expect(unique(listed)).toEqual(unique(upwardImports(order)));
-});
-
 test('the glossary has one line for each term, in the order of the alphabet', () => {
   const terms = glossary.split('\n').filter((line) => line.startsWith('- '));
   const names = terms.map((line) => /^- \*\*([^*]+)\*\*: \S/.exec(line)?.[1]?.toLowerCase());
@@ -225,20 +210,6 @@ function isWritten(place: Place): boolean {
     if (depth < 0) return text(place, offset - 1) !== 'in';
   }
   return false;
-}
-
-/** Imports from a folder to one that stands above it. */
-function upwardImports(order: string[]): string[] {
-  const folderOf = (file: string) => order.indexOf(file.split('/').slice(0, 2).join('/'));
-  return readdirSync(join(BUILD_FOLDER, 'src'), { recursive: true, encoding: 'utf8' })
-    .map((name) => `src/${name}`)
-    .filter((file) => file.endsWith('.ts') && statSync(join(BUILD_FOLDER, file)).isFile())
-    .flatMap((file) =>
-      [...read(file).matchAll(/['"](\.{1,2}\/[^'"]+\.ts)['"]/g)]
-        .map(([, target]) => normalize(join(dirname(file), target!)))
-        .filter((target) => folderOf(target) < folderOf(file))
-        .map((target) => `${file} uses ${target}`),
-    );
 }
 
 /** Paragraphs, items of lists and rows of tables, without diagrams. */

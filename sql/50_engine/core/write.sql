@@ -2,8 +2,8 @@
 -- Writes batches of transitions, table by table instead of run by run: inserts into
 -- public.workflow_events, which nothing else does, changes rows of engine.open_steps, adds jobs,
 -- and updates public.workflow_runs. docs/architecture.md lists the other writers of these tables,
--- and the order of locks. The caller has locked the runs; open steps and keys of jobs are locked
--- here.
+-- and the order of locks. The caller has locked the runs; the usage counters of error workflows,
+-- open steps and keys of jobs are locked here, in this order.
 
 -- Writes transitions; those of one run are adjacent, in the order in which they were made. Null:
 -- there is nothing to write. The entry functions set plan_cache_mode for everything below them: by
@@ -51,6 +51,7 @@ begin
       v_left := v_left || v_transition.run;
     end if;
   end loop;
+  perform engine.lock_error_quotas(v_failed, p_now);
   perform engine.insert_events(p_transitions);
   if v_has_successor then
     perform engine.reuse_step_rows(p_transitions);
@@ -68,9 +69,7 @@ begin
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
   perform engine.notify(p_transitions);
-  if v_failed is not null then
-    perform engine.start_error_runs(v_failed);
-  end if;
+  perform engine.start_error_runs(v_failed);
   if v_left is not null then
     perform engine.leave_flow_control(v_left, v_transition.is_changed is null);
   end if;

@@ -1,8 +1,8 @@
 -- kind: code
 -- Error workflows: settings.errorWorkflow of a workflow names another one that is started when a
 -- run of it fails. Writes public.workflow_run_logs, and engine.node_types when it is loaded.
--- engine.start_runs() writes the runs and locks usage counters, while the failed runs are locked:
--- docs/architecture.md says why that causes no deadlock.
+-- engine.start_runs() writes the runs, while the failed runs are locked. Usage counters are locked
+-- by lock_error_quotas() before jobs, in the order of docs/architecture.md.
 
 -- Starts the error workflows of runs, in the transaction in which the runs fail, so that none is
 -- lost. An error workflow that cannot be started does not keep the failure from being recorded: a
@@ -11,6 +11,7 @@ create or replace function engine.start_error_runs(p_runs public.workflow_runs[]
   returns void
   language plpgsql
   volatile
+  strict
 as $$
 declare
   v_run public.workflow_runs;
@@ -19,12 +20,8 @@ declare
   v_constraint text;
 begin
   foreach v_run in array p_runs loop
-    select (p.settings ->> 'errorWorkflow')::uuid into v_workflow_id
-    from engine.compiled_versions as p
-    where p.organization_id = v_run.organization_id
-      and p.workflow_id = v_run.workflow_id
-      and p.version = v_run.version;
-    continue when v_workflow_id is null or engine.is_about_error(v_run);
+    v_workflow_id := engine.error_workflow_of(v_run);
+    continue when v_workflow_id is null;
     begin
       select s.error into v_error
       from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow_id))) as s
@@ -44,6 +41,49 @@ begin
       );
     end if;
   end loop;
+end
+$$;
+
+-- Locks the usage counters in which the error workflows of failed runs will be counted, and counts
+-- nothing. engine.write_transitions() calls it before it adds jobs: two transactions that both
+-- start a run and wake the same parent cannot deadlock. A batch of several organizations that
+-- starts runs itself calls it for each failed run before it goes on to the next organization: so
+-- all batches lock counters in the order of organizations.
+create or replace function engine.lock_error_quotas(p_runs public.workflow_runs[], p_now timestamptz)
+  returns void
+  language plpgsql
+  volatile
+  strict
+as $$
+declare
+  v_run public.workflow_runs;
+  v_request engine.start_request;
+begin
+  foreach v_run in array p_runs loop
+    v_request.organization_id := v_run.organization_id;
+    v_request.workflow_id := engine.error_workflow_of(v_run);
+    if v_request.workflow_id is not null then
+      perform engine.reserve_quota(null, engine.version_to_start(v_request), 0, p_now);
+    end if;
+  end loop;
+end
+$$;
+
+-- Returns the error workflow that the failure of a run starts; null when it starts none.
+create or replace function engine.error_workflow_of(p_run public.workflow_runs)
+  returns uuid
+  language plpgsql
+  stable
+as $$
+declare
+  v_workflow_id uuid;
+begin
+  select (p.settings ->> 'errorWorkflow')::uuid into v_workflow_id
+  from engine.compiled_versions as p
+  where p.organization_id = p_run.organization_id
+    and p.workflow_id = p_run.workflow_id
+    and p.version = p_run.version;
+  return case when v_workflow_id is not null and not engine.is_about_error(p_run) then v_workflow_id end;
 end
 $$;
 

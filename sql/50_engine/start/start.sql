@@ -4,6 +4,7 @@
 -- what it calls writes start keys, usage counters, flow control, and (core/write.sql) events, steps
 -- and jobs, and locks in the order of docs/architecture.md. New runs need no lock.
 
+-- long because each request of a batch is answered in one loop, with what the last one has read.
 create or replace function engine.start_runs(p_requests jsonb)
   returns table (
     index int,
@@ -72,6 +73,9 @@ begin
       run_id := (v_transition.run).id;
       status := (v_transition.run).status;
       error := (v_transition.run).error;
+      if status = 'error' then
+        perform engine.lock_error_quotas(array[v_transition.run], v_now);
+      end if;
     end if;
     response := engine.response_in(v_transition.entries);
     output := engine.output_in(v_transition.entries);

@@ -3,6 +3,7 @@
 -- in a task is the fencing token; heartbeats extend its lease. Locks the runs by core/load.sql and
 -- writes by core/write.sql: events, open steps, jobs, and the status of runs.
 
+-- long because each request of a batch is answered in one loop, with what the last one has read.
 create or replace function engine.begin_steps(p_requests jsonb, p_worker_id uuid)
   returns table (
     index int,
@@ -55,6 +56,9 @@ begin
           case when v_deferred[v_place] = 'true' or v_free <= 0 then null else p_worker_id end, v_now
         );
         v_transitions := v_transitions || v_transition;
+        if (v_transition.run).status = 'error' then
+          perform engine.lock_error_quotas(array[v_transition.run], v_now);
+        end if;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_transition(v_loaded, v_transition);
         end if;

@@ -4,6 +4,7 @@
 -- Begins the next step of the branch for the worker. Locks the runs by core/load.sql and writes by
 -- core/write.sql; queues deferred steps for the slots that become free, skipping locked ones.
 
+-- long because each result of a batch is answered in one loop, with what the last one has read.
 create or replace function engine.complete_steps(p_results jsonb, p_worker_id uuid)
   returns table (
     index int,
@@ -58,6 +59,9 @@ begin
           v_left := v_left + 1;
         end if;
         status := (v_transition.run).status;
+        if status = 'error' then
+          perform engine.lock_error_quotas(array[v_transition.run], v_now);
+        end if;
         if v_place < v_places[cardinality(v_places)] then
           v_loaded := engine.after_transition(v_loaded, v_transition);
         end if;

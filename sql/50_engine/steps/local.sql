@@ -52,42 +52,71 @@ comment on function engine.run_local(jsonb) is
 
 grant execute on function engine.run_local(jsonb) to flowgres_worker;
 
--- Returns the output of node random: a UUID, a secret of random bytes, or an integer. Raises
--- INVALID_ARGUMENT when min is greater than max.
+-- Returns the output of node random: a UUID, a secret of random bytes, or an integer. Fails with
+-- INVALID_ARGUMENT when min is greater than max, or an expression has given what is no bound.
 create or replace function engine.run_random(p_properties jsonb)
   returns jsonb
   language plpgsql
   volatile
 as $$
 declare
-  v_low constant numeric := coalesce((p_properties ->> 'min')::numeric, 0);
-  v_high constant numeric := coalesce((p_properties ->> 'max')::numeric, 2147483647);
+  v_low constant bigint := coalesce(engine.random_bound(p_properties, 'min'), 0);
+  v_high constant bigint := coalesce(engine.random_bound(p_properties, 'max'), 2147483647);
 begin
   if v_low > v_high then
     perform engine.node_failed('INVALID_ARGUMENT', 'min is greater than max');
   end if;
   return jsonb_build_object('value', case coalesce(p_properties ->> 'kind', 'uuid')
     when 'token' then to_jsonb(private.random_secret(coalesce((p_properties ->> 'bytes')::int, 32)))
-    when 'number' then to_jsonb(engine.random_integer(v_low::bigint, v_high::bigint))
+    when 'number' then to_jsonb(engine.random_integer(v_low, v_high))
     else to_jsonb(gen_random_uuid())
   end);
 end
 $$;
 
--- Returns an integer from p_low to p_high, each as likely as any other, from the random source of
--- the operating system. Draws again above the largest multiple of the number of integers.
+-- Returns a bound of a random number; null when it is absent or null. Publishing checks a bound that
+-- is written in the definition; one from an expression is checked here, with the same range.
+create or replace function engine.random_bound(p_properties jsonb, p_name text)
+  returns bigint
+  language plpgsql
+  immutable
+as $$
+declare
+  v_value constant jsonb := nullif(p_properties -> p_name, 'null');
+  v_most constant bigint := 9007199254740991; -- 2^53 - 1: every reader of JSON knows it exactly
+  v_bound numeric;
+begin
+  if jsonb_typeof(v_value) = 'number' then
+    v_bound := v_value::numeric;
+  end if;
+  if v_value is not null and (v_bound is null or v_bound <> trunc(v_bound) or abs(v_bound) > v_most) then
+    perform engine.node_failed(
+      'INVALID_ARGUMENT', format('%s is not a whole number from -%s to %s', p_name, v_most, v_most)
+    );
+  end if;
+  return v_bound;
+end
+$$;
+
+-- Returns an integer from p_low to p_high, which is not less, each as likely as any other, from the
+-- random source of the operating system. Draws 64 bits, and again above the largest multiple of the
+-- number of integers: any range takes less than two draws on average.
 create or replace function engine.random_integer(p_low bigint, p_high bigint)
   returns bigint
   language plpgsql
   volatile
 as $$
 declare
-  v_range constant numeric := 72057594037927936; -- 2^56
+  v_range constant numeric := 18446744073709551616; -- 2^64
   v_size constant numeric := p_high::numeric - p_low + 1;
+  v_id bytea;
   v_drawn numeric;
 begin
   loop
-    v_drawn := ('x0' || encode(substring(uuid_send(gen_random_uuid()) from 10 for 7), 'hex'))::varbit::bit(60)::bigint;
+    -- Bytes 7 and 9 hold the version and the variant; the first one and the last seven are random.
+    v_id := uuid_send(gen_random_uuid());
+    v_drawn := ('x' || encode(substring(v_id from 1 for 1) || substring(v_id from 10), 'hex'))::bit(64)::bigint
+      + v_range / 2;
     exit when v_drawn < v_range - mod(v_range, v_size);
   end loop;
   return p_low + mod(v_drawn, v_size);

@@ -9,6 +9,8 @@ interface Task {
   command: string;
 }
 
+type Scheduler = Awaited<ReturnType<typeof at>>;
+
 /** A scheduler of its own, at a moment, with one session that leads. */
 async function at(moment: string) {
   const db = await createTestDatabase();
@@ -199,6 +201,44 @@ describe('a change of the leader', () => {
     expect(await tick()).toEqual([]);
     busy.release(true);
     await expect.poll(() => tick().then(details)).toEqual([{ command: 'long', status: 'failed', return_message: 'connection lost' }]);
+  });
+});
+
+describe('of a leader and of a session that records the end of a run, neither waits for the other', () => {
+  test.each([
+    ['when a leader settles the runs of an earlier one', (leader: Scheduler) => leader.tick(false)],
+    [
+      'when a leader begins after a restart of the server',
+      async ({ db, session }: Scheduler) => {
+        await db.admin.query(`update cron.runner set server_started_at = '2020-01-01'`);
+        await session.query('select cron.lead()');
+      },
+    ],
+  ])('%s', async (_when, act) => {
+    const leader = await at('2026-11-21T10:00:00Z');
+    const { db, session, schedule, tick, set, own, details } = leader;
+    await schedule('* * * * *', 'work');
+    await tick();
+    await set('2026-11-21T10:01:00Z');
+    await tick();
+    const [runid] = own;
+    own.clear();
+    const holder = await db.admin.connect();
+    onTestFinished(() => holder.release(true));
+    const { rows } = await session.query<{ pid: number }>('select pg_backend_pid() as pid');
+    const isWaiting = async () =>
+      (await db.admin.query(`select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock'`, [rows[0]!.pid])).rowCount;
+
+    // Where end_run() is between its two tables, and the leader comes.
+    await holder.query('begin');
+    await holder.query('select from cron.job_state where runid = $1 for update', [runid]);
+    const acted = act(leader);
+    await expect.poll(isWaiting, { interval: 5 }).toBe(1);
+    await holder.query(`select cron.end_run($1, 'failed', 'connection failed')`, [runid]);
+    await holder.query('commit');
+    await acted;
+    expect(await details()).toEqual([{ command: 'work', status: 'failed', return_message: 'connection failed' }]);
+    expect(await tick(false)).toEqual([]);
   });
 });
 

@@ -186,58 +186,6 @@ describe('retirement', () => {
   });
 });
 
-describe('a restore', () => {
-  test('is refused where a partition stands, and where late rows have none', async () => {
-    const db = await monthsOfRuns();
-    await db.admin.query(archive('2025-01-01'));
-    await db.admin.query(archive('2025-02-01'));
-    await expect(db.admin.query(restore())).rejects.toMatchObject({
-      code: 'WF003',
-      message: expect.stringContaining('one is of 2025-02-01'),
-      hint: expect.stringContaining('Restore that time first'),
-    });
-    await db.admin.query(restore('2025-02-01'));
-    await db.admin.query(`select create_workflow_events_partition('2025-01-01'::date)`);
-    await expect(db.admin.query(restore())).rejects.toMatchObject({
-      code: 'WF003',
-      hint: 'If that one is empty, drop it: drop table public.workflow_events_y2025m01',
-    });
-    await db.admin.query('drop table public.workflow_events_y2025m01');
-    expect(await lines(db, restore())).toEqual(BACK);
-  });
-
-  test('is refused when the archive was changed, is gone, or its rows lack what they refer to', async () => {
-    const db = await monthsOfRuns();
-    await db.admin.query(archive());
-    await db.admin.query(seal);
-    await expect(db.admin.query(restore('2025-01-01', 'workflow_events'))).rejects.toMatchObject({
-      code: 'WF003',
-      message: expect.stringContaining('workflow_events_run_fkey'),
-    });
-    await db.admin.query(`update partitions.workflow_events_y2025m01 set type = 'edited'`);
-    await expect(db.admin.query(restore())).rejects.toMatchObject({
-      code: 'WF003',
-      message: expect.stringContaining('has changed since it was sealed'),
-    });
-    await db.admin.query(`drop table partitions.workflow_events_y2025m01`);
-    await expect(db.admin.query(restore())).rejects.toMatchObject({ code: 'WF002', message: expect.stringContaining('is gone') });
-    expect((await partitionsOf(db, 'workflow_runs'))[0]).toMatch(/y2025m02/);
-  });
-
-  test('lets no later event have the number of one that came back', async () => {
-    const db = await monthsOfRuns();
-    await db.admin.query(archive());
-    await db.admin.query(`alter sequence workflow_events_id_seq restart`);
-    await db.admin.query(restore());
-    expect(
-      await lines(
-        db,
-        `select nextval('workflow_events_id_seq') > max(id) from partitions.of('workflow_events') as o, workflow_events where ts < '2025-02-02'`,
-      ),
-    ).toEqual(['true']);
-  });
-});
-
 test('the doctor misses an archived table, and one that nobody has sealed', async () => {
   const db = await monthsOfRuns();
   const doctor = () => lines(db, `select severity, detail from partitions.doctor() where "check" = 'archive' order by 2`);

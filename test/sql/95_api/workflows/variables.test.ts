@@ -1,15 +1,13 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
-import { Driver } from '../../../helpers/driver.ts';
-import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../../helpers/factory.ts';
+import { type TestOrganization, createOrganization } from '../../../helpers/factory.ts';
 
 let db: TestDatabase;
 let acme: TestOrganization;
 let globex: TestOrganization;
-let engine: Driver;
 beforeAll(async () => {
   db = await createTestDatabase();
-  [acme, globex, engine] = [await createOrganization(db), await createOrganization(db, 'Globex'), new Driver(db)];
+  [acme, globex] = [await createOrganization(db), await createOrganization(db, 'Globex')];
 });
 
 const set = (name: string | null, value: unknown, organization = acme) =>
@@ -38,30 +36,5 @@ describe('a variable', () => {
     ['more than 64 KiB', 'large', 'x'.repeat(65_536), 'WF010'],
   ])('is refused with %s', async (_case, name, value, code) => {
     await expect(set(name, value)).rejects.toMatchObject({ code });
-  });
-});
-
-describe('a run', () => {
-  test('keeps the variables that its expressions name, with the values at its start', async () => {
-    await set('rate', 0.19);
-    await set('unused', 1);
-    const workflow = await publishWorkflow(
-      acme,
-      chain(
-        { id: 'start', type: 'apiTrigger' },
-        { id: 'note', type: 'log', properties: { message: 'wait' } },
-        { id: 'end', type: 'transform', properties: { template: { rate: '{{ $.vars.rate }}', none: '{{ $.vars.missing }}' } } },
-      ),
-    );
-    const { run_id } = await engine.start(acme, workflow);
-    await set('rate', 0.07);
-    await engine.finish(run_id, 'note', {});
-    expect(await engine.output(run_id)).toEqual({ rate: 0.19, none: null });
-    expect((await engine.log(run_id))[0]!.payload['vars']).toEqual({ rate: 0.19 });
-    // A retry and a fork are runs of their own: what they do again, they do with the values of now.
-    const { rows } = await acme.user.query<{ id: string }>('select id from fork_run($1, from_node => $2)', [run_id, 'end']);
-    expect(await engine.output(rows[0]!.id)).toEqual({ rate: 0.07, none: null });
-    const other = await engine.start(acme, workflow);
-    expect((await engine.log(other.run_id))[0]!.payload['vars']).toEqual({ rate: 0.07 });
   });
 });
