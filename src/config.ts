@@ -6,6 +6,7 @@ import { scryptSync } from 'node:crypto';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { tryParseJson } from './json/json.ts';
 import { LIMITS } from './constants.ts';
 import { FlowgresError } from './errors.ts';
 import { type LoginRole, type RolePasswords, derivePasswords, roleUrl } from './database/roles.ts';
@@ -23,14 +24,6 @@ const postgresUrl = z
 
 const urlOf = (...protocols: string[]) =>
   z.string().refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ''), `must begin with ${protocols.join('// or ')}//`);
-
-function parseObject(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
 
 const list = z.string().transform((text) =>
   text
@@ -84,7 +77,7 @@ const settings = z.object({
   FLOWGRES_ONLY_OPERATIONS: z.enum(['true', 'false'], 'must be true or false').default('false'),
   FLOWGRES_CRON_USERS: z
     .string()
-    .transform(parseObject)
+    .transform(tryParseJson)
     .pipe(
       z.record(z.string(), postgresUrl, 'must be an object of connection strings, such as {"reports": "postgres://reports:…@db/flowgres"}'),
     )

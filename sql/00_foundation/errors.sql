@@ -24,6 +24,17 @@ begin
 end
 $$;
 
+-- Raises an error that is held as JSON: {"code", "message", "hint"?, "details"?}.
+create or replace function private.raise_json_error(p_error jsonb)
+  returns void
+  language sql
+  immutable
+as $$
+  select private.raise_error(
+    p_error ->> 'code', p_error ->> 'message', p_error ->> 'hint', coalesce(p_error -> 'details', '{}')
+  )
+$$;
+
 -- Lists the codes with their SQLSTATEs.
 create or replace function private.error_codes()
   returns table (code text, sqlstate text)

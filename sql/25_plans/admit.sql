@@ -168,13 +168,9 @@ declare
   v_admission constant private.admission := private.admit_some(
     p_organization_id, p_metric, p_amount, p_team_id => p_team_id
   );
-  v_error jsonb;
 begin
   if v_admission.admitted < p_amount then
-    v_error := private.limit_error(v_admission);
-    perform private.raise_error(
-      v_error ->> 'code', v_error ->> 'message', v_error ->> 'hint', v_error -> 'details'
-    );
+    perform private.raise_json_error(private.limit_error(v_admission));
   end if;
 end
 $$;

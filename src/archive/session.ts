@@ -1,7 +1,8 @@
 /** The database session of archive and restore. An advisory lock allows one at a time in each database. */
 import pg, { type Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
-import { type PartitionAction, action, asOwner } from '../maintenance/partitions.ts';
+import { type PartitionAction, actionsOf, asOwner } from '../maintenance/partitions.ts';
+import { runStatements } from '../maintenance/statements.ts';
 
 const LOCK_TIMEOUT_MS = 60_000;
 /**
@@ -50,12 +51,9 @@ export async function performPlan(client: Client, plan: string, values: unknown[
  */
 export async function performAll(client: Client, statements: string[]): Promise<PartitionAction[]> {
   const actions: PartitionAction[] = [];
-  for (const statement of statements) {
-    const { rows } = await client.query(statement).catch((error: unknown) => {
-      if (isLockTimeout(error)) throw waiting(error);
-      throw error;
-    });
-    actions.push(...rows.filter((row) => 'action' in row).map((row) => action.parse(row)));
+  for await (const { rows, error } of runStatements(client, statements)) {
+    if (error !== undefined) throw isLockTimeout(error) ? waiting(error) : error;
+    actions.push(...actionsOf(rows));
   }
   return actions;
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { tryParseJson } from '../json/json.ts';
 import { diskFull } from '../database/embedded.ts';
 import { FlowgresError } from '../errors.ts';
 import { startTime } from '../database/process.ts';
@@ -61,7 +62,7 @@ export async function openFolder(path: string): Promise<DataFolder> {
 async function readState(file: string): Promise<FolderState> {
   const text = await readFile(file, 'utf8').catch(() => undefined);
   if (text === undefined) return { password: randomBytes(24).toString('base64url') };
-  const parsed = stateSchema.safeParse(parseJson(text));
+  const parsed = stateSchema.safeParse(tryParseJson(text));
   if (parsed.success) return parsed.data;
   throw new FlowgresError('DATA_FOLDER_DAMAGED', `${file} cannot be read.`, {
     hint: 'Restore it from a backup, or set FLOWGRES_DATA to another folder.',
@@ -96,14 +97,6 @@ async function acquireLock(file: string, folder: string): Promise<void> {
       });
     }
     await rm(file, { force: true });
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }
 

@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
+import { tryParseJson } from '../json/json.ts';
 import type { ApiCalls } from '../limits/api_calls.ts';
 import { type Authenticator, sessionOf } from '../http/auth.ts';
 import { BODY_HINT, requestsOf, requireDocumentSize } from './body_size.ts';
@@ -227,7 +228,7 @@ function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers
   result: R,
   response: ServerResponse | undefined,
 ): R {
-  const parsed = refusal.safeParse(parseJson(result.buffer));
+  const parsed = refusal.safeParse(tryParseJson(result.buffer.toString()));
   if (!parsed.success) return result;
   const { errors } = parsed.data;
   for (const error of errors) {
@@ -240,12 +241,4 @@ function describeRefusal<R extends { buffer: Buffer; statusCode: number; headers
   }
   const buffer = Buffer.from(JSON.stringify({ ...parsed.data, errors }));
   return { ...result, buffer, headers: { ...result.headers, 'content-length': String(buffer.length) } };
-}
-
-function parseJson(buffer: Buffer): unknown {
-  try {
-    return JSON.parse(buffer.toString());
-  } catch {
-    return undefined;
-  }
 }

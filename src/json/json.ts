@@ -60,6 +60,15 @@ export function parseJson(text: string): unknown {
   return mayChange(text) ? JSON.parse(text, exactNumber) : JSON.parse(text);
 }
 
+/** Parses JSON. Returns undefined for a text that is not JSON. */
+export function tryParseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Returns any value as JSON text; null for what JSON cannot express. */
 export function encodeJson(value: unknown): string {
   return value instanceof JsonText ? value.text : (JSON.stringify(value) ?? 'null');

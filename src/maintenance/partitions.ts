@@ -4,6 +4,7 @@
  */
 import type { Client } from 'pg';
 import { z } from 'zod';
+import { runStatements } from './statements.ts';
 import { connect, isLostConnection, lostConnection } from '../database/connections.ts';
 
 /** The shape of one action on a partition. */
@@ -76,15 +77,17 @@ export async function asOwner<T>(url: string, work: (client: Client) => Promise<
 /** Runs the statements one after the other, each in a transaction of its own; a failure does not stop the rest. */
 async function performAll(client: Client, statements: Statement[]): Promise<PartitionAction[]> {
   const actions: PartitionAction[] = [];
-  for (const { statement } of statements) {
-    try {
-      const { rows } = await client.query(statement);
-      actions.push(...rows.filter((row) => 'action' in row).map((row) => action.parse(row)));
-    } catch (error) {
-      actions.push(failure(statement, error));
-    }
+  const texts = statements.map(({ statement }) => statement);
+  for await (const { statement, rows, error } of runStatements(client, texts)) {
+    if (error === undefined) actions.push(...actionsOf(rows));
+    else actions.push(failure(statement, error));
   }
   return actions;
+}
+
+/** The actions among the rows of a statement. */
+export function actionsOf(rows: Record<string, unknown>[]): PartitionAction[] {
+  return rows.filter((row) => 'action' in row).map((row) => action.parse(row));
 }
 
 function failure(what: string, error: unknown): PartitionAction {

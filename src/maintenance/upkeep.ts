@@ -2,6 +2,7 @@
 import type { Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { asOwner } from './partitions.ts';
+import { runStatements } from './statements.ts';
 
 /** Options of upkeep. */
 export interface UpkeepOptions {
@@ -74,15 +75,9 @@ async function ask(client: Client, call: string, values: unknown[]): Promise<str
 /** Runs the statements, each in a transaction of its own; a failure does not stop the rest. */
 async function runAll(client: Client, statements: string[], options: UpkeepOptions): Promise<UpkeepResult[]> {
   const results: UpkeepResult[] = [];
-  for (const [index, statement] of statements.entries()) {
-    options.signal?.throwIfAborted();
-    options.onStatement?.(statement, index + 1, statements.length);
-    try {
-      await client.query(statement);
-      results.push({ statement });
-    } catch (error) {
-      results.push({ statement, error: error instanceof Error ? error.message : String(error) });
-    }
+  for await (const { statement, error } of runStatements(client, statements, options)) {
+    if (error === undefined) results.push({ statement });
+    else results.push({ statement, error: error instanceof Error ? error.message : String(error) });
   }
   return results;
 }

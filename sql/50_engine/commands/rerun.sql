@@ -87,10 +87,7 @@ begin
     p_request.error, engine.admission_error(engine.reserve_quota(null, v_compiled, 1, v_now))
   );
   if p_request.error is not null then
-    perform private.raise_error(
-      p_request.error ->> 'code', p_request.error ->> 'message', p_request.error ->> 'hint',
-      coalesce(p_request.error -> 'details', '{}')
-    );
+    perform private.raise_json_error(p_request.error);
   end if;
 
   v_reused := engine.reusable_nodes(v_old_compiled, v_compiled, v_folded, p_from);

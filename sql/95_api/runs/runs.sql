@@ -51,12 +51,7 @@ begin
     'startedBy', public.current_user_id()
   ))) as a;
   if v_answer.run_id is null then
-    perform private.raise_error(
-      v_answer.error ->> 'code',
-      v_answer.error ->> 'message',
-      v_answer.error ->> 'hint',
-      coalesce(v_answer.error -> 'details', '{}')
-    );
+    perform private.raise_json_error(v_answer.error);
   end if;
   select r.* into v_run from public.workflow_runs as r where r.id = v_answer.run_id;
   return v_run;

@@ -9,11 +9,8 @@ create or replace function public.signal_run(run uuid, name text, payload jsonb 
   security definer -- definer because only the engine writes runs
   set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_organization_id uuid;
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = signal_run.run;
-  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  perform private.require_run(run, 'runs:write');
   return engine.signal_run(run, name, payload, public.current_user_id());
 end
 $$;
@@ -33,11 +30,9 @@ create or replace function public.approve_step(
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_organization_id uuid;
   v_user_id constant uuid := public.current_user_id();
 begin
-  select r.organization_id into v_organization_id from public.workflow_runs as r where r.id = approve_step.run;
-  perform private.require_access(v_organization_id, 'runs:write', 'run');
+  perform private.require_run(run, 'runs:write');
   if v_user_id is null and not private.is_dba() then
     perform private.raise_error('FORBIDDEN', 'Only a person can approve.', 'Use the token or the session of a user.');
   end if;
