@@ -118,7 +118,8 @@ begin
         lower(month), upper(month)
       from private.metrics() as m
       cross join lateral private.metric_period(m.period, v_at) as month
-      where m.period = 'month';
+      where m.period = 'month'
+      order by m.metric collate "C";
   elsif team is not null then
     return query
       select
@@ -127,10 +128,13 @@ begin
         case when m.period is not null then lower(span) end, upper(span)
       from private.metrics() as m
       cross join lateral private.metric_period(m.period, engine.now()) as span
-      where m.is_by_team;
+      where m.is_by_team
+      order by m.metric collate "C";
   else
     return query
-      select e.metric, e.used, e.limit, e.period_start, e.resets_at from private.entitlements(v_organization_id) as e;
+      select e.metric, e.used, e.limit, e.period_start, e.resets_at
+      from private.entitlements(v_organization_id) as e
+      order by e.metric collate "C";
   end if;
 end
 $$;
