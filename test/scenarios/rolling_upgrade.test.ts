@@ -113,7 +113,7 @@ async function finish(folder: string, args: string[], environment: Record<string
 
 async function startWorker(folder: string, environment: Record<string, string>) {
   const { child, output } = run(folder, ['work'], environment);
-  const url = await vi.waitUntil(() => /http:\S+/.exec(output())?.[0], { timeout: 60_000, interval: 50 });
+  const url = await vi.waitUntil(() => /http:[^"\s]+/.exec(output())?.[0], { timeout: 60_000, interval: 50 });
   const readiness = async () => {
     const response = await fetch(`${url}/readyz`);
     const { problems } = (await response.json()) as { problems: string[] };

@@ -110,9 +110,9 @@ async function copyRow(
     if (value === undefined) return;
     row[column.name] = value;
   }
-  // Events of a run have times of their own, each step has its node, one subscription goes on, and copies are in the lists of a team and of templates.
+  // Events of a run have times of their own, of which at most one ends in a zero, which JSON leaves out; each step has its node, one subscription goes on, and copies are in the lists of a team and of templates.
   if (name === 'public.workflow_events') {
-    const later = await client.query<{ ts: string }>(`select to_jsonb($1::timestamptz + $2 * interval '10 microseconds') as ts`, [
+    const later = await client.query<{ ts: string }>(`select to_jsonb($1::timestamptz + $2 * interval '11 microseconds') as ts`, [
       row['ts'],
       copy,
     ]);
