@@ -30,8 +30,8 @@ export const PagingPlugin: GraphileConfig.Plugin = {
         if (!scope.isPgFieldConnection && !scope.isPgFieldSimpleCollection) return args;
         // The plan of the field applies them below, where all of them are known.
         for (const name of ARGUMENTS) if (args[name]) delete args[name].applyPlan;
-        const describe = (name: PageArgument, text: string) => {
-          if (args[name]) args[name].description = build.wrapDescription(text, 'arg');
+        const describe = (argument: PageArgument, text: string) => {
+          if (args[argument]) args[argument].description = build.wrapDescription(text, 'arg');
         };
         describe('first', `Only the first \`n\`: ${LIMITS.defaultPage} by default, ${LIMITS.maxPage} at most.`);
         describe('last', `Only the last \`n\`, ${LIMITS.maxPage} at most. Not together with \`first\`.`);

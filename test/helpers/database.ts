@@ -53,7 +53,7 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const serverUrl = inject('serverUrl');
   const template = options.template ?? (options.empty ? 'template0' : inject('template'));
-  await onServer(serverUrl, `create database ${name} template ${template}`);
+  await onServer(serverUrl, `create database ${name} template ${template} strategy file_copy`);
   const database = openDatabase(serverUrl, name, !options.empty && !options.unchecked);
   // A test that runs past midnight needs the partitions that maintenance would have created.
   if (template === inject('template') && inject('templateDay') !== today()) await database.admin.query('select partitions.maintain()');

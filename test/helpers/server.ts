@@ -6,7 +6,7 @@
  * one does not load. FLOWGRES_TEST_SERVER=postgres://… uses a running server instead of an embedded one.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
@@ -27,6 +27,9 @@ declare module 'vitest' {
 }
 
 const PREFIX = 'flowgres-test-';
+const MEMORY = '/dev/shm';
+/** Databases of three test files at a time, and the write-ahead log. */
+const NEEDED_BYTES = 6 * 1024 ** 3;
 
 /**
  * Crash safety is off, since the data lives as long as the test run. Tests of durability start servers of their
@@ -70,7 +73,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 /** Starts a server in a new folder, which is removed when it stops. */
 export async function startTemporary(settings: Record<string, string> = FAST): Promise<Pick<EmbeddedServer, 'url' | 'stop'>> {
   await removeAbandoned();
-  const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`));
+  const folder = await mkdtemp(join(await roomyFolder(), `${PREFIX}${process.pid}-`));
   const server = await startEmbedded({ folder, password: randomBytes(12).toString('hex'), settings });
   const stop = async () => {
     await server.stop();
@@ -79,12 +82,20 @@ export async function startTemporary(settings: Record<string, string> = FAST): P
   return { url: server.url, stop };
 }
 
+/** Where Linux keeps files in memory, if there is space for the databases of a run; else the folder for temporary files. */
+async function roomyFolder(): Promise<string> {
+  const { bavail, bsize } = await statfs(MEMORY).catch(() => ({ bavail: 0, bsize: 0 }));
+  return bavail * bsize > NEEDED_BYTES ? MEMORY : tmpdir();
+}
+
 /** Stops the servers of killed test runs and removes their folders. */
 async function removeAbandoned(): Promise<void> {
-  for (const name of await readdir(tmpdir())) {
-    const pid = Number(new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1]);
+  const entries = await Promise.all(
+    [tmpdir(), MEMORY].map(async (parent) => (await readdir(parent).catch(() => [])).map((name) => join(parent, name))),
+  );
+  for (const folder of entries.flat()) {
+    const pid = Number(new RegExp(`/${PREFIX}(\\d+)-[^/]*$`).exec(folder)?.[1]);
     if (!pid || isAlive(pid)) continue;
-    const folder = join(tmpdir(), name);
     await stopServerOf(folder);
     await rm(folder, { recursive: true, force: true });
   }
