@@ -44,9 +44,9 @@ export function sourceFiles(folder = BUILD_FOLDER): Record<string, string> {
       .filter((file) => file.endsWith('.sql'))
       .map((file) => `${part}/${file.replaceAll('\\', '/')}`);
   const paths = [...below('sql'), ...below('migrations/committed')].sort();
-  const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string };
+  const { version, engines } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string; engines: unknown };
   const files = paths.map((path) => [path, readFileSync(join(folder, path), 'utf8')]);
-  return { ...Object.fromEntries(files), 'package.json': JSON.stringify({ version, type: 'module' }) };
+  return { ...Object.fromEntries(files), 'package.json': JSON.stringify({ version, type: 'module', engines }) };
 }
 
 /** Writes the sources of a build to a folder from which migrations can be applied. */

@@ -25,7 +25,7 @@ export function changedFiles(change: Change): Record<string, string> {
     files[path] = text;
   }
   for (const body of change.migrations ?? []) addMigration(files, body);
-  if (change.version) files['package.json'] = JSON.stringify({ version: change.version, type: 'module' });
+  if (change.version) files['package.json'] = JSON.stringify({ ...JSON.parse(files['package.json']!), version: change.version });
   return files;
 }
 
