@@ -104,7 +104,7 @@ describe('a command', () => {
   });
 
   test('is canceled when its job is unscheduled, and when the process stops', async () => {
-    const { schedule, details, db, cron } = await scheduler({ graceMs: 100 });
+    const { schedule, details, db, cron } = await scheduler({ graceMs: 3_000 });
     const [gone, kept] = [await schedule('select pg_sleep(60)'), await schedule('select pg_sleep(61)')];
     const running = async (id: number) => (await details(id)).some(({ status }) => status === 'running');
     await expect.poll(async () => (await running(gone)) && (await running(kept))).toBe(true);
@@ -191,11 +191,15 @@ describe('of several processes', () => {
       `select count(*)::int as runs, count(*) filter (where status <> 'succeeded' and return_message <> 'connection lost')::int as odd from cron.job_run_details`,
     );
     expect(rows).toEqual([{ runs: await ticks(), odd: 0 }]);
-    // Each second between the first and the last has its run.
+    // Each second between the first and the last has one run. A busy machine makes some late, not all three at an end.
     const { rows: spans } = await db.admin.query<{ seconds: number }>(
-      'select extract(epoch from max(at) - min(at))::float as seconds from ticks',
+      `select (min(lag) filter (where place > most - 3) - min(lag) filter (where place <= 3))::float as seconds
+       from (
+         select extract(epoch from at) - row_number() over w as lag, row_number() over w as place, count(*) over () as most
+         from ticks window w as (order by at)
+       ) as t`,
     );
-    expect(Math.abs((await ticks()) - 1 - spans[0]!.seconds)).toBeLessThan(1.2);
+    expect(Math.abs(spans[0]!.seconds)).toBeLessThan(0.7);
   }, 40_000);
 
   test('one that hangs loses the lead, and does not tick when it wakes up', async () => {
