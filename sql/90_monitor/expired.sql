@@ -26,6 +26,10 @@ declare
   v_count text;
   v_rows bigint;
 begin
+  -- A standby cannot read unlogged tables; its primary deletes.
+  if pg_is_in_recovery() then
+    return;
+  end if;
   for v_expiry in select e.* from private.expiries() as e loop
     v_count := format('select count(*) from (select from %s where %s limit $2) as e',
       v_expiry.relation, v_expiry.condition);
