@@ -6,16 +6,15 @@
 import type {} from 'postgraphile/grafserv';
 import {
   type DocumentNode,
-  type FragmentDefinitionNode,
   GraphQLError,
   type GraphQLNamedType,
   type GraphQLSchema,
   type SelectionSetNode,
   getNamedType,
-  getOperationAST,
   isInterfaceType,
   isObjectType,
 } from 'postgraphile/graphql';
+import { type Execution, operationOf, refuseBeforeExecution } from './refusal.ts';
 
 /**
  * Fields of the root types, and computed fields of rows, whose table or function the role flowgres_anonymous
@@ -65,12 +64,9 @@ export function anonymousPlugin(isAnonymous: (request: Partial<Grafast.RequestCo
     return fields.get(name)!;
   };
 
-  const refusal = (
-    request: Partial<Grafast.RequestContext>,
-    args: { schema: GraphQLSchema; document: DocumentNode; operationName?: unknown },
-  ) => {
+  const refusal = ({ schema, document, operationName }: Execution, request: Partial<Grafast.RequestContext>) => {
     if (!isAnonymous(request)) return undefined;
-    const field = closedFieldOf(args.schema, args.document, args.operationName as string | null | undefined);
+    const field = closedFieldOf(schema, document, operationName);
     if (field === null) return undefined;
     if (request.http) request.http.requestContext.refusedWith = 401;
     return new GraphQLError(`Without a token there is no "${field}".`, {
@@ -97,28 +93,7 @@ export function anonymousPlugin(isAnonymous: (request: Partial<Grafast.RequestCo
         },
       },
     },
-    grafserv: {
-      middleware: {
-        setPreset(next, event) {
-          const previous = event.getExecutionConfig;
-          event.getExecutionConfig = async function (request) {
-            const config = await previous.call(this, request);
-            return {
-              ...config,
-              execute(args) {
-                const error = refusal(request, args);
-                return error ? { errors: [error] } : config.execute(args);
-              },
-              subscribe(args) {
-                const error = refusal(request, args);
-                return error ? { errors: [error] } : config.subscribe(args);
-              },
-            };
-          };
-          return next();
-        },
-      },
-    },
+    grafserv: refuseBeforeExecution(refusal),
   };
 }
 
@@ -129,13 +104,9 @@ function findField(
   operationName: string | null | undefined,
   closed: ReadonlySet<string>,
 ): string | null {
-  const operation = getOperationAST(document, operationName);
-  const root = operation && schema.getRootType(operation.operation);
-  if (!operation || !root) return null;
-  const fragments = new Map<string, FragmentDefinitionNode>();
-  for (const definition of document.definitions) {
-    if (definition.kind === 'FragmentDefinition') fragments.set(definition.name.value, definition);
-  }
+  const started = operationOf(schema, document, operationName);
+  if (!started) return null;
+  const { operation, root, fragments } = started;
 
   const find = (set: SelectionSetNode, parent: GraphQLNamedType | undefined): string | null => {
     for (const selection of set.selections) {

@@ -6,7 +6,6 @@ import type {} from 'postgraphile/grafserv';
 import {
   type DocumentNode,
   type FieldNode,
-  type FragmentDefinitionNode,
   GraphQLError,
   type GraphQLField,
   type GraphQLNamedType,
@@ -15,7 +14,6 @@ import {
   getArgumentValues,
   getNamedType,
   getNullableType,
-  getOperationAST,
   getVariableValues,
   isCompositeType,
   isListType,
@@ -23,6 +21,7 @@ import {
   isInterfaceType,
 } from 'postgraphile/graphql';
 import { LIMITS } from './limits.ts';
+import { operationOf, refuseBeforeExecution } from './refusal.ts';
 
 /** Fields that the estimate visits: repeated fragments can make a short document expand to very many. */
 const MAX_FIELDS = 50_000;
@@ -34,15 +33,11 @@ type Variables = Record<string, unknown>;
  * list. Scalars are free. Infinity for a document with too many fields to visit.
  */
 export function costOf(schema: GraphQLSchema, document: DocumentNode, operationName?: string | null, variables: Variables = {}): number {
-  const operation = getOperationAST(document, operationName);
-  const root = operation && schema.getRootType(operation.operation);
-  if (!operation || !root) return 0;
+  const found = operationOf(schema, document, operationName);
+  if (!found) return 0;
+  const { operation, root, fragments } = found;
   // Use the defaults of variables. Execution reports variables that are wrong.
   const { coerced = {} } = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
-  const fragments = new Map<string, FragmentDefinitionNode>();
-  for (const definition of document.definitions) {
-    if (definition.kind === 'FragmentDefinition') fragments.set(definition.name.value, definition);
-  }
   let fields = 0;
 
   const visit = (set: SelectionSetNode, parent: GraphQLNamedType | undefined, count: number, page: number): number => {
@@ -87,38 +82,16 @@ function pageOf(field: GraphQLField<unknown, unknown>, node: FieldNode, variable
 
 /** Refuses documents that may cost more than `limit`, over HTTP and over WebSockets. */
 export function costPlugin(limit: number): GraphileConfig.Plugin {
-  const refusal = (args: { schema: GraphQLSchema; document: DocumentNode; operationName?: unknown; variableValues?: unknown }) => {
-    const cost = costOf(args.schema, args.document, args.operationName as string | undefined, (args.variableValues ?? {}) as Variables);
-    if (cost <= limit) return undefined;
-    const details = { cost: Number.isFinite(cost) ? cost : null, limit };
-    return new GraphQLError(`The answer could have ${details.cost ?? 'too many'} objects; the limit is ${limit}.`, {
-      extensions: { code: 'TOO_LARGE', hint: 'Ask for smaller pages ("first") or for less inside of them.', details },
-    });
-  };
   return {
     name: 'FlowgresCostPlugin',
     version: '1.0.0',
-    grafserv: {
-      middleware: {
-        setPreset(next, event) {
-          const previous = event.getExecutionConfig;
-          event.getExecutionConfig = async function (request) {
-            const config = await previous.call(this, request);
-            return {
-              ...config,
-              execute(args) {
-                const error = refusal(args);
-                return error ? { errors: [error] } : config.execute(args);
-              },
-              subscribe(args) {
-                const error = refusal(args);
-                return error ? { errors: [error] } : config.subscribe(args);
-              },
-            };
-          };
-          return next();
-        },
-      },
-    },
+    grafserv: refuseBeforeExecution(({ schema, document, operationName, variableValues }) => {
+      const cost = costOf(schema, document, operationName, variableValues ?? {});
+      if (cost <= limit) return undefined;
+      const details = { cost: Number.isFinite(cost) ? cost : null, limit };
+      return new GraphQLError(`The answer could have ${details.cost ?? 'too many'} objects; the limit is ${limit}.`, {
+        extensions: { code: 'TOO_LARGE', hint: 'Ask for smaller pages ("first") or for less inside of them.', details },
+      });
+    }),
   };
 }
