@@ -2,7 +2,6 @@
  * Admits requests before execution: authenticates them, applies rate limits and origins, and assigns their ids.
  * Adds headers and hints to answers.
  */
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { normalizeConnectionParams } from 'postgraphile/grafserv';
 import { SafeError } from 'postgraphile/grafast';
@@ -15,6 +14,7 @@ import { callerOf, clientIp, networkOf } from '../http/client.ts';
 import type { ConnectionShare } from '../limits/connection_share.ts';
 import type { CpuShare } from '../limits/cpu_budget.ts';
 import { requestError } from '../http/errors.ts';
+import { requestIdOf } from '../http/request_id.ts';
 import type { Operations } from './persisted_operations.ts';
 import type { Rate, RateLimiter } from '../limits/rate_limit.ts';
 import type { SubscriptionLimits } from '../limits/subscription_limits.ts';
@@ -60,8 +60,6 @@ export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]):
   return corsOrigins.includes('*') || corsOrigins.includes(origin);
 }
 
-const givenRequestId = z.uuid();
-
 /** Admits each request and completes each answer, over HTTP and WebSockets. */
 export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   return {
@@ -71,7 +69,7 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
       middleware: {
         async processRequest(next, { requestDigest }) {
           const { node } = requestDigest.requestContext;
-          const requestId = givenRequestId.safeParse(requestDigest.headers['x-request-id']).data ?? randomUUID();
+          const requestId = requestIdOf(requestDigest.headers['x-request-id']);
           requestDigest.requestContext.requestId = requestId;
           // The access log reads the id from this header.
           requestDigest.headers['x-request-id'] = requestId;

@@ -1,19 +1,18 @@
 /** The HTTP server of a process: GraphQL, webhooks, health and metrics on one port. */
-import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
-import { z } from 'zod';
 import { FlowgresError } from '../errors.ts';
 import { log, withRequestId } from '../log.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
 import { DATA_HEADERS, FILE_POLICY } from './page_policy.ts';
+import { requestIdOf } from './request_id.ts';
 
 /** Milliseconds between becoming not ready and closing: requests on new connections are still read and answered. */
 const DRAIN_MS = 300;
-const givenRequestId = z.uuid();
 
 /** Who may read /metrics: clients on the same machine, and those that send the token. */
 export interface MetricsAccess {
@@ -131,12 +130,9 @@ function routeOf(url: string): Route {
   return 'graphql';
 }
 
-/**
- * Returns the client's x-request-id when that is a UUID, else a new one. It is part of the answer and of log
- * lines.
- */
+/** Gives the request an id, in the header that its parts read, and names it in the answer. */
 function identify(request: IncomingMessage, response: ServerResponse): string {
-  const id = givenRequestId.safeParse(request.headers['x-request-id']).data ?? randomUUID();
+  const id = requestIdOf(request.headers['x-request-id']);
   request.headers['x-request-id'] = id;
   response.setHeader('x-request-id', id);
   return id;
