@@ -23,3 +23,10 @@ export class FlowgresError extends Error {
     this.details = options.details;
   }
 }
+
+/** Returns why something failed, in words, whatever was thrown. */
+export function reasonOf(error: unknown): string {
+  // An AggregateError holds one failure per address of a host and has no message of its own.
+  if (error instanceof AggregateError && !error.message) return reasonOf(error.errors[0]);
+  return error instanceof Error ? error.message : String(error);
+}

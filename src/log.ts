@@ -7,7 +7,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { format } from 'node:util';
 import pg from 'pg';
 import { type Logger, destination, pino, stdTimeFunctions } from 'pino';
-import { FlowgresError } from './errors.ts';
+import { FlowgresError, reasonOf } from './errors.ts';
 
 /** Named facts of a line. An `error` is written as its name, code and message. */
 export type Facts = Record<string, unknown>;
@@ -86,9 +86,7 @@ function describe(error: unknown): Facts {
 
 function messageOf(error: unknown): string {
   const root = rootCause(error);
-  if (!(root instanceof Error)) return String(root);
-  // An AggregateError holds one failure per address of a host and has no message of its own.
-  return root.message || (root instanceof AggregateError ? messageOf(root.errors[0]) : root.name);
+  return reasonOf(root) || (root instanceof Error ? root.name : '');
 }
 
 function rootCause(error: unknown): unknown {

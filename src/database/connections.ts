@@ -1,6 +1,6 @@
 /** Connections to PostgreSQL: the settings, errors and pools that all parts share. */
 import pg from 'pg';
-import { FlowgresError } from '../errors.ts';
+import { FlowgresError, reasonOf } from '../errors.ts';
 import { SESSION_SETTINGS, TIME_LIMITS, startupOptions } from './session_settings.ts';
 
 // Parse bigint as a JavaScript number: the schema uses it for counters and sequences far below 2^53.
@@ -106,12 +106,6 @@ export function lostConnection(error: unknown, next = 'Check that the server is 
     hint: next,
     cause: error,
   });
-}
-
-function reasonOf(error: unknown): string {
-  // An AggregateError holds one failure per address of the host; they have the same reason.
-  if (error instanceof AggregateError) return reasonOf(error.errors[0]);
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Throws for a server version or setting that the schema does not support. */

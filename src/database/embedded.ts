@@ -12,7 +12,7 @@ import { arch, platform, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { FlowgresError } from '../errors.ts';
+import { FlowgresError, reasonOf } from '../errors.ts';
 import { log } from '../log.ts';
 import { runsWith } from './process.ts';
 import { describeError } from './describe_error.ts';
@@ -196,7 +196,7 @@ async function start(binaries: Binaries, options: EmbeddedOptions, data: string,
 }
 
 async function startFailure(error: unknown, folder: string, log = ''): Promise<FlowgresError> {
-  const text = `${error instanceof Error ? error.message : String(error)}\n${log}`;
+  const text = `${reasonOf(error)}\n${log}`;
   // On a full disk the server cannot even log why it stopped.
   const { bavail, bsize } = await statfs(folder);
   if (/No space left on device|ENOSPC/.test(text) || bavail * bsize < NEEDED_BYTES) return diskFull(folder, error);

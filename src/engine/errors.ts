@@ -1,12 +1,12 @@
 /** Classifies failed statements, and maps them to FlowgresError. */
 import pg from 'pg';
 import type { RunError } from './types.ts';
-import { FlowgresError } from '../errors.ts';
+import { FlowgresError, reasonOf } from '../errors.ts';
 
 /** The statement was not sent, because there was no connection. */
 export class NotSent extends Error {
   constructor(cause: unknown) {
-    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    super(reasonOf(cause), { cause });
   }
 }
 
@@ -37,7 +37,7 @@ const CHECK_VIOLATION = '23514';
 
 /** Classifies the error of a statement. */
 export function classifyFailure(error: unknown): Failure {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = reasonOf(error);
   const failure = { message, cause: error, sqlstate: undefined };
   if (error instanceof NotSent) return { ...failure, kind: 'not_sent' };
   // FATAL and PANIC end the connection at any time, also after a commit.

@@ -5,6 +5,7 @@ import { copyProblem } from '../database/installation.ts';
 import { watchNumber, watchPool } from '../metrics.ts';
 import { schemaProblems } from '../database/schema_state.ts';
 import { type Sources, ownSources } from '../database/sources.ts';
+import { reasonOf } from '../errors.ts';
 
 const TIMEOUT_MS = 2_000;
 /** The database is asked at most once in this time, in milliseconds, however many requests come. */
@@ -56,11 +57,13 @@ export function createHealth(options: HealthOptions): Health {
   watchPool('health', pool);
   // Separate connections: a pool whose connections are all in use is still ready.
   const probes = ways.map(({ name, connectionString }) => ({ name, probe: createProbe(connectionString) }));
-  const count = (name: string, help: string, read: () => Promise<number>) => watchNumber(name, help, read);
-  count('flowgres_workers', 'Workers whose heartbeat is fresh.', async () => (await readQueue(pool)).workers);
-  count('flowgres_ready_jobs', 'Jobs that wait for a worker, at most 10000.', async () => (await readQueue(pool)).ready_jobs);
-  count('flowgres_running_steps', 'Steps that run, at most 10000.', async () => (await readQueue(pool)).running_steps);
-  count('flowgres_failing_jobs', 'SQL jobs whose last run failed, or that did not run at their times.', () => countFailingJobs(pool));
+  // The metrics of a scrape are collected at once: one statement answers all of them.
+  let reading: Promise<Queue> | undefined;
+  const queue = () => (reading ??= readQueue(pool).finally(() => (reading = undefined)));
+  watchNumber('flowgres_workers', 'Workers whose heartbeat is fresh.', async () => (await queue()).workers);
+  watchNumber('flowgres_ready_jobs', 'Jobs that wait for a worker, at most 10000.', async () => (await queue()).ready_jobs);
+  watchNumber('flowgres_running_steps', 'Steps that run, at most 10000.', async () => (await queue()).running_steps);
+  watchNumber('flowgres_failing_jobs', 'SQL jobs whose last run failed, or that did not run at their times.', () => countFailingJobs(pool));
 
   const ask = async (): Promise<string[]> => {
     const [own, ...others] = await Promise.all([
@@ -87,7 +90,7 @@ async function schemaAndWorker(pool: pg.Pool, sources: Sources, isWorkerAlive: (
     if (copy !== null) return [...problems, copy];
     return [...problems, ...(isWorkerAlive() ? [] : ["this worker's heartbeats do not get through"])];
   } catch (error) {
-    return [`the database does not answer: ${error instanceof Error ? error.message : String(error)}`];
+    return [`the database does not answer: ${reasonOf(error)}`];
   }
 }
 
@@ -110,7 +113,7 @@ async function wayProblems(name: string, probe: pg.Pool): Promise<string[]> {
     if (is_standby) return [`pool ${name}: the server is a standby, which cannot be written`];
     return is_read_only ? [`pool ${name}: the server is read-only (default_transaction_read_only)`] : [];
   } catch (error) {
-    return [`pool ${name}: the database does not answer: ${error instanceof Error ? error.message : String(error)}`];
+    return [`pool ${name}: the database does not answer: ${reasonOf(error)}`];
   }
 }
 

@@ -6,6 +6,7 @@ import type { Client } from 'pg';
 import { z } from 'zod';
 import { runStatements } from './statements.ts';
 import { connect, isLostConnection, lostConnection } from '../database/connections.ts';
+import { reasonOf } from '../errors.ts';
 
 /** The shape of one action on a partition. */
 export const action = z.object({
@@ -91,5 +92,5 @@ export function actionsOf(rows: Record<string, unknown>[]): PartitionAction[] {
 }
 
 function failure(what: string, error: unknown): PartitionAction {
-  return { parent: null, partition: null, action: what, done: false, detail: error instanceof Error ? error.message : String(error) };
+  return { parent: null, partition: null, action: what, done: false, detail: reasonOf(error) };
 }

@@ -1,6 +1,6 @@
 /** Runs long statements on partitions as flowgres_maintenance, one after the other: VACUUM, ANALYZE, index builds. */
 import type { Client } from 'pg';
-import { FlowgresError } from '../errors.ts';
+import { FlowgresError, reasonOf } from '../errors.ts';
 import { asOwner } from './partitions.ts';
 import { runStatements } from './statements.ts';
 
@@ -77,7 +77,7 @@ async function runAll(client: Client, statements: string[], options: UpkeepOptio
   const results: UpkeepResult[] = [];
   for await (const { statement, error } of runStatements(client, statements, options)) {
     if (error === undefined) results.push({ statement });
-    else results.push({ statement, error: error instanceof Error ? error.message : String(error) });
+    else results.push({ statement, error: reasonOf(error) });
   }
   return results;
 }

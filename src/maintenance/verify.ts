@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Client } from 'pg';
 import { z } from 'zod';
 import { connect } from '../database/connections.ts';
+import { reasonOf } from '../errors.ts';
 
 /** The result of one check. */
 export interface CheckResult {
@@ -149,7 +150,7 @@ async function verify(client: Client, check: string, perform: () => Promise<void
     return { check };
   } catch (error) {
     await client.query('rollback to savepoint before_check');
-    return { check, problem: error instanceof Error ? error.message : String(error) };
+    return { check, problem: reasonOf(error) };
   }
 }
 

@@ -1,7 +1,7 @@
 /** The interface of effect nodes. A node is one file that exports an EffectNode, listed in registry.ts. */
 import type { z } from 'zod';
 import type { StepFailure } from '../engine/types.ts';
-import { FlowgresError } from '../errors.ts';
+import { FlowgresError, reasonOf } from '../errors.ts';
 
 /** Settings of the installation that nodes use. */
 export interface NodeConfig {
@@ -98,6 +98,6 @@ export function describeFailure(error: unknown): StepFailure {
     };
   }
   if (error instanceof FlowgresError) return { code: error.code, message: error.message, retryable: false };
-  const message = error instanceof Error ? error.message : String(error);
+  const message = reasonOf(error);
   return { code: 'NODE_FAILED', message: message.slice(0, 1000), retryable: true };
 }
