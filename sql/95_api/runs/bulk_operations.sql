@@ -27,8 +27,8 @@ as $$
 $$;
 comment on function private.run_filter_schema(text) is 'The JSON schema of the filter of a command on many runs.';
 
-create or replace function private.require_run_filter(p_command text, p_filter jsonb)
-  returns void
+create or replace function private.checked_run_filter(p_command text, p_filter jsonb, p_reason text)
+  returns jsonb
   language plpgsql
   stable
 as $$
@@ -58,10 +58,11 @@ begin
       jsonb_build_object('problems', v_problems)
     );
   end if;
+  return p_filter || jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 1000)));
 end
 $$;
-comment on function private.require_run_filter(text, jsonb) is
-  'Checks the filter of a command on many runs. Raises INVALID_ARGUMENT, TOO_LARGE.';
+comment on function private.checked_run_filter(text, jsonb, text) is
+  'Checks the filter of a command on many runs; returns it with the reason, as a bulk operation keeps it. Raises INVALID_ARGUMENT, TOO_LARGE.';
 
 create or replace function private.command_runs(p_command text, p_filter jsonb, p_reason text)
   returns public.bulk_operations
@@ -72,10 +73,8 @@ declare
   v_organization_id constant uuid := private.acting_organization();
 begin
   perform private.require_scope('runs:write');
-  perform private.require_run_filter(p_command, p_filter);
   return engine.start_bulk_operation(
-    v_organization_id, p_command, p_filter || jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 1000))),
-    public.current_user_id()
+    v_organization_id, p_command, private.checked_run_filter(p_command, p_filter, p_reason), public.current_user_id()
   );
 end
 $$;

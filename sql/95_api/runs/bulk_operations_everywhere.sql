@@ -16,9 +16,8 @@ as $$
 declare
   v_probe public.bulk_operations;
 begin
-  perform private.require_run_filter(p_command, p_filter);
   v_probe.command := p_command;
-  v_probe.filter := p_filter || jsonb_strip_nulls(jsonb_build_object('reason', left(p_reason, 1000)));
+  v_probe.filter := private.checked_run_filter(p_command, p_filter, p_reason);
   v_probe.created_at := engine.now();
   for v_probe.organization_id in
     select o.id
