@@ -178,9 +178,9 @@ export function lintEntries(sql: SourceText[], ts: { text: string }[]): Problem[
       return [];
     // A name may occur in a string, in statements that another session executes.
     if (sql.some((other) => other.file !== file && new RegExp(`(?<![\\w.])${name}\\b`).test(other.text))) return [];
-    const isNeededFirst = made.some(([whole, , language], index) => {
+    const isNeededFirst = made.some(([, , language], index) => {
       const end = made[index + 1]?.index ?? text.length;
-      return index > 0 && language === 'sql' && text.slice(made[index]!.index, end).includes(`${name}(`) && whole !== undefined;
+      return index > 0 && language === 'sql' && text.slice(made[index]!.index, end).includes(`${name}(`);
     });
     return isNeededFirst
       ? []

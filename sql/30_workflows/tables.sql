@@ -223,8 +223,8 @@ create table engine.compiled_versions (
   settings jsonb not null,
   resume_key bytea not null default sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
   quarantined_at timestamptz,
-  constraint plans_pkey primary key (organization_id, workflow_id, version),
-  constraint plans_version_fkey
+  constraint compiled_versions_pkey primary key (organization_id, workflow_id, version),
+  constraint compiled_versions_version_fkey
     foreign key (organization_id, workflow_id, version)
     references public.workflow_versions (organization_id, workflow_id, version) on delete cascade
 );

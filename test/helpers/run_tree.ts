@@ -5,7 +5,7 @@ import { Driver } from './driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from './factory.ts';
 
 /** A parent workflow and those that it calls. */
-export interface Family {
+export interface RunTree {
   db: TestDatabase;
   acme: TestOrganization;
   engine: Driver;
@@ -17,7 +17,7 @@ export interface Family {
 }
 
 /** Creates workflows whose parent starts child runs with a node of this type. */
-export async function createRunTree(type: 'forEach' | 'repeat'): Promise<Family> {
+export async function createRunTree(type: 'forEach' | 'repeat'): Promise<RunTree> {
   const db = await createTestDatabase();
   const acme = await createOrganization(db);
   const engine = new Driver(db);

@@ -202,12 +202,12 @@ as $$
       "item": {"template": {
         "body": "{{ $.prev.body }}", "headers": "{{ $.prev.headers }}", "statusCode": "{{ $.prev.status }}"
       }},
-      "told": "the response has the keys body, headers and statusCode, but no statusMessage"
+      "note": "the response has the keys body, headers and statusCode, but no statusMessage"
     }'
     when p_format = 'text' then '{"item": {"template": {"data": "{{ $.prev.body }}"}}}'
     else '{
       "item": {"path": "$.prev.body"},
-      "told": "what follows gets the body as it is: n8n runs it once for each item of a list, and puts a text into data"
+      "note": "what follows gets the body as it is: n8n runs it once for each item of a list, and puts a text into data"
     }'
   end::jsonb
 $$;

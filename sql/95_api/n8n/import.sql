@@ -97,10 +97,10 @@ create or replace function private.n8n_followed_problems(p_made jsonb, p_connect
 as $$
   select coalesce(jsonb_agg(private.n8n_problem(
     array['nodes', m.made ->> 'place'],
-    coalesce(m.made ->> 'told', 'what follows gets one list; n8n runs it once for each item')
+    coalesce(m.made ->> 'note', 'what follows gets one list; n8n runs it once for each item')
   ) order by (m.made ->> 'place')::int), '[]')
   from jsonb_each(p_made) as m (name, made)
-  where (m.made -> 'list' = 'true' or jsonb_typeof(m.made -> 'told') = 'string')
+  where (m.made -> 'list' = 'true' or jsonb_typeof(m.made -> 'note') = 'string')
     and p_connections @> jsonb_build_array(jsonb_build_object('source', m.made -> 'from'))
 $$;
 

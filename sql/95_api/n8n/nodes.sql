@@ -3,7 +3,7 @@
 -- nothing.
 
 -- Translates a node, with the node after it that makes n8n's item of its output: {"nodes", "ports",
--- "from" (the id that its outputs leave), "problems", "list", "told"}. p_names has "id" and "item".
+-- "from" (the id that its outputs leave), "problems", "list", "note"}. p_names has "id" and "item".
 create or replace function private.n8n_definition_node(
   p_place int,
   p_node jsonb,
@@ -72,7 +72,7 @@ begin
     )) else '[]' end,
     'ports', v_made -> 'ports', 'onError', v_options.options -> 'onError',
     'id', p_names -> 'id', 'from', p_names -> case when v_made ? 'item' then 'item' else 'id' end,
-    'list', v_made -> 'list', 'told', v_made -> 'told', 'type', v_made -> 'type',
+    'list', v_made -> 'list', 'note', v_made -> 'note', 'type', v_made -> 'type',
     'problems', v_beside.problems || v_read.problems || coalesce(v_made -> 'problems', '[]') || v_options.problems
   );
 end

@@ -1,8 +1,8 @@
-/** How many runs one family may have, how fast nested ones start, and how much they are given. */
+/** How many runs one tree may have, how fast nested ones start, and how much they are given. */
 import { afterEach, describe, expect, test } from 'vitest';
 import { tomorrowAt } from '../../../helpers/clock.ts';
 import { chain, createOrganization, publishWorkflow } from '../../../helpers/factory.ts';
-import { createRunTree } from '../../../helpers/family.ts';
+import { createRunTree } from '../../../helpers/run_tree.ts';
 
 const { db, acme, engine, start, childrenOf, drain } = await createRunTree('forEach');
 const called = { id: 'start', type: 'subworkflowTrigger' };
@@ -56,7 +56,7 @@ test('a run without children counts nothing', async () => {
   expect((await db.admin.query('select from engine.child_starts')).rowCount).toBe(0);
 });
 
-describe('the runs of a family', () => {
+describe('the runs of a tree', () => {
   test.each([true, false])('that starts itself three times are as many as the limit says; waiting: %s', async (wait) => {
     await limit('max_tree_runs', 20);
     const loop = await publishLoop(`loop ${wait}`, { wait });
@@ -65,7 +65,7 @@ describe('the runs of a family', () => {
     const runs = await runsOf(loop);
     expect(runs).toHaveLength(21);
     expect(runs.some(({ error }) => error?.code === 'RUN_TREE_TOO_LARGE')).toBe(true);
-    // Nothing of one family counts for another one.
+    // Nothing of one tree counts for another one.
     await engine.start(acme, loop);
     await turnAll();
     expect(await runsOf(loop)).toHaveLength(42);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { createRunTree } from '../../../helpers/family.ts';
+import { createRunTree } from '../../../helpers/run_tree.ts';
 
 const { engine, start, childrenOf, drain } = await createRunTree('repeat');
 

@@ -23,7 +23,7 @@ const webhook = (parameters: object): Document => ({
 });
 
 /** [export, JSON pointer of its problem]; with `stub` the node has no counterpart at all. */
-export const TOLD: Record<string, [doc: Document, pointer: string, stub?: 'stub']> = {
+export const NOTES: Record<string, [doc: Document, pointer: string, stub?: 'stub']> = {
   'an app': [line(node('Post', 'slack', 2, { text: 'Hi' })), '/nodes/1', 'stub'],
   JavaScript: [setV('={{ $json.items.map((item) => item.id) }}'), '/nodes/1/parameters/assignments/assignments/0/value'],
   '.length': [setV('={{ $json.items.length }}'), '/nodes/1/parameters/assignments/assignments/0/value'],

@@ -2,18 +2,18 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Document, RUNS } from './documents.ts';
 import { codesOf, definitionOf, useImporter } from './importer.ts';
-import { TOLD } from './notes.ts';
+import { NOTES } from './notes.ts';
 
 useImporter();
 
-test.each(Object.entries(TOLD))('is told: %s', async (_name, [doc, pointer, stub]) => {
+test.each(Object.entries(NOTES))('is told: %s', async (_name, [doc, pointer, stub]) => {
   const { definition, problems } = await definitionOf(doc);
   expect(problems.map((problem) => problem.pointer)).toContain(pointer);
   expect(definition.nodes.some(({ type }) => type === 'unconverted')).toBe(stub === 'stub');
   expect((await codesOf(definition)).includes('UNCONVERTED_NODE')).toBe(stub === 'stub');
 });
 
-const documents: Document[] = [...Object.values(RUNS).map(([doc]) => doc), ...Object.values(TOLD).map(([doc]) => doc)];
+const documents: Document[] = [...Object.values(RUNS).map(([doc]) => doc), ...Object.values(NOTES).map(([doc]) => doc)];
 /** JSON pointers of all objects in a value. */
 function objectsIn(value: unknown, pointer: string): string[] {
   if (typeof value !== 'object' || value === null) return [];
