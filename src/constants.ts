@@ -100,6 +100,10 @@ export const CONSTANTS = {
     waiting: limit(100, 'statements', 'anybody', 'of one caller that wait for a connection'),
     waitMs: limit(10_000, 'ms', 'anybody', 'that a statement waits for a connection'),
   },
+  rest: {
+    afterMs: limit(100, 'ms', 'anybody', 'that work holds a connection before its place rests for as long again'),
+    mostMs: limit(5_000, 'ms', 'anybody', 'that a place rests after slow work'),
+  },
   passwords: {
     atOnce: limit(2, 'passwords', 'anybody', 'that a process hashes at a time'),
     registrations: limit(

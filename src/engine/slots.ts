@@ -1,4 +1,5 @@
 /** Limits the calls of each owner, such as an organization, that use a shared resource at a time. */
+import { useThenRest } from '../limits/rest.ts';
 
 /**
  * Limits the calls of one owner that are in progress at a time. Calls of different owners do not wait for each
@@ -13,14 +14,10 @@ export class SharedSlots {
     this.#perOwner = perOwner;
   }
 
-  /** Calls `work` when the owner has a slot. Rejects as `work` does. */
+  /** Calls `work` when the owner has a slot, which rests after slow work. Rejects as `work` does. */
   async use<T>(owner: string, work: () => Promise<T>): Promise<T> {
     await this.#enter(owner);
-    try {
-      return await work();
-    } finally {
-      this.#leave(owner);
-    }
+    return useThenRest(work, () => this.#leave(owner));
   }
 
   #enter(owner: string): Promise<void> {

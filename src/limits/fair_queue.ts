@@ -4,6 +4,7 @@
  */
 import { FlowgresError } from '../errors.ts';
 import { FairShare, type Release } from './fair_share.ts';
+import { useThenRest } from './rest.ts';
 
 /** Options of {@link FairQueue}. */
 export interface FairQueueOptions {
@@ -34,18 +35,14 @@ export class FairQueue {
   }
 
   /**
-   * Calls `work` when the key has a share. Rejects as `work` does.
+   * Calls `work` when the key has a share, which rests after slow work. Rejects as `work` does.
    *
    * @throws FlowgresError RATE_LIMITED, before `work` is called, when too many calls of the key wait, or the
    *   call has waited too long
    */
   async use<T>(key: string, work: () => Promise<T>): Promise<T> {
     const release = this.#share.tryAcquire(key, 1) ?? (await this.#wait(key));
-    try {
-      return await work();
-    } finally {
-      release();
-    }
+    return useThenRest(work, release);
   }
 
   async #wait(key: string): Promise<Release> {
