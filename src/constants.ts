@@ -128,6 +128,18 @@ export const CONSTANTS = {
     resumesWaiting: limit(10, 'calls', 'who resumes a run', 'of a token that wait'),
     resumeWaitMs: limit(10_000, 'ms', 'who resumes a run', 'that a call waits'),
   },
+  signatures: {
+    toleranceSeconds: limit(
+      300,
+      'seconds',
+      'a webhook’s caller',
+      'that a signed time may be from now, either way, when the trigger says nothing',
+    ),
+    maxToleranceSeconds: limit(3_600, 'seconds', 'whoever publishes a workflow', 'that a trigger may allow'),
+    activeSecrets: limit(3, 'secrets', 'a webhook’s owner', 'that are active at a time, while one replaces another'),
+    perRequest: limit(10, 'signatures', 'a webhook’s caller', 'of one request'),
+    idLength: limit(256, 'characters', 'a webhook’s caller', 'the id of a message of Standard Webhooks'),
+  },
   multipart: {
     parts: limit(1_000, 'parts', 'a webhook’s caller', 'of a form'),
     files: limit(100, 'files', 'a webhook’s caller', 'of a form'),
