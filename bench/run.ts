@@ -13,6 +13,7 @@ import { type Outcome, TABLE_HEAD, tableRow } from './measure.ts';
 import { measureEffects } from './effects.ts';
 import { measureGraphql } from './graphql.ts';
 import { measureHostile } from './hostile.ts';
+import { measureIdle } from './idle.ts';
 import { measurePartitions } from './partitions/measure.ts';
 import { measureTimeRange } from './partitions/time_range.ts';
 import { measurePure } from './pure.ts';
@@ -26,6 +27,7 @@ const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncI
   graphql: measureGraphql,
   partitions: measurePartitions,
   ranges: measureTimeRange,
+  idle: measureIdle,
 };
 
 const HOSTILE = 'hostile';

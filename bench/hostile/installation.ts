@@ -74,7 +74,8 @@ export async function startInstallation(server: BenchServer): Promise<Installati
   };
 }
 
-async function startServe(adminUrl: string, allowed: string) {
+/** Starts `flowgres serve --work` as a process of its own; `allowed` is the peer that its requests may reach. */
+export async function startServe(adminUrl: string, allowed: string) {
   const child = spawn(process.execPath, ['--max-old-space-size=512', MAIN, 'serve', '--work'], {
     env: {
       ...process.env,

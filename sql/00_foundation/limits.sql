@@ -173,6 +173,11 @@ create or replace function engine.silence_time()
 comment on function engine.silence_time() is
   'Limit, time, a process: since its last sign of life, after which it counts as gone.';
 
+create or replace function engine.absence_time()
+  returns interval language sql immutable parallel safe return interval '1 second';
+comment on function engine.absence_time() is
+  'Limit, time, a worker: without its session and without a heartbeat, after which its steps are done by another one.';
+
 create or replace function partitions.recut_limit()
   returns int language sql immutable parallel safe return 31;
 comment on function partitions.recut_limit() is

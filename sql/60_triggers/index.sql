@@ -7,4 +7,5 @@
 --!include 60_triggers/schedule_times.sql
 --!include 60_triggers/register_schedules.sql
 --!include 60_triggers/fire_schedules.sql
+--!include 60_triggers/due_work.sql
 --!include 60_triggers/policies.sql

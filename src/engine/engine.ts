@@ -36,6 +36,7 @@ import {
   startAnswer,
   webhookRoute,
 } from './types.ts';
+import { DUE_WORK, type DueWork, dueWorkAnswer } from './due_work.ts';
 import { type JsonText, encodeJson } from '../json/json.ts';
 import { encodeStorableJson } from '../json/strict.ts';
 
@@ -209,6 +210,18 @@ export class Engine {
   /** Unlocks the jobs that graphile-worker has locked under these pool names. */
   async unlockJobs(pools: string[]): Promise<void> {
     await this.#statements.ask('unlock_jobs', 'select engine.unlock_jobs($1::text[])', [pools]);
+  }
+
+  /** Asks what is due, for a worker without a session: it does not judge those of others. */
+  async dueWork(): Promise<DueWork> {
+    const { rows } = await this.#statements.ask('due_work', DUE_WORK, [this.workerId, false]);
+    return dueWorkAnswer.parse(rows[0]);
+  }
+
+  /** Declares dead the workers whose session has ended and who are silent. Resolves to their number. */
+  async expireLostWorkers(): Promise<number> {
+    const { rows } = await this.#statements.ask('expire_lost_workers', 'select engine.expire_lost_workers() as lost', []);
+    return Number(rows[0]?.['lost']);
   }
 
   /** Adds jobs for the steps whose time has come. Resolves to their number. */

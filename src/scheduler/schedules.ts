@@ -6,7 +6,6 @@ import { LIMITS } from '../constants.ts';
 import { classifyFailure, raisedError } from '../engine/errors.ts';
 import { type DueSchedule, Schedules } from '../engine/schedules.ts';
 import { watchPool } from '../metrics.ts';
-import { everySecond } from './every.ts';
 
 /** Options of {@link ScheduleRunner}. */
 export interface ScheduleRunnerOptions {
@@ -28,7 +27,6 @@ const QUERY_CANCELED = '57014';
 export class ScheduleRunner {
   readonly #options: Required<ScheduleRunnerOptions>;
   readonly #schedules: Schedules;
-  #timer: { stop(): void } | undefined;
   /** What occupies a slot: an organization, or all schedules in quarantine. */
   readonly #firing = new Map<string, Promise<void>>();
   #waiting: DueSchedule[] = [];
@@ -44,22 +42,20 @@ export class ScheduleRunner {
     watchPool('schedules', this.#schedules.pool);
   }
 
-  /** Starts at the next full second. */
-  start(): void {
-    this.#timer = everySecond(() => this.#list());
-  }
-
   /** Fires no further schedule; resolves when those in progress have ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#timer?.stop();
     await this.#listing;
     await Promise.all(this.#firing.values());
     await this.#schedules.end();
   }
 
-  /** Queries the due schedules. Every worker does; a schedule that another worker fires is skipped. */
-  #list(): Promise<void> {
+  /**
+   * Queries the due schedules and begins to fire them: the worker calls it each second in which some are due. Every
+   * worker does; a schedule that another worker fires is skipped. Never rejects.
+   */
+  fireDue(): Promise<void> {
+    if (this.#isStopped) return Promise.resolve();
     this.#listing ??= this.#ask().finally(() => (this.#listing = undefined));
     return this.#listing;
   }
@@ -95,7 +91,7 @@ export class ScheduleRunner {
   #release(share: string): void {
     this.#firing.delete(share);
     this.#fill();
-    if (this.#hasFired && this.#firing.size === 0 && !this.#isStopped) void this.#list();
+    if (this.#hasFired && this.#firing.size === 0 && !this.#isStopped) void this.fireDue();
   }
 
   async #fire(schedule: DueSchedule): Promise<void> {

@@ -13,7 +13,11 @@ import {
 import type pg from 'pg';
 import type { Engine } from '../engine/engine.ts';
 
-const POLL_MS = 1_000;
+/**
+ * Interval of polling the queue, in milliseconds. Notifications tell of new jobs, and {@link JobRunner.nudge} of
+ * those whose time has come; a poll is for the case that neither gets through.
+ */
+const POLL_MS = 10_000;
 const RESTART_MS = 1_000;
 const GIVING_UP_MS = 2_000;
 /** Jobs that wait longer in this process, in milliseconds, are returned for other workers. */
@@ -37,6 +41,7 @@ export interface JobRunnerOptions {
 export class JobRunner {
   readonly #options: JobRunnerOptions;
   #runner: Promise<Runner> | undefined;
+  #workerPool: WorkerPool | undefined;
   #stopping = false;
 
   constructor(options: JobRunnerOptions) {
@@ -63,6 +68,11 @@ export class JobRunner {
     } catch {
       // The runner has stopped already, or was being restarted.
     }
+  }
+
+  /** Looks for jobs now, unless it does already or has enough. */
+  nudge(): void {
+    this.#workerPool?.nudge(1);
   }
 
   /** Handles rejections of graphile-worker that would end the process, until {@link unguard}. */
@@ -93,6 +103,7 @@ export class JobRunner {
     // unlock.
     events.on('pool:create', ({ workerPool }: { workerPool: WorkerPool }) => {
       workerPool.id = this.poolName;
+      this.#workerPool = workerPool;
     });
     holdLocalQueue(events);
     // A runner that loses the database at a certain moment shuts down without settling its promise.

@@ -12,6 +12,7 @@ import { Attempts } from './attempts.ts';
 import { JobRunner } from './jobs.ts';
 import { every, everySecond } from '../scheduler/every.ts';
 import { SCHEDULES, ScheduleRunner } from '../scheduler/schedules.ts';
+import { WorkerSession } from './session.ts';
 import { type Slot, Slots } from './slots.ts';
 
 /** Options of {@link startWorker}. */
@@ -77,6 +78,9 @@ const RECONCILE_LIMIT = 1_000;
  */
 const SLOT_PATIENCE_MS = 2_000;
 
+/** A little longer than engine.absence_time(): then a worker whose session has ended is dead, or has shown itself. */
+const LOOK_AGAIN_MS = 1_050;
+
 /** Steps that one call wakes. */
 const WAKE_LIMIT = 1_000;
 
@@ -104,11 +108,13 @@ class Worker {
   readonly #attempts: Attempts;
   readonly #jobs: JobRunner;
   readonly #schedules: ScheduleRunner;
+  readonly #session: WorkerSession;
   readonly #slots: Slots;
   readonly #capacity: WorkerCapacity;
   readonly #claimed = new Set<Promise<void>>();
   readonly #timers: { stop(): void }[] = [];
   #stopping: Promise<void> | undefined;
+  #lookingAgain: NodeJS.Timeout | undefined;
   #heartbeats = 0;
   #heardAt = -Infinity;
 
@@ -155,6 +161,13 @@ class Worker {
       concurrency,
       onProblem,
     });
+    this.#session = new WorkerSession({
+      connectionString: this.#options.connectionString,
+      workerId: this.#engine.workerId,
+      // At once, so that others know whether they may judge this worker by its session.
+      onChange: () => void (this.#heardAt > -Infinity && this.#heartbeat()),
+      onProblem,
+    });
     watchPool('worker', this.#pool);
     watchPool('local', this.#localPool);
     watchNumber('flowgres_steps_in_flight', 'Steps that this process executes.', async () => this.#slots.used);
@@ -167,19 +180,20 @@ class Worker {
   async start(): Promise<void> {
     this.#jobs.guard();
     try {
+      await this.#session.open();
       await this.#engine.heartbeat([], this.#jobs.poolName, this.#capacity);
       this.#heardAt = performance.now();
       await this.#jobs.start();
     } catch (error) {
       this.#jobs.unguard();
-      await Promise.all([this.#pool.end(), this.#localPool.end()]);
+      await Promise.all([this.#session.close(), this.#pool.end(), this.#localPool.end()]);
       throw error;
     }
     // Reconcile and create partitions at once, for steps that an earlier process has left and after a long
     // pause.
     void this.#ensurePartitions();
     void this.#reconcile();
-    this.#schedules.start();
+    void this.#lookForWork();
     this.#timers.push(
       every(HEARTBEAT_MS, () => this.#heartbeat()),
       every(RECONCILE_MS, async () => {
@@ -187,7 +201,7 @@ class Worker {
       }),
       every(REPAIR_MS, () => this.#repair()),
       every(REPAIR_MS, () => this.#ensurePartitions()),
-      everySecond(() => this.#wakeSteps()),
+      everySecond(() => this.#lookForWork()),
     );
   }
 
@@ -236,6 +250,7 @@ class Worker {
     await Promise.race([stopped, delay(this.#options.graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
     grace.abort();
     for (const timer of this.#timers) timer.stop();
+    clearTimeout(this.#lookingAgain);
     this.#jobs.unguard();
     await this.#attempts.handBack().catch((error: unknown) => this.#options.onProblem('Steps were not handed back.', error));
     // Limit the wait: without a database graphile-worker would try for minutes to unlock its jobs. The
@@ -244,6 +259,8 @@ class Worker {
       stopped.then(() => Promise.all([this.#pool.end(), this.#localPool.end()])),
       delay(LAST_WORDS_MS, undefined, { ref: false }),
     ]);
+    // Last: without its session this worker counts as dead a second later.
+    await this.#session.close();
   }
 
   async #heartbeat(): Promise<void> {
@@ -255,6 +272,29 @@ class Worker {
       this.#heartbeats = 0;
       this.#options.onProblem('A heartbeat failed.', error);
     }
+  }
+
+  /** Does what is due, each second. */
+  async #lookForWork(): Promise<void> {
+    try {
+      const due = (await this.#session.dueWork()) ?? (await this.#engine.dueWork());
+      if (this.#stopping) return;
+      if (due.jobs) this.#jobs.nudge();
+      if (due.schedules) void this.#schedules.fireDue();
+      if (due.suspects) this.#lookAgain();
+      if (due.lost_workers && (await this.#engine.expireLostWorkers()) > 0) await this.#reconcile();
+      if (due.steps) await this.#wakeSteps();
+    } catch (error) {
+      if (!this.#stopping) this.#options.onProblem('What is due was not done.', error);
+    }
+  }
+
+  /** Looks as soon as a worker whose session has ended may be declared dead. */
+  #lookAgain(): void {
+    this.#lookingAgain ??= setTimeout(() => {
+      this.#lookingAgain = undefined;
+      void this.#lookForWork();
+    }, LOOK_AGAIN_MS);
   }
 
   async #reconcile(): Promise<void> {

@@ -2,6 +2,7 @@ import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { JsonText } from '../../src/json/json.ts';
+import { everySecond } from '../../src/scheduler/every.ts';
 import { ScheduleRunner } from '../../src/scheduler/schedules.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
@@ -203,7 +204,8 @@ describe('after months without maintenance', () => {
       onProblem: (message, error) => console.error(message, error),
     });
     onTestFinished(() => schedules.stop());
-    schedules.start();
+    const timer = everySecond(() => schedules.fireDue());
+    onTestFinished(() => timer.stop());
     const modes = async () => (await later.admin.query('select mode, count(*)::int from workflow_runs group by mode order by mode')).rows;
     await expect.poll(modes).toEqual([
       { mode: 'api', count: 4 },

@@ -2,6 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
 import pg from 'pg';
+import { everySecond } from '../../src/scheduler/every.ts';
 import { ScheduleRunner } from '../../src/scheduler/schedules.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';
@@ -87,7 +88,8 @@ test('a schedule that is unpublished while it fires is no problem, and no failur
     onProblem: (message, error) => problems.push(`${message} ${String(error)}`),
   });
   onTestFinished(() => runner.stop());
-  runner.start();
+  const timer = everySecond(() => runner.fireDue());
+  onTestFinished(() => timer.stop());
   const isFiring = `select from pg_stat_activity where wait_event = 'advisory' and query like '%fire_schedule%' and datname = current_database()`;
   await expect.poll(async () => (await db.admin.query(isFiring)).rowCount).toBe(1);
   await acme.user.query('select unpublish_workflow(id => $1)', [id]);

@@ -1,7 +1,7 @@
 -- kind: state
 -- Tables of the processes that work and listen, and the types in which functions of the engine pass
--- runs to each other. engine.workers is written by engine.heartbeat() and engine.reconcile(),
--- engine.listeners by engine.listen() and engine.unlisten().
+-- runs to each other. engine.workers is written by engine.heartbeat(), engine.reconcile() and
+-- recovery/sessions.sql, engine.listeners by engine.listen() and engine.unlisten().
 
 create table engine.workers (
   id uuid not null,
@@ -12,11 +12,13 @@ create table engine.workers (
   share int,
   organization_capacity int,
   total_capacity int,
+  has_session boolean not null default false,
+  session_lost_at timestamptz,
   constraint workers_pkey primary key (id)
 );
 alter table engine.workers enable row level security;
 comment on table engine.workers is
-  'Worker processes and their heartbeats. pool_id: the name under which graphile-worker locks jobs for the process. capacity: how many steps it runs at once; organization_capacity: how many of one organization. share: how many steps of one organization all workers may run at once; total_capacity: how many steps they run at once in all; both as the last heartbeat computed them.';
+  'Worker processes and their heartbeats. pool_id: the name under which graphile-worker locks jobs for the process. capacity: how many steps it runs at once; organization_capacity: how many of one organization. share: how many steps of one organization all workers may run at once; total_capacity: how many steps they run at once in all; both as the last heartbeat computed them. has_session: a session held the lock of the worker at its last heartbeat; session_lost_at: when another worker saw that it had ended, after that heartbeat.';
 
 create table engine.listeners (
   id uuid not null,

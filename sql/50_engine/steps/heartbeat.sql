@@ -3,8 +3,9 @@
 -- engine.open_steps and jobs. Locks the row of the worker and the rows of its attempts, skipping
 -- those that another transaction has locked.
 
--- Records that a worker lives, extends the leases of the attempts that it makes, and returns those
--- that it must abort: their run has ended, or another attempt has replaced them.
+-- Records that a worker lives, and whether a session holds its lock: only then other workers judge
+-- it by that session. Extends the leases of the attempts that it makes, and returns those that it
+-- must abort: their run has ended, or another attempt has replaced them.
 create or replace function engine.heartbeat(
   p_worker_id uuid,
   p_running jsonb,
@@ -30,10 +31,15 @@ declare
   v_is_new boolean; -- the worker is new, or was considered dead
 begin
   perform engine.require_original();
-  insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity, organization_capacity)
-  values (p_worker_id, p_pool_id, v_now, v_now, p_capacity, p_organization_capacity)
+  insert into engine.workers as w (id, pool_id, started_at, seen_at, capacity, organization_capacity, has_session)
+  values (
+    p_worker_id, p_pool_id, v_now, v_now, p_capacity, p_organization_capacity,
+    not engine.is_session_free(p_worker_id)
+  )
   on conflict (id) do update set
     seen_at = excluded.seen_at,
+    has_session = excluded.has_session,
+    session_lost_at = null,
     capacity = coalesce(excluded.capacity, w.capacity),
     organization_capacity = coalesce(excluded.organization_capacity, w.organization_capacity),
     pool_id = coalesce(excluded.pool_id, w.pool_id)
@@ -42,11 +48,7 @@ begin
     perform engine.retract_crashes(p_running);
   end if;
 
-  update engine.workers as w
-  set share = n.share, total_capacity = n.total_capacity
-  from (select engine.organization_slots() as share, engine.total_capacity() as total_capacity) as n
-  where w.id = p_worker_id
-    and (w.share is distinct from n.share or w.total_capacity is distinct from n.total_capacity);
+  perform engine.update_share(p_worker_id);
 
   return query
   with running as (
@@ -83,6 +85,19 @@ begin
       and s.state = 'running'
   );
 end
+$$;
+
+-- Writes down for a worker how many steps all workers run at once, in all and of one organization.
+create or replace function engine.update_share(p_worker_id uuid)
+  returns void
+  language sql
+  volatile
+as $$
+  update engine.workers as w
+  set share = n.share, total_capacity = n.total_capacity
+  from (select engine.organization_slots() as share, engine.total_capacity() as total_capacity) as n
+  where w.id = p_worker_id
+    and (w.share is distinct from n.share or w.total_capacity is distinct from n.total_capacity)
 $$;
 
 -- Takes back a crash of each step that a worker still executes although the worker was considered
