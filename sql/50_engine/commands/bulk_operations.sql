@@ -127,7 +127,8 @@ $$;
 comment on function engine.work_bulk_operation(uuid, int) is
   'For workers: processes the next runs of a bulk operation, at most p_limit (100), in one transaction; true when there may be more, false when it is finished or another worker has it locked. Example: select engine.work_bulk_operation(''0190…'', 100);';
 
--- Adds the job for the next part of an operation; its key replaces a job that still waits.
+-- Adds the job for the next part of an operation; its key replaces a job that still waits. Cancels
+-- come before all steps; retries add work, so they come in their turn.
 create or replace function engine.bulk_operation_job(p_bulk_operation_id uuid)
   returns void
   language plpgsql
@@ -136,7 +137,15 @@ as $$
 begin
   perform engine.add_jobs(array[row(
     'work_bulk_operation', json_build_object('id', p_bulk_operation_id), null, null, null,
-    'operation:' || p_bulk_operation_id, 0, null
+    'operation:' || p_bulk_operation_id,
+    case
+      when exists (
+        select
+        from public.bulk_operations as o
+        where o.id = p_bulk_operation_id and o.command = 'cancel'
+      ) then engine.relief_priority()
+      else 0
+    end, null
   )::graphile_worker.job_spec]);
 end
 $$;

@@ -35,6 +35,16 @@ as $$
   )
 $$;
 
+-- Returns the priority of jobs that end or release runs: before those of all steps, whose lowest
+-- number is -1000, so that a command against a full queue does not wait behind that queue.
+create or replace function engine.relief_priority()
+  returns smallint
+  language sql
+  immutable
+as $$
+  select (-1001)::smallint
+$$;
+
 -- Returns the jobs that follow when runs have ended: one that wakes the step of a parent, however
 -- many of its children have ended, and one for each of p_parent_ids, which have ended before their
 -- child runs, that cancels those.
@@ -60,7 +70,8 @@ as $$
     order by (m.run).parent_run_id, (m.run).parent_node -- sorted, so that batches cannot deadlock on the keys
   ) || array(
     select row(
-      'cancel_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id, 0::smallint, null
+      'cancel_children', json_build_object('runId', p.id), null, null, null, 'children:' || p.id,
+      engine.relief_priority(), null
     )::graphile_worker.job_spec
     from unnest(p_parent_ids) as p (id)
     order by p.id

@@ -122,7 +122,7 @@ create or replace function engine.release_job(
 as $$
   select row(
     'release_runs', json_build_object('workflowId', p_workflow_id, 'by', p_by, 'key', p_key), null, p_at, null,
-    p_job_key, -1000, null -- a priority above all steps
+    p_job_key, engine.relief_priority(), null
   )::graphile_worker.job_spec
 $$;
 

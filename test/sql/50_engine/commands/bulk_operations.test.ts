@@ -44,6 +44,26 @@ const statuses = async (workflow: { id: string }) =>
   );
 
 describe('canceling many runs', () => {
+  test('comes before all steps in the queue, in all its parts; retrying comes in its turn', async () => {
+    const workflow = await publishWorkflow(acme, chain(trigger, call));
+    await startMany(3, workflow, { priority: -1000 });
+    const jobOf = async ({ id }: Operation) =>
+      (
+        await db.admin.query<{ first: boolean }>(
+          `select j.priority < (select min(s.priority) from graphile_worker._private_jobs as s where s.key is distinct from j.key) as first
+           from graphile_worker._private_jobs as j where j.key = 'operation:' || $1`,
+          [id],
+        )
+      ).rows[0]?.first;
+    const cancel = await begin('cancel_runs', { workflowId: workflow.id });
+    expect(await jobOf(cancel)).toBe(true);
+    expect(await work(cancel, 2)).toBe(true);
+    expect(await jobOf(cancel)).toBe(true);
+    expect(await work(cancel, 2)).toBe(false);
+    await startMany(1, workflow, { priority: -1000 });
+    expect(await jobOf(await begin('retry_runs', { workflowId: workflow.id, status: 'canceled' }))).toBe(false);
+  });
+
   test('goes through them in parts, and counts', async () => {
     const workflow = await publishWorkflow(acme, chain(trigger, call));
     await startMany(5, workflow);
