@@ -111,6 +111,8 @@ const settings = z.object({
     .min(100, 'must be 100 or more')
     .max(60_000)
     .default(LIMITS.schedules.firingTimeoutMs),
+  FLOWGRES_VAULT_KEYS: z.string().min(1).optional(),
+  FLOWGRES_VAULT_KEYS_COMMAND: z.string().min(1).optional(),
   FLOWGRES_LOCAL_STEPS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(8).default(LIMITS.worker.localSteps),
 });
 
@@ -185,6 +187,8 @@ export interface Config {
   httpAllow: string[];
   /** Name servers for the hosts of httpRequest; the machine's own when empty. */
   dnsServers: string[];
+  /** Where the master keys of secrets come from: a file, or a command that prints them. */
+  vaultKeys: { file: string } | { command: string } | undefined;
 }
 
 /**
@@ -199,7 +203,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     const [issue] = parsed.error.issues;
     const name = String(issue?.path[0]);
     // Do not repeat connection strings in the message: they hold passwords.
-    const given = /CRON_USERS|SMTP_URL|SECRET|PASSWORD|TOKEN/.test(name) ? '' : `, it is ${JSON.stringify(present[name])}`;
+    const given = /CRON_USERS|SMTP_URL|SECRET|PASSWORD|TOKEN|VAULT/.test(name) ? '' : `, it is ${JSON.stringify(present[name])}`;
     throw new FlowgresError('INVALID_SETTING', `${name} ${issue?.message}${given}.`);
   }
   const { data } = parsed;
@@ -233,6 +237,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     jwt: jwtOf(data),
     httpAllow: data.FLOWGRES_HTTP_ALLOW,
     dnsServers: data.FLOWGRES_DNS_SERVERS,
+    vaultKeys: vaultKeysOf(data),
     api: {
       maxCost: data.FLOWGRES_MAX_COST,
       rateLimit: data.FLOWGRES_RATE_LIMIT,
@@ -252,6 +257,17 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       onlyOperations: data.FLOWGRES_ONLY_OPERATIONS === 'true',
     },
   };
+}
+
+/** Returns where the master keys come from. */
+function vaultKeysOf(data: z.infer<typeof settings>): Config['vaultKeys'] {
+  const { FLOWGRES_VAULT_KEYS: file, FLOWGRES_VAULT_KEYS_COMMAND: command } = data;
+  if (file && command) {
+    throw new FlowgresError('INVALID_SETTING', 'FLOWGRES_VAULT_KEYS and FLOWGRES_VAULT_KEYS_COMMAND exclude each other.', {
+      hint: 'Set one of them: the keys come from the file, or from what the command prints.',
+    });
+  }
+  return file ? { file: resolve(file) } : command ? { command } : undefined;
 }
 
 /** Requires issuer and audience beside a key: without them tokens that were issued for others would be accepted. */

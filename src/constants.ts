@@ -140,6 +140,11 @@ export const CONSTANTS = {
     perRequest: limit(10, 'signatures', 'a webhook’s caller', 'of one request'),
     idLength: limit(256, 'characters', 'a webhook’s caller', 'the id of a message of Standard Webhooks'),
   },
+  vault: {
+    maxSecretBytes: limit(64 * 1024, 'bytes', 'whoever creates a credential', 'what is sealed, as JSON'),
+    maxKeyRingBytes: limit(64 * 1024, 'bytes', 'an operator', 'what the command of FLOWGRES_VAULT_KEYS_COMMAND prints'),
+    keyCommandMs: limit(10_000, 'ms', 'an operator', 'that the command of FLOWGRES_VAULT_KEYS_COMMAND may take'),
+  },
   multipart: {
     parts: limit(1_000, 'parts', 'a webhook’s caller', 'of a form'),
     files: limit(100, 'files', 'a webhook’s caller', 'of a form'),

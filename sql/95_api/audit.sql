@@ -15,6 +15,9 @@ select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_i
 select private.audit_table('public.workflows', p_digested => '{definition}');
 select private.audit_table('public.workflow_versions', p_digested => '{definition}');
 select private.audit_table('public.variables', p_digested => '{value}');
+select private.audit_table(
+  'public.credentials', p_ignored => '{updated_at,last_used_at,usage_count,warned_at}'
+);
 select private.audit_table('public.plans');
 select private.audit_table('public.plan_limits');
 select private.audit_table('public.organization_limits');

@@ -4,6 +4,7 @@
 --!include 95_api/access.sql
 --!include 95_api/accounts/index.sql
 --!include 95_api/organizations/index.sql
+--!include 95_api/credentials/index.sql
 --!include 95_api/workflows/index.sql
 --!include 95_api/n8n/index.sql
 --!include 95_api/runs/index.sql

@@ -67,3 +67,8 @@ drop policy if exists invitations_flowgres_user_select_scope on public.invitatio
 create policy invitations_flowgres_user_select_scope on public.invitations
   as restrictive for select to flowgres_user
   using ((select private.has_scope('organization:read')));
+
+drop policy if exists credentials_flowgres_user_select_scope on public.credentials;
+create policy credentials_flowgres_user_select_scope on public.credentials
+  as restrictive for select to flowgres_user
+  using ((select private.has_scope('organization:read')));

@@ -49,6 +49,18 @@ comment on column public.workflow_test_event.seq is 'The number of the event, fr
 comment on column public.workflow_test_event.type is 'The type of the event, as in the log of a run, for example step.succeeded.';
 comment on column public.workflow_test_event.payload is 'The facts of the event; its keys depend on the type.';
 
+create type public.credential_type as (
+  name text,
+  description text,
+  schema jsonb
+);
+comment on type public.credential_type is 'A type of credentials.';
+comment on column public.credential_type.name is 'The name of the type, such as bearer.';
+comment on column public.credential_type.description is 'What it is for.';
+comment on column public.credential_type.schema is
+  'The JSON schema of the data of such a credential. Properties with writeOnly are secret.';
+
 grant usage on type
-  public.workflow_difference, public.workflow_template, public.workflow_import, public.workflow_test_event
+  public.workflow_difference, public.workflow_template, public.workflow_import, public.workflow_test_event,
+  public.credential_type
   to flowgres_user, flowgres_dba;

@@ -6,14 +6,12 @@ import pg from 'pg';
 import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import { LIMITS } from '../constants.ts';
+import { type RequestSettings, runAsRequest } from '../database/request_statement.ts';
 import { FlowgresError } from '../errors.ts';
 import { networkOfAddress } from '../http/client.ts';
 import type { ConnectionShare } from '../limits/connection_share.ts';
 import type { HashCaller, HashKind } from './hash_queue.ts';
 import { type Passwords, password } from './passwords.ts';
-
-/** Settings of one request by name: who asks and from where. They hold for one transaction. */
-export type RequestSettings = Record<string, string>;
 
 /** PostgreSQL's text cannot hold the character U+0000, nor half of a pair of surrogates. */
 const text = (longest: number) =>
@@ -147,27 +145,7 @@ export class Accounts {
 
   /** Runs one statement in a transaction of its own, with the settings of the request. */
   #query(settings: RequestSettings, text: string, values: unknown[], role = 'flowgres_api'): Promise<unknown[]> {
-    return this.#connections.use(settings, () => this.#send({ ...settings, role }, text, values));
-  }
-
-  async #send(settings: RequestSettings, text: string, values: unknown[]): Promise<unknown[]> {
-    const client = await this.#pool.connect();
-    let broken = false;
-    try {
-      await client.query('begin');
-      await client.query('select set_config(key, value, true) from json_each_text($1)', [JSON.stringify(settings)]);
-      const { rows } = await client.query(text, values);
-      await client.query('commit');
-      return rows;
-    } catch (error) {
-      broken = await client.query('rollback').then(
-        () => false,
-        () => true,
-      );
-      throw error;
-    } finally {
-      client.release(broken);
-    }
+    return this.#connections.use(settings, () => runAsRequest(this.#pool, { ...settings, role }, text, values));
   }
 }
 

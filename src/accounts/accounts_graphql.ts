@@ -5,7 +5,8 @@
 import { SafeError, type Step, context, sideEffect } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { FlowgresError } from '../errors.ts';
-import type { Accounts, RequestSettings } from './accounts.ts';
+import type { Accounts } from './accounts.ts';
+import type { RequestSettings } from '../database/request_statement.ts';
 
 type Operation = (settings: RequestSettings, input: Record<string, unknown>) => Promise<unknown>;
 

@@ -7,7 +7,8 @@ import { LIMITS } from '../constants.ts';
 import { parseStrictJson } from '../json/strict.ts';
 import { FlowgresError } from '../errors.ts';
 import { contentKind, parseMediaType } from '../http/media_type.ts';
-import { type Accounts, type RequestSettings, asFlowgresError } from './accounts.ts';
+import { type Accounts, asFlowgresError } from './accounts.ts';
+import type { RequestSettings } from '../database/request_statement.ts';
 import { type Reply, errorReply, jsonReply } from '../http/http_error.ts';
 import { readBody } from '../http/body.ts';
 

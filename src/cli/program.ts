@@ -5,6 +5,7 @@ import type { ArchiveFlags, RestoreFlags } from './archive.ts';
 import { type Config, readConfig } from '../config.ts';
 import { logJson } from '../log.ts';
 import { ownSources } from '../database/sources.ts';
+import type { SealFlags } from './seal.ts';
 import { Interrupted } from './shutdown.ts';
 import { describeError } from '../database/describe_error.ts';
 
@@ -57,6 +58,9 @@ Settings come from the environment; an option overrides its variable.
   FLOWGRES_MAIL_FROM    their sender, such as "Acme <flowgres@acme.example>"
   FLOWGRES_JWT_JWKS_URL, FLOWGRES_JWT_SECRET, FLOWGRES_JWT_ISSUER, FLOWGRES_JWT_AUDIENCE
                         an identity provider whose tokens are accepted: its keys or its HS256 secret, and what its tokens say
+  FLOWGRES_VAULT_KEYS   the file with the master keys of secrets, made by \`flowgres keys create\`; or
+  FLOWGRES_VAULT_KEYS_COMMAND
+                        a command that prints them, such as one that asks a key management service
   FLOWGRES_LOG_FORMAT   json or text (default: json for serve, work and maintain)
   FLOWGRES_PROXIES      proxies in front of it, whose X-Forwarded-For is believed (default 0)
   FLOWGRES_HTTP_ALLOW   private addresses that httpRequest may reach, for example crm.internal:443,10.0.0.7:8080
@@ -150,6 +154,31 @@ command('index', 'builds an index on a partitioned table while it is written', [
 command('hash', 'reads a password from standard input and prints its hash, for the SQL functions that take one', [])
   .addHelpText('after', '\nExample:\n  flowgres hash < password.txt')
   .action(async () => (await import('./hash.ts')).hashCommand());
+
+command('seal', 'reads the data of a credential from standard input and prints its envelope, for the SQL functions that take one', [])
+  .requiredOption('--organization <uuid>', 'the organization that the credential is of')
+  .requiredOption('--type <name>', 'the type of the credential, such as bearer')
+  .option('--id <uuid>', 'the credential; a new id when not given')
+  .option('--secret-version <number>', 'one more than the current version of the credential', '1')
+  .addHelpText('after', '\nExample:\n  echo \'{"token": "…"}\' | flowgres seal --organization 0190… --type bearer')
+  .action(async (flags: SealFlags) => (await import('./seal.ts')).sealCommand(configure({}), flags));
+
+const keys = program.command('keys').description('the master keys of secrets');
+command('create', 'makes a key file with one key, readable by its owner only', [], keys)
+  .argument('<file>', 'the file; one that exists stays as it is')
+  .addHelpText('after', '\nExample:\n  flowgres keys create /etc/flowgres/vault-keys.json')
+  .action(async (file: string) => (await import('./keys.ts')).createCommand(file));
+command('list', 'shows the keys, and how many secrets each wraps', [databaseUrl], keys)
+  .addHelpText('after', '\nExits with 1 when a key is missing from the key ring.\n\nExample:\n  flowgres keys list')
+  .action(async (flags: Flags) => (await import('./keys.ts')).listCommand(configure(flags)));
+command('rotate', 'makes a new key and wraps all secrets with it', [databaseUrl], keys)
+  .option('--keep', 'makes no new key: goes on with the current one')
+  .option('--prune', 'removes the keys that no secret needs any more')
+  .addHelpText(
+    'after',
+    '\nInterrupted, run it again with --keep. Processes that run read the key file again by themselves.\n\nExamples:\n  flowgres keys rotate\n  flowgres keys rotate --keep --prune',
+  )
+  .action(async (flags: Flags & { keep?: boolean; prune?: boolean }) => (await import('./keys.ts')).rotateCommand(configure(flags), flags));
 
 command('archive', 'lets old periods leave the log: into tables of schema partitions, from there into files', [
   databaseUrl,

@@ -38,8 +38,8 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
   try {
     const http = await startHttp(config);
     shutdown.add(() => http.close(0));
-    const { poolerUrl, accessLog, api } = config;
-    const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, ...others };
+    const { poolerUrl, accessLog, api, vaultKeys } = config;
+    const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, vaultKeys, ...others };
     const services = await startServices({ ...options, ...(wanted && maintained ? { maintain: wanted } : {}) });
     shutdown.add(() => services.stop());
     log.info(`${what} on ${http.url}`);

@@ -15,6 +15,8 @@ import { reportProblem } from './terminal.ts';
 import { startCron } from '../scheduler/cron.ts';
 import { every } from '../scheduler/every.ts';
 import { type MailOptions, startMail } from '../mail/deliver.ts';
+import type { KeySource } from '../vault/keys.ts';
+import { Vault } from '../vault/vault.ts';
 import { type RunningWorker, startWorker } from '../worker/start.ts';
 
 /** In a copy: how often it is checked whether somebody has adopted it. */
@@ -68,6 +70,8 @@ export interface ServiceOptions {
   trust?: TrustOptions;
   /** The share of successful GraphQL requests that the access log records, 0 to 1. */
   accessLog: number;
+  /** Where the master keys of secrets come from; without them credentials can be neither created nor used. */
+  vaultKeys?: KeySource | undefined;
   /** Options of the worker; no worker when not given. */
   work?: WorkOptions;
   /** Options of the scheduler and of partition maintenance, as flowgres_maintenance; neither runs when not given. */
@@ -97,9 +101,10 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     for (const each of stops.splice(0).reverse()) await each().catch((error: unknown) => reportProblem('Stopping failed.', error));
   };
   try {
+    const vault = options.vaultKeys && (await Vault.read(options.vaultKeys));
     let worker: RunningWorker | undefined;
     const startWork = async () => {
-      if (work) worker = await startWorkParts(as('flowgres_worker'), work, stops);
+      if (work) worker = await startWorkParts(as('flowgres_worker'), work, vault, stops);
     };
     const startMaintenance = () => {
       if (maintain) startMaintenanceParts(as('flowgres_maintenance'), as('flowgres_worker'), maintain, stops);
@@ -119,6 +124,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         jwt: options.trust?.jwt,
         proxies: options.trust?.proxies ?? 0,
         accessLogSample: options.accessLog,
+        vault,
         ...(await apiOptions(options.api)),
       });
       stops.push(() => graphql.release());
@@ -164,7 +170,12 @@ function waysOf({ serve, work, maintain, poolerUrl }: ServiceOptions, as: (role:
   return ways;
 }
 
-async function startWorkParts(connectionString: string, work: WorkOptions, stops: (() => Promise<void>)[]): Promise<RunningWorker> {
+async function startWorkParts(
+  connectionString: string,
+  work: WorkOptions,
+  vault: Vault | undefined,
+  stops: (() => Promise<void>)[],
+): Promise<RunningWorker> {
   const worker = await startWorker({
     connectionString,
     concurrency: work.concurrency,
@@ -174,6 +185,7 @@ async function startWorkParts(connectionString: string, work: WorkOptions, stops
     ...(work.scheduleSlots ? { scheduleSlots: work.scheduleSlots } : {}),
     ...(work.firingTimeout ? { firingTimeoutMs: work.firingTimeout } : {}),
     nodes: { httpAllow: work.httpAllow, dnsServers: work.dnsServers },
+    vault,
     graceMs: 3_000,
     onProblem: reportProblem,
   });

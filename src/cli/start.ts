@@ -1,4 +1,5 @@
 /** `flowgres start`: all parts in one process, with an embedded PostgreSQL server when no database is given. */
+import { join } from 'node:path';
 import { type Config, rolePasswords } from '../config.ts';
 import { withDatabase } from '../database/connections.ts';
 import { type Demo, type DemoRun, prepareDemo, runDemo } from './demo.ts';
@@ -10,8 +11,11 @@ import { startServices } from './services.ts';
 import { Shutdown } from './shutdown.ts';
 import { MAILS_STAY, progress } from './terminal.ts';
 import { describeRun } from './timeline.ts';
+import { type KeySource, createKeyFile } from '../vault/keys.ts';
 
 const DATABASE = 'flowgres';
+/** The master keys of secrets, in the data folder, when no setting says where they are. */
+const KEY_FILE = 'vault-keys.json';
 /** Server settings that suit a laptop. */
 const SETTINGS = { shared_buffers: '128MB', max_wal_size: '1GB', max_connections: '100', wal_compression: 'on' };
 
@@ -49,6 +53,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
     trust: config,
     accessLog,
     api,
+    vaultKeys: config.vaultKeys ?? (await ownKeys(folder)),
     work,
     maintain: config,
     demo: true,
@@ -67,6 +72,12 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   await folder.publish(connection(adminUrl, http, demo));
   console.log(guide(adminUrl, http, demo, run));
   if (!config.mail) console.log(MAILS_STAY);
+}
+
+async function ownKeys(folder: DataFolder): Promise<KeySource> {
+  const file = join(folder.path, KEY_FILE);
+  await createKeyFile(file);
+  return { file };
 }
 
 async function startServer(folder: DataFolder, shutdown: Shutdown): Promise<string> {

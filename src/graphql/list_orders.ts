@@ -31,6 +31,7 @@ export const FUNCTION_ORDERS: Readonly<Record<string, readonly Order[]>> = {
     ['created_at', 'DESC'],
     ['id', 'DESC'],
   ],
+  credential_types: [['name', 'ASC']],
   dead_letters: [['id', 'DESC']],
   get_workflow_run_events: [['ts', 'ASC']],
   preview_schedule: [[VALUE, 'ASC']],

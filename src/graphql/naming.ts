@@ -104,6 +104,16 @@ const TAGS: JSONPgSmartTags = {
         attribute: { name: searchable },
         constraint: { variables_updated_by_fkey: oneWay('updater') },
       },
+      'public.credentials': {
+        attribute: { name: searchable, type: filterable, user_id: filterable, team_id: filterable },
+        constraint: {
+          credentials_organization_id_id_key: hidden,
+          credentials_organization_id_name_key: hidden,
+          credentials_member_fkey: oneWay('membership'),
+          credentials_team_fkey: bothWays('team', 'credentials'),
+        },
+      },
+      'public.credential_type': { attribute: { name: required, description: required, schema: required } },
       'public.workflow_runs': {
         tags: {
           ...uncounted,
@@ -164,6 +174,9 @@ const TAGS: JSONPgSmartTags = {
       'public.change_password': hidden,
       'public.rehash_password': hidden,
       'public.open_identity_session': hidden,
+      // Called only by src/credentials, which seals secrets before.
+      'public.create_credential': hidden,
+      'public.update_credential': hidden,
     },
   },
 };

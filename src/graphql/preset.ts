@@ -8,6 +8,8 @@ import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connecti
 import type { AccessLog } from '../http/access_log.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import { accountsPlugin } from '../accounts/accounts_graphql.ts';
+import type { CredentialCommands } from '../credentials/credentials.ts';
+import { credentialsPlugin } from '../credentials/credentials_graphql.ts';
 import { anonymousPlugin } from './anonymous.ts';
 import { sessionOf } from '../http/auth.ts';
 import { bodySizePlugin } from './body_size.ts';
@@ -39,6 +41,7 @@ export interface PresetOptions {
   subscriptions: Subscriptions;
   requests: RequestOptions;
   accounts: Accounts;
+  credentials: CredentialCommands;
   /** Objects that an answer may have. */
   maxCost: number;
   documents: DocumentOptions;
@@ -50,7 +53,7 @@ export interface PresetOptions {
 
 /** Returns PostGraphile's configuration. */
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, subscriptions, requests, accounts, maxCost, documents, ruru, logError, accessLog } = options;
+  const { pool, subscriptions, requests, accounts, credentials, maxCost, documents, ruru, logError, accessLog } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -71,6 +74,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       runEventsPlugin(subscriptions),
       workflowRunsPlugin(subscriptions),
       accountsPlugin(accounts),
+      credentialsPlugin(credentials),
       accessLog.plugin,
       requestPlugin(requests),
       PagePolicyPlugin,

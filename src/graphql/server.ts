@@ -21,6 +21,7 @@ import type { LogError } from '../http/errors.ts';
 import { errorReply } from '../http/http_error.ts';
 import { CpuBudget } from '../limits/cpu_budget.ts';
 import { DocumentCache, PlanCaches } from './document_cache.ts';
+import { CredentialCommands } from '../credentials/credentials.ts';
 import { type JwtConfig, JwtVerifier } from '../http/jwt.ts';
 import { LIMITS } from './limits.ts';
 import { LiveRuns } from './live.ts';
@@ -31,6 +32,7 @@ import { type Rate, RateLimiter } from '../limits/rate_limit.ts';
 import { type RequestOptions, admit, createCallerOf } from './requests.ts';
 import { SharedReads } from './shared_reads.ts';
 import { serveSockets } from './sockets.ts';
+import type { Vault } from '../vault/vault.ts';
 import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from '../limits/subscription_limits.ts';
 
 /** Options of {@link createGraphql}. */
@@ -64,6 +66,8 @@ export interface GraphqlOptions {
   corsOrigins?: readonly string[];
   /** An identity provider whose tokens are accepted in addition. */
   jwt?: JwtConfig | undefined;
+  /** The keys that seal credentials; without them nobody can create one. */
+  vault?: Vault | undefined;
   /** Number of proxies between clients and this process, whose X-Forwarded-For is trusted; 0 when not given. */
   proxies?: number;
   /** Parameters of password hashing; {@link SCRYPT} when not given. */
@@ -169,6 +173,7 @@ function createParts(options: GraphqlOptions) {
   const apiCalls = new ApiCalls(pool);
   const connections = new ConnectionShare(pool.options.max, (session) => apiCalls.organizationOf(session));
   const accounts = new Accounts(pool, new Passwords(options.scrypt), connections);
+  const credentials = new CredentialCommands(pool, connections, options.vault);
   const limits = new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS);
   const requests: RequestOptions = {
     subscriptions: limits,
@@ -187,6 +192,7 @@ function createParts(options: GraphqlOptions) {
     subscriptions: { live, limits, reads: new SharedReads() },
     requests,
     accounts,
+    credentials,
     maxCost: options.maxCost ?? LIMITS.maxCost,
     documents: {
       openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',

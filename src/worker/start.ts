@@ -13,6 +13,7 @@ import { JobRunner } from './jobs.ts';
 import { every, everySecond } from '../scheduler/every.ts';
 import { SCHEDULES, ScheduleRunner } from '../scheduler/schedules.ts';
 import { WorkerSession } from './session.ts';
+import type { Vault } from '../vault/vault.ts';
 import { type Slot, Slots } from './slots.ts';
 
 /** Options of {@link startWorker}. */
@@ -38,6 +39,8 @@ export interface WorkerOptions {
   scheduleSlots?: number;
   /** Longest time for the start of a schedule's run, in milliseconds; 3,000 when not given. */
   firingTimeoutMs?: number;
+  /** The keys that open credentials; steps that need one fail when not given. */
+  vault?: Vault | undefined;
   /** How long stopping waits for running attempts before it releases them, in milliseconds; 5,000 when not given. */
   graceMs?: number;
   /** Receives problems that the worker survives; they are logged when not given. */
@@ -101,7 +104,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
 }
 
 class Worker {
-  readonly #options: Required<WorkerOptions>;
+  readonly #options: Required<Omit<WorkerOptions, 'vault'>>;
   readonly #pool: pg.Pool;
   readonly #localPool: pg.Pool;
   readonly #engine: Engine;

@@ -15,7 +15,7 @@ let sections: Section[];
 beforeAll(async () => {
   const worlds = await createWorlds();
   callers = await createCallers(worlds);
-  const server = await serveGraphql(worlds.db, { maxCost: 1_000_000, accessLogSample: 0 });
+  const server = await serveGraphql(worlds.db, { maxCost: 1_000_000, accessLogSample: 0, vault: worlds.vault });
   const [functions, fields] = [await readFunctions(worlds.db), await readFields(worlds)];
   sections = [
     await readAll(worlds, callers),

@@ -167,6 +167,11 @@ export function asUser(database: TestDatabase, token: string): Session {
   return session(database, 'flowgres_user', createHash('sha256').update(token).digest('hex'));
 }
 
+/** The database as the API's process sees it for a request with this bearer token: for functions that take a sealed secret. */
+export function asApi(database: TestDatabase, token: string): Session {
+  return session(database, 'flowgres_api', createHash('sha256').update(token).digest('hex'));
+}
+
 /** The database as a GraphQL request without a token sees it. */
 export function asAnonymous(database: TestDatabase): Session {
   return session(database, 'flowgres_anonymous', '');

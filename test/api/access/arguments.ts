@@ -30,6 +30,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
   change_email: () => ({ email: 'next@example.com' }),
   change_plan: ({ organization }) => ({ plan: 'free', organization: organization.id }),
   copy_template: ({ template }) => ({ id: template, name: 'Copy' }),
+  credential_types: () => ({}),
   create_api_token: () => ({ name: 'x', scopes: ['runs:read'] }),
   create_organization: () => ({ name: 'Next', slug: 'next' }),
   create_team: () => ({ name: 'Support', slug: 'support' }),
@@ -39,6 +40,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
   current_user: () => ({}),
   current_user_id: () => ({}),
   dead_letters: ({ failing }) => ({ workflow: failing }),
+  delete_credential: ({ credential }) => ({ id: credential }),
   delete_organization: ({ organization }) => ({ id: organization.id, confirm_slug: organization.slug }),
   delete_team: ({ team }) => ({ id: team }),
   delete_user: ({ other }) => ({ id: other.id, confirm_email: other.email }),
@@ -75,6 +77,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
   set_team_limit: ({ team }) => ({ team, metric: 'workflows', value: 10 }),
   set_template: ({ workflow }) => ({ id: workflow.id, template: 'organization' }),
   set_variable: () => ({ name: 'rate', value: { percent: 19 } }),
+  share_credential: ({ credential, team }) => ({ id: credential, team }),
   signal_run: ({ waiting }) => ({ run: waiting, name: 'paid', payload: { amount: 1 } }),
   start_workflow_run: ({ workflow }) => ({ workflow: workflow.id, input: { a: 1 } }),
   switch_organization: ({ organization }) => ({ id: organization.id }),
@@ -104,6 +107,8 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
 
 /** The same for mutations and subscriptions that exist in GraphQL only. */
 export const GRAPHQL_ARGUMENTS: Record<string, (world: World) => Arguments> = {
+  createCredential: () => ({ name: 'crm', type: 'bearer', data: { token: 'some token' } }),
+  updateCredential: ({ credential }) => ({ id: credential, allowedHosts: ['crm.example'] }),
   changePassword: () => ({ currentPassword: 'not the password', password: 'a new password' }),
   login: () => ({ email: `${crypto.randomUUID()}@example.com`, password: 'not the password' }),
   registerUser: () => ({ name: 'Ada', email: 'ada@example.com', password: 'a new password' }),

@@ -1,7 +1,9 @@
 /** Two organizations that have something of everything, so that what nobody may see is there to be seen. */
-import { type TestDatabase, type TestDatabaseOptions, createTestDatabase } from '../../helpers/database.ts';
+import { type TestDatabase, type TestDatabaseOptions, asApi, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
 import { type TestPerson, createMember } from '../../helpers/people.ts';
+import type { Vault } from '../../../src/vault/vault.ts';
+import { createCredential, createTestVault } from '../../helpers/vault.ts';
 
 /** One of the organizations, by what commands need to know of it. */
 export interface World {
@@ -15,6 +17,8 @@ export interface World {
   invitation: { id: string; code: string };
   tokenId: string;
   sessionId: string;
+  /** A credential of the owner, shared with nobody. */
+  credential: string;
   /** Published twice, with a webhook and a schedule. */
   workflow: { id: string; revision: number };
   template: string;
@@ -30,6 +34,8 @@ export interface World {
 
 export interface Worlds {
   db: TestDatabase;
+  /** What their credentials are sealed with. */
+  vault: Vault;
   acme: World;
   globex: World;
 }
@@ -46,10 +52,11 @@ const MAIN = {
 
 export async function createWorlds(options: TestDatabaseOptions = {}): Promise<Worlds> {
   const db = await createTestDatabase(options);
-  return { db, acme: await createWorld(db, 'Acme'), globex: await createWorld(db, 'Globex') };
+  const { vault } = await createTestVault();
+  return { db, vault, acme: await createWorld(db, vault, 'Acme'), globex: await createWorld(db, vault, 'Globex') };
 }
 
-async function createWorld(db: TestDatabase, name: string): Promise<World> {
+async function createWorld(db: TestDatabase, vault: Vault, name: string): Promise<World> {
   const organization = await createOrganization(db, name);
   const [owner, admin, member, other] = [
     await createMember(db, organization, 'owner'),
@@ -71,6 +78,9 @@ async function createWorld(db: TestDatabase, name: string): Promise<World> {
   ]);
   const tokenId = (await one<{ id: string }>(`select (token).id from create_api_token('CI', '{runs:write}')`)).id;
   const sessionId = (await one<{ id: string }>('select id from sessions() limit 1')).id;
+
+  const given = { name: 'CRM', type: 'bearer', data: { token: `token of ${name}` } };
+  const credential = await createCredential(db, { vault }, organization, given, asApi(db, owner.secret));
 
   const { id } = await publishWorkflow({ ...organization, user: owner.user }, MAIN, 'Main');
   await one('select publish_workflow($1)', [id]);
@@ -106,6 +116,7 @@ async function createWorld(db: TestDatabase, name: string): Promise<World> {
     invitation,
     tokenId,
     sessionId,
+    credential,
     workflow: { id, revision },
     template: template.id,
     run,

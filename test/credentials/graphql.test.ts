@@ -1,0 +1,77 @@
+import { beforeAll, expect, test } from 'vitest';
+import { Credentials } from '../../src/vault/credentials.ts';
+import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
+import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
+import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
+import { type TestVault, createTestVault } from '../helpers/vault.ts';
+
+let db: TestDatabase;
+let acme: TestOrganization;
+let keys: TestVault;
+let server: TestServer;
+beforeAll(async () => {
+  db = await createTestDatabase();
+  acme = await createOrganization(db);
+  keys = await createTestVault();
+  server = await serveGraphql(db, { vault: keys.vault });
+});
+
+const CREATE = `mutation ($input: CreateCredentialInput!) {
+  createCredential(input: $input) { clientMutationId credential { id name type version isShared allowedHosts expiresAt usageCount } } }`;
+const UPDATE = `mutation ($input: UpdateCredentialInput!) { updateCredential(input: $input) { credential { id name version } } }`;
+const open = (name: string) => new Credentials(db.pool('flowgres_worker'), keys.vault).open({ organizationId: acme.id, name });
+
+test('a credential is created, changed, listed and deleted over GraphQL', async () => {
+  const input = { name: 'crm', type: 'bearer', data: { token: 'topsecret one' }, allowedHosts: ['crm.example'], clientMutationId: 'x' };
+  const { createCredential } = await server.data(acme.token, CREATE, { input });
+  expect(createCredential).toEqual({
+    clientMutationId: 'x',
+    credential: {
+      id: expect.any(String),
+      name: 'crm',
+      type: 'bearer',
+      version: 1,
+      isShared: false,
+      allowedHosts: ['crm.example'],
+      expiresAt: null,
+      usageCount: expect.anything(),
+    },
+  });
+  const { id } = createCredential.credential;
+  expect(await open('crm')).toMatchObject({ id, data: { token: 'topsecret one' } });
+
+  const change = { id, name: 'crm 2', data: { token: 'topsecret two' } };
+  expect(await server.data(acme.token, UPDATE, { input: change })).toEqual({
+    updateCredential: { credential: { id, name: 'crm 2', version: 2 } },
+  });
+  expect(await open('crm 2')).toMatchObject({ data: { token: 'topsecret two' } });
+
+  const list = await server.query(acme.token, '{ credentials { nodes { name type version } } }');
+  expect(list.data).toEqual({ credentials: { nodes: [{ name: 'crm 2', type: 'bearer', version: 2 }] } });
+  await server.data(acme.token, 'mutation ($id: UUID!) { deleteCredential(input: { id: $id }) { result { id } } }', { id });
+  await expect(open('crm 2')).rejects.toMatchObject({ code: 'CREDENTIAL_NOT_FOUND' });
+});
+
+test('the types are shown with their schemas', async () => {
+  const { credentialTypes } = await server.data(acme.token, '{ credentialTypes { nodes { name schema } } }');
+  expect(credentialTypes.nodes).toContainEqual({ name: 'bearer', schema: expect.objectContaining({ required: ['token'] }) });
+});
+
+test.each([
+  ['without a token', null, { name: 'x', type: 'bearer', data: { token: 'topsecret' } }, 'UNAUTHENTICATED'],
+  ['with an unknown type', 'token', { name: 'x', type: 'topsecret', data: { token: 'topsecret' } }, 'VALIDATION_FAILED'],
+  ['with an empty secret', 'token', { name: 'x', type: 'bearer', data: { token: '' } }, 'VALIDATION_FAILED'],
+  ['with another key', 'token', { name: 'x', type: 'bearer', data: { topsecret: 'topsecret' } }, 'VALIDATION_FAILED'],
+  ['with 1 MiB', 'token', { name: 'x', type: 'bearer', data: { token: 'topsecret'.repeat(120_000) } }, 'TOO_LARGE'],
+])('creating one %s is refused, and nothing repeats the secret', async (_case, token, input, code) => {
+  const answer = await server.query(token && acme.token, CREATE, { input });
+  expect(answer.errors).toMatchObject([{ extensions: { code } }]);
+  expect(JSON.stringify([answer, server.logged])).not.toContain('topsecret');
+});
+
+test('a server without keys refuses to seal', async () => {
+  const keyless = await serveGraphql(db);
+  const answer = await keyless.query(acme.token, CREATE, { input: { name: 'x', type: 'bearer', data: { token: 'abcdef' } } });
+  expect(answer.errors).toMatchObject([{ extensions: { code: 'VAULT_UNAVAILABLE' } }]);
+  await keyless.close();
+});
