@@ -23,9 +23,11 @@ begin
     perform private.raise_error(
       'VALIDATION_FAILED', 'This is no envelope of a secret.', 'Make one: flowgres seal', '{"field": "envelope"}'
     );
-  elsif length(v_parts[4]) > 87418 then
+  elsif length(v_parts[4])::bigint * 3 / 4 > engine.max_small_value_bytes() + 28 then
     perform private.raise_error(
-      'TOO_LARGE', 'A secret has at most 64 KiB as JSON.', null, '{"field": "envelope", "limit": 65536}'
+      'TOO_LARGE',
+      format('A secret has at most %s as JSON.', private.size_text(engine.max_small_value_bytes())), null,
+      jsonb_build_object('field', 'envelope', 'limit', engine.max_small_value_bytes())
     );
   end if;
   return row(

@@ -73,8 +73,8 @@ export class CredentialCommands {
     const envelope = vault.seal({ organizationId, id, version: 1 }, checked);
     await this.query(
       settings,
-      `select id from create_credential(id => $1, name => $2, type => $3, envelope => $4, allowed_hosts => coalesce($5, '{}'),
-         is_shared => coalesce($6, false), expires_at => $7)`,
+      `select id from create_credential(id => $1, name => $2, type => $3, envelope => $4, allowed_hosts => coalesce($5::text[], '{}'),
+         is_shared => coalesce($6::boolean, false), expires_at => $7)`,
       [id, name, type, envelope, allowedHosts ?? null, isShared ?? null, expiresAt ?? null],
     );
     return id;

@@ -21,8 +21,8 @@ const headerName = () => z.string().refine(isHeaderName);
 
 /** Tokens that OAuth2 servers have given; Flowgres writes them, not people. */
 const tokens = {
-  accessToken: secret(16_384).optional(),
-  refreshToken: secret(16_384).optional(),
+  accessToken: secret(16_000).optional(),
+  refreshToken: secret(16_000).optional(),
   tokenExpiresAt: z.string().max(40).optional(),
 };
 const client = {
@@ -35,12 +35,12 @@ const client = {
 /** The shapes by type. */
 export const CREDENTIAL_TYPES = {
   basic: z.strictObject({ username: line(500), password: secret(2_000) }),
-  bearer: z.strictObject({ token: secret(16_384) }),
+  bearer: z.strictObject({ token: secret(16_000) }),
   apiKey: z.strictObject({
     in: z.enum(['header', 'query']).default('header'),
     name: headerName(),
     prefix: z.string().max(50).refine(isLine).default(''),
-    value: secret(16_384),
+    value: secret(16_000),
   }),
   oauth2ClientCredentials: z.strictObject({
     tokenUrl: httpUrl(),
@@ -73,7 +73,7 @@ export const CREDENTIAL_TYPES = {
   hmac: z.strictObject({ secrets: z.array(secret(2_000)).min(1).max(3) }),
   jwt: z.strictObject({
     secret: secret(2_000).optional(),
-    publicKey: block(16_384).optional(),
+    publicKey: block(16_000).optional(),
     jwksUrl: httpUrl().optional(),
     issuer: line(500).optional(),
     audience: line(500).optional(),
@@ -81,7 +81,7 @@ export const CREDENTIAL_TYPES = {
   openaiCompatible: z.strictObject({ baseUrl: httpUrl(), apiKey: secret(2_000), organization: line(200).optional() }),
   custom: z.strictObject({
     in: z.enum(['header', 'query', 'none']).default('header'),
-    fields: z.record(headerName(), secret(16_384)),
+    fields: z.record(headerName(), secret(16_000)),
   }),
 } as const satisfies Record<string, z.ZodType>;
 

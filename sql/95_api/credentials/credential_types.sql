@@ -17,7 +17,7 @@ as $$
         "in": {"default": "header", "type": "string", "enum": ["header", "query"]},
         "name": {"type": "string"},
         "prefix": {"default": "", "type": "string", "maxLength": 50},
-        "value": {"type": "string", "minLength": 4, "maxLength": 16384, "writeOnly": true}
+        "value": {"type": "string", "minLength": 4, "maxLength": 16000, "writeOnly": true}
       }
     }'::jsonb),
     ('basic',
@@ -32,7 +32,7 @@ as $$
       'A token, as "Authorization: Bearer …".', '{
       "type": "object", "additionalProperties": false, "required": ["token"],
       "properties": {
-        "token": {"type": "string", "minLength": 4, "maxLength": 16384, "writeOnly": true}
+        "token": {"type": "string", "minLength": 4, "maxLength": 16000, "writeOnly": true}
       }
     }'::jsonb),
     ('custom',
@@ -42,7 +42,7 @@ as $$
         "in": {"default": "header", "type": "string", "enum": ["header", "query", "none"]},
         "fields": {
           "type": "object", "propertyNames": {"type": "string"},
-          "additionalProperties": {"type": "string", "minLength": 4, "maxLength": 16384, "writeOnly": true}
+          "additionalProperties": {"type": "string", "minLength": 4, "maxLength": 16000, "writeOnly": true}
         }
       }
     }'::jsonb),
@@ -61,7 +61,7 @@ as $$
       "type": "object", "additionalProperties": false, "required": [],
       "properties": {
         "secret": {"type": "string", "minLength": 4, "maxLength": 2000, "writeOnly": true},
-        "publicKey": {"type": "string", "minLength": 4, "maxLength": 16384, "writeOnly": true},
+        "publicKey": {"type": "string", "minLength": 4, "maxLength": 16000, "writeOnly": true},
         "jwksUrl": {"type": "string", "maxLength": 2000, "format": "uri"},
         "issuer": {"type": "string", "minLength": 1, "maxLength": 500},
         "audience": {"type": "string", "minLength": 1, "maxLength": 500}
@@ -78,8 +78,8 @@ as $$
         "clientSecret": {"type": "string", "minLength": 4, "maxLength": 2000, "writeOnly": true},
         "scope": {"type": "string", "minLength": 1, "maxLength": 2000},
         "authentication": {"default": "basic", "type": "string", "enum": ["basic", "post"]},
-        "accessToken": {"type": "string", "minLength": 4, "maxLength": 16384, "writeOnly": true},
-        "refreshToken": {"type": "string", "minLength": 4, "maxLength": 16384, "writeOnly": true},
+        "accessToken": {"type": "string", "minLength": 4, "maxLength": 16000, "writeOnly": true},
+        "refreshToken": {"type": "string", "minLength": 4, "maxLength": 16000, "writeOnly": true},
         "tokenExpiresAt": {"type": "string", "maxLength": 40}
       }
     }'::jsonb),
@@ -93,7 +93,7 @@ as $$
         "scope": {"type": "string", "minLength": 1, "maxLength": 2000},
         "authentication": {"default": "basic", "type": "string", "enum": ["basic", "post"]},
         "audience": {"type": "string", "minLength": 1, "maxLength": 2000},
-        "accessToken": {"type": "string", "minLength": 4, "maxLength": 16384, "writeOnly": true},
+        "accessToken": {"type": "string", "minLength": 4, "maxLength": 16000, "writeOnly": true},
         "tokenExpiresAt": {"type": "string", "maxLength": 40}
       }
     }'::jsonb),
