@@ -113,7 +113,12 @@ const settings = z.object({
     .default(LIMITS.schedules.firingTimeoutMs),
   FLOWGRES_VAULT_KEYS: z.string().min(1).optional(),
   FLOWGRES_VAULT_KEYS_COMMAND: z.string().min(1).optional(),
-  FLOWGRES_LOCAL_STEPS: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').max(8).default(LIMITS.worker.localSteps),
+  FLOWGRES_LOCAL_STEPS: z.coerce
+    .number('must be a number')
+    .int()
+    .min(1, 'must be 1 or more')
+    .max(LIMITS.worker.localConnections)
+    .default(LIMITS.worker.organizationLocalSteps),
 });
 
 /** Limits and access of the GraphQL API. */

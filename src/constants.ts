@@ -171,17 +171,24 @@ export const CONSTANTS = {
       'the expressions of a local step',
       'FLOWGRES_EXPRESSION_TIMEOUT',
     ),
-    localSteps: limit(2, 'steps', 'an organization', 'whose expressions a worker evaluates at a time', 'FLOWGRES_LOCAL_STEPS'),
-    maxLocalSteps: limit(
+    localConnections: limit(8, 'connections', 'all runs', 'of one worker for local steps'),
+    organizationLocalSteps: limit(2, 'local steps', 'an organization', 'that one worker runs at a time', 'FLOWGRES_LOCAL_STEPS'),
+    localNodes: limit(
       6,
-      'steps',
+      'local steps',
       'all runs',
-      'that use a connection of one worker at a time; half of what is free for one organization',
+      'of local nodes that one worker runs at a time, half of what is free for one organization; the other connections are for expressions',
     ),
     maxAnswerBytes: limit(128 * 1024 * 1024, 'bytes', 'a workflow’s peer', 'large answers that a worker holds at a time; others wait'),
     maxResultLength: limit(4 * 1024 * 1024, 'characters', 'a node', 'a result as text; the schema allows less'),
     maxAttemptLines: limit(1_000, 'lines', 'a node', 'that one attempt logs'),
     maxMessageLength: limit(65_536, 'characters', 'a node', 'the message of a line: what is longer is cut'),
+  },
+  stopping: {
+    workerMs: limit(3_000, 'ms', 'a node', 'that a stopping worker waits for attempts, before it gives their steps back to the queue'),
+    sqlJobsMs: limit(1_500, 'ms', 'a DBA', 'that a stopping scheduler waits for SQL jobs before it cancels them, and again after that'),
+    requestsMs: limit(2_000, 'ms', 'anybody', 'that a stopping server waits for requests before it closes their connections'),
+    allMs: limit(9_500, 'ms', 'anybody', 'that a process takes to stop, before it exits with what is left; supervisors kill it after 10 s'),
   },
   schedules: {
     slots: limit(4, 'schedules', 'whoever publishes a workflow', 'that one worker fires at a time', 'FLOWGRES_SCHEDULE_SLOTS'),

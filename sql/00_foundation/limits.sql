@@ -113,6 +113,16 @@ create or replace function engine.max_run_bytes()
 comment on function engine.max_run_bytes() is
   'Limit, bytes, whoever starts a run: outputs, inputs, signals and errors in the log of a run, uncompressed; then it ends with RUN_TOO_LARGE.';
 
+create or replace function engine.max_run_events()
+  returns int language sql immutable parallel safe return 10000;
+comment on function engine.max_run_events() is
+  'Limit, events, whoever starts a run: in the log of a run; it ends with TOO_MANY_EVENTS when fewer than engine.max_nodes() are left.';
+
+create or replace function engine.start_key_time()
+  returns interval language sql immutable parallel safe return interval '7 days';
+comment on function engine.start_key_time() is
+  'Limit, time, whoever starts a run: for which an idempotency key gives the run that it started; how late a missed tick may still start its run.';
+
 create or replace function engine.max_log_lines()
   returns int language sql immutable parallel safe return 10000;
 comment on function engine.max_log_lines() is
@@ -166,7 +176,7 @@ comment on function engine.test_slots() is
 create or replace function engine.lease_time()
   returns interval language sql immutable parallel safe return interval '15 seconds';
 comment on function engine.lease_time() is
-  'Limit, time, a worker: from its last heartbeat until its steps are done by another one.';
+  'Limit, time, a worker: that an attempt may go on without a heartbeat; then the next pass of the reconciler gives its step to another worker.';
 
 create or replace function engine.silence_time()
   returns interval language sql immutable parallel safe return interval '15 seconds';
@@ -177,6 +187,16 @@ create or replace function engine.absence_time()
   returns interval language sql immutable parallel safe return interval '1 second';
 comment on function engine.absence_time() is
   'Limit, time, a worker: without its session and without a heartbeat, after which its steps are done by another one.';
+
+create or replace function engine.max_crashes()
+  returns int language sql immutable parallel safe return 5;
+comment on function engine.max_crashes() is
+  'Limit, crashes, a node: of workers while they held a step; then the step fails with POISON.';
+
+create or replace function monitor.expired_backlog_rows()
+  returns int language sql immutable parallel safe return 10000;
+comment on function monitor.expired_backlog_rows() is
+  'Limit, rows, the doctor: rows of one table that expired more than two hours ago, which it reports as a backlog. Example: select monitor.expired_backlog_rows();';
 
 create or replace function partitions.recut_limit()
   returns int language sql immutable parallel safe return 31;

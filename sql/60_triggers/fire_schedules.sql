@@ -88,10 +88,10 @@ begin
   go_on_after := p_schedule.next_run_at;
   if p_schedule.fires_at < p_now - v_patience then
     is_run := v_catch_up <> 'none';
-    -- 7 days: as old as an idempotency key may get. The limit also keeps a schedule from catching
+    -- As old as an idempotency key may get. The limit also keeps a schedule from catching
     -- up for hours.
     go_on_after := greatest(
-      go_on_after, p_now - case v_catch_up when 'all' then interval '7 days' else v_patience end
+      go_on_after, p_now - case v_catch_up when 'all' then engine.start_key_time() else v_patience end
     );
   end if;
 end

@@ -3,17 +3,6 @@
 -- many rows that expired more than two hours ago mean that the job does not run, fails, or is too
 -- slow. Reads at most as many rows of each table as make a backlog; writes and locks nothing.
 
-create or replace function monitor.expired_backlog_rows()
-  returns int
-  language sql
-  immutable
-  parallel safe
-as $$
-  select 10000
-$$;
-comment on function monitor.expired_backlog_rows() is
-  'Limit, rows, the doctor: rows of one table that expired more than two hours ago, which it reports as a backlog. Example: select monitor.expired_backlog_rows();';
-
 create or replace function monitor.check_expired()
   returns setof partitions.finding
   language plpgsql

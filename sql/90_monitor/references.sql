@@ -25,12 +25,12 @@ begin
       k.run_id, to_jsonb(k) - 'request_hash'
     from engine.start_keys as k
     left join public.workflow_runs as r on r.id = k.run_id
-    where k.expires_at >= since + interval '7 days'
+    where k.expires_at >= since + engine.start_key_time()
       and r.organization_id is distinct from k.organization_id
     union all
     select 'I1 a run was started under one key', k.run_id, jsonb_build_object('keys', array_agg(k.key))
     from engine.start_keys as k
-    where k.expires_at >= since + interval '7 days'
+    where k.expires_at >= since + engine.start_key_time()
     group by k.run_id
     having count(*) > 1
     union all

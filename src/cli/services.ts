@@ -24,14 +24,14 @@ const ADOPTION_MS = 2_000;
 /** How often partitions are vacuumed. Not a job of the scheduler, because its users do not own the partitions. */
 const UPKEEP_MS = 3_600_000;
 
-/** Options of the worker of a process. */
+/** Options of the worker of a process. A limit that is not given is that of src/constants.ts. */
 export interface WorkOptions {
   /** Steps in flight at a time in this process, and of these of one organization. */
   concurrency: number;
   organizationConcurrency: number;
-  /** Longest time for the expressions of one isolated step, in milliseconds; 1,000 when not given. */
+  /** Longest time for the expressions of one isolated step, in milliseconds. */
   expressionTimeout?: number;
-  /** Local steps of one organization at a time; 2 when not given. */
+  /** Local steps of one organization at a time. */
   localSteps?: number;
   /** Schedules that fire at a time, and the longest time for the start of one of their runs, in milliseconds. */
   scheduleSlots?: number;
@@ -137,7 +137,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     // silent.
     if (copyProblem === null) startMaintenance();
     http.add({ problems: () => health.problems(), ...(demo ? { demo: createDemo() } : {}) });
-    stops.push(() => http.close(2_000));
+    stops.push(() => http.close());
     if (copyProblem !== null) {
       reportProblem(copyProblem, undefined);
       const onAdopted = async () => {
@@ -186,7 +186,6 @@ async function startWorkParts(
     ...(work.firingTimeout ? { firingTimeoutMs: work.firingTimeout } : {}),
     nodes: { httpAllow: work.httpAllow, dnsServers: work.dnsServers },
     vault,
-    graceMs: 3_000,
     onProblem: reportProblem,
   });
   stops.push(worker.stop);
@@ -208,7 +207,6 @@ function startMaintenanceParts(
     connectionString: workerUrl,
     users: { flowgres_maintenance: maintenanceUrl, ...cronUsers },
     timeoutMs: cronTimeout * 1_000,
-    graceMs: 1_500,
     onProblem: reportProblem,
   });
   stops.push(() => cron.stop());

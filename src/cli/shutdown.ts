@@ -2,11 +2,10 @@
  * Stops the process after a signal or a failure: runs the registered steps in reverse order, within the time
  * that supervisors allow.
  */
+import { LIMITS } from '../constants.ts';
 import { log } from '../log.ts';
 import { describeError } from '../database/describe_error.ts';
 
-/** Milliseconds for all steps; supervisors send SIGKILL after 10 s. */
-const DEADLINE_MS = 9_500;
 const EXIT_MS = 300;
 /** SIGHUP is sent when the terminal closes. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -43,7 +42,7 @@ export class Shutdown {
   }
 
   async run(): Promise<void> {
-    const deadline = setTimeout(() => process.exit(1), DEADLINE_MS);
+    const deadline = setTimeout(() => process.exit(1), LIMITS.stopping.allMs);
     for (const step of this.#steps.splice(0).reverse()) {
       await step().catch((error: unknown) => log.error(describeError(error)));
     }

@@ -9,7 +9,8 @@ export interface Reply {
   body: string | Buffer | null;
 }
 
-const STATUS: Record<string, number> = {
+/** The statuses of codes; an error with another code is masked as INTERNAL. */
+export const STATUS: Readonly<Record<string, number>> = {
   INVALID_ARGUMENT: 400,
   INVALID_JSON: 400,
   INVALID_TEXT: 400,

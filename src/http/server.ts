@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
+import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { log, withRequestId } from '../log.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
@@ -96,7 +97,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     port,
     url: `http://${reachable(options.host)}:${port}`,
     add: (more) => void Object.assign(parts, more),
-    close: async (graceMs = 3_000) => {
+    close: async (graceMs = LIMITS.stopping.requestsMs) => {
       if (parts.problems) {
         parts.problems = async () => ['stopping'];
         await delay(DRAIN_MS);

@@ -1,12 +1,13 @@
 /**
- * Runs the jobs of schema cron. One of all workers leads: it holds an advisory lock in the session in which it
- * ticks, so a worker that has lost the lock cannot tick. The session of a leader that dies ends at once; that
+ * Runs the jobs of schema cron. One of all processes that maintain leads: it holds an advisory lock in the session in which it
+ * ticks, so a process that has lost the lock cannot tick. The session of a leader that dies ends at once; that
  * of one that hangs ends by its idle timeout. Commands run in this process and not as jobs of the queue: the
  * queue may have hours of backlog, and the lock already guarantees a single runner.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { z } from 'zod';
+import { LIMITS } from '../constants.ts';
 import { connect, createPool } from '../database/connections.ts';
 import { log } from '../log.ts';
 import { watchPool } from '../metrics.ts';
@@ -86,7 +87,12 @@ class Runner implements CronRunner {
   leads = false;
 
   constructor(options: CronOptions) {
-    this.#options = { timeoutMs: 0, graceMs: 5_000, onProblem: (message, error) => log.error(message, { error }), ...options };
+    this.#options = {
+      timeoutMs: 0,
+      graceMs: LIMITS.stopping.sqlJobsMs,
+      onProblem: (message, error) => log.error(message, { error }),
+      ...options,
+    };
     this.#pool = createPool(options.connectionString, { name: 'flowgres cron', max: 4, settings: { statement_timeout: '10s' } });
     watchPool('cron', this.#pool);
     this.#leading = this.#tryToLead();

@@ -16,8 +16,8 @@ import { type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
 
 /** The longest delay of setTimeout, 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
-/** Local steps of all organizations that use a connection at a time; the pool has a few more, for everything else. */
-const LOCAL_STEPS = LIMITS.worker.maxLocalSteps;
+/** Local nodes of all organizations that run at a time; the pool has a few more connections, for expressions. */
+const LOCAL_NODES = LIMITS.worker.localNodes;
 /** Bytes of large answers that a process holds at a time: what attempts read, until their results are recorded. */
 const ANSWER_BYTES = LIMITS.worker.maxAnswerBytes;
 const RETRY_DELAY_MS = { first: 100, longest: 2_000 };
@@ -45,7 +45,7 @@ export class Attempts {
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #running = new Map<string, RunningAttempt>();
   readonly #branches = new Set<Promise<void>>();
-  readonly #localSteps = new FairShare(LOCAL_STEPS);
+  readonly #localNodes = new FairShare(LOCAL_NODES);
   readonly #answerBytes = new FairShare(ANSWER_BYTES);
   readonly #stopped = new AbortController();
   #stopping = false;
@@ -197,7 +197,7 @@ export class Attempts {
     };
     try {
       // The timeout starts when the step has its connection, for which it may have to wait.
-      if (task.kind === 'local') held.push(await this.#localSteps.acquire(task.organizationId, 1, controller.signal));
+      if (task.kind === 'local') held.push(await this.#localNodes.acquire(task.organizationId, 1, controller.signal));
       timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
       startedAt = performance.now();
       const outcome = await unlessAborted(this.#executeNode(task, controller.signal, held), controller.signal);

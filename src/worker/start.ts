@@ -5,43 +5,43 @@ import { z } from 'zod';
 import { Engine, type ClaimedSlot, type StepRef, type WorkerCapacity, createEnginePool } from '../engine/engine.ts';
 import { LocalSteps } from '../engine/local.ts';
 import { onlyOriginal } from '../database/installation.ts';
+import { LIMITS } from '../constants.ts';
 import { log } from '../log.ts';
 import { watchNumber, watchPool } from '../metrics.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { Attempts } from './attempts.ts';
 import { JobRunner } from './jobs.ts';
 import { every, everySecond } from '../scheduler/every.ts';
-import { SCHEDULES, ScheduleRunner } from '../scheduler/schedules.ts';
+import { ScheduleRunner } from '../scheduler/schedules.ts';
 import { WorkerSession } from './session.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type Slot, Slots } from './slots.ts';
 
-/** Options of {@link startWorker}. */
+/** Options of {@link startWorker}. A limit that is not given is that of src/constants.ts. */
 export interface WorkerOptions {
   /** Connection string of flowgres_worker, without a transaction pooler, since it listens for jobs. */
   connectionString: string;
   /**
-   * Steps in flight at a time; 2,000 when not given. A step that waits for the network takes a socket and some
+   * Steps in flight at a time. A step that waits for the network takes a socket and some
    * memory, but no job.
    */
   concurrency?: number;
   /**
-   * Steps in flight of one organization while others have steps; 200 when not given. The values of all workers
-   * are added.
+   * Steps in flight of one organization while others have steps. The values of all workers are added.
    */
   organizationConcurrency?: number;
   nodes?: NodeConfig;
-  /** Longest time for the expressions of one isolated step, in milliseconds; 1,000 when not given. */
+  /** Longest time for the expressions of one isolated step, in milliseconds. */
   evaluationTimeoutMs?: number;
-  /** Local steps of one organization that this process runs at a time; 2 when not given. */
+  /** Local steps of one organization that this process runs at a time. */
   localPerOrganization?: number;
-  /** Schedules that fire at a time; 4 when not given. */
+  /** Schedules that fire at a time. */
   scheduleSlots?: number;
-  /** Longest time for the start of a schedule's run, in milliseconds; 3,000 when not given. */
+  /** Longest time for the start of a schedule's run, in milliseconds. */
   firingTimeoutMs?: number;
   /** The keys that open credentials; steps that need one fail when not given. */
   vault?: Vault | undefined;
-  /** How long stopping waits for running attempts before it releases them, in milliseconds; 5,000 when not given. */
+  /** How long stopping waits for running attempts before it releases them, in milliseconds. */
   graceMs?: number;
   /** Receives problems that the worker survives; they are logged when not given. */
   onProblem?: (message: string, error: unknown) => void;
@@ -65,8 +65,6 @@ const SILENCE_MS = 3 * HEARTBEAT_MS;
 const RECONCILE_MS = 10_000;
 const REPAIR_MS = 60_000;
 const LAST_WORDS_MS = 3_000;
-/** Connections for local steps of all organizations. */
-const LOCAL_CONNECTIONS = 8;
 /**
  * Successful heartbeats in a row before this worker reconciles: after an outage all workers look dead for a
  * moment.
@@ -123,14 +121,14 @@ class Worker {
 
   constructor(options: WorkerOptions) {
     this.#options = {
-      concurrency: 2_000,
-      organizationConcurrency: 200,
+      concurrency: LIMITS.worker.concurrency,
+      organizationConcurrency: LIMITS.worker.organizationConcurrency,
       nodes: { httpAllow: [] },
-      evaluationTimeoutMs: 1_000,
-      localPerOrganization: 2,
-      scheduleSlots: SCHEDULES.slots,
-      firingTimeoutMs: SCHEDULES.firingTimeoutMs,
-      graceMs: 5_000,
+      evaluationTimeoutMs: LIMITS.worker.expressionTimeoutMs,
+      localPerOrganization: LIMITS.worker.organizationLocalSteps,
+      scheduleSlots: LIMITS.schedules.slots,
+      firingTimeoutMs: LIMITS.schedules.firingTimeoutMs,
+      graceMs: LIMITS.stopping.workerMs,
       onProblem: (message, error) => log.error(message, { error }),
       ...options,
     };
@@ -140,7 +138,7 @@ class Worker {
     const { evaluationTimeoutMs, localPerOrganization } = this.#options;
     // A separate pool: local steps hold their connections while they work, and the engine must not wait for
     // one.
-    this.#localPool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres local', LOCAL_CONNECTIONS));
+    this.#localPool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres local', LIMITS.worker.localConnections));
     const local = new LocalSteps(this.#localPool, { evaluationTimeoutMs, perOrganization: localPerOrganization });
     this.#attempts = new Attempts(this.#engine, local, nodes, onProblem);
     this.#slots = new Slots(concurrency);

@@ -1,6 +1,7 @@
 /** Every error has a code, and docs/reference/errors.md explains every code. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { STATUS } from '../../src/http/http_error.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 
 const db = await createTestDatabase();
@@ -20,6 +21,13 @@ test('the page has every code of the catalogue with its SQLSTATE', async () => {
   const { rows } = await db.admin.query<{ code: string; sqlstate: string }>('select code, sqlstate from private.error_codes()');
   expect(rows.length).toBeGreaterThan(10);
   expect(rows.filter(({ code, sqlstate }) => !page.includes(`| \`${code}\` | ${sqlstate} |`))).toEqual([]);
+});
+
+test('the page has the HTTP status of every code that HTTP answers', () => {
+  const rows = [...page.matchAll(/^\| `(\w+)` \|(?: WF\d+ \|)? (\d{3})\b/gm)].map(([, code, status]) => [code!, Number(status)]);
+  const listed = Object.fromEntries(rows) as Record<string, number>;
+  expect(Object.entries(STATUS).filter(([code, status]) => listed[code] !== status)).toEqual([]);
+  expect(rows.map(([code]) => code)).toEqual([...new Set(rows.map(([code]) => code))]);
 });
 
 test('functions raise codes of the catalogue only', async () => {

@@ -77,6 +77,21 @@ test('the length that the table of log lines allows is the limit of a message', 
   expect((rows[0] as { definition: string }).definition).toContain(`<= ${LIMITS.worker.maxMessageLength})`);
 });
 
+test('the limits that docs/reference/security.md names are there', () => {
+  const page = readFileSync(join(BUILD_FOLDER, 'docs/reference/security.md'), 'utf8');
+  const settings = [...page.matchAll(/^\|(?:[^|]*\|){3}([^|]*)\|[^|]*\|$/gm)].map(([, cell]) => cell!);
+  const named = settings.flatMap((cell) => [...cell.matchAll(/(argument of )?`([a-zA-Z]+\.\w+(?:\(\))?)`/g)]);
+  const known = new Set([
+    ...limits.map(({ name }) => name),
+    ...Object.entries(CONSTANTS).flatMap(([group, each]) => Object.keys(each).map((name) => `${group}.${name}`)),
+  ]);
+  const unknown = named
+    .map(([, argument, name]) => ({ argument, name: name! }))
+    .filter(({ argument, name }) => !argument && !known.has(name));
+  expect(named.length).toBeGreaterThan(40);
+  expect(unknown.map(({ name }) => name).filter((name) => !/\.ts$|^private\.\w+$/.test(name))).toEqual([]);
+});
+
 test('every limit says what it is, and settings have their defaults from them', () => {
   for (const limit of Object.values(CONSTANTS).flatMap((group) => Object.values(group) as { what: string; caller: string }[])) {
     expect(limit.what).toMatch(/\S/);

@@ -32,7 +32,7 @@ declare
   v_signal engine.signal;
   v_transition engine.transition;
 begin
-  if v_last.seq > 9500 then
+  if v_last.seq > engine.max_run_events() - engine.max_nodes() then
     return engine.too_many_events(v_run, v_last, p_now);
   end if;
   foreach v_step in array p_loaded.steps loop
@@ -89,7 +89,7 @@ begin
 end
 $$;
 
--- Returns a step as its next attempt begins, with a lease of 15 seconds.
+-- Returns a step as its next attempt begins, with a lease of engine.lease_time().
 create or replace function engine.begun_step(p_step engine.open_steps, p_worker_id uuid, p_now timestamptz)
   returns engine.open_steps
   language plpgsql
@@ -226,7 +226,8 @@ begin
 end
 $$;
 
--- Returns the transition that ends a run with TOO_MANY_EVENTS, before its 10,000th event.
+-- Returns the transition that ends a run with TOO_MANY_EVENTS: another transition, which passes each
+-- node at most once, might exceed engine.max_run_events().
 create or replace function engine.too_many_events(
   p_run public.workflow_runs,
   p_last engine.log_entry,
@@ -240,7 +241,8 @@ declare
   v_transition engine.transition;
 begin
   p_last := engine.next_entry(p_last, p_now, 'run.failed', jsonb_build_object('error', jsonb_build_object(
-    'code', 'TOO_MANY_EVENTS', 'message', 'A run has at most 10,000 events.', 'retryable', false
+    'code', 'TOO_MANY_EVENTS', 'message', format('A run has at most %s events.', engine.max_run_events()),
+    'retryable', false
   )));
   v_transition.entries := array[p_last];
   v_transition.run := engine.run_after(p_run, p_last, false);

@@ -78,7 +78,7 @@ begin
       from engine.open_steps as e
       where e.state = 'running'
         and e.lease_until < p_now
-        and (e.crashes < 4 or not engine.is_worker_dead(e.worker_id))
+        and (e.crashes < engine.max_crashes() - 1 or not engine.is_worker_dead(e.worker_id))
       order by e.lease_until
       limit 1000
       for update skip locked
@@ -91,7 +91,7 @@ begin
 end
 $$;
 
--- Fails steps whose worker has crashed for the fifth time, and returns them. Skips locked runs:
+-- Fails steps that have had engine.max_crashes() crashes, and returns them. Skips locked runs:
 -- they are being advanced, and the next pass looks again. Never waits while it holds locks.
 create or replace function engine.fail_poisonous_steps(p_now timestamptz)
   returns setof engine.open_steps
@@ -108,7 +108,7 @@ begin
     join public.workflow_runs as r on r.id = s.run_id
     where s.state = 'running'
       and s.lease_until < p_now
-      and s.crashes >= 4
+      and s.crashes >= engine.max_crashes() - 1
       and engine.is_worker_dead(s.worker_id)
     limit 1000
     for no key update of r skip locked
@@ -116,7 +116,8 @@ begin
   select jsonb_agg(jsonb_build_object(
     'runId', s.run_id, 'node', s.node, 'attempt', s.attempt, 'ok', false,
     'error', jsonb_build_object(
-      'code', 'POISON', 'message', 'Five workers died while they ran this step.', 'retryable', false
+      'code', 'POISON', 'message', format('%s workers crashed while they ran this step.', engine.max_crashes()),
+      'retryable', false
     )
   ))
   into v_results

@@ -76,7 +76,7 @@ begin
 end
 $$;
 
--- Claims the idempotency keys of requests for 7 days. A request whose key is claimed already
+-- Claims the idempotency keys of requests for engine.start_key_time(). A request whose key is claimed already
 -- becomes a duplicate of that run if its fingerprint, or its input, is the same; else it gets the
 -- error CONFLICT.
 create or replace function engine.claim_keys(p_requests engine.start_request[], p_now timestamptz)
@@ -96,7 +96,7 @@ begin
       insert into engine.start_keys as k (organization_id, workflow_id, key, run_id, request_hash, expires_at)
       values (
         v_request.organization_id, v_request.workflow_id, v_request.key, v_request.run_id, v_hash,
-        p_now + interval '7 days'
+        p_now + engine.start_key_time()
       )
       on conflict (organization_id, workflow_id, key) do update set
         run_id = case when k.expires_at < p_now then excluded.run_id else k.run_id end,
