@@ -39,18 +39,18 @@ export async function archive(maintenanceUrl: string, options: ArchiveOptions): 
   });
 }
 
-/** Detaches the periods to archive: the one that was named, or all whose age exceeds a policy that archives. */
+/** Detaches the periods to archive: the one that was named, or all that a retention rule archives by their age. */
 async function archivePeriods(client: Client, { table = DEFAULT_TABLE, period }: ArchiveOptions): Promise<PartitionAction[]> {
   if (period !== undefined) {
     const named = 'select statement from partitions.archive_concurrently($1, $2) as statement';
     return performPlan(client, named, [await requireTable(client, table), period]);
   }
-  const { rows: policies } = await client.query<{ parent: string }>(
+  const { rows: rules } = await client.query<{ parent: string }>(
     `select parent::text as parent from partitions.managed_tables
      where on_retire = 'archive' and retention is not null and retire_with is null order by 1`,
   );
   const actions: PartitionAction[] = [];
-  for (const { parent } of policies) {
+  for (const { parent } of rules) {
     actions.push(...(await performPlan(client, 'select statement from partitions.retire_concurrently($1) as statement', [parent])));
   }
   return actions;
@@ -59,11 +59,11 @@ async function archivePeriods(client: Client, { table = DEFAULT_TABLE, period }:
 async function explainNothing(client: Client, { period, report }: ArchiveOptions): Promise<void> {
   const { rowCount } = await client.query(`select from partitions.managed_tables where on_retire = 'archive'`);
   if (period === undefined && rowCount === 0) {
-    throw new FlowgresError('ARCHIVE_POLICY', 'No policy archives what leaves, and no period was named.', {
+    throw new FlowgresError('RETENTION_MISSING', 'No retention rule archives what is retired, and no period was named.', {
       hint: `Name one: --period 2025-01-01. Or decide it for all: update partitions.managed_tables set on_retire = 'archive'.`,
     });
   }
-  report.done(period === undefined ? 'Nothing is old enough to leave.' : 'It is archived already: select * from partitions.archives.');
+  report.done(period === undefined ? 'Nothing is old enough to be retired.' : 'It is archived already: select * from partitions.archives.');
 }
 
 /** Returns the periods whose tables are to be written: one, or all that are in schema partitions. */

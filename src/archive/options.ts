@@ -14,7 +14,7 @@ export interface ArchiveReporter {
 export interface ArchiveOptions {
   /** The table whose period is archived together with its retention group; `public.workflow_runs` when not given. */
   table?: string;
-  /** A time within the one period to archive; all periods that the policies select when not given. */
+  /** A time within the one period to archive; all periods that the retention rules select when not given. */
   period?: string;
   /** The folder that files are written to; the archive remains in tables when not given. */
   to?: string;

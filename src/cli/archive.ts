@@ -37,7 +37,7 @@ export async function archiveCommand(config: Config, { period, ...flags }: Archi
       stayed.map(({ partition, parent, detail }) => [partition ?? parent ?? '', detail ?? '']),
     ),
   );
-  // A period that a policy or a hold keeps is no failure; any other outcome is.
+  // A period that a retention rule or a hold keeps is no failure; any other outcome is.
   if (stayed.some(({ action }) => action !== 'keep')) process.exitCode = 1;
 }
 

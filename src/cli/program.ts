@@ -191,13 +191,13 @@ command('archive', 'lets old periods leave the log: into tables of schema partit
   .addHelpText(
     'after',
     `
-Without --period, what the policies with on_retire = 'archive' let go by its age leaves, and all archived tables are
-written. Interrupted at any point, it goes on when it is run again.
+Without --period, all periods that the retention rules with on_retire = 'archive' retire are archived, and all archived
+tables are written. Interrupted at any point, it goes on when it is run again.
 
 Examples:
   flowgres archive --period 2025-01                          runs and events of January to tables in schema partitions
   flowgres archive --period 2025-01 --to /mnt/archive        the same to CSV files with a manifest
-  flowgres archive --to /mnt/archive --format ndjson         what the policies let go, to compressed JSON`,
+  flowgres archive --to /mnt/archive --format ndjson         what the retention rules retire, to compressed JSON`,
   )
   .action(async (flags: Flags & ArchiveFlags) => (await import('./archive.ts')).archiveCommand(configure(flags), flags));
 

@@ -29,7 +29,7 @@ export async function resume(
   maxBodySize: number,
 ): Promise<Reply> {
   const address = parseResume(request.url ?? '');
-  if (!address) throw new FlowgresError('NOT_FOUND', 'There is nothing to resume here.');
+  if (!address) throw new FlowgresError('NOT_FOUND', 'No run waits at this address.');
   const body = await readBody(request, maxBodySize);
   const call = await describeCall(request, address.query, body);
   const runId = await queue

@@ -166,7 +166,7 @@ test('a connection that ends in the middle of the work is one clear error, and t
 test('policies that archive are followed, and nothing is dropped', async () => {
   const db = await monthsOfRuns();
   const maintenance = db.url('flowgres_maintenance');
-  await expect(archive(maintenance, { report: quiet })).rejects.toMatchObject({ code: 'ARCHIVE_POLICY' });
+  await expect(archive(maintenance, { report: quiet })).rejects.toMatchObject({ code: 'RETENTION_MISSING' });
   await db.admin.query(`update partitions.managed_tables set on_retire = 'archive'`);
   expect(await archive(maintenance, { report: quiet })).toEqual([]);
   expect(await archived(db)).toEqual(['table 2', 'table 2', 'table 2']);

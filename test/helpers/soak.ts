@@ -10,7 +10,8 @@ const DAY_MS = 864e5;
 /** Days by which the clock advances at a time; three whole months are always created ahead. */
 const LEAP_DAYS = 6;
 /** Messages of work that is left to the next call. */
-const LATER = /held a lock for too long|Another session is at it|is still on its way out|due to lock timeout|already pending detach/;
+const LATER =
+  /held a lock for too long|Another session holds the maintenance lock|has not ended|due to lock timeout|already pending detach/;
 
 /** Longest wait of an insert; maintenance itself gives way after 200 ms. */
 const LONGEST_WAIT = '5s';

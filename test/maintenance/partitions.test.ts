@@ -138,7 +138,7 @@ test('retirement that a reader keeps waiting too long gives up, and goes on the 
   await reader.query('begin; select * from workflow_events');
   const first = summary(await retirePartitions(db.url('flowgres_maintenance'), { lockTimeoutMs: 100 }));
   expect(first[0]).toMatch(/^alter table .* concurrently null false canceling statement due to lock timeout$/);
-  expect(first.at(-1)).toMatch(/^keep workflow_runs_y2025m01 false workflow_events_y2025m01 is still on its way out\.$/);
+  expect(first.at(-1)).toMatch(/^keep workflow_runs_y2025m01 false The detach of workflow_events_y2025m01 has not ended\.$/);
   await reader.query('commit');
   await retirePartitions(db.url('flowgres_maintenance'));
   expect(await isLeft(db)).toEqual(JANUARY_GONE);

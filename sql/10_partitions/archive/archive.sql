@@ -141,7 +141,7 @@ begin
   ) then
     perform private.raise_error('NOT_FOUND',
       format('%s has neither a partition nor an archive for %s.', p_parent, p_at),
-      format('These are there: select * from partitions.of(%L), and: select * from partitions.archives', p_parent));
+      format('To list both: select * from partitions.of(%L); select * from partitions.archives', p_parent));
   end if;
 end
 $$;

@@ -165,7 +165,9 @@ create or replace function partitions.acquire_maintenance_lock(p_parents regclas
   language sql
   volatile
 as $$
-  select (parent, null, 'skip', null, null, false, 'Another session is at it.')::partitions.action
+  select (
+    parent, null, 'skip', null, null, false, 'Another session holds the maintenance lock of this table.'
+  )::partitions.action
   from unnest(p_parents) as parent
   where not pg_try_advisory_xact_lock(partitions.lock_key(parent))
 $$;

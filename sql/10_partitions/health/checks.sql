@@ -103,7 +103,7 @@ as $$
   where o.detaching
     and not exists (select from partitions.retirements as d where d.partition = o.partition)
   union all
-  select p_managed.parent, 'detach', 'warning', format('%s has been on its way out since %s.', d.name, d.since),
+  select p_managed.parent, 'detach', 'warning', format('The detach of %s has not ended since %s.', d.name, d.since),
     format('select * from partitions.retire(%L)', p_managed.parent)
   from partitions.retirements as d
   where d.parent = p_managed.parent

@@ -98,7 +98,7 @@ begin
   perform private.raise_error('NOT_FOUND',
     format('There is no archived table of %s for %s.', p_parent, to_char(p_at, 'YYYY-MM-DD')),
     case
-      when v_file is null then 'These are there: select * from partitions.archives'
+      when v_file is null then 'To list the archives: select * from partitions.archives'
       else format('It is in a file: flowgres restore %s', regexp_replace(v_file, '/[^/]*$', ''))
     end);
 end

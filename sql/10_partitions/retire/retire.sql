@@ -186,7 +186,7 @@ declare
   v_reason constant text := (
     select format('%s: %s', g.partition, g.detail) from unnest(v_group) as g where g.action = 'keep'
     union all
-    select format('%s is still on its way out.', d.name)
+    select format('The detach of %s has not ended.', d.name)
     from partitions.retirements as d
     join partitions.managed_tables as p on p.parent = d.parent and p.retire_with = p_managed.parent
     where d.upper > p_action.lower

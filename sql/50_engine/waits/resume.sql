@@ -29,7 +29,7 @@ begin
     v_node := engine.node_of_token(engine.compiled_version_of(v_run), v_run_id, p_token);
   end if;
   if v_node.id is null then
-    perform private.raise_error('NOT_FOUND', 'There is nothing to resume here.');
+    perform private.raise_error('NOT_FOUND', 'No run waits at this address.');
   end if;
   v_methods := jsonb_path_query_array(coalesce(v_node.properties #> '{webhook,method}', '"POST"'), 'lax $[*]');
   if not v_methods ? (p_request ->> 'method') then

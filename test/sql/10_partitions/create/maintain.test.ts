@@ -118,7 +118,9 @@ describe('with other sessions', () => {
     const [first, second] = await Promise.all([connect(db.adminUrl), connect(db.adminUrl)]);
     await first.query('begin');
     await first.query(maintain);
-    expect((await second.query({ text: maintain, rowMode: 'array' })).rows).toEqual([['skip', null, false, 'Another session is at it.']]);
+    expect((await second.query({ text: maintain, rowMode: 'array' })).rows).toEqual([
+      ['skip', null, false, 'Another session holds the maintenance lock of this table.'],
+    ]);
     await first.query('commit');
     expect((await second.query(maintain)).rows).toEqual([]);
     await Promise.all([first.end(), second.end()]);
