@@ -150,45 +150,6 @@ $$;
 comment on function private.acting_organization(uuid) is
   'Returns the organization that a command acts for: the context''s; a DBA without a context names it. Raises UNAUTHENTICATED, NO_ORGANIZATION (a user who is in none), NOT_FOUND.';
 
-create or replace function private.has_scope(p_scope text)
-  returns boolean
-  language plpgsql
-  stable
-  security definer -- definer because policies call it and the secrets' tables are closed to everybody
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_context constant private.context := private.context();
-begin
-  if v_context.session_id is not null then
-    return true;
-  elsif v_context.scopes is null then
-    return private.is_dba();
-  end if;
-  return p_scope = any (v_context.scopes) or regexp_replace(p_scope, ':read$', ':write') = any (v_context.scopes);
-end
-$$;
-comment on function private.has_scope(text) is
-  'Says whether the request has a scope: sessions and DBAs have all, a token those that it lists; a :write scope includes its :read.';
-
-create or replace function private.require_scope(p_scope text)
-  returns void
-  language plpgsql
-  stable
-as $$
-begin
-  if not private.has_scope(p_scope) then
-    perform private.raise_error(
-      'FORBIDDEN',
-      format('The token lacks the scope %s.', p_scope),
-      'Create a token with this scope: create_api_token(name, scopes, expires_at).',
-      jsonb_build_object('scope', p_scope)
-    );
-  end if;
-end
-$$;
-comment on function private.require_scope(text) is 'Raises FORBIDDEN when the request''s token lacks the scope.';
-
 create or replace function public.set_context(organization uuid, "user" uuid default null)
   returns uuid
   language plpgsql
@@ -219,5 +180,4 @@ comment on function public.set_context(uuid, uuid) is
 
 grant execute on function public.current_organization_id(), public.current_user_id()
   to flowgres_user, flowgres_anonymous, flowgres_dba, flowgres_api;
-grant execute on function private.has_scope(text) to flowgres_user;
 grant execute on function public.set_context(uuid, uuid) to flowgres_dba;

@@ -6,6 +6,7 @@
 --!include 20_tenancy/secret_tables.sql
 --!include 20_tenancy/types.sql
 --!include 20_tenancy/context.sql
+--!include 20_tenancy/scopes.sql
 --!include 20_tenancy/roles.sql
 --!include 20_tenancy/organizations.sql
 --!include 20_tenancy/tokens.sql

@@ -5,7 +5,7 @@
 drop policy if exists variables_flowgres_user_select on public.variables;
 create policy variables_flowgres_user_select on public.variables
   for select to flowgres_user
-  using (organization_id = (select public.current_organization_id()));
+  using (organization_id = (select private.organization_with_scope('workflows:read')));
 grant select on public.variables to flowgres_user;
 
 drop policy if exists credentials_flowgres_user_select on public.credentials;

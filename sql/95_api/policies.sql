@@ -1,52 +1,9 @@
 -- kind: code
--- Restricts an API token to the tables that its scopes name. The policies are restrictive: they
--- narrow those of the layers. Each check is a subquery, so PostgreSQL evaluates it once per query.
--- Writes no rows; creating a policy locks its table (access exclusive) until the transaction ends.
-
-drop policy if exists workflows_flowgres_user_select_scope on public.workflows;
-create policy workflows_flowgres_user_select_scope on public.workflows
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('workflows:read')));
-
-drop policy if exists workflow_versions_flowgres_user_select_scope on public.workflow_versions;
-create policy workflow_versions_flowgres_user_select_scope on public.workflow_versions
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('workflows:read')));
-
-drop policy if exists variables_flowgres_user_select_scope on public.variables;
-create policy variables_flowgres_user_select_scope on public.variables
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('workflows:read')));
-
-drop policy if exists webhooks_flowgres_user_select_scope on public.webhooks;
-create policy webhooks_flowgres_user_select_scope on public.webhooks
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('workflows:read')));
-
-drop policy if exists schedules_flowgres_user_select_scope on public.schedules;
-create policy schedules_flowgres_user_select_scope on public.schedules
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('workflows:read')));
-
-drop policy if exists workflow_runs_flowgres_user_select_scope on public.workflow_runs;
-create policy workflow_runs_flowgres_user_select_scope on public.workflow_runs
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('runs:read')));
-
-drop policy if exists workflow_events_flowgres_user_select_scope on public.workflow_events;
-create policy workflow_events_flowgres_user_select_scope on public.workflow_events
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('runs:read')));
-
-drop policy if exists workflow_run_logs_flowgres_user_select_scope on public.workflow_run_logs;
-create policy workflow_run_logs_flowgres_user_select_scope on public.workflow_run_logs
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('runs:read')));
-
-drop policy if exists bulk_operations_flowgres_user_select_scope on public.bulk_operations;
-create policy bulk_operations_flowgres_user_select_scope on public.bulk_operations
-  as restrictive for select to flowgres_user
-  using ((select private.has_scope('runs:read')));
+-- Restricts an API token to the tables of people that its scopes name. The policies are restrictive:
+-- they narrow those of the layers, some of which admit rows for several reasons. Other tables have
+-- the scope in the policy of their layer, by private.organization_with_scope(). Each check is a
+-- subquery, so PostgreSQL evaluates it once per query. Writes no rows; creating a policy locks its
+-- table (access exclusive) until the transaction ends.
 
 drop policy if exists organization_users_flowgres_user_select_scope on public.organization_users;
 create policy organization_users_flowgres_user_select_scope on public.organization_users
