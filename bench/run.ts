@@ -10,13 +10,16 @@ import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { LIMITS, type Limits, measureLimits } from './limits.ts';
 import { type Outcome, TABLE_HEAD, tableRow } from './measure.ts';
+import { measureCells } from './cells.ts';
 import { measureEffects } from './effects.ts';
 import { measureGraphql } from './graphql.ts';
+import { measureGrowth } from './growth.ts';
 import { measureHostile } from './hostile.ts';
 import { measureIdle } from './idle.ts';
 import { measurePartitions } from './partitions/measure.ts';
 import { measureTimeRange } from './partitions/time_range.ts';
 import { measurePure } from './pure.ts';
+import { measureRecovery } from './recovery.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
 import { measureWebhooks } from './webhooks.ts';
 
@@ -28,8 +31,13 @@ const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncI
   partitions: measurePartitions,
   ranges: measureTimeRange,
   idle: measureIdle,
+  recovery: measureRecovery,
+  cells: measureCells,
+  growth: measureGrowth,
 };
 
+/** Cases that take minutes: they are run when they are named. */
+const NAMED_ONLY = new Set(['idle', 'recovery', 'cells', 'growth']);
 const HOSTILE = 'hostile';
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
@@ -70,7 +78,7 @@ async function measureCases(): Promise<void> {
     console.log(tableRow({ name: label, ...before[name as keyof Limits] }, before.P.rate));
   const sentences: string[] = [];
   for (const [name, measure] of Object.entries(CASES)) {
-    if (wanted.length && !wanted.includes(name)) continue;
+    if (wanted.length ? !wanted.includes(name) : NAMED_ONLY.has(name)) continue;
     for await (const outcome of await measure(server)) {
       if (typeof outcome === 'string') sentences.push(outcome);
       else console.log(tableRow(outcome, before.P.rate));

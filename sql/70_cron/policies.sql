@@ -35,6 +35,7 @@ grant usage on schema cron to flowgres_dba, flowgres_maintenance, flowgres_worke
 grant execute on function
   cron.lead(),
   cron.tick(bigint[], boolean),
+  cron.rest(int, int),
   cron.begin_run(bigint, int),
   cron.end_run(bigint, text, text)
   to flowgres_worker;

@@ -1,7 +1,7 @@
 -- kind: code
 -- What the leader of SQL jobs calls: lead() once when it becomes the leader, tick() every second
--- and after changes of jobs. Writes cron.runner, cron.job_state and cron.job_run_details and locks
--- their rows: the states of jobs before their runs.
+-- and after changes of jobs, rest() when there is nothing to do. Writes cron.runner, cron.job_state
+-- and cron.job_run_details and locks their rows: the states of jobs before their runs.
 
 -- Makes cron.job_state agree with cron.job. After a restart of the server it fails all runs, since
 -- none can still run, and queues @reboot jobs.
@@ -71,3 +71,27 @@ end
 $$;
 comment on function cron.tick(bigint[], boolean) is
   'What the leader has to do now: commands to run, and runs to cancel because their job is gone or inactive; nothing in a copy that was not adopted. p_running: the runs that the leader executes; p_changed: whether cron.job may have changed since the last tick. Example: select * from cron.tick(''{}'', true);';
+
+create or replace function cron.rest(p_most_ms int, p_idle_ms int)
+  returns int
+  language plpgsql
+  volatile
+  security definer -- definer because the worker reads no table
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ms int := 0;
+begin
+  if not exists (select from cron.job_state as s where s.queued > 0 or s.runid is not null) then
+    -- Half a second before the next job: the leader then ticks at the full second.
+    select greatest(least(extract(epoch from min(s.next_run_at) - engine.now()) * 1000 - 500, p_most_ms), 0)
+    into v_ms
+    from cron.job_state as s;
+  end if;
+  -- Ends the session of a leader that hangs, and no earlier than the leader returns.
+  perform set_config('idle_session_timeout', (v_ms + p_idle_ms)::text, false);
+  return v_ms;
+end
+$$;
+comment on function cron.rest(int, int) is
+  'For the leader: for how many milliseconds nothing is due, at most p_most_ms; 0 while runs wait or are under way. Its session may idle for that time and p_idle_ms. Example: select cron.rest(10000, 1600);';

@@ -46,8 +46,14 @@ const ELSEWHERE_MS = 10_000;
  * is lost before it ticked.
  */
 const MAX_PAUSE_MS = 5_000;
+/** How long the session of the leader may idle, in milliseconds, beyond the time that it rests. */
+const IDLE_MS = 1_600;
+/** Longest rest of a leader without due jobs, in milliseconds: it notices a clock that jumps ahead this late. */
+const MAX_REST_MS = 10_000;
+/** Ticks in a row without anything to do, after which the leader rests. */
+const TICKS_BEFORE_REST = 3;
 const LEADER_SETTINGS = {
-  idle_session_timeout: '1600ms',
+  idle_session_timeout: `${IDLE_MS}ms`,
   statement_timeout: '10s',
   lock_timeout: '5s',
   // Detect a peer that disappeared without closing the connection.
@@ -81,6 +87,10 @@ class Runner implements CronRunner {
   /** Aborts when there is work before the next second. */
   #bell = new AbortController();
   #changed = false;
+  /** Ticks in a row that had nothing to do. */
+  #idleTicks = 0;
+  /** Whether the session may idle for longer than {@link IDLE_MS}. */
+  #mayIdle = false;
   /** Sessions in a row that were lost before they ticked. */
   #failures = 0;
   #stopping: Promise<void> | undefined;
@@ -145,10 +155,12 @@ class Runner implements CronRunner {
       });
       await ask(session, 'listen flowgres_cron');
       await ask(session, 'select cron.lead()');
+      this.#idleTicks = 0;
+      this.#mayIdle = false;
       while (!this.#stopped.signal.aborted) {
         await this.#tick(session);
         this.#failures = 0;
-        await untilNextSecond(this.#bell.signal);
+        await this.#untilNextTick(session);
         this.#bell = new AbortController();
       }
     } finally {
@@ -185,6 +197,7 @@ class Runner implements CronRunner {
     const changed = this.#changed;
     this.#changed = false;
     const rows = await ask(session, 'select * from cron.tick($1, $2)', [[...this.#runs.keys()], changed]);
+    this.#idleTicks = rows.length || changed || this.#runs.size ? 0 : this.#idleTicks + 1;
     for (const row of rows) {
       const { action, runid, command, database, username } = taskRow.parse(row);
       if (action === 'cancel') this.#runs.get(runid)?.cancel();
@@ -193,6 +206,18 @@ class Runner implements CronRunner {
           new CronRun({ runid, command: command!, database: database!, username: username! }, { pool: this.#pool, ...this.#options }),
         );
     }
+  }
+
+  /** Resolves at the next full second, or later while no job is due; at once when the bell rings. */
+  async #untilNextTick(session: pg.Client): Promise<void> {
+    const rests = this.#idleTicks >= TICKS_BEFORE_REST;
+    if (rests || this.#mayIdle) {
+      const [row] = await ask(session, 'select cron.rest($1, $2) as ms', [rests ? MAX_REST_MS : 0, IDLE_MS]);
+      const ms = Number(row?.['ms']);
+      this.#mayIdle = ms > 0;
+      await delay(ms, undefined, { signal: this.#bell.signal }).catch(() => undefined);
+    }
+    await untilNextSecond(this.#bell.signal);
   }
 
   #start(run: CronRun): void {

@@ -140,6 +140,18 @@ test('jobs that were there before, and those that come while it leads, run', asy
   await expect.poll(() => ran(rows[0]!.id)).toBeGreaterThan(0);
 });
 
+test('a leader without due jobs rests, and a job that comes meanwhile wakes it', async () => {
+  const { db, outcome } = await scheduler();
+  await db.admin.query('delete from cron.job');
+  const resting = `select from pg_stat_activity
+    where application_name = 'flowgres cron leader' and datname = current_database() and state = 'idle' and query like '%cron.rest%'`;
+  await expect.poll(async () => (await db.admin.query(resting)).rowCount, PATIENCE).toBe(1);
+  const before = performance.now();
+  expect(await outcome('select 1')).toMatchObject({ status: 'succeeded' });
+  // It would rest for ten seconds.
+  expect(performance.now() - before).toBeLessThan(8_000);
+});
+
 describe('of several processes', () => {
   interface Peer {
     child: ChildProcess;

@@ -305,3 +305,40 @@ test('a tick reads a few pages when few of 10,000 jobs are due', async () => {
   }
   expect(Math.max(...pages)).toBeLessThan(100);
 }, 60_000);
+
+describe('a leader rests', () => {
+  async function alone(moment: string) {
+    const scheduler = await at(moment);
+    await scheduler.db.admin.query('delete from cron.job');
+    const rest = async () => (await scheduler.session.query<{ ms: number }>('select cron.rest(10000, 1600) as ms')).rows[0]!.ms;
+    const mayIdle = async () => (await scheduler.session.query('show idle_session_timeout')).rows[0].idle_session_timeout;
+    return { ...scheduler, rest, mayIdle };
+  }
+
+  test('until half a second before the next job, ten seconds at most, and its session may idle as long', async () => {
+    const { schedule, tick, set, rest, mayIdle } = await alone('2026-11-21T10:00:30Z');
+    await tick();
+    expect([await rest(), await mayIdle()]).toEqual([10_000, '11600ms']);
+    await schedule('* * * * *', 'every minute');
+    await tick();
+    expect(await rest()).toBe(10_000);
+    await set('2026-11-21T10:00:55Z');
+    expect([await rest(), await mayIdle()]).toEqual([4_500, '6100ms']);
+    await set('2026-11-21T10:00:59.700Z');
+    expect([await rest(), await mayIdle()]).toEqual([0, '1600ms']);
+  });
+
+  test('not while a run is under way or waits', async () => {
+    const { own, schedule, tick, set, end, rest } = await alone('2026-11-21T10:00:30Z');
+    await schedule('* * * * *', 'every minute');
+    await tick();
+    await set('2026-11-21T10:02:01Z');
+    expect(await tick(false)).toEqual(['every minute']);
+    expect(await rest()).toBe(0);
+    await end([...own][0]!);
+    expect(await rest()).toBe(0);
+    expect(await tick(false)).toEqual(['every minute']);
+    await end([...own][0]!);
+    expect(await rest()).toBe(10_000);
+  });
+});
