@@ -1,6 +1,6 @@
 -- kind: code
 -- The list of the jobs of maintenance. `flowgres migrate` schedules them as flowgres_maintenance,
--- in pg_cron or in schema cron of Flowgres; docs/reference/scheduling.md says what to do when one of them
+-- in pg_cron or in schema cron of Flowgres; docs/how-to/maintenance.md says what to do when one of them
 -- fails. Writes and locks nothing.
 
 create or replace function engine.maintenance_jobs()

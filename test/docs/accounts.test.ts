@@ -56,9 +56,10 @@ test('the walk leads from nothing to a list of runs', async () => {
   }
 }, 60_000);
 
-test('the functions of the reference exist', async () => {
+test('the functions of the reference and of the pages about signing in exist', async () => {
   const db = await createTestDatabase();
-  const names = [...(await read('reference/accounts')).matchAll(/`(?:\w+\.)?([a-z]+(?:_[a-z]+)+)\(/g)].map(([, name]) => name!);
+  const pages = await Promise.all(['reference/accounts', 'explanation/sign-in', 'how-to/identity-provider'].map(read));
+  const names = [...pages.join('\n').matchAll(/`(?:\w+\.)?([a-z]+(?:_[a-z]+)+)\(/g)].map(([, name]) => name!);
   expect(names.length).toBeGreaterThan(20);
   const { rows } = await db.admin.query<{ proname: string }>('select proname from pg_proc where proname = any ($1)', [names]);
   const known = new Set(rows.map(({ proname }) => proname));

@@ -16,6 +16,11 @@ describe('docs/reference/api.md', () => {
     expect(validate(schema, parse(inline))).toEqual([]);
   });
 
+  test('and so has the page about following a run', async () => {
+    const query = /const query = '([^']+)'/.exec(await read('docs/how-to/follow-a-run.md'))![1]!;
+    expect(validate(schema, parse(query))).toEqual([]);
+  });
+
   test('names fields that there are', () => {
     const fields = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()].flatMap((type) =>
       Object.keys(type!.getFields()),

@@ -48,6 +48,16 @@ test('all SQL of the page runs, twice, and deletes nothing; what destroys data s
   }
 });
 
+test('the SQL of the page that explains it runs, and changes nothing', async () => {
+  const db = await createTestDatabase();
+  const before = await partitionsOf(db, 'workflow_events');
+  const client = await connect(db.adminUrl);
+  const statements = await readStatements('explanation/event-partitions.md');
+  expect(statements.length).toBeGreaterThan(0);
+  await run(client, statements, 'explanation').finally(() => client.end());
+  expect(await partitionsOf(db, 'workflow_events')).toEqual(before);
+});
+
 test('nothing on the page that destroys data is part of its script', async () => {
   const script = await readStatements(PAGE);
   expect(

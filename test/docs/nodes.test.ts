@@ -5,7 +5,8 @@ import { Driver } from '../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { type NodeContext, type TestNode, definitionFor, evaluate, failureOf, runNode, validate } from '../helpers/nodes.ts';
 
-const page = await readFile(new URL('../../docs/reference/nodes.md', import.meta.url), 'utf8');
+const read = (name: string) => readFile(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8');
+const page = `${await read('reference/nodes')}\n${await read('how-to/own-nodes')}`;
 const blocks = (info: string) => [...page.matchAll(new RegExp(`^\`\`\`${info}\\n(.*?)^\`\`\`$`, 'gms'))].map((block) => block[1]!);
 
 interface Example extends NodeContext {

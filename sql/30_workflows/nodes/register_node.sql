@@ -77,7 +77,7 @@ begin
   end if;
   if v_problem is not null then
     perform private.raise_error(
-      'INVALID_ARGUMENT', v_problem, 'docs/reference/nodes.md shows how a node is registered.',
+      'INVALID_ARGUMENT', v_problem, 'docs/how-to/own-nodes.md shows how a node is registered.',
       jsonb_build_object('function', register_node.function)
     );
   end if;

@@ -1,5 +1,5 @@
 /**
- * Generates the list in docs/explanation/scaling.md from the catalog: what prevents tenant tables from being
+ * Generates the list in docs/reference/distribution.md from the catalog: what prevents tenant tables from being
  * distributed by organization_id.
  */
 import type pg from 'pg';
