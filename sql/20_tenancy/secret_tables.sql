@@ -1,5 +1,5 @@
 -- kind: state
--- Secrets, sessions and what counts attempts; docs/architecture.md lists the writers. Passwords,
+-- Secrets, sessions and what counts attempts; docs/reference/tables.md lists the writers. Passwords,
 -- sessions, tokens and codes are stored as hashes, and so is what is counted; webhook keys and the
 -- text of mails that are not sent are readable. Locks nothing.
 

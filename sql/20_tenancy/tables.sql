@@ -1,6 +1,6 @@
 -- kind: state
 -- Users, organizations and memberships; every other table of tenants has organization_id.
--- docs/architecture.md lists the writers. Locks nothing.
+-- docs/reference/tables.md lists the writers. Locks nothing.
 
 create table public.users (
   id uuid not null default engine.uuid_v7(),

@@ -1,6 +1,6 @@
 -- kind: state
 -- Teams of an organization, and invitations to join it. Foreign keys remove a user from the teams
--- with the membership. docs/architecture.md lists the writers. Locks nothing.
+-- with the membership. docs/reference/tables.md lists the writers. Locks nothing.
 
 create table public.teams (
   id uuid not null default engine.uuid_v7(),

@@ -3,7 +3,7 @@
 -- Writes private.usage_counters and locks their rows until the transaction ends, a team's counter
 -- after the organization's. A start locks counters before it writes runs; child runs, retries,
 -- forks, error workflows and assign_workflow() while a run or a workflow is locked. Whoever holds a
--- counter waits for neither. Order: docs/architecture.md, "The order of locks".
+-- counter waits for neither. Order: docs/reference/locks.md.
 
 -- Admits part or all of p_amount of a metric that is counted by period, and counts it.
 create or replace function private.admit_flow(

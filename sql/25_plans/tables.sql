@@ -1,6 +1,6 @@
 -- kind: state
 -- Plans with their limits, subscriptions of organizations, and counters of what was used.
--- docs/architecture.md lists the writers. Locks nothing.
+-- docs/reference/tables.md lists the writers. Locks nothing.
 
 create table public.plans (
   id uuid not null default engine.uuid_v7(),

@@ -1,6 +1,6 @@
 -- kind: state
 -- Tables of workflows: drafts that people edit, published versions that never change, the compiled
--- version of each, and node types. docs/architecture.md lists the functions that write them.
+-- version of each, and node types. docs/reference/tables.md lists the functions that write them.
 
 -- Tags with the id of their organization in front, for the index on tags: one index serves all
 -- organizations, and a look-up reads the entries of one only. search_workflows uses it as the

@@ -1,6 +1,6 @@
 -- kind: state
 -- Credentials of an organization, and the sealed secrets of credentials and variables.
--- docs/architecture.md lists the writers. The master keys that open the secrets never enter the
+-- docs/reference/tables.md lists the writers. The master keys that open the secrets never enter the
 -- database: processes have them, see src/vault. Locks nothing.
 
 create table public.credentials (

@@ -1,7 +1,7 @@
 -- kind: state
 -- The tables of runs. The log (workflow_events) is the truth; workflow_runs is its one projection,
 -- written when a run changes state, and engine.open_steps has the steps that are not finished.
--- docs/architecture.md says who writes each table.
+-- docs/reference/tables.md says who writes each table.
 
 create table public.workflow_runs (
   id uuid not null,

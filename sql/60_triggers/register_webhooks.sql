@@ -15,7 +15,7 @@ declare
 begin
   -- One publication of an organization at a time, so that the second sees the addresses of the
   -- first. Does not lock the row of the organization: the workflow is locked already, and
-  -- organizations come before workflows in the order of locks (docs/architecture.md).
+  -- organizations come before workflows in the order of locks (docs/reference/locks.md).
   perform pg_advisory_xact_lock(hashtextextended('flowgres.webhooks ' || p_organization_id, 0));
   perform engine.unregister_webhooks(p_organization_id, p_workflow_id);
 

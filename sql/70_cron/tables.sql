@@ -1,6 +1,6 @@
 -- kind: state
 -- The tables of pg_cron, column for column, and the state of the scheduler: cron.job_state and
--- cron.runner. docs/architecture.md says who writes each of them.
+-- cron.runner. docs/reference/tables.md says who writes each of them.
 
 create schema cron;
 comment on schema cron is 'A scheduler with pg_cron''s interface. Not created where the extension pg_cron is installed.';

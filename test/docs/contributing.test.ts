@@ -13,7 +13,7 @@ import { BUILD_FOLDER, readSources } from '../../src/database/sources.ts';
 import { changedSources } from '../helpers/builds.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { createTestDatabase } from '../helpers/database.ts';
-import { createOrganization } from '../helpers/factory.ts';
+import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { PsqlSession } from '../helpers/page.ts';
 import { fingerprint } from '../schema/fingerprint.ts';
 
@@ -88,6 +88,20 @@ test('a changed table: the migration of the page passes the lint and can be appl
   await upgrade(client, db.adminUrl, await changedSources({ migrations: [migration!] })).finally(() => client.end());
   releaseConnections();
   expect((await db.admin.query('select color from workflows')).fields.map(({ name }) => name)).toEqual(['color']);
+});
+
+test('a GraphQL mutation: the function of the page can be called by who may', async () => {
+  const db = await createTestDatabase();
+  const acme = await createOrganization(db);
+  const workflow = await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }));
+  const [mutation] = blocks('Adding a GraphQL mutation', 'sql');
+  await db.admin.query(`set role flowgres_owner; ${mutation}; reset role`);
+  const describeWorkflow = 'select description from describe_workflow($1, $2)';
+  expect((await acme.user.query(describeWorkflow, [workflow.id, 'Takes orders in'])).rows).toEqual([{ description: 'Takes orders in' }]);
+  const other = await createOrganization(db);
+  await expect(other.user.query(describeWorkflow, [workflow.id, 'Mine'])).rejects.toMatchObject({
+    detail: expect.stringContaining('NOT_FOUND'),
+  });
 });
 
 test('a changed function: the line for its old signature passes the lint', () => {

@@ -2,7 +2,7 @@
 -- Archives one named period of a table, whatever its retention, with the partitions that are
 -- retired with it; retire() archives periods by age. Writes partitions.archives,
 -- partitions.retirements and late events. Holds the maintenance locks of the tables, then locks
--- them as partitions.retire_group() does. Order: docs/architecture.md.
+-- them as partitions.retire_group() does. Order: docs/reference/locks.md.
 
 create or replace function partitions.archive(parent regclass, at timestamptz)
   returns setof partitions.action

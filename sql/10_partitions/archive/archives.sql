@@ -1,6 +1,6 @@
 -- kind: state
 -- Records retired periods that are kept, as tables or files. The hash identifies the rows, so that
--- a table is dropped only when a file holds the same rows. docs/architecture.md lists the writers.
+-- a table is dropped only when a file holds the same rows. docs/reference/tables.md lists the writers.
 -- Locks nothing.
 
 create table partitions.archives (

@@ -1,7 +1,7 @@
 -- kind: code
 -- Takes the locks of DDL on tables in use: waits at most 200 ms at a time and rolls back in
 -- between, so that queries behind it in the lock queue go on. Locks tables, and a maintenance lock
--- (advisory) per managed table; the order is in docs/architecture.md, "The order of locks". Writes
+-- (advisory) per managed table; the order is in docs/reference/locks.md. Writes
 -- nothing.
 
 -- Executes statements in up to ten attempts of 200 ms per lock; raises CONFLICT when all failed, or

@@ -1,7 +1,7 @@
 -- kind: state
 -- Tables and types of the partition manager. They hold what is wanted of each managed table; which
 -- partitions exist is read from PostgreSQL's catalog (pg_inherits, relpartbound), never from names.
--- docs/architecture.md lists the writers of each table. Locks nothing.
+-- docs/reference/tables.md lists the writers of each table. Locks nothing.
 
 create table partitions.managed_tables (
   parent regclass not null,

@@ -1,7 +1,7 @@
 -- kind: state
 -- The state of each conversion of a plain table. Every step is a transaction that also updates its
 -- row here, so an interrupted conversion continues from the last step. Writers are in
--- docs/architecture.md; locks nothing.
+-- docs/reference/tables.md; locks nothing.
 
 create table partitions.conversions (
   parent regclass not null,

@@ -2,7 +2,7 @@
 -- Keeps partitions ahead of need. Is called often: when there is nothing to do it reads a few
 -- catalog rows. Writes partitions.maintenance, and partitions.managed_tables where adaptive. Holds
 -- the maintenance locks of tables until the end; attaching locks a table and what foreign keys
--- join. Order: docs/architecture.md.
+-- join. Order: docs/reference/locks.md.
 
 -- Returns the time range that must have partitions now, without periods that retention would retire
 -- at once.

@@ -2,7 +2,7 @@
 -- Retires old periods, chosen by the upper bound in the catalog, never by a name, after asking the
 -- guard. Tables that belong together are retired in one step, the referring one before the referred
 -- one. Writes late events, partitions.retirements and partitions.archives. Holds the maintenance
--- locks of the tables; retire_group() locks the tables themselves. Order: docs/architecture.md.
+-- locks of the tables; retire_group() locks the tables themselves. Order: docs/reference/locks.md.
 
 create or replace function partitions.retire(
   parent regclass default null,

@@ -3,7 +3,7 @@
 -- Writes child runs through engine.start_runs(), and engine.child_starts; the caller holds the lock
 -- of the parent and writes its transition. The end of a child adds a job for the parent
 -- (engine.children_jobs()), which locks the parent alone: both are in one transaction only when the
--- child starts. Order of locks: docs/architecture.md.
+-- child starts. Order of locks: docs/reference/locks.md.
 
 -- Starts one child per input; p_from is the index of the first. p_waits: whether the parent waits
 -- for them. A row with an error and without run_id is a refusal: no such workflow, none published,

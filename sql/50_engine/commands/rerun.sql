@@ -3,7 +3,7 @@
 -- fork begins at any node, with other input or another version.
 -- Writes a run with its events, steps and jobs through engine.write_starts(),
 -- private.usage_counters through engine.reserve_quota(), and retried_by of the old run. Locks the
--- old run, then the counters; docs/architecture.md says why that order is safe.
+-- old run, then the counters; docs/reference/locks.md says why that order is safe.
 
 -- Returns the new run, or the existing retry of a run that was retried before; null when there is
 -- no such run. p_from_node: also repeat this node and what follows it.

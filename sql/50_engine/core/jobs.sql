@@ -1,7 +1,7 @@
 -- kind: code
 -- Builds jobs, adds them to the queue of graphile-worker, and unlocks those of dead workers. Every
 -- job of the engine is added by engine.add_jobs(). Writes graphile_worker._private_jobs. Locks jobs
--- with the same key by their insert; docs/architecture.md has the order of all locks.
+-- with the same key by their insert; docs/reference/locks.md has the order of all locks.
 
 -- Returns the job of a step. A job is a wake-up and nothing else: losing or doubling one does no
 -- harm. p_key: the prefix of its job key; null: it has no key.

@@ -1,7 +1,7 @@
 -- kind: code
 -- Locks a batch of runs and reads what is needed to move them on. Writes nothing. Locks table
 -- public.workflow_runs in row exclusive mode, then its rows, for no key update, sorted by
--- organization, workflow and id; docs/architecture.md has the order of all locks.
+-- organization, workflow and id; docs/reference/locks.md has the order of all locks.
 
 -- Locks the rows of runs in the order that every batch uses, and returns them as the last holder of
 -- the lock has committed them. p_first_id, p_last_id: bounds of p_ids, which select the partitions.

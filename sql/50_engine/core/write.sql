@@ -1,7 +1,7 @@
 -- kind: code
 -- Writes batches of transitions, table by table instead of run by run: inserts into
 -- public.workflow_events, which nothing else does, changes rows of engine.open_steps, adds jobs,
--- and updates public.workflow_runs. docs/architecture.md lists the other writers of these tables,
+-- and updates public.workflow_runs. docs/reference/tables.md lists the other writers of these tables,
 -- and the order of locks. The caller has locked the runs; the usage counters of error workflows,
 -- open steps and keys of jobs are locked here, in this order.
 

@@ -2,7 +2,7 @@
 -- Flow control: what the limits of a workflow say about one run, and the jobs that release held
 -- runs. Writes engine.flow_starts. Its callers hold the advisory lock of the workflow's flow, which
 -- engine.lock_flow() takes. A start takes it after all other locks for which it waits, a release
--- before all others: docs/architecture.md has the order of locks.
+-- before all others: docs/reference/locks.md has the order of locks.
 
 -- Locks the flow of a workflow until the end of the transaction; waits for the lock.
 create or replace function engine.lock_flow(p_workflow_id uuid)

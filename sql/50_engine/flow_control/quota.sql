@@ -2,7 +2,7 @@
 -- Counts executions against the limits of organizations and teams. A batch reserves as many as it
 -- may start, once per organization and once per team that has a limit, and gives the rest back in
 -- the same transaction. Writes private.usage_counters by 25_plans/admit.sql, which locks the row of
--- the organization, then that of the team: docs/architecture.md has the order of all locks.
+-- the organization, then that of the team: docs/reference/locks.md has the order of all locks.
 
 -- Returns the quota of the next workflow of a batch. p_before: the quota of the workflow before it;
 -- what both have in common is kept, the rest is given back. p_compiled null: gives all of it back.

@@ -2,7 +2,7 @@
 -- Error workflows: settings.errorWorkflow of a workflow names another one that is started when a
 -- run of it fails. Writes public.workflow_run_logs, and engine.node_types when it is loaded.
 -- engine.start_runs() writes the runs, while the failed runs are locked. Usage counters are locked
--- by lock_error_quotas() before jobs, in the order of docs/architecture.md.
+-- by lock_error_quotas() before jobs, in the order of docs/reference/locks.md.
 
 -- Starts the error workflows of runs, in the transaction in which the runs fail, so that none is
 -- lost. An error workflow that cannot be started does not keep the failure from being recorded: a

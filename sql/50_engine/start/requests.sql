@@ -1,7 +1,7 @@
 -- kind: code
 -- Reads and checks the requests of start_runs(), claims their idempotency keys, and finds the
 -- version that each one starts. Writes engine.start_keys. Locks the keys by their insert, sorted by
--- organization, workflow and key; docs/architecture.md has the order of all locks.
+-- organization, workflow and key; docs/reference/locks.md has the order of all locks.
 
 -- Returns the error of one request, for its answer; nothing is raised.
 create or replace function engine.request_error(p_code text, p_message text)

@@ -2,7 +2,7 @@
 -- Starts runs, a batch at a time. Pure nodes are evaluated in the same transaction: a run of pure
 -- nodes only has finished when it commits, without a worker. Inserts into public.workflow_runs;
 -- what it calls writes start keys, usage counters, flow control, and (core/write.sql) events, steps
--- and jobs, and locks in the order of docs/architecture.md. New runs need no lock.
+-- and jobs, and locks in the order of docs/reference/locks.md. New runs need no lock.
 
 -- long because each request of a batch is answered in one loop, with what the last one has read.
 create or replace function engine.start_runs(p_requests jsonb)

@@ -3,7 +3,7 @@
 -- here map its subject to a user and store the token's hash as a short session, so that later
 -- requests find it like any other session. Writes public.users, private.identities,
 -- private.sessions. Locks one identity (advisory) while its user is looked up; see
--- docs/architecture.md for the order of locks.
+-- docs/reference/locks.md for the order of locks.
 
 create or replace function private.identity_user(
   p_issuer text,
