@@ -1,3 +1,4 @@
+/** The clock of the engine: it runs, and it stands still only at the time that a test sets. */
 import { expect, test } from 'vitest';
 import { asAnonymous, createTestDatabase } from '../../helpers/database.ts';
 

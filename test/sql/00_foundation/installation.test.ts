@@ -1,4 +1,4 @@
-/** A restored copy causes nothing until a DBA adopts it. */
+/** A restored copy has no effects until a DBA adopts it. */
 import { describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { archive } from '../../../src/archive/archive.ts';

@@ -1,3 +1,4 @@
+/** The audit log: which changes it records, with whom and without secrets, and that it is append-only. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, asUser, createTestDatabase } from '../../helpers/database.ts';

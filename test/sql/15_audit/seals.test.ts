@@ -1,3 +1,4 @@
+/** Seals of the audit log: each way to forge it is found by monitor.verify_audit(). */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';

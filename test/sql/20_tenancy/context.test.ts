@@ -1,3 +1,4 @@
+/** The context of a request: organization, user and scopes follow from the token alone. */
 import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asAnonymous, asUser, createTestDatabase } from '../../helpers/database.ts';

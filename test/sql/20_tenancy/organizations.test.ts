@@ -1,3 +1,4 @@
+/** create_organization(): owner, webhook key, and fields that are refused. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asAnonymous, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../helpers/factory.ts';

@@ -1,3 +1,4 @@
+/** Row-level security of users, organizations and members. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asAnonymous, asUser, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../helpers/factory.ts';

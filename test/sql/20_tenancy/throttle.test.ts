@@ -1,4 +1,4 @@
-/** What is counted under which key, who gets how many mails, and what names and addresses may be. */
+/** Throttles: what is counted under which key, how many mails an address gets, which names and addresses are valid. */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';

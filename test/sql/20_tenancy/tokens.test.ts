@@ -1,3 +1,4 @@
+/** API tokens: secrets, scopes, expiry, revocation. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asAnonymous, asUser, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../helpers/factory.ts';

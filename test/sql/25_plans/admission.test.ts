@@ -1,3 +1,4 @@
+/** Limits of a plan: what is admitted, refused and counted, also by concurrent starts. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** Plans, trials and subscriptions: their transitions and what a smaller plan changes. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, asAnonymous, createTestDatabase } from '../../helpers/database.ts';

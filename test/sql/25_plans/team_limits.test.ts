@@ -1,3 +1,4 @@
+/** Limits of teams, beside those of the organization. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';

@@ -1,3 +1,4 @@
+/** Row-level security of workflows and versions. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';

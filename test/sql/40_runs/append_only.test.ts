@@ -1,4 +1,4 @@
-/** The log of runs is append-only, also for who may do anything, as long as they do not mean it. */
+/** The log of runs is append-only, also for superusers, unless they disable its triggers. */
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';

@@ -1,4 +1,4 @@
-/** The functions that operators know, by the promises of docs/how-to/event-partitioning.md. */
+/** The functions for partitions of the event log, by the statements of docs/how-to/event-partitioning.md. */
 import { describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { createTestDatabase } from '../../helpers/database.ts';

@@ -1,4 +1,4 @@
-/** How runs, events and logs leave together. */
+/** How runs, events and logs are retired together. */
 import { expect, test } from 'vitest';
 import type { TestDatabase } from '../../helpers/database.ts';
 import { createLog, databaseAt, freezeClock, lines, partitionsOf } from '../../helpers/partitions.ts';

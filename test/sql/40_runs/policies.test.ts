@@ -1,3 +1,4 @@
+/** Row-level security of runs, events and logs, through the parent and at partitions. */
 import { expect, test } from 'vitest';
 import { asAnonymous, createTestDatabase } from '../../helpers/database.ts';
 import { createOrganization } from '../../helpers/factory.ts';

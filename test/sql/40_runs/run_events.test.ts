@@ -1,3 +1,4 @@
+/** get_workflow_run_events(): times, order, rights, and the partitions that it reads. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { createOrganization } from '../../helpers/factory.ts';

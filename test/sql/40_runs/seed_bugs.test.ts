@@ -1,4 +1,4 @@
-/** What was wrong with the first SQL for partitioning the log, and the tests that keep it from coming back. */
+/** Faults of the first SQL for partitioning the log of events, each with its test. */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { createLog, databaseAt, lines } from '../../helpers/partitions.ts';

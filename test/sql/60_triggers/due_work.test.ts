@@ -1,3 +1,4 @@
+/** engine.due_work(): when it says that a step, a job or a schedule is due. */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, expect, test } from 'vitest';
 import { tomorrowAt } from '../../helpers/clock.ts';

@@ -1,3 +1,4 @@
+/** Schedules: next times, ticks, catch-up and jitter; each tick starts one run. */
 import { describe, expect, test } from 'vitest';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';

@@ -1,4 +1,4 @@
-/** One organization's schedules take long, are many, or fail: the others' fire, and its own can be stopped. */
+/** Slow, many or failing schedules of one organization: those of others fire in time, and its own can be stopped. */
 import pg from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { tomorrowAt } from '../../helpers/clock.ts';

@@ -1,3 +1,4 @@
+/** Webhooks: addresses that publishing takes, and how a request finds its trigger. */
 import { describe, expect, test } from 'vitest';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { type TestOrganization, createOrganization, publishWorkflow } from '../../helpers/factory.ts';

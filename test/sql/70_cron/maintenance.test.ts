@@ -1,3 +1,4 @@
+/** The jobs of maintenance: their rows, their rights, and what they delete. */
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { scheduleMaintenance } from '../../../src/database/schedule_maintenance.ts';

@@ -1,4 +1,4 @@
-/** What a tick starts, with the clock in our hands: the runner's side of schema cron, one call at a time. */
+/** cron.tick() and the functions of the runner, call by call, with an injected clock. */
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';

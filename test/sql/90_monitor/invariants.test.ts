@@ -1,3 +1,4 @@
+/** monitor.invariants(): silent on what the engine does, and each breach is named. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';

@@ -1,4 +1,4 @@
-/** Events that left with whole months, as operators let them: their runs are not broken by that. */
+/** Runs whose events were dropped with whole months by operators are not reported as broken. */
 import { expect, test } from 'vitest';
 import { createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';

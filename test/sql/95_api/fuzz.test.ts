@@ -1,4 +1,4 @@
-/** Every function of the API, called with what nobody should send. */
+/** Every function of the API, called with invalid arguments. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asAnonymous, createTestDatabase } from '../../helpers/database.ts';

@@ -1,4 +1,4 @@
-/** Archives of a retention group in tables: what leaves comes back whole. */
+/** Archives of a retention group in tables: what is archived can be restored whole. */
 import { describe, expect, test } from 'vitest';
 import { contentOf, monthsOfRuns } from '../../../helpers/archive.ts';
 import type { TestDatabase } from '../../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** partitions.manage(): which tables it refuses, and what managing a table again changes. */
 import { describe, expect, test } from 'vitest';
 import { createTestDatabase } from '../../../helpers/database.ts';
 

@@ -1,3 +1,4 @@
+/** Bounds and names of periods, in every time zone and for any span of time. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createTestDatabase } from '../../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** partitions.convert() and split(): a plain table becomes partitioned with all that belongs to it, or is refused. */
 import { describe, expect, test } from 'vitest';
 import { connect } from '../../../../src/database/connections.ts';
 import type { TestDatabase } from '../../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** partitions.create(): name, bounds and properties of a new partition. */
 import { describe, expect, test } from 'vitest';
 import { createTestDatabase } from '../../../helpers/database.ts';
 import { databaseAt, lines, manageReadings, partitionsOf } from '../../../helpers/partitions.ts';

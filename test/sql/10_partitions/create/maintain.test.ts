@@ -1,3 +1,4 @@
+/** partitions.maintain(): missing partitions are made, ahead of need and in holes, once. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { connect } from '../../../../src/database/connections.ts';

@@ -1,3 +1,4 @@
+/** partitions.doctor(): each finding, and that its SQL mends it. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { connect } from '../../../../src/database/connections.ts';
 import { createTestDatabase, type TestDatabase } from '../../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** partitions.statistics(): rows and sizes of partitions. */
 import { expect, test } from 'vitest';
 import { databaseAt, lines, manageReadings } from '../../../helpers/partitions.ts';
 

@@ -1,3 +1,4 @@
+/** partitions.retire(): what is retired, what is held, and in which order. */
 import { describe, expect, test } from 'vitest';
 import { connect } from '../../../../src/database/connections.ts';
 import type { TestDatabase } from '../../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** Upkeep of partitions: ANALYZE of whole tables, freezing, indexes built concurrently. */
 import { describe, expect, test } from 'vitest';
 import { databaseAt, freezeClock, lines, manageReadings } from '../../../helpers/partitions.ts';
 

@@ -1,3 +1,4 @@
+/** Compiled versions: order of nodes, versions of types, defaults of attempts. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type Definition, chain } from '../../../helpers/factory.ts';

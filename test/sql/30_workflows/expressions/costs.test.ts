@@ -1,4 +1,4 @@
-/** Which expressions are cheap whatever they read, and that what the engine evaluates itself is. */
+/** Cost classes of expressions, and that the engine evaluates only cheap ones inside its own transaction. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

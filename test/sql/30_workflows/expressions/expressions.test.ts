@@ -1,3 +1,4 @@
+/** Parsing of expressions: roots, filters, literals, and what is refused. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { expression, storable } from '../../../helpers/arbitraries.ts';

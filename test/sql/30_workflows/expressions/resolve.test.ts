@@ -1,3 +1,4 @@
+/** engine.resolve(): expressions in properties, their values and their limits. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { goodExpression, json } from '../../../helpers/arbitraries.ts';

@@ -1,3 +1,4 @@
+/** The tokenizer of expressions: no text is lost, whatever it is. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';

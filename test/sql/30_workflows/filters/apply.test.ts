@@ -1,3 +1,4 @@
+/** Filters of expressions: arguments, values, and independence from the session's settings. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { evaluate, failureOf } from '../../../helpers/nodes.ts';

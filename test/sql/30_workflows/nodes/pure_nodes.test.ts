@@ -1,3 +1,4 @@
+/** Pure nodes: set, switch, filter, merge and the others, by input and output. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { json } from '../../../helpers/arbitraries.ts';

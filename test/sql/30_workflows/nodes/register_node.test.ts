@@ -1,3 +1,4 @@
+/** engine.register_node(): SQL functions as nodes, and which are refused. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { runNode, validate } from '../../../helpers/nodes.ts';

@@ -1,3 +1,4 @@
+/** Notices: expressions that always give null or are never true are found, and no others. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** validate_workflow(): every problem of a definition, with its code and pointer. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { expression, json } from '../../../helpers/arbitraries.ts';

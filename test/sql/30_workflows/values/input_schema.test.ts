@@ -1,3 +1,4 @@
+/** Schemas of inputs: which are allowed, and what checking an input costs. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { validate } from '../../../helpers/nodes.ts';

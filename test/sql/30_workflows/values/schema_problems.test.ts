@@ -1,3 +1,4 @@
+/** JSON schemas of properties: every problem with its pointer. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 

@@ -1,4 +1,4 @@
-/** How many runs one tree may have, how fast nested ones start, and how much they are given. */
+/** Limits of child runs: runs of a tree, rate of nested starts, bytes of inputs. */
 import { afterEach, describe, expect, test } from 'vitest';
 import { tomorrowAt } from '../../../helpers/clock.ts';
 import { chain, createOrganization, publishWorkflow } from '../../../helpers/factory.ts';

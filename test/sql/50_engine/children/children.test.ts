@@ -1,3 +1,4 @@
+/** executeWorkflow: a child's start, its output, its failure and the end of its parent. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

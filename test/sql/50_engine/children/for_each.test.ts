@@ -1,3 +1,4 @@
+/** forEach: order, concurrency, failures and limits of its children. */
 import { describe, expect, test } from 'vitest';
 import { createRunTree } from '../../../helpers/run_tree.ts';
 

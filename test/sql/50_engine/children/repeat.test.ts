@@ -1,3 +1,4 @@
+/** repeat: one child after the other, until its condition or its limit. */
 import { describe, expect, test } from 'vitest';
 import { createRunTree } from '../../../helpers/run_tree.ts';
 

@@ -1,3 +1,4 @@
+/** cancel_runs() and retry_runs(): filters, parts and progress of bulk operations. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

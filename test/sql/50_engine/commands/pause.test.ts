@@ -1,3 +1,4 @@
+/** Pause and resume of a run, with attempts, timers and signals in flight. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { tomorrowAt } from '../../../helpers/clock.ts';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';

@@ -1,3 +1,4 @@
+/** Retries and forks: what they take over, what they do again, with which key. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver, type Task } from '../../../helpers/driver.ts';

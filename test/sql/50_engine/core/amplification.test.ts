@@ -1,4 +1,4 @@
-/** What makes much of little is refused before it has made it. */
+/** Small inputs that would become large values (merge, templates, children) are refused before they are built. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

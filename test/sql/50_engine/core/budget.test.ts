@@ -1,4 +1,4 @@
-/** Where a transaction ends for want of time is chance: whatever node comes next, the run goes on as if nothing had been. */
+/** The time budget of a transaction: wherever it runs out, the run goes on with the same result and log. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver, type Task } from '../../../helpers/driver.ts';

@@ -1,3 +1,4 @@
+/** The graph: which node runs when, and the log of a run of pure nodes. */
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

@@ -1,4 +1,4 @@
-/** What a node passes on unchanged is in the log once: the events after it name the one that holds it. */
+/** Values that nodes pass on unchanged are in the log once; later events refer to the event that holds them. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

@@ -1,4 +1,4 @@
-/** How much the values in the log of a run come to, at most: then it ends, and says why. */
+/** The limit of the bytes in the log of a run: beyond it the run ends with RUN_TOO_LARGE. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

@@ -1,3 +1,4 @@
+/** Fairness: how many steps one organization runs, and which steps are deferred. */
 import { beforeEach, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver, type Task } from '../../../helpers/driver.ts';
@@ -67,7 +68,7 @@ test('slots that are left in another way are filled by the reconciler', async ()
   for (const runId of runs.slice(3)) expect(await engine.begin(runId, 'a')).not.toBeNull();
 });
 
-test('a parked step can be paused, resumed and canceled like any other', async () => {
+test('a deferred step can be paused, resumed and canceled like any other', async () => {
   const workflow = await publish(busy);
   const runs = [];
   for (let count = 0; count < 5; count += 1) runs.push(await start(busy, workflow));

@@ -1,3 +1,4 @@
+/** Flow control: concurrency, rate and debounce, exact under concurrent starts. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { tomorrowAt } from '../../../helpers/clock.ts';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
@@ -23,13 +24,13 @@ const status = async ({ run_id }: Answer) => (await engine.run(run_id)).status;
 const statuses = (answers: Answer[]) => Promise.all(answers.map(status));
 const held = async ({ run_id }: Answer) => (await engine.log(run_id))[0]!.payload['held'];
 const end = async ({ run_id }: Answer) => {
-  // A run that was let in begins with its trigger.
+  // A released run begins with its trigger.
   await engine.begin(run_id, 'start');
   await engine.finish(run_id, 'a', 1);
 };
 
 describe('a concurrency limit', () => {
-  test('holds what is too much, and lets it in first come, first served, as others end', async () => {
+  test('holds what is too much, and releases it first come, first served, as others end', async () => {
     const workflow = await publish({ concurrency: { limit: 2 } });
     const runs = [await start(workflow), await start(workflow), await start(workflow), await start(workflow)];
     expect(await statuses(runs)).toEqual(['running', 'running', 'waiting', 'waiting']);
@@ -66,7 +67,7 @@ describe('a concurrency limit', () => {
     expect(await status(runs[2]!)).toBe('running');
   });
 
-  test('lets the lower priority number in first', async () => {
+  test('releases the lower priority number first', async () => {
     const workflow = await publish({ concurrency: { limit: 1 } });
     const [first, plain, urgent] = [await start(workflow), await start(workflow), await start(workflow, {}, { priority: -5 })];
     await end(first);

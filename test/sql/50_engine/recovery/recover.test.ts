@@ -1,3 +1,4 @@
+/** The reconciler: steps of dead workers, POISON, deadlines, the limit of events. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

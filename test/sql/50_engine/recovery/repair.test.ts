@@ -1,3 +1,4 @@
+/** repair_runs(): a run that nothing would move is named and repaired. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

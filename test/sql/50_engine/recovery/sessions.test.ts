@@ -1,3 +1,4 @@
+/** The session of a worker: when its end means that the worker is dead. */
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';

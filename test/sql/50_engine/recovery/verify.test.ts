@@ -1,3 +1,4 @@
+/** verify_run(): replay gives the same log, and every difference is found. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

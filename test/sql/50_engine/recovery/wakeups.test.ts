@@ -1,4 +1,4 @@
-/** Wake-ups in the queue: whoever locks, completes or loses a job meanwhile, what asked for one gets one. */
+/** Wake-ups in the queue: none is lost, whoever locks, completes or loses its job meanwhile. */
 import type pg from 'pg';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';

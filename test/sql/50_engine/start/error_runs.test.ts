@@ -1,3 +1,4 @@
+/** Error workflows: when they are started, once, and with what. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

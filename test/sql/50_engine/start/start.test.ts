@@ -1,3 +1,4 @@
+/** start_runs(): idempotency keys, triggers, refusals, batches. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

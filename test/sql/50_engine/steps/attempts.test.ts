@@ -1,3 +1,4 @@
+/** Attempts: begin, complete, retry delays, stale results, successors. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

@@ -1,4 +1,4 @@
-/** What is not cheap is evaluated in a local step, and comes to the same. */
+/** Expressions that are not cheap are evaluated in a local step, with the same result. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

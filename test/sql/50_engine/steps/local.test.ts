@@ -1,4 +1,4 @@
-/** Node random: what it draws, and what it says of properties that an expression has given. */
+/** Node random: its values, and its errors for properties that are out of range. */
 import { expect, test } from 'vitest';
 import { createTestDatabase } from '../../../helpers/database.ts';
 

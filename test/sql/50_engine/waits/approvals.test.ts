@@ -1,3 +1,4 @@
+/** Approvals: who may give one, and that the first decision counts. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Session, type TestDatabase, asUser, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

@@ -1,3 +1,4 @@
+/** Resume addresses: used once, early, late, and by which methods. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

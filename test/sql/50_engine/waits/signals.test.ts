@@ -1,3 +1,4 @@
+/** Signals: which wait consumes one, and how early ones are kept. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, asUser, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

@@ -1,3 +1,4 @@
+/** Waits for a time: when they fire, and what they pass on. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

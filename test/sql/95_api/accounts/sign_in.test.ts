@@ -1,3 +1,4 @@
+/** Registration, login, lockout, reset and sessions in SQL. */
 import { createHash, randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Passwords } from '../../../../src/accounts/passwords.ts';

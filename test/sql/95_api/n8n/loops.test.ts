@@ -1,3 +1,4 @@
+/** Import from n8n: loops become workflows of their own, or problems. */
 import { describe, expect, test } from 'vitest';
 import { Driver } from '../../../helpers/driver.ts';
 import { type Document, type Node, assignments, conditions, line, node, to } from './documents.ts';

@@ -1,3 +1,4 @@
+/** Import from n8n: workflows with the same meaning here and there. */
 import { expect, test } from 'vitest';
 import { CONDITIONS, RUNS, assignments, branch, branches, conditions, line, node, setV, to } from './documents.ts';
 import { acme, codesOf, definitionOf, find, importDocument, lastNode, run, useImporter } from './importer.ts';

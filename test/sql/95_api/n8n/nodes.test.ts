@@ -1,3 +1,4 @@
+/** Import from n8n: each node type, its parameters and its attempts. */
 import { expect, test } from 'vitest';
 import { assignments, line, node } from './documents.ts';
 import { codesOf, definitionOf, find, run, useImporter } from './importer.ts';

@@ -1,3 +1,4 @@
+/** Import from n8n: whatever is not translated is reported, and nothing raises. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Document, RUNS } from './documents.ts';

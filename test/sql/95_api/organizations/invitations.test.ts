@@ -1,3 +1,4 @@
+/** Invitations: code, mail, acceptance, expiry, revocation. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asUser, createTestDatabase } from '../../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../../helpers/factory.ts';

@@ -1,3 +1,4 @@
+/** Members: roles, removal, ownership, and the rights of their tokens. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asUser, createTestDatabase } from '../../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../../helpers/factory.ts';

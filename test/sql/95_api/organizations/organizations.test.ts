@@ -1,3 +1,4 @@
+/** Organizations and people: changes, deletion, restoring, purging, super admins. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asUser, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

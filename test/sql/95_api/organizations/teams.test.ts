@@ -1,3 +1,4 @@
+/** Teams: who may change them and who is in them. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../../helpers/factory.ts';

@@ -1,3 +1,4 @@
+/** start_workflow_run() and what is read of runs. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asUser, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';

@@ -1,3 +1,4 @@
+/** search_workflows(): words, tags, archived ones, order. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { explainNested } from '../../../helpers/explain.ts';

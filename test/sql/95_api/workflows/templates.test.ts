@@ -1,3 +1,4 @@
+/** Templates: who sees them, and what a copy holds. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization } from '../../../helpers/factory.ts';

@@ -1,3 +1,4 @@
+/** test_workflow(): the events of a run that is not stored, its pins and its limits. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type Definition, type TestOrganization, chain, createOrganization } from '../../../helpers/factory.ts';

@@ -1,3 +1,4 @@
+/** Variables: set, replaced, deleted, and seen by one organization. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../../../helpers/factory.ts';

@@ -1,3 +1,4 @@
+/** Drafts: create, save with a revision, publish, archive. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type TestDatabase, asUser, createTestDatabase } from '../../../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization } from '../../../helpers/factory.ts';
