@@ -1,4 +1,4 @@
-/** cancel_run(), pause_run(), retry_run() and the others: rights, repetition, effect. */
+/** Each command on runs, against a run in every state: done or refused, and harmless when repeated. */
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase, findBrokenInvariants } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';
