@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/chaos/**/*.test.ts'],
     globalSetup: ['test/helpers/server.ts'],
+    setupFiles: ['test/helpers/setup.ts'],
     pool: 'forks',
     maxWorkers: 1,
     hookTimeout: 60_000,

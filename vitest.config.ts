@@ -6,6 +6,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: ['test/system/**', 'test/chaos/**', 'test/dates/**'],
     globalSetup: ['test/helpers/server.ts'],
+    setupFiles: ['test/helpers/setup.ts'],
     // What is awaited comes within moments; a machine that is busy, or waits for its disk, may take longer.
     expect: { poll: { timeout: 20_000 } },
     pool: 'forks',

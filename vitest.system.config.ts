@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/system/**/*.test.ts'],
+    setupFiles: ['test/helpers/setup.ts'],
     // What is awaited comes within moments; a machine that is busy, or waits for its disk, may take longer.
     expect: { poll: { timeout: 20_000 } },
     pool: 'forks',

@@ -13,6 +13,7 @@ if (isOlder(process.versions.node, needed)) {
   console.error(`Flowgres needs Node ${needed} or newer, this is ${process.versions.node}.`);
   process.exitCode = 1;
 } else {
+  await import('./cli/compile_cache.ts');
   await import('./cli/program.ts');
 }
 

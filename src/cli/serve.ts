@@ -2,7 +2,7 @@
 import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { log } from '../log.ts';
 import { startHttp } from '../http/server.ts';
-import { type ServiceOptions, startServices } from './services.ts';
+import type { ServiceOptions } from './services.ts';
 import { Shutdown } from './shutdown.ts';
 import { MAILS_STAY } from './terminal.ts';
 
@@ -40,6 +40,7 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
     shutdown.add(() => http.close(0));
     const { poolerUrl, accessLog, api, vaultKeys } = config;
     const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, vaultKeys, ...others };
+    const { startServices } = await import('./services.ts');
     const services = await startServices({ ...options, ...(wanted && maintained ? { maintain: wanted } : {}) });
     shutdown.add(() => services.stop());
     log.info(`${what} on ${http.url}`);

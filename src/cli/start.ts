@@ -7,7 +7,6 @@ import { type EmbeddedServer, startEmbedded } from '../database/embedded.ts';
 import { type DataFolder, openFolder } from './folder.ts';
 import { migrate } from '../database/migrate.ts';
 import { type HttpServer, startHttp } from '../http/server.ts';
-import { startServices } from './services.ts';
 import { Shutdown } from './shutdown.ts';
 import { MAILS_STAY, progress } from './terminal.ts';
 import { describeRun } from './timeline.ts';
@@ -58,7 +57,8 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
     maintain: config,
     demo: true,
   };
-  const services = await progress('Services', 'running', () => startServices(options));
+  // Loaded late, so that a start that fails does so at once.
+  const services = await progress('Services', 'running', async () => (await import('./services.ts')).startServices(options));
   shutdown.add(() => services.stop());
   shutdown.check();
   const count = ({ workflows }: Demo) => `${workflows} workflows`;
@@ -87,6 +87,8 @@ async function startServer(folder: DataFolder, shutdown: Shutdown): Promise<stri
   const server = await progress('PostgreSQL', where, () => startEmbedded(options));
   shutdown.add(() => server.stop());
   await folder.save({ databasePort: server.port });
+  // Loaded while the database works on its schema: GraphQL takes a second.
+  void import('./services.ts');
   return withDatabase(server.url, DATABASE);
 }
 

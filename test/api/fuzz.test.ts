@@ -11,6 +11,7 @@ import { type Caller, createCallers } from './access/callers.ts';
 import { type ApiFunction, callSql, readFunctions } from './access/calls.ts';
 import { createWorlds, type Worlds } from './access/fixture.ts';
 import { ask, camel, type Field, inputsOf, readFields, snake } from './access/graphql.ts';
+import { rounds } from '../helpers/rounds.ts';
 
 let worlds: Worlds;
 let callers: Caller[];
@@ -31,7 +32,7 @@ beforeAll(async () => {
 });
 
 /** As long as each half of it may take in the suite; FUZZ_MS looks longer. */
-const LIMITS = { interruptAfterTimeLimit: Number(process.env['FUZZ_MS'] ?? 7_000), numRuns: 100_000, endOnFailure: true };
+const LIMITS = { interruptAfterTimeLimit: Number(process.env['FUZZ_MS'] ?? rounds(3_000, 7_000)), numRuns: 100_000, endOnFailure: true };
 const TIMEOUT = LIMITS.interruptAfterTimeLimit + 30_000;
 
 /** Some of the arguments are right, others are anything. */

@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, vi } from 'vitest';
+import { roomyFolder } from './server.ts';
 
 /** Path of the entry point. */
 export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
@@ -76,7 +76,7 @@ export async function ready(cli: Cli, folder: string): Promise<Connection> {
 
 /** Creates a data folder; what runs in it is stopped and it is removed when the test ends. */
 export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'flowgres-cli-'));
+  const folder = await mkdtemp(join(await roomyFolder(), `flowgres-test-${process.pid}-cli-`));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   return folder;
 }

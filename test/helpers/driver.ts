@@ -229,6 +229,16 @@ export class Driver {
     await this.db.admin.query('select partitions.maintain()');
   }
 
+  /**
+   * Ends what earlier tests have left, empties the queue, forgets the workers and lets the clock go on, so that the
+   * tests of a file can share a database.
+   */
+  async startOver(): Promise<void> {
+    const { admin } = this.db;
+    await admin.query(`select from engine.end_runs(array(select id from workflow_runs where finished_at is null), 'run.canceled', '{}')`);
+    await admin.query('delete from graphile_worker._private_jobs; delete from engine.workers; delete from private.test_mode');
+  }
+
   private asWorker<R extends object>(text: string, [batch]: [unknown]) {
     return this.db.pool('flowgres_worker').query<R>(text, [JSON.stringify(batch), this.worker]);
   }

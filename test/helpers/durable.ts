@@ -1,12 +1,12 @@
 /** A server with the durability of production, for tests that kill it. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withDatabase } from '../../src/database/connections.ts';
 import { startEmbedded } from '../../src/database/embedded.ts';
 import { migrate } from '../../src/database/migrate.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { type TestDatabase, openDatabase } from './database.ts';
+import { roomyFolder } from './server.ts';
 
 /** A running durable server. */
 export interface DurableServer {
@@ -32,7 +32,7 @@ export interface DurableOptions {
 
 /** Starts the server; it stops with the test file. */
 export async function startDurable(name: string, options: DurableOptions = {}): Promise<DurableServer> {
-  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), `flowgres-test-${process.pid}-`)));
+  const folder = options.folder ?? (await mkdtemp(join(await roomyFolder(), `flowgres-test-${process.pid}-`)));
   const server = await startEmbedded({ folder, password: 'secret', environment: options.environment ?? {} });
   await migrate(withDatabase(server.url, name), TEST_PASSWORDS);
   const db = openDatabase(server.url, name, !options.unchecked);

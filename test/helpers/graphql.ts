@@ -3,10 +3,12 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Client, createClient } from 'graphql-ws';
-import { afterAll } from 'vitest';
 import { WebSocket } from 'ws';
 import { type GraphqlOptions, createGraphql } from '../../src/graphql/server.ts';
+// As a value, so that servers are closed before databases are dropped.
+import './database.ts';
 import type { TestDatabase } from './database.ts';
+import { all, atEndOfFile } from './end_of_file.ts';
 
 /** An error of an answer. */
 export interface GraphqlError {
@@ -41,9 +43,7 @@ export interface TestServer {
 }
 
 const open = new Set<TestServer>();
-afterAll(async () => {
-  await Promise.all([...open].map((server) => server.close()));
-});
+atEndOfFile(() => all([...open].map((server) => server.close())));
 
 /** Starts a GraphQL server for a database; it stops with the test file. */
 export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOptions> = {}): Promise<TestServer> {

@@ -1,6 +1,7 @@
 /** Fixtures for tests of partitions: a stopped clock, tables to partition, runs and events at any time. */
 import type pg from 'pg';
 import { type TestDatabase, createTestDatabase } from './database.ts';
+import { atEndOfFile } from './end_of_file.ts';
 import { createOrganization } from './factory.ts';
 
 /** Stops engine.now() at a time for all connections. */
@@ -23,6 +24,8 @@ export async function databaseAt(at: string): Promise<TestDatabase> {
 }
 
 const templates = new Map<string, Promise<string>>();
+// They are dropped with the other databases of the file.
+atEndOfFile(() => templates.clear());
 
 async function templateAt(at: string): Promise<string> {
   const db = await createTestDatabase({ unchecked: true });

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { connect, withDatabase } from '../../src/database/connections.ts';
 import { type EmbeddedServer, startEmbedded } from '../../src/database/embedded.ts';
+import { BUILD_FOLDER } from '../../src/database/sources.ts';
 import { buildDatabase } from '../../tools/build-database.ts';
 import { today } from './clock.ts';
 
@@ -50,6 +51,8 @@ const FAST = {
 
 /** Starts the server and builds the template. Returns the function that stops it. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // Processes that tests start load their modules compiled.
+  process.env['NODE_COMPILE_CACHE'] ??= join(BUILD_FOLDER, 'node_modules/.cache/flowgres');
   const external = process.env['FLOWGRES_TEST_SERVER'];
   const server = external ? { url: external, stop: async () => undefined } : await startTemporary();
   const template = `flowgres_template_${process.pid}`;
@@ -83,7 +86,7 @@ export async function startTemporary(settings: Record<string, string> = FAST): P
 }
 
 /** Where Linux keeps files in memory, if there is space for the databases of a run; else the folder for temporary files. */
-async function roomyFolder(): Promise<string> {
+export async function roomyFolder(): Promise<string> {
   const { bavail, bsize } = await statfs(MEMORY).catch(() => ({ bavail: 0, bsize: 0 }));
   return bavail * bsize > NEEDED_BYTES ? MEMORY : tmpdir();
 }

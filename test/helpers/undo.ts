@@ -1,6 +1,12 @@
 /** Rolls back every transaction of this process, including PostGraphile's. */
 import pg from 'pg';
-import { afterAll } from 'vitest';
+import { atEndOfFile } from './end_of_file.ts';
+
+let restore: (() => void) | undefined;
+atEndOfFile(() => {
+  restore?.();
+  restore = undefined;
+});
 
 /**
  * Replaces commits by rollbacks until the test file ends. Patches pg itself, because PostGraphile takes
@@ -21,9 +27,9 @@ export function undoCommits(): void {
     const query = typeof first === 'string' ? { text: first } : (first as { text?: string } | null);
     return query?.text?.toLowerCase() === 'commit' ? send('rollback', ...rest) : send(...args);
   } as typeof original;
-  afterAll(() => {
+  restore = () => {
     pg.Client.prototype.query = original;
-  });
+  };
 }
 
 function isSubmittable(query: unknown): boolean {

@@ -5,9 +5,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { type DurableServer, startDurable } from '../helpers/durable.ts';
 import { chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
+import { rounds } from '../helpers/rounds.ts';
 import { Target } from '../worker/target.ts';
 
-const RUNS = 1_000;
+const RUNS = rounds(400, 1_000);
 const CALLERS = 40;
 
 let server: DurableServer;
@@ -44,9 +45,9 @@ test(`kill -9 of a worker and of PostgreSQL during ${RUNS} runs loses none and d
 
   const [victim] = [startWorkerProcess(), startWorkerProcess()];
   const faults = [
-    { calls: 300, strike: () => void victim.kill('SIGKILL') },
-    { calls: 900, strike: () => server.signal('SIGKILL') },
-    { calls: 1_300, strike: () => void startWorkerProcess() },
+    { calls: RUNS * 0.3, strike: () => void victim.kill('SIGKILL') },
+    { calls: RUNS * 0.9, strike: () => server.signal('SIGKILL') },
+    { calls: RUNS * 1.3, strike: () => void startWorkerProcess() },
   ];
   const watch = setInterval(() => {
     while (faults[0] && target.calls.length >= faults[0].calls) void faults.shift()!.strike();

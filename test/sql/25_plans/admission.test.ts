@@ -1,5 +1,5 @@
 /** Limits of a plan: what is admitted, refused and counted, also by concurrent starts. */
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { connect } from '../../../src/database/connections.ts';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
@@ -10,10 +10,14 @@ let db: TestDatabase;
 let acme: TestOrganization;
 let engine: Driver;
 let echo: TestWorkflow;
-beforeEach(async () => {
+beforeAll(async () => {
   db = await createTestDatabase();
-  acme = await createOrganization(db);
+});
+beforeEach(async () => {
   engine = new Driver(db);
+  await engine.startOver();
+  await db.admin.query(`delete from plan_limits where plan_id = (select id from plans where slug = 'test')`);
+  acme = await createOrganization(db);
   echo = await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }));
 });
 
@@ -45,7 +49,7 @@ describe('executions of a month', () => {
         details: { metric: 'executions_per_month', limit: 3, used: 3, resetAt: '2026-12-01T00:00:00+00:00' },
       },
     });
-    expect((await db.admin.query('select from workflow_runs')).rowCount).toBe(3);
+    expect((await acme.user.query('select from workflow_runs')).rowCount).toBe(3);
     expect(await used()).toBe(3);
   });
 

@@ -1,5 +1,5 @@
 /** Limits of teams, beside those of the organization. */
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../helpers/database.ts';
 import { Driver } from '../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../helpers/factory.ts';
@@ -10,10 +10,13 @@ let acme: TestOrganization;
 let engine: Driver;
 let sales: string;
 let echo: TestWorkflow;
-beforeEach(async () => {
+beforeAll(async () => {
   db = await createTestDatabase();
-  acme = await createOrganization(db);
+});
+beforeEach(async () => {
   engine = new Driver(db);
+  await engine.startOver();
+  acme = await createOrganization(db);
   sales = await createTeam('sales');
   echo = await publish('Echo', sales);
 });
@@ -73,12 +76,12 @@ describe('executions of a team', () => {
     await limit('executions_per_month', 10);
     const answers = await engine.startAll([request(own), request(own), request(echo)]);
     expect(codes(answers).sort()).toEqual(['LIMIT_REACHED', 'success', 'success']);
-    const { rows } = await db.admin.query(
+    const { rows } = await acme.user.query(
       'select count(*) as runs, count(*) filter (where workflow_id = $1) as of_team from workflow_runs',
       [echo.id],
     );
-    expect(await usage('executions_per_month', null)).toEqual({ used: rows[0].runs, limit: 3 });
-    expect(await usage('executions_per_month')).toEqual({ used: rows[0].of_team, limit: 10 });
+    expect(await usage('executions_per_month', null)).toEqual({ used: rows[0]!.runs, limit: 3 });
+    expect(await usage('executions_per_month')).toEqual({ used: rows[0]!.of_team, limit: 10 });
   });
 
   test('count from the beginning of the month when the limit comes later, and begin anew with the next', async () => {
@@ -135,7 +138,10 @@ describe('the executions of a team', () => {
     await assign(echo, support);
     await db.admin.query('delete from teams where id = $1', [sales]);
     expect(codes(await engine.startAll([request(echo)]))).toEqual([expect.any(String)]);
-    const { rows } = await db.admin.query('select distinct team_id from private.usage_counters where team_id is not null');
+    const { rows } = await db.admin.query(
+      'select distinct team_id from private.usage_counters where team_id is not null and organization_id = $1',
+      [acme.id],
+    );
     expect(rows).toEqual([{ team_id: support }]);
   });
 });
@@ -172,7 +178,10 @@ describe('the limit of a team', () => {
     ]);
     await set(null);
     expect((await acme.user.query('select from team_limits')).rowCount).toBe(0);
-    const { rows } = await db.admin.query(`select operation from audit_log where table_name = 'public.team_limits' order by id`);
+    const { rows } = await db.admin.query(
+      `select operation from audit_log where table_name = 'public.team_limits' and organization_id = $1 order by id`,
+      [acme.id],
+    );
     expect(rows.map(({ operation }) => operation)).toEqual(['insert', 'update', 'delete']);
   });
 

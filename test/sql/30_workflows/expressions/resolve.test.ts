@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { goodExpression, json } from '../../../helpers/arbitraries.ts';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type NodeContext, definitionFor, evaluate, failureOf, runNode, validate } from '../../../helpers/nodes.ts';
+import { rounds } from '../../../helpers/rounds.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -216,7 +217,7 @@ test('an expression that is valid gives a value or fails the node, whatever the 
         expect(failure).toBeNull();
       }
     }),
-    { numRuns: 60 },
+    { numRuns: rounds(20, 60) },
   );
 });
 

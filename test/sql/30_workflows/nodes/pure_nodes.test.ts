@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { json } from '../../../helpers/arbitraries.ts';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type NodeContext, failureOf, runNode } from '../../../helpers/nodes.ts';
+import { rounds } from '../../../helpers/rounds.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -241,6 +242,6 @@ test('whatever arrives, a node answers or fails as a node', async () => {
       );
       expect(failure).toBeNull();
     }),
-    { numRuns: 200 },
+    { numRuns: rounds(60, 200) },
   );
 });

@@ -1,5 +1,5 @@
 /** Fairness: how many steps one organization runs, and which steps are deferred. */
-import { beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver, type Task } from '../../../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, chain, createOrganization, publishWorkflow } from '../../../helpers/factory.ts';
@@ -8,9 +8,12 @@ let db: TestDatabase;
 let engine: Driver;
 let busy: TestOrganization;
 let quiet: TestOrganization;
-beforeEach(async () => {
+beforeAll(async () => {
   db = await createTestDatabase();
+});
+beforeEach(async () => {
   engine = new Driver(db);
+  await engine.startOver();
   busy = await createOrganization(db, 'Busy');
   quiet = await createOrganization(db, 'Quiet');
   await db.pool('flowgres_worker').query(`select from engine.heartbeat($1, '[]', 'pool', 4)`, [engine.worker]);

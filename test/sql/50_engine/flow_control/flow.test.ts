@@ -1,5 +1,5 @@
 /** Flow control: concurrency, rate and debounce, exact under concurrent starts. */
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { tomorrowAt } from '../../../helpers/clock.ts';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { type Answer, Driver } from '../../../helpers/driver.ts';
@@ -8,10 +8,13 @@ import { type TestOrganization, type TestWorkflow, chain, createOrganization, pu
 let db: TestDatabase;
 let acme: TestOrganization;
 let engine: Driver;
-beforeEach(async () => {
+beforeAll(async () => {
   db = await createTestDatabase();
-  acme = await createOrganization(db);
+});
+beforeEach(async () => {
   engine = new Driver(db);
+  await engine.startOver();
+  acme = await createOrganization(db);
 });
 
 const trigger = { id: 'start', type: 'apiTrigger' };
