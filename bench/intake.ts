@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Engine, createEnginePool } from '../src/engine/engine.ts';
-import { LiveRuns } from '../src/graphql/live.ts';
+import { LiveRuns } from '../src/engine/live.ts';
 import { createWebhookHandler } from '../src/webhooks/webhooks.ts';
 
 const connectionString = process.env['INTAKE_URL'] ?? '';

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { tryParseJson } from '../json/json.ts';
 import { diskFull } from '../database/embedded.ts';
 import { FlowgresError } from '../errors.ts';
-import { startTime } from '../database/process.ts';
+import { startTime } from '../database/start_time.ts';
 
 /** What the next start needs of this one. */
 const stateSchema = z.object({

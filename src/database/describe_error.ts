@@ -1,4 +1,4 @@
-/** Formats errors for the command line. */
+/** Says in one line what an error means: for the command line, and for the log of the embedded server. */
 import pg from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { isLostConnection, lostConnection } from './connections.ts';

@@ -14,7 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { FlowgresError, reasonOf } from '../errors.ts';
 import { log } from '../log.ts';
-import { runsWith } from './process.ts';
+import { runsWith } from './start_time.ts';
 import { describeError } from './describe_error.ts';
 
 const run = promisify(execFile);

@@ -3,7 +3,7 @@
  * one transaction. PostGraphile's own adaptor waits for begin, settings, statement and commit one after the
  * other.
  */
-import '../http/environment.ts';
+import './environment.ts';
 import pg from 'pg';
 import type { PgClient, PgClientQuery, WithPgClient } from 'postgraphile/@dataplan/pg';
 import { SafeError } from 'postgraphile/grafast';

@@ -1,5 +1,5 @@
 /** Configures PostGraphile: plugins, limits, and the settings of a request. */
-import '../http/environment.ts';
+import './environment.ts';
 import { randomUUID } from 'node:crypto';
 import { PgSimplifyInflectionPreset } from '@graphile/simplify-inflection';
 import type pg from 'pg';

@@ -1,5 +1,5 @@
 /** The GraphQL endpoint: tables and functions of the database, served by PostGraphile over HTTP and WebSockets. */
-import '../http/environment.ts';
+import './environment.ts';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -24,7 +24,7 @@ import { DocumentCache, PlanCaches } from './document_cache.ts';
 import { CredentialCommands } from '../credentials/credentials.ts';
 import { type JwtConfig, JwtVerifier } from '../http/jwt.ts';
 import { LIMITS } from './limits.ts';
-import { LiveRuns } from './live.ts';
+import { LiveRuns } from '../engine/live.ts';
 import { Operations } from './persisted_operations.ts';
 import { Passwords, type ScryptParameters } from '../accounts/passwords.ts';
 import { createPreset, settingsOf } from './preset.ts';

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WithPgClient } from 'postgraphile/@dataplan/pg';
 import { SafeError } from 'postgraphile/grafast';
-import type { LiveRuns, Changes } from './live.ts';
+import type { LiveRuns, Changes } from '../engine/live.ts';
 import type { Reading, SharedReads } from './shared_reads.ts';
 import type { SubscriptionLimits } from '../limits/subscription_limits.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { LiveRuns } from '../../src/graphql/live.ts';
+import type { LiveRuns } from '../../src/engine/live.ts';
 import { type Topic, type RequestContext, subscribe } from '../../src/graphql/subscribe.ts';
 import { SharedReads } from '../../src/graphql/shared_reads.ts';
 import { BURST_SECONDS, SubscriptionLimits } from '../../src/limits/subscription_limits.ts';

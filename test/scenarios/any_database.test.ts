@@ -6,7 +6,7 @@ import { connect } from '../../src/database/connections.ts';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { migrate } from '../../src/database/migrate.ts';
 import { LOGIN_ROLES } from '../../src/database/roles.ts';
-import { LiveRuns } from '../../src/graphql/live.ts';
+import { LiveRuns } from '../../src/engine/live.ts';
 import { createWebhookHandler } from '../../src/webhooks/webhooks.ts';
 import { SESSION_SETTINGS } from '../../src/database/session_settings.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';

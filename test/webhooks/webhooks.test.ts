@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
-import { LiveRuns } from '../../src/graphql/live.ts';
+import { LiveRuns } from '../../src/engine/live.ts';
 import { createWebhookHandler } from '../../src/webhooks/webhooks.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Engine } from '../../src/engine/engine.ts';
-import { LiveRuns } from '../../src/graphql/live.ts';
+import { LiveRuns } from '../../src/engine/live.ts';
 import { createWebhookHandler } from '../../src/webhooks/webhooks.ts';
 import { type RunningWorker, startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';

@@ -2,7 +2,7 @@ import { type Server, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
-import { LiveRuns } from '../../src/graphql/live.ts';
+import { LiveRuns } from '../../src/engine/live.ts';
 import { createWebhookHandler } from '../../src/webhooks/webhooks.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';

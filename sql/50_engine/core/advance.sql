@@ -353,3 +353,13 @@ begin
   return v_result;
 end
 $$;
+
+-- Returns how long a run may go on in one transaction before it lets others continue: 50 ms, or the
+-- setting flowgres.advance_time of the server.
+create or replace function engine.advance_time()
+  returns interval
+  language sql
+  stable
+as $$
+  select coalesce(nullif(current_setting('flowgres.advance_time', true), ''), '50 ms')::interval
+$$;

@@ -1,12 +1,13 @@
 -- The log, its fold, the next events, and how a transition is written.
 
 --!include 50_engine/core/tables.sql
---!include 50_engine/core/limits.sql
---!include 50_engine/core/runs.sql
+--!include 50_engine/core/run_too_large.sql
+--!include 50_engine/core/run_rows.sql
+--!include 50_engine/core/run_context.sql
 --!include 50_engine/core/responses.sql
 --!include 50_engine/core/fold.sql
 --!include 50_engine/core/outcomes.sql
---!include 50_engine/core/graph.sql
+--!include 50_engine/core/opened_steps.sql
 --!include 50_engine/core/advance.sql
 --!include 50_engine/core/partition_ranges.sql
 --!include 50_engine/core/jobs.sql

@@ -1,6 +1,5 @@
 -- kind: code
--- Constants that limit a run, and the event that ends a run beyond one of them. docs/reference/security.md
--- lists each with its test. Writes and locks nothing.
+-- The event that ends a run whose log is larger than engine.max_run_bytes(). Writes and locks nothing.
 
 -- Returns the event that ends a run whose log is too large. Like DEADLINE it names no node, so a
 -- replay takes it from the log.
@@ -20,14 +19,4 @@ as $$
       )
     ))
   )::engine.log_entry
-$$;
-
--- Returns how long a run may go on in one transaction before it lets others continue: 50 ms, or the
--- setting flowgres.advance_time of the server.
-create or replace function engine.advance_time()
-  returns interval
-  language sql
-  stable
-as $$
-  select coalesce(nullif(current_setting('flowgres.advance_time', true), ''), '50 ms')::interval
 $$;

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
-import { LiveRuns, type Changes } from '../../src/graphql/live.ts';
+import { LiveRuns, type Changes } from '../../src/engine/live.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 
 const opened: LiveRuns[] = [];

@@ -1,6 +1,5 @@
 -- kind: code
--- The row of a run after an event, the row of a step that was reached, and what expressions read as $.run. Writes and
--- locks nothing.
+-- The row of a run after an event, and the row of a step that was reached. Writes and locks nothing.
 
 -- Returns the row of a run after its last event. p_waiting: every open step waits for a time or for
 -- something outside.
@@ -60,38 +59,5 @@ begin
   v_step.is_isolated := coalesce(p_opened.is_isolated, false);
   v_step.run_at := case p_opened.state when 'queued' then p_now else p_opened.run_at end;
   return v_step;
-end
-$$;
-
--- Returns what expressions read as $.run.
-create or replace function engine.run_context(
-  p_run_id uuid,
-  p_created jsonb,
-  p_created_at timestamptz,
-  p_nodes engine.compiled_node[],
-  p_resume_key bytea
-)
-  returns jsonb
-  language plpgsql
-  stable
-as $$
-declare
-  v_node engine.compiled_node;
-  v_resume jsonb := '{}';
-begin
-  foreach v_node in array p_nodes loop
-    if v_node.kind = 'wait' and v_node.properties ? 'webhook' then
-      v_resume := v_resume || jsonb_build_object(
-        v_node.id, '/resume/' || engine.resume_token(p_resume_key, p_run_id, v_node.id)
-      );
-    end if;
-  end loop;
-  return jsonb_build_object(
-    'id', p_run_id,
-    'mode', p_created -> 'mode',
-    'startedAt', engine.iso_time(p_created_at),
-    'workflow', p_created -> 'workflowId',
-    'resume', v_resume
-  );
 end
 $$;
