@@ -84,6 +84,8 @@ as $$
 declare
   v_managed partitions.managed_tables := p_managed;
   v_failure text;
+  v_is_covered boolean := true;
+  v_wanted tstzrange; -- computed once: a period may end meanwhile
   v_action partitions.action;
 begin
   return query select t.* from partitions.acquire_maintenance_lock(array[p_managed.parent]) as t;
@@ -99,17 +101,18 @@ begin
     v_failure := coalesce(v_failure, v_action.detail);
     return next v_action;
   end loop;
-  for v_action in
-    select p.* from partitions.plan_maintenance(v_managed, partitions.wanted(v_managed)) as p
-  loop
+  v_wanted := partitions.wanted(v_managed);
+  for v_action in select p.* from partitions.plan_maintenance(v_managed, v_wanted) as p loop
     if not p_dry_run then
       v_action := partitions.perform_action(v_managed, v_action);
       v_failure := coalesce(v_failure, v_action.detail);
+      -- A detach that is finished leaves its time without a partition, for the next call.
+      v_is_covered := v_is_covered and v_action.action = 'create';
     end if;
     return next v_action;
   end loop;
   if not p_dry_run then
-    perform partitions.remember(p_managed.parent, v_failure);
+    perform partitions.remember(p_managed.parent, v_wanted, v_is_covered and v_failure is null, v_failure);
   end if;
 end
 $$;
@@ -175,8 +178,14 @@ $$;
 
 -- Records what the next maintenance may rely on and what the doctor reports. If all that is wanted
 -- exists, nothing is to be done until the current period ends: only then the end of the wanted
--- range grows, and its beginning never goes back.
-create or replace function partitions.remember(p_parent regclass, p_failure text)
+-- range grows, and its beginning never goes back. p_is_covered: the caller has just seen to it under
+-- the maintenance lock, so the bounds of all partitions need not be read again.
+create or replace function partitions.remember(
+  p_parent regclass,
+  p_wanted tstzrange,
+  p_is_covered boolean,
+  p_failure text
+)
   returns void
   language sql
   volatile
@@ -184,19 +193,15 @@ as $$
   insert into partitions.maintenance as m
     (parent, fingerprint, covered, idle, managed_xmin, granularity, failures, failed_at, error)
   select p_parent,
-    case when is_covered then partitions.fingerprint(p_parent) end,
-    case when is_covered then wanted end,
-    partitions.period(p.granularity, upper(wanted), -p.premake - 1),
+    case when p_is_covered then partitions.fingerprint(p_parent) end,
+    case when p_is_covered then p_wanted end,
+    partitions.period(p.granularity, upper(p_wanted), -p.premake - 1),
     p.xmin::text,
     p.granularity,
     case when p_failure is null then 0 else 1 end,
     case when p_failure is not null then engine.now() end,
     p_failure
   from partitions.managed_tables as p
-  cross join lateral partitions.wanted(p) as wanted
-  cross join lateral (
-    select p_failure is null and partitions.covered(p_parent) @> wanted offset 0
-  ) as c (is_covered)
   where p.parent = p_parent
   on conflict (parent) do update
   set fingerprint = excluded.fingerprint,
