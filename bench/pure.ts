@@ -7,7 +7,7 @@ const SECONDS = 5;
 const START = 'select status from engine.start_runs($1)';
 
 /** A trigger and five pure nodes that read and change the data. */
-const PURE_NODES = [
+export const PURE_NODES = [
   { id: 'start', type: 'apiTrigger' },
   { id: 'price', type: 'set', properties: { assign: { net: '{{ $.prev.total }}', currency: 'EUR' } } },
   { id: 'big', type: 'if', properties: { when: '$.prev.net > 100' } },
@@ -20,14 +20,15 @@ const PURE_NODES = [
   { id: 'end', type: 'set', properties: { assign: { done: true } } },
 ];
 
+/** A request that starts {@link PURE_NODES}. */
+export function pureRequest(workflow: { organizationId: string; workflowId: string }): Record<string, unknown> {
+  return { ...workflow, input: { id: 17, total: 120, customer: { name: 'Ada' } } };
+}
+
 /** Measures starting and finishing such runs. */
 export async function measurePure(server: BenchServer): Promise<Result[]> {
   const workflowId = await server.publish('pure', PURE_NODES);
-  const request = {
-    organizationId: server.organizationId,
-    workflowId,
-    input: { id: 17, total: 120, customer: { name: 'Ada' } },
-  };
+  const request = pureRequest({ organizationId: server.organizationId, workflowId });
   const single = JSON.stringify([request]);
   const batch = JSON.stringify(Array.from({ length: 100 }, () => request));
   const pool = createPool(server.url('flowgres_worker'), { name: 'bench pure', max: 8 });

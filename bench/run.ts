@@ -3,11 +3,13 @@
  *
  * Everything that a production server has is on: fsync, synchronous_commit, foreign keys, row-level security,
  * partitions. Absolute figures of a shared machine mean little; compare ratios. `npm run bench -- pure
- * webhooks` runs some cases; `npm run bench -- hostile` runs only that case and prints its own table.
+ * webhooks` runs some cases; `npm run bench -- hostile` and `npm run bench -- compare <revision>` run alone and
+ * print tables of their own.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
+import { compare } from './compare.ts';
 import { LIMITS, type Limits, measureLimits } from './limits.ts';
 import { type Outcome, TABLE_HEAD, tableRow } from './measure.ts';
 import { measureCells } from './cells.ts';
@@ -39,10 +41,17 @@ const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncI
 /** Cases that take minutes: they are run when they are named. */
 const NAMED_ONLY = new Set(['idle', 'recovery', 'cells', 'growth']);
 const HOSTILE = 'hostile';
+const COMPARE = 'compare';
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '12' }, attacks: { type: 'string', default: '' } },
+  options: {
+    seconds: { type: 'string', default: '12' },
+    attacks: { type: 'string', default: '' },
+    rounds: { type: 'string', default: '15' },
+    profile: { type: 'boolean', default: false },
+  },
 });
+const revision = wanted[0] === COMPARE ? (wanted.splice(0, 2)[1] ?? 'main') : undefined;
 const unknown = wanted.filter((name) => name !== HOSTILE && !(name in CASES));
 if (unknown.length) throw new Error(`no such case: ${unknown.join(', ')}; there are ${Object.keys(CASES).join(', ')}, ${HOSTILE}`);
 if (wanted.includes(HOSTILE) && wanted.length > 1) throw new Error(`${HOSTILE} wants the machine for itself`);
@@ -50,7 +59,9 @@ if (wanted.includes(HOSTILE) && wanted.length > 1) throw new Error(`${HOSTILE} w
 const server = await startBench();
 try {
   await describeMachine();
-  if (wanted[0] === HOSTILE) {
+  if (revision !== undefined) {
+    await compare(server, revision, { rounds: Number(options.rounds), profile: options.profile });
+  } else if (wanted[0] === HOSTILE) {
     const attacks = options.attacks.split(',').filter(Boolean);
     if (!(await measureHostile(server, { seconds: Number(options.seconds), attacks }))) process.exitCode = 1;
   } else {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { startEmbedded } from '../src/database/embedded.ts';
 import { type LoginRole, roleUrl } from '../src/database/roles.ts';
+import type { Sources } from '../src/database/sources.ts';
 import { TEST_PASSWORDS, buildDatabase } from '../tools/build-database.ts';
 
 /** Durability as in production; memory that fits a small machine. */
@@ -18,22 +19,42 @@ export const SETTINGS = {
   max_connections: '100',
 };
 
-/** The running server. */
-export interface BenchServer {
+/** A database of the server, with one organization. */
+export interface BenchDatabase {
   adminUrl: string;
   url(role: LoginRole): string;
   organizationId: string;
   webhookKey: string;
   /** Publishes a workflow of successive nodes; an `if` continues at its port true. Resolves to the workflow's id. */
   publish(name: string, nodes: Record<string, unknown>[]): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** The running server, with the database of this checkout. */
+export interface BenchServer extends Omit<BenchDatabase, 'close'> {
+  /** Builds a further database from these sources. */
+  build(name: string, sources: Sources): Promise<BenchDatabase>;
   stop(): Promise<void>;
 }
 
-/** Starts the server and creates the organization. */
+/** Starts the server and creates the database and the organization. */
 export async function startBench(): Promise<BenchServer> {
   const folder = await mkdtemp(join(tmpdir(), 'flowgres-bench-'));
   const server = await startEmbedded({ folder, password: randomBytes(12).toString('hex'), settings: SETTINGS });
-  const adminUrl = await buildDatabase(server.url, 'flowgres');
+  const build = async (name: string, sources?: Sources) => openDatabase(await buildDatabase(server.url, name, sources ? { sources } : {}));
+  const { close, ...database } = await build('flowgres');
+  return {
+    ...database,
+    build,
+    stop: async () => {
+      await close();
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function openDatabase(adminUrl: string): Promise<BenchDatabase> {
   const client = new pg.Client({ connectionString: adminUrl });
   await client.connect();
   const { rows: users } = await client.query<{ id: string }>(
@@ -64,10 +85,6 @@ export async function startBench(): Promise<BenchServer> {
       await client.query('select publish_workflow($1)', [workflows[0]!.id]);
       return workflows[0]!.id;
     },
-    stop: async () => {
-      await client.end();
-      await server.stop();
-      await rm(folder, { recursive: true, force: true });
-    },
+    close: () => client.end(),
   };
 }

@@ -9,7 +9,7 @@ import type { BenchServer } from './server.ts';
 const SECONDS = 6;
 
 /** The workflow of published measurements of other platforms: webhook, set, if, set. */
-const NODES = [
+export const WEBHOOK_NODES = [
   { id: 'hook', type: 'webhookTrigger', properties: { path: '/order', method: 'POST', respond: 'lastNode' } },
   { id: 'price', type: 'set', properties: { assign: { net: '{{ $.prev.total }}' } } },
   { id: 'big', type: 'if', properties: { when: '$.prev.net > 100' } },
@@ -18,7 +18,7 @@ const NODES = [
 
 /** Measures requests per second and latency. */
 export async function measureWebhooks(server: BenchServer): Promise<Result[]> {
-  await server.publish('webhook', NODES);
+  await server.publish('webhook', WEBHOOK_NODES);
   const intake = fork(new URL('./intake.ts', import.meta.url), { env: { ...process.env, INTAKE_URL: server.url('flowgres_intake') } });
   const [port] = (await once(intake, 'message')) as [number];
   const admin = createPool(server.adminUrl, { name: 'bench', max: 1 });

@@ -3,7 +3,7 @@ import { installSources } from '../src/database/apply_sources.ts';
 import { connect, withDatabase } from '../src/database/connections.ts';
 import { connectOwner, prepareDatabase } from '../src/database/migrate.ts';
 import { createRoles, derivePasswords } from '../src/database/roles.ts';
-import { readSources } from '../src/database/sources.ts';
+import { type Sources, readSources } from '../src/database/sources.ts';
 
 /** The roles' passwords in tests derive from this secret. */
 export const TEST_SECRET = 'flowgres-test-00';
@@ -14,6 +14,8 @@ export const TEST_PASSWORDS = derivePasswords(TEST_SECRET);
 export interface BuildOptions {
   /** Loads the layers up to this one, for example `20_tenancy`; all layers when not given. */
   lastLayer?: string;
+  /** The sources of another build; those of this checkout when not given. */
+  sources?: Sources;
 }
 
 /** Drops and creates database `name` on the server of `serverUrl`. Returns its connection string. */
@@ -30,7 +32,7 @@ export async function buildDatabase(serverUrl: string, name: string, options: Bu
   await prepareDatabase(url, TEST_PASSWORDS);
   const client = await connectOwner(url, TEST_PASSWORDS);
   try {
-    await installSources(client, readSources(), options.lastLayer);
+    await installSources(client, options.sources ?? readSources(), options.lastLayer);
     // Copies of this database are installations themselves: tests copy it.
     await client.query('update private.installation set database_oid = null');
   } finally {

@@ -41,7 +41,7 @@ declare
 begin
   select r.* into v_run from engine.end_runs(array[p_run_id], p_type, p_payload) as r;
   if v_run.id is null then
-    select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
+    v_run := engine.read_run(p_run_id);
   end if;
   return v_run;
 end

@@ -25,8 +25,7 @@ begin
   if v_run.id is null then
     return null;
   elsif v_run.retried_by is not null then
-    select r.* into v_run from public.workflow_runs as r where r.id = v_run.retried_by;
-    return v_run;
+    return engine.read_run(v_run.retried_by);
   elsif v_run.status not in ('error', 'canceled') then
     perform private.raise_error(
       'CONFLICT', format('The run is %s; what has failed or was canceled can be retried.', v_run.status),

@@ -1,5 +1,20 @@
 -- kind: code
--- The row of a run after an event, and the row of a step that was reached. Writes and locks nothing.
+-- The row of a run, as it is and after an event, and the row of a step that was reached. Reads
+-- public.workflow_runs; writes and locks nothing.
+
+-- Returns the row of a run, without locking it; all null when there is none.
+create or replace function engine.read_run(p_run_id uuid)
+  returns public.workflow_runs
+  language plpgsql
+  stable
+as $$
+declare
+  v_run public.workflow_runs;
+begin
+  select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
+  return v_run;
+end
+$$;
 
 -- Returns the row of a run after its last event. p_waiting: every open step waits for a time or for
 -- something outside.

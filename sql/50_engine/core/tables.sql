@@ -93,8 +93,10 @@ create type engine.transition as (
   steps engine.open_steps[],   -- opened, begun or queued again
   closed text[],               -- nodes whose step has ended
   task jsonb,                  -- of the step that is begun for the caller
-  successor engine.open_steps,      -- begun; takes over the row of the first closed step
-  claimed text                   -- node whose step the caller begins itself: it gets no job
+  successor engine.open_steps,   -- begun; takes over the row of the first closed step
+  claimed text,                  -- node whose step the caller begins itself: it gets no job
+  error_workflow_id uuid,        -- of a failed run: the workflow that its failure starts
+  is_error_checked boolean       -- the above was looked up, and its counters are locked
 );
 
 -- A request of start_runs(), parsed and checked.

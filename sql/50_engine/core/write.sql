@@ -24,7 +24,7 @@ declare
   v_parent_ids uuid[];
   v_ids uuid[];
   v_changed public.workflow_runs[];
-  v_failed public.workflow_runs[];
+  v_failed engine.transition[];
   v_left public.workflow_runs[];
 begin
   foreach v_transition in array p_transitions loop
@@ -45,13 +45,12 @@ begin
       v_changed := v_changed || v_transition.run;
     end if;
     if (v_transition.run).status = 'error' then
-      v_failed := v_failed || v_transition.run;
+      v_failed := v_failed || engine.with_error_workflow(v_transition, p_now);
     end if;
     if (v_transition.run).concurrency_key is not null and (v_transition.run).finished_at is not null then
       v_left := v_left || v_transition.run;
     end if;
   end loop;
-  perform engine.lock_error_quotas(v_failed, p_now);
   perform engine.insert_events(p_transitions);
   if v_has_successor then
     perform engine.reuse_step_rows(p_transitions);
@@ -213,7 +212,7 @@ $$;
 create or replace function engine.wake_at(p_step engine.open_steps, p_claimed text, p_now timestamptz)
   returns timestamptz
   language sql
-  immutable
+  stable
 as $$
   select case
     when p_step.state = 'running' then null

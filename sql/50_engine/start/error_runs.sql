@@ -2,29 +2,29 @@
 -- Error workflows: settings.errorWorkflow of a workflow names another one that is started when a
 -- run of it fails. Writes public.workflow_run_logs, and engine.node_types when it is loaded.
 -- engine.start_runs() writes the runs, while the failed runs are locked. Usage counters are locked
--- by lock_error_quotas() before jobs, in the order of docs/reference/locks.md.
+-- by with_error_workflow() before jobs, in the order of docs/reference/locks.md.
 
--- Starts the error workflows of runs, in the transaction in which the runs fail, so that none is
--- lost. An error workflow that cannot be started does not keep the failure from being recorded: a
--- warning is written to the log of the run instead.
-create or replace function engine.start_error_runs(p_runs public.workflow_runs[])
+-- Starts the error workflows of failed runs, in the transaction in which the runs fail, so that none
+-- is lost. An error workflow that cannot be started does not keep the failure from being recorded: a
+-- warning is written to the log of the run instead. p_failed: see engine.with_error_workflow().
+create or replace function engine.start_error_runs(p_failed engine.transition[])
   returns void
   language plpgsql
   volatile
   strict
 as $$
 declare
+  v_failed engine.transition;
   v_run public.workflow_runs;
-  v_workflow_id uuid;
   v_error jsonb;
   v_constraint text;
 begin
-  foreach v_run in array p_runs loop
-    v_workflow_id := engine.error_workflow_of(v_run);
-    continue when v_workflow_id is null;
+  foreach v_failed in array p_failed loop
+    continue when v_failed.error_workflow_id is null;
+    v_run := v_failed.run;
     begin
       select s.error into v_error
-      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_workflow_id))) as s
+      from engine.start_runs(jsonb_build_array(engine.error_request(v_run, v_failed.error_workflow_id))) as s
       where s.run_id is null;
     exception
       when others then
@@ -44,28 +44,31 @@ begin
 end
 $$;
 
--- Locks the usage counters in which the error workflows of failed runs will be counted, and counts
--- nothing. engine.write_transitions() calls it before it adds jobs: two transactions that both
--- start a run and wake the same parent cannot deadlock. A batch of several organizations that
--- starts runs itself calls it for each failed run before it goes on to the next organization: so
--- all batches lock counters in the order of organizations.
-create or replace function engine.lock_error_quotas(p_runs public.workflow_runs[], p_now timestamptz)
-  returns void
+-- Returns the transition of a failed run with the workflow that the failure starts, and locks the
+-- usage counters in which that start will be counted; counts nothing. Returns a transition that was
+-- checked before as it is. engine.write_transitions() calls it before it adds jobs: two transactions
+-- that both start a run and wake the same parent cannot deadlock. A batch of several organizations
+-- that starts runs itself calls it for each failed run before it goes on to the next organization:
+-- so all batches lock counters in the order of organizations.
+create or replace function engine.with_error_workflow(p_failed engine.transition, p_now timestamptz)
+  returns engine.transition
   language plpgsql
   volatile
-  strict
 as $$
 declare
-  v_run public.workflow_runs;
   v_request engine.start_request;
 begin
-  foreach v_run in array p_runs loop
-    v_request.organization_id := v_run.organization_id;
-    v_request.workflow_id := engine.error_workflow_of(v_run);
-    if v_request.workflow_id is not null then
-      perform engine.reserve_quota(null, engine.version_to_start(v_request), 0, p_now);
-    end if;
-  end loop;
+  if p_failed.is_error_checked then
+    return p_failed;
+  end if;
+  p_failed.is_error_checked := true;
+  p_failed.error_workflow_id := engine.error_workflow_of(p_failed.run);
+  if p_failed.error_workflow_id is not null then
+    v_request.organization_id := (p_failed.run).organization_id;
+    v_request.workflow_id := p_failed.error_workflow_id;
+    perform engine.reserve_quota(null, engine.version_to_start(v_request), 0, p_now);
+  end if;
+  return p_failed;
 end
 $$;
 
@@ -109,7 +112,7 @@ begin
       from public.get_workflow_run_events(v_run.id) as e
       where e.seq = 1;
     end if;
-    select r.* into v_run from public.workflow_runs as r where r.id = v_origin_id;
+    v_run := engine.read_run(v_origin_id);
   end loop;
   return false;
 end

@@ -69,13 +69,13 @@ begin
       duplicate := false;
     elsif not duplicate then
       v_transition := engine.start_transition(v_request, v_compiled, v_nodes, v_trigger, v_now);
-      v_transitions := v_transitions || v_transition;
       run_id := (v_transition.run).id;
       status := (v_transition.run).status;
       error := (v_transition.run).error;
       if status = 'error' then
-        perform engine.lock_error_quotas(array[v_transition.run], v_now);
+        v_transition := engine.with_error_workflow(v_transition, v_now);
       end if;
+      v_transitions := v_transitions || v_transition;
     end if;
     response := engine.response_in(v_transition.entries);
     output := engine.output_in(v_transition.entries);

@@ -1,9 +1,7 @@
 -- kind: code
 -- Begins steps for a worker that has taken their jobs, and returns their tasks. The attempt number
--- in a task is the fencing token; heartbeats extend its lease. Locks the runs by core/load.sql and
--- writes by core/write.sql: events, open steps, jobs, and the status of runs.
+-- in a task is the fencing token; heartbeats extend its lease. engine.apply_batch() locks and writes.
 
--- long because each request of a batch is answered in one loop, with what the last one has read.
 create or replace function engine.begin_steps(p_requests jsonb, p_worker_id uuid)
   returns table (
     index int,
@@ -17,68 +15,9 @@ create or replace function engine.begin_steps(p_requests jsonb, p_worker_id uuid
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
 as $$
-declare
-  v_now constant timestamptz := engine.now();
-  v_ids uuid[] := array(select (r ->> 'runId')::uuid from jsonb_array_elements(p_requests) as r);
-  v_nodes constant text[] := array(select r ->> 'node' from jsonb_array_elements(p_requests) as r);
-  v_deferred constant jsonb[] := array(select r -> 'defer' from jsonb_array_elements(p_requests) as r);
-  v_loaded engine.loaded_run;
-  v_compiled engine.compiled_versions;
-  v_places int[];
-  v_place int;
-  v_step engine.open_steps;
-  v_transition engine.transition;
-  v_transitions engine.transition[];
-  v_worker engine.workers;
-  v_organization_id uuid;
-  v_free int; -- free slots of the organization; null: no limit
 begin
-  select w.* into v_worker from engine.workers as w where w.id = p_worker_id;
-  for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
-    run_id := (v_loaded.run).id;
-    if (v_compiled.workflow_id, v_compiled.version)
-      is distinct from ((v_loaded.run).workflow_id, (v_loaded.run).version) then
-      v_compiled := engine.compiled_version_of(v_loaded.run);
-    end if;
-    if v_worker.share is not null and v_organization_id is distinct from (v_loaded.run).organization_id then
-      v_organization_id := (v_loaded.run).organization_id;
-      v_free := engine.free_slots(v_organization_id, v_worker, cardinality(v_transitions));
-    end if;
-    v_places := array_positions(v_ids, run_id);
-    foreach v_place in array v_places loop
-      index := v_place - 1;
-      task := null;
-      v_step := engine.step_of(v_loaded.steps, v_nodes[v_place]);
-      outcome := case when v_step.node is null then 'stale' else 'done' end;
-      if engine.is_due(v_loaded.run, v_step, v_now) then
-        v_transition := engine.apply_job(
-          v_loaded, v_compiled, v_step,
-          case when v_deferred[v_place] = 'true' or v_free <= 0 then null else p_worker_id end, v_now
-        );
-        v_transitions := v_transitions || v_transition;
-        if (v_transition.run).status = 'error' then
-          perform engine.lock_error_quotas(array[v_transition.run], v_now);
-        end if;
-        if v_place < v_places[cardinality(v_places)] then
-          v_loaded := engine.after_transition(v_loaded, v_transition);
-        end if;
-        task := v_transition.task;
-        if task is not null then
-          outcome := 'begun';
-          v_free := v_free - 1;
-        end if;
-      end if;
-      return next;
-    end loop;
-    v_ids := array_replace(v_ids, run_id, null);
-  end loop;
-  perform engine.write_transitions(v_transitions, v_now);
-  if array_remove(v_ids, null) <> '{}' then -- of runs that are gone
-    return query
-    select (i.place - 1)::int, 'stale', i.id, null::jsonb
-    from unnest(v_ids) with ordinality as i (id, place)
-    where i.id is not null;
-  end if;
+  return query
+  select b.index, b.outcome, b.run_id, b.task from engine.apply_batch(p_requests, p_worker_id, false) as b;
 end
 $$;
 

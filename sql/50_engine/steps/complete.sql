@@ -1,10 +1,8 @@
 -- kind: code
 -- Records the results of steps, each exactly once, and moves the runs on in the same transaction. A
 -- result of an older attempt, or of a run that has ended, is answered `stale` and changes nothing.
--- Begins the next step of the branch for the worker. Locks the runs by core/load.sql and writes by
--- core/write.sql; queues deferred steps for the slots that become free, skipping locked ones.
+-- Begins the next step of the branch for the worker. engine.apply_batch() locks and writes.
 
--- long because each result of a batch is answered in one loop, with what the last one has read.
 create or replace function engine.complete_steps(p_results jsonb, p_worker_id uuid)
   returns table (
     index int,
@@ -19,68 +17,9 @@ create or replace function engine.complete_steps(p_results jsonb, p_worker_id uu
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
 as $$
-declare
-  v_now constant timestamptz := engine.now();
-  v_results jsonb[];
-  v_ids uuid[];
-  v_loaded engine.loaded_run;
-  v_compiled engine.compiled_versions;
-  v_places int[];
-  v_place int;
-  v_step engine.open_steps;
-  v_transition engine.transition;
-  v_transitions engine.transition[];
-  v_left int := 0; -- slots that become free
 begin
-  select coalesce(array_agg(r), '{}'), coalesce(array_agg((r ->> 'runId')::uuid), '{}')
-  into v_results, v_ids
-  from jsonb_array_elements(p_results) as r;
-  for v_loaded in select l.* from engine.load_runs(v_ids, v_now) as l loop
-    run_id := (v_loaded.run).id;
-    if (v_compiled.workflow_id, v_compiled.version)
-      is distinct from ((v_loaded.run).workflow_id, (v_loaded.run).version) then
-      v_compiled := engine.compiled_version_of(v_loaded.run);
-    end if;
-    v_places := array_positions(v_ids, run_id);
-    foreach v_place in array v_places loop
-      index := v_place - 1;
-      outcome := 'stale';
-      status := (v_loaded.run).status;
-      next := null;
-      v_step := engine.step_of(v_loaded.steps, v_results[v_place] ->> 'node');
-      if v_step.state = 'running' and v_step.attempt = (v_results[v_place] -> 'attempt')::int
-        and (v_loaded.run).finished_at is null
-      then
-        outcome := 'recorded';
-        v_transition := engine.apply_result(v_loaded, v_compiled, v_step, v_results[v_place], p_worker_id, v_now);
-        v_transitions := v_transitions || v_transition;
-        next := v_transition.task;
-        if next is null then
-          v_left := v_left + 1;
-        end if;
-        status := (v_transition.run).status;
-        if status = 'error' then
-          perform engine.lock_error_quotas(array[v_transition.run], v_now);
-        end if;
-        if v_place < v_places[cardinality(v_places)] then
-          v_loaded := engine.after_transition(v_loaded, v_transition);
-        end if;
-      end if;
-      return next;
-    end loop;
-    v_ids := array_replace(v_ids, run_id, null);
-  end loop;
-  perform engine.write_transitions(v_transitions, v_now);
-  if v_left > 0 and engine.has_deferred_steps() then
-    perform engine.fill_free_slots(v_left);
-  end if;
-
-  if array_remove(v_ids, null) <> '{}' then -- of runs that do not exist
-    return query
-    select (i.place - 1)::int, 'stale', i.id, null::text, null::jsonb
-    from unnest(v_ids) with ordinality as i (id, place)
-    where i.id is not null;
-  end if;
+  return query
+  select b.index, b.outcome, b.run_id, b.status, b.task from engine.apply_batch(p_results, p_worker_id, true) as b;
 end
 $$;
 
@@ -165,29 +104,6 @@ as $$
   ))
 $$;
 
--- Marks the step that has begun as the successor, which takes over the row of the one that has
--- ended.
-create or replace function engine.with_successor(p_transition engine.transition)
-  returns engine.transition
-  language plpgsql
-  immutable
-as $$
-declare
-  v_step engine.open_steps;
-  v_others engine.open_steps[];
-begin
-  foreach v_step in array p_transition.steps loop
-    if v_step.state = 'running' then
-      p_transition.successor := v_step;
-    else
-      v_others := v_others || v_step;
-    end if;
-  end loop;
-  p_transition.steps := v_others;
-  return p_transition;
-end
-$$;
-
 -- Returns what comes of a result: the step is queued again, or it has ended and the run moves on. A
 -- paused run does not move on before it is resumed.
 create or replace function engine.apply_result(
@@ -224,17 +140,17 @@ begin
   elsif v_entry.type = 'step.evaluated' then
     v_transition := engine.after_evaluation(p_loaded, p_compiled, p_step, p_worker_id, p_now);
   else
-    p_loaded.steps := engine.without_step(p_loaded.steps, p_step.node);
+    p_loaded.steps := case
+      when cardinality(p_loaded.steps) > 1 then engine.without_step(p_loaded.steps, p_step.node)
+      else '{}'
+    end;
     if (p_loaded.run).status = 'paused' then
       v_transition.run := p_loaded.run;
       v_transition.is_changed := false;
     else
       v_transition := engine.advance_run(p_loaded, p_compiled, p_worker_id, p_now);
     end if;
-    v_transition.closed := p_step.node || v_transition.closed;
-    if v_transition.task is not null then
-      v_transition := engine.with_successor(v_transition);
-    end if;
+    v_transition.closed := p_step.node || v_transition.closed; -- first: the successor takes over its row
   end if;
   v_transition.entries := v_entry || v_transition.entries;
   return v_transition;

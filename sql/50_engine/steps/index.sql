@@ -2,6 +2,7 @@
 
 --!include 50_engine/steps/quarantine.sql
 --!include 50_engine/steps/task.sql
+--!include 50_engine/steps/batch.sql
 --!include 50_engine/steps/begin.sql
 --!include 50_engine/steps/complete.sql
 --!include 50_engine/steps/local.sql

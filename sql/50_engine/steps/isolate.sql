@@ -14,7 +14,6 @@ create or replace function engine.evaluate_step(p_run_id uuid, p_node text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_run public.workflow_runs;
   v_compiled engine.compiled_versions;
   v_log engine.log_entry[];
   v_opened engine.opened_step;
@@ -23,8 +22,7 @@ declare
   v_outcome engine.outcome;
   v_detail text;
 begin
-  select r.* into v_run from public.workflow_runs as r where r.id = p_run_id;
-  v_compiled := engine.compiled_version_of(v_run);
+  v_compiled := engine.compiled_version_of(engine.read_run(p_run_id));
   v_log := engine.read_log(p_run_id);
   v_opened := (engine.advance(
     v_compiled.nodes, v_compiled.ids, p_run_id, v_log, engine.nodes_beside(v_compiled, p_node), null,

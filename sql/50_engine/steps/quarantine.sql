@@ -46,7 +46,7 @@ begin
   v_run.workflow_id := p_request ->> 'workflowId';
   v_run.version := p_request ->> 'version';
   if p_request ? 'runId' then
-    select r.* into v_run from public.workflow_runs as r where r.id = (p_request ->> 'runId')::uuid;
+    v_run := engine.read_run((p_request ->> 'runId')::uuid);
   elsif v_run.version is null then
     select w.published_version into v_run.version
     from public.workflows as w

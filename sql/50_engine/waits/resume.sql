@@ -18,15 +18,15 @@ as $$
 declare
   v_now constant timestamptz := engine.now();
   v_run_id constant uuid := engine.run_of_token(p_token);
-  v_run public.workflow_runs;
   v_loaded engine.loaded_run;
   v_node engine.compiled_node;
   v_methods jsonb;
   v_used jsonb;
 begin
   if v_run_id is not null then
-    select r.* into v_run from public.workflow_runs as r where r.id = v_run_id;
-    v_node := engine.node_of_token(engine.compiled_version_of(v_run), v_run_id, p_token);
+    v_node := engine.node_of_token(
+      engine.compiled_version_of(engine.read_run(v_run_id)), v_run_id, p_token
+    );
   end if;
   if v_node.id is null then
     perform private.raise_error('NOT_FOUND', 'No run waits at this address.');
