@@ -47,9 +47,9 @@ const RUN = `
     cross join lateral unnest(p.nodes) as n
     cross join lateral (
       select engine.resolve(
-        n.properties, engine.with_inline_input(n.expressions), n.is_strict, $4, $5, $6,
-        array(select $7::jsonb -> o.id from unnest(p.nodes) with ordinality as o order by o.ordinality),
-        $8, $9, $10, $11
+        n.properties, engine.with_inline_input(n.expressions), n.is_strict,
+        engine.scope($4, $5, $6, $8, $9, $10, $11),
+        array(select $7::jsonb -> o.id from unnest(p.nodes) with ordinality as o order by o.ordinality)
       ) as properties
     ) as r
     where n.id = $2

@@ -17,18 +17,32 @@ as $$
   select coalesce(p_outputs[p_place], p_outputs[(p_outputs[- p_place])::int])
 $$;
 
--- The value of a source, at which a path starts. The planner inlines this function.
-create or replace function engine.source_value(
-  p_source text,
-  p_node int,
+-- The values that expressions start at, but for outputs: by place 1 input, 2 prev, 3 inputs, 4 run,
+-- 5 vars, 6 item, 7 index. An array and no composite type: PL/pgSQL passes an array on by reference,
+-- and copies a composite value with all that it holds in each call. The planner inlines this function.
+create or replace function engine.scope(
   p_input jsonb,
   p_prev jsonb,
   p_inputs jsonb,
-  p_outputs jsonb[],
   p_run jsonb,
   p_vars jsonb,
   p_item jsonb,
   p_index int
+)
+  returns jsonb[]
+  language sql
+  immutable
+  parallel safe
+as $$
+  select array[p_input, p_prev, p_inputs, p_run, p_vars, p_item, p_index::text::jsonb]
+$$;
+
+-- The value of a source, at which a path starts. The planner inlines this function.
+create or replace function engine.source_value(
+  p_source text,
+  p_node int,
+  p_scope jsonb[],
+  p_outputs jsonb[]
 )
   returns jsonb
   language sql
@@ -37,14 +51,14 @@ create or replace function engine.source_value(
 as $$
   select coalesce(
     case p_source
-      when 'prev' then p_prev
+      when 'prev' then p_scope[2]
       when 'nodes' then engine.output_at(p_outputs, p_node)
-      when 'input' then p_input
-      when 'vars' then p_vars
-      when 'item' then p_item
-      when 'inputs' then p_inputs
-      when 'run' then p_run
-      when 'index' then p_index::text::jsonb
+      when 'input' then p_scope[1]
+      when 'vars' then p_scope[5]
+      when 'item' then p_scope[6]
+      when 'inputs' then p_scope[3]
+      when 'run' then p_scope[4]
+      when 'index' then p_scope[7]
     end,
     'null'
   )
@@ -163,14 +177,8 @@ create or replace function engine.resolve(
   p_properties jsonb,
   p_expressions engine.expression[],
   p_strict boolean,
-  p_input jsonb,
-  p_prev jsonb,
-  p_inputs jsonb,
-  p_outputs jsonb[],
-  p_run jsonb,
-  p_vars jsonb,
-  p_item jsonb,
-  p_index int
+  p_scope jsonb[],
+  p_outputs jsonb[]
 )
   returns jsonb
   language plpgsql
@@ -184,24 +192,18 @@ begin
   if p_expressions is null then
     return p_properties;
   elsif cardinality(p_expressions) > 8 then
-    return engine.resolve_many(
-      p_properties, p_expressions, p_strict, p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
-    );
+    return engine.resolve_many(p_properties, p_expressions, p_strict, p_scope, p_outputs);
   end if;
 
   foreach v_expression in array p_expressions loop
     if v_expression.source is null then
       v_properties := jsonb_set(v_properties, v_expression.place, engine.evaluate_expression(
-        v_expression, v_properties, p_strict,
-        p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+        v_expression, v_properties, p_strict, p_scope, p_outputs
       ));
       continue;
     end if;
 
-    v_found := engine.source_value(
-      v_expression.source, v_expression.source_node,
-      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
-    );
+    v_found := engine.source_value(v_expression.source, v_expression.source_node, p_scope, p_outputs);
     if pg_column_size(v_found) > coalesce(v_expression.inline_input, v_expression.max_input) then
       perform engine.beyond_input(
         pg_column_size(v_found), v_expression.max_input, v_expression.place, v_expression.position
@@ -225,7 +227,5 @@ begin
   return v_properties;
 end
 $$;
-comment on function engine.resolve(
-  jsonb, engine.expression[], boolean, jsonb, jsonb, jsonb, jsonb[], jsonb, jsonb, jsonb, int
-) is
-  'The properties of a node with the result of each expression in its place. Fails with NODE_FAILED; the detail has the code, the property and the position.';
+comment on function engine.resolve(jsonb, engine.expression[], boolean, jsonb[], jsonb[]) is
+  'The properties of a node with the result of each expression in its place. p_scope: see engine.scope(). Fails with NODE_FAILED; the detail has the code, the property and the position.';

@@ -7,14 +7,8 @@ create or replace function engine.resolve_many(
   p_properties jsonb,
   p_expressions engine.expression[],
   p_strict boolean,
-  p_input jsonb,
-  p_prev jsonb,
-  p_inputs jsonb,
-  p_outputs jsonb[],
-  p_run jsonb,
-  p_vars jsonb,
-  p_item jsonb,
-  p_index int
+  p_scope jsonb[],
+  p_outputs jsonb[]
 )
   returns jsonb
   language plpgsql
@@ -27,8 +21,7 @@ declare
 begin
   while v_first <= cardinality(p_expressions) loop
     v_properties := engine.resolve(
-      v_properties, p_expressions[v_first : v_first + 7], p_strict,
-      p_input, p_prev, p_inputs, p_outputs, p_run, p_vars, p_item, p_index
+      v_properties, p_expressions[v_first : v_first + 7], p_strict, p_scope, p_outputs
     );
     if pg_column_size(v_properties) > engine.max_results_bytes() then
       perform engine.expression_failed(

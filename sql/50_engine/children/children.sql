@@ -119,10 +119,13 @@ declare
   v_created constant engine.log_entry := p_loaded.log[1];
 begin
   return engine.resolve(
-    p_opened.properties - 'items', v_node.deferred, v_node.is_strict, v_created.payload -> 'input', p_opened.prev,
-    p_opened.inputs, p_opened.outputs,
-    engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_compiled.nodes, p_compiled.resume_key),
-    v_created.payload -> 'vars', p_item, p_index
+    p_opened.properties - 'items', v_node.deferred, v_node.is_strict,
+    engine.scope(
+      v_created.payload -> 'input', p_opened.prev, p_opened.inputs,
+      engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_compiled.nodes, p_compiled.resume_key),
+      v_created.payload -> 'vars', p_item, p_index
+    ),
+    p_opened.outputs
   );
 end
 $$;

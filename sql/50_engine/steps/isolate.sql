@@ -92,10 +92,13 @@ declare
   v_index constant int := (v_created #>> '{parent,index}')::int;
 begin
   return engine.resolve(
-    v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict, v_created -> 'input',
-    p_opened.prev, p_opened.inputs, p_opened.outputs,
-    engine.run_context(p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key),
-    v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
+    v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict,
+    engine.scope(
+      v_created -> 'input', p_opened.prev, p_opened.inputs,
+      engine.run_context(p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key),
+      v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
+    ),
+    p_opened.outputs
   );
 end
 $$;
