@@ -3,7 +3,7 @@
  *
  * Both databases are on one server, and their slices alternate. The processor time of the backend (Linux:
  * /proc/<pid>/schedstat) and its WAL (pg_stat_get_backend_wal) are counted per run: unlike rates, both hardly
- * depend on what else the machine does. `--profile` also prints the time that each function took itself.
+ * depend on what else the machine does. `--cases pure` measures those with that word; `--profile` also prints the time that each function took itself.
  */
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -121,13 +121,18 @@ class Side {
 }
 
 /** Measures both revisions and prints the table. */
-export async function compare(server: BenchServer, revision: string, options: { rounds: number; profile: boolean }): Promise<void> {
+export async function compare(
+  server: BenchServer,
+  revision: string,
+  options: { rounds: number; profile: boolean; cases: string },
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flowgres-before-'));
   try {
     const before = new Side(await server.build('before', sourcesOf(revision, folder)));
     const after = new Side(await server.build('after', readSources()));
     for (const side of [before, after]) await side.open(options.profile);
-    const samples = await sample([before, after], options.rounds);
+    const cases = CASES.filter(({ name }, place) => place === 0 || name.includes(options.cases));
+    const samples = await sample([before, after], cases, options.rounds);
     print(samples);
     if (options.profile) for (const [name, side] of Object.entries({ before, after })) await printProfile(name, side);
     await Promise.all([before.close(), after.close()]);
@@ -148,10 +153,10 @@ function sourcesOf(revision: string, folder: string): Sources {
 type Samples = Map<Case, [Usage[], Usage[]]>;
 
 /** Alternates the two sides, and which one comes first. The first round warms up. */
-async function sample(sides: [Side, Side], rounds: number): Promise<Samples> {
-  const samples: Samples = new Map(CASES.map((each) => [each, [[], []]]));
+async function sample(sides: [Side, Side], cases: Case[], rounds: number): Promise<Samples> {
+  const samples: Samples = new Map(cases.map((each) => [each, [[], []]]));
   for (let round = 0; round <= rounds; round += 1) {
-    for (const each of CASES) {
+    for (const each of cases) {
       for (const place of round % 2 ? ([0, 1] as const) : ([1, 0] as const)) {
         const side = sides[place];
         const used: Usage = { cpu: 0, wal: 0 };
@@ -190,14 +195,19 @@ function print(samples: Samples): void {
 }
 
 async function printProfile(name: string, side: Side): Promise<void> {
-  const { rows } = await side.admin.query<{ name: string; calls: number; self: number; each: number }>(
-    `select schemaname || '.' || funcname as name, calls, self_time as self, self_time * 1000 / calls as each
-     from pg_stat_user_functions where calls > 0 order by self_time desc limit 45`,
+  const { rows } = await side.admin.query<{ name: string; language: string; calls: number; self: number; each: number }>(
+    `select f.schemaname || '.' || f.funcname as name, l.lanname as language, f.calls, f.self_time as self, f.self_time * 1000 / f.calls as each
+     from pg_stat_user_functions as f
+     join pg_proc as p on p.oid = f.funcid
+     join pg_language as l on l.oid = p.prolang
+     where f.calls > 0
+     order by f.self_time desc
+     limit 60`,
   );
-  console.log(`\n${name}: function, calls, ms in all, µs a call`);
-  for (const row of rows)
+  console.log(`\n${name}: function, language, calls, ms in all, µs a call (functions that the planner inlines are not listed)`);
+  for (const { name: of, language, calls, self, each } of rows)
     console.log(
-      `${row.name.padEnd(40)} ${String(row.calls).padStart(9)} ${row.self.toFixed(1).padStart(10)} ${row.each.toFixed(2).padStart(9)}`,
+      `${of.padEnd(40)} ${language.padEnd(8)} ${String(calls).padStart(9)} ${self.toFixed(1).padStart(10)} ${each.toFixed(2).padStart(9)}`,
     );
 }
 

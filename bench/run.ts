@@ -49,6 +49,7 @@ const { values: options, positionals: wanted } = parseArgs({
     attacks: { type: 'string', default: '' },
     rounds: { type: 'string', default: '15' },
     profile: { type: 'boolean', default: false },
+    cases: { type: 'string', default: '' },
   },
 });
 const revision = wanted[0] === COMPARE ? (wanted.splice(0, 2)[1] ?? 'main') : undefined;
@@ -60,7 +61,7 @@ const server = await startBench();
 try {
   await describeMachine();
   if (revision !== undefined) {
-    await compare(server, revision, { rounds: Number(options.rounds), profile: options.profile });
+    await compare(server, revision, { rounds: Number(options.rounds), profile: options.profile, cases: options.cases });
   } else if (wanted[0] === HOSTILE) {
     const attacks = options.attacks.split(',').filter(Boolean);
     if (!(await measureHostile(server, { seconds: Number(options.seconds), attacks }))) process.exitCode = 1;

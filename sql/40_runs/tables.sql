@@ -157,7 +157,8 @@ create table engine.open_steps (
   wake_at timestamptz,
   unfinished_children int,
   is_isolated boolean not null default false,
-  constraint open_steps_pkey primary key (run_id, node),
+  branch text not null,
+  constraint open_steps_pkey primary key (run_id, branch),
   constraint open_steps_run_fkey
     foreign key (organization_id, run_id)
     references public.workflow_runs (organization_id, id)
@@ -168,15 +169,19 @@ create table engine.open_steps (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 alter table engine.open_steps enable row level security;
 
-create index open_steps_running_idx on engine.open_steps (organization_id, lease_until) where state = 'running';
+-- No index has node, worker_id or lease_until: a step that hands its row on, and the extension of a
+-- lease, change no index (a HOT update).
+create index open_steps_running_idx on engine.open_steps (organization_id) where state = 'running';
 create index open_steps_deferred_idx on engine.open_steps (organization_id, run_id)
   where run_at = 'infinity' and state = 'queued';
 create index open_steps_wake_at_idx on engine.open_steps (wake_at) where wake_at is not null;
 
 comment on table engine.open_steps is
   'The working set: one row per step that is queued, running or waiting; deleted when the step ends. attempt is the fencing token.';
+comment on column engine.open_steps.branch is
+  'The node at which the branch of the step began. A step hands its row on to the next one of its branch, and the key stays as it is. Each node is open once at most: writers hold the lock of the run.';
 comment on column engine.open_steps.run_at is
-  'When the step may go on by itself, infinity while it is deferred; null when it waits for something other than a time.';
+  'When the step may go on by itself, infinity while it is deferred; null when it waits for something other than a time. Without meaning while it is running.';
 comment on column engine.open_steps.next_index is
   'For a step with child runs: how many it has started; null before the first one.';
 comment on column engine.open_steps.unfinished_children is

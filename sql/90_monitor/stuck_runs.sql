@@ -3,6 +3,7 @@
 -- docs/reference/invariants.md. Reads the working set only: unfinished runs, open steps, the queue. Writes
 -- and locks nothing.
 
+-- long because each invariant is one arm of a union.
 create or replace function monitor.stuck_runs()
   returns table (
     invariant text,
@@ -51,6 +52,11 @@ as $$
   from engine.open_steps as s
   where coalesce(s.lease_until, s.run_at) < (select engine.now()) - interval '2 minutes'
     and exists (select from public.workflow_runs as r where r.id = s.run_id and r.status <> 'paused')
+  union all
+  select 'I6 each node of a run is open once at most', s.run_id, jsonb_build_object('node', s.node)
+  from engine.open_steps as s
+  group by s.run_id, s.node
+  having count(*) > 1
   union all
   select 'I6 the attempt that runs is the one that the log has begun last', s.run_id, to_jsonb(s)
   from engine.open_steps as s

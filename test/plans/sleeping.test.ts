@@ -22,8 +22,8 @@ beforeAll(async () => {
        from workflow_runs as r cross join generate_series(1, $2) where r.id = $1
        returning id, organization_id
      )
-     insert into engine.open_steps (organization_id, run_id, node, state, run_at, wake_at)
-     select s.organization_id, s.id, 'pause', 'waiting', now() + interval '30 days', now() + interval '30 days' from sleeper as s`,
+     insert into engine.open_steps (organization_id, run_id, node, branch, state, run_at, wake_at)
+     select s.organization_id, s.id, 'pause', 'pause', 'waiting', now() + interval '30 days', now() + interval '30 days' from sleeper as s`,
     [run_id, SLEEPERS],
   );
   client.release(true);

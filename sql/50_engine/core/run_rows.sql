@@ -67,6 +67,7 @@ begin
   v_step.organization_id := p_run.organization_id;
   v_step.run_id := p_run.id;
   v_step.node := p_opened.node;
+  v_step.branch := p_opened.node;
   v_step.state := p_opened.state;
   v_step.attempt := 0;
   v_step.failures := 0;

@@ -192,10 +192,13 @@ create or replace function engine.step_for(
   immutable
 as $$
 declare
-  v_step engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
+  v_open constant engine.open_steps := engine.step_of(p_loaded.steps, p_opened.node);
+  v_step engine.open_steps := v_open;
 begin
-  if v_step.node is null or p_opened.state = 'waiting' then
-    return engine.new_step(p_loaded.run, p_opened, p_now);
+  if v_open.node is null or p_opened.state = 'waiting' then
+    v_step := engine.new_step(p_loaded.run, p_opened, p_now);
+    v_step.branch := coalesce(v_open.branch, v_step.branch);
+    return v_step;
   end if;
   v_step.is_isolated := p_opened.is_isolated;
   return v_step;

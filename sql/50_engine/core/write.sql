@@ -120,7 +120,7 @@ end
 $$;
 
 -- Gives the row of the step that has ended to its successor: one update instead of a delete and an
--- insert.
+-- insert. Changes no column that an index has: run_at stays, which says nothing of a running step.
 create or replace function engine.reuse_step_rows(p_transitions engine.transition[])
   returns void
   language plpgsql
@@ -138,7 +138,6 @@ begin
     crashes = (m.successor).crashes,
     worker_id = (m.successor).worker_id,
     lease_until = (m.successor).lease_until,
-    run_at = (m.successor).run_at,
     next_index = (m.successor).next_index,
     error = (m.successor).error,
     unfinished_children = null,
@@ -170,17 +169,18 @@ begin
   end if;
   insert into engine.open_steps (
     organization_id, run_id, node, state, attempt, failures, crashes, worker_id, lease_until, run_at, next_index, error,
-    wake_at, unfinished_children, is_isolated
+    wake_at, unfinished_children, is_isolated, branch
   )
   select
     s.organization_id, s.run_id, s.node, s.state, s.attempt, s.failures, s.crashes, s.worker_id, s.lease_until,
     s.run_at,
     s.next_index, s.error, engine.wake_at(s, m.claimed, p_now), s.unfinished_children,
-    coalesce(s.is_isolated, false)
+    coalesce(s.is_isolated, false), s.branch
   from unnest(p_transitions) as m
   cross join unnest(m.steps) as s
   where (m.run).finished_at is null
-  on conflict (run_id, node) do update set
+  on conflict (run_id, branch) do update set
+    node = excluded.node,
     state = excluded.state,
     attempt = excluded.attempt,
     failures = excluded.failures,

@@ -62,7 +62,7 @@ begin
     return p_failed;
   end if;
   p_failed.is_error_checked := true;
-  p_failed.error_workflow_id := engine.error_workflow_of(p_failed.run);
+  p_failed.error_workflow_id := engine.error_workflow_of(p_failed);
   if p_failed.error_workflow_id is not null then
     v_request.organization_id := (p_failed.run).organization_id;
     v_request.workflow_id := p_failed.error_workflow_id;
@@ -73,33 +73,35 @@ end
 $$;
 
 -- Returns the error workflow that the failure of a run starts; null when it starts none.
-create or replace function engine.error_workflow_of(p_run public.workflow_runs)
+create or replace function engine.error_workflow_of(p_failed engine.transition)
   returns uuid
   language plpgsql
   stable
 as $$
 declare
+  v_run constant public.workflow_runs := p_failed.run;
   v_workflow_id uuid;
 begin
   select (p.settings ->> 'errorWorkflow')::uuid into v_workflow_id
   from engine.compiled_versions as p
-  where p.organization_id = p_run.organization_id
-    and p.workflow_id = p_run.workflow_id
-    and p.version = p_run.version;
-  return case when v_workflow_id is not null and not engine.is_about_error(p_run) then v_workflow_id end;
+  where p.organization_id = v_run.organization_id
+    and p.workflow_id = v_run.workflow_id
+    and p.version = v_run.version;
+  return case when v_workflow_id is not null and not engine.is_about_error(p_failed) then v_workflow_id end;
 end
 $$;
 
 -- Returns whether a run belongs to an error that was reported already: it is the run of an error
 -- workflow, or a child, a retry or a fork of one. Its failure then starts no error workflow; else
--- two workflows could start each other forever.
-create or replace function engine.is_about_error(p_run public.workflow_runs)
+-- two workflows could start each other forever. The log of a run that fails as it starts is not
+-- written yet: its first event is in the transition.
+create or replace function engine.is_about_error(p_failed engine.transition)
   returns boolean
   language plpgsql
   stable
 as $$
 declare
-  v_run public.workflow_runs := p_run;
+  v_run public.workflow_runs := p_failed.run;
   v_origin_id uuid;
 begin
   while v_run.id is not null loop
@@ -107,7 +109,9 @@ begin
       return true;
     end if;
     v_origin_id := coalesce(v_run.parent_run_id, v_run.retry_of);
-    if v_run.mode = 'fork' then
+    if v_run.mode = 'fork' and v_run.id = (p_failed.run).id and p_failed.entries[1].type = 'run.created' then
+      v_origin_id := p_failed.entries[1].payload ->> 'forkOf';
+    elsif v_run.mode = 'fork' then
       select (e.payload ->> 'forkOf')::uuid into v_origin_id
       from public.get_workflow_run_events(v_run.id) as e
       where e.seq = 1;

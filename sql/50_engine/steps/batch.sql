@@ -75,8 +75,8 @@ begin
       index := v_place - 1;
       task := v_transition.task;
       outcome := case
-        when (v_transition.run).id is null then case when v_step.node is null or p_has_results then 'stale' else 'done' end
-        when p_has_results then 'recorded'
+        when p_has_results then case when (v_transition.run).id is null then 'stale' else 'recorded' end
+        when v_step.node is null then 'stale'
         when task is null then 'done'
         else 'begun'
       end;

@@ -150,12 +150,19 @@ describe('of what is not finished', () => {
 
   test('I6 a finished run has an open step, or a slot', async () => {
     const id = await finished();
-    const step = `insert into engine.open_steps (organization_id, run_id, node, state) select organization_id, id, 'call', 'waiting'
+    const step = `insert into engine.open_steps (organization_id, run_id, node, branch, state) select organization_id, id, 'call', 'call', 'waiting'
       from workflow_runs where id = $1`;
     expect(await broken(step, [id])).toMatchObject({ 'I6 a finished run has no open step': id });
     const slot = `insert into engine.flow_runs (run_id, organization_id, workflow_id, version, priority, is_held, concurrency_key)
       select id, organization_id, workflow_id, 1, 0, false, '' from workflow_runs where id = $1`;
     expect(await broken(slot, [id])).toMatchObject({ 'I6 a slot of a concurrency limit is held by an unfinished run': id });
+  });
+
+  test('I6 a node is open twice', async () => {
+    const id = await started();
+    const statement = `insert into engine.open_steps (organization_id, run_id, node, branch, state)
+      select organization_id, run_id, node, 'other', 'waiting' from engine.open_steps where run_id = $1`;
+    expect(await broken(statement, [id])).toMatchObject({ 'I6 each node of a run is open once at most': id });
   });
 
   test('I6 a step runs in an attempt that the log does not know', async () => {

@@ -46,6 +46,25 @@ describe('an error workflow', () => {
     });
   });
 
+  test('is looked up once for a run that fails', async () => {
+    const alarm = await publishWorkflow(acme, chain(onError, { id: 'end', type: 'noOp' }));
+    const { run_id } = await engine.start(acme, await failing(alarm.id, call));
+    await engine.begin(run_id, 'a');
+    const client = await db.admin.connect();
+    try {
+      await client.query('begin');
+      await client.query(`set local track_functions = 'all'`);
+      const result = { runId: run_id, node: 'a', attempt: 1, ok: false, error: { code: 'BAD', message: 'bad', retryable: false }, ms: 0 };
+      await client.query('select engine.complete_steps($1, $2)', [JSON.stringify([result]), engine.worker]);
+      const { rows } = await client.query(`select calls::int from pg_stat_xact_user_functions where funcname = 'error_workflow_of'`);
+      expect(rows).toEqual([{ calls: 1 }]);
+      await client.query('commit');
+    } finally {
+      client.release();
+    }
+    expect(await runsOf(alarm)).toHaveLength(1);
+  });
+
   test('is started for a run that fails while it starts, and for one that is ended by its deadline', async () => {
     const alarm = await publishWorkflow(acme, chain(onError, { id: 'end', type: 'noOp' }));
     await engine.start(acme, await failing(alarm.id, stop));

@@ -65,6 +65,49 @@ describe('an attempt', () => {
     expect(next).toMatchObject({ node: 'b', attempt: 1, properties: { url: 'https://example.com/y' } });
     expect(await engine.openSteps(runId)).toMatchObject([{ node: 'b', state: 'running' }]);
   });
+
+  test('changes no index of the open steps when it hands its row on, or when its lease is extended', async () => {
+    const runId = await startCalls(call('a'), call('b'));
+    await engine.begin(runId, 'a');
+    const client = await db.admin.connect();
+    const updates = async (statement: string, values: unknown[]) => {
+      const read = `select n_tup_upd::int as rows, n_tup_hot_upd::int as hot from pg_stat_xact_user_tables where relid = 'engine.open_steps'::regclass`;
+      const before = (await client.query<{ rows: number; hot: number }>(read)).rows[0]!;
+      await client.query(statement, values);
+      const after = (await client.query<{ rows: number; hot: number }>(read)).rows[0]!;
+      return { rows: after.rows - before.rows, hot: after.hot - before.hot };
+    };
+    try {
+      await client.query('begin');
+      const result = JSON.stringify([{ runId, node: 'a', attempt: 1, ok: true, output: { path: 'y' }, ms: 0 }]);
+      expect(await updates('select engine.complete_steps($1, $2)', [result, engine.worker])).toEqual({ rows: 1, hot: 1 });
+      await client.query(`update engine.open_steps set lease_until = engine.now() + interval '5 seconds' where run_id = $1`, [runId]);
+      const running = JSON.stringify([{ runId, node: 'b', attempt: 1 }]);
+      expect(await updates('select engine.heartbeat($1, $2)', [engine.worker, running])).toEqual({ rows: 1, hot: 1 });
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
+
+  test('begins beside another branch that has handed its row on: each has its own', async () => {
+    const nodes = [{ id: 'start', type: 'apiTrigger' }, ...['a', 'b', 'c', 'd'].map((id) => call(id))];
+    const connections = [
+      ['start', 'a'],
+      ['start', 'b'],
+      ['a', 'c'],
+      ['b', 'd'],
+    ].map(([source, target]) => ({ source: source!, target: target! }));
+    const { run_id } = await engine.start(acme, await publishWorkflow(acme, { nodes, connections }), { path: 'x' });
+    const [a, b] = [await engine.begin(run_id, 'a'), await engine.begin(run_id, 'b')];
+    expect((await engine.complete(a!, 1)).next).toMatchObject({ node: 'c' });
+    expect((await engine.complete(b!, 2)).next).toMatchObject({ node: 'd' });
+    const { rows } = await db.admin.query('select node, branch, state from engine.open_steps where run_id = $1 order by node', [run_id]);
+    expect(rows).toEqual([
+      { node: 'c', branch: 'a', state: 'running' },
+      { node: 'd', branch: 'b', state: 'running' },
+    ]);
+  });
 });
 
 describe('a result', () => {
