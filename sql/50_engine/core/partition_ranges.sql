@@ -8,12 +8,16 @@
 -- Returns the plan_cache_mode for statements on runs and events.
 create or replace function engine.planner_mode()
   returns text
-  language sql
+  language plpgsql
   stable
 as $$
-  select case when count(*) <= 16 then 'force_generic_plan' else 'force_custom_plan' end
-  from pg_catalog.pg_inherits as i
-  where i.inhparent = 'public.workflow_runs'::regclass
+begin
+  return (
+    select case when count(*) <= 16 then 'force_generic_plan' else 'force_custom_plan' end
+    from pg_catalog.pg_inherits as i
+    where i.inhparent = 'public.workflow_runs'::regclass
+  );
+end
 $$;
 
 -- Returns the smallest id, which is the earliest one: the ids of runs are UUIDv7. Null for no ids.
