@@ -48,7 +48,7 @@ const RUN = `
     cross join lateral (
       select engine.resolve(
         n.properties, engine.with_inline_input(n.expressions), n.is_strict,
-        engine.scope($4, $5, $6, $8, $9, $10, $11),
+        engine.source_values($4, $5, $6, $8, $9, $10, $11),
         array(select $7::jsonb -> o.id from unnest(p.nodes) with ordinality as o order by o.ordinality)
       ) as properties
     ) as r

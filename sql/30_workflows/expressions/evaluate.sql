@@ -7,7 +7,7 @@ create or replace function engine.evaluate_expression(
   p_expression engine.expression,
   p_properties jsonb,
   p_strict boolean,
-  p_scope jsonb[],
+  p_values jsonb[],
   p_outputs jsonb[]
 )
   returns jsonb
@@ -21,7 +21,7 @@ declare
   v_value jsonb;
 begin
   if p_expression.kind = 'each' then
-    return engine.evaluate_each(p_expression, p_properties, p_strict, p_scope, p_outputs);
+    return engine.evaluate_each(p_expression, p_properties, p_strict, p_values, p_outputs);
   end if;
 
   foreach v_part in array p_expression.parts loop
@@ -29,7 +29,7 @@ begin
       v_texts := v_texts || v_part.literal;
       continue;
     end if;
-    v_value := engine.part_value(v_part, p_expression.place, p_strict, p_scope, p_outputs);
+    v_value := engine.part_value(v_part, p_expression.place, p_strict, p_values, p_outputs);
     if p_expression.kind = 'value' then
       return v_value;
     elsif p_expression.kind = 'predicate' then
@@ -53,7 +53,7 @@ $$;
 create or replace function engine.source_variables(
   p_part engine.expression_part,
   p_property text[],
-  p_scope jsonb[],
+  p_values jsonb[],
   p_outputs jsonb[]
 )
   returns jsonb
@@ -67,7 +67,7 @@ declare
 begin
   for v_place in 1 .. cardinality(p_part.sources) loop
     v_value := engine.source_value(
-      split_part(p_part.sources[v_place], '.', 1), p_part.source_nodes[v_place], p_scope, p_outputs
+      split_part(p_part.sources[v_place], '.', 1), p_part.source_nodes[v_place], p_values, p_outputs
     );
     v_size := v_size + pg_column_size(v_value);
     if v_size > coalesce(p_part.inline_input, p_part.max_input) then
@@ -84,7 +84,7 @@ create or replace function engine.part_value(
   p_part engine.expression_part,
   p_place text[],
   p_strict boolean,
-  p_scope jsonb[],
+  p_values jsonb[],
   p_outputs jsonb[]
 )
   returns jsonb
@@ -98,10 +98,10 @@ declare
 begin
   if cardinality(p_part.sources) = 1 and p_part.argument_paths is null then
     v_target := engine.source_value(
-      split_part(p_part.sources[1], '.', 1), p_part.source_nodes[1], p_scope, p_outputs
+      split_part(p_part.sources[1], '.', 1), p_part.source_nodes[1], p_values, p_outputs
     );
   else
-    v_variables := engine.source_variables(p_part, p_place, p_scope, p_outputs);
+    v_variables := engine.source_variables(p_part, p_place, p_values, p_outputs);
   end if;
   if pg_column_size(v_target) + pg_column_size(v_variables) > coalesce(p_part.inline_input, p_part.max_input) then
     perform engine.beyond_input(
@@ -135,7 +135,7 @@ create or replace function engine.evaluate_each(
   p_expression engine.expression,
   p_properties jsonb,
   p_strict boolean,
-  p_scope jsonb[],
+  p_values jsonb[],
   p_outputs jsonb[]
 )
   returns jsonb
@@ -150,14 +150,14 @@ declare
     when cardinality(v_part.sources) = 1 and v_part.argument_paths is null then v_part.sources[1]
   end;
   v_variables jsonb;
-  v_scope jsonb[] := p_scope; -- of one item
+  v_values jsonb[] := p_values; -- of one item
   v_compares_times constant boolean := engine.compares_times(v_part.path);
   v_found jsonb;
   v_truths text[] := '{}';
 begin
-  v_scope[6] := null;
-  v_scope[7] := null;
-  v_variables := engine.source_variables(v_part, p_expression.place, v_scope, p_outputs);
+  v_values[6] := null;
+  v_values[7] := null;
+  v_variables := engine.source_variables(v_part, p_expression.place, v_values, p_outputs);
   if jsonb_typeof(v_items) <> 'array' then
     return '[]'; -- the node itself fails for it
   elsif pg_column_size(v_items) > v_part.inline_input
@@ -169,9 +169,9 @@ begin
   end if;
   for v_index in 0 .. jsonb_array_length(v_items) - 1 loop
     if v_part.filters is not null or p_strict or v_compares_times then
-      v_scope[6] := v_items -> v_index;
-      v_scope[7] := v_index::text::jsonb;
-      v_found := jsonb_build_array(engine.part_value(v_part, p_expression.place, p_strict, v_scope, p_outputs));
+      v_values[6] := v_items -> v_index;
+      v_values[7] := v_index::text::jsonb;
+      v_found := jsonb_build_array(engine.part_value(v_part, p_expression.place, p_strict, v_values, p_outputs));
     elsif pg_column_size(v_items -> v_index) + pg_column_size(v_variables) > v_part.max_input then
       perform engine.input_too_large(v_part.max_input, p_expression.place, v_part.position);
     elsif v_source is not null then

@@ -20,7 +20,7 @@ $$;
 -- The values that expressions start at, but for outputs: by place 1 input, 2 prev, 3 inputs, 4 run,
 -- 5 vars, 6 item, 7 index. An array and no composite type: PL/pgSQL passes an array on by reference,
 -- and copies a composite value with all that it holds in each call. The planner inlines this function.
-create or replace function engine.scope(
+create or replace function engine.source_values(
   p_input jsonb,
   p_prev jsonb,
   p_inputs jsonb,
@@ -41,7 +41,7 @@ $$;
 create or replace function engine.source_value(
   p_source text,
   p_node int,
-  p_scope jsonb[],
+  p_values jsonb[],
   p_outputs jsonb[]
 )
   returns jsonb
@@ -51,14 +51,14 @@ create or replace function engine.source_value(
 as $$
   select coalesce(
     case p_source
-      when 'prev' then p_scope[2]
+      when 'prev' then p_values[2]
       when 'nodes' then engine.output_at(p_outputs, p_node)
-      when 'input' then p_scope[1]
-      when 'vars' then p_scope[5]
-      when 'item' then p_scope[6]
-      when 'inputs' then p_scope[3]
-      when 'run' then p_scope[4]
-      when 'index' then p_scope[7]
+      when 'input' then p_values[1]
+      when 'vars' then p_values[5]
+      when 'item' then p_values[6]
+      when 'inputs' then p_values[3]
+      when 'run' then p_values[4]
+      when 'index' then p_values[7]
     end,
     'null'
   )
@@ -177,7 +177,7 @@ create or replace function engine.resolve(
   p_properties jsonb,
   p_expressions engine.expression[],
   p_strict boolean,
-  p_scope jsonb[],
+  p_values jsonb[],
   p_outputs jsonb[]
 )
   returns jsonb
@@ -192,18 +192,18 @@ begin
   if p_expressions is null then
     return p_properties;
   elsif cardinality(p_expressions) > 8 then
-    return engine.resolve_many(p_properties, p_expressions, p_strict, p_scope, p_outputs);
+    return engine.resolve_many(p_properties, p_expressions, p_strict, p_values, p_outputs);
   end if;
 
   foreach v_expression in array p_expressions loop
     if v_expression.source is null then
       v_properties := jsonb_set(v_properties, v_expression.place, engine.evaluate_expression(
-        v_expression, v_properties, p_strict, p_scope, p_outputs
+        v_expression, v_properties, p_strict, p_values, p_outputs
       ));
       continue;
     end if;
 
-    v_found := engine.source_value(v_expression.source, v_expression.source_node, p_scope, p_outputs);
+    v_found := engine.source_value(v_expression.source, v_expression.source_node, p_values, p_outputs);
     if pg_column_size(v_found) > coalesce(v_expression.inline_input, v_expression.max_input) then
       perform engine.beyond_input(
         pg_column_size(v_found), v_expression.max_input, v_expression.place, v_expression.position
@@ -228,4 +228,4 @@ begin
 end
 $$;
 comment on function engine.resolve(jsonb, engine.expression[], boolean, jsonb[], jsonb[]) is
-  'The properties of a node with the result of each expression in its place. p_scope: see engine.scope(). Fails with NODE_FAILED; the detail has the code, the property and the position.';
+  'The properties of a node with the result of each expression in its place. p_values: see engine.source_values(). Fails with NODE_FAILED; the detail has the code, the property and the position.';

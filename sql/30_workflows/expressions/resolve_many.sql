@@ -7,7 +7,7 @@ create or replace function engine.resolve_many(
   p_properties jsonb,
   p_expressions engine.expression[],
   p_strict boolean,
-  p_scope jsonb[],
+  p_values jsonb[],
   p_outputs jsonb[]
 )
   returns jsonb
@@ -21,7 +21,7 @@ declare
 begin
   while v_first <= cardinality(p_expressions) loop
     v_properties := engine.resolve(
-      v_properties, p_expressions[v_first : v_first + 7], p_strict, p_scope, p_outputs
+      v_properties, p_expressions[v_first : v_first + 7], p_strict, p_values, p_outputs
     );
     if pg_column_size(v_properties) > engine.max_results_bytes() then
       perform engine.expression_failed(

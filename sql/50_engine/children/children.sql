@@ -120,7 +120,7 @@ declare
 begin
   return engine.resolve(
     p_opened.properties - 'items', v_node.deferred, v_node.is_strict,
-    engine.scope(
+    engine.source_values(
       v_created.payload -> 'input', p_opened.prev, p_opened.inputs,
       engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_compiled.nodes, p_compiled.resume_key),
       v_created.payload -> 'vars', p_item, p_index

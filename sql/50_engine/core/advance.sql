@@ -40,7 +40,7 @@ declare
   v_vars constant jsonb := v_created -> 'vars';
   v_trigger constant text := v_created ->> 'trigger';
   v_run jsonb;
-  v_scope jsonb[]; -- of expressions: see engine.scope()
+  v_values jsonb[]; -- of expressions: see engine.source_values()
   v_responded boolean := v_fold.responded;
   -- In a child run $.item is its input, and $.index its position among the children.
   v_index constant int := (v_created #>> '{parent,index}')::int;
@@ -190,13 +190,13 @@ begin
             if v_node.uses_run and v_run is null then
               v_run := engine.run_context(p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key);
             end if;
-            if v_scope is null then
-              v_scope := engine.scope(v_input, null, null, null, v_vars, v_item, v_index);
+            if v_values is null then
+              v_values := engine.source_values(v_input, null, null, null, v_vars, v_item, v_index);
             end if;
-            v_scope[2] := v_prev;
-            v_scope[3] := v_inputs;
-            v_scope[4] := v_run;
-            v_properties := engine.resolve(v_properties, v_node.expressions, v_node.is_strict, v_scope, v_outputs);
+            v_values[2] := v_prev;
+            v_values[3] := v_inputs;
+            v_values[4] := v_run;
+            v_properties := engine.resolve(v_properties, v_node.expressions, v_node.is_strict, v_values, v_outputs);
           end if;
 
           case

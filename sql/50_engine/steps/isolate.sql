@@ -93,7 +93,7 @@ declare
 begin
   return engine.resolve(
     v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict,
-    engine.scope(
+    engine.source_values(
       v_created -> 'input', p_opened.prev, p_opened.inputs,
       engine.run_context(p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key),
       v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
