@@ -54,20 +54,30 @@ test('pausing, resuming, canceling, retrying, signaling and working on the same 
     );
   const everyStep = async () =>
     (await db.admin.query<{ runId: string; node: string }>(`select run_id as "runId", node from engine.open_steps order by random()`)).rows;
+  const resultOf = ({ runId, node, attempt }: Task, succeeds: boolean) => ({
+    ...{ runId, node, attempt, ms: 1 },
+    ...(succeeds ? { ok: true, output: 1 } : { ok: false, error: { retryable: true } }),
+  });
+  /** Sends results, and those of the steps that begin with the answers. */
+  const complete = async (results: ReturnType<typeof resultOf>[]): Promise<void> => {
+    const { rows } = await worker.query<{ next: Task | null }>('select next from engine.complete_steps($1, $2)', [
+      JSON.stringify(results),
+      engine.worker,
+    ]);
+    const next = rows.flatMap((row) => (row.next ? [resultOf(row.next, true)] : []));
+    if (next.length) await complete(next);
+  };
   const work = async () => {
     const { rows } = await worker.query<{ task: Task | null }>('select task from engine.begin_steps($1, $2)', [
       JSON.stringify(await everyStep()),
       engine.worker,
     ]);
     const results = rows.flatMap(({ task }, index) => {
-      if (!task) return [];
-      const { runId, node, attempt } = task;
-      return [{ runId, node, attempt, ms: 1, ...(index % 4 ? { ok: true, output: 1 } : { ok: false, error: { retryable: true } }) }];
+      return task ? [resultOf(task, index % 4 > 0)] : [];
     });
+    await complete(results);
     // A result that comes twice, as after a lost answer.
-    for (const batch of [results, results.slice(0, 3)]) {
-      await worker.query('select from engine.complete_steps($1, $2)', [JSON.stringify(batch), engine.worker]);
-    }
+    await complete(results.slice(0, 3));
     for (const runId of canceled) await worker.query('select engine.cancel_children($1)', [runId]);
   };
   const open = async () => (await db.admin.query<{ id: string }>('select id from workflow_runs where finished_at is null')).rows;

@@ -151,6 +151,9 @@ begin
       v_transition := engine.advance_run(p_loaded, p_compiled, p_worker_id, p_now);
     end if;
     v_transition.closed := p_step.node || v_transition.closed; -- first: the successor takes over its row
+    if v_transition.task is not null then
+      v_transition.successor.branch := p_step.branch;
+    end if;
   end if;
   v_transition.entries := v_entry || v_transition.entries;
   return v_transition;
