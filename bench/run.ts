@@ -23,12 +23,14 @@ import { measureTimeRange } from './partitions/time_range.ts';
 import { measurePure } from './pure.ts';
 import { measureRecovery } from './recovery.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
+import { measureSignedWebhooks } from './signed_webhooks.ts';
 import { measureWebhooks } from './webhooks.ts';
 
 const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncIterable<Outcome>> = {
   pure: measurePure,
   effects: measureEffects,
   webhooks: measureWebhooks,
+  signed: measureSignedWebhooks,
   graphql: measureGraphql,
   partitions: measurePartitions,
   ranges: measureTimeRange,

@@ -208,6 +208,26 @@ create or replace function private.purge_grace()
 comment on function private.purge_grace() is
   'Limit, time, an owner: for which a deleted organization can be restored.';
 
+create or replace function engine.max_listed_deliveries()
+  returns int language sql immutable parallel safe return 1000;
+comment on function engine.max_listed_deliveries() is
+  'Limit, deliveries, an organization: requests to webhooks that are listed an hour.';
+
+create or replace function engine.max_refused_deliveries()
+  returns int language sql immutable parallel safe return 200;
+comment on function engine.max_refused_deliveries() is
+  'Limit, deliveries, an organization: of these, requests that started no run.';
+
+create or replace function engine.max_webhook_endpoints()
+  returns int language sql immutable parallel safe return 20;
+comment on function engine.max_webhook_endpoints() is
+  'Limit, endpoints, an organization: that are told what happens in it.';
+
+create or replace function engine.endpoint_failing_time()
+  returns interval language sql immutable parallel safe return interval '5 days';
+comment on function engine.endpoint_failing_time() is
+  'Limit, time, an organization: for which an endpoint accepts no message until it is disabled.';
+
 -- Returns a size as a message says it: 1 MiB, 64 KiB.
 create or replace function private.size_text(p_bytes bigint)
   returns text

@@ -10,5 +10,6 @@
 --!include 30_workflows/compile/index.sql
 --!include 30_workflows/notices/index.sql
 --!include 30_workflows/validate/index.sql
+--!include 30_workflows/delivery_workflows.sql
 --!include 30_workflows/over_limit.sql
 --!include 30_workflows/policies.sql

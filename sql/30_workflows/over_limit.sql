@@ -19,6 +19,7 @@ as $$
   where w.organization_id = p_organization_id
     and w.archived_at is null
     and (p_team_id is null or w.team_id = p_team_id)
+    and not exists (select from private.delivery_workflows as d where d.workflow_id = w.id)
 $$;
 
 -- Whether as many older workflows exist as the plan allows. Archived workflows do not count.
@@ -41,6 +42,7 @@ begin
       where w.organization_id = p_workflow.organization_id
         and (w.created_at, w.id) < (p_workflow.created_at, p_workflow.id)
         and w.archived_at is null
+        and not exists (select from private.delivery_workflows as d where d.workflow_id = w.id)
       limit v_limit
     ) as older
   );

@@ -4,6 +4,7 @@
 --!include 40_runs/tables.sql
 --!include 40_runs/bulk_operations.sql
 --!include 40_runs/flow.sql
+--!include 40_runs/webhook_endpoints.sql
 --!include 40_runs/unfinished.sql
 --!include 40_runs/append_only.sql
 --!include 40_runs/partitioning.sql

@@ -71,6 +71,9 @@ as $$
       '{}'
     ),
     'properties', b.properties,
+    'credential', b.credential,
+    'dedupePath', b.dedupe_path,
+    'keepsRawBody', b.keeps_raw_body,
     'methods', to_jsonb(b.methods)
   )
   from best as b

@@ -1,8 +1,11 @@
 -- Triggers: webhooks and schedules, which start runs from outside.
 
 --!include 60_triggers/tables.sql
+--!include 60_triggers/delivery_tables.sql
 --!include 60_triggers/register_webhooks.sql
 --!include 60_triggers/find_webhook.sql
+--!include 60_triggers/log_deliveries.sql
+--!include 60_triggers/send_events.sql
 --!include 60_triggers/schedules.sql
 --!include 60_triggers/schedule_times.sql
 --!include 60_triggers/register_schedules.sql

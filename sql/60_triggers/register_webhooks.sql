@@ -22,7 +22,10 @@ begin
   perform engine.check_webhook_path(n.id, n.properties ->> 'path')
   from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
 
-  insert into public.webhooks (organization_id, workflow_id, node, version, methods, path, segments, properties)
+  insert into public.webhooks (
+    organization_id, workflow_id, node, version, methods, path, segments, properties, credential, dedupe_path,
+    keeps_raw_body
+  )
   select
     p_organization_id,
     p_workflow_id,
@@ -31,7 +34,10 @@ begin
     engine.webhook_methods(n.properties),
     engine.webhook_path(n.properties ->> 'path'),
     engine.webhook_segments(n.properties ->> 'path'),
-    n.properties
+    n.properties,
+    n.credential,
+    case when n.properties ? 'dedupe' then (engine.parse_expression(n.properties ->> 'dedupe')).path end,
+    coalesce((n.properties ->> 'rawBody')::boolean, false) or n.reads_raw_body
   from engine.webhook_triggers(p_organization_id, p_workflow_id, p_version) as n;
   get diagnostics v_count = row_count;
 
@@ -136,14 +142,24 @@ as $$
   ) as m (method)
 $$;
 
--- Returns the webhook triggers of a version that are not disabled.
+-- Returns the webhook triggers of a version that are not disabled, and whether its definition reads
+-- the raw body.
 create or replace function engine.webhook_triggers(p_organization_id uuid, p_workflow_id uuid, p_version int)
-  returns table (id text, properties jsonb)
+  returns table (
+    id text,
+    properties jsonb,
+    credential text,
+    reads_raw_body boolean
+  )
   language sql
   stable
 as $$
-  select n.id, n.properties
+  select n.id, n.properties, n.credentials ->> 'auth', v.definition::text like '%rawBody%'
   from engine.compiled_versions as p
+  join public.workflow_versions as v
+    on v.organization_id = p.organization_id
+    and v.workflow_id = p.workflow_id
+    and v.version = p.version
   cross join unnest(p.nodes) as n
   where p.organization_id = p_organization_id
     and p.workflow_id = p_workflow_id

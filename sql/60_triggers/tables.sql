@@ -12,6 +12,9 @@ create table public.webhooks (
   segments text[] not null,
   properties jsonb not null,
   created_at timestamptz not null default now(),
+  credential text,
+  dedupe_path text,
+  keeps_raw_body boolean not null default false,
   constraint webhooks_pkey primary key (organization_id, workflow_id, node),
   constraint webhooks_version_fkey
     foreign key (organization_id, workflow_id, version)
@@ -40,3 +43,9 @@ comment on column public.webhooks.path is 'With :params, for example /orders/:id
 comment on column public.webhooks.segments is 'The path cut at its slashes, a parameter as ":" alone: {orders,:}.';
 comment on column public.webhooks.properties is 'The trigger''s properties: how it authenticates and answers.';
 comment on column public.webhooks.created_at is 'When the address was registered for this version.';
+comment on column public.webhooks.credential is
+  'The name of the credential by which requests are authenticated; null when they are not.';
+comment on column public.webhooks.dedupe_path is
+  'The SQL/JSON path into the input whose value requests for one run have in common; null without one.';
+comment on column public.webhooks.keeps_raw_body is
+  'Whether the input has rawBody, the bytes of the body as base64: the trigger says so, or the definition reads it.';

@@ -18,6 +18,7 @@ select private.audit_table('public.variables', p_digested => '{value}');
 select private.audit_table(
   'public.credentials', p_ignored => '{updated_at,last_used_at,usage_count,warned_at}'
 );
+select private.audit_table('public.webhook_endpoints', p_ignored => '{updated_at,failing_since,last_delivered_at}');
 select private.audit_table('public.plans');
 select private.audit_table('public.plan_limits');
 select private.audit_table('public.organization_limits');

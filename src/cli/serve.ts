@@ -39,7 +39,7 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
     const http = await startHttp(config);
     shutdown.add(() => http.close(0));
     const { poolerUrl, accessLog, api, vaultKeys } = config;
-    const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, vaultKeys, ...others };
+    const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, vaultKeys, intake: config, ...others };
     const { startServices } = await import('./services.ts');
     const services = await startServices({ ...options, ...(wanted && maintained ? { maintain: wanted } : {}) });
     shutdown.add(() => services.stop());

@@ -9,6 +9,7 @@ import { type GraphqlOptions, createGraphql } from '../graphql/server.ts';
 import type { Handler, HttpServer } from '../http/server.ts';
 import { Operations } from '../graphql/persisted_operations.ts';
 import { LiveRuns } from '../engine/live.ts';
+import { Credentials } from '../vault/credentials.ts';
 import { createWebhookHandler } from '../webhooks/webhooks.ts';
 import { freezePartitions } from '../maintenance/upkeep.ts';
 import { reportProblem } from './terminal.ts';
@@ -72,6 +73,8 @@ export interface ServiceOptions {
   accessLog: number;
   /** Where the master keys of secrets come from; without them credentials can be neither created nor used. */
   vaultKeys?: KeySource | undefined;
+  /** From where the intake may fetch published keys; as the worker when not given. */
+  intake?: Pick<WorkOptions, 'httpAllow' | 'dnsServers'>;
   /** Options of the worker; no worker when not given. */
   work?: WorkOptions;
   /** Options of the scheduler and of partition maintenance, as flowgres_maintenance; neither runs when not given. */
@@ -129,7 +132,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       });
       stops.push(() => graphql.release());
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
-      const webhooks = startWebhooks(as('flowgres_intake'), () => worker?.claimOnStart());
+      const webhooks = startWebhooks(as('flowgres_intake'), options, vault, () => worker?.claimOnStart());
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });
     }
@@ -244,13 +247,25 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
   };
 }
 
-function startWebhooks(connectionString: string, claimOnStart: RunningWorker['claimOnStart']): { handle: Handler; stop(): Promise<void> } {
+function startWebhooks(
+  connectionString: string,
+  { trust, intake, work }: ServiceOptions,
+  vault: Vault | undefined,
+  claimOnStart: RunningWorker['claimOnStart'],
+): { handle: Handler; stop(): Promise<void> } {
   const pool = createEnginePool(connectionString, 'flowgres intake');
   const live = new LiveRuns(connectionString);
-  const handle = createWebhookHandler({ engine: new Engine(pool, { claimOnStart }), live, onProblem: reportProblem });
+  const handle = createWebhookHandler({
+    engine: new Engine(pool, { claimOnStart }),
+    live,
+    credentials: new Credentials(pool, vault),
+    proxies: trust?.proxies ?? 0,
+    fetchKeys: intake ?? work ?? { httpAllow: [] },
+    onProblem: reportProblem,
+  });
   watchPool('intake', pool);
   const stop = async () => {
-    handle.close();
+    await handle.close();
     await live.close();
     await pool.end();
   };

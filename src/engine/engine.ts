@@ -24,6 +24,7 @@ import {
   type StartRequest,
   type StepRef,
   type StepResult,
+  type WebhookDelivery,
   type WebhookRoute,
   type WorkerCapacity,
   abortAnswer,
@@ -257,6 +258,16 @@ export class Engine {
       path,
     ]);
     return webhookRoute.parse(rows[0]?.['route'] ?? null);
+  }
+
+  /** Starts the runs that send what is queued for webhook endpoints. */
+  async sendWebhookEvents(): Promise<void> {
+    await this.#statements.ask('send_webhook_events', 'select engine.send_webhook_events()', []);
+  }
+
+  /** Records requests to webhooks, as far as the organization's share of the list allows. */
+  async logDeliveries(deliveries: WebhookDelivery[]): Promise<void> {
+    await this.#statements.ask('log_webhook_deliveries', 'select engine.log_webhook_deliveries($1::jsonb)', [JSON.stringify(deliveries)]);
   }
 
   /** Returns the current states of the given runs. */

@@ -13,6 +13,11 @@ export interface StartRequest {
   trigger?: string;
   /** Idempotency key: requests with the same key start one run only. */
   key?: string;
+  /**
+   * Where the key is in the input: an SQL/JSON path of a published version. The prefix and the value there are the
+   * key, and requests with it are equal whatever else they say; without a value, `key` holds.
+   */
+  keyBy?: { prefix: string; path: string };
   /** What must be equal for requests with the same key; the whole input when not given. */
   fingerprint?: string;
   startedBy?: string;
@@ -109,6 +114,9 @@ const routeShape = z.object({
   path: z.string().optional(),
   params: z.record(z.string(), z.string()).optional(),
   properties: z.record(z.string(), z.unknown()).optional(),
+  credential: z.string().nullish(),
+  dedupePath: z.string().nullish(),
+  keepsRawBody: z.boolean().optional(),
   methods: z.array(z.string()),
 });
 
@@ -188,6 +196,25 @@ export interface LogEntry {
 }
 /** A webhook that fits the path; without a workflow when the path exists only for other methods. */
 export type WebhookRoute = z.infer<typeof routeShape>;
+/** A request to a webhook, as the list of deliveries shows it. */
+export interface WebhookDelivery {
+  organizationId: string;
+  workflowId: string;
+  node: string;
+  /** When it came, as ISO 8601. */
+  at: string;
+  method: string;
+  path: string;
+  clientAddress: string;
+  /** Of the answer; null when the caller left before it. */
+  status: number | null;
+  /** Why it was refused. */
+  error: string | null;
+  runId: string | null;
+  isDuplicate: boolean;
+  /** From the request's headers to the answer, in milliseconds. */
+  ms: number;
+}
 /** What one pass of the reconciler did. */
 export type ReconcileAction = z.infer<typeof reconcileAnswer>;
 /** What a repair did. */

@@ -93,6 +93,18 @@ const TAGS: JSONPgSmartTags = {
         attribute: { segments: hidden },
         constraint: { webhooks_version_fkey: oneWay('workflowVersion') },
       },
+      'public.webhook_deliveries': {
+        attribute: { workflow_id: filterable, status: filterable, error: filterable, run_id: filterable },
+        constraint: { webhook_deliveries_workflow_fkey: bothWays('workflow', 'webhookDeliveries') },
+      },
+      'public.webhook_endpoints': {
+        constraint: {
+          webhook_endpoints_organization_id_id_key: hidden,
+          webhook_endpoints_organization_id_fkey: bothWays('organization', 'webhookEndpoints'),
+          webhook_endpoints_credential_fkey: oneWay('credential'),
+          webhook_endpoints_created_by_fkey: oneWay('creator'),
+        },
+      },
       'public.schedules': {
         tags: {
           foreignKey:

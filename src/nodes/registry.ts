@@ -1,4 +1,5 @@
 /** The effect nodes that this process can execute. A new node needs one file and one line here. */
+import { deliverWebhook } from './deliver_webhook.ts';
 import { httpRequest } from './http_request.ts';
 import { log } from './log.ts';
 import { type EffectContext, type EffectNode, type EffectResult, NodeError } from './types.ts';
@@ -8,7 +9,7 @@ interface Executable {
   execute(context: EffectContext<Record<string, unknown>>): Promise<EffectResult>;
 }
 
-const nodes = new Map<string, Executable>([entry(httpRequest), entry(log)]);
+const nodes = new Map<string, Executable>([entry(httpRequest), entry(log), entry(deliverWebhook)]);
 
 function entry<Properties>(node: EffectNode<Properties>): [string, Executable] {
   const execute: Executable['execute'] = (context) => {

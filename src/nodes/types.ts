@@ -12,6 +12,21 @@ export interface NodeConfig {
   httpAllow: string[];
   /** Name servers for the hosts of httpRequest, as `address` or `address:port`; the machine's own when not given. */
   dnsServers?: string[];
+  /** The webhook endpoints of organizations, for deliverWebhook; none can be told when not given. */
+  endpoints?: EndpointSource;
+}
+
+/** Where a message is sent to, and the secrets that sign it. */
+export interface WebhookTarget {
+  url: string;
+  secrets: readonly string[];
+}
+
+/** Finds webhook endpoints, and records attempts. */
+export interface EndpointSource {
+  /** Null when the endpoint is deleted or disabled. */
+  find(organizationId: string, endpoint: string): Promise<WebhookTarget | null>;
+  record(organizationId: string, endpoint: string, isAccepted: boolean, isGone: boolean): Promise<void>;
 }
 
 /** Severity of a line in the log of a run. */
@@ -19,6 +34,8 @@ export type LogLevel = 'debug' | 'info' | 'warning' | 'error';
 
 /** The input of one attempt. */
 export interface EffectContext<Properties> {
+  /** The organization of the run. */
+  organizationId: string;
   /** The properties with expressions evaluated. */
   properties: Properties;
   /** Output of the previous node. */

@@ -49,12 +49,16 @@ export function decodeSegment(segment: string): string {
   }
 }
 
-/** Returns the trigger's input. Copies the text of a JSON body, so that its numbers keep all digits. */
+/**
+ * Returns the trigger's input; with `rawBody`, the bytes of the body as base64, where `keepsRawBody`. Copies
+ * the text of a JSON body, so that its numbers keep all digits.
+ */
 export async function describeRequest(
   request: IncomingMessage,
   address: WebhookAddress,
   params: Record<string, string>,
   body: Buffer,
+  keepsRawBody = false,
 ): Promise<JsonText> {
   const head = JSON.stringify({
     method: request.method,
@@ -62,6 +66,7 @@ export async function describeRequest(
     params,
     query: parseFields(address.query),
     headers: describeHeaders(request.headers),
+    ...(keepsRawBody ? { rawBody: body.toString('base64') } : {}),
   });
   return new JsonText(`${head.slice(0, -1)},"body":${encodeJson(await parseBody(body, request.headers['content-type']))}}`);
 }

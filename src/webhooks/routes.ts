@@ -3,7 +3,7 @@ import { LIMITS } from '../constants.ts';
 import type { Engine, WebhookRoute } from '../engine/engine.ts';
 import { FairQueue } from '../limits/fair_queue.ts';
 
-const FRESH_MS = 1_000;
+const FRESH_MS = LIMITS.webhooks.routeMs;
 const MAX_ENTRIES = 10_000;
 /** Lookups at a time, of the ten connections that starts need too; one organization key has half of them. */
 export const LOOKUPS = {

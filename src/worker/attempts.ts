@@ -218,6 +218,7 @@ export class Attempts {
     if (task.kind === 'local') return this.#executeLocal(task);
     const { organizationId, runId, node } = task;
     const { port, output } = await executeNode(task.type, {
+      organizationId,
       properties: task.properties,
       input: task.input,
       signal,

@@ -14,7 +14,9 @@ import { JobRunner } from './jobs.ts';
 import { every, everySecond } from '../scheduler/every.ts';
 import { ScheduleRunner } from '../scheduler/schedules.ts';
 import { WorkerSession } from './session.ts';
+import { Credentials } from '../vault/credentials.ts';
 import type { Vault } from '../vault/vault.ts';
+import { WebhookEndpoints, sendWebhookEvents } from './webhook_endpoints.ts';
 import { type Slot, Slots } from './slots.ts';
 
 /** Options of {@link startWorker}. A limit that is not given is that of src/constants.ts. */
@@ -140,7 +142,8 @@ class Worker {
     // one.
     this.#localPool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres local', LIMITS.worker.localConnections));
     const local = new LocalSteps(this.#localPool, { evaluationTimeoutMs, perOrganization: localPerOrganization });
-    this.#attempts = new Attempts(this.#engine, local, nodes, onProblem);
+    const endpoints = new WebhookEndpoints(this.#pool, new Credentials(this.#pool, options.vault));
+    this.#attempts = new Attempts(this.#engine, local, { ...nodes, endpoints }, onProblem);
     this.#slots = new Slots(concurrency);
     this.#capacity = { steps: concurrency, perOrganization: Math.min(organizationConcurrency, concurrency) };
     this.#schedules = new ScheduleRunner({
@@ -200,6 +203,7 @@ class Worker {
       every(RECONCILE_MS, async () => {
         if (this.#heartbeats >= HEARTBEATS_BEFORE_RECONCILE) await this.#reconcile();
       }),
+      sendWebhookEvents(this.#engine, this.#options.onProblem),
       every(REPAIR_MS, () => this.#repair()),
       every(REPAIR_MS, () => this.#ensurePartitions()),
       everySecond(() => this.#lookForWork()),

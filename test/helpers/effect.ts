@@ -6,6 +6,7 @@ export function effectContext(
   given: Partial<EffectContext<Record<string, unknown>>> & { properties: Record<string, unknown> },
 ): EffectContext<Record<string, unknown>> {
   return {
+    organizationId: '01900000-0000-7000-8000-000000000000',
     input: null,
     signal: new AbortController().signal,
     idempotencyKey: 'run/node',

@@ -15,6 +15,7 @@ import { type TestDatabase, createTestDatabase, openDatabase } from '../helpers/
 import { Driver } from '../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { serveGraphql } from '../helpers/graphql.ts';
+import { noCredentials } from '../helpers/intake.ts';
 import { evaluate } from '../helpers/nodes.ts';
 import { WRONG_SETTINGS, createWrongDatabase } from '../helpers/wrong_settings.ts';
 
@@ -106,7 +107,12 @@ test('a webhook is answered', async () => {
   const pool = createEnginePool(url, 'test intake');
   const live = new LiveRuns(url);
   const problems: unknown[] = [];
-  const handler = createWebhookHandler({ engine: new Engine(pool), live, onProblem: (_message, error) => void problems.push(error) });
+  const handler = createWebhookHandler({
+    credentials: noCredentials,
+    engine: new Engine(pool),
+    live,
+    onProblem: (_message, error) => void problems.push(error),
+  });
   const server = createServer(handler).listen(0, '127.0.0.1');
   closing.push(
     () => pool.end(),

@@ -1,13 +1,10 @@
-import { type IncomingMessage, type Server, createServer, request as httpRequest } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type IncomingMessage, request as httpRequest } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Engine, createEnginePool } from '../../src/engine/engine.ts';
-import { LiveRuns } from '../../src/engine/live.ts';
-import { createWebhookHandler } from '../../src/webhooks/webhooks.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { type Definition, type TestOrganization, createOrganization, publishWorkflow } from '../helpers/factory.ts';
+import { serveIntake } from '../helpers/intake.ts';
 
 const db = await createTestDatabase();
 let organization: TestOrganization;
@@ -32,27 +29,9 @@ afterAll(async () => {
 
 /** The intake on a port of its own. */
 async function serve(connectionString: string): Promise<string> {
-  const pool = createEnginePool(connectionString, 'test intake');
-  const live = new LiveRuns(connectionString);
-  const handler = createWebhookHandler({
-    engine: new Engine(pool),
-    live,
-    onProblem: (_message, error) => void problems.push(error),
-  });
-  const server = createServer(handler);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closing.push(
-    () => pool.end(),
-    () => live.close(),
-    () => handler.close(),
-    () => close(server),
-  );
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-function close(server: Server): void {
-  server.close();
-  server.closeAllConnections();
+  const intake = await serveIntake(connectionString, { onProblem: (_message, error) => void problems.push(error) });
+  closing.push(intake.close);
+  return intake.origin;
 }
 
 /** A multipart body of these parts, with the boundary `x`. */

@@ -8,10 +8,16 @@ import { createWebhookHandler } from '../../src/webhooks/webhooks.ts';
 import { type RunningWorker, startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { type Definition, type TestOrganization, createOrganization, chain, publishWorkflow } from '../helpers/factory.ts';
+import { noCredentials } from '../helpers/intake.ts';
 
 const db = await createTestDatabase();
 const live = new LiveRuns(db.url('flowgres_intake'));
-const handler = createWebhookHandler({ engine: new Engine(db.pool('flowgres_intake')), live, onProblem: () => undefined });
+const handler = createWebhookHandler({
+  credentials: noCredentials,
+  engine: new Engine(db.pool('flowgres_intake')),
+  live,
+  onProblem: () => undefined,
+});
 const server = createServer((request, response) => void handler(request, response));
 let acme: TestOrganization;
 let worker: RunningWorker;

@@ -7,6 +7,7 @@ import { createWebhookHandler } from '../../src/webhooks/webhooks.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { type Definition, type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
+import { noCredentials } from '../helpers/intake.ts';
 
 const db = await createTestDatabase();
 const intake = new Engine(db.pool('flowgres_intake'));
@@ -18,7 +19,7 @@ beforeAll(async () => {
   organization = await createOrganization(db);
   const pool = createEnginePool(db.url('flowgres_intake'), 'test intake');
   const live = new LiveRuns(db.url('flowgres_intake'));
-  const handler = createWebhookHandler({ engine: new Engine(pool), live, onProblem: () => undefined });
+  const handler = createWebhookHandler({ credentials: noCredentials, engine: new Engine(pool), live, onProblem: () => undefined });
   const server: Server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

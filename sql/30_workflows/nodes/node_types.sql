@@ -32,10 +32,25 @@ values
           {"type": "array", "minItems": 1, "items": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"]}}
         ]
       },
-      "authentication": {"enum": ["none"]},
+      "authentication": {"enum": ["none", "basic", "header", "jwt", "hmac"]},
+      "signature": {
+        "type": "object", "additionalProperties": false, "required": ["scheme"],
+        "properties": {
+          "scheme": {"enum": ["standard", "github", "stripe", "slack", "shopify", "generic"]},
+          "toleranceSeconds": {"type": "integer", "minimum": 1, "maximum": 3600},
+          "header": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"},
+          "algorithm": {"enum": ["sha1", "sha256", "sha384", "sha512"]},
+          "encoding": {"enum": ["hex", "base64", "base64url"]},
+          "prefix": {"type": "string", "maxLength": 64}, "content": {"type": "string", "maxLength": 200},
+          "timestampHeader": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}
+        }
+      },
+      "allowCidrs": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "maxLength": 50}},
+      "rawBody": {"type": "boolean"},
       "respond": {"enum": ["immediately", "lastNode", "respondNode"]},
       "responseTimeoutMs": {"type": "integer", "minimum": 1, "maximum": 120000},
-      "dedupeHeader": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}
+      "dedupeHeader": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"},
+      "dedupe": {"type": "string", "minLength": 1, "maxLength": 500}
     }
   }'),
 

@@ -125,33 +125,6 @@ begin
 end
 $$;
 
--- The problem of the path of a webhook; null when there is none.
-create or replace function engine.path_problem(p_path text)
-  returns text
-  language sql
-  immutable
-as $$
-  select case
-    when cardinality(s.segments) > 16 then 'a path has at most 16 segments'
-    when cardinality(s.segments) = 0 or exists (
-      select from unnest(s.segments) as t (segment)
-      where t.segment !~ '^(:[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._~-]+)$' or t.segment in ('.', '..')
-    ) then format(
-      'the path %s is not one that a webhook can have: '
-      'its segments are letters, digits, ".", "_", "~" and "-", or :names, such as /orders/:id',
-      p_path
-    )
-    when cardinality(s.segments) <> (
-      select count(*) filter (where not starts_with(t.segment, ':'))
-        + count(distinct t.segment) filter (where starts_with(t.segment, ':'))
-      from unnest(s.segments) as t (segment)
-    ) then 'a path has each :name once'
-  end
-  from (
-    select string_to_array(btrim(regexp_replace(p_path, '/+', '/', 'g'), '/'), '/') as segments
-  ) as s
-$$;
-
 -- The problem of properties of a built-in type that a schema cannot express; null when there is none.
 create or replace function engine.combination_problem(p_type text, p_properties jsonb)
   returns text
@@ -184,6 +157,7 @@ as $$
         then 'a wait for a time has no timeoutSeconds'
     end
     when 'scheduleTrigger' then engine.schedule_problem(p_properties)
+    when 'webhookTrigger' then engine.webhook_problem(p_properties)
   end
 $$;
 
@@ -224,9 +198,8 @@ begin
     if v_problem is not null then
       return next engine.problem(v_place || '{properties}'::text[], 'INVALID_PROPERTY', v_problem);
     end if;
-    v_problem := engine.path_problem(v_properties ->> 'path');
-    if v_type.name = 'webhookTrigger' and v_problem is not null then
-      return next engine.problem(v_place || '{properties,path}'::text[], 'INVALID_PROPERTY', v_problem);
+    if v_type.name = 'webhookTrigger' then
+      return query select * from engine.webhook_problems(v_node, v_place);
     end if;
   end if;
   if v_type.kind <> 'trigger' then

@@ -11,6 +11,7 @@
 --!include 50_engine/core/advance.sql
 --!include 50_engine/core/partition_ranges.sql
 --!include 50_engine/core/jobs.sql
+--!include 50_engine/core/webhook_events.sql
 --!include 50_engine/core/write.sql
 --!include 50_engine/core/load.sql
 --!include 50_engine/core/transition.sql

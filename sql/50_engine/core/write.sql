@@ -68,6 +68,7 @@ begin
     perform engine.update_runs(v_changed, engine.earliest(v_ids), engine.latest(v_ids));
   end if;
   perform engine.notify(p_transitions);
+  perform engine.queue_run_events(p_transitions, p_now);
   perform engine.start_error_runs(v_failed);
   if v_left is not null then
     perform engine.leave_flow_control(v_left, v_transition.is_changed is null);

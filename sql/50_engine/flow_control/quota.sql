@@ -29,7 +29,11 @@ begin
   if v_organization.organization_id is distinct from p_compiled.organization_id then
     perform engine.return_quota(v_organization, p_now);
     v_organization := null;
-    if p_compiled.organization_id is not null then
+    if p_compiled.settings ? 'isUnmetered' then
+      -- The workflow that sends messages, also the one that a limit is reached.
+      v_organization.organization_id := p_compiled.organization_id;
+      v_organization.admitted := p_wanted;
+    elsif p_compiled.organization_id is not null then
       v_organization := private.admit_flow(p_compiled.organization_id, v_metric, p_wanted, v_start);
     end if;
   end if;
@@ -93,6 +97,7 @@ as $$
   where r.organization_id = p_organization_id
     and r.id >= engine.uuid_floor(lower(p_time_range))
     and r.id < engine.uuid_floor(upper(p_time_range))
+    and not exists (select from private.delivery_workflows as d where d.workflow_id = r.workflow_id)
     and (
       p_team_id is null
       or r.workflow_id = any (array(

@@ -1,5 +1,6 @@
 -- Starts of runs.
 
+--!include 50_engine/start/start_keys.sql
 --!include 50_engine/start/requests.sql
 --!include 50_engine/start/start_transition.sql
 --!include 50_engine/start/start.sql

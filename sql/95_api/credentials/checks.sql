@@ -70,7 +70,16 @@ declare
       )
   );
 begin
-  if v_workflows is not null then
+  if exists (
+    select
+    from public.webhook_endpoints as e
+    where e.organization_id = p_credential.organization_id and e.credential_id = p_credential.id
+  ) then
+    perform private.raise_error(
+      'CONFLICT', 'Webhook endpoints sign their messages by the credential.',
+      'Give them another one before: update_webhook_endpoint().'
+    );
+  elsif v_workflows is not null then
     perform private.raise_error(
       'CONFLICT', 'Published workflows use the credential.',
       'Publish them without it before; details has the workflows.',

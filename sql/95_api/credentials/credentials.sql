@@ -120,7 +120,7 @@ begin
 end
 $$;
 comment on function public.delete_credential(uuid, boolean) is
-  'Deletes a credential with its secret, and returns it. One that a published workflow uses is deleted with force only: its steps then fail with CREDENTIAL_NOT_FOUND. For its creator and admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (used by published workflows). Example: select name from delete_credential(''0190…'');';
+  'Deletes a credential with its secret, and returns it. One that a published workflow uses is deleted with force only: its steps then fail with CREDENTIAL_NOT_FOUND; webhook endpoints that sign by it are deleted with it. For its creator and admins. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT (used by published workflows). Example: select name from delete_credential(''0190…'');';
 
 grant execute on function
   public.create_credential(uuid, text, text, text, text[], boolean, timestamptz),

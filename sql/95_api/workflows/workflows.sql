@@ -13,6 +13,12 @@ declare
 begin
   select w.* into v_workflow from public.workflows as w where w.id = p_id;
   perform private.require_access(v_workflow.organization_id, 'workflows:write', 'workflow');
+  if exists (select from private.delivery_workflows as d where d.workflow_id = p_id) then
+    perform private.raise_error(
+      'CONFLICT', 'This workflow sends the messages of webhook endpoints; it cannot be changed.',
+      'Change the endpoints: update_webhook_endpoint().'
+    );
+  end if;
   select w.* into strict v_workflow from public.workflows as w where w.id = p_id for no key update;
   return v_workflow;
 end

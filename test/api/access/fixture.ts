@@ -30,6 +30,11 @@ export interface World {
   /** A failed run and its workflow. */
   failed: string;
   failing: string;
+  /** A request to the webhook of the first workflow, and what it started. */
+  delivery: string;
+  /** A credential that signs messages, shared with all, and an endpoint that is told of failed runs. */
+  signing: string;
+  endpoint: string;
 }
 
 export interface Worlds {
@@ -82,6 +87,8 @@ async function createWorld(db: TestDatabase, vault: Vault, name: string): Promis
   const given = { name: 'CRM', type: 'bearer', data: { token: `token of ${name}` } };
   const credential = await createCredential(db, { vault }, organization, given, asApi(db, owner.secret));
 
+  const { signing, endpoint } = await createEndpoint(db, vault, organization, owner);
+
   const { id } = await publishWorkflow({ ...organization, user: owner.user }, MAIN, 'Main');
   await one('select publish_workflow($1)', [id]);
   const { revision } = await one<{ revision: number }>('select revision from workflows where id = $1', [id]);
@@ -106,6 +113,7 @@ async function createWorld(db: TestDatabase, vault: Vault, name: string): Promis
        )))`,
     [owner.secret],
   );
+  const delivery = await logDelivery(db, organization, id, run);
   return {
     organization,
     owner,
@@ -117,6 +125,8 @@ async function createWorld(db: TestDatabase, vault: Vault, name: string): Promis
     tokenId,
     sessionId,
     credential,
+    signing,
+    endpoint,
     workflow: { id, revision },
     template: template.id,
     run,
@@ -124,7 +134,29 @@ async function createWorld(db: TestDatabase, vault: Vault, name: string): Promis
     waits: waits.id,
     failed,
     failing: failing.id,
+    delivery,
   };
+}
+
+/** Creates a credential that signs messages, and an endpoint that is told of failed runs. */
+async function createEndpoint(db: TestDatabase, vault: Vault, organization: TestOrganization, owner: TestPerson) {
+  const secret = `whsec_${Buffer.from(organization.slug.padEnd(24)).toString('base64')}`;
+  const given = { name: 'Signing', type: 'hmac', data: { secrets: [secret] }, isShared: true };
+  const signing = await createCredential(db, { vault }, organization, given, asApi(db, owner.secret));
+  const { rows } = await owner.user.query<{ id: string }>(
+    `select id from create_webhook_endpoint('https://example.com/told', '{run.failed}', $1)`,
+    [signing],
+  );
+  return { signing, endpoint: rows[0]!.id };
+}
+
+/** Lists a request to the webhook of a workflow, and returns its id. */
+async function logDelivery(db: TestDatabase, { id }: TestOrganization, workflowId: string, runId: string): Promise<string> {
+  const request = { organizationId: id, workflowId, node: 'hook', at: new Date().toISOString(), method: 'POST', path: '/orders' };
+  const answer = { clientAddress: '192.0.2.1', status: 202, runId, isDuplicate: false, ms: 7 };
+  await db.pool('flowgres_intake').query('select engine.log_webhook_deliveries($1)', [JSON.stringify([{ ...request, ...answer }])]);
+  const { rows } = await db.admin.query<{ id: string }>('select id from webhook_deliveries where organization_id = $1', [id]);
+  return rows[0]!.id;
 }
 
 /** Whose a row is, where no column organization_id says it: an SQL condition on the alias t with the organization as $1. */

@@ -65,7 +65,12 @@ export function ask(field: Field, args: Arguments, selection: string, prefix = '
 }
 
 /** Table of a type, where its name is not the plural of the type's. */
-const TABLES: Record<string, string> = { PlanSubscription: 'subscriptions', AuditLog: 'audit_log', ApiAccessLog: 'api_access_log' };
+const TABLES: Record<string, string> = {
+  WebhookDelivery: 'webhook_deliveries',
+  PlanSubscription: 'subscriptions',
+  AuditLog: 'audit_log',
+  ApiAccessLog: 'api_access_log',
+};
 
 /** Arguments of all queries, with the things of one organization. */
 export async function queryArguments(worlds: Worlds, world: World, queries: Field[], nodeId: string): Promise<Map<Field, Arguments>> {
