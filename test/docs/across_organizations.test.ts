@@ -66,7 +66,7 @@ test('whoever reads a table of organizations without one is told so, once per st
     `select c.oid::regclass::text as name from pg_class as c
      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
        and exists (select from pg_policy as p where p.polrelid = c.oid and 'flowgres_user'::regrole = any (p.polroles)
-         and pg_get_expr(p.polqual, p.polrelid) ~ 'current_organization_id')
+         and pg_get_expr(p.polqual, p.polrelid) ~ 'current_organization_id|organization_with_scope')
        and not exists (select from pg_policy as p where p.polrelid = c.oid and 'flowgres_dba'::regrole = any (p.polroles))
        -- What is empty has nothing to hide.
        and query_to_xml(format('select from %s limit 1', c.oid::regclass), false, false, '')::text ~ 'row'`,
