@@ -111,7 +111,7 @@ const network = (turn: number) => `192.0.${turn % 8}.${turn % 250}`;
 const TRY = 'query ($definition: JSON!, $input: JSON) { testWorkflow(definition: $definition, input: $input) { nodes { seq type } } }';
 const WATCH = 'subscription ($workflow: UUID!) { workflowRuns(workflowId: $workflow) { cursor workflowRun { id status } } }';
 const part = (name: string) =>
-  `${name}: workflows(first: 1, filter: {name: {equalTo: "${name}"}}) { nodes { id name versions(first: 1) { nodes { version publishedAt } } creator { id name } } }`;
+  `${name}: workflows(first: 1, filter: {name: {equalTo: "${name}"}}) { nodes { id name versions(first: 1) { nodes { version publishedAt } } createdBy { id name } } }`;
 /** A valid document of about 45 tokens per part, different from all others. */
 const ownDocument = (turn: number, parts: number) => `{ ${list(parts, (place) => part(`a${process.pid}_${turn}_${place}`)).join(' ')} }`;
 const REPEATED = [

@@ -27,26 +27,6 @@ export type JsonFilter = {
   notEqualTo?: unknown;
 };
 
-/** A filter to be used against String fields. All fields are combined with a logical ‘and.’ */
-export type StringFilter = {
-  /** Equal to the specified value. */
-  equalTo?: string | null | undefined;
-  /** Greater than the specified value. */
-  greaterThan?: string | null | undefined;
-  /** Greater than or equal to the specified value. */
-  greaterThanOrEqualTo?: string | null | undefined;
-  /** Included in the specified list. */
-  in?: Array<string> | null | undefined;
-  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
-  isNull?: boolean | null | undefined;
-  /** Less than the specified value. */
-  lessThan?: string | null | undefined;
-  /** Less than or equal to the specified value. */
-  lessThanOrEqualTo?: string | null | undefined;
-  /** Not equal to the specified value. */
-  notEqualTo?: string | null | undefined;
-};
-
 /** A filter to be used against UUID fields. All fields are combined with a logical ‘and.’ */
 export type UuidFilter = {
   /** Equal to the specified value. */
@@ -76,15 +56,59 @@ export type WorkflowRunFilter = {
   /** Filter by the object’s `metadata` field. */
   metadata?: JsonFilter | null | undefined;
   /** Filter by the object’s `mode` field. */
-  mode?: StringFilter | null | undefined;
+  mode?: WorkflowRunModeFilter | null | undefined;
   /** Negates the expression. */
   not?: WorkflowRunFilter | null | undefined;
   /** Checks for any expressions in this list. */
   or?: Array<WorkflowRunFilter> | null | undefined;
   /** Filter by the object’s `status` field. */
-  status?: StringFilter | null | undefined;
+  status?: WorkflowRunStatusFilter | null | undefined;
   /** Filter by the object’s `workflowId` field. */
   workflowId?: UuidFilter | null | undefined;
+};
+
+/** What started the run: manual, webhook, api, schedule, retry, fork, error or child. */
+export type WorkflowRunMode =
+  | 'api'
+  | 'child'
+  | 'error'
+  | 'fork'
+  | 'manual'
+  | 'retry'
+  | 'schedule'
+  | 'webhook';
+
+/** A filter to be used against WorkflowRunMode fields. All fields are combined with a logical ‘and.’ */
+export type WorkflowRunModeFilter = {
+  /** Equal to the specified value. */
+  equalTo?: WorkflowRunMode | null | undefined;
+  /** Included in the specified list. */
+  in?: Array<WorkflowRunMode> | null | undefined;
+  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
+  isNull?: boolean | null | undefined;
+  /** Not equal to the specified value. */
+  notEqualTo?: WorkflowRunMode | null | undefined;
+};
+
+/** running, waiting, paused; or final: success, error, canceled. */
+export type WorkflowRunStatus =
+  | 'canceled'
+  | 'error'
+  | 'paused'
+  | 'running'
+  | 'success'
+  | 'waiting';
+
+/** A filter to be used against WorkflowRunStatus fields. All fields are combined with a logical ‘and.’ */
+export type WorkflowRunStatusFilter = {
+  /** Equal to the specified value. */
+  equalTo?: WorkflowRunStatus | null | undefined;
+  /** Included in the specified list. */
+  in?: Array<WorkflowRunStatus> | null | undefined;
+  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
+  isNull?: boolean | null | undefined;
+  /** Not equal to the specified value. */
+  notEqualTo?: WorkflowRunStatus | null | undefined;
 };
 
 export type ListRunsQueryVariables = Exact<{
@@ -94,7 +118,7 @@ export type ListRunsQueryVariables = Exact<{
 }>;
 
 
-export type ListRunsQuery = { workflowRuns: { nodes: Array<{ id: string, status: string, startedAt: string, finishedAt: string | null, workflow: { id: string, name: string } | null } | null>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
+export type ListRunsQuery = { workflowRuns: { nodes: Array<{ id: string, status: WorkflowRunStatus, startedAt: string, finishedAt: string | null, workflow: { id: string, name: string } | null }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
 
 export type RunEventsSubscriptionVariables = Exact<{
   run: string;
@@ -111,7 +135,7 @@ export type StartRunMutationVariables = Exact<{
 }>;
 
 
-export type StartRunMutation = { startWorkflowRun: { result: { id: string, status: string, output: unknown } | null } | null };
+export type StartRunMutation = { startWorkflowRun: { workflowRun: { id: string, status: WorkflowRunStatus, output: unknown } } | null };
 
 export type WatchRunsSubscriptionVariables = Exact<{
   workflow: string;
@@ -119,7 +143,7 @@ export type WatchRunsSubscriptionVariables = Exact<{
 }>;
 
 
-export type WatchRunsSubscription = { workflowRuns: { cursor: string, workflowRun: { id: string, status: string, startedAt: string, finishedAt: string | null } | null } | null };
+export type WatchRunsSubscription = { workflowRuns: { cursor: string, workflowRun: { id: string, status: WorkflowRunStatus, startedAt: string, finishedAt: string | null } | null } | null };
 
 export const listRuns: Operation<ListRunsQuery, ListRunsQueryVariables> = {
   text: `query ListRuns($first: Int = 20, $after: Cursor, $filter: WorkflowRunFilter) {
@@ -157,8 +181,8 @@ export const runEvents: Operation<RunEventsSubscription, RunEventsSubscriptionVa
 
 export const startRun: Operation<StartRunMutation, StartRunMutationVariables> = {
   text: `mutation StartRun($workflow: UUID!, $input: JSON, $idempotencyKey: String) {
-  startWorkflowRun(input: { workflow: $workflow, input: $input, idempotencyKey: $idempotencyKey }) {
-    result {
+  startWorkflowRun(input: { workflowId: $workflow, input: $input, idempotencyKey: $idempotencyKey }) {
+    workflowRun {
       id
       status
       output

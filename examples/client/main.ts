@@ -11,12 +11,12 @@ if (!url || !token || !workflow) throw new Error('usage: main.ts <url> <token> <
 
 const client = new FlowgresClient(url, token);
 const { startWorkflowRun } = await client.request(startRun, { workflow, input: JSON.parse(input) });
-const run = startWorkflowRun!.result!;
+const run = startWorkflowRun!.workflowRun;
 console.log(`run ${run.id}`);
 for await (const { workflowRunEvents } of client.follow(runEvents, { run: run.id }, (data) => ({ after: data.workflowRunEvents!.seq }))) {
   const { seq, type, payload } = workflowRunEvents!;
   console.log(`${seq} ${type} ${JSON.stringify(payload)}`);
 }
 const { workflowRuns } = await client.request(listRuns, { first: 5 });
-for (const each of workflowRuns!.nodes) console.log(`${each!.id} ${each!.status} ${each!.workflow?.name}`);
+for (const each of workflowRuns!.nodes) console.log(`${each.id} ${each.status} ${each.workflow?.name}`);
 await client.close();

@@ -38,27 +38,35 @@ export function accountsPlugin(accounts: Accounts): GraphileConfig.Plugin {
       }
 
       input RegisterUserInput {
+        "Comes back in the payload."
         clientMutationId: String
         "Shown to other members, at most 200 characters."
         name: String!
+        "The address that the code is mailed to, in any case of letters."
         email: String!
         "10 characters to 1,024 bytes."
         password: String!
       }
       type RegisterUserPayload {
+        "Comes back in the payload."
         clientMutationId: String
         "Always true."
-        result: Boolean
+        accepted: Boolean!
       }
 
       input LoginInput {
+        "Comes back in the payload."
         clientMutationId: String
+        "The address of the account."
         email: String!
+        "The password of the account."
         password: String!
       }
       type LoginPayload {
+        "Comes back in the payload."
         clientMutationId: String
-        result: StartedSession
+        "The session that has begun."
+        session: StartedSession!
       }
       "A session that has just begun, with its secret."
       type StartedSession {
@@ -66,56 +74,63 @@ export function accountsPlugin(accounts: Accounts): GraphileConfig.Plugin {
         secret: String!
         "When the session ends by itself."
         expiresAt: Datetime!
+        "The user who logged in."
         userId: UUID!
         "The active organization: the one that was active last, else the one joined first; null without any."
         organizationId: UUID
       }
 
       input ResetPasswordInput {
+        "Comes back in the payload."
         clientMutationId: String
         "From the mail."
         code: String!
-        "10 characters to 1,024 bytes."
+        "The new password: 10 characters to 1,024 bytes."
         password: String!
       }
       type ResetPasswordPayload {
+        "Comes back in the payload."
         clientMutationId: String
         "The user whose password it was."
-        result: UUID
+        userId: UUID!
       }
 
       input ChangePasswordInput {
+        "Comes back in the payload."
         clientMutationId: String
+        "The password until now."
         currentPassword: String!
-        "10 characters to 1,024 bytes."
+        "The new password: 10 characters to 1,024 bytes."
         password: String!
       }
       type ChangePasswordPayload {
+        "Comes back in the payload."
         clientMutationId: String
         "How many other sessions have ended."
-        result: Int
+        revokedSessions: Int!
       }
     `,
     objects: {
       Mutation: {
         plans: {
-          registerUser: mutation((settings, input) => accounts.register(settings, input)),
-          login: mutation((settings, input) => accounts.login(settings, input)),
-          resetPassword: mutation((settings, input) => accounts.resetPassword(settings, input)),
-          changePassword: mutation((settings, input) => accounts.changePassword(settings, input)),
+          registerUser: mutation('accepted', (settings, input) => accounts.register(settings, input)),
+          login: mutation('session', (settings, input) => accounts.login(settings, input)),
+          resetPassword: mutation('userId', (settings, input) => accounts.resetPassword(settings, input)),
+          changePassword: mutation('revokedSessions', (settings, input) => accounts.changePassword(settings, input)),
         },
       },
     },
   }));
 }
 
-function mutation(operation: Operation) {
+/** Returns the plan of a mutation whose payload has the result in the given field. */
+function mutation(field: string, operation: Operation) {
   return (_$root: Step, args: { getRaw(name: string): Step }) =>
     sideEffect([context(), args.getRaw('input')], async ([request, raw]) => {
       const { clientMutationId = null, ...input } = raw as Record<string, unknown>;
       const { pgSettings } = request as unknown as { pgSettings: RequestSettings };
       try {
-        return { clientMutationId, result: await operation(pgSettings, input) };
+        return { clientMutationId, [field]: await operation(pgSettings, input) };
       } catch (error) {
         throw error instanceof FlowgresError ? safe(error) : error;
       }

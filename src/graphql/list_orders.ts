@@ -13,6 +13,7 @@ import {
   TYPES,
 } from 'postgraphile/@dataplan/pg';
 import type { ConnectionStep, Step } from 'postgraphile/grafast';
+import { isEnumType } from 'postgraphile/graphql';
 import { sql } from 'postgraphile/pg-sql2';
 
 type Direction = 'ASC' | 'DESC';
@@ -122,6 +123,38 @@ export const ListOrderPlugin: GraphileConfig.Plugin = {
           return $list;
         };
         return field;
+      },
+    },
+  },
+};
+
+/** Tables whose rows are ordered by time: their lists begin with the newest. */
+const NEWEST_FIRST: ReadonlySet<string> = new Set([
+  'api_access_log',
+  'audit_log',
+  'bulk_operations',
+  'invitations',
+  'subscriptions',
+  'workflow_runs',
+  'workflow_versions',
+  'workflows',
+]);
+
+/** Lists of those tables begin with the newest row, unless the request names another order. */
+export const NewestFirstPlugin: GraphileConfig.Plugin = {
+  name: 'FlowgresNewestFirstPlugin',
+  version: '1.0.0',
+  after: ['PgConnectionArgOrderByDefaultValuePlugin'],
+  schema: {
+    hooks: {
+      GraphQLObjectType_fields_field_args_arg(argument, build, { scope }) {
+        const { argName, pgFieldResource } = scope;
+        const resource = pgFieldResource as PgResource | undefined;
+        if (argName !== 'orderBy' || !resource || resource.parameters || !NEWEST_FIRST.has(resource.name)) return argument;
+        const order = build.graphql.getNamedType(argument.type);
+        const newest = isEnumType(order) ? order.getValue('PRIMARY_KEY_DESC') : undefined;
+        if (!newest) throw new Error(`The list of ${resource.name} cannot begin with the newest row: it has no primary key.`);
+        return { ...argument, defaultValue: [newest.value] };
       },
     },
   },

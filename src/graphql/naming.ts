@@ -2,7 +2,11 @@
  * Names of database objects in GraphQL, and which objects are left out. Descriptions are the comments of the
  * database; the smart tags are here rather than in those comments, so that `\d+` in psql stays readable.
  */
+import { TYPES } from 'postgraphile/@dataplan/pg';
 import { type JSONPgSmartTags, jsonPgSmartTags, pgSmartTags } from 'postgraphile/utils';
+
+/** Names of columns with the id of another row that do not end in _id. */
+const REFERENCE = /(^|_)(by|of)$/;
 
 /** Names the row's UUID `id` and the global id `nodeId`; PostGraphile's defaults are `rowId` and `id`. */
 export const NamingPlugin: GraphileConfig.Plugin = {
@@ -13,7 +17,12 @@ export const NamingPlugin: GraphileConfig.Plugin = {
     add: { nodeById: (_options: unknown, typeName: string) => typeName },
     replace: {
       nodeIdFieldName: () => 'nodeId',
-      _attributeName: (previous, _options, details) => previous!({ ...details, skipRowId: true }),
+      // A column such as started_by holds an id; its name belongs to the row that it leads to.
+      _attributeName(previous, _options, details) {
+        const name = previous!({ ...details, skipRowId: true });
+        const { codec } = details.codec.attributes[details.attributeName] ?? {};
+        return codec === TYPES.uuid && REFERENCE.test(details.attributeName) ? `${name}_id` : name;
+      },
     },
   },
 };
@@ -40,7 +49,7 @@ const TAGS: JSONPgSmartTags = {
         constraint: {
           organization_users_organization_id_fkey: bothWays('organization', 'members'),
           organization_users_user_id_fkey: bothWays('user', 'memberships'),
-          organization_users_invited_by_fkey: oneWay('inviter'),
+          organization_users_invited_by_fkey: oneWay('invitedBy'),
         },
       },
       'public.teams': {
@@ -53,14 +62,14 @@ const TAGS: JSONPgSmartTags = {
         constraint: {
           team_users_team_fkey: bothWays('team', 'members'),
           team_users_member_fkey: bothWays('membership', 'teams'),
-          team_users_added_by_fkey: oneWay('adder'),
+          team_users_added_by_fkey: oneWay('addedBy'),
         },
       },
       'public.invitations': {
         constraint: {
           invitations_organization_id_id_key: hidden,
           invitations_organization_id_fkey: bothWays('organization', 'invitations'),
-          invitations_invited_by_fkey: oneWay('inviter'),
+          invitations_invited_by_fkey: oneWay('invitedBy'),
         },
       },
       'public.workflows': {
@@ -74,7 +83,7 @@ const TAGS: JSONPgSmartTags = {
         },
         constraint: {
           workflows_organization_id_id_key: hidden,
-          workflows_created_by_fkey: oneWay('creator'),
+          workflows_created_by_fkey: oneWay('createdBy'),
           workflows_team_fkey: bothWays('team', 'workflows'),
           workflows_published_version_fkey: oneWay('published'),
         },
@@ -82,7 +91,7 @@ const TAGS: JSONPgSmartTags = {
       'public.workflow_versions': {
         constraint: {
           workflow_versions_workflow_fkey: bothWays('workflow', 'versions'),
-          workflow_versions_published_by_fkey: oneWay('publisher'),
+          workflow_versions_published_by_fkey: oneWay('publishedBy'),
         },
       },
       'public.webhooks': {
@@ -114,7 +123,7 @@ const TAGS: JSONPgSmartTags = {
       },
       'public.variables': {
         attribute: { name: searchable },
-        constraint: { variables_updated_by_fkey: oneWay('updater') },
+        constraint: { variables_updated_by_fkey: oneWay('updatedBy') },
       },
       'public.credentials': {
         attribute: { name: searchable, type: filterable, user_id: filterable, team_id: filterable },
@@ -129,8 +138,13 @@ const TAGS: JSONPgSmartTags = {
       'public.workflow_runs': {
         tags: {
           ...uncounted,
-          foreignKey:
+          foreignKey: [
             '(organization_id, workflow_id) references workflows (organization_id, id)|@fieldName workflow|@foreignFieldName runs',
+            '(parent_run_id) references workflow_runs (id)|@fieldName parent|@foreignFieldName children',
+            '(retry_of) references workflow_runs (id)|@fieldName retryOf|@backwardBehavior -*',
+            '(retried_by) references workflow_runs (id)|@fieldName retriedBy|@backwardBehavior -*',
+            '(started_by) references users (id)|@fieldName startedBy|@backwardBehavior -*',
+          ],
         },
         attribute: { id: searchable, workflow_id: filterable, status: filterable, mode: filterable, metadata: filterable },
         constraint: {
@@ -150,6 +164,9 @@ const TAGS: JSONPgSmartTags = {
       'public.workflow_run_steps': {
         tags: { behavior: throughRun },
         attribute: { run_id: required, node: required, status: required, started_at: required },
+      },
+      'public.bulk_operations': {
+        tags: { foreignKey: '(started_by) references users (id)|@fieldName startedBy|@backwardBehavior -*' },
       },
       'public.audit_log': { attribute: { id: searchable } },
       'public.api_access_log': { attribute: { id: searchable } },

@@ -18,10 +18,11 @@ import { costPlugin } from './cost.ts';
 import { DescriptionsPlugin } from './descriptions.ts';
 import { type DocumentOptions, documentPlugin } from './documents.ts';
 import type { LogError } from '../http/errors.ts';
+import { enumsPlugin } from './enums.ts';
 import { errorMask } from './errors.ts';
 import { ExactJsonPlugin } from './exact_json.ts';
 import { LIMITS } from './limits.ts';
-import { ListOrderPlugin } from './list_orders.ts';
+import { ListOrderPlugin, NewestFirstPlugin } from './list_orders.ts';
 import { SESSION_SETTINGS } from '../database/session_settings.ts';
 import type { Subscriptions } from './subscribe.ts';
 import { NamingPlugin, TagsPlugin, UnsearchablePlugin } from './naming.ts';
@@ -30,8 +31,10 @@ import { PagePolicyPlugin } from '../http/page_policy.ts';
 import { PagingPlugin } from './paging.ts';
 import { pipelinedService } from './pg_service.ts';
 import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
+import { RowIdsPlugin } from './row_ids.ts';
 import { runEventsPlugin } from './run_events.ts';
 import { ScalarsPlugin } from './scalars.ts';
+import { ShapePlugin } from './shape.ts';
 import { workflowRunsPlugin } from './workflow_runs.ts';
 
 /** Options of {@link createPreset}. */
@@ -59,10 +62,14 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     plugins: [
       OwnedPlugin,
       DescriptionsPlugin,
+      enumsPlugin(),
       NamingPlugin,
       UnsearchablePlugin,
       TagsPlugin,
+      ShapePlugin,
+      RowIdsPlugin,
       ListOrderPlugin,
+      NewestFirstPlugin,
       PagingPlugin,
       ScalarsPlugin,
       bodySizePlugin(requests.authenticator),

@@ -20,7 +20,7 @@ test('requests are there with token, operation, status, error code and time; tho
   await server.query(acme.token, 'query Broken { nothing }');
   await server.query(
     acme.token,
-    'mutation Archive { archiveWorkflow(input: {id: "00000000-0000-7000-8000-000000000000"}) { clientMutationId } }',
+    'mutation Archive { archiveWorkflow(input: {workflowId: "00000000-0000-7000-8000-000000000000"}) { clientMutationId } }',
   );
   await server.query('fg_unknown', 'query Mine { workflows { nodes { name } } }');
   await server.query(null, 'query Nobody { currentUser { name } }');

@@ -17,17 +17,17 @@ beforeAll(async () => {
 const address = () => `${randomUUID().slice(0, 8)}@example.com`;
 
 const REGISTER =
-  'mutation ($name: String!, $email: String!, $password: String!) { registerUser(input: { name: $name, email: $email, password: $password }) { result } }';
-const VERIFY = 'mutation ($code: String!) { verifyEmail(input: { code: $code }) { result } }';
+  'mutation ($name: String!, $email: String!, $password: String!) { registerUser(input: { name: $name, email: $email, password: $password }) { accepted } }';
+const VERIFY = 'mutation ($code: String!) { verifyEmail(input: { code: $code }) { userId } }';
 const LOGIN = `mutation ($email: String!, $password: String!) {
-  login(input: { email: $email, password: $password, clientMutationId: "x" }) { clientMutationId result { secret expiresAt userId organizationId } } }`;
+  login(input: { email: $email, password: $password, clientMutationId: "x" }) { clientMutationId session { secret expiresAt userId organizationId } } }`;
 const ME = '{ currentUser { id email } }';
 
 async function account(): Promise<{ id: string; email: string }> {
   const email = address();
-  expect(await server.data(null, REGISTER, { name: 'Ada', email, password: PASSWORD })).toEqual({ registerUser: { result: true } });
+  expect(await server.data(null, REGISTER, { name: 'Ada', email, password: PASSWORD })).toEqual({ registerUser: { accepted: true } });
   const { verifyEmail } = await server.data(null, VERIFY, { code: await readCode(db, email) });
-  return { id: verifyEmail.result, email };
+  return { id: verifyEmail.userId, email };
 }
 
 async function post(path: string, body: unknown, headers: Record<string, string> = {}) {
@@ -44,13 +44,13 @@ describe('over GraphQL', () => {
   test('one registers, verifies, logs in, and is somebody', async () => {
     const { id, email } = await account();
     const { login } = await server.data(null, LOGIN, { email, password: PASSWORD });
-    expect(login).toMatchObject({ clientMutationId: 'x', result: { userId: id, organizationId: null } });
-    expect(new Date(login.result.expiresAt).getTime()).toBeGreaterThan(Date.now() + 29 * 86_400_000);
-    expect(await server.data(login.result.secret, ME)).toEqual({ currentUser: { id, email } });
-    const made = 'mutation { createOrganization(input: { name: "Mine", slug: "mine" }) { result { id } } }';
-    const { createOrganization: created } = await server.data(login.result.secret, made);
-    const second = (await server.data(null, LOGIN, { email, password: PASSWORD })).login.result;
-    expect(second.organizationId).toBe(created.result.id);
+    expect(login).toMatchObject({ clientMutationId: 'x', session: { userId: id, organizationId: null } });
+    expect(new Date(login.session.expiresAt).getTime()).toBeGreaterThan(Date.now() + 29 * 86_400_000);
+    expect(await server.data(login.session.secret, ME)).toEqual({ currentUser: { id, email } });
+    const made = 'mutation { createOrganization(input: { name: "Mine", slug: "mine" }) { organization { id } } }';
+    const { createOrganization: created } = await server.data(login.session.secret, made);
+    const second = (await server.data(null, LOGIN, { email, password: PASSWORD })).login.session;
+    expect(second.organizationId).toBe(created.organization.id);
     const { sessions } = await server.data(second.secret, '{ sessions { nodes { kind isCurrent userAgent ipPrefix } } }');
     expect(sessions.nodes).toHaveLength(2);
     expect(sessions.nodes[0]).toMatchObject({
@@ -59,7 +59,7 @@ describe('over GraphQL', () => {
       userAgent: expect.stringContaining('node'),
       ipPrefix: '127.0.0.0/24',
     });
-    await server.data(second.secret, 'mutation { logout(input: {}) { result } }');
+    await server.data(second.secret, 'mutation { logout(input: {}) { loggedOut } }');
     await expect.poll(async () => (await server.query(second.secret, ME)).status, { interval: 250 }).toBe(401);
   });
 
@@ -88,18 +88,18 @@ describe('over GraphQL', () => {
   test('a password is changed by the old one and reset by a mail', async () => {
     const { email } = await account();
     const [here, there] = await Promise.all(
-      [1, 2].map(async () => (await server.data(null, LOGIN, { email, password: PASSWORD })).login.result.secret),
+      [1, 2].map(async () => (await server.data(null, LOGIN, { email, password: PASSWORD })).login.session.secret),
     );
     const change =
-      'mutation ($old: String!, $new: String!) { changePassword(input: { currentPassword: $old, password: $new }) { result } }';
+      'mutation ($old: String!, $new: String!) { changePassword(input: { currentPassword: $old, password: $new }) { revokedSessions } }';
     const wrong = await server.query(here, change, { old: 'wrong', new: 'another password' });
     expect(wrong.errors?.[0]?.extensions?.code).toBe('FORBIDDEN');
-    expect(await server.data(here, change, { old: PASSWORD, new: 'another password' })).toEqual({ changePassword: { result: 1 } });
+    expect(await server.data(here, change, { old: PASSWORD, new: 'another password' })).toEqual({ changePassword: { revokedSessions: 1 } });
     await expect.poll(async () => (await server.query(there, ME)).status, { interval: 250 }).toBe(401);
     expect((await server.query(here, ME)).status).toBe(200);
-    const request = 'mutation ($email: String!) { requestPasswordReset(input: { email: $email }) { result } }';
+    const request = 'mutation ($email: String!) { requestPasswordReset(input: { email: $email }) { accepted } }';
     expect(await server.data(null, request, { email })).toEqual(await server.data(null, request, { email: address() }));
-    const reset = 'mutation ($code: String!, $new: String!) { resetPassword(input: { code: $code, password: $new }) { result } }';
+    const reset = 'mutation ($code: String!, $new: String!) { resetPassword(input: { code: $code, password: $new }) { userId } }';
     await server.data(null, reset, { code: await readCode(db, email), new: 'a third password' });
     await server.data(null, LOGIN, { email, password: 'a third password' });
     expect((await server.query(null, change, { old: 'x', new: 'another password' })).errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED');
@@ -222,7 +222,7 @@ test('a password that was hashed with older parameters is hashed anew at the nex
   const newer = await serveGraphql(db, { scrypt: { ln: 5, r: 2, p: 1 } });
   const { login } = await newer.data(null, LOGIN, { email, password: PASSWORD });
   expect(await stored()).toMatch(/^\$scrypt\$ln=5,r=2,p=1\$/);
-  expect((await newer.query(login.result.secret, ME)).status).toBe(200);
+  expect((await newer.query(login.session.secret, ME)).status).toBe(200);
   await newer.data(null, LOGIN, { email, password: PASSWORD });
   await newer.close();
 });
@@ -269,11 +269,13 @@ describe('a secret', () => {
     const member = await createMember(db, acme);
     const { createApiToken } = await server.data(
       member.secret,
-      'mutation { createApiToken(input: { name: "mine", scopes: ["organization:write"] }) { result { secret } } }',
+      'mutation { createApiToken(input: { name: "mine", scopes: [organization_write] }) { newApiToken { secret } } }',
     );
-    const { secret } = createApiToken.result;
+    const { secret } = createApiToken.newApiToken;
     expect((await server.query(secret, ME)).status).toBe(200);
-    await server.data(acme.token, 'mutation ($id: UUID!) { removeMember(input: { user: $id }) { result { userId } } }', { id: member.id });
+    await server.data(acme.token, 'mutation ($id: UUID!) { removeMember(input: { userId: $id }) { organizationUser { userId } } }', {
+      id: member.id,
+    });
     expect((await server.query(secret, '{ workflows { totalCount } }')).data?.workflows?.totalCount ?? 0).toBe(0);
     await expect.poll(async () => (await server.query(secret, ME)).status, { interval: 250 }).toBe(401);
   });
@@ -304,19 +306,19 @@ test('an invited person joins by the code of the mail', async () => {
   const { email } = await account();
   const { inviteMember } = await server.data(
     acme.token,
-    'mutation ($email: String!) { inviteMember(input: { email: $email, role: "admin" }) { result { code invitation { id expiresAt } } } }',
+    'mutation ($email: String!) { inviteMember(input: { email: $email, role: admin }) { newInvitation { code invitation { id expiresAt } } } }',
     { email },
   );
-  expect((await readMail(db, email))!.body).toContain(inviteMember.result.code);
+  expect((await readMail(db, email))!.body).toContain(inviteMember.newInvitation.code);
   const { login } = await server.data(null, LOGIN, { email, password: PASSWORD });
   const { acceptInvitation } = await server.data(
-    login.result.secret,
-    'mutation ($code: String!) { acceptInvitation(input: { code: $code }) { result { role organization { name } user { email } } } }',
-    { code: inviteMember.result.code },
+    login.session.secret,
+    'mutation ($code: String!) { acceptInvitation(input: { code: $code }) { organizationUser { role organization { name } user { email } } } }',
+    { code: inviteMember.newInvitation.code },
   );
-  expect(acceptInvitation.result).toEqual({ role: 'admin', organization: { name: 'Inviting' }, user: { email } });
+  expect(acceptInvitation.organizationUser).toEqual({ role: 'admin', organization: { name: 'Inviting' }, user: { email } });
   const { currentOrganization } = await server.data(
-    login.result.secret,
+    login.session.secret,
     '{ currentOrganization { invitations { nodes { email acceptedAt } } members { totalCount } teams { totalCount } } }',
   );
   expect(currentOrganization).toEqual({
@@ -329,6 +331,6 @@ test('an invited person joins by the code of the mail', async () => {
 test('a session may end others, by the API as in psql', async () => {
   const person = await createPerson(db);
   await logIn(db, person.id);
-  const { revokeOtherSessions } = await server.data(person.secret, 'mutation { revokeOtherSessions(input: {}) { result } }');
-  expect(revokeOtherSessions).toEqual({ result: 1 });
+  const { revokeOtherSessions } = await server.data(person.secret, 'mutation { revokeOtherSessions(input: {}) { revokedSessions } }');
+  expect(revokeOtherSessions).toEqual({ revokedSessions: 1 });
 });

@@ -106,7 +106,7 @@ test('a person who is in no organization is told so, and not to log in', async (
   const person = await createPerson(db);
   const { status, errors } = await server.query(
     person.secret,
-    'mutation { createWorkflow(input: { name: "W", definition: {} }) { result { id } } }',
+    'mutation { createWorkflow(input: { name: "W", definition: {} }) { workflow { id } } }',
   );
   expect(status).toBe(200);
   expect(errors).toMatchObject([{ extensions: { code: 'NO_ORGANIZATION', hint: expect.stringContaining('create_organization') } }]);
@@ -116,7 +116,7 @@ test('a person who is in no organization is told so, and not to log in', async (
 describe('nothing is logged', () => {
   test('of a test of a workflow that takes longer than it may', async () => {
     const person = await createPerson(db);
-    await server.data(person.secret, 'mutation { createOrganization(input: { name: "Slow", slug: "slow" }) { result { id } } }');
+    await server.data(person.secret, 'mutation { createOrganization(input: { name: "Slow", slug: "slow" }) { organization { id } } }');
     await db.admin.query(`
       create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null)
       returns setof public.workflow_test_event language plpgsql stable security definer as $$

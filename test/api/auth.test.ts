@@ -26,9 +26,9 @@ async function sendHeader(authorization: string) {
 async function createToken(): Promise<{ id: string; secret: string }> {
   const { createApiToken } = await server.data(
     acme.token,
-    'mutation { createApiToken(input: { name: "temporary", scopes: ["runs:read"] }) { result { secret token { id } } } }',
+    'mutation { createApiToken(input: { name: "temporary", scopes: [runs_read] }) { newApiToken { secret token { id } } } }',
   );
-  return { secret: createApiToken.result.secret, id: createApiToken.result.token.id };
+  return { secret: createApiToken.newApiToken.secret, id: createApiToken.newApiToken.token.id };
 }
 
 describe('a request', () => {
@@ -52,7 +52,9 @@ describe('a request', () => {
     expect((await ask()).value.data.currentOrganization).toEqual({ id: acme.id });
     for (const { secret } of [revoked, expired]) expect((await server.query(secret, ME)).status).toBe(200);
     for (const { id } of [revoked, watching]) {
-      await server.data(acme.token, 'mutation ($id: UUID!) { revokeApiToken(input: { id: $id }) { result { revokedAt } } }', { id });
+      await server.data(acme.token, 'mutation ($id: UUID!) { revokeApiToken(input: { apiTokenId: $id }) { apiToken { revokedAt } } }', {
+        id,
+      });
     }
     await db.admin.query(`update private.api_tokens set expires_at = now() where id = $1`, [expired.id]);
     const answer = async () => [

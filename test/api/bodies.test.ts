@@ -28,13 +28,13 @@ const pad = (bytes: number) => ({ query: '{ currentUser { id } }', variables: { 
 describe('a body', () => {
   test('may have a definition or an input of 1 MiB', async () => {
     const note = 'x'.repeat(1024 * 1024 - 1_000);
-    const create = 'mutation ($d: JSON!) { createWorkflow(input: { name: "Large", definition: $d }) { result { id } } }';
+    const create = 'mutation ($d: JSON!) { createWorkflow(input: { name: "Large", definition: $d }) { workflow { id } } }';
     const created = await server.data(acme.token, create, { d: { nodes: [], connections: [], note } });
-    expect(created.createWorkflow.result.id).toBeTruthy();
+    expect(created.createWorkflow.workflow.id).toBeTruthy();
     const { id } = await publishWorkflow(acme, chain({ id: 'start', type: 'apiTrigger' }));
-    const start = 'mutation ($w: UUID!, $i: JSON!) { startWorkflowRun(input: { workflow: $w, input: $i }) { result { status } } }';
+    const start = 'mutation ($w: UUID!, $i: JSON!) { startWorkflowRun(input: { workflowId: $w, input: $i }) { workflowRun { status } } }';
     const started = await server.data(acme.token, start, { w: id, i: { text: 'x'.repeat(1024 * 1024 - 1_000) } });
-    expect(started.startWorkflowRun.result.status).toBe('success');
+    expect(started.startWorkflowRun.workflowRun.status).toBe('success');
   });
 
   test('has 2 MiB with a valid token and 256 kB without one', async () => {
@@ -51,7 +51,7 @@ describe('a body', () => {
   });
 
   test('keeps its numbers, however large it is', async () => {
-    const create = 'mutation ($d: JSON!) { createWorkflow(input: { name: "Exact", definition: $d }) { result { definition } } }';
+    const create = 'mutation ($d: JSON!) { createWorkflow(input: { name: "Exact", definition: $d }) { workflow { definition } } }';
     const body = `{"query": ${JSON.stringify(create)}, "variables": {"d": {"n": 9007199254740993, "note": "${'x'.repeat(300_000)}"}}}`;
     const response = await fetch(server.url, {
       method: 'POST',

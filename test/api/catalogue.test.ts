@@ -55,12 +55,12 @@ const REFUSED: Record<string, [query: string, variables: Record<string, unknown>
   'an order by the definition': ['{ workflows(orderBy: DEFINITION_ASC) { nodes { id } } }', {}, 'INVALID_ARGUMENT'],
   'a secret column': ['{ users { nodes { passwordHash } } }', {}, 'INVALID_ARGUMENT'],
   'another organization in an input': [
-    'mutation { createWorkflow(input: { name: "x", definition: {}, organizationId: "01900000-0000-7000-8000-000000000000" }) { result { id } } }',
+    'mutation { createWorkflow(input: { name: "x", definition: {}, organizationId: "01900000-0000-7000-8000-000000000000" }) { workflow { id } } }',
     {},
     'INVALID_ARGUMENT',
   ],
   'a computed column written': [
-    'mutation { createWorkflow(input: { name: "x", definition: {}, publishedVersion: 1 }) { result { id } } }',
+    'mutation { createWorkflow(input: { name: "x", definition: {}, publishedVersion: 1 }) { workflow { id } } }',
     {},
     'INVALID_ARGUMENT',
   ],
@@ -70,24 +70,28 @@ const REFUSED: Record<string, [query: string, variables: Record<string, unknown>
     {},
     'INVALID_ARGUMENT',
   ],
-  'a null where a value is required': ['mutation { publishWorkflow(input: { id: null }) { result { version } } }', {}, 'INVALID_ARGUMENT'],
+  'a null where a value is required': [
+    'mutation { publishWorkflow(input: { workflowId: null }) { workflowVersion { version } } }',
+    {},
+    'INVALID_ARGUMENT',
+  ],
   'an idempotency key of 10 kB': [
-    'mutation ($w: UUID!, $k: String) { startWorkflowRun(input: { workflow: $w, idempotencyKey: $k }) { result { id } } }',
+    'mutation ($w: UUID!, $k: String) { startWorkflowRun(input: { workflowId: $w, idempotencyKey: $k }) { workflowRun { id } } }',
     { k: 'x'.repeat(10_240) },
     'INVALID_ARGUMENT',
   ],
   'an empty idempotency key': [
-    'mutation ($w: UUID!, $k: String) { startWorkflowRun(input: { workflow: $w, idempotencyKey: $k }) { result { id } } }',
+    'mutation ($w: UUID!, $k: String) { startWorkflowRun(input: { workflowId: $w, idempotencyKey: $k }) { workflowRun { id } } }',
     { k: '' },
     'INVALID_ARGUMENT',
   ],
   'a character that cannot be stored': [
-    'mutation ($n: String!) { createWorkflow(input: { name: $n, definition: {} }) { result { id } } }',
+    'mutation ($n: String!) { createWorkflow(input: { name: $n, definition: {} }) { workflow { id } } }',
     { n: '\u0000' },
     'INVALID_TEXT',
   ],
   'half a surrogate': [
-    'mutation ($d: JSON!) { createWorkflow(input: { name: "x", definition: $d }) { result { id } } }',
+    'mutation ($d: JSON!) { createWorkflow(input: { name: "x", definition: $d }) { workflow { id } } }',
     { d: { x: '\ud800' } },
     'INVALID_TEXT',
   ],
@@ -115,7 +119,7 @@ describe('GraphQL refuses', () => {
   test('GET, batches, other media types and large bodies', async () => {
     const post = (body: string, type = 'application/json') =>
       fetch(server.url, { method: 'POST', headers: { 'content-type': type, accept: 'application/json' }, body });
-    const mutation = 'mutation { createOrganization(input: { name: "x", slug: "x" }) { result { id } } }';
+    const mutation = 'mutation { createOrganization(input: { name: "x", slug: "x" }) { organization { id } } }';
     expect((await fetch(`${server.url}?query=${encodeURIComponent(mutation)}`)).status).toBe(405);
     expect((await post(JSON.stringify([{ query: '{ __typename }' }]))).status).toBe(400);
     expect((await post(`query=${encodeURIComponent(mutation)}`, 'application/x-www-form-urlencoded')).status).toBe(415);

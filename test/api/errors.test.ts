@@ -70,7 +70,7 @@ describe('over HTTP', () => {
   });
 
   const createWorkflow = (definition: unknown) =>
-    server.query(acme.token, 'mutation ($d: JSON!) { createWorkflow(input: { name: "W", definition: $d }) { result { id } } }', {
+    server.query(acme.token, 'mutation ($d: JSON!) { createWorkflow(input: { name: "W", definition: $d }) { workflow { id } } }', {
       d: definition,
     });
 
@@ -78,9 +78,9 @@ describe('over HTTP', () => {
     const { data } = await createWorkflow({ nodes: [{ id: 'a', type: 'nonsense' }], connections: [] });
     const { errors } = await server.query(
       acme.token,
-      'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { version } } }',
+      'mutation ($id: UUID!) { publishWorkflow(input: { workflowId: $id }) { workflowVersion { version } } }',
       {
-        id: data.createWorkflow.result.id,
+        id: data.createWorkflow.workflow.id,
       },
     );
     expect(errors?.[0]?.extensions).toMatchObject({
@@ -101,7 +101,9 @@ describe('over HTTP', () => {
       workflow: null,
       workflowRun: null,
     });
-    const { errors } = await server.query(acme.token, 'mutation ($id: UUID!) { cancelRun(input: { run: $id }) { result { id } } }', { id });
+    const { errors } = await server.query(acme.token, 'mutation ($id: UUID!) { cancelRun(input: { runId: $id }) { workflowRun { id } } }', {
+      id,
+    });
     expect(errors?.[0]?.extensions?.code).toBe('NOT_FOUND');
   });
 

@@ -38,17 +38,17 @@ const compact = (json: string) => json.replaceAll(/([:,]) (?=[["\-\d])/g, '$1').
 const stored = async (text: string, values: unknown[] = []) => String((await db.admin.query(text, values)).rows[0]?.['value']);
 
 const START =
-  'mutation ($workflow: UUID!, $input: JSON, $metadata: JSON) { startWorkflowRun(input: {workflow: $workflow, input: $input, metadata: $metadata}) { result { id input metadata } } }';
+  'mutation ($workflow: UUID!, $input: JSON, $metadata: JSON) { startWorkflowRun(input: {workflowId: $workflow, input: $input, metadata: $metadata}) { workflowRun { id input metadata } } }';
 
 describe('numbers keep all their digits', () => {
   test('in variables, what is stored of them, and answers', async () => {
     const answer = await ask(START, `{"workflow": "${workflow.id}", "input": ${VALUE}, "metadata": ${VALUE}}`);
     expect(answer).toContain(`"input":${compact(VALUE)},"metadata":${compact(VALUE)}`);
-    const { id } = JSON.parse(answer).data.startWorkflowRun.result;
+    const { id } = JSON.parse(answer).data.startWorkflowRun.workflowRun;
     expect(await stored('select workflow_runs_input(r)::text as value from workflow_runs as r where id = $1', [id])).toBe(VALUE);
     expect(await stored('select metadata::text as value from workflow_runs where id = $1', [id])).toBe(VALUE);
     await ask(
-      'mutation ($run: UUID!, $payload: JSON) { signalRun(input: {run: $run, name: "go", payload: $payload}) { result { id } } }',
+      'mutation ($run: UUID!, $payload: JSON) { signalRun(input: {runId: $run, name: "go", payload: $payload}) { workflowRun { id } } }',
       `{"run": "${id}", "payload": ${VALUE}}`,
     );
     expect(await ask('query ($id: UUID!) { workflowRun(id: $id) { output } }', `{"id": "${id}"}`)).toContain(`"output":${compact(VALUE)}`);
@@ -57,13 +57,13 @@ describe('numbers keep all their digits', () => {
   test('in literals of the document, alone, in lists, and beside a variable', async () => {
     const value = async (literal: string, declared = '', variables = '{}') => {
       const answer = await ask(
-        `mutation ${declared} { setVariable(input: {name: "exact", value: ${literal}}) { result { value } } }`,
+        `mutation ${declared} { setVariable(input: {name: "exact", value: ${literal}}) { variable { value } } }`,
         variables,
       );
       return `${answer} stored ${await stored(`select value::text from variables where name = 'exact'`)}`;
     };
     for (const number of NUMBERS)
-      expect(await value(number)).toBe(`{"data":{"setVariable":{"result":{"value":${number}}}}} stored ${number}`);
+      expect(await value(number)).toBe(`{"data":{"setVariable":{"variable":{"value":${number}}}}} stored ${number}`);
     expect(await value(LITERAL)).toContain(`stored ${VALUE}`);
     expect(await value(LITERAL)).toContain(`"value":${compact(VALUE)}`);
     expect(await value('[[9007199254740993], {a: $x}]', '($x: JSON)', '{"x": 9007199254740995}')).toContain(
@@ -75,7 +75,7 @@ describe('numbers keep all their digits', () => {
   test('in definitions, and in the events of a test of one', async () => {
     const definition = `{"nodes": [{"id": "start", "type": "apiTrigger"}, {"id": "t", "type": "transform", "properties": {"template": ${VALUE}}}], "connections": [{"source": "start", "target": "t"}]}`;
     const made = await ask(
-      'mutation ($d: JSON!) { createWorkflow(input: {name: "exact", definition: $d}) { result { definition } } }',
+      'mutation ($d: JSON!) { createWorkflow(input: {name: "exact", definition: $d}) { workflow { definition } } }',
       `{"d": ${definition}}`,
     );
     expect(made).toContain(`"template":${compact(VALUE)}`);
@@ -84,7 +84,7 @@ describe('numbers keep all their digits', () => {
     const document =
       '{"name": "n8n", "nodes": [{"name": "Set", "type": "n8n-nodes-base.noOp", "parameters": {}}], "connections": {}, "meta": 9007199254740993}';
     expect(
-      await ask('mutation ($d: JSON!) { importN8NWorkflow(input: {doc: $d}) { result { problems } } }', `{"d": ${document}}`),
+      await ask('mutation ($d: JSON!) { importN8NWorkflow(input: {doc: $d}) { workflowImport { problems } } }', `{"d": ${document}}`),
     ).not.toContain('errors');
   });
 
@@ -105,7 +105,7 @@ describe('numbers keep all their digits', () => {
     expect(await told('subscription ($run: UUID!) { workflowRunEvents(runId: $run) { payload } }', { run })).toContain(
       `"input":${compact(VALUE)}`,
     );
-    const set = 'mutation ($v: JSON!) { setVariable(input: {name: "ws", value: $v}) { result { value } } }';
+    const set = 'mutation ($v: JSON!) { setVariable(input: {name: "ws", value: $v}) { variable { value } } }';
     expect(await told(set, { v: parseJson(VALUE) })).toContain(`"value":${compact(VALUE)}`);
     await client.dispose();
   });
@@ -126,11 +126,11 @@ describe('JSON that is too deep', () => {
 
   test.each([65, 5_000, 30_000])('at %i levels is refused, in variables and literals', async (levels) => {
     const set = (value: string) =>
-      ask('mutation ($v: JSON!) { setVariable(input: {name: "deep", value: $v}) { result { value } } }', `{"v": ${value}}`);
+      ask('mutation ($v: JSON!) { setVariable(input: {name: "deep", value: $v}) { variable { value } } }', `{"v": ${value}}`);
     expect(await set(nested(levels))).toMatch(/TOO_LARGE|INVALID_ARGUMENT/);
     expect(await set(`[1.10, ${nested(levels)}]`)).toMatch(/TOO_LARGE|INVALID_ARGUMENT/);
     const literal = await ask(
-      `mutation { setVariable(input: {name: "deep", value: ${nested(Math.min(levels, 1000))}}) { result { value } } }`,
+      `mutation { setVariable(input: {name: "deep", value: ${nested(Math.min(levels, 1000))}}) { variable { value } } }`,
     );
     expect(literal).toMatch(/TOO_LARGE|INVALID_ARGUMENT/);
     expect(server.logged).toEqual([]);

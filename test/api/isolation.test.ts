@@ -77,6 +77,8 @@ const reaching: Record<string, () => string> = {
   String: () => JSON.stringify(acme.slug),
   JSON: () => '{}',
   ID: () => '""',
+  Metric: () => 'workflows',
+  TeamMetric: () => 'workflows',
 };
 
 test('no query of the schema, by any argument and relation, shows another organization’s token a thing', async () => {
@@ -177,7 +179,7 @@ test.each([
 test('an anonymous request reads and does nothing', async () => {
   const reads = await server.query(null, '{ workflowRuns { nodes { id } } }');
   expect(reads.errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED');
-  const acts = await server.query(null, 'mutation ($id: UUID!) { startWorkflowRun(input: { workflow: $id }) { clientMutationId } }', {
+  const acts = await server.query(null, 'mutation ($id: UUID!) { startWorkflowRun(input: { workflowId: $id }) { clientMutationId } }', {
     id: workflowId,
   });
   expect(acts.errors?.[0]?.extensions?.code).toBe('UNAUTHENTICATED');

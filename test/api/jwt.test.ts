@@ -107,7 +107,7 @@ describe('a token that the provider signed', () => {
   test('ends when its session is revoked', async () => {
     const token = await sign({ subject: 'revoked' });
     expect((await server.query(token, ME)).status).toBe(200);
-    await server.data(token, 'mutation { logout(input: {}) { result } }');
+    await server.data(token, 'mutation { logout(input: {}) { loggedOut } }');
     const later = await serveGraphql(db, { jwt: { secret: 's'.repeat(32), issuer: ISSUER, audience: AUDIENCE } });
     expect(await codeOf(token, later)).toEqual([401, 'UNAUTHENTICATED']);
     expect((await server.query(token, ME)).data?.currentUser ?? null).toBeNull();

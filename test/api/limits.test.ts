@@ -79,7 +79,7 @@ describe('a document', () => {
     const query = `{ currentUser { id } } # ${'x'.repeat(256 * 1024)}`;
     expect((await server.query(acme.token, query)).status).toBe(413);
     const definition = { nodes: [], connections: [], note: '\u{1}'.repeat(300_000) };
-    const sent = 'mutation ($d: JSON!) { createWorkflow(input: { name: "Large", definition: $d }) { result { id } } }';
+    const sent = 'mutation ($d: JSON!) { createWorkflow(input: { name: "Large", definition: $d }) { workflow { id } } }';
     expect((await server.query(acme.token, sent, { d: definition })).status).toBe(200);
     const client = server.subscribe(acme.token);
     const closed = new Promise<{ code: number }>((resolve) => client.on('closed', (event) => resolve(event as { code: number })));
@@ -177,7 +177,7 @@ describe('a statement', () => {
     try {
       await client.query('begin');
       const { rows } = await client.query('select id from workflows where organization_id = $1 limit 1 for update', [acme.id]);
-      await isStopped(server, 'mutation ($id: UUID!) { archiveWorkflow(input: { id: $id }) { result { id } } }', rows[0]);
+      await isStopped(server, 'mutation ($id: UUID!) { archiveWorkflow(input: { workflowId: $id }) { workflow { id } } }', rows[0]);
     } finally {
       await client.query('rollback');
       client.release();

@@ -16,7 +16,7 @@ const MB = 1_000_000;
 /** Node takes what it is given before it collects garbage: a process that keeps too much ends, one that does not stays below. */
 const HEAP_MB = 320;
 const field = (name: string) =>
-  `${name}: workflows(first: 1, filter: {name: {equalTo: "${name}"}}) { nodes { id name versions(first: 1) { nodes { version publishedAt } } creator { id name } } }`;
+  `${name}: workflows(first: 1, filter: {name: {equalTo: "${name}"}}) { nodes { id name versions(first: 1) { nodes { version publishedAt } } createdBy { id name } } }`;
 /** Valid, of about 45 tokens for each part. */
 const document = (seed: number, parts: number) => `{ ${Array.from({ length: parts }, (_, part) => field(`a${seed}_${part}`)).join(' ')} }`;
 

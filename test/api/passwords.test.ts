@@ -159,7 +159,7 @@ describe('over HTTP', () => {
   });
 
   test('a password is not hashed for a code that is none, nor for a name or an address that is none', async () => {
-    const query = 'mutation ($code: String!) { resetPassword(input: { code: $code, password: "correct horse battery" }) { result } }';
+    const query = 'mutation ($code: String!) { resetPassword(input: { code: $code, password: "correct horse battery" }) { userId } }';
     const { errors } = await server.query(null, query, { code: 'nonsense' });
     expect(errors?.[0]?.extensions?.code).toBe('NOT_FOUND');
     expect(await used(['reset from', '127.0.0.0/24'])).toBe(0);

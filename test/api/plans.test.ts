@@ -23,11 +23,11 @@ test('plans are shown to everybody, with their limits', async () => {
 test('an owner changes the plan, and sees limits and usage as in SQL', async () => {
   const changed = await server.data(
     acme.token,
-    'mutation { changePlan(input: {plan: "free"}) { result { status endedAt plan { slug } } } setOrganizationLimit(input: {metric: "workflows", value: "0"}) { result { metric value } } }',
+    'mutation { changePlan(input: {plan: "free"}) { planSubscription { status endedAt plan { slug } } } setOrganizationLimit(input: {metric: workflows, value: "0"}) { organizationLimit { metric value } } }',
   );
   expect(changed).toMatchObject({
-    changePlan: { result: { status: 'active', endedAt: null, plan: { slug: 'free' } } },
-    setOrganizationLimit: { result: { metric: 'workflows', value: '0' } },
+    changePlan: { planSubscription: { status: 'active', endedAt: null, plan: { slug: 'free' } } },
+    setOrganizationLimit: { organizationLimit: { metric: 'workflows', value: '0' } },
   });
   const { entitlements, usage } = await server.data(
     acme.token,
@@ -73,20 +73,21 @@ test('owners read the audit log, newest first', async () => {
 });
 
 test('limits of the organization and of a team are taken away again, and a team shows its own', async () => {
-  const { createTeam } = await server.data(acme.token, 'mutation { createTeam(input: {name: "Sales", slug: "sales"}) { result { id } } }');
-  const { id } = createTeam.result;
+  const { createTeam } = await server.data(acme.token, 'mutation { createTeam(input: {name: "Sales", slug: "sales"}) { team { id } } }');
+  const { id } = createTeam.team;
   await server.data(
     acme.token,
-    'mutation Set($id: UUID!) { setTeamLimit(input: {team: $id, metric: "workflows", value: "2"}) { clientMutationId } }',
+    'mutation Set($id: UUID!) { setTeamLimit(input: {teamId: $id, metric: workflows, value: "2"}) { clientMutationId } }',
     { id },
   );
-  const seen = 'query Seen($id: UUID!) { team(id: $id) { limits { nodes { metric value } } } usage(team: $id) { nodes { metric limit } } }';
+  const seen =
+    'query Seen($id: UUID!) { team(id: $id) { limits { nodes { metric value } } } usage(teamId: $id) { nodes { metric limit } } }';
   const { team, usage } = await server.data(acme.token, seen, { id });
   expect(team.limits.nodes).toEqual([{ metric: 'workflows', value: '2' }]);
   expect(usage.nodes).toContainEqual({ metric: 'workflows', limit: '2' });
   await server.data(
     acme.token,
-    'mutation Take($id: UUID!) { setTeamLimit(input: {team: $id, metric: "workflows", value: null}) { clientMutationId } setOrganizationLimit(input: {metric: "workflows", value: null}) { clientMutationId } }',
+    'mutation Take($id: UUID!) { setTeamLimit(input: {teamId: $id, metric: workflows, value: null}) { clientMutationId } setOrganizationLimit(input: {metric: workflows, value: null}) { clientMutationId } }',
     { id },
   );
   expect((await server.data(acme.token, seen, { id })).team.limits.nodes).toEqual([]);

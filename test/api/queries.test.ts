@@ -13,10 +13,10 @@ beforeAll(async () => {
 });
 
 const CREATE =
-  'mutation ($name: String!, $definition: JSON!) { createWorkflow(input: { name: $name, definition: $definition }) { result { id revision } } }';
-const PUBLISH = 'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { version workflow { name } } } }';
+  'mutation ($name: String!, $definition: JSON!) { createWorkflow(input: { name: $name, definition: $definition }) { workflow { id revision } } }';
+const PUBLISH = 'mutation ($id: UUID!) { publishWorkflow(input: { workflowId: $id }) { workflowVersion { version workflow { name } } } }';
 const START = `mutation ($workflow: UUID!, $input: JSON, $key: String) {
-  startWorkflowRun(input: { workflow: $workflow, input: $input, idempotencyKey: $key }) { result { id status output } }
+  startWorkflowRun(input: { workflowId: $workflow, input: $input, idempotencyKey: $key }) { workflowRun { id status output } }
 }`;
 
 const double = chain(
@@ -26,31 +26,30 @@ const double = chain(
 
 async function publish(definition: unknown, name = 'Orders'): Promise<string> {
   const { createWorkflow } = await server.data(acme.token, CREATE, { name, definition });
-  await server.data(acme.token, PUBLISH, { id: createWorkflow.result.id });
-  return createWorkflow.result.id;
+  await server.data(acme.token, PUBLISH, { id: createWorkflow.workflow.id });
+  return createWorkflow.workflow.id;
 }
 
 test('null takes away again what a command gave', async () => {
   const { createWorkflow } = await server.data(acme.token, CREATE, { name: 'Given', definition: double });
-  const { id } = createWorkflow.result;
-  const { createTeam } = await server.data(
-    acme.token,
-    'mutation { createTeam(input: { name: "Sales", slug: "sales" }) { result { id } } }',
-  );
-  const ASSIGN = 'mutation ($id: UUID!, $team: UUID) { assignWorkflow(input: { id: $id, team: $team }) { result { teamId } } }';
+  const { id } = createWorkflow.workflow;
+  const { createTeam } = await server.data(acme.token, 'mutation { createTeam(input: { name: "Sales", slug: "sales" }) { team { id } } }');
+  const ASSIGN = 'mutation ($id: UUID!, $team: UUID) { assignWorkflow(input: { workflowId: $id, teamId: $team }) { workflow { teamId } } }';
   const assign = async (team: string | null) =>
-    (await server.data(acme.token, ASSIGN, { id, team })).assignWorkflow.result.teamId as unknown;
-  expect(await assign(createTeam.result.id)).toBe(createTeam.result.id);
+    (await server.data(acme.token, ASSIGN, { id, team })).assignWorkflow.workflow.teamId as unknown;
+  expect(await assign(createTeam.team.id)).toBe(createTeam.team.id);
   expect(await assign(null)).toBeNull();
-  const OFFER = 'mutation ($id: UUID!, $for: String) { setTemplate(input: { id: $id, template: $for }) { result { template } } }';
-  const offer = async (to: string | null) => (await server.data(acme.token, OFFER, { id, for: to })).setTemplate.result.template as unknown;
+  const OFFER =
+    'mutation ($id: UUID!, $for: TemplateAudience) { setTemplate(input: { workflowId: $id, template: $for }) { workflow { template } } }';
+  const offer = async (to: string | null) =>
+    (await server.data(acme.token, OFFER, { id, for: to })).setTemplate.workflow.template as unknown;
   expect(await offer('organization')).toBe('organization');
   expect(await offer(null)).toBeNull();
 });
 
 test('a workflow is created, validated, published, run and read through GraphQL alone', async () => {
   const { createWorkflow } = await server.data(acme.token, CREATE, { name: 'Orders', definition: double });
-  const { id } = createWorkflow.result;
+  const { id } = createWorkflow.workflow;
 
   const { validateWorkflow } = await server.data(
     acme.token,
@@ -64,23 +63,27 @@ test('a workflow is created, validated, published, run and read through GraphQL 
   const vain = { ...double, nodes: [...double.nodes, { id: 'vain', type: 'if', properties: { when: '$.run.mode == 1' } }] };
   const noticed = await server.data(
     acme.token,
-    `mutation ($d: JSON!) { createWorkflow(input: { name: "Vain", definition: $d }) { result { id } } }`,
+    `mutation ($d: JSON!) { createWorkflow(input: { name: "Vain", definition: $d }) { workflow { id } } }`,
     { d: { ...vain, connections: [...(vain.connections ?? []), { source: vain.nodes[0]!.id, target: 'vain' }] } },
   );
-  const published = await server.data(acme.token, 'mutation ($id: UUID!) { publishWorkflow(input: { id: $id }) { result { notices } } }', {
-    id: noticed.createWorkflow.result.id,
-  });
-  expect(published.publishWorkflow.result.notices).toMatchObject([
+  const published = await server.data(
+    acme.token,
+    'mutation ($id: UUID!) { publishWorkflow(input: { workflowId: $id }) { workflowVersion { notices } } }',
+    {
+      id: noticed.createWorkflow.workflow.id,
+    },
+  );
+  expect(published.publishWorkflow.workflowVersion.notices).toMatchObject([
     { severity: 'notice', code: 'NEVER_TRUE', pointer: `/nodes/${double.nodes.length}/properties/when` },
   ]);
 
   expect(await server.data(acme.token, PUBLISH, { id })).toEqual({
-    publishWorkflow: { result: { version: 1, workflow: { name: 'Orders' } } },
+    publishWorkflow: { workflowVersion: { version: 1, workflow: { name: 'Orders' } } },
   });
   const { startWorkflowRun } = await server.data(acme.token, START, { workflow: id, input: { total: 7 }, key: 'order-7' });
-  expect(startWorkflowRun.result).toMatchObject({ status: 'success', output: { total: 7 } });
+  expect(startWorkflowRun.workflowRun).toMatchObject({ status: 'success', output: { total: 7 } });
   const again = await server.data(acme.token, START, { workflow: id, input: { total: 7 }, key: 'order-7' });
-  expect(again.startWorkflowRun.result.id).toBe(startWorkflowRun.result.id);
+  expect(again.startWorkflowRun.workflowRun.id).toBe(startWorkflowRun.workflowRun.id);
 
   const { workflowRun } = await server.data(
     acme.token,
@@ -92,7 +95,7 @@ test('a workflow is created, validated, published, run and read through GraphQL 
         steps { nodes { node status port } }
       }
     }`,
-    { id: startWorkflowRun.result.id },
+    { id: startWorkflowRun.workflowRun.id },
   );
   expect(workflowRun).toMatchObject({
     mode: 'api',
@@ -103,8 +106,8 @@ test('a workflow is created, validated, published, run and read through GraphQL 
     workflow: { id, name: 'Orders', published: { version: 1 } },
     steps: {
       nodes: [
-        { node: 'start', status: 'succeeded' },
-        { node: 'double', status: 'succeeded' },
+        { node: 'start', status: 'success' },
+        { node: 'double', status: 'success' },
       ],
     },
   });
@@ -124,7 +127,7 @@ test('a workflow is created, validated, published, run and read through GraphQL 
 test('the same events come from psql', async () => {
   const workflow = await publish(double);
   const { startWorkflowRun } = await server.data(acme.token, START, { workflow, input: { total: 1 } });
-  const { id } = startWorkflowRun.result;
+  const { id } = startWorkflowRun.workflowRun;
   const { getWorkflowRunEvents } = await server.data(
     acme.token,
     'query ($id: UUID!) { getWorkflowRunEvents(runId: $id) { nodes { seq type payload } } }',
@@ -137,23 +140,23 @@ test('the same events come from psql', async () => {
 test('a run is canceled, and verified', async () => {
   const workflow = await publish(chain({ id: 'start', type: 'apiTrigger' }, { id: 'call', type: 'log', properties: { message: 'hi' } }));
   const { startWorkflowRun } = await server.data(acme.token, START, { workflow });
-  const { id, status } = startWorkflowRun.result;
+  const { id, status } = startWorkflowRun.workflowRun;
   expect(status).toBe('running');
   await new Driver(db).begin(id, 'call');
   const cancel =
-    'mutation ($id: UUID!) { cancelRun(input: { run: $id, reason: "wrong" }) { result { status finishedAt steps { nodes { node status } } } } }';
+    'mutation ($id: UUID!) { cancelRun(input: { runId: $id, reason: "wrong" }) { workflowRun { status finishedAt steps { nodes { node status } } } } }';
   const { cancelRun } = await server.data(acme.token, cancel, { id });
-  expect(cancelRun.result).toMatchObject({
+  expect(cancelRun.workflowRun).toMatchObject({
     status: 'canceled',
     steps: { nodes: [{ node: 'start' }, { node: 'call', status: 'canceled' }] },
   });
   expect((await server.data(acme.token, cancel, { id })).cancelRun).toEqual(cancelRun);
   const { verifyRun } = await server.data(
     acme.token,
-    'mutation ($id: UUID!) { verifyRun(input: { run: $id }) { result { seq problem } } }',
+    'mutation ($id: UUID!) { verifyRun(input: { runId: $id }) { differences { seq problem } } }',
     { id },
   );
-  expect(verifyRun.result).toEqual([]);
+  expect(verifyRun.differences).toEqual([]);
 });
 
 describe('lists', () => {
@@ -161,7 +164,7 @@ describe('lists', () => {
     const workflow = await publish(double, 'Paged');
     const started: string[] = [];
     for (let total = 0; total < 5; total += 1)
-      started.push((await server.data(acme.token, START, { workflow, input: { total } })).startWorkflowRun.result.id);
+      started.push((await server.data(acme.token, START, { workflow, input: { total } })).startWorkflowRun.workflowRun.id);
     const read: string[] = [];
     for (let after: string | null = null, more = true; more; ) {
       const { workflow: found } = await server.data(
@@ -183,7 +186,7 @@ describe('lists', () => {
     const { workflowRuns, workflows } = await server.data(
       acme.token,
       `query ($id: UUID!) {
-        workflowRuns(filter: { workflowId: { equalTo: $id }, status: { in: ["success"] } }) { nodes { workflowId status } }
+        workflowRuns(filter: { workflowId: { equalTo: $id }, status: { in: [success] } }) { nodes { workflowId status } }
         workflows(filter: { name: { equalTo: "Filtered" }, archivedAt: { isNull: true } }) { nodes { id } }
       }`,
       { id: workflow },

@@ -46,7 +46,7 @@ describe('every request', () => {
     );
     const seen = await send(
       server,
-      { query: `{ exportWorkflow(id: "${id}") }` },
+      { query: `{ exportWorkflow(workflowId: "${id}") }` },
       { 'x-request-id': id, authorization: `Bearer ${acme.token}` },
     );
     expect(seen.body.data.exportWorkflow).toBe(id);

@@ -88,7 +88,7 @@ describe('workflowRunEvents', () => {
     await soon(() => expect(seen.seqs).toEqual([1, 2, 3]));
     await engine.complete(task!, {});
     await soon(() => expect(seen.types.slice(3)).toEqual(['step.succeeded', 'step.started']));
-    await server.data(acme.token, 'mutation ($id: UUID!) { cancelRun(input: { run: $id }) { clientMutationId } }', { id: runId });
+    await server.data(acme.token, 'mutation ($id: UUID!) { cancelRun(input: { runId: $id }) { clientMutationId } }', { id: runId });
     await seen.done;
     expect(seen.types.at(-1)).toBe('run.canceled');
     expect(seen.seqs).toEqual(count(seen.seqs.length));

@@ -19,8 +19,8 @@ beforeAll(async () => {
 });
 
 const TOKEN =
-  'mutation ($name: String!, $at: Datetime) { createApiToken(input: { name: $name, scopes: ["runs:read"], expiresAt: $at }) { result { secret } } }';
-const START = 'mutation ($input: StartWorkflowRunInput!) { startWorkflowRun(input: $input) { result { id status } } }';
+  'mutation ($name: String!, $at: Datetime) { createApiToken(input: { name: $name, scopes: [runs_read], expiresAt: $at }) { newApiToken { secret } } }';
+const START = 'mutation ($input: StartWorkflowRunInput!) { startWorkflowRun(input: $input) { workflowRun { id status } } }';
 
 async function refusal(query: string, variables: unknown, token: string | null = acme.token) {
   const response = await fetch(server.url, {
@@ -65,7 +65,7 @@ test.each(['2099-01-31', '2099-01-31 12:00', '2099-02-28T23:59:59.123456Z', '209
 );
 
 test('a value inside of an input is named by its path', async () => {
-  const query = 'mutation ($input: CreateApiTokenInput!) { createApiToken(input: $input) { result { secret } } }';
+  const query = 'mutation ($input: CreateApiTokenInput!) { createApiToken(input: $input) { newApiToken { secret } } }';
   expect(await refusal(query, { input: { name: 'x', scopes: [], expiresAt: 'tomorrow' } })).toEqual([
     'INVALID_ARGUMENT',
     'input.expiresAt',
@@ -76,14 +76,14 @@ const nested = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`;
 
 test('JSON that is nested too deeply, of 5,000 levels or a hundred thousand, is too large', async () => {
   for (const levels of [80, 5_000, 100_000]) {
-    const variables = `{"input": {"workflow": "${workflow}", "input": ${nested(levels)}}}`;
+    const variables = `{"input": {"workflowId": "${workflow}", "input": ${nested(levels)}}}`;
     expect(await refusal(START, variables)).toEqual(
       levels > 50_000
         ? [expect.stringMatching(/^(TOO_LARGE|INVALID_ARGUMENT)$/), expect.anything()]
         : ['TOO_LARGE', expect.stringMatching(/^input\.input/)],
     );
   }
-  expect(await refusal(START, `{"input": {"workflow": "${workflow}", "input": ${nested(60)}}}`)).toEqual([undefined, undefined]);
+  expect(await refusal(START, `{"input": {"workflowId": "${workflow}", "input": ${nested(60)}}}`)).toEqual([undefined, undefined]);
 });
 
 test.each([
@@ -94,7 +94,7 @@ test.each([
   ['{"a": ["\\udc00x"]}', 'INVALID_TEXT'],
   ['1e400', 'INVALID_ARGUMENT'],
 ])('the JSON value %s cannot be stored', async (value, code) => {
-  expect(await refusal(START, `{"input": {"workflow": "${workflow}", "input": ${value}}}`)).toEqual([
+  expect(await refusal(START, `{"input": {"workflowId": "${workflow}", "input": ${value}}}`)).toEqual([
     code,
     expect.stringMatching(/^input\.input/),
   ]);
@@ -105,8 +105,8 @@ test.each([
   ['nothing', 'undefined'],
 ])('a JSON variable that is %s is answered', async (_name, value) => {
   const start =
-    'mutation ($workflow: UUID!, $input: JSON) { startWorkflowRun(input: { workflow: $workflow, input: $input }) { result { id } } }';
-  const variables = `{"workflow": "${workflow}"${value === 'null' ? ', "input": null' : ''}}`;
+    'mutation ($workflow: UUID!, $input: JSON) { startWorkflowRun(input: { workflowId: $workflow, input: $input }) { workflowRun { id } } }';
+  const variables = `{"workflowId": "${workflow}"${value === 'null' ? ', "input": null' : ''}}`;
   expect((await refusal(start, variables))[0] ?? 'done').not.toBe('INTERNAL');
   const validate = 'query ($definition: JSON!) { validateWorkflow(definition: $definition) { nodes { code } } }';
   expect((await refusal(validate, `{"definition": null}`))[0]).toBe('INVALID_ARGUMENT');

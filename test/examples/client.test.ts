@@ -31,7 +31,7 @@ test('the generated operations are those of the schema (if not: npm run docs)', 
 test('the client starts a run, follows it to its end and finds it in the list', async () => {
   onTestFinished(() => client.close());
   const { startWorkflowRun } = await client.request(startRun, { workflow: workflow.id, input: { n: 1 }, idempotencyKey: 'once' });
-  const run = startWorkflowRun!.result!.id;
+  const run = startWorkflowRun!.workflowRun.id;
   const types: string[] = [];
   for await (const { workflowRunEvents } of client.follow(runEvents, { run }, (data) => ({ after: data.workflowRunEvents!.seq }))) {
     types.push(workflowRunEvents!.type);

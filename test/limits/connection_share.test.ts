@@ -86,7 +86,7 @@ test('slow requests of one organization leave connections for those of another',
   const { rows } = await db.admin.query(`insert into workflows (organization_id, name, definition) values ($1, 'w', '{}') returning id`, [
     slow.id,
   ]);
-  const archive = 'mutation ($id: UUID!) { archiveWorkflow(input: { id: $id }) { result { id } } }';
+  const archive = 'mutation ($id: UUID!) { archiveWorkflow(input: { workflowId: $id }) { workflow { id } } }';
   const holder = await db.admin.connect();
   const blocked = async () => {
     const text = `select count(*)::int as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
@@ -106,7 +106,7 @@ test('slow requests of one organization leave connections for those of another',
     holder.release();
   }
   const answers = await Promise.all(calls);
-  expect(answers.some(({ data }) => data?.archiveWorkflow?.result.id === rows[0].id)).toBe(true);
+  expect(answers.some(({ data }) => data?.archiveWorkflow?.workflow.id === rows[0].id)).toBe(true);
   await server.close();
   await db.drop();
 });

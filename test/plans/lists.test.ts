@@ -98,7 +98,7 @@ const LISTS: Record<string, string> = {
   'latest runs': '{ workflowRuns(first: 20, orderBy: ID_DESC) { nodes { id status startedAt } pageInfo { hasNextPage endCursor } } }',
   'oldest runs': '{ workflowRuns(first: 20, orderBy: ID_ASC) { nodes { id } } }',
   'runs without an order': '{ workflowRuns(first: 20) { nodes { id } } }',
-  'failed runs': '{ workflowRuns(first: 20, orderBy: ID_DESC, filter: { status: { equalTo: "error" } }) { nodes { id } } }',
+  'failed runs': '{ workflowRuns(first: 20, orderBy: ID_DESC, filter: { status: { equalTo: error } }) { nodes { id } } }',
   'runs since a time': `{ workflowRuns(first: 20, orderBy: ID_DESC, filter: { id: { greaterThan: "01900000-0000-7000-8000-000000000000" } }) { nodes { id } } }`,
   'runs of a workflow': 'query ($workflow: UUID!) { workflow(id: $workflow) { runs(first: 20, orderBy: ID_DESC) { nodes { id } } } }',
   'runs filtered by their workflow':

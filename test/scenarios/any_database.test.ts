@@ -78,10 +78,10 @@ test('GraphQL knows the token, starts a run and gives its times', async () => {
   const { id } = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'noOp' }), 'Graph');
   const { startWorkflowRun } = await server.data(
     organization.token,
-    'mutation ($id: UUID!) { startWorkflowRun(input: {workflow: $id, input: {n: 1}}) { result { id status startedAt } } }',
+    'mutation ($id: UUID!) { startWorkflowRun(input: {workflowId: $id, input: {n: 1}}) { workflowRun { id status startedAt } } }',
     { id },
   );
-  const { result: workflowRun } = startWorkflowRun;
+  const { workflowRun } = startWorkflowRun;
   expect(workflowRun.status).toBe('success');
   expect(Math.abs(Date.now() - Date.parse(workflowRun.startedAt))).toBeLessThan(600_000);
   expect((await server.query('wrong', '{ workflows { nodes { id } } }')).status).toBe(401);

@@ -49,10 +49,10 @@ suite('PostgreSQL 15 with other settings and another locale', ['postgresql-15'],
     const { id } = await publishWorkflow(organization, chain({ id: 'start', type: 'apiTrigger' }, { id: 'end', type: 'noOp' }));
     const { startWorkflowRun } = await graphql.data(
       organization.token,
-      'mutation ($id: UUID!) { startWorkflowRun(input: {workflow: $id, input: {n: 1}}) { result { status startedAt } } }',
+      'mutation ($id: UUID!) { startWorkflowRun(input: {workflowId: $id, input: {n: 1}}) { workflowRun { status startedAt } } }',
       { id },
     );
-    expect(startWorkflowRun.result).toEqual({ status: 'success', startedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) });
+    expect(startWorkflowRun.workflowRun).toEqual({ status: 'success', startedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) });
     expect((await db.admin.query('select * from monitor.invariants()')).rows).toEqual([]);
     await graphql.close();
     await db.drop();

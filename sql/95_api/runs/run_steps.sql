@@ -8,8 +8,8 @@ select
   r.id as run_id,
   s.node,
   case
-    when s.last_type in ('step.succeeded', 'step.reused') then 'succeeded'
-    when s.last_type = 'step.failed' and not s.last_payload ? 'retryAt' then 'failed'
+    when s.last_type in ('step.succeeded', 'step.reused') then 'success'
+    when s.last_type = 'step.failed' and not s.last_payload ? 'retryAt' then 'error'
     when r.finished_at is not null then 'canceled'
     when s.last_type = 'step.waiting' then 'waiting'
     when s.last_type = 'step.failed' then 'queued'
@@ -64,7 +64,7 @@ comment on view public.workflow_run_steps is
 comment on column public.workflow_run_steps.run_id is 'The id of the run.';
 comment on column public.workflow_run_steps.node is 'The id of the node in the definition.';
 comment on column public.workflow_run_steps.status is
-  'queued (between two attempts), running, waiting, succeeded, failed, or canceled (the run ended first).';
+  'queued (between two attempts), running, waiting, success, error, or canceled (the run ended first).';
 comment on column public.workflow_run_steps.attempt is 'The number of the last attempt; 1 for pure nodes.';
 comment on column public.workflow_run_steps.port is 'The output that the node chose, for example true.';
 comment on column public.workflow_run_steps.output is 'The output that the nodes after it read.';

@@ -6,6 +6,7 @@ import {
   type GraphQLObjectType,
   buildSchema,
   getNamedType,
+  isEnumType,
   isInputObjectType,
   isObjectType,
 } from 'graphql';
@@ -50,17 +51,50 @@ export function inputsOf(field: Field): Record<string, GraphQLInputType> {
   return Object.fromEntries(inputs.map(({ name, type }) => [name, type]));
 }
 
-/** A field with its arguments in the variables $<prefix><name>; `selection` is of what it returns. */
-export function ask(field: Field, args: Arguments, selection: string, prefix = '') {
+/** The name in GraphQL of an argument of SQL: an id is named after its thing. */
+function argumentOf(types: Record<string, GraphQLInputType>, name: string, args: Arguments): string {
+  const same = camel(name);
+  if (same in types) return same;
+  if (name !== 'id') return `${same}Id`;
+  const others = Object.keys(args).flatMap((each) => [camel(each), `${camel(each)}Id`]);
+  return Object.keys(types).find((each) => each.endsWith('Id') && each !== 'clientMutationId' && !others.includes(each)) ?? same;
+}
+
+/** The value in GraphQL of a value of SQL: names of enums have no colon. */
+export function valueFor(type: GraphQLInputType | undefined, value: unknown): unknown {
+  if (!type || !isEnumType(getNamedType(type))) return value;
+  if (Array.isArray(value)) return value.map((each) => valueFor(type, each));
+  return typeof value === 'string' ? value.replace(':', '_') : value;
+}
+
+/** Whether an argument has a value that its enum does not have. */
+export function isOutside(field: Field, args: Arguments): boolean {
   const types = inputsOf(field);
-  const names = Object.keys(args).map((name) => camel(name));
+  return Object.entries(args).some(([name, value]) => {
+    const type = types[argumentOf(types, name, args)];
+    const named = type && getNamedType(type);
+    if (!isEnumType(named)) return false;
+    return [valueFor(type, value)].flat().some((each) => typeof each === 'string' && !named.getValue(each));
+  });
+}
+
+/** A field with its arguments in the variables $<prefix><name>; `selection` is of what it returns. */
+export function ask(field: Field, sqlArgs: Arguments, selection: string, prefix = '') {
+  const types = inputsOf(field);
+  const args = Object.fromEntries(
+    Object.entries(sqlArgs).map(([name, value]) => {
+      const known = argumentOf(types, name, sqlArgs);
+      return [known, valueFor(types[known], value)];
+    }),
+  );
+  const names = Object.keys(args);
   const isMutation = field.args.length === 1 && field.args[0]!.name === 'input';
   const given = names.map((name) => `${name}: $${prefix}${name}`).join(', ');
   const list = isMutation ? `(input: { ${given} })` : given && `(${given})`;
   return {
     parameters: names.map((name) => `$${prefix}${name}: ${types[name]}`),
     text: `${field.name}${list} ${selection}`,
-    variables: Object.fromEntries(Object.entries(args).map(([name, value]) => [`${prefix}${camel(name)}`, value])),
+    variables: Object.fromEntries(Object.entries(args).map(([name, value]) => [`${prefix}${name}`, value])),
   };
 }
 

@@ -120,7 +120,7 @@ test('a step that waits for its next attempt is queued, and one that has failed 
   expect(await step()).toEqual({ status: 'queued', attempt: 1, code: 'DOWN', finished_at: null });
   await db.admin.query('update engine.open_steps set run_at = now() where run_id = $1', [run.id]);
   await engine.fail((await engine.begin(run.id, 'tell'))!, { code: 'DOWN', message: 'down', retryable: true });
-  expect(await step()).toEqual({ status: 'failed', attempt: 2, code: 'DOWN', finished_at: expect.any(Date) });
+  expect(await step()).toEqual({ status: 'error', attempt: 2, code: 'DOWN', finished_at: expect.any(Date) });
 });
 
 test('a run that another one has started is no dead letter, and is not retried by itself', async () => {
