@@ -27,6 +27,7 @@ export const CONSTANTS = {
   },
   graphql: {
     defaultPage: limit(50, 'rows', 'anybody', 'a page when the query does not say how many'),
+    nestedPage: limit(10, 'rows', 'anybody', 'the same, for a list that is read for each row of another list'),
     maxPage: limit(200, 'rows', 'anybody', 'a page'),
     maxOffset: limit(10_000, 'rows', 'anybody', 'that a query skips; skipping costs as much as reading, cursors do not'),
     maxDepth: limit(12, 'levels', 'anybody', 'fields inside of each other'),

@@ -5,6 +5,12 @@
 import { ConstantStep, SafeError, type Step, lambda } from 'postgraphile/grafast';
 import { LIMITS } from './limits.ts';
 
+/** The part of Grafast's plan that says how often a step is executed. */
+interface LayerPlan {
+  reason: { type: string };
+  parentLayerPlan: LayerPlan | null;
+}
+
 const ARGUMENTS = ['first', 'last', 'offset', 'before', 'after'] as const;
 type PageArgument = (typeof ARGUMENTS)[number];
 type Given = readonly (number | null | undefined)[];
@@ -33,7 +39,10 @@ export const PagingPlugin: GraphileConfig.Plugin = {
         const describe = (argument: PageArgument, text: string) => {
           if (args[argument]) args[argument].description = build.wrapDescription(text, 'arg');
         };
-        describe('first', `Only the first \`n\`: ${LIMITS.defaultPage} by default, ${LIMITS.maxPage} at most.`);
+        describe(
+          'first',
+          `Only the first \`n\`: ${LIMITS.defaultPage} by default, ${LIMITS.nestedPage} for each row of another list, ${LIMITS.maxPage} at most.`,
+        );
         describe('last', `Only the last \`n\`, ${LIMITS.maxPage} at most. Not together with \`first\`.`);
         return args;
       },
@@ -43,14 +52,15 @@ export const PagingPlugin: GraphileConfig.Plugin = {
         if (!plan) return field;
         field.plan = ($parent, args, info) => {
           const $page = plan($parent, args, info) as Page;
+          const defaultPage = isInList($parent) ? LIMITS.nestedPage : LIMITS.defaultPage;
           const names = new Set(info.field.args.map(({ name }) => name));
           const given = (name: PageArgument): Step => args.getRaw(name);
           if (names.has('last')) {
             const $sizes = [given('first'), given('last')];
-            $page.setFirst(lambda($sizes, ([first, last]: Given) => pageSize('first', first, last == null ? LIMITS.defaultPage : null)));
+            $page.setFirst(lambda($sizes, ([first, last]: Given) => pageSize('first', first, last == null ? defaultPage : null)));
             $page.setLast(lambda($sizes, ([first, last]: Given) => lastSize(first, last)));
           } else if (names.has('first')) {
-            $page.setFirst(lambda(given('first'), (first) => pageSize('first', first as Given[0], LIMITS.defaultPage)));
+            $page.setFirst(lambda(given('first'), (first) => pageSize('first', first as Given[0], defaultPage)));
           }
           if (names.has('offset')) {
             const $both = [given('offset'), ...(names.has('last') ? [given('last')] : [])];
@@ -67,6 +77,14 @@ export const PagingPlugin: GraphileConfig.Plugin = {
     },
   },
 };
+
+/** Whether a step is executed for each item of a list. */
+function isInList($step: Step): boolean {
+  for (let plan: LayerPlan | null = ($step as unknown as { layerPlan: LayerPlan }).layerPlan; plan; plan = plan.parentLayerPlan) {
+    if (plan.reason.type === 'listItem') return true;
+  }
+  return false;
+}
 
 /**
  * Whether an argument is absent in the document: then no request can give it, and the statement can be part of

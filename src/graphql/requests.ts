@@ -38,6 +38,8 @@ export interface RequestOptions {
   proxies: number;
 }
 
+const GRAPHQL_RESPONSE = 'application/graphql-response+json';
+
 declare global {
   namespace Grafast {
     interface RequestContext {
@@ -60,6 +62,17 @@ export function isAllowedOrigin(origin: string, corsOrigins: readonly string[]):
   return corsOrigins.includes('*') || corsOrigins.includes(origin);
 }
 
+/**
+ * Calls the answer application/json for clients that do not ask for application/graphql-response+json by name:
+ * those that accept everything, or send no Accept at all, may know nothing else.
+ */
+function nameMediaType(accept: string | undefined, headers: Record<string, string>): void {
+  const type = headers['content-type'] ?? headers['Content-Type'];
+  if (!type?.startsWith(GRAPHQL_RESPONSE) || accept?.includes(GRAPHQL_RESPONSE)) return;
+  delete headers['Content-Type'];
+  headers['content-type'] = type.replace(GRAPHQL_RESPONSE, 'application/json');
+}
+
 /** Admits each request and completes each answer, over HTTP and WebSockets. */
 export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
   return {
@@ -76,6 +89,7 @@ export function requestPlugin(options: RequestOptions): GraphileConfig.Plugin {
           node?.res.setHeader('x-request-id', requestId);
           const isPreflight = node && allowOrigin(node.req, node.res, options.corsOrigins);
           const result = isPreflight ? { type: 'noContent' as const, statusCode: 204 as const, headers: {} } : await next();
+          if (result) nameMediaType(requestDigest.headers['accept'], result.headers);
           // A missing file of the Ruru page: answered with 404 in JSON like any other unknown address.
           if (result?.statusCode === 404 && requestDigest.path !== '/graphql') return null;
           if (result?.type === 'buffer' && result.statusCode >= 400) return describeRefusal(result, node?.res);

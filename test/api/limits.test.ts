@@ -93,16 +93,34 @@ describe('a document', () => {
     expect(await refusal('{ workflows(first: 200) { nodes { versions(first: 200) { nodes { version } } } } }')).toMatchObject({
       code: 'TOO_LARGE',
       // 1 connection, 200 workflows, for each 1 connection and 200 versions.
-      details: { cost: 1 + 200 + 200 + 200 * 200, limit: 10_000 },
+      details: {
+        cost: 1 + 200 + 200 + 200 * 200,
+        limit: 10_000,
+        counted: [
+          { path: 'workflows.nodes.versions.nodes', objects: 200 * 200 },
+          { path: 'workflows.nodes', objects: 200 },
+        ],
+      },
     });
     const paged = 'query ($n: Int = 200) { workflows(first: $n) { nodes { versions(first: $n) { nodes { version } } } } }';
     expect((await refusal(paged))?.code).toBe('TOO_LARGE');
     expect(await refusal(paged, { n: 10 })).toBeUndefined();
-    const edges = '{ workflows(first: 5) { edges { node { runs { nodes { events(first: 50) { nodes { seq } } } } } } } }';
+    const edges = '{ workflows(first: 5) { edges { node { runs(first: 50) { nodes { events(first: 50) { nodes { seq } } } } } } } }';
     expect((await refusal(edges))?.code).toBe('TOO_LARGE');
     const client = server.subscribe(acme.token);
     const failed = await Promise.resolve(client.iterate({ query: paged }).next()).catch((errors: unknown) => errors);
     expect(JSON.stringify(failed)).toContain('TOO_LARGE');
+  });
+
+  test('may ask for lists inside of lists without saying how long: 10 rows for each row of the outer one', async () => {
+    const nested = '{ workflows { nodes { id runs { nodes { id steps { nodes { node } } } } } } }';
+    expect((await server.query(acme.token, nested)).errors).toBeUndefined();
+    const organization = '{ organizations { nodes { workflows { nodes { id } } more: workflows(first: 20) { nodes { id } } } } }';
+    const { organizations } = await server.data(acme.token, organization);
+    expect(organizations.nodes[0].workflows.nodes).toHaveLength(10);
+    expect(organizations.nodes[0].more.nodes).toHaveLength(20);
+    const { currentOrganization } = await server.data(acme.token, '{ currentOrganization { workflows { nodes { id } } } }');
+    expect(currentOrganization.workflows.nodes).toHaveLength(50);
   });
 
   test('is refused when fragments make a small one large', async () => {

@@ -104,6 +104,9 @@ function resultOf(mutation: Field): Field | undefined {
   return known.find(({ name }) => name !== 'clientMutationId' && name !== 'query');
 }
 
+/** The column of a field: one that holds an id, such as started_by, is called startedById. */
+const columnOf = (field: string): string => snake(field).replace(/_(by|of)_id$/, '_$1');
+
 /** The columns of an SQL row as fields of GraphQL. */
 function selectionOf(field: Field, row: unknown): string {
   const type = getNamedType(field.type);
@@ -112,8 +115,12 @@ function selectionOf(field: Field, row: unknown): string {
   if (nodes) return `{ nodes ${selectionOf(nodes, row)} }`;
   const columns = typeof row === 'object' && row !== null ? (row as Record<string, unknown>) : {};
   const parts = Object.values(type.getFields()).flatMap((each) => {
-    if (each.args.length > 0 || !(snake(each.name) in columns)) return [];
-    const inner = isLeafType(getNamedType(each.type)) ? '' : selectionOf(each, columns[snake(each.name)]);
+    const value = columns[columnOf(each.name)];
+    const isLeaf = isLeafType(getNamedType(each.type));
+    // startedBy leads to a row; the column is startedById.
+    if (each.args.length > 0 || value === undefined || (!isLeaf && typeof value !== 'object')) return [];
+    if (!isLeaf && value === null && columns[columnOf(`${each.name}Id`)] === null) return [];
+    const inner = isLeaf ? '' : selectionOf(each, value);
     return [`${each.name} ${inner}`];
   });
   return `{ __typename ${parts.join(' ')} }`;
@@ -133,7 +140,7 @@ function pick(row: unknown, node: unknown): unknown {
   if (typeof node !== 'object' || node === null || Array.isArray(node) || !('__typename' in node)) return row;
   const { __typename, ...columns } = node as Record<string, unknown>;
   expect(Object.keys(columns), String(__typename)).not.toEqual([]);
-  const entries = Object.entries(columns).map(([name, value]) => [name, pick((row as Record<string, unknown>)[snake(name)], value)]);
+  const entries = Object.entries(columns).map(([name, value]) => [name, pick((row as Record<string, unknown>)[columnOf(name)], value)]);
   return { __typename, ...Object.fromEntries(entries) };
 }
 

@@ -54,7 +54,7 @@ describe('start_workflow_run', () => {
       duration: expect.any(Number),
       expired: false,
       events: ['run.created', 'step.succeeded', 'step.succeeded', 'run.succeeded'],
-      steps: ['start succeeded', 'echo succeeded'],
+      steps: ['start success', 'echo success'],
       logs: [],
     });
   });
@@ -86,7 +86,7 @@ describe('cancel_run', () => {
     const { rows } = await acme.user.query('select status from cancel_run($1, $2)', [run.id, 'wrong']);
     expect(rows).toEqual([{ status: 'canceled' }]);
     expect((await engine.log(run.id)).at(-1)).toMatchObject({ type: 'run.canceled', payload: { by: acme.userId, reason: 'wrong' } });
-    expect(await columns(run.id)).toMatchObject({ steps: ['start succeeded', 'tell canceled'], output: null });
+    expect(await columns(run.id)).toMatchObject({ steps: ['start success', 'tell canceled'], output: null });
     expect(await engine.complete(task!, {})).toMatchObject({ outcome: 'stale' });
   });
 
