@@ -32,6 +32,7 @@ export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.
         }
 
         input CreateCredentialInput {
+          "Comes back in the payload."
           clientMutationId: String
           "By which nodes name it, unique in the organization; at most 200 characters."
           name: String!
@@ -47,29 +48,38 @@ export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.
           expiresAt: Datetime
         }
         type CreateCredentialPayload {
+          "Comes back in the payload."
           clientMutationId: String
-          credential: Credential
+          "The credential, without its secret."
+          credential: Credential!
         }
 
         input UpdateCredentialInput {
+          "Comes back in the payload."
           clientMutationId: String
-          id: UUID!
+          "The credential, by its id."
+          credentialId: UUID!
+          "The new name."
           name: String
           "What is sealed in place of what was: the whole object."
           data: JSON
+          "Where httpRequest may send it, in place of what was."
           allowedHosts: [String!]
+          "When it expires."
           expiresAt: Datetime
         }
         type UpdateCredentialPayload {
+          "Comes back in the payload."
           clientMutationId: String
-          credential: Credential
+          "The credential, without its secret."
+          credential: Credential!
         }
       `,
       objects: {
         Mutation: {
           plans: {
             createCredential: mutation((settings, input) => commands.create(settings, input)),
-            updateCredential: mutation((settings, input) => commands.update(settings, input)),
+            updateCredential: mutation((settings, { credentialId, ...input }) => commands.update(settings, { ...input, id: credentialId })),
           },
         },
         CreateCredentialPayload: { plans: payload },

@@ -22,6 +22,7 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'create_api_token(expires_at)': 'When the token expires; never when not given.',
   'create_api_token(name)': 'What the token is for, at most 200 characters.',
   'create_api_token(scopes)': 'What the token may do: at least one.',
+  'delete_credential(force)': 'Deletes it although published workflows use it; false by default.',
   'dead_letters(workflow)': 'Only runs of this workflow.',
   'fork_run(input)': 'The input of the new run; that of the other run when not given.',
   'fork_run(version)': 'The version that the new run executes; that of the other run when not given.',

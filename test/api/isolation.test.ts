@@ -15,8 +15,8 @@ beforeAll(async () => {
   db = await createTestDatabase();
   acme = await createOrganization(db, 'Acme');
   globex = await createOrganization(db, 'Globex');
-  // Every relation of everything is more than a request may cost.
-  server = await serveGraphql(db, { maxCost: 1_000_000 });
+  // Every relation of everything is more than a request may cost, and more than a document may have.
+  server = await serveGraphql(db, { maxCost: 1_000_000, tokens: { token: 20_000, anonymous: 1_000 } });
   const definition = chain(
     { id: 'start', type: 'webhookTrigger', properties: { path: '/hush', method: 'POST' } },
     { id: 'hush', type: 'log', properties: { message: 'hush' } },
@@ -155,13 +155,13 @@ test('no global id opens another organization’s rows', async () => {
 });
 
 test.each([
-  ['saveWorkflow', '{ id: $workflow, definition: {}, expectedRevision: 1 }'],
-  ['publishWorkflow', '{ id: $workflow }'],
-  ['unpublishWorkflow', '{ id: $workflow }'],
-  ['archiveWorkflow', '{ id: $workflow }'],
-  ['startWorkflowRun', '{ workflow: $workflow }'],
-  ['cancelRun', '{ run: $run }'],
-  ['verifyRun', '{ run: $run }'],
+  ['saveWorkflow', '{ workflowId: $workflow, definition: {}, expectedRevision: 1 }'],
+  ['publishWorkflow', '{ workflowId: $workflow }'],
+  ['unpublishWorkflow', '{ workflowId: $workflow }'],
+  ['archiveWorkflow', '{ workflowId: $workflow }'],
+  ['startWorkflowRun', '{ workflowId: $workflow }'],
+  ['cancelRun', '{ runId: $run }'],
+  ['verifyRun', '{ runId: $run }'],
 ])('%s does not know another organization’s things', async (mutation, input) => {
   const parameters = input.includes('$run') ? '$run: UUID!' : '$workflow: UUID!';
   const ask = (token: string, ids: Record<string, string>) =>

@@ -40,7 +40,7 @@ test('a credential is created, changed, listed and deleted over GraphQL', async 
   const { id } = createCredential.credential;
   expect(await open('crm')).toMatchObject({ id, data: { token: 'topsecret one' } });
 
-  const change = { id, name: 'crm 2', data: { token: 'topsecret two' } };
+  const change = { credentialId: id, name: 'crm 2', data: { token: 'topsecret two' } };
   expect(await server.data(acme.token, UPDATE, { input: change })).toEqual({
     updateCredential: { credential: { id, name: 'crm 2', version: 2 } },
   });
@@ -48,7 +48,7 @@ test('a credential is created, changed, listed and deleted over GraphQL', async 
 
   const list = await server.query(acme.token, '{ credentials { nodes { name type version } } }');
   expect(list.data).toEqual({ credentials: { nodes: [{ name: 'crm 2', type: 'bearer', version: 2 }] } });
-  await server.data(acme.token, 'mutation ($id: UUID!) { deleteCredential(input: { id: $id }) { result { id } } }', { id });
+  await server.data(acme.token, 'mutation ($id: UUID!) { deleteCredential(input: { credentialId: $id }) { credential { id } } }', { id });
   await expect(open('crm 2')).rejects.toMatchObject({ code: 'CREDENTIAL_NOT_FOUND' });
 });
 
