@@ -90,7 +90,7 @@ export type WorkflowRunModeFilter = {
   notEqualTo?: WorkflowRunMode | null | undefined;
 };
 
-/** running, waiting, paused; or final: success, error, canceled. */
+/** The status of a run: waiting, running, paused; or final: success, error, canceled. */
 export type WorkflowRunStatus =
   | 'canceled'
   | 'error'

@@ -60,7 +60,73 @@ comment on column public.credential_type.description is 'What it is for.';
 comment on column public.credential_type.schema is
   'The JSON schema of the data of such a credential. Properties with writeOnly are secret.';
 
+create type public.node_type as (
+  name text,
+  version int,
+  kind text,
+  description text,
+  ports text[],
+  inputs text[],
+  properties jsonb
+);
+comment on type public.node_type is 'A type of nodes that a definition can have.';
+comment on column public.node_type.name is 'The name, as the definition of a node says it in type.';
+comment on column public.node_type.version is 'The version of the type; a definition names it by name@version, or means the newest.';
+comment on column public.node_type.kind is 'How its nodes are executed: trigger, pure, local, wait or effect.';
+comment on column public.node_type.description is 'What its nodes do.';
+comment on column public.node_type.ports is 'The ports at which a node can end, where its properties add none.';
+comment on column public.node_type.inputs is 'The inputs that connections can lead to.';
+comment on column public.node_type.properties is 'The JSON schema of the properties.';
+
+create type public.workflow_run_graph_node as (
+  node text,
+  type text,
+  status text,
+  attempt int,
+  port text,
+  started_at timestamptz,
+  finished_at timestamptz,
+  error jsonb
+);
+comment on type public.workflow_run_graph_node is 'A node of the version that a run executes, with the state of its step.';
+comment on column public.workflow_run_graph_node.node is 'The id of the node in the definition.';
+comment on column public.workflow_run_graph_node.type is 'The type of the node.';
+comment on column public.workflow_run_graph_node.status is
+  'As in steps, and skipped: the run has ended without reaching the node; null while it can still be reached.';
+comment on column public.workflow_run_graph_node.attempt is 'The number of the last attempt; null without a step.';
+comment on column public.workflow_run_graph_node.port is 'The port at which the node has ended.';
+comment on column public.workflow_run_graph_node.started_at is 'The time of the first event of the node.';
+comment on column public.workflow_run_graph_node.finished_at is 'When the step ended, or the run before it; null while it has not ended.';
+comment on column public.workflow_run_graph_node.error is 'Why the last attempt failed: {"code", "message", "retryable", "details"}.';
+
+create type public.workflow_run_graph_link as (
+  source text,
+  source_output text,
+  target text,
+  target_input text,
+  passed boolean
+);
+comment on type public.workflow_run_graph_link is 'A connection of the version that a run executes.';
+comment on column public.workflow_run_graph_link.source is 'The node that it leads from.';
+comment on column public.workflow_run_graph_link.source_output is 'The port of that node.';
+comment on column public.workflow_run_graph_link.target is 'The node that it leads to.';
+comment on column public.workflow_run_graph_link.target_input is 'The input of that node.';
+comment on column public.workflow_run_graph_link.passed is 'Whether the source has ended at this port.';
+
+create type public.workflow_run_graph as (
+  run_id uuid,
+  status text,
+  nodes public.workflow_run_graph_node[],
+  connections public.workflow_run_graph_link[]
+);
+comment on type public.workflow_run_graph is 'A run as a graph, as it is drawn.';
+comment on column public.workflow_run_graph.run_id is 'The id of the run.';
+comment on column public.workflow_run_graph.status is 'The status of the run.';
+comment on column public.workflow_run_graph.nodes is 'The nodes of its version, in the order of the definition.';
+comment on column public.workflow_run_graph.connections is 'The connections of its version, in the order of the definition.';
+
 grant usage on type
+  public.node_type, public.workflow_run_graph, public.workflow_run_graph_node, public.workflow_run_graph_link,
   public.workflow_difference, public.workflow_template, public.workflow_import, public.workflow_test_event,
   public.credential_type
   to flowgres_user, flowgres_dba;

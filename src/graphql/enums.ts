@@ -69,7 +69,7 @@ export const CLOSED_SETS: Readonly<Record<string, ClosedSet>> = {
     values: 'engine.node_types.kind',
     description:
       'How the nodes of a type are executed: trigger (starts a run), pure (in the transaction of the engine), local (in a transaction of its own), wait (until something happens), effect (by a worker, outside of the database).',
-    places: [],
+    places: ['node_type.kind'],
   },
   organization_role: {
     values: 'public.organization_users.role',
@@ -92,15 +92,20 @@ export const CLOSED_SETS: Readonly<Record<string, ClosedSet>> = {
     places: ['session.kind'],
   },
   step_status: {
-    values: ['queued', 'running', 'waiting', 'success', 'error', 'canceled'],
+    values: ['queued', 'running', 'waiting', 'success', 'error', 'canceled', 'skipped'],
     description:
-      'The status of a step: queued (between two attempts), running, waiting; or final: success, error, canceled (the run ended first).',
-    places: ['workflow_run_steps.status'],
+      'The status of a step: queued (between two attempts), running, waiting; or final: success, error, canceled (the run ended first), skipped (the run ended without reaching it).',
+    places: ['workflow_run_steps.status', 'workflow_run_graph_node.status'],
   },
   subscription_status: {
     values: 'public.subscriptions.status',
     description: 'The status of the subscription of an organization to a plan.',
     places: ['subscriptions.status'],
+  },
+  workflow_run_status: {
+    values: 'public.workflow_runs.status',
+    description: 'The status of a run: waiting, running, paused; or final: success, error, canceled.',
+    places: ['workflow_runs.status', 'workflow_run_graph.status'],
   },
   team_metric: {
     values: 'public.team_limits.metric',

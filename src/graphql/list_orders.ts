@@ -35,6 +35,10 @@ export const FUNCTION_ORDERS: Readonly<Record<string, readonly Order[]>> = {
   credential_types: [['name', 'ASC']],
   dead_letters: [['id', 'DESC']],
   get_workflow_run_events: [['ts', 'ASC']],
+  node_types: [
+    ['name', 'ASC'],
+    ['version', 'ASC'],
+  ],
   preview_schedule: [[VALUE, 'ASC']],
   search_workflows: [
     ['created_at', 'DESC'],

@@ -168,6 +168,24 @@ const TAGS: JSONPgSmartTags = {
       'public.bulk_operations': {
         tags: { foreignKey: '(started_by) references users (id)|@fieldName startedBy|@backwardBehavior -*' },
       },
+      'public.node_type': {
+        attribute: {
+          name: required,
+          version: required,
+          kind: required,
+          description: required,
+          ports: required,
+          inputs: required,
+          properties: required,
+        },
+      },
+      'public.workflow_run_graph': {
+        attribute: { run_id: required, status: required, nodes: required, connections: required },
+      },
+      'public.workflow_run_graph_node': { attribute: { node: required, type: required } },
+      'public.workflow_run_graph_link': {
+        attribute: { source: required, source_output: required, target: required, target_input: required, passed: required },
+      },
       'public.audit_log': { attribute: { id: searchable } },
       'public.api_access_log': { attribute: { id: searchable } },
       // Renamed, because GraphQL uses the name Subscription.

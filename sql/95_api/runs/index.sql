@@ -9,3 +9,4 @@
 --!include 95_api/runs/redeliver_webhook.sql
 --!include 95_api/runs/run_columns.sql
 --!include 95_api/runs/run_steps.sql
+--!include 95_api/runs/run_graph.sql

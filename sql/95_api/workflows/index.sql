@@ -7,3 +7,4 @@
 --!include 95_api/workflows/templates.sql
 --!include 95_api/workflows/variables.sql
 --!include 95_api/workflows/test_workflow.sql
+--!include 95_api/workflows/node_types.sql
