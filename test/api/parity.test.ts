@@ -111,9 +111,11 @@ const columnOf = (field: string): string => snake(field).replace(/_(by|of)_id$/,
 function selectionOf(field: Field, row: unknown): string {
   const type = getNamedType(field.type);
   if (!isObjectType(type)) return '';
+  // A graph has nodes as well, but is no connection.
   const nodes = type.getFields()['nodes'];
-  if (nodes) return `{ nodes ${selectionOf(nodes, row)} }`;
-  const columns = typeof row === 'object' && row !== null ? (row as Record<string, unknown>) : {};
+  if (nodes && type.getFields()['pageInfo']) return `{ nodes ${selectionOf(nodes, row)} }`;
+  const one: unknown = Array.isArray(row) ? row[0] : row;
+  const columns = typeof one === 'object' && one !== null ? (one as Record<string, unknown>) : {};
   const parts = Object.values(type.getFields()).flatMap((each) => {
     const value = columns[columnOf(each.name)];
     const isLeaf = isLeafType(getNamedType(each.type));
@@ -127,7 +129,7 @@ function selectionOf(field: Field, row: unknown): string {
 }
 
 function expectSame(rows: unknown[], answer: unknown): void {
-  // A graph has nodes as well, but is no connection: its type was selected.
+  // Of a connection its type was not selected.
   const isOne = typeof answer === 'object' && answer !== null && '__typename' in answer;
   const nodes = (isOne ? undefined : (answer as { nodes?: unknown[] } | null)?.nodes) ?? (Array.isArray(answer) ? answer : [answer]);
   const filled = rows.filter((row) => !isEmpty(row));
@@ -139,6 +141,7 @@ function expectSame(rows: unknown[], answer: unknown): void {
 
 /** Of an SQL row the columns that the answer has. */
 function pick(row: unknown, node: unknown): unknown {
+  if (Array.isArray(row) && Array.isArray(node)) return row.map((each, index) => pick(each, node[index]));
   if (typeof node !== 'object' || node === null || Array.isArray(node) || !('__typename' in node)) return row;
   const { __typename, ...columns } = node as Record<string, unknown>;
   expect(Object.keys(columns), String(__typename)).not.toEqual([]);
