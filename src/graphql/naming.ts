@@ -111,7 +111,7 @@ const TAGS: JSONPgSmartTags = {
           webhook_endpoints_organization_id_id_key: hidden,
           webhook_endpoints_organization_id_fkey: bothWays('organization', 'webhookEndpoints'),
           webhook_endpoints_credential_fkey: oneWay('credential'),
-          webhook_endpoints_created_by_fkey: oneWay('creator'),
+          webhook_endpoints_created_by_fkey: oneWay('createdBy'),
         },
       },
       'public.schedules': {

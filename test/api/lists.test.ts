@@ -57,6 +57,14 @@ beforeAll(async () => {
     acme.workflow.revision,
   ]);
   await acme.owner.user.query('select assign_workflow($1, $2)', [acme.workflow.id, acme.team]);
+  await db.admin.query('update workflow_runs set parent_run_id = $1 where organization_id = $2 and id <> $1', [
+    acme.run,
+    acme.organization.id,
+  ]);
+  await db.admin.query('update credentials set team_id = $1, is_shared = false where organization_id = $2', [
+    acme.team,
+    acme.organization.id,
+  ]);
   // As many calls as there are pages; and rows whose limit is null.
   await db.admin.query(`delete from plan_limits where metric = 'api_calls_per_hour'`);
   server = await serveGraphql(db, { accessLogSample: 0 });
@@ -74,6 +82,7 @@ const PARENTS: Record<string, () => string> = {
   Workflow: () => `workflow(id: "${acme.workflow.id}")`,
   'Workflow.runs': () => `workflow(id: "${acme.failing}")`,
   WorkflowRun: () => `workflowRun(id: "${acme.failed}")`,
+  'WorkflowRun.children': () => `workflowRun(id: "${acme.run}")`,
   'WorkflowRun.logs': () => `workflowRun(id: "${acme.run}")`,
 };
 
@@ -89,7 +98,7 @@ const ARGUMENTS: Record<string, () => Record<string, unknown>> = {
   previewSchedule: () => ({ cron: '0 9 * * *', count: 7 }),
   testWorkflow: () => ({ definition: COUNTING }),
   validateWorkflow: () => ({ definition: INVALID }),
-  workflowVersionDiff: () => ({ workflow: acme.workflow.id, fromVersion: 1 }),
+  workflowVersionDiff: () => ({ workflowId: acme.workflow.id, fromVersion: 1 }),
 };
 /** Lists that have few rows: there are three metrics of teams, and one organization here. */
 const SHORT = new Set([
@@ -219,10 +228,12 @@ const TABLES: Record<string, string> = {
   AuditLog: 'public.audit_log',
   PlanSubscription: 'public.subscriptions',
   Session: 'private.sessions',
+  WebhookDelivery: 'public.webhook_deliveries',
 };
 const tableOf = ({ row }: List) => row && (TABLES[row.name] ?? `public.${snake(row.name).slice(1)}s`);
 /** Lists whose rows are no rows of a table: nothing comes and goes by itself. */
-const COMPUTED = /^(Entitlement|WorkflowTemplate|WorkflowDifference|WorkflowProblem|WorkflowTestEvent|WorkflowRunStep|Usage\w*)$/;
+const COMPUTED =
+  /^(CredentialType|Entitlement|NodeType|WorkflowTemplate|WorkflowDifference|WorkflowProblem|WorkflowTestEvent|WorkflowRunStep|Usage\w*)$/;
 const stored = lists.filter(({ row }) => row && !COMPUTED.test(row.name));
 
 describe('rows that come and go between two pages move no other one', () => {

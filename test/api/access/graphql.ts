@@ -10,7 +10,9 @@ import {
   isInputObjectType,
   isObjectType,
 } from 'graphql';
+import { TYPES } from 'postgraphile/@dataplan/pg';
 import { z } from 'zod';
+import { argumentName } from '../../../src/graphql/shape.ts';
 import { printGraphqlSchema } from '../../../src/graphql/server.ts';
 import type { GraphqlAnswer, TestServer } from '../../helpers/graphql.ts';
 import { ARGUMENTS, type Arguments, GRAPHQL_ARGUMENTS } from './arguments.ts';
@@ -52,12 +54,9 @@ export function inputsOf(field: Field): Record<string, GraphQLInputType> {
 }
 
 /** The name in GraphQL of an argument of SQL: an id is named after its thing. */
-function argumentOf(types: Record<string, GraphQLInputType>, name: string, args: Arguments): string {
+function argumentOf(field: Field, types: Record<string, GraphQLInputType>, name: string): string {
   const same = camel(name);
-  if (same in types) return same;
-  if (name !== 'id') return `${same}Id`;
-  const others = Object.keys(args).flatMap((each) => [camel(each), `${camel(each)}Id`]);
-  return Object.keys(types).find((each) => each.endsWith('Id') && each !== 'clientMutationId' && !others.includes(each)) ?? same;
+  return same in types ? same : camel(argumentName(snake(field.name), { name, codec: TYPES.uuid }));
 }
 
 /** The value in GraphQL of a value of SQL: names of enums have no colon. */
@@ -71,7 +70,7 @@ export function valueFor(type: GraphQLInputType | undefined, value: unknown): un
 export function isOutside(field: Field, args: Arguments): boolean {
   const types = inputsOf(field);
   return Object.entries(args).some(([name, value]) => {
-    const type = types[argumentOf(types, name, args)];
+    const type = types[argumentOf(field, types, name)];
     const named = type && getNamedType(type);
     if (!isEnumType(named)) return false;
     return [valueFor(type, value)].flat().some((each) => typeof each === 'string' && !named.getValue(each));
@@ -83,7 +82,7 @@ export function ask(field: Field, sqlArgs: Arguments, selection: string, prefix 
   const types = inputsOf(field);
   const args = Object.fromEntries(
     Object.entries(sqlArgs).map(([name, value]) => {
-      const known = argumentOf(types, name, sqlArgs);
+      const known = argumentOf(field, types, name);
       return [known, valueFor(types[known], value)];
     }),
   );
