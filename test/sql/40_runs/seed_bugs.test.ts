@@ -46,7 +46,7 @@ const BUGS: Record<string, [file: string, sentence: string][]> = {
   ],
   '14: the events of a run missed the last day, and were looked for in all partitions': [
     ['test/sql/40_runs/run_events.test.ts', 'takes a day as end with all its hours'],
-    ['test/sql/40_runs/run_events.test.ts', 'of 120 months it locks and reads only those of the run'],
+    ['test/sql/40_runs/run_events.test.ts', 'of 72 months it locks and reads only those of the run'],
   ],
   '15: what referred to a run probed every partition': [
     ['test/plans/locks.test.ts', 'completing a step touches the one partition of the log'],
