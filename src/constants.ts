@@ -151,6 +151,9 @@ export const CONSTANTS = {
   vault: {
     maxSecretBytes: limit(64 * 1024, 'bytes', 'whoever creates a credential', 'what is sealed, as JSON'),
     maxKeyRingBytes: limit(64 * 1024, 'bytes', 'an operator', 'what the command of FLOWGRES_VAULT_KEYS_COMMAND prints'),
+    maxTokenAnswerBytes: limit(64 * 1024, 'bytes', 'an OAuth2 provider', 'an answer with tokens'),
+    tokenRequestMs: limit(20_000, 'ms', 'an OAuth2 provider', 'that it may take to answer; the lease of who asks is longer'),
+    tokenWaitMs: limit(60_000, 'ms', 'a step', 'that it waits for tokens that another process renews'),
     keyCommandMs: limit(10_000, 'ms', 'an operator', 'that the command of FLOWGRES_VAULT_KEYS_COMMAND may take'),
   },
   multipart: {

@@ -19,7 +19,7 @@ create table public.audit_log (
   client_address text,
   request_id text,
   constraint audit_log_pkey primary key (id),
-  constraint audit_log_operation_check check (operation in ('insert', 'update', 'delete', 'truncate'))
+  constraint audit_log_operation_check check (operation in ('insert', 'update', 'delete', 'truncate', 'use'))
 ) partition by range (id);
 create index audit_log_organization_id_id_idx on public.audit_log (organization_id, id);
 alter table public.audit_log enable row level security;
@@ -30,7 +30,7 @@ comment on column public.audit_log.id is 'UUIDv7; its time is that of the change
 comment on column public.audit_log.organization_id is 'The organization that the row belongs to; null for rows that belong to none, such as users and plans.';
 comment on column public.audit_log.at is 'When the statement ran.';
 comment on column public.audit_log.table_name is 'The table with its schema, for example public.workflows.';
-comment on column public.audit_log.operation is 'insert, update, delete or truncate.';
+comment on column public.audit_log.operation is 'insert, update, delete or truncate; use for uses of a credential, which are reported once a minute.';
 comment on column public.audit_log.row_key is 'The primary key of the row: {"id": "0190…"}; null for truncate.';
 comment on column public.audit_log.before is
   'The row before the change: all columns of a deleted row, the changed ones of an update. Secrets are "***", large documents {"sha256", "bytes"}.';

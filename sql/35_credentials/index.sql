@@ -5,4 +5,8 @@
 --!include 35_credentials/variables_of.sql
 --!include 35_credentials/rights.sql
 --!include 35_credentials/secrets.sql
+--!include 35_credentials/leases.sql
+--!include 35_credentials/credential_problems.sql
+--!include 35_credentials/uses.sql
+--!include 35_credentials/expiring.sql
 --!include 35_credentials/policies.sql

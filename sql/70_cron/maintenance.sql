@@ -20,6 +20,7 @@ as $$
     ('flowgres-subscriptions', '5 * * * *', 'select * from engine.advance_subscriptions()'),
     ('flowgres-expired', '10 * * * *', 'call engine.delete_all_expired()'),
     ('flowgres-expiring', '20 6 * * *', 'select engine.queue_expiring_credentials()'),
+    ('flowgres-credentials', '15 * * * *', 'select engine.warn_expiring_credentials()'),
     ('flowgres-purge', '30 3 * * *', 'call engine.purge_organizations()'),
     (
       'flowgres-cron-history',

@@ -80,7 +80,8 @@ const taskShape = z.object({
   isolated: z.boolean().default(false),
   attempt: z.number(),
   properties: z.record(z.string(), z.unknown()),
-  credentials: z.record(z.string(), z.unknown()).nullish(),
+  /** Names of credentials by slot. */
+  credentials: z.record(z.string(), z.string()).nullish(),
   timeoutMs: z.number(),
   idempotencyKey: z.string(),
   input: z.unknown().optional(),

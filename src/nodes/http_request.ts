@@ -3,6 +3,7 @@ import { type Dispatcher, errors } from 'undici';
 import { z } from 'zod';
 import { LIMITS } from '../constants.ts';
 import { scalarShape as scalar } from '../json/json.ts';
+import { type Authentication, authenticationFor } from './authenticate.ts';
 import { readResponseBody } from './http_response.ts';
 import { checkUrl, createGuardedAgent, parseAllowList } from './ssrf.ts';
 import { type EffectContext, type EffectNode, NodeError } from './types.ts';
@@ -40,6 +41,8 @@ interface Request {
   url: URL;
   headers: Record<string, string>;
   body: string | Buffer | null;
+  /** What the credential adds; nothing once a redirect has left the origin that it was sent to. */
+  authentication: Authentication;
 }
 
 /** The node type `httpRequest@1`. */
@@ -73,7 +76,7 @@ function guardOf(config: EffectContext<Properties>['config']): { agent: Dispatch
   return guard;
 }
 
-function describeRequest({ properties: wanted, idempotencyKey, config }: EffectContext<Properties>): Request {
+function describeRequest({ properties: wanted, idempotencyKey, config, credentials }: EffectContext<Properties>): Request {
   const url = checkUrl(wanted.url, guardOf(config).allow);
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(wanted.query ?? {})) {
@@ -92,7 +95,7 @@ function describeRequest({ properties: wanted, idempotencyKey, config }: EffectC
     ...checkedHeaders(wanted.headers ?? {}),
     'idempotency-key': idempotencyKey,
   };
-  return { method: wanted.method, url, headers, body };
+  return { method: wanted.method, url, headers, body, authentication: authenticationFor(credentials['auth'], url) };
 }
 
 function checkedHeaders(headers: Record<string, string | number | boolean>): Record<string, string> {
@@ -158,13 +161,20 @@ async function send(context: EffectContext<Properties>, first: Request): Promise
 }
 
 async function exchange(agent: Dispatcher, request: Request, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
-  const { url, method, headers, body } = request;
+  const { url, method, body, authentication } = request;
+  const headers = { ...request.headers, ...authentication.headers };
   try {
-    return await agent.request({ origin: url.origin, path: url.pathname + url.search, method, headers, body, signal });
+    return await agent.request({ origin: url.origin, path: pathOf(url, authentication), method, headers, body, signal });
   } catch (error) {
     signal.throwIfAborted();
     throw describeNetworkError(error, url);
   }
+}
+
+/** The path with the query, to which a credential may add. */
+function pathOf(url: URL, { query }: Authentication): string {
+  const added = new URLSearchParams(query);
+  return `${url.pathname}${url.search}${added.size > 0 ? `${url.search ? '&' : '?'}${added}` : ''}`;
 }
 
 function redirect(from: Request, status: number, location: string, allow: ReadonlySet<string>): Request {
@@ -176,8 +186,9 @@ function redirect(from: Request, status: number, location: string, allow: Readon
       ([name]) => (keepsBody || !BODY_HEADERS.test(name)) && (keepsCredentials || !CREDENTIAL_HEADERS.test(name)),
     ),
   );
-  if (keepsBody) return { ...from, url, headers };
-  return { url, headers, method: from.method === 'HEAD' ? 'HEAD' : 'GET', body: null };
+  const authentication = keepsCredentials ? from.authentication : { headers: {}, query: [] };
+  if (keepsBody) return { ...from, url, headers, authentication };
+  return { url, headers, authentication, method: from.method === 'HEAD' ? 'HEAD' : 'GET', body: null };
 }
 
 function describeNetworkError(error: unknown, url: URL): NodeError {

@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import type { StepFailure } from '../engine/types.ts';
 import { FlowgresError, reasonOf } from '../errors.ts';
+import type { OpenCredential } from '../vault/credentials.ts';
 
 /** Settings of the installation that nodes use. */
 export interface NodeConfig {
@@ -55,8 +56,8 @@ export interface EffectContext<Properties> {
    * memory.
    */
   reserve(bytes: number): Promise<void>;
-  /** Decrypted credentials by their name in the definition. */
-  credentials: Record<string, unknown>;
+  /** The opened credentials by their slot. Pass them to the peer only: what they hold is redacted from everything else. */
+  credentials: Record<string, OpenCredential>;
   config: NodeConfig;
 }
 

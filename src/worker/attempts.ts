@@ -12,7 +12,9 @@ import type { LocalSteps } from '../engine/local.ts';
 import { FlowgresError } from '../errors.ts';
 import { stepSeconds, steps } from '../metrics.ts';
 import { executeNode } from '../nodes/registry.ts';
-import { type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
+import { type EffectContext, type NodeConfig, NodeError, describeFailure } from '../nodes/types.ts';
+import { Redactor } from '../vault/redact.ts';
+import type { StepCredentials } from './step_credentials.ts';
 
 /** The longest delay of setTimeout, 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -42,6 +44,7 @@ export class Attempts {
   readonly #engine: Engine;
   readonly #local: LocalSteps;
   readonly #config: NodeConfig;
+  readonly #credentials: StepCredentials;
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #running = new Map<string, RunningAttempt>();
   readonly #branches = new Set<Promise<void>>();
@@ -50,10 +53,17 @@ export class Attempts {
   readonly #stopped = new AbortController();
   #stopping = false;
 
-  constructor(engine: Engine, local: LocalSteps, config: NodeConfig, onProblem: (message: string, error: unknown) => void) {
+  constructor(
+    engine: Engine,
+    local: LocalSteps,
+    config: NodeConfig,
+    credentials: StepCredentials,
+    onProblem: (message: string, error: unknown) => void,
+  ) {
     this.#engine = engine;
     this.#local = local;
     this.#config = config;
+    this.#credentials = credentials;
     this.#onProblem = onProblem;
   }
 
@@ -189,6 +199,7 @@ export class Attempts {
     const { runId, node, attempt, type, timeoutMs } = task;
     let timeout: NodeJS.Timeout | undefined;
     let startedAt = performance.now();
+    const redactor = new Redactor();
     const described = (outcome: string) => {
       const ms = Math.round(performance.now() - startedAt);
       steps.inc({ type, outcome });
@@ -200,7 +211,7 @@ export class Attempts {
       if (task.kind === 'local') held.push(await this.#localNodes.acquire(task.organizationId, 1, controller.signal));
       timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
       startedAt = performance.now();
-      const outcome = await unlessAborted(this.#executeNode(task, controller.signal, held), controller.signal);
+      const outcome = await unlessAborted(this.#executeNode(task, controller.signal, held, redactor), controller.signal);
       return outcome && { ...described('succeeded'), ok: true, ...outcome };
     } catch (error) {
       const reason: unknown = controller.signal.aborted ? controller.signal.reason : error;
@@ -208,27 +219,37 @@ export class Attempts {
         described('aborted');
         return null;
       }
-      return { ...described('failed'), ok: false, error: describeFailure(reason) };
+      return { ...described('failed'), ok: false, error: redactor.value(describeFailure(reason)) };
     } finally {
       clearTimeout(timeout);
     }
   }
 
-  async #executeNode(task: StepTask, signal: AbortSignal, held: Release[]): Promise<Done | null> {
+  async #executeNode(task: StepTask, signal: AbortSignal, held: Release[], redactor: Redactor): Promise<Done | null> {
     if (task.kind === 'local') return this.#executeLocal(task);
     const { organizationId, runId, node } = task;
+    const credentials = task.credentials ? await this.#patiently(() => this.#credentials.open(task, redactor)) : {};
+    const log: EffectContext<unknown>['log'] = (level, message, context) =>
+      this.#engine.appendLog({
+        organizationId,
+        runId,
+        node,
+        level,
+        message: redactor.text(message),
+        ...(context === undefined ? {} : { context: redactor.value(context) }),
+      });
     const { port, output } = await executeNode(task.type, {
       organizationId,
       properties: task.properties,
       input: task.input,
       signal,
       idempotencyKey: task.idempotencyKey,
-      credentials: task.credentials ?? {},
+      credentials,
       config: this.#config,
       reserve: async (bytes) => void held.push(await this.#answerBytes.acquire(organizationId, bytes, signal)),
-      log: attemptLog((level, message, context) => this.#engine.appendLog({ organizationId, runId, node, level, message, context })),
+      log: attemptLog(log),
     });
-    return { ...(port === undefined ? {} : { port }), output };
+    return { ...(port === undefined ? {} : { port }), output: redactor.value(output) };
   }
 
   async #executeLocal(task: StepTask): Promise<Done | null> {

@@ -18,6 +18,7 @@ import { Credentials } from '../vault/credentials.ts';
 import type { Vault } from '../vault/vault.ts';
 import { WebhookEndpoints, sendWebhookEvents } from './webhook_endpoints.ts';
 import { type Slot, Slots } from './slots.ts';
+import { StepCredentials } from './step_credentials.ts';
 
 /** Options of {@link startWorker}. A limit that is not given is that of src/constants.ts. */
 export interface WorkerOptions {
@@ -109,6 +110,7 @@ class Worker {
   readonly #localPool: pg.Pool;
   readonly #engine: Engine;
   readonly #attempts: Attempts;
+  readonly #credentials: StepCredentials;
   readonly #jobs: JobRunner;
   readonly #schedules: ScheduleRunner;
   readonly #session: WorkerSession;
@@ -143,7 +145,8 @@ class Worker {
     this.#localPool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres local', LIMITS.worker.localConnections));
     const local = new LocalSteps(this.#localPool, { evaluationTimeoutMs, perOrganization: localPerOrganization });
     const endpoints = new WebhookEndpoints(this.#pool, new Credentials(this.#pool, options.vault));
-    this.#attempts = new Attempts(this.#engine, local, { ...nodes, endpoints }, onProblem);
+    this.#credentials = new StepCredentials(this.#pool, options.vault, nodes, onProblem);
+    this.#attempts = new Attempts(this.#engine, local, { ...nodes, endpoints }, this.#credentials, onProblem);
     this.#slots = new Slots(concurrency);
     this.#capacity = { steps: concurrency, perOrganization: Math.min(organizationConcurrency, concurrency) };
     this.#schedules = new ScheduleRunner({
@@ -198,6 +201,7 @@ class Worker {
     void this.#ensurePartitions();
     void this.#reconcile();
     void this.#lookForWork();
+    this.#credentials.start();
     this.#timers.push(
       every(HEARTBEAT_MS, () => this.#heartbeat()),
       every(RECONCILE_MS, async () => {
@@ -261,7 +265,7 @@ class Worker {
     // Limit the wait: without a database graphile-worker would try for minutes to unlock its jobs. The
     // reconciler unlocks them.
     await Promise.race([
-      stopped.then(() => Promise.all([this.#pool.end(), this.#localPool.end()])),
+      stopped.then(() => this.#credentials.stop()).then(() => Promise.all([this.#pool.end(), this.#localPool.end()])),
       delay(LAST_WORDS_MS, undefined, { ref: false }),
     ]);
     // Last: without its session this worker counts as dead a second later.

@@ -20,7 +20,9 @@ as $$
         "properties": {"x": {"type": "number"}, "y": {"type": "number"}}
       },
       "properties": {"type": "object"},
-      "credentials": {"type": "object", "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 200}},
+      "credentials": {
+        "type": "object", "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 200}
+      },
       "disabled": {"type": "boolean"},
       "strict": {"type": "boolean"},
       "onError": {"enum": ["stop", "continue", "errorOutput"]},

@@ -108,5 +108,19 @@ begin
   return query select * from engine.trigger_problems(p_definition);
   return query select * from engine.order_problems(p_definition, v_ids, v_sources, v_targets, v_order, v_upstream);
   return query select * from engine.settings_problems(coalesce(p_definition -> 'settings', '{}'));
+  return query select * from engine.later_problems(p_definition);
+end
+$$;
+
+-- What the layer of credentials finds, called by name because it comes after this one.
+create or replace function engine.later_problems(p_definition jsonb)
+  returns setof public.workflow_problem
+  language plpgsql
+  stable
+as $$
+begin
+  if to_regprocedure('engine.credential_problems(jsonb)') is not null then
+    return query execute format('select * from %I.%I($1)', 'engine', 'credential_problems') using p_definition;
+  end if;
 end
 $$;

@@ -1,0 +1,77 @@
+/** Opens the credentials of a step, once for each attempt, just before its node is executed. */
+import type pg from 'pg';
+import type { StepTask } from '../engine/engine.ts';
+import { FlowgresError } from '../errors.ts';
+import { type NodeConfig, NodeError } from '../nodes/types.ts';
+import { every } from '../scheduler/every.ts';
+import { Credentials, type OpenCredential } from '../vault/credentials.ts';
+import { type Redactor, secretsOf } from '../vault/redact.ts';
+import { FreshTokens } from '../vault/tokens.ts';
+import { CredentialUses, USES_FLUSH_MS } from '../vault/uses.ts';
+import type { Vault } from '../vault/vault.ts';
+import { createTokenFetch } from './token_fetch.ts';
+
+/** The credentials that the steps of one worker use. */
+export class StepCredentials {
+  readonly #credentials: Credentials;
+  readonly #tokens: FreshTokens | undefined;
+  readonly #uses: CredentialUses;
+  readonly #onProblem: (message: string, error: unknown) => void;
+  #timer: { stop(): void } | undefined;
+
+  constructor(pool: pg.Pool, vault: Vault | undefined, config: NodeConfig, onProblem: (message: string, error: unknown) => void) {
+    this.#credentials = new Credentials(pool, vault);
+    this.#tokens = vault && new FreshTokens({ pool, vault, credentials: this.#credentials, fetch: createTokenFetch(config) });
+    this.#uses = new CredentialUses(pool);
+    this.#onProblem = onProblem;
+  }
+
+  /** Begins to tell the database of uses. */
+  start(): void {
+    this.#timer = every(USES_FLUSH_MS, () => this.#flush());
+  }
+
+  /** Tells the database of the last uses. */
+  async stop(): Promise<void> {
+    this.#timer?.stop();
+    await this.#flush();
+  }
+
+  /**
+   * Opens the credentials that a task names, by slot, and adds their secrets to what is redacted.
+   *
+   * @throws FlowgresError as of {@link Credentials.open}
+   */
+  async open({ organizationId, workflowId, node, credentials }: StepTask, redactor: Redactor): Promise<Record<string, OpenCredential>> {
+    const opened: Record<string, OpenCredential> = {};
+    for (const [slot, name] of Object.entries(credentials ?? {})) {
+      const credential = await this.#freshCredential(organizationId, name, redactor);
+      this.#uses.count(credential, { workflowId, node });
+      opened[slot] = credential;
+    }
+    return opened;
+  }
+
+  /** The secrets are known to the redactor before a provider is asked, whose refusal may repeat them. */
+  async #freshCredential(organizationId: string, name: string, redactor: Redactor): Promise<OpenCredential> {
+    const credential = await this.#credentials.open({ organizationId, name });
+    redactor.add(secretsOf(credential.type, credential.data));
+    if (!this.#tokens) return credential;
+    try {
+      const fresh = await this.#tokens.of(credential);
+      if (fresh !== credential) redactor.add(secretsOf(fresh.type, fresh.data));
+      return fresh;
+    } catch (error) {
+      if (!(error instanceof FlowgresError) || error.code !== 'OAUTH2_UNAVAILABLE') throw error;
+      throw new NodeError(error.code, error.message, { retryable: true, cause: error });
+    }
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      await this.#uses.flush();
+    } catch (error) {
+      this.#onProblem('Uses of credentials were not recorded.', error);
+    }
+  }
+}
