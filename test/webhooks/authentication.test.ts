@@ -11,8 +11,10 @@ import { FlowgresError } from '../../src/errors.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { type TestIntake, serveIntake } from '../helpers/intake.ts';
+import { createCredential, createTestVault } from '../helpers/vault.ts';
 
 const db = await createTestDatabase();
+const vault = createTestVault();
 let organization: TestOrganization;
 let intake: TestIntake;
 let behindProxy: TestIntake;
@@ -57,12 +59,21 @@ afterAll(async () => {
 let keyServer: ReturnType<typeof createServer>;
 let published = '{"keys": []}';
 
+/** What is stored, so that the webhook can be published; `give` says what the intake is given. */
+const STORED: Record<string, { type: string; data: Record<string, unknown> }> = {
+  basic: { type: 'basic', data: { username: 'ada', password: 'stored' } },
+  header: { type: 'bearer', data: { token: 'stored' } },
+  jwt: { type: 'jwt', data: { secret: 'a stored secret of thirty-two bytes' } },
+  hmac: { type: 'hmac', data: { secrets: ['whsec_c3RvcmVk'] } },
+};
+
 let count = 0;
 /** Publishes a webhook that answers with `template`; returns its path. */
 async function hook(properties: Record<string, unknown>, template: unknown = '{{ $.input }}'): Promise<string> {
   count += 1;
   const path = `/h${count}`;
-  const needsCredential = (properties['authentication'] ?? 'none') !== 'none';
+  const stored = STORED[String(properties['authentication'])];
+  if (stored) await createCredential(db, await vault, organization, { name: path, ...stored });
   await publishWorkflow(
     organization,
     chain(
@@ -70,7 +81,7 @@ async function hook(properties: Record<string, unknown>, template: unknown = '{{
         id: 'hook',
         type: 'webhookTrigger',
         properties: { path, respond: 'lastNode', ...properties },
-        ...(needsCredential ? { credentials: { auth: path } } : {}),
+        ...(stored ? { credentials: { auth: path } } : {}),
       },
       { id: 'end', type: 'transform', properties: { template } },
     ),

@@ -11,7 +11,7 @@ as $$
     when 'httpRequest' then '{"auth": [
       "basic", "bearer", "apiKey", "custom", "openaiCompatible", "oauth2ClientCredentials", "oauth2AuthorizationCode"
     ]}'
-    when 'webhookTrigger' then '{"auth": ["basic", "apiKey", "hmac", "jwt"]}'
+    when 'webhookTrigger' then '{"auth": ["basic", "bearer", "apiKey", "hmac", "jwt"]}'
     else '{}'
   end::jsonb
 $$;
