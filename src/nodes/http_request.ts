@@ -59,7 +59,13 @@ export const httpRequest: EffectNode<Properties> = {
     throw new NodeError('HTTP_STATUS', `${context.properties.method} ${context.properties.url.slice(0, 200)} answered ${status}.`, {
       retryable: status >= 500 || RETRYABLE_STATUS.has(status),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-      details: { status, body: await body.then(excerpt, () => null) },
+      details: {
+        status,
+        body: await body.then(
+          (read) => excerpt(read, context.redact),
+          () => null,
+        ),
+      },
     });
   },
 };
@@ -225,7 +231,7 @@ function retryAfter(value: string | undefined): number | undefined {
   return Number.isFinite(wish) ? Math.min(Math.max(wish, 0), MAX_RETRY_AFTER_MS) : undefined;
 }
 
-function excerpt(body: unknown): string | null {
+function excerpt(body: unknown, redact: (text: string) => string): string | null {
   if (body === null) return null;
-  return (typeof body === 'string' ? body : (JSON.stringify(body) ?? '')).slice(0, ERROR_BODY_LENGTH);
+  return redact(typeof body === 'string' ? body : (JSON.stringify(body) ?? '')).slice(0, ERROR_BODY_LENGTH);
 }

@@ -33,7 +33,7 @@ export type ResponseType = 'auto' | 'json' | 'text' | 'base64';
 export async function readResponseBody(
   response: Dispatcher.ResponseData,
   wanted: ResponseType,
-  { signal, reserve }: Pick<EffectContext<unknown>, 'signal' | 'reserve'>,
+  { signal, reserve, redact }: Pick<EffectContext<unknown>, 'signal' | 'reserve' | 'redact'>,
 ): Promise<unknown> {
   const declared = Number(response.headers['content-length']);
   if (declared > MAX_RESPONSE_SIZE) {
@@ -48,7 +48,7 @@ export async function readResponseBody(
   const as = wanted === 'auto' ? contentKind(type) : wanted;
   if (as === 'base64' || as === 'bytes') return { base64: bytes.toString('base64') };
   const text = decode(bytes, charset);
-  return as === 'json' ? parseBody(text) : text;
+  return as === 'json' ? parseBody(text, redact) : text;
 }
 
 function decodersOf(response: Dispatcher.ResponseData): Transform[] {
@@ -116,13 +116,13 @@ function decode(bytes: Buffer, charset: string): string {
  * Parses JSON. Numbers and nesting beyond the limits fail the node; characters that PostgreSQL cannot store are
  * replaced later.
  */
-function parseBody(text: string): unknown {
+function parseBody(text: string, redact: (text: string) => string): unknown {
   try {
     JSON.parse(text);
     refuseUnstorable(text, { strings: 'ignore' });
     return parseJson(text);
   } catch (error) {
     const reason = error instanceof FlowgresError ? `The response is refused: ${error.message}` : 'The response is not valid JSON.';
-    throw new NodeError('INVALID_RESPONSE', reason, { details: { body: text.slice(0, 200) }, cause: error });
+    throw new NodeError('INVALID_RESPONSE', reason, { details: { body: redact(text).slice(0, 200) }, cause: error });
   }
 }

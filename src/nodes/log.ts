@@ -15,9 +15,9 @@ const properties = z.object({
 export const log: EffectNode<z.infer<typeof properties>> = {
   type: 'log@1',
   properties,
-  async execute({ properties: { level, message, context }, input, log: write }) {
+  async execute({ properties: { level, message, context }, input, log: write, redact }) {
     const text = typeof message === 'string' ? message : (JSON.stringify(message) ?? '');
-    await write(level, text.slice(0, MAX_MESSAGE_LENGTH), context);
+    await write(level, redact(text).slice(0, MAX_MESSAGE_LENGTH), context);
     return { output: input };
   },
 };

@@ -50,6 +50,8 @@ export interface EffectContext<Properties> {
   idempotencyKey: string;
   /** Writes to the log of the run; resolves when the line is stored. Limits: docs/reference/security.md. */
   log(level: LogLevel, message: string, context?: Record<string, unknown>): Promise<void>;
+  /** Replaces the secrets of the step in a text. Call it before cutting a text, or a part of a secret stays at the cut. */
+  redact(text: string): string;
   /**
    * Waits until the process has memory for an answer of this many bytes, which the attempt holds until its
    * result is recorded. Call it once, before reading more than a few kilobytes: a waiting attempt must not hold
@@ -103,9 +105,9 @@ export class NodeError extends FlowgresError {
 
 /**
  * Returns any error of an attempt as the engine records it. An unexpected error is retryable: most are network
- * errors.
+ * errors. Long messages are cut after `redact` has replaced secrets.
  */
-export function describeFailure(error: unknown): StepFailure {
+export function describeFailure(error: unknown, redact: (text: string) => string = String): StepFailure {
   if (error instanceof NodeError) {
     return {
       code: error.code,
@@ -116,6 +118,6 @@ export function describeFailure(error: unknown): StepFailure {
     };
   }
   if (error instanceof FlowgresError) return { code: error.code, message: error.message, retryable: false };
-  const message = reasonOf(error);
+  const message = redact(reasonOf(error));
   return { code: 'NODE_FAILED', message: message.slice(0, 1000), retryable: true };
 }

@@ -219,7 +219,7 @@ export class Attempts {
         described('aborted');
         return null;
       }
-      return { ...described('failed'), ok: false, error: redactor.value(describeFailure(reason)) };
+      return { ...described('failed'), ok: false, error: redactor.value(describeFailure(reason, (text) => redactor.text(text))) };
     } finally {
       clearTimeout(timeout);
     }
@@ -246,6 +246,7 @@ export class Attempts {
       idempotencyKey: task.idempotencyKey,
       credentials,
       config: this.#config,
+      redact: (text) => redactor.text(text),
       reserve: async (bytes) => void held.push(await this.#answerBytes.acquire(organizationId, bytes, signal)),
       log: attemptLog(log),
     });

@@ -11,6 +11,7 @@ export function effectContext(
     signal: new AbortController().signal,
     idempotencyKey: 'run/node',
     log: async () => undefined,
+    redact: String,
     reserve: async () => undefined,
     credentials: {},
     config: { httpAllow: [] },

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { parseJson } from '../../src/json/json.ts';
 import { executeNode } from '../../src/nodes/registry.ts';
 import { describeFailure } from '../../src/nodes/types.ts';
+import { Redactor } from '../../src/vault/redact.ts';
 import { effectContext } from '../helpers/effect.ts';
 
 interface Seen {
@@ -375,4 +376,17 @@ test('a redirect that drops the body drops what described it, and a request with
   respond = (_request, response) => response.end();
   await send({ method: 'POST' });
   expect(seen[0]!.headers['content-length']).toBe('0');
+});
+
+test.each([
+  ['an answer that is an error', 500, 'text/plain', 1_990],
+  ['an answer that is no JSON', 200, 'application/json', 190],
+])('a secret in %s is replaced before the text is cut', async (_, status, type, before) => {
+  const redactor = new Redactor();
+  redactor.add(['a-secret-of-the-step']);
+  reply(status, { 'content-type': type }, `${'x'.repeat(before)}a-secret-of-the-step`);
+  const context = effectContext({ properties: { url: `${origin}/` }, config, redact: (text) => redactor.text(text) });
+  const failure = await executeNode('httpRequest@1', context).then(() => 'no failure', describeFailure);
+  expect(JSON.stringify(failure)).toContain('x'.repeat(before));
+  expect(JSON.stringify(failure)).not.toContain('a-s');
 });
