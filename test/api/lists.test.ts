@@ -10,7 +10,7 @@ import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestServer, serveGraphql } from '../helpers/graphql.ts';
 import { type World, createWorlds } from './access/fixture.ts';
 import { type Field, snake } from './access/graphql.ts';
-import { type Table, byHand, deleteRow, insertRow, multiply } from './access/many_rows.ts';
+import { type Table, byHand, deleteRow, insertRow, multiply, plainText } from './access/many_rows.ts';
 
 const schema = buildSchema(readFileSync(new URL('../../schema.graphql', import.meta.url), 'utf8'));
 const PAGE = 2;
@@ -164,7 +164,7 @@ async function read({ name, field, row }: List, order: string | null, page: Reco
 function keyOf(node: Record<string, unknown>): string | null {
   const { nodeId, id } = node ?? {};
   if (typeof nodeId === 'string')
-    return JSON.stringify((JSON.parse(Buffer.from(nodeId, 'base64').toString()) as unknown[]).slice(1).map(String));
+    return JSON.stringify((JSON.parse(Buffer.from(nodeId, 'base64').toString()) as unknown[]).slice(1).map(plainText));
   return typeof id === 'string' ? JSON.stringify([id]) : null;
 }
 

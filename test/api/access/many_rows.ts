@@ -110,7 +110,7 @@ async function copyRow(
     if (value === undefined) return;
     row[column.name] = value;
   }
-  // Events of a run have times of their own, of which at most one ends in a zero, which JSON leaves out; each step has its node, one subscription goes on, and copies are in the lists of a team and of templates.
+  // Events of a run have times of their own; each step has its node, one subscription goes on, and copies are in the lists of a team and of templates.
   if (name === 'public.workflow_events') {
     const later = await client.query<{ ts: string }>(`select to_jsonb($1::timestamptz + $2 * interval '11 microseconds') as ts`, [
       row['ts'],
@@ -180,5 +180,12 @@ export async function deleteRow(client: pg.PoolClient, { name, key }: Table, val
 }
 
 export function keyOf({ key }: Pick<Table, 'key'>, row: Record<string, unknown>): string {
-  return JSON.stringify(key.map((column) => String(row[column])));
+  return JSON.stringify(key.map((column) => plainText(row[column])));
+}
+
+/** A value of a key as to_jsonb() has it: without the zeros at the end of a second, which GraphQL keeps. */
+export function plainText(value: unknown): string {
+  return String(value).replace(/(:\d\d)(\.\d*?)0+([+-]\d\d:\d\d)$/, (_, second: string, fraction: string, zone: string) =>
+    fraction === '.' ? `${second}${zone}` : `${second}${fraction}${zone}`,
+  );
 }
