@@ -8,6 +8,8 @@ create or replace function public.credential_types()
   language sql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
+  rows 12
 as $$
   values
     ('apiKey',
