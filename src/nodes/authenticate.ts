@@ -77,7 +77,7 @@ function authenticationOf(credential: OpenCredential): Authentication {
       const { accessToken } = data as CredentialData<'oauth2AuthorizationCode'>;
       if (accessToken) return header('authorization', `Bearer ${accessToken}`);
       throw new NodeError('CREDENTIAL_INCOMPLETE', `Nobody has logged in with the credential ${credential.name} yet.`, {
-        details: { hint: 'authorizeCredential gives the address at which somebody does.' },
+        details: { hint: 'Enter the refresh token that the provider gave you with updateCredential.' },
       });
     }
     default:

@@ -70,7 +70,7 @@ as $$
       }
     }'::jsonb),
     ('oauth2AuthorizationCode',
-      'OAuth2 for people: somebody logs in once at the provider, by authorizeCredential; tokens are refreshed.', '{
+      'OAuth2 for people: a person logs in once at the provider, and its refresh token is entered here.', '{
       "type": "object", "additionalProperties": false,
       "required": ["authorizationUrl", "tokenUrl", "clientId", "clientSecret"],
       "properties": {
