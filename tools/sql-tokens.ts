@@ -1,4 +1,5 @@
 /** Splits SQL into words, literals and symbols, including the bodies of functions. Leaves comments out. */
+import { lex } from '../src/database/sql_lexer.ts';
 
 /** One token. */
 export interface Token {
@@ -9,32 +10,13 @@ export interface Token {
   inBody: boolean;
 }
 
-const PATTERN = new RegExp(
-  [
-    String.raw`(?<space>\s+)`,
-    String.raw`(?<comment>--[^\n]*|/\*[\s\S]*?\*/)`,
-    String.raw`(?<dollar>\$(?<tag>[A-Za-z_]*)\$(?<body>[\s\S]*?)\$\k<tag>\$)`,
-    String.raw`(?<string>[eE]'(?:[^'\\]|\\.|'')*'|[bBxXnN]?'(?:[^']|'')*')`,
-    '(?<quoted>"(?:[^"]|"")*")',
-    String.raw`(?<word>[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)`,
-    String.raw`(?<number>\d[\w.]*)`,
-    String.raw`(?<symbol>\|\||::|[\s\S])`,
-  ].join('|'),
-  'gy',
-);
-
 /** Returns the tokens in their order, each with its line. */
 export function tokenize(sql: string, firstLine = 1, inBody = false): Token[] {
   const tokens: Token[] = [];
   let line = firstLine;
-  for (const { 0: text, groups = {} } of sql.matchAll(PATTERN)) {
-    if (groups['dollar'] !== undefined) {
-      const body = groups['body'] ?? '';
-      tokens.push(...tokenize(body, line, true));
-    } else if (groups['space'] === undefined && groups['comment'] === undefined) {
-      const kind = (['word', 'string', 'quoted', 'number'] as const).find((name) => groups[name] !== undefined) ?? 'symbol';
-      tokens.push({ kind, text, line, inBody });
-    }
+  for (const { kind, text, dollar } of lex(sql)) {
+    if (dollar) tokens.push(...tokenize(dollar.body, line, true));
+    else if (kind !== 'space' && kind !== 'comment' && kind !== 'dollar') tokens.push({ kind, text, line, inBody });
     line += text.split('\n').length - 1;
   }
   return tokens;

@@ -9,6 +9,7 @@ import pg from 'pg';
 import { applyCode, installSources, isBusy } from './apply_sources.ts';
 import { connect, requireSupportedServer, withDatabase } from './connections.ts';
 import { FlowgresError } from '../errors.ts';
+import { requireNoConflicts } from './preflight.ts';
 import { scheduleMaintenance } from './schedule_maintenance.ts';
 import { type RolePasswords, createRoles, roleUrl } from './roles.ts';
 import { dropInvalidIndexes, requireUpgradable } from './schema_state.ts';
@@ -40,11 +41,12 @@ export interface MigrateOptions {
  * Migrates a database completely, as `flowgres migrate` does. Idempotent, and safe to run from several
  * processes at once.
  *
- * @throws FlowgresError SCHEMA_UNKNOWN or SCHEMA_NEWER for a database that this build cannot migrate
+ * @throws FlowgresError SCHEMA_CONFLICT, SCHEMA_UNKNOWN or SCHEMA_NEWER for a database that this build cannot migrate
  */
 export async function migrate(adminUrl: string, passwords: RolePasswords, options: MigrateOptions = {}): Promise<void> {
   const sources = options.sources ?? ownSources();
   await requireSupportedServer(adminUrl);
+  await requireNoConflicts(adminUrl, sources);
   await createRoles(adminUrl, passwords);
   await createDatabase(adminUrl);
   const client = await connectOwner(adminUrl, passwords);
