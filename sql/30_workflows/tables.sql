@@ -130,8 +130,15 @@ create table engine.node_types (
   inputs text[] not null default '{main}',
   properties jsonb not null default '{"type": "object"}',
   function text, -- such as custom.double(jsonb,jsonb,jsonb); text, because pg_upgrade refuses regprocedure
+  category text not null default 'custom',
+  icon text not null default 'puzzle',
+  docs text, -- of a registered type; a built-in one has a heading in docs/reference/nodes.md
   constraint node_types_pkey primary key (name, version),
   constraint node_types_kind_check check (kind in ('trigger', 'pure', 'local', 'wait', 'effect')),
+  constraint node_types_category_check
+    check (category in ('trigger', 'logic', 'list', 'data', 'flow', 'integration', 'custom')),
+  constraint node_types_icon_check check (icon ~ '^[a-z][a-z0-9-]{0,63}$'),
+  constraint node_types_docs_check check (docs ~ '^(https?://|docs/)' and length(docs) <= 500),
   constraint node_types_name_check check (name ~ '^[a-z][A-Za-z0-9]{0,63}$'),
   constraint node_types_ports_check check (cardinality(ports) > 0),
   constraint node_types_properties_check check (jsonb_typeof(properties) = 'object')

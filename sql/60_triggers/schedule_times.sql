@@ -2,9 +2,9 @@
 -- The node type scheduleTrigger, and when it fires: by a cron expression, or every n units. Writes
 -- engine.node_types when it is loaded; its functions write and lock nothing.
 
-insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+insert into engine.node_types (name, version, kind, category, icon, description, ports, inputs, properties)
 values
-  ('scheduleTrigger', 1, 'trigger', 'Starts a run by the clock.', '{main}', '{}', '{
+  ('scheduleTrigger', 1, 'trigger', 'trigger', 'calendar-clock', 'Starts a run by the clock.', '{main}', '{}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "cron": {"type": "string", "minLength": 1, "maxLength": 500},
@@ -24,6 +24,8 @@ values
 on conflict (name, version) do update
 set
   kind = excluded.kind,
+  category = excluded.category,
+  icon = excluded.icon,
   description = excluded.description,
   ports = excluded.ports,
   inputs = excluded.inputs,

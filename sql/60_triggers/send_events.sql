@@ -134,10 +134,10 @@ grant execute on function
   engine.record_webhook_attempt(uuid, uuid, boolean, boolean)
   to flowgres_worker;
 
-insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+insert into engine.node_types (name, version, kind, category, icon, description, ports, inputs, properties)
 values (
-  'deliverWebhook', 1, 'effect', 'Sends a message to a webhook endpoint of the organization, signed.',
-  '{main}', '{main}', '{
+  'deliverWebhook', 1, 'effect', 'integration', 'send',
+  'Sends a message to a webhook endpoint of the organization, signed.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["endpoint", "id", "message"],
     "properties": {"endpoint": {"type": "string"}, "id": {"type": "string"}, "message": {}}
   }'
@@ -145,6 +145,8 @@ values (
 on conflict (name, version) do update
 set
   kind = excluded.kind,
+  category = excluded.category,
+  icon = excluded.icon,
   description = excluded.description,
   ports = excluded.ports,
   inputs = excluded.inputs,

@@ -67,7 +67,10 @@ create type public.node_type as (
   description text,
   ports text[],
   inputs text[],
-  properties jsonb
+  properties jsonb,
+  category text,
+  icon text,
+  docs text
 );
 comment on type public.node_type is 'A type of nodes that a definition can have.';
 comment on column public.node_type.name is 'The name, as the definition of a node says it in type.';
@@ -77,6 +80,11 @@ comment on column public.node_type.description is 'What its nodes do.';
 comment on column public.node_type.ports is 'The ports at which a node can end, where its properties add none.';
 comment on column public.node_type.inputs is 'The inputs that connections can lead to.';
 comment on column public.node_type.properties is 'The JSON schema of the properties.';
+comment on column public.node_type.category is
+  'The group of an editor''s palette: trigger, logic, list, data, flow, integration, or custom for types that a DBA registered.';
+comment on column public.node_type.icon is 'The name of an icon of lucide.dev, such as webhook.';
+comment on column public.node_type.docs is
+  'Where the type is described: a path in the repository with the heading, such as docs/reference/nodes.md#set, or an address; null when a registered type has none.';
 
 create type public.workflow_run_graph_node as (
   node text,

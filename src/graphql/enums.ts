@@ -71,6 +71,11 @@ export const CLOSED_SETS: Readonly<Record<string, ClosedSet>> = {
       'How the nodes of a type are executed: trigger (starts a run), pure (in the transaction of the engine), local (in a transaction of its own), wait (until something happens), effect (by a worker, outside of the database).',
     places: ['node_type.kind'],
   },
+  node_category: {
+    values: 'engine.node_types.category',
+    description: 'The group of node types that an editor shows together; custom: registered by a DBA.',
+    places: ['node_type.category'],
+  },
   organization_role: {
     values: 'public.organization_users.role',
     description: 'The role of a member in an organization.',

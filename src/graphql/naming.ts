@@ -177,6 +177,8 @@ const TAGS: JSONPgSmartTags = {
           ports: required,
           inputs: required,
           properties: required,
+          category: required,
+          icon: required,
         },
       },
       'public.workflow_run_graph': {

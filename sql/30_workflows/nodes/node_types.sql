@@ -8,21 +8,21 @@
 --   static     never an expression itself; texts inside of a list or an object may hold expressions
 -- Any other text may hold expressions between {{ and }}, except in triggers, which have nothing to read.
 
-insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+insert into engine.node_types (name, version, kind, category, icon, description, ports, inputs, properties)
 values
-  ('manualTrigger', 1, 'trigger', 'Starts a run by hand.', '{main}', '{}',
+  ('manualTrigger', 1, 'trigger', 'trigger', 'mouse-pointer-click', 'Starts a run by hand.', '{main}', '{}',
     '{"type": "object", "additionalProperties": false}'),
 
-  ('apiTrigger', 1, 'trigger', 'Starts a run by a call of the API.', '{main}', '{}',
+  ('apiTrigger', 1, 'trigger', 'trigger', 'plug', 'Starts a run by a call of the API.', '{main}', '{}',
     '{"type": "object", "additionalProperties": false}'),
 
-  ('subworkflowTrigger', 1, 'trigger', 'Starts a run for another workflow''s executeWorkflow, forEach or repeat.',
-    '{main}', '{}', '{
+  ('subworkflowTrigger', 1, 'trigger', 'trigger', 'corner-down-right',
+    'Starts a run for another workflow''s executeWorkflow, forEach or repeat.', '{main}', '{}', '{
     "type": "object", "additionalProperties": false,
     "properties": {"input": {"type": "object"}}
   }'),
 
-  ('webhookTrigger', 1, 'trigger', 'Starts a run by an HTTP request.', '{main}', '{}', '{
+  ('webhookTrigger', 1, 'trigger', 'trigger', 'webhook', 'Starts a run by an HTTP request.', '{main}', '{}', '{
     "type": "object", "additionalProperties": false, "required": ["path"],
     "properties": {
       "path": {"type": "string", "maxLength": 512},
@@ -54,7 +54,8 @@ values
     }
   }'),
 
-  ('set', 1, 'pure', 'Assigns, renames, picks and omits the keys of an object.', '{main}', '{main}', '{
+  ('set', 1, 'pure', 'data', 'pencil',
+    'Assigns, renames, picks and omits the keys of an object.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "pick": {"type": "array", "format": "static", "items": {"type": "string", "format": "static"}},
@@ -70,12 +71,12 @@ values
     }
   }'),
 
-  ('if', 1, 'pure', 'Goes one way or the other.', '{true,false}', '{main}', '{
+  ('if', 1, 'pure', 'logic', 'split', 'Goes one way or the other.', '{true,false}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["when"],
     "properties": {"when": {"type": ["string", "boolean"], "format": "predicate"}}
   }'),
 
-  ('switch', 1, 'pure', 'Goes the way of the first rule that holds.', '{fallback}', '{main}', '{
+  ('switch', 1, 'pure', 'logic', 'signpost', 'Goes the way of the first rule that holds.', '{fallback}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["rules"],
     "properties": {
       "value": {},
@@ -95,7 +96,8 @@ values
     }
   }'),
 
-  ('filter', 1, 'pure', 'Keeps the items of a list for which a condition holds.', '{main}', '{main}', '{
+  ('filter', 1, 'pure', 'list', 'funnel',
+    'Keeps the items of a list for which a condition holds.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["when"],
     "properties": {
       "items": {"type": ["array", "null"], "default": "{{ $.prev }}"},
@@ -103,7 +105,7 @@ values
     }
   }'),
 
-  ('merge', 1, 'pure', 'Brings branches together.', '{main}', '{main,second}', '{
+  ('merge', 1, 'pure', 'logic', 'merge', 'Brings branches together.', '{main}', '{main,second}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "mode": {"enum": ["choose", "append", "position", "fields"], "format": "static"},
@@ -114,7 +116,8 @@ values
     }
   }'),
 
-  ('transform', 1, 'pure', 'Builds a value from a template or takes one by a path.', '{main}', '{main}', '{
+  ('transform', 1, 'pure', 'data', 'braces',
+    'Builds a value from a template or takes one by a path.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "template": {},
@@ -123,9 +126,10 @@ values
     "anyOf": [{"required": ["template"]}, {"required": ["path"]}]
   }'),
 
-  ('noOp', 1, 'pure', 'Passes its input on.', '{main}', '{main}', '{"type": "object", "additionalProperties": false}'),
+  ('noOp', 1, 'pure', 'logic', 'circle-dot', 'Passes its input on.', '{main}', '{main}',
+    '{"type": "object", "additionalProperties": false}'),
 
-  ('stopAndError', 1, 'pure', 'Ends the run with an error.', '{main}', '{main}', '{
+  ('stopAndError', 1, 'pure', 'logic', 'octagon-x', 'Ends the run with an error.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["message"],
     "properties": {
       "message": {"type": "string", "minLength": 1},
@@ -133,7 +137,8 @@ values
     }
   }'),
 
-  ('respondToWebhook', 1, 'pure', 'Answers the request that started the run; the run goes on.', '{main}', '{main}', '{
+  ('respondToWebhook', 1, 'pure', 'flow', 'reply',
+    'Answers the request that started the run; the run goes on.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "status": {"type": "integer", "minimum": 200, "maximum": 599},
@@ -142,74 +147,7 @@ values
     }
   }'),
 
-  ('wait', 1, 'wait', 'Waits for a time, a signal, a request or an approval.', '{main}', '{main}', '{
-    "type": "object", "additionalProperties": false,
-    "properties": {
-      "seconds": {"type": "number", "minimum": 0, "maximum": 157680000},
-      "until": {"type": ["string", "number"]},
-      "timezone": {"type": "string", "maxLength": 64},
-      "signal": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,200}$"},
-      "webhook": {
-        "type": "object", "format": "static", "additionalProperties": false,
-        "properties": {
-          "method": {
-            "anyOf": [
-              {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "format": "static"},
-              {
-                "type": "array", "minItems": 1, "format": "static",
-                "items": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "format": "static"}
-              }
-            ]
-          }
-        }
-      },
-      "approval": {
-        "type": "object", "format": "static", "additionalProperties": false,
-        "properties": {
-          "role": {"enum": ["owner", "admin", "member"]},
-          "users": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "minLength": 1}}
-        }
-      },
-      "timeoutSeconds": {"type": "number", "minimum": 0, "maximum": 157680000}
-    },
-    "anyOf": [
-      {"required": ["seconds"]}, {"required": ["until"]}, {"required": ["signal"]}, {"required": ["webhook"]},
-      {"required": ["approval"]}
-    ]
-  }'),
-
-  ('executeWorkflow', 1, 'wait', 'Runs another workflow and waits for its result.', '{main}', '{main}', '{
-    "type": "object", "additionalProperties": false, "required": ["workflow"],
-    "properties": {
-      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
-      "input": {"default": "{{ $.prev }}"},
-      "wait": {"type": "boolean"}
-    }
-  }'),
-
-  ('forEach', 1, 'wait', 'Runs another workflow for each item of a list.', '{main}', '{main}', '{
-    "type": "object", "additionalProperties": false, "required": ["workflow"],
-    "properties": {
-      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
-      "items": {"type": "array", "default": "{{ $.prev }}"},
-      "input": {"deferred": true},
-      "concurrency": {"type": "integer", "minimum": 1, "maximum": 100, "format": "static"},
-      "continue": {"type": "boolean", "format": "static"},
-      "maxItems": {"type": "integer", "minimum": 1, "maximum": 10000, "format": "static"}
-    }
-  }'),
-
-  ('repeat', 1, 'wait', 'Runs another workflow again and again, until a condition holds.', '{main}', '{main}', '{
-    "type": "object", "additionalProperties": false, "required": ["workflow", "until"],
-    "properties": {
-      "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
-      "input": {"default": "{{ $.prev }}"},
-      "until": {"type": ["string", "boolean"], "format": "predicate", "deferred": true},
-      "maxIterations": {"type": "integer", "minimum": 1, "maximum": 10000, "format": "static"}
-    }
-  }'),
-
-  ('random', 1, 'local', 'Draws a UUID, a token or a number.', '{main}', '{main}', '{
+  ('random', 1, 'local', 'data', 'dices', 'Draws a UUID, a token or a number.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false,
     "properties": {
       "kind": {"enum": ["uuid", "token", "number"], "format": "static"},
@@ -219,7 +157,7 @@ values
     }
   }'),
 
-  ('httpRequest', 1, 'effect', 'Makes an HTTP request.', '{main}', '{main}', '{
+  ('httpRequest', 1, 'effect', 'integration', 'globe', 'Makes an HTTP request.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["url"],
     "properties": {
       "method": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
@@ -233,7 +171,8 @@ values
     }
   }'),
 
-  ('log', 1, 'effect', 'Writes a line to the log of the run and passes its input on.', '{main}', '{main}', '{
+  ('log', 1, 'effect', 'integration', 'scroll-text',
+    'Writes a line to the log of the run and passes its input on.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["message"],
     "properties": {
       "level": {"enum": ["debug", "info", "warning", "error"]},
@@ -244,6 +183,8 @@ values
 on conflict (name, version) do update
 set
   kind = excluded.kind,
+  category = excluded.category,
+  icon = excluded.icon,
   description = excluded.description,
   ports = excluded.ports,
   inputs = excluded.inputs,

@@ -56,7 +56,10 @@ create or replace function engine.register_node(
   properties jsonb default '{"type": "object"}',
   ports text[] default '{main}',
   inputs text[] default '{main}',
-  version int default 1
+  version int default 1,
+  category text default 'custom',
+  icon text default 'puzzle',
+  docs text default null
 )
   returns engine.node_types
   language plpgsql
@@ -82,14 +85,20 @@ begin
     );
   end if;
 
-  insert into engine.node_types (name, version, kind, description, ports, inputs, properties, function)
+  insert into engine.node_types (
+    name, version, kind, category, icon, docs, description, ports, inputs, properties, function
+  )
   values (
-    register_node.name, register_node.version, register_node.kind, register_node.description, register_node.ports,
-    register_node.inputs, register_node.properties, register_node.function::text
+    register_node.name, register_node.version, register_node.kind, register_node.category, register_node.icon,
+    register_node.docs, register_node.description, register_node.ports, register_node.inputs,
+    register_node.properties, register_node.function::text
   )
   on conflict on constraint node_types_pkey do update
   set
     kind = excluded.kind,
+    category = excluded.category,
+    icon = excluded.icon,
+    docs = excluded.docs,
     description = excluded.description,
     ports = excluded.ports,
     inputs = excluded.inputs,
@@ -99,9 +108,13 @@ begin
   return v_type;
 end
 $$;
-comment on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int) is
-  'Registers a function as a node type. Repeating it for the same version replaces that version. properties is a JSON schema. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
-grant execute on function engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)
+comment on function engine.register_node(
+  text, regprocedure, text, text, jsonb, text[], text[], int, text, text, text
+) is
+  'Registers a function as a node type. Repeating it for the same version replaces that version. properties is a JSON schema; category, icon (a name of lucide.dev) and docs (an address) are for editors. Errors: INVALID_ARGUMENT. Example: select engine.register_node(''double'', ''custom.double(jsonb, jsonb, jsonb)''::regprocedure);';
+grant execute on function engine.register_node(
+  text, regprocedure, text, text, jsonb, text[], text[], int, text, text, text
+)
   to flowgres_dba;
 
 -- Resolves the function that register_node stored as text, such as

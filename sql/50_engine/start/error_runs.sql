@@ -147,14 +147,17 @@ as $$
   where w.id = p_run.workflow_id
 $$;
 
-insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+insert into engine.node_types (name, version, kind, category, icon, description, ports, inputs, properties)
 values (
-  'errorTrigger', 1, 'trigger', 'Starts a run because one of another workflow has failed.', '{main}', '{}',
+  'errorTrigger', 1, 'trigger', 'trigger', 'triangle-alert',
+  'Starts a run because one of another workflow has failed.', '{main}', '{}',
   '{"type": "object", "additionalProperties": false}'
 )
 on conflict (name, version) do update
 set
   kind = excluded.kind,
+  category = excluded.category,
+  icon = excluded.icon,
   description = excluded.description,
   ports = excluded.ports,
   inputs = excluded.inputs,

@@ -136,8 +136,18 @@ test('built-in types cannot be replaced, and a function is needed', async () => 
 test('only DBAs register nodes', async () => {
   const { rows } = await db.admin.query(
     `select r.rolname from pg_roles as r
-     where r.rolname like 'flowgres_%' and has_function_privilege(r.rolname, 'engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int)', 'execute')
+     where r.rolname like 'flowgres_%' and has_function_privilege(r.rolname, 'engine.register_node(text, regprocedure, text, text, jsonb, text[], text[], int, text, text, text)', 'execute')
      order by 1`,
   );
   expect(rows.map(({ rolname }) => rolname)).toEqual(['flowgres_dba', 'flowgres_owner']);
+});
+
+test('it belongs to the group of custom types, or to the one that it names, and has no page unless it names one', async () => {
+  await create('plain');
+  await create('shown');
+  const shown = (name: string) => db.admin.query('select category, icon, docs from public.node_types() where name = $1', [name]);
+  await register('plain');
+  expect((await shown('plain')).rows).toEqual([{ category: 'custom', icon: 'puzzle', docs: null }]);
+  await register('shown', `, category => 'list', icon => 'list-tree', docs => 'https://example.com/shown'`);
+  expect((await shown('shown')).rows).toEqual([{ category: 'list', icon: 'list-tree', docs: 'https://example.com/shown' }]);
 });

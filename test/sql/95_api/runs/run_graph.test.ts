@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { Driver } from '../../../helpers/driver.ts';
@@ -67,4 +68,18 @@ test('node_types lists each type with its kind, ports and the schema of its prop
   expect(rows).toContainEqual({ name: 'noOp', kind: 'pure', ports: ['main'], properties: expect.objectContaining({ type: 'object' }) });
   const { rows: all } = await db.admin.query<{ count: number }>('select count(*)::int as count from engine.node_types');
   expect(rows).toHaveLength(all[0]!.count);
+});
+
+test('node_types says of each type in which group, with which icon and where in the documents an editor shows it', async () => {
+  const page = await readFile(new URL('../../../../docs/reference/nodes.md', import.meta.url), 'utf8');
+  const headings = [...page.matchAll(/^### (\w+)$/gm)].map(([, heading]) => `docs/reference/nodes.md#${heading!.toLowerCase()}`);
+  const { rows } = await acme.user.query<Record<string, string>>('select name, category, icon, docs from node_types()');
+  expect(rows).toContainEqual({
+    name: 'webhookTrigger',
+    category: 'trigger',
+    icon: 'webhook',
+    docs: 'docs/reference/nodes.md#webhooktrigger',
+  });
+  expect(rows.filter(({ category, icon }) => category === 'custom' || icon === 'puzzle')).toEqual([]);
+  expect(rows.map(({ docs }) => docs).filter((docs) => !headings.includes(docs!))).toEqual([]);
 });
