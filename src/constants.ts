@@ -150,6 +150,7 @@ export const CONSTANTS = {
   },
   vault: {
     maxSecretBytes: limit(64 * 1024, 'bytes', 'whoever creates a credential', 'what is sealed, as JSON'),
+    maxVariableLength: limit(16_000, 'characters', 'whoever sets a secret variable', 'its value'),
     maxKeyRingBytes: limit(64 * 1024, 'bytes', 'an operator', 'what the command of FLOWGRES_VAULT_KEYS_COMMAND prints'),
     maxTokenAnswerBytes: limit(64 * 1024, 'bytes', 'an OAuth2 provider', 'an answer with tokens'),
     tokenRequestMs: limit(20_000, 'ms', 'an OAuth2 provider', 'that it may take to answer; the lease of who asks is longer'),

@@ -154,7 +154,7 @@ comment on table engine.node_types is
 -- variable (`$"prev".total > $"nodes.order".limit`).
 create type engine.expression_part as (
   literal text,
-  sources text[],    -- input, prev, inputs, run, vars, item, index, nodes.<id>
+  sources text[],    -- input, prev, inputs, run, vars, item, index, nodes.<id>; or secrets.<name> alone
   source_nodes int[], -- for nodes.<id> the place of that node among the compiled nodes, else 0
   path jsonpath,
   many boolean,      -- the result is an array even when only one item is found
@@ -167,7 +167,8 @@ create type engine.expression_part as (
 
 create type engine.expression as (
   place text[],      -- the place in the properties for the result
-  kind text,         -- value: keeps its type; text: parts are joined; predicate: true or false; each: see filter
+  kind text,         -- value: keeps its type; text: parts are joined; predicate: true or false; each: see filter;
+                     -- secret: parts that the worker joins, with secret variables
   parts engine.expression_part[], -- null when the expression is plain: a path from one source to one item, no filters
   source text,       -- of a plain expression, as most are: input, prev, nodes, …; these fields save a look into parts
   source_node int,
@@ -208,7 +209,8 @@ create type engine.compiled_node as (
   success jsonb,     -- the payload of its step.succeeded, without the output, when the engine runs it inline
   deferred engine.expression[], -- of a node with child runs: the expressions that are evaluated for each child run
   is_isolated boolean, -- evaluated in a local step, whatever the size of its input
-  inline_input int   -- of a pure node: up to how many bytes of input the engine runs it inline; null: any number
+  inline_input int,  -- of a pure node: up to how many bytes of input the engine runs it inline; null: any number
+  secret_places jsonb -- the places of the properties that name secret variables; null when there are none
 );
 
 create function engine.compiled_node_ids(p_nodes engine.compiled_node[])

@@ -36,6 +36,7 @@ begin
       ));
     end if;
   end loop;
+  return query select * from engine.variable_problems(p_definition);
 end
 $$;
 

@@ -6,6 +6,7 @@
 --!include 35_credentials/rights.sql
 --!include 35_credentials/secrets.sql
 --!include 35_credentials/leases.sql
+--!include 35_credentials/secret_variables.sql
 --!include 35_credentials/credential_problems.sql
 --!include 35_credentials/uses.sql
 --!include 35_credentials/expiring.sql

@@ -155,7 +155,11 @@ command('hash', 'reads a password from standard input and prints its hash, for t
   .addHelpText('after', '\nExample:\n  flowgres hash < password.txt')
   .action(async () => (await import('./hash.ts')).hashCommand());
 
-command('seal', 'reads the data of a credential from standard input and prints its envelope, for the SQL functions that take one', [])
+command(
+  'seal',
+  'reads the data of a credential, or a secret variable, from standard input and prints its envelope, for the SQL functions that take one',
+  [],
+)
   .requiredOption('--organization <uuid>', 'the organization that the credential is of')
   .requiredOption('--type <name>', 'the type of the credential, such as bearer')
   .option('--id <uuid>', 'the credential; a new id when not given')

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Config } from '../config.ts';
 import { FlowgresError } from '../errors.ts';
 import { tryParseJson } from '../json/json.ts';
-import { checkCredential } from '../vault/check.ts';
+import { checkCredential, checkSecretText } from '../vault/check.ts';
 import { Vault, newSecretId } from '../vault/vault.ts';
 import { requireKeys } from './keys.ts';
 
@@ -16,7 +16,10 @@ export interface SealFlags {
   secretVersion?: string;
 }
 
-/** Reads the data of a credential as JSON from standard input only, and prints id, version and envelope as JSON. */
+/**
+ * Reads the data of a credential, or with the type `variable` the text of a secret variable, as JSON from standard input
+ * only, and prints id, version and envelope as JSON.
+ */
 export async function sealCommand(config: Config, flags: SealFlags): Promise<void> {
   const vault = await Vault.read(requireKeys(config));
   const organizationId = uuidOf(flags.organization, '--organization');
@@ -27,11 +30,13 @@ export async function sealCommand(config: Config, flags: SealFlags): Promise<voi
     .min(1)
     .safeParse(flags.secretVersion ?? 1);
   if (!version.success) throw new FlowgresError('INVALID_ARGUMENT', '--secret-version is a whole number from 1 on.');
-  if (process.stdin.isTTY) console.error('Type the data of the credential as JSON, then Enter and Ctrl-D. It is shown as you type.');
+  if (process.stdin.isTTY) console.error('Type the secret as JSON, then Enter and Ctrl-D. It is shown as you type.');
   const data = tryParseJson(await text(process.stdin));
-  if (data === undefined) throw new FlowgresError('VALIDATION_FAILED', 'The data of a credential is JSON, such as {"token": "…"}.');
+  if (data === undefined)
+    throw new FlowgresError('VALIDATION_FAILED', 'A secret is JSON: {"token": "…"} of a credential, "…" of a variable.');
   const binding = { organizationId, id, version: version.data };
-  console.log(JSON.stringify({ id, version: version.data, envelope: vault.seal(binding, checkCredential(flags.type, data)) }));
+  const secret = flags.type === 'variable' ? checkSecretText(data) : checkCredential(flags.type, data);
+  console.log(JSON.stringify({ id, version: version.data, envelope: vault.seal(binding, secret) }));
 }
 
 function uuidOf(given: string, option: string): string {

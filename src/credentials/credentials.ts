@@ -1,6 +1,6 @@
 /**
  * Creates and changes credentials for requests: checks the data, seals it, then calls the SQL function of the same
- * operation. The data never reaches a statement of SQL.
+ * operation. Seals the values of secret variables, too. A secret never reaches a statement of SQL.
  */
 import type pg from 'pg';
 import { z } from 'zod';
@@ -8,7 +8,7 @@ import { type RequestSettings, runAsRequest } from '../database/request_statemen
 import { FlowgresError } from '../errors.ts';
 import { JsonText } from '../json/json.ts';
 import type { ConnectionShare } from '../limits/connection_share.ts';
-import { checkCredential } from '../vault/check.ts';
+import { checkCredential, checkSecretText } from '../vault/check.ts';
 import { type OpenCredential, openRow } from '../vault/credentials.ts';
 import { type Vault, newSecretId, requireVault } from '../vault/vault.ts';
 
@@ -39,9 +39,23 @@ export const INPUTS = {
     allowedHosts: hosts.nullish(),
     expiresAt: z.string().max(100).nullish(),
   }),
+  setVariable: z.strictObject({
+    name: text(1_000),
+    value: z.unknown(),
+    isSecret: z.boolean().nullish(),
+    allowedHosts: hosts.nullish(),
+  }),
 } as const;
 
 const idRow = z.object({ id: z.string() });
+
+/** The arguments of set_variable(), by their names. */
+export interface VariableArguments {
+  name: string;
+  value: unknown;
+  secret: boolean;
+  allowed_hosts: string[];
+}
 
 /**
  * The operations on credentials. Methods throw FlowgresError VALIDATION_FAILED or TOO_LARGE for an input that is not as
@@ -101,6 +115,13 @@ export class CredentialCommands {
     return id;
   }
 
+  /** Returns the arguments of set_variable() for an input; the value of a secret variable is sealed. */
+  async sealVariable(settings: RequestSettings, input: unknown): Promise<VariableArguments> {
+    const { name, value, isSecret, allowedHosts } = parse(INPUTS.setVariable, input);
+    const given = isSecret ? await this.#sealVariable(settings, name, json.parse(value)) : value;
+    return { name, value: given, secret: isSecret ?? false, allowed_hosts: allowedHosts ?? [] };
+  }
+
   /** Opens a credential that the request may use. */
   async open(settings: RequestSettings, id: string): Promise<OpenCredential> {
     const vault = requireVault(this.#vault);
@@ -118,6 +139,14 @@ export class CredentialCommands {
   async #organization(settings: RequestSettings): Promise<string> {
     const [row] = await this.query(settings, 'select engine.credential_organization() as id', []);
     return idRow.parse(row).id;
+  }
+
+  async #sealVariable(settings: RequestSettings, name: string, value: unknown): Promise<unknown> {
+    const secret = checkSecretText(value);
+    const vault = requireVault(this.#vault);
+    const [row] = await this.query(settings, 'select engine.variable_to_seal($1) as id', [name]);
+    const id = newSecretId();
+    return { id, envelope: vault.seal({ organizationId: idRow.parse(row).id, id, version: 1 }, secret) };
   }
 
   async #sealTarget(settings: RequestSettings, id: string): Promise<{ organization_id: string; type: string; version: number }> {

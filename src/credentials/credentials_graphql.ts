@@ -1,16 +1,18 @@
-/** The GraphQL mutations that take a secret. All other operations on credentials are SQL functions. */
-import { SafeError, type Step, context, get, sideEffect } from 'postgraphile/grafast';
+/** The GraphQL mutations that may take a secret. All other operations on credentials and variables are SQL functions. */
+import type { PgResource } from 'postgraphile/@dataplan/pg';
+import { SafeError, type Step, context, get, object, sideEffect } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import type { RequestSettings } from '../database/request_statement.ts';
 import { FlowgresError } from '../errors.ts';
-import type { CredentialCommands } from './credentials.ts';
+import type { CredentialCommands, VariableArguments } from './credentials.ts';
 
-type Operation = (settings: RequestSettings, input: Record<string, unknown>) => Promise<unknown>;
+type Operation<Result> = (settings: RequestSettings, input: Record<string, unknown>) => Promise<Result>;
 
 /** Adds the mutations that take a secret to the GraphQL schema. */
 export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const credentials = build.input.pgRegistry.pgResources['credentials']!;
+    const setVariable: PgResource = build.input.pgRegistry.pgResources['set_variable']!;
     const payload = {
       credential: ($payload: Step<{ id: string }>) => credentials.get({ id: get($payload, 'id') }),
     };
@@ -29,6 +31,32 @@ export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.
           or a published workflow uses it, or somebody else has changed the secret), TOO_LARGE, VAULT_UNAVAILABLE.
           """
           updateCredential(input: UpdateCredentialInput!): UpdateCredentialPayload
+          """
+          Creates or replaces a variable, which expressions read as $.vars.<name>; runs that have started keep the old value.
+          With isSecret its value is sealed and nobody can read it back: headers, query and body of httpRequest use it as
+          $.secrets.<name>, only in requests to allowedHosts. Scope: workflows:write. Errors: UNAUTHENTICATED, FORBIDDEN,
+          VALIDATION_FAILED (the name, the hosts, a secret that is no text or too short), TOO_LARGE, VAULT_UNAVAILABLE.
+          """
+          setVariable(input: SetVariableInput!): SetVariablePayload
+        }
+
+        input SetVariableInput {
+          "Comes back in the payload."
+          clientMutationId: String
+          "Begins with a letter or underscore, then letters, digits and underscores; at most 64 characters."
+          name: String!
+          "Any JSON, at most 64 KiB; of a secret variable a text of 4 to 16,000 characters."
+          value: JSON!
+          "Whether the value is sealed, so that nobody can read it back; false by default."
+          isSecret: Boolean
+          "Where httpRequest may send a secret variable, such as api.example.com, *.example.com or api.example.com:8443; by default nowhere."
+          allowedHosts: [String!]
+        }
+        type SetVariablePayload {
+          "Comes back in the payload."
+          clientMutationId: String
+          "The variable, as it is after the mutation."
+          variable: Variable!
         }
 
         input CreateCredentialInput {
@@ -78,8 +106,19 @@ export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.
       objects: {
         Mutation: {
           plans: {
-            createCredential: mutation((settings, input) => commands.create(settings, input)),
-            updateCredential: mutation((settings, { credentialId, ...input }) => commands.update(settings, { ...input, id: credentialId })),
+            createCredential: mutation(async (settings, input) => ({ id: await commands.create(settings, input) })),
+            updateCredential: mutation(async (settings, { credentialId, ...input }) => ({
+              id: await commands.update(settings, { ...input, id: credentialId }),
+            })),
+            setVariable: (_$root: Step, args: Arguments) => {
+              const $sealed = operationStep(args, (settings, input) => commands.sealVariable(settings, input));
+              const given = setVariable.parameters!.map(({ name, codec }) => ({
+                step: get($sealed, name as keyof VariableArguments),
+                pgCodec: codec,
+                name: name!,
+              }));
+              return object({ clientMutationId: get($sealed, 'clientMutationId'), variable: setVariable.execute(given, 'mutation') });
+            },
           },
         },
         CreateCredentialPayload: { plans: payload },
@@ -89,17 +128,25 @@ export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.
   });
 }
 
-function mutation(operation: Operation) {
-  return (_$root: Step, args: { getRaw(name: string): Step }) =>
-    sideEffect([context(), args.getRaw('input')], async ([request, raw]) => {
-      const { clientMutationId = null, ...input } = raw as Record<string, unknown>;
-      const { pgSettings } = request as unknown as { pgSettings: RequestSettings };
-      try {
-        return { clientMutationId, id: await operation(pgSettings, input) };
-      } catch (error) {
-        throw error instanceof FlowgresError ? safe(error) : error;
-      }
-    });
+interface Arguments {
+  getRaw(name: string): Step;
+}
+
+function mutation(operation: Operation<object>) {
+  return (_$root: Step, args: Arguments) => operationStep(args, operation);
+}
+
+/** A step with the result of the operation, and the client's id of the mutation. */
+function operationStep<Result extends object>(args: Arguments, operation: Operation<Result>) {
+  return sideEffect([context(), args.getRaw('input')], async ([request, raw]) => {
+    const { clientMutationId = null, ...input } = raw as Record<string, unknown>;
+    const { pgSettings } = request as unknown as { pgSettings: RequestSettings };
+    try {
+      return { clientMutationId, ...(await operation(pgSettings, input)) };
+    } catch (error) {
+      throw error instanceof FlowgresError ? safe(error) : error;
+    }
+  });
 }
 
 function safe({ code, message, hint, details }: FlowgresError): SafeError {

@@ -82,6 +82,8 @@ const taskShape = z.object({
   properties: z.record(z.string(), z.unknown()),
   /** Names of credentials by slot. */
   credentials: z.record(z.string(), z.string()).nullish(),
+  /** Places in `properties` with secret texts, which name secret variables. */
+  secretPlaces: z.array(z.array(z.string())).nullish(),
   timeoutMs: z.number(),
   idempotencyKey: z.string(),
   input: z.unknown().optional(),

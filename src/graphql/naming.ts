@@ -122,7 +122,7 @@ const TAGS: JSONPgSmartTags = {
         constraint: { schedules_version_fkey: oneWay('workflowVersion') },
       },
       'public.variables': {
-        attribute: { name: searchable },
+        attribute: { name: searchable, secret_id: hidden },
         constraint: { variables_updated_by_fkey: oneWay('updatedBy') },
       },
       'public.credentials': {
@@ -225,6 +225,7 @@ const TAGS: JSONPgSmartTags = {
       'public.open_identity_session': hidden,
       // Called only by src/credentials, which seals secrets before.
       'public.create_credential': hidden,
+      'public.set_variable': hidden,
       'public.update_credential': hidden,
     },
   },

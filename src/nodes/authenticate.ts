@@ -1,8 +1,9 @@
 /**
  * Adds a credential to an HTTP request: as headers or in the query, by its type. A credential is sent only to the hosts
- * that it allows, and along a redirect only within the origin that it was first sent to.
+ * that it allows, and along a redirect only within the origin that it was first sent to. A request with secret variables
+ * goes only to hosts that all of them allow.
  */
-import type { OpenCredential } from '../vault/credentials.ts';
+import type { OpenCredential, OpenVariable } from '../vault/credentials.ts';
 import { CREDENTIAL_TYPES, type CredentialData } from '../vault/types.ts';
 import { NodeError } from './types.ts';
 
@@ -33,6 +34,19 @@ export function authenticationFor(credential: OpenCredential | undefined, url: U
     throw new NodeError('INVALID_REQUEST', `The credential ${credential.name} has characters that headers cannot carry.`);
   }
   return authentication;
+}
+
+/**
+ * Refuses to send secret variables to a host that one of them does not allow.
+ *
+ * @throws NodeError CREDENTIAL_HOST
+ */
+export function checkVariableHosts(variables: readonly OpenVariable[], url: URL): void {
+  const refused = variables.find(({ allowedHosts }) => !allowsHost(allowedHosts, url));
+  if (!refused) return;
+  throw new NodeError('CREDENTIAL_HOST', `The secret variable ${refused.name} may not be sent to ${url.host}.`, {
+    details: { hint: 'Its allowedHosts do not have the host: set it again by setVariable, or change the address of the node.' },
+  });
 }
 
 /** Whether a host is among the allowed ones: `name`, `*.name` (all below it), either with `:port`. */

@@ -3,7 +3,7 @@ import { type Dispatcher, errors } from 'undici';
 import { z } from 'zod';
 import { LIMITS } from '../constants.ts';
 import { scalarShape as scalar } from '../json/json.ts';
-import { type Authentication, authenticationFor } from './authenticate.ts';
+import { type Authentication, authenticationFor, checkVariableHosts } from './authenticate.ts';
 import { readResponseBody } from './http_response.ts';
 import { checkUrl, createGuardedAgent, parseAllowList } from './ssrf.ts';
 import { type EffectContext, type EffectNode, NodeError } from './types.ts';
@@ -82,8 +82,9 @@ function guardOf(config: EffectContext<Properties>['config']): { agent: Dispatch
   return guard;
 }
 
-function describeRequest({ properties: wanted, idempotencyKey, config, credentials }: EffectContext<Properties>): Request {
+function describeRequest({ properties: wanted, idempotencyKey, config, credentials, variables }: EffectContext<Properties>): Request {
   const url = checkUrl(wanted.url, guardOf(config).allow);
+  checkVariableHosts(variables, url);
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(wanted.query ?? {})) {
     for (const each of Array.isArray(value) ? value : [value]) {
@@ -163,6 +164,7 @@ async function send(context: EffectContext<Properties>, first: Request): Promise
     response.body.on('error', () => undefined).destroy();
     if (redirects === MAX_REDIRECTS) throw new NodeError('TOO_MANY_REDIRECTS', `More than ${MAX_REDIRECTS} redirects.`);
     request = redirect(request, response.statusCode, location, allow);
+    checkVariableHosts(context.variables, request.url);
   }
 }
 

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import type { StepFailure } from '../engine/types.ts';
 import { FlowgresError, reasonOf } from '../errors.ts';
-import type { OpenCredential } from '../vault/credentials.ts';
+import type { OpenCredential, OpenVariable } from '../vault/credentials.ts';
 
 /** Settings of the installation that nodes use. */
 export interface NodeConfig {
@@ -60,6 +60,8 @@ export interface EffectContext<Properties> {
   reserve(bytes: number): Promise<void>;
   /** The opened credentials by their slot. Pass them to the peer only: what they hold is redacted from everything else. */
   credentials: Record<string, OpenCredential>;
+  /** The secret variables that are in the properties. Send them to the hosts that each allows, and nowhere else. */
+  variables: readonly OpenVariable[];
   config: NodeConfig;
 }
 

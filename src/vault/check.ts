@@ -32,6 +32,25 @@ export function checkCredential(type: string, data: unknown): Record<string, unk
   return parsed.data;
 }
 
+const MAX_SECRET_LENGTH = LIMITS.vault.maxVariableLength;
+
+/**
+ * Returns the value of a secret variable: a text of 4 to 16,000 characters.
+ *
+ * @throws FlowgresError VALIDATION_FAILED, TOO_LARGE
+ */
+export function checkSecretText(value: unknown): string {
+  if (typeof value === 'string' && value.length > MAX_SECRET_LENGTH) {
+    throw new FlowgresError('TOO_LARGE', `A secret variable has at most ${MAX_SECRET_LENGTH.toLocaleString('en')} characters.`, {
+      details: { field: 'value', limit: MAX_SECRET_LENGTH },
+    });
+  }
+  if (typeof value === 'string' && value.length >= MIN_SECRET_LENGTH && value.isWellFormed() && !value.includes('\0')) return value;
+  throw new FlowgresError('VALIDATION_FAILED', `A secret variable is a text of at least ${MIN_SECRET_LENGTH} characters.`, {
+    details: { field: 'value' },
+  });
+}
+
 /** The message names the field; the value may be a secret. */
 function invalid(issue: z.core.$ZodIssue): FlowgresError {
   const field = ['data', ...issue.path.map(String)].join('.').slice(0, 200);

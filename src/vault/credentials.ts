@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { Statements } from '../engine/statements.ts';
 import { FlowgresError } from '../errors.ts';
+import { missingVariable } from './secret_texts.ts';
 import { type Vault, requireVault } from './vault.ts';
 
 /** Which credential: of an organization, by the name that a definition has, or by id. */
@@ -37,6 +38,8 @@ const row = z.object({
   sealed: z.instanceof(Buffer),
 });
 
+const variableRow = row.omit({ type: true, expires_at: true });
+
 /** The credentials that a worker or the intake can open. */
 export class Credentials {
   readonly #statements: Statements;
@@ -67,6 +70,37 @@ export class Credentials {
     if (rows.length === 0) throw missing(ref);
     return openRow(vault, organizationId, rows[0]);
   }
+
+  /**
+   * Opens secret variables of an organization, for a worker.
+   *
+   * @throws FlowgresError VARIABLE_NOT_FOUND, and those of {@link Credentials.open}
+   */
+  async openVariables(organizationId: string, names: readonly string[]): Promise<OpenVariable[]> {
+    const vault = requireVault(this.#vault);
+    const { rows } = await this.#statements.ask('read_secret_variables', 'select * from engine.read_secret_variables($1, $2)', [
+      organizationId,
+      names,
+    ]);
+    const found = new Map(rows.map((each) => variableRow.parse(each)).map((each) => [each.name, each]));
+    return Promise.all(
+      names.map(async (name) => {
+        const sealed = found.get(name);
+        if (!sealed) throw missingVariable(name);
+        const { id, version, allowed_hosts: allowedHosts } = sealed;
+        const envelope = { keyId: sealed.key_id, wrappedKey: sealed.wrapped_key, sealed: sealed.sealed };
+        return { name, allowedHosts, value: z.string().parse(await vault.open({ organizationId, id, version }, envelope)) };
+      }),
+    );
+  }
+}
+
+/** A secret variable with its value. Keep it in memory only, as short as possible. */
+export interface OpenVariable {
+  name: string;
+  value: string;
+  /** Where it may be sent. */
+  allowedHosts: string[];
 }
 
 /** Opens a row of engine.read_credential() or engine.read_own_credential(). Errors as of {@link Credentials.open}. */

@@ -229,6 +229,7 @@ export class Attempts {
     if (task.kind === 'local') return this.#executeLocal(task);
     const { organizationId, runId, node } = task;
     const credentials = task.credentials ? await this.#patiently(() => this.#credentials.open(task, redactor)) : {};
+    const { properties, variables } = await this.#patiently(() => this.#credentials.join(task, redactor));
     const log: EffectContext<unknown>['log'] = (level, message, context) =>
       this.#engine.appendLog({
         organizationId,
@@ -240,11 +241,12 @@ export class Attempts {
       });
     const { port, output } = await executeNode(task.type, {
       organizationId,
-      properties: task.properties,
+      properties,
       input: task.input,
       signal,
       idempotencyKey: task.idempotencyKey,
       credentials,
+      variables,
       config: this.#config,
       redact: (text) => redactor.text(text),
       reserve: async (bytes) => void held.push(await this.#answerBytes.acquire(organizationId, bytes, signal)),

@@ -1,11 +1,12 @@
-/** Opens the credentials of a step, once for each attempt, just before its node is executed. */
+/** Opens the credentials and secret variables of a step, once for each attempt, just before its node is executed. */
 import type pg from 'pg';
 import type { StepTask } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
 import { type NodeConfig, NodeError } from '../nodes/types.ts';
 import { every } from '../scheduler/every.ts';
-import { Credentials, type OpenCredential } from '../vault/credentials.ts';
+import { Credentials, type OpenCredential, type OpenVariable } from '../vault/credentials.ts';
 import { type Redactor, secretsOf } from '../vault/redact.ts';
+import { joinSecretTexts, secretNames } from '../vault/secret_texts.ts';
 import { FreshTokens } from '../vault/tokens.ts';
 import { CredentialUses, USES_FLUSH_MS } from '../vault/uses.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -50,6 +51,23 @@ export class StepCredentials {
       opened[slot] = credential;
     }
     return opened;
+  }
+
+  /**
+   * Returns the properties of a task with its secret texts joined, and the secret variables in them, whose values are
+   * added to what is redacted.
+   *
+   * @throws FlowgresError as of {@link Credentials.openVariables}
+   */
+  async join(
+    { organizationId, properties, secretPlaces }: StepTask,
+    redactor: Redactor,
+  ): Promise<{ properties: StepTask['properties']; variables: OpenVariable[] }> {
+    if (!secretPlaces) return { properties, variables: [] };
+    const variables = await this.#credentials.openVariables(organizationId, secretNames(properties, secretPlaces));
+    redactor.add(variables.map(({ value }) => value));
+    const values = new Map(variables.map(({ name, value }) => [name, value]));
+    return { properties: joinSecretTexts(properties, secretPlaces, values), variables };
   }
 
   /** The secrets are known to the redactor before a provider is asked, whose refusal may repeat them. */

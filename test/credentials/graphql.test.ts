@@ -69,6 +69,37 @@ test.each([
   expect(JSON.stringify([answer, server.logged])).not.toContain('topsecret');
 });
 
+const SET = `mutation ($input: SetVariableInput!) {
+  setVariable(input: $input) { clientMutationId variable { id name value isSecret allowedHosts } } }`;
+
+test('a secret variable is set over GraphQL, and its value never comes back', async () => {
+  const input = { name: 'relay', value: 'topsecret relay', isSecret: true, allowedHosts: ['relay.example'], clientMutationId: 'x' };
+  const answer = await server.query(acme.token, SET, { input });
+  expect(answer.data).toEqual({
+    setVariable: {
+      clientMutationId: 'x',
+      variable: { id: `${acme.id}:relay`, name: 'relay', value: null, isSecret: true, allowedHosts: ['relay.example'] },
+    },
+  });
+  const credentials = new Credentials(db.pool('flowgres_worker'), keys.vault);
+  expect(await credentials.openVariables(acme.id, ['relay'])).toEqual([
+    { name: 'relay', value: 'topsecret relay', allowedHosts: ['relay.example'] },
+  ]);
+  const open = await server.data(acme.token, SET, { input: { name: 'relay', value: { rate: 7 } } });
+  expect(open.setVariable.variable).toMatchObject({ value: { rate: 7 }, isSecret: false, allowedHosts: [] });
+});
+
+test.each([
+  ['a number', { value: 7 }, 'VALIDATION_FAILED'],
+  ['three characters', { value: 'abc' }, 'VALIDATION_FAILED'],
+  ['1 MiB', { value: 'topsecret'.repeat(120_000) }, 'TOO_LARGE'],
+  ['hosts that are none', { value: 'topsecret', allowedHosts: ['https://x'] }, 'VALIDATION_FAILED'],
+])('a secret variable of %s is refused, and nothing repeats it', async (_case, given, code) => {
+  const answer = await server.query(acme.token, SET, { input: { name: 'bad', isSecret: true, ...given } });
+  expect(answer.errors).toMatchObject([{ extensions: { code } }]);
+  expect(JSON.stringify([answer, server.logged])).not.toContain('topsecret');
+});
+
 test('a server without keys refuses to seal', async () => {
   const keyless = await serveGraphql(db);
   const answer = await keyless.query(acme.token, CREATE, { input: { name: 'x', type: 'bearer', data: { token: 'abcdef' } } });

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { sign as signGithub } from '@octokit/webhooks-methods';
 import { parse } from 'pgsql-parser';
+import { Webhook } from 'standardwebhooks';
 import Stripe from 'stripe';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createPool } from '../../src/database/connections.ts';
@@ -155,5 +156,36 @@ test('the example for Stripe enters an event once', async () => {
     await worker.stop();
     await admin.end();
     ledger.close();
+  }
+});
+
+test('the example of a relay passes a verified webhook on, signed anew as Standard Webhooks', async () => {
+  const key = `whsec_${Buffer.from('key of the partner').toString('base64')}`;
+  const received: unknown[] = [];
+  const partner = createServer(async (request, response) => {
+    const headers = request.headers as Record<string, string>;
+    received.push(new Webhook(key).verify(await text(request), headers));
+    response.end();
+  });
+  await new Promise<void>((resolve) => partner.listen(0, '127.0.0.1', resolve));
+  const host = `127.0.0.1:${(partner.address() as AddressInfo).port}`;
+  const worker = await startWorker({
+    connectionString: db.url('flowgres_worker'),
+    concurrency: 2,
+    nodes: { httpAllow: [host] },
+    vault: keys.vault,
+  });
+  try {
+    const set = 'mutation ($input: SetVariableInput!) { setVariable(input: $input) { variable { value } } }';
+    await server.data(demo.token, set, { input: { name: 'partner_key', value: key, isSecret: true, allowedHosts: [host] } });
+    const definition = JSON.stringify(await example('relay-resigned')).replace('https://partner.example', `http://${host}`);
+    await publishWorkflow(demo, JSON.parse(definition) as Definition, 'Relay');
+    const event = { action: 'opened', issue: { title: 'Straße “x”' } };
+    expect((await sendGithub('/relay', event, 'another secret key')).status).toBe(401);
+    expect((await sendGithub('/relay', event)).status).toBe(202);
+    await expect.poll(() => received).toEqual([event]);
+  } finally {
+    await worker.stop();
+    partner.close();
   }
 });

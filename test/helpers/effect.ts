@@ -14,6 +14,7 @@ export function effectContext(
     redact: String,
     reserve: async () => undefined,
     credentials: {},
+    variables: [],
     config: { httpAllow: [] },
     ...given,
   };

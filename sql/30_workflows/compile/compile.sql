@@ -158,6 +158,9 @@ begin
     select c.properties, c.expressions, c.variables, c.sources
     into node.properties, node.expressions, variables, v_sources
     from engine.compile_properties(node.properties, v_type.properties, node.is_strict, p_ids) as c;
+    node.secret_places := (
+      select jsonb_agg(to_jsonb(e.place)) from unnest(node.expressions) as e where e.kind = 'secret'
+    );
     node := engine.defer_expressions(node, v_type.properties);
     node := engine.bound_inline(node);
   end if;

@@ -43,7 +43,9 @@ begin
       continue;
     end if;
     expressions := expressions || engine.compile_expression(
-      v_text.place, v_text.kind, v_text.parts, v_text.cost, v_text.weight, p_strict
+      v_text.place,
+      case when v_text.reads ~ '(^| )secrets[.]' then 'secret' else v_text.kind end,
+      v_text.parts, v_text.cost, v_text.weight, p_strict
     );
     variables := variables || string_to_array(v_text.variables, ' ');
     sources := sources || string_to_array(v_text.reads, ' ');
@@ -86,20 +88,31 @@ create or replace function engine.compile_part(
 as $$
   select row(
     p_literal,
-    p_sources,
+    r.sources,
     array(
       select coalesce(array_position(p_ids, substr(s.source, 7)), 0)
-      from unnest(p_sources) with ordinality as s (source, place)
+      from unnest(r.sources) with ordinality as s (source, place)
       order by s.place
     ),
     p_path::jsonpath,
     p_many,
-    case when p_argument_paths is null then engine.plain_filters(p_filters) else p_filters end,
+    case
+      when p_argument_paths is null and engine.secret_filter_place(p_filters) is null
+        then engine.plain_filters(p_filters)
+      else p_filters
+    end,
     p_argument_paths::jsonpath[],
     case when p_regex then engine.max_regex_input() else engine.max_expression_input() end,
     p_start_at,
     null
   )::engine.expression_part
+  -- Of a secret variable that stands alone its name stays, as the only source.
+  from (
+    select case
+      when p_filters is null and engine.names_secret(p_sources) then p_sources
+      when p_sources is not null then engine.readable_sources(p_sources)
+    end as sources
+  ) as r
 $$;
 
 -- Compiles the expression at one place. A plain expression has its path in fields of its own, so

@@ -22,6 +22,8 @@ declare
 begin
   if p_expression.kind = 'each' then
     return engine.evaluate_each(p_expression, p_properties, p_strict, p_values, p_outputs);
+  elsif p_expression.kind = 'secret' then
+    return engine.evaluate_secret(p_expression, p_strict, p_values, p_outputs);
   end if;
 
   foreach v_part in array p_expression.parts loop

@@ -48,7 +48,10 @@ begin
   v_last := coalesce(v_pipes[1] - 1, cardinality(v_tokens.tokens));
   v_main := engine.rewrite_path(v_tokens.tokens[1 : v_last], v_tokens.gaps[1 : v_last]);
   v_filters := engine.parse_filters(v_tokens.tokens, v_tokens.gaps, v_pipes);
-  problem := coalesce(v_main.problem, v_filters.problem);
+  problem := coalesce(
+    v_main.problem, v_filters.problem,
+    engine.secret_use_problem(v_main.pieces, v_main.sources, v_filters.filters)
+  );
   if problem is not null then
     problem_at := coalesce(
       v_tokens.starts[case when v_main.problem is null then v_filters.problem_at else v_main.problem_at end], 1
@@ -71,7 +74,9 @@ begin
     select distinct v from unnest(v_main.variables || v_filters.variables) as v where v is not null order by v
   );
   inputs := array(select distinct i from unnest(v_main.inputs || v_filters.inputs) as i where i is not null order by i);
-  path := engine.path_text(v_main.pieces, cardinality(sources) > 1 or argument_paths is not null);
+  path := engine.path_text(
+    v_main.pieces, cardinality(engine.readable_sources(sources)) > 1 or argument_paths is not null
+  );
   problem := coalesce(
     engine.jsonpath_problem(path), (select min(engine.jsonpath_problem(a)) from unnest(argument_paths) as a)
   );

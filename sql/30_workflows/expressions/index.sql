@@ -5,6 +5,7 @@
 --!include 30_workflows/expressions/paths.sql
 --!include 30_workflows/expressions/costs.sql
 --!include 30_workflows/expressions/parse_filters.sql
+--!include 30_workflows/expressions/secrets.sql
 --!include 30_workflows/expressions/expressions.sql
 --!include 30_workflows/expressions/properties.sql
 --!include 30_workflows/expressions/query_path.sql

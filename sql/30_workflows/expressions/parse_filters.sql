@@ -25,7 +25,7 @@ begin
 end
 $$;
 
--- Parses one argument: a literal or a path. p_paths: how many paths the arguments before it have.
+-- Parses one argument: a literal, a path or a secret variable. p_paths: how many paths the arguments before it have.
 create or replace function engine.parse_argument(
   p_tokens text[],
   p_gaps text[],
@@ -63,9 +63,16 @@ begin
       v_path := engine.rewrite_path(p_tokens, p_gaps);
       problem := v_path.problem;
       problem_at := v_path.problem_at;
+      sources := v_path.sources;
+      if engine.names_secret(sources) then
+        argument := jsonb_build_object('secret', substr(sources[1], 9));
+        if cardinality(v_path.pieces) > 1 then
+          problem := 'a secret variable stands alone: $.secrets.name';
+        end if;
+        return;
+      end if;
       argument := jsonb_build_object('path', p_paths + 1, 'many', v_path.many);
       path_pieces := v_path.pieces;
-      sources := v_path.sources;
       variables := v_path.variables;
       inputs := v_path.inputs;
       v_cost := engine.path_cost(p_tokens);

@@ -22,12 +22,18 @@ begin
   consumed := 3;
   source := v_name;
   if p_tokens[2] is distinct from '.' or coalesce(v_name, '') !~ '^[A-Za-z_][A-Za-z0-9_]*$' then
-    problem := 'a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index';
+    problem := 'a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.secrets, $.item or $.index';
   elsif v_name = 'nodes' then
     source := 'nodes.' || v_next;
     consumed := 5;
     if coalesce(v_next, '') !~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$' then
       problem := 'name a node: $.nodes.<id>';
+    end if;
+  elsif v_name = 'secrets' then
+    source := 'secrets.' || v_next;
+    consumed := 5;
+    if coalesce(v_next, '') !~ '^[A-Za-z_][A-Za-z0-9_]{0,63}$' then
+      problem := 'name a secret variable: $.secrets.<name>';
     end if;
   elsif v_name = 'vars' then
     variable := v_next;
@@ -41,7 +47,8 @@ begin
     end if;
   elsif v_name not in ('input', 'prev', 'run', 'item', 'index') then
     problem := format(
-      '$.%s is not known: a path begins with $.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.item or $.index',
+      '$.%s is not known: a path begins with '
+      '$.input, $.prev, $.inputs, $.nodes, $.run, $.vars, $.secrets, $.item or $.index',
       v_name
     );
   end if;

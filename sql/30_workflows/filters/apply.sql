@@ -13,6 +13,7 @@ as $$
     ('upper', '{}'::text[], 0), ('lower', '{}', 0), ('trim', '{}', 0), ('replace', '{text,text}', 2),
     ('split', '{text}', 1), ('join', '{text}', 0), ('slice', '{integer,integer}', 1), ('pad', '{integer,text,text}', 1),
     ('urlencode', '{}', 0), ('base64', '{text}', 0), ('hash', '{text}', 0),
+    ('hmac', '{algorithm,secret,encoding}', 2), ('constant_time_equals', '{any}', 1),
     ('number', '{}', 0), ('round', '{integer}', 0), ('min', '{}', 0), ('max', '{}', 0), ('sum', '{}', 0),
     ('date', '{zone,text}', 1), ('add', '{integer,unit,zone}', 3), ('diff', '{any,unit,zone}', 3),
     ('default', '{any}', 1), ('json', '{}', 0), ('length', '{}', 0), ('keys', '{}', 0), ('first', '{}', 0),
@@ -28,6 +29,10 @@ create or replace function engine.argument_problem(p_value jsonb, p_parameter te
 as $$
   select case
     when p_value is null or p_parameter = 'any' then null
+    when p_parameter = 'algorithm' and p_value not in ('"sha1"', '"sha256"', '"sha384"', '"sha512"')
+      then 'an algorithm is sha1, sha256, sha384 or sha512'
+    when p_parameter = 'encoding' and p_value not in ('"hex"', '"base64"', '"base64url"')
+      then 'an encoding is hex, base64 or base64url'
     when p_parameter = 'integer' then
       case
         when jsonb_typeof(p_value) <> 'number' or p_value #>> '{}' !~ '^-?[0-9]{1,9}$' then 'a whole number is needed'
@@ -39,6 +44,22 @@ as $$
     when p_parameter = 'unit' and p_value #>> '{}' not in (
       'milliseconds', 'seconds', 'minutes', 'hours', 'days', 'weeks', 'months', 'years'
     ) then 'a unit is milliseconds, seconds, minutes, hours, days, weeks, months or years'
+  end
+$$;
+
+-- The problem of an argument as it was parsed: secret variables stand only where one is meant, and
+-- what a worker applies has its other arguments from the definition.
+create or replace function engine.parsed_argument_problem(p_filter text, p_argument jsonb, p_parameter text)
+  returns text
+  language sql
+  stable
+as $$
+  select case
+    when p_parameter = 'secret' and not p_argument ? 'secret' then 'a secret variable is needed: $.secrets.name'
+    when p_argument ? 'secret' and p_parameter <> 'secret' and p_filter <> 'constant_time_equals'
+      then 'this is no place for a secret variable'
+    when p_parameter in ('algorithm', 'encoding') and not p_argument ? 'value' then 'a text in quotes is needed'
+    else engine.argument_problem(p_argument -> 'value', p_parameter)
   end
 $$;
 
@@ -64,9 +85,9 @@ as $$
       )
     )
     else (
-      select min(format('%s: %s', p_name, engine.argument_problem(a.argument -> 'value', f.parameters[a.place])))
-        filter (where engine.argument_problem(a.argument -> 'value', f.parameters[a.place]) is not null)
+      select min(format('%s: %s', p_name, p.problem)) filter (where p.problem is not null)
       from jsonb_array_elements(p_arguments) with ordinality as a (argument, place)
+      cross join lateral engine.parsed_argument_problem(p_name, a.argument, f.parameters[a.place]) as p (problem)
     )
   end
   from (values (p_name)) as wanted (name)
@@ -85,14 +106,14 @@ $$;
 
 -- Applies one filter. Small filters are computed in place: a call of a SQL function that PostgreSQL
 -- cannot inline costs six times as much. JSON null passes unchanged through all filters but
--- default, json, length and type. Returns SQL null when the filter does not apply to the value.
+-- default, json, length, type and constant_time_equals. Returns SQL null when the filter does not apply to the value.
 create or replace function engine.apply_filter(p_name text, p_value jsonb, p_arguments jsonb)
   returns jsonb
   language plpgsql
   immutable
 as $$
 begin
-  if p_value = 'null' and p_name not in ('default', 'json', 'length', 'type') then
+  if p_value = 'null' and p_name not in ('default', 'json', 'length', 'type', 'constant_time_equals') then
     return p_value;
   end if;
   return case p_name
@@ -111,6 +132,7 @@ begin
     when 'urlencode' then engine.filter_urlencode(p_value)
     when 'base64' then engine.filter_base64(p_value, coalesce(p_arguments ->> 0, 'encode'))
     when 'hash' then engine.filter_hash(p_value, coalesce(p_arguments ->> 0, 'sha256'))
+    when 'constant_time_equals' then engine.filter_constant_time_equals(p_value, p_arguments -> 0)
     when 'number' then engine.filter_number(p_value)
     when 'round' then engine.filter_round(p_value, coalesce(engine.argument_int(p_arguments, 0), 0))
     when 'min' then engine.filter_extreme(p_value, false)

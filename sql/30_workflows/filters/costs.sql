@@ -50,7 +50,7 @@ begin
   cost := 'linear';
   weight := case
     when p_name in ('upper', 'lower', 'trim', 'pad', 'length', 'first', 'last', 'default', 'type') then 2
-    when p_name in ('base64', 'hash', 'number', 'round', 'keys') then 4
+    when p_name in ('base64', 'hash', 'hmac', 'constant_time_equals', 'number', 'round', 'keys') then 4
     when p_name in ('date', 'add', 'diff', 'split') then 16
     when p_name in ('unique', 'sort') then 128
     when p_name = 'urlencode' then 512

@@ -179,3 +179,16 @@ as $$
   end)
   from (values (convert_to(engine.scalar_text(p_value), 'UTF8'))) as b (bytes)
 $$;
+
+-- Whether two texts are equal, in a time that does not depend on where they differ: counts the bits
+-- in which their digests differ. False when one is no text, number or truth value.
+create or replace function engine.filter_constant_time_equals(p_value jsonb, p_other jsonb)
+  returns jsonb
+  language sql
+  immutable
+as $$
+  select to_jsonb(coalesce(bit_count(
+    ('x' || encode(sha256(convert_to(engine.scalar_text(p_value), 'UTF8')), 'hex'))::bit(256)
+    # ('x' || encode(sha256(convert_to(engine.scalar_text(p_other), 'UTF8')), 'hex'))::bit(256)
+  ) = 0, false))
+$$;

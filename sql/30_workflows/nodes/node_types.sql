@@ -6,7 +6,7 @@
 --   each       such a path, for each item of the property `items` beside it
 --   path       a path without braces that gives a value
 --   static     never an expression itself; texts inside of a list or an object may hold expressions
--- Any other text may hold expressions between {{ and }}, except in triggers, which have nothing to read.
+-- Other texts may hold expressions between {{ and }}, except in triggers; below `secret` with secret variables.
 
 insert into engine.node_types (name, version, kind, category, icon, description, ports, inputs, properties)
 values
@@ -162,9 +162,9 @@ values
     "properties": {
       "method": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
       "url": {"type": "string", "minLength": 1, "maxLength": 8192},
-      "query": {"type": "object"},
-      "headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
-      "body": {},
+      "query": {"type": "object", "secret": true},
+      "headers": {"type": "object", "secret": true, "additionalProperties": {"type": ["string", "number", "boolean"]}},
+      "body": {"secret": true},
       "bodyType": {"enum": ["json", "form", "raw"]},
       "responseType": {"enum": ["auto", "json", "text", "base64"]},
       "followRedirects": {"type": "boolean"}

@@ -109,6 +109,12 @@ begin
       return next engine.problem(
         p_place || v_part.place, 'UNKNOWN_REFERENCE', format('%s (at character %s)', v_problem, v_part.start_at)
       );
+    elsif engine.names_secret(v_part.sources) and (
+      p_type.kind <> 'effect'
+      or p_type.properties #> array['properties', v_part.place[1], 'secret'] is distinct from 'true'
+    ) then
+      return next engine.problem(p_place || v_part.place, 'SECRET_NOT_ALLOWED',
+        'a secret variable has its place in headers, query and body of httpRequest, and nowhere else');
     elsif v_part.cost = 'unbounded' and p_type.properties -> 'properties' -> v_part.place[1] ? 'deferred' then
       return next engine.problem(p_place || v_part.place, 'EXPENSIVE_EXPRESSION',
         'what is evaluated for each child run must be cheap: compute it in a node of the child, or before');

@@ -56,6 +56,7 @@ as $$
     'attempt', p_attempt,
     'properties', p_step.properties,
     'credentials', p_node.credentials,
+    'secretPlaces', p_node.secret_places,
     'timeoutMs', p_node.timeout_ms,
     'idempotencyKey', case when p_run.retry_of is null then p_run.id else engine.key_run(p_run, p_node.id) end
       || '/' || p_node.id,
