@@ -1,6 +1,5 @@
 -- kind: state
--- Tables of workflows: drafts that people edit, published versions that never change, the compiled
--- version of each, and node types. docs/reference/tables.md lists the functions that write them.
+-- Tables of workflows. docs/reference/tables.md lists the functions that write them.
 
 -- Tags with the id of their organization in front, for the index on tags: one index serves all
 -- organizations, and a look-up reads the entries of one only. search_workflows uses it as the
@@ -41,6 +40,7 @@ create table public.workflows (
   tags text[] not null default '{}',
   template text,
   team_id uuid,
+  project text,
   constraint workflows_pkey primary key (id),
   constraint workflows_organization_id_id_key unique (organization_id, id),
   constraint workflows_organization_id_fkey
@@ -54,7 +54,8 @@ create table public.workflows (
   constraint workflows_definition_check check (jsonb_typeof(definition) = 'object'),
   constraint workflows_revision_check check (revision > 0),
   constraint workflows_tags_check check (private.are_tags(tags)),
-  constraint workflows_template_check check (template in ('organization', 'public'))
+  constraint workflows_template_check check (template in ('organization', 'public')),
+  constraint workflows_project_check check (private.is_name(project) and length(project) <= 100)
 );
 -- These indexes serve the sort orders of lists, forwards and backwards.
 create index workflows_created_at_idx on public.workflows (organization_id, created_at, id);
@@ -80,6 +81,7 @@ comment on column public.workflows.updated_at is 'When the draft or the publicat
 comment on column public.workflows.tags is 'The tags, sorted: at most 20, each of at most 50 characters. search_workflows finds workflows by them.';
 comment on column public.workflows.template is
   'Who may copy it: organization (its own members) or public (everybody); null when it is no template.';
+comment on column public.workflows.project is 'The project of apply_workflows that it belongs to; null for none.';
 comment on column public.workflows.team_id is 'The team that the workflow is assigned to; null when it is assigned to none.';
 
 create table public.workflow_versions (

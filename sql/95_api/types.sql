@@ -138,3 +138,22 @@ grant usage on type
   public.workflow_difference, public.workflow_template, public.workflow_import, public.workflow_test_event,
   public.credential_type
   to flowgres_user, flowgres_dba;
+
+create type public.workflow_change as (
+  kind text,
+  name text,
+  action text,
+  fields text[],
+  workflow_id uuid,
+  version int
+);
+comment on type public.workflow_change is 'What applying documents does to one workflow or variable.';
+comment on column public.workflow_change.kind is 'What is changed: workflow or variable.';
+comment on column public.workflow_change.name is 'Its name.';
+comment on column public.workflow_change.action is
+  'What happens: create, change, unchanged (it is as the document says) or archive (its document is gone).';
+comment on column public.workflow_change.fields is
+  'Of a change, what differs: definition, description, tags, publication (the published version differs), project; or value, of a variable.';
+comment on column public.workflow_change.workflow_id is 'The workflow; null for a variable, and for a workflow that is still to be created.';
+comment on column public.workflow_change.version is
+  'The version that is published: after apply_workflows the new one, where there is one. Null for a variable and where none is published.';

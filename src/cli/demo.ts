@@ -7,7 +7,7 @@ import { connect } from '../database/connections.ts';
 import { FlowgresError } from '../errors.ts';
 
 const EXAMPLES = new URL('../../examples/', import.meta.url);
-const INPUT = 'order.json';
+const INPUT = 'order-intake.input.json';
 const WORKFLOW = 'order-intake';
 /** Addresses of the demo services in the examples; rewritten to the address of this process. */
 const OUTSIDE = /http:\/\/[^/"]+\/demo\//g;
@@ -98,7 +98,7 @@ async function createToken(client: pg.Client): Promise<string> {
 }
 
 async function readExamples(httpUrl: string): Promise<{ name: string; definition: string }[]> {
-  const files = (await readdir(EXAMPLES)).filter((file) => file.endsWith('.json') && file !== INPUT).sort();
+  const files = (await readdir(EXAMPLES)).filter((file) => /^[\w-]+\.json$/.test(file)).sort();
   const read = async (file: string) => ({
     name: file.replace('.json', ''),
     definition: (await readFile(new URL(file, EXAMPLES), 'utf8')).replaceAll(OUTSIDE, `${httpUrl}/demo/`),

@@ -28,6 +28,7 @@ export const OPEN_FIELDS: ReadonlySet<string> = new Set([
   'Query.planLimit',
   'Query.planLimits',
   'Query.plans',
+  'Query.workflowSchema',
   'Mutation.login',
   'Mutation.registerUser',
   'Mutation.requestPasswordReset',

@@ -40,6 +40,16 @@ export const CLOSED_SETS: Readonly<Record<string, ClosedSet>> = {
     description: 'What a bulk operation does to each of its runs.',
     places: ['bulk_operations.command'],
   },
+  change_action: {
+    values: ['create', 'change', 'unchanged', 'archive'],
+    description: 'What applying documents does to a workflow or a variable.',
+    places: ['workflow_change.action'],
+  },
+  change_kind: {
+    values: ['workflow', 'variable'],
+    description: 'What applying documents changes.',
+    places: ['workflow_change.kind'],
+  },
   difference_kind: {
     values: ['added', 'removed', 'changed'],
     description: 'What happened at a place of a definition between two versions.',

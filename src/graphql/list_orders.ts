@@ -39,6 +39,11 @@ export const FUNCTION_ORDERS: Readonly<Record<string, readonly Order[]>> = {
     ['name', 'ASC'],
     ['version', 'ASC'],
   ],
+  plan_workflows: [
+    ['kind', 'ASC'],
+    ['name', 'ASC'],
+    ['workflow_id', 'ASC'],
+  ],
   preview_schedule: [[VALUE, 'ASC']],
   search_workflows: [
     ['created_at', 'DESC'],

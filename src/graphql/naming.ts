@@ -134,6 +134,7 @@ const TAGS: JSONPgSmartTags = {
           credentials_team_fkey: bothWays('team', 'credentials'),
         },
       },
+      'public.workflow_change': { attribute: { kind: required, name: required, action: required, fields: required } },
       'public.credential_type': { attribute: { name: required, description: required, schema: required } },
       'public.workflow_runs': {
         tags: {

@@ -12,6 +12,7 @@ const THINGS: Readonly<Record<string, string>> = { copy_template: 'workflow', se
 
 /** The payload's field of functions that return a value, or rows of no table: its name and its description. */
 const VALUE_FIELDS: Readonly<Record<string, readonly [name: string, description: string]>> = {
+  apply_workflows: ['changes', 'What was changed, and what was already as the documents say.'],
   change_email: ['accepted', 'Always true.'],
   request_password_reset: ['accepted', 'Always true.'],
   logout: ['loggedOut', 'Whether there was a session to end.'],

@@ -123,6 +123,7 @@ const EMBEDDED = [
   'StartedSession',
   'UsageRecord',
   'VerifyRunRecord',
+  'WorkflowChange',
   'WorkflowDifference',
   'WorkflowImport',
   'WorkflowProblem',

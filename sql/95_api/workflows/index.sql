@@ -8,3 +8,7 @@
 --!include 95_api/workflows/variables.sql
 --!include 95_api/workflows/test_workflow.sql
 --!include 95_api/workflows/node_types.sql
+--!include 95_api/workflows/documents.sql
+--!include 95_api/workflows/plan_workflows.sql
+--!include 95_api/workflows/apply.sql
+--!include 95_api/workflows/workflow_schema.sql
