@@ -2,6 +2,7 @@
 -- versions that the engine runs.
 
 --!include 30_workflows/tables.sql
+--!include 30_workflows/compiled_tables.sql
 --!include 30_workflows/problems.sql
 --!include 30_workflows/values/index.sql
 --!include 30_workflows/filters/index.sql
