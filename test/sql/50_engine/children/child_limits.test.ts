@@ -122,6 +122,29 @@ describe('the runs of a tree', () => {
   });
 });
 
+test('a run that a child has started comes after those of others: its number is one higher than its parent’s', async () => {
+  await publishWorkflow(
+    acme,
+    { ...chain(called, { id: 'effect', type: 'log', properties: { message: 'x' } }), settings: { priority: 3 } },
+    'leaf',
+  );
+  await publishWorkflow(acme, chain(called, { id: 'all', type: 'executeWorkflow', properties: { workflow: 'leaf' } }), 'branch');
+  const runId = await start({ workflow: 'branch' }, [1]);
+  await turnAll();
+  await turnAll();
+  const { rows } = await db.admin.query(
+    `select w.name, r.priority from workflow_runs as r join workflows as w on w.id = r.workflow_id
+     where r.id in (select c.id from workflow_runs as c where c.parent_run_id = $1
+       union all select g.id from workflow_runs as c join workflow_runs as g on g.parent_run_id = c.id where c.parent_run_id = $1)
+     order by r.id`,
+    [runId],
+  );
+  expect(rows).toEqual([
+    { name: 'branch', priority: 0 },
+    { name: 'leaf', priority: 1 },
+  ]);
+});
+
 describe('the rate of nested runs', () => {
   const inner = (type: string, properties: Record<string, unknown>) => chain(called, { id: 'all', type, properties });
   let names = 0;
