@@ -191,6 +191,7 @@ export const CONSTANTS = {
       'all runs',
       'of local nodes that one worker runs at a time, half of what is free for one organization; the other connections are for expressions',
     ),
+    localRecordMs: limit(10_000, 'ms', 'whoever publishes a workflow', 'that recording the result of a local step may take'),
     maxAnswerBytes: limit(128 * 1024 * 1024, 'bytes', 'a workflow’s peer', 'large answers that a worker holds at a time; others wait'),
     maxResultLength: limit(4 * 1024 * 1024, 'characters', 'a node', 'a result as text; the schema allows less'),
     maxAttemptLines: limit(1_000, 'lines', 'a node', 'that one attempt logs'),

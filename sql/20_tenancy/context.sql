@@ -180,4 +180,6 @@ comment on function public.set_context(uuid, uuid) is
 
 grant execute on function public.current_organization_id(), public.current_user_id()
   to flowgres_user, flowgres_anonymous, flowgres_dba, flowgres_api;
+-- Functions of local nodes act for the organization of their run: see 50_engine/steps/local.sql.
+grant execute on function public.current_organization_id() to flowgres_sql;
 grant execute on function public.set_context(uuid, uuid) to flowgres_dba;

@@ -29,7 +29,7 @@ export function createEnginePool(connectionString: string, name: string, max = 1
 }
 
 /** Keeps `jsonb` as text until its row is parsed, so that invalid JSON fails its own row only. */
-const types: pg.CustomTypesConfig = {
+export const JSON_AS_TEXT: pg.CustomTypesConfig = {
   getTypeParser: (oid: number, format?: 'text' | 'binary') =>
     oid === pg.types.builtins.JSONB
       ? (text: string) => new JsonText(text)
@@ -84,7 +84,7 @@ export class Statements {
     });
     let failure: Error | undefined;
     try {
-      return await client.query({ name, text, values, types, query_timeout: timeoutMs } as pg.QueryConfig);
+      return await client.query({ name, text, values, types: JSON_AS_TEXT, query_timeout: timeoutMs } as pg.QueryConfig);
     } catch (error) {
       // A server error leaves the connection usable; after any other error it is closed.
       if (!(error instanceof pg.DatabaseError)) failure = error as Error;

@@ -7,7 +7,7 @@ import { LIMITS } from '../constants.ts';
 import { FairShare, type Release } from '../limits/fair_share.ts';
 import { attemptLog } from './attempt_log.ts';
 import type { Slot } from './slots.ts';
-import type { AttemptRef, Engine, StepRef, StepResult, StepTask } from '../engine/engine.ts';
+import type { AttemptRef, CompleteAnswer, Engine, StepRef, StepResult, StepTask } from '../engine/engine.ts';
 import type { LocalSteps } from '../engine/local.ts';
 import { FlowgresError } from '../errors.ts';
 import { stepSeconds, steps } from '../metrics.ts';
@@ -29,13 +29,13 @@ const POINTLESS = Symbol('pointless');
 /** Abort reason: this process stops before the attempt has finished. */
 const HANDED_BACK = Symbol('handed back');
 
-/** The result of a step that did not fail. */
-type Done = { port?: string; output: unknown } | { properties: unknown };
+/** The result of a step that did not fail; of a local one the answer to it, because it was recorded with its work. */
+type Done = { port?: string; output: unknown } | { properties: unknown } | { answer: CompleteAnswer };
 
 interface RunningAttempt {
   ref: AttemptRef;
   controller: AbortController;
-  /** The work is done and its result is being sent, so the step must not be released. */
+  /** The work is done and its result is being recorded, so the step must not be released. */
   isDone: boolean;
 }
 
@@ -148,9 +148,10 @@ export class Attempts {
     const running = this.#enter(task);
     const held: Release[] = [];
     try {
-      const result = await this.#attempt(task, running.controller, held);
+      const result = await this.#attempt(task, running, held);
       running.isDone = true;
-      return result ? await this.#complete(result) : null;
+      if (!result) return null;
+      return 'answer' in result ? result.answer.next : await this.#complete(result);
     } finally {
       for (const release of held) release();
       if (this.#running.get(keyOf(running.ref)) === running) this.#running.delete(keyOf(running.ref));
@@ -195,8 +196,9 @@ export class Attempts {
   }
 
   /** Executes one attempt. Resolves to its result; null when the attempt was aborted and has none to record. */
-  async #attempt(task: StepTask, controller: AbortController, held: Release[]): Promise<StepResult | null> {
+  async #attempt(task: StepTask, running: RunningAttempt, held: Release[]): Promise<StepResult | { answer: CompleteAnswer } | null> {
     const { runId, node, attempt, type, timeoutMs } = task;
+    const { controller } = running;
     let timeout: NodeJS.Timeout | undefined;
     let startedAt = performance.now();
     const redactor = new Redactor();
@@ -211,8 +213,10 @@ export class Attempts {
       if (task.kind === 'local') held.push(await this.#localNodes.acquire(task.organizationId, 1, controller.signal));
       timeout = setTimeout(() => controller.abort(timedOut(timeoutMs)), Math.min(timeoutMs, LONGEST_TIMER_MS));
       startedAt = performance.now();
-      const outcome = await unlessAborted(this.#executeNode(task, controller.signal, held, redactor), controller.signal);
-      return outcome && { ...described('succeeded'), ok: true, ...outcome };
+      const outcome = await unlessAborted(this.#executeNode(task, running, held, redactor), running);
+      if (!outcome) return null;
+      const done = described('answer' in outcome && outcome.answer.outcome === 'stale' ? 'aborted' : 'succeeded');
+      return 'answer' in outcome ? outcome : { ...done, ok: true, ...outcome };
     } catch (error) {
       const reason: unknown = controller.signal.aborted ? controller.signal.reason : error;
       if (reason === POINTLESS || reason === HANDED_BACK) {
@@ -225,8 +229,9 @@ export class Attempts {
     }
   }
 
-  async #executeNode(task: StepTask, signal: AbortSignal, held: Release[], redactor: Redactor): Promise<Done | null> {
-    if (task.kind === 'local') return this.#executeLocal(task);
+  async #executeNode(task: StepTask, running: RunningAttempt, held: Release[], redactor: Redactor): Promise<Done | null> {
+    if (task.kind === 'local') return this.#executeLocal(task, running);
+    const { signal } = running.controller;
     const { organizationId, runId, node } = task;
     const credentials = task.credentials ? await this.#patiently(() => this.#credentials.open(task, redactor)) : {};
     const { properties, variables } = await this.#patiently(() => this.#credentials.join(task, redactor));
@@ -255,8 +260,23 @@ export class Attempts {
     return { ...(port === undefined ? {} : { port }), output: redactor.value(output) };
   }
 
-  async #executeLocal(task: StepTask): Promise<Done | null> {
-    const outcome = await this.#patiently(() => this.#local.run(task));
+  async #executeLocal(task: StepTask, running: RunningAttempt): Promise<Done | null> {
+    const { signal } = running.controller;
+    const startedAt = performance.now();
+    const progress = {
+      done: () => {
+        signal.throwIfAborted();
+        running.isDone = true;
+        return Math.round(performance.now() - startedAt);
+      },
+      undone: () => {
+        running.isDone = false;
+      },
+    };
+    const outcome = await this.#patiently(async () => {
+      signal.throwIfAborted();
+      return task.isolated ? await this.#local.evaluate(task) : await this.#local.run(task, progress);
+    });
     if (!outcome || !('error' in outcome)) return outcome;
     const { code, message, ...rest } = outcome.error;
     throw new NodeError(code, message, rest);
@@ -300,12 +320,15 @@ function timedOut(timeoutMs: number): NodeError {
 
 /**
  * Resolves to the result of `work`; rejects with the signal's reason as soon as it aborts, even if the node
- * ignores the signal.
+ * ignores the signal. Once the result is being recorded an abort comes too late.
  */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+async function unlessAborted<T>(work: Promise<T>, running: RunningAttempt): Promise<T> {
   work.catch(() => undefined);
+  const { signal } = running.controller;
   const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
+  const abort = () => {
+    if (!running.isDone) reject(signal.reason);
+  };
   signal.addEventListener('abort', abort, { once: true });
   try {
     return await Promise.race([work, aborted]);

@@ -143,7 +143,11 @@ class Worker {
     // A separate pool: local steps hold their connections while they work, and the engine must not wait for
     // one.
     this.#localPool = onlyOriginal(createEnginePool(this.#options.connectionString, 'flowgres local', LIMITS.worker.localConnections));
-    const local = new LocalSteps(this.#localPool, { evaluationTimeoutMs, perOrganization: localPerOrganization });
+    const local = new LocalSteps(this.#localPool, {
+      workerId: this.#engine.workerId,
+      evaluationTimeoutMs,
+      perOrganization: localPerOrganization,
+    });
     const endpoints = new WebhookEndpoints(this.#pool, new Credentials(this.#pool, options.vault));
     this.#credentials = new StepCredentials(this.#pool, options.vault, nodes, onProblem);
     this.#attempts = new Attempts(this.#engine, local, { ...nodes, endpoints }, this.#credentials, onProblem);

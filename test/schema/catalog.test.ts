@@ -151,7 +151,7 @@ const RULES: Record<string, string> = {
     where ${OURS} and p.prosrc ~* 'when\\s+(\\w+\\s+or\\s+)*others\\s+then' and p.prosrc !~ 'private\\.is_transient'
       and format('%I.%I', n.nspname, p.proname) not in (
         -- What an expression or a node's function raises is the failure of the step, whatever its SQLSTATE.
-        'engine.advance', 'engine.run_repeat', 'engine.run_for_each', 'engine.run_local', 'engine.evaluate_step',
+        'engine.advance', 'engine.run_repeat', 'engine.run_for_each', 'engine.evaluate_step',
         -- Has another time for a schedule whose own cannot be computed.
         'engine.fail_schedule',
         -- A failure is a row of the answer, and the next call tries again.

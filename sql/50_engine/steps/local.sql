@@ -1,12 +1,14 @@
 -- kind: code
--- Local nodes: SQL that reads, writes or is random. A worker runs it once, in a transaction of its
--- own under the time limit of the step, and reports the result like any other; a replay takes the
--- result from the log. Writes and locks what a registered function does, else nothing. Nodes whose
--- expressions or work are not cheap are local steps, too: see isolate.sql.
+-- Local nodes: SQL that reads, writes or is random. A worker runs it in a transaction of its own
+-- under the time limit of the step, calls engine.complete_steps() with the result in the same
+-- transaction, and commits when the result was recorded: what the SQL wrote and the success of the
+-- step are there together, or neither is. A replay takes the result from the log. Writes and locks
+-- what a registered function does. Nodes whose expressions are not cheap: see isolate.sql.
 
 -- Returns {"port"?, "output"} or {"error"}. p_task: as begin_steps() returns it. An exception of
--- the function becomes the error, and what it wrote is undone; the time limit of the statement is
--- not caught here.
+-- the function becomes the error, and what it wrote is undone. Raises conflicts with other
+-- transactions again, for the worker to repeat the step; the time limit of the statement is not
+-- caught either.
 create or replace function engine.run_local(p_task jsonb)
   returns jsonb
   language plpgsql
@@ -26,15 +28,21 @@ begin
   end if;
   begin
     if v_type.function is null then
-      v_outcome.output := case v_type.name when 'random' then engine.run_random(p_task -> 'properties') end;
+      v_outcome.output := engine.run_built_in(v_type.name, p_task);
     else
-      v_outcome := engine.call_registered(
-        engine.registered_function(v_type.name, v_type.function, 'local'),
-        p_task -> 'properties', v_prev, jsonb_build_object('main', jsonb_build_array(v_prev))
+      v_outcome := engine.call_as_organization(
+        (p_task ->> 'organizationId')::uuid, engine.registered_function(v_type.name, v_type.function, 'local'),
+        p_task -> 'properties', v_prev
       );
+    end if;
+    if v_outcome.port <> all (v_type.ports) then
+      perform engine.node_failed('UNKNOWN_PORT', format('The node has no port %L.', v_outcome.port));
     end if;
   exception
     when others then
+      if private.is_transient(sqlstate) then
+        raise;
+      end if;
       get stacked diagnostics v_detail = pg_exception_detail;
       return jsonb_build_object('error', engine.error_of(sqlstate, sqlerrm, v_detail));
   end;
@@ -48,9 +56,56 @@ end
 $$;
 
 comment on function engine.run_local(jsonb) is
-  'For workers: runs the SQL of a local step, {"type", "properties", "input"}, in the caller''s transaction; returns {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
+  'For workers: runs the SQL of a local step, {"type", "properties", "input", "organizationId"}, in the caller''s transaction, for that organization; returns {"port"?, "output"} or {"error"}. Example: select engine.run_local(''{"type": "random@1", "properties": {"kind": "number", "min": 1, "max": 6}}'');';
 
 grant execute on function engine.run_local(jsonb) to flowgres_worker;
+
+-- Returns the output of a local node that Flowgres has itself.
+create or replace function engine.run_built_in(p_name text, p_task jsonb)
+  returns jsonb
+  language plpgsql
+  volatile
+as $$
+begin
+  return case p_name
+    when 'random' then engine.run_random(p_task -> 'properties')
+  end;
+end
+$$;
+
+-- Calls a registered function with a context, so that public.current_organization_id() and the
+-- row-level security of application tables know the organization of the run. The context is a
+-- session that no other transaction ever sees: it is deleted before this one commits. Without
+-- p_organization_id, as when a DBA tries a node, the caller's own context stays.
+create or replace function engine.call_as_organization(
+  p_organization_id uuid,
+  p_function regprocedure,
+  p_properties jsonb,
+  p_prev jsonb
+)
+  returns engine.outcome
+  language plpgsql
+  volatile
+as $$
+declare
+  v_inputs constant jsonb := jsonb_build_object('main', jsonb_build_array(p_prev));
+  v_before constant text := coalesce(current_setting('flowgres.session', true), '');
+  v_hash bytea;
+  v_outcome engine.outcome;
+begin
+  if p_organization_id is null then
+    return engine.call_registered(p_function, p_properties, p_prev, v_inputs);
+  end if;
+  v_hash := private.hash_secret(private.random_secret(32));
+  insert into private.sessions (token_hash, organization_id, expires_at)
+  values (v_hash, p_organization_id, engine.now() + interval '1 day');
+  perform set_config('flowgres.session', encode(v_hash, 'hex'), true);
+  v_outcome := engine.call_registered(p_function, p_properties, p_prev, v_inputs);
+  perform set_config('flowgres.session', v_before, true);
+  delete from private.sessions as s where s.token_hash = v_hash;
+  return v_outcome;
+end
+$$;
 
 -- Returns the output of node random: a UUID, a secret of random bytes, or an integer. Fails with
 -- INVALID_ARGUMENT when min is greater than max, or an expression has given what is no bound.
