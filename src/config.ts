@@ -61,6 +61,7 @@ const settings = z.object({
   FLOWGRES_METRICS_TOKEN: secret.optional(),
   FLOWGRES_LOG_FORMAT: z.enum(['json', 'text'], 'must be json or text').optional(),
   FLOWGRES_RURU: z.enum(['true', 'false'], 'must be true or false').optional(),
+  FLOWGRES_CONSOLE: z.enum(['true', 'false'], 'must be true or false').default('true'),
   NODE_ENV: z.string().optional(),
   FLOWGRES_MAX_COST: z.coerce.number('must be a number').int().min(1, 'must be 1 or more').default(LIMITS.graphql.maxCost),
   FLOWGRES_RATE_LIMIT: perSecond.default(LIMITS.rates.perToken),
@@ -143,6 +144,8 @@ export interface ApiConfig {
   corsOrigins: string[];
   /** Whether the Ruru page is served. */
   ruru: boolean;
+  /** Whether the console is served. */
+  console: boolean;
   /** Folder of persisted operations, and whether other documents are refused. */
   operationsFolder: string | undefined;
   onlyOperations: boolean;
@@ -258,6 +261,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       anonymousCpuLimit: data.FLOWGRES_ANONYMOUS_CPU_LIMIT,
       corsOrigins: data.FLOWGRES_CORS_ORIGINS,
       ruru: data.FLOWGRES_RURU ? data.FLOWGRES_RURU === 'true' : data.NODE_ENV !== 'production',
+      console: data.FLOWGRES_CONSOLE === 'true',
       operationsFolder: data.FLOWGRES_OPERATIONS,
       onlyOperations: data.FLOWGRES_ONLY_OPERATIONS === 'true',
     },

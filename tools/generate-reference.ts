@@ -3,13 +3,14 @@
  *
  * docs/reference/sql.md, the list in docs/reference/distribution.md and the tables in docs/reference/limits.md come from the catalog of a
  * database built from `sql/` (the limits of processes from src/constants.ts), docs/reference/graphql.md
- * from schema.graphql, and so does examples/client/generated.ts. What stands above the marker of a page is written by hand and stays.
+ * from schema.graphql, and so do examples/client/generated.ts and the operations of src/console. What stands above the marker of a page is written by hand and stays.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { connect } from '../src/database/connections.ts';
 import { CLIENT, generateClient } from './reference/client.ts';
+import { writeConsole } from './reference/console.ts';
 import { describeGraphql } from './reference/graphql.ts';
 import { describeLimits } from './reference/limits.ts';
 import { describeKeys } from './reference/distribution.ts';
@@ -46,6 +47,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     await client.end();
     for (const [name, text] of Object.entries(pages)) await writeFile(page(name), text);
     await writeFile(CLIENT, await generateClient());
+    await writeConsole();
     console.log(
       `Written: ${Object.keys(pages)
         .map((name) => `docs/${name}.md`)

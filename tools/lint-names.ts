@@ -59,7 +59,7 @@ const CALLED_BY_NAME = /^(?:register_node|begin_reset|begin_registration|forgive
 /** Lints the SQL sources and the TypeScript of `src/`. */
 export function lintNames(root: string): Problem[] {
   const sql = read(`${root}/sql`, '.sql').map(({ file, text }) => ({ file: `sql/${file}`, text, tokens: tokenize(text) }));
-  const ts = read(`${root}/src`, '.ts').map(({ file, text }) => ({ file: `src/${file}`, text }));
+  const ts = ['.ts', '.tsx'].flatMap((kind) => read(`${root}/src`, kind)).map(({ file, text }) => ({ file: `src/${file}`, text }));
   return [
     ...sql.flatMap(({ file, tokens }) => [
       ...lintWords(file, identifiersOf(tokens)),

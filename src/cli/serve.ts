@@ -1,10 +1,11 @@
 /** `flowgres serve`, `work` and `maintain`: the processes of an installation with a database of its own. */
 import { type Config, requireDatabaseUrl, rolePasswords } from '../config.ts';
 import { log } from '../log.ts';
+import { buildConsole } from './console.ts';
 import { startHttp } from '../http/server.ts';
 import type { ServiceOptions } from './services.ts';
 import { Shutdown } from './shutdown.ts';
-import { MAILS_STAY } from './terminal.ts';
+import { MAILS_STAY, reportProblem } from './terminal.ts';
 
 type Parts = Pick<ServiceOptions, 'serve' | 'work' | 'maintain'>;
 
@@ -41,7 +42,8 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
     const { poolerUrl, accessLog, api, vaultKeys } = config;
     const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, vaultKeys, intake: config, ...others };
     const { startServices } = await import('./services.ts');
-    const services = await startServices({ ...options, ...(wanted && maintained ? { maintain: wanted } : {}) });
+    const pages = parts.serve && api.console ? await consoleOrProblem() : null;
+    const services = await startServices({ ...options, console: pages, ...(wanted && maintained ? { maintain: wanted } : {}) });
     shutdown.add(() => services.stop());
     log.info(`${what} on ${http.url}`);
     if (!maintained) log.info(MAINTENANCE_ELSEWHERE);
@@ -49,5 +51,15 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
     await shutdown.requested;
   } finally {
     await shutdown.run();
+  }
+}
+
+/** Returns the folder of the console. A server without it serves all else. */
+async function consoleOrProblem(): Promise<string | null> {
+  try {
+    return await buildConsole();
+  } catch (error) {
+    reportProblem('The console was not built; the server runs without it.', error);
+    return null;
   }
 }

@@ -1,11 +1,16 @@
 /** Starts and connects the parts of a process: GraphQL, webhooks, worker, scheduler and maintenance. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
 import { Engine, createEnginePool } from '../engine/engine.ts';
 import type { ApiConfig } from '../config.ts';
 import { type Way, createHealth } from '../http/health.ts';
 import { watchPool } from '../metrics.ts';
 import { type LoginRole, type RolePasswords, roleUrl } from '../database/roles.ts';
+import { OPERATIONS_FILE } from './console.ts';
 import { createDemo } from './demo_services.ts';
 import { type GraphqlOptions, createGraphql } from '../graphql/server.ts';
+import { createConsole } from '../http/console.ts';
 import type { Handler, HttpServer } from '../http/server.ts';
 import { Operations } from '../graphql/persisted_operations.ts';
 import { LiveRuns } from '../engine/live.ts';
@@ -79,6 +84,8 @@ export interface ServiceOptions {
   work?: WorkOptions;
   /** Options of the scheduler and of partition maintenance, as flowgres_maintenance; neither runs when not given. */
   maintain?: MaintainOptions;
+  /** The folder of the built console; it is not served when not given. */
+  console?: string | null | undefined;
   /** Whether the services that the examples call are served under /demo/. */
   demo?: boolean;
 }
@@ -128,9 +135,10 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         proxies: options.trust?.proxies ?? 0,
         accessLogSample: options.accessLog,
         vault,
-        ...(await apiOptions(options.api)),
+        ...(await apiOptions(options.api, options.console)),
       });
       stops.push(() => graphql.release());
+      if (options.console) http.add({ console: createConsole(options.console) });
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
       const webhooks = startWebhooks(as('flowgres_intake'), options, vault, () => worker?.claimOnStart());
       stops.push(webhooks.stop);
@@ -232,7 +240,7 @@ function whenAdopted(problem: () => Promise<string | null>, onAdopted: () => Pro
   };
 }
 
-async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
+async function apiOptions(api: ApiConfig, console: string | null | undefined): Promise<Partial<GraphqlOptions>> {
   // A bucket holds ten seconds of requests, so a caller may send that many at once after a pause.
   const rate = (perSecond: number) => (perSecond > 0 ? { perSecond, burst: Math.max(1, perSecond * 10) } : null);
   return {
@@ -243,8 +251,17 @@ async function apiOptions(api: ApiConfig): Promise<Partial<GraphqlOptions>> {
     corsOrigins: api.corsOrigins,
     subscriptions: api.subscriptions,
     ruru: api.ruru,
-    ...(api.operationsFolder ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations) } : {}),
+    ...(api.operationsFolder
+      ? { operations: await Operations.read(api.operationsFolder, api.onlyOperations, await consoleOperations(console)) }
+      : {}),
   };
+}
+
+/** Returns the documents of the console by hash, so that it works where other documents are refused. */
+async function consoleOperations(folder: string | null | undefined): Promise<ReadonlyMap<string, string>> {
+  if (!folder) return new Map();
+  const documents = z.record(z.string(), z.string()).parse(JSON.parse(await readFile(join(folder, OPERATIONS_FILE), 'utf8')));
+  return new Map(Object.entries(documents));
 }
 
 function startWebhooks(

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type Config, rolePasswords } from '../config.ts';
 import { withDatabase } from '../database/connections.ts';
+import { buildConsole } from './console.ts';
 import { type Demo, type DemoRun, prepareDemo, runDemo } from './demo.ts';
 import { type EmbeddedServer, startEmbedded } from '../database/embedded.ts';
 import { type DataFolder, openFolder } from './folder.ts';
@@ -41,8 +42,10 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
   // No other process uses this embedded server, so a downgrade is safe.
   await progress('Schema', 'up to date', () => migrate(adminUrl, passwords, { downgrade: !config.databaseUrl }));
   shutdown.check();
-  const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
   const { poolerUrl, accessLog, api } = config;
+  const pages = api.console ? await progress('Console', 'built', buildConsole) : null;
+  shutdown.check();
+  const work = { ...config, httpAllow: [...config.httpAllow, new URL(http.url).host] };
   const options = {
     http,
     databaseUrl: adminUrl,
@@ -55,6 +58,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
     vaultKeys: config.vaultKeys ?? (await ownKeys(folder)),
     work,
     maintain: config,
+    console: pages,
     demo: true,
   };
   // Loaded late, so that a start that fails does so at once.
@@ -117,8 +121,8 @@ function guide(databaseUrl: string, http: HttpServer, demo: Demo, run: DemoRun |
   });
   return `Flowgres is ready. Ctrl-C stops it; the data stays.
 
-  Ruru      ${http.url}/   (Headers: {"authorization": "Bearer ${demo.token}"})
-  GraphQL   ${http.url}/graphql
+  Console   ${http.url}/#token=${demo.token}
+  GraphQL   ${http.url}/graphql   (Ruru, to try it: ${http.url}/graphiql)
   Webhooks  ${hook}/<path>
   Health    ${http.url}/healthz   ${http.url}/readyz
   Metrics   ${http.url}/metrics

@@ -31,9 +31,13 @@ export class Operations {
     this.#only = only;
   }
 
-  /** Reads the `*.graphql` files of a folder. */
-  static async read(folder: string, only: boolean): Promise<Operations> {
-    const documents = new Map<string, string>();
+  /**
+   * Reads the `*.graphql` files of a folder.
+   *
+   * @param known documents by hash that are persisted in addition
+   */
+  static async read(folder: string, only: boolean, known: ReadonlyMap<string, string> = new Map()): Promise<Operations> {
+    const documents = new Map(known);
     for (const file of await list(folder)) {
       const text = await readFile(join(folder, file), 'utf8');
       try {

@@ -133,7 +133,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       graphqlPath: '/graphql',
       graphiql: ruru,
       graphiqlOnGraphQLGET: ruru,
-      graphiqlPath: '/',
+      graphiqlPath: '/graphiql',
       maxRequestLength: LIMITS.maxTokenBodyBytes,
       // documentPlugin has its own cache, limited by size.
       parseAndValidateCacheSize: 0,

@@ -45,7 +45,7 @@ export interface GraphqlOptions {
   maxConnections?: number;
   /** Whether requests without a token may read the schema; when not given, only outside of NODE_ENV production. */
   openIntrospection?: boolean;
-  /** Whether the Ruru page is served at `/`; when not given, only outside of NODE_ENV production. */
+  /** Whether the Ruru page is served at `/graphiql`; when not given, only outside of NODE_ENV production. */
   ruru?: boolean;
   /** Objects that an answer may have, as estimated before execution; {@link LIMITS.maxCost} when not given. */
   maxCost?: number;
@@ -83,7 +83,7 @@ export interface GraphqlOptions {
 
 /** The running GraphQL endpoint. */
 export interface Graphql {
-  /** Answers `/graphql` and the Ruru page at `/` with its files; 404 in JSON for anything else. */
+  /** Answers `/graphql` and the Ruru page at `/graphiql` with its files; 404 in JSON for anything else. */
   handle(request: IncomingMessage, response: ServerResponse): void;
   /** Answers `/auth/register`, `/auth/login` and `/auth/logout`. */
   handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;

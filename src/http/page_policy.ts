@@ -12,6 +12,25 @@ export const DATA_HEADERS: Readonly<Record<string, string>> = {
   'referrer-policy': 'no-referrer',
 };
 
+/**
+ * Headers of the console's page: its own files and connections to this server only, no inline script or style,
+ * no form that a browser sends by itself.
+ */
+export const CONSOLE_HEADERS: Readonly<Record<string, string>> = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    "font-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join('; '),
+  'cross-origin-opener-policy': 'same-origin',
+};
+
 /** Policy for the files of a page: a worker script takes its policy from its own answer. */
 export const FILE_POLICY = "default-src 'self'; frame-ancestors 'none'";
 

@@ -9,6 +9,7 @@ import { LIMITS } from '../constants.ts';
 import { FlowgresError } from '../errors.ts';
 import { log, withRequestId } from '../log.ts';
 import { contentType, exposition, httpRequests, httpSeconds } from '../metrics.ts';
+import type { ConsoleHandler } from './console.ts';
 import { DATA_HEADERS, FILE_POLICY } from './page_policy.ts';
 import { requestIdOf } from './request_id.ts';
 
@@ -27,8 +28,10 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
 
 /** The parts that answer requests; a process omits those that it does not run. */
 export interface HttpParts {
-  /** `/graphql`, the Ruru page at `/` and its files. */
+  /** `/graphql`, the Ruru page at `/graphiql` and its files, and 404 for every address that is not known. */
   graphql?: Handler;
+  /** The console: its page and its files. */
+  console?: ConsoleHandler;
   /** WebSockets of GraphQL subscriptions. */
   upgrade?: UpgradeHandler;
   /** Everything under `/auth/`. */
@@ -118,7 +121,7 @@ function reachable(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'webhooks' | 'demo' | 'graphql';
+type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'webhooks' | 'demo' | 'console' | 'graphql';
 
 function routeOf(url: string): Route {
   const path = url.split('?', 1)[0]!;
@@ -128,7 +131,7 @@ function routeOf(url: string): Route {
   if (path.startsWith('/auth/')) return 'accounts';
   if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
-  return 'graphql';
+  return path === '/graphql' || path === '/graphiql' || path.startsWith('/ruru-static/') ? 'graphql' : 'console';
 }
 
 /** Gives the request an id, in the header that its parts read, and names it in the answer. */
@@ -163,7 +166,8 @@ async function answer(
       if (metrics && !mayReadMetrics(request, metrics)) return refuseMetrics(response);
       return response.writeHead(200, { 'content-type': contentType }).end(await exposition());
     default: {
-      const handler = parts[route];
+      if (route === 'console' && parts.console?.(request, response)) return;
+      const handler = parts[route === 'console' ? 'graphql' : route];
       if (handler) return handler(request, response);
       // While the parts are not added the process is starting; afterwards a missing part is not served here.
       return parts.problems ? send(response, 404, { error: { code: 'NOT_FOUND', message: 'Not found.' } }) : starting(response);

@@ -197,7 +197,7 @@ describe('lists', () => {
 });
 
 test('the Ruru page and its files are served by ourselves', async () => {
-  const page = await fetch(server.url.replace('/graphql', '/'), { headers: { accept: 'text/html' } });
+  const page = await fetch(server.url.replace('/graphql', '/graphiql'), { headers: { accept: 'text/html' } });
   const html = await page.text();
   expect(page.status).toBe(200);
   expect(html).not.toMatch(/(?:src|href)="https?:/);

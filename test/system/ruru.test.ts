@@ -12,7 +12,7 @@ suite('Ruru in Chromium', ['chromium'], () => {
   test('the page shows the editor, without anything from other hosts', async () => {
     const folder = await temporaryFolder();
     const { graphqlUrl } = await ready(runCli(['start'], { FLOWGRES_DATA: folder }), folder);
-    const page = graphqlUrl.replace('graphql', '');
+    const page = graphqlUrl.replace('graphql', 'graphiql');
     const chromium = (...args: string[]) =>
       execFileSync(
         '/usr/bin/chromium',
