@@ -11,10 +11,11 @@ create type engine.expression_part as (
   path jsonpath,
   many boolean,      -- the result is an array even when only one item is found
   filters jsonb,     -- [{"name": "pad", "arguments": [8]}, …], null when none
-  argument_paths jsonpath[], -- of filters, whose arguments then are {"value"} or {"path": its number, "many"}
+  argument_paths jsonpath[], -- of filters, whose arguments then are as parse_arguments.sql says
   max_input int,     -- the most bytes that its sources may have together; more fails the node
   position int,      -- the 1-based character at which it begins in the property
-  inline_input int   -- up to how many bytes of input the engine evaluates it inline; null: any number
+  inline_input int,  -- up to how many bytes of input the engine evaluates it inline; null: any number
+  by_name boolean    -- the sources are variables of the path: there are several, or filters read some
 );
 
 create type engine.expression as (
@@ -30,6 +31,21 @@ create type engine.expression as (
   inline_input int,  -- up to how many bytes of input the engine evaluates it inline; null: any number
   cost text,         -- linear, quadratic or unbounded: see costs.sql
   weight int         -- how many times it processes each byte that it reads
+);
+
+-- What is parsed of an argument of a filter, or of filters: parse_arguments.sql says how `argument` is written.
+create type engine.parsed_argument as (
+  argument jsonb,
+  paths text[],      -- of the argument, in the order of their numbers
+  sources text[],
+  variables text[],
+  inputs text[],
+  cost text,
+  weight int,
+  regex boolean,     -- it matches a regular expression
+  repeats boolean,   -- it reads a source for each item of another
+  problem text,
+  problem_at int     -- the place of the token at which the problem is
 );
 
 -- One node, ready to run. Nodes are in topological order, so one pass from the first to the last is

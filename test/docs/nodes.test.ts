@@ -6,7 +6,7 @@ import { type TestOrganization, chain, createOrganization, publishWorkflow } fro
 import { type NodeContext, type TestNode, definitionFor, evaluate, failureOf, runNode, validate } from '../helpers/nodes.ts';
 
 const read = (name: string) => readFile(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8');
-const page = `${await read('reference/nodes')}\n${await read('how-to/own-nodes')}`;
+const page = (await Promise.all(['reference/nodes', 'how-to/own-nodes', 'how-to/expressions'].map(read))).join('\n');
 const blocks = (info: string) => [...page.matchAll(new RegExp(`^\`\`\`${info}\\n(.*?)^\`\`\`$`, 'gms'))].map((block) => block[1]!);
 
 interface Example extends NodeContext {

@@ -25,7 +25,7 @@ begin
       p.place, p.kind, string_agg(p.literal, '' order by p.part) as literal,
       array_agg(
         engine.compile_part(
-          p.literal, p.path, p.sources, p.many, p.regex, p.filters, p.argument_paths, p.start_at, p_ids
+          p.literal, p.path, p.sources, p.many, p.regex, p.filters, p.argument_paths, p.by_name, p.start_at, p_ids
         ) order by p.part
       ) as parts,
       string_agg(array_to_string(p.sources, ' '), ' ') as reads,
@@ -62,9 +62,12 @@ create or replace function engine.plain_filters(p_filters jsonb)
   parallel safe
 as $$
   select jsonb_agg(
-    jsonb_build_object(
-      'name', f.filter -> 'name', 'arguments', jsonb_path_query_array(f.filter -> 'arguments', '$[*].value')
-    ) order by f.place
+    case
+      when f.filter ? 'each' then f.filter
+      else jsonb_build_object(
+        'name', f.filter -> 'name', 'arguments', jsonb_path_query_array(f.filter -> 'arguments', 'strict $[*].value')
+      )
+    end order by f.place
   )
   from jsonb_array_elements(p_filters) with ordinality as f (filter, place)
 $$;
@@ -79,6 +82,7 @@ create or replace function engine.compile_part(
   p_regex boolean,
   p_filters jsonb,
   p_argument_paths text[],
+  p_by_name boolean,
   p_start_at int,
   p_ids text[]
 )
@@ -104,7 +108,8 @@ as $$
     p_argument_paths::jsonpath[],
     case when p_regex then engine.max_regex_input() else engine.max_expression_input() end,
     p_start_at,
-    null
+    null,
+    p_by_name
   )::engine.expression_part
   -- Of a secret variable that stands alone its name stays, as the only source.
   from (

@@ -108,11 +108,12 @@ end
 $$;
 
 -- The cost of one token. p_open: the open brackets around it: ? of a filter, [ of a subscript, ( of
--- others.
+-- others. p_item: the path is evaluated for each item, where the numbers of a product are bounded.
 create or replace function engine.token_cost(
   p_tokens text[],
   p_place int,
   p_open text[],
+  p_item boolean,
   out cost text,
   out weight int
 )
@@ -148,10 +149,10 @@ begin
       end if;
     when v_token in ('*', '/', '%') and v_before not in ('.', '[') then
       weight := 8;
-      cost := case
-        when engine.is_literal_token(v_before) or engine.is_literal_token(p_tokens[p_place + 1]) then cost
-        else 'quadratic'
-      end;
+      if not (engine.is_literal_token(v_before) or engine.is_literal_token(p_tokens[p_place + 1])) then
+        weight := 24;
+        cost := case when p_item then cost else 'quadratic' end;
+      end if;
     when v_token in ('+', '-') then
       weight := 1;
     when v_token = 'like_regex' and v_before <> '.' then
@@ -172,7 +173,12 @@ end
 $$;
 
 -- The cost class and the weight of a whole path.
-create or replace function engine.path_cost(p_tokens text[], out cost text, out weight int)
+create or replace function engine.path_cost(
+  p_tokens text[],
+  p_item boolean default false,
+  out cost text,
+  out weight int
+)
   language plpgsql
   immutable
 as $$
@@ -188,11 +194,11 @@ begin
     if p_tokens[v_place] in (')', ']', '}') then
       v_open := trim_array(v_open, least(1, cardinality(v_open)));
     end if;
-    v_found := engine.token_cost(p_tokens, v_place, v_open);
+    v_found := engine.token_cost(p_tokens, v_place, v_open, p_item);
     cost := engine.worse_cost(cost, v_found.cost);
     weight := weight + v_found.weight;
     v_key_values := v_key_values + (p_tokens[v_place] = 'keyvalue' and p_tokens[v_place - 1] = '.')::int;
-    v_products := v_products + (v_found.weight = 8 and v_found.cost = 'quadratic')::int;
+    v_products := v_products + (v_found.weight = 24)::int;
     if p_tokens[v_place] in ('(', '[', '{') then
       v_open := v_open || case
         when p_tokens[v_place] = '(' and p_tokens[v_place - 1] = '?' then '?'

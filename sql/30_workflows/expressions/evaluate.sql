@@ -98,7 +98,7 @@ declare
   v_target jsonb := 'null';
   v_value jsonb;
 begin
-  if cardinality(p_part.sources) = 1 and p_part.argument_paths is null then
+  if cardinality(p_part.sources) = 1 and not p_part.by_name then
     v_target := engine.source_value(
       split_part(p_part.sources[1], '.', 1), p_part.source_nodes[1], p_values, p_outputs
     );
@@ -120,7 +120,9 @@ begin
   end if;
   v_value := engine.result_value(v_value, p_part.many);
   if p_part.filters is not null then
-    v_value := engine.apply_filters(v_value, p_part, v_variables, p_place);
+    v_value := engine.apply_filters(
+      v_value, p_part.filters, p_part.argument_paths, v_variables, p_strict, p_place, p_part.position
+    );
   end if;
   if jsonb_typeof(v_value) = 'number' and not engine.is_bounded(v_value) then
     perform engine.number_too_large(p_place, p_part.position);
@@ -149,7 +151,7 @@ declare
   v_part constant engine.expression_part := p_expression.parts[1];
   -- In a path with a single source, `$` is that source.
   v_source constant text := case
-    when cardinality(v_part.sources) = 1 and v_part.argument_paths is null then v_part.sources[1]
+    when cardinality(v_part.sources) = 1 and not v_part.by_name then v_part.sources[1]
   end;
   v_variables jsonb;
   v_values jsonb[] := p_values; -- of one item

@@ -14,6 +14,7 @@ create or replace function engine.parse_expression(
   out regex boolean,
   out filters jsonb,
   out argument_paths text[],
+  out by_name boolean,
   out cost text,
   out weight int,
   out problem text,
@@ -27,7 +28,7 @@ declare
   v_pipes int[];
   v_last int;
   v_main record;
-  v_filters record;
+  v_filters engine.parsed_argument;
   v_cost record;
 begin
   problem_at := 1;
@@ -47,10 +48,10 @@ begin
   v_pipes := engine.pipe_places(v_tokens.tokens);
   v_last := coalesce(v_pipes[1] - 1, cardinality(v_tokens.tokens));
   v_main := engine.rewrite_path(v_tokens.tokens[1 : v_last], v_tokens.gaps[1 : v_last]);
-  v_filters := engine.parse_filters(v_tokens.tokens, v_tokens.gaps, v_pipes);
+  v_filters := engine.parse_filters(v_tokens.tokens, v_tokens.gaps, v_pipes, 0);
   problem := coalesce(
     v_main.problem, v_filters.problem,
-    engine.secret_use_problem(v_main.pieces, v_main.sources, v_filters.filters)
+    engine.secret_use_problem(v_main.pieces, v_main.sources, v_filters.argument)
   );
   if problem is not null then
     problem_at := coalesce(
@@ -60,23 +61,23 @@ begin
   end if;
 
   many := v_main.many;
-  regex := v_main.regex;
+  regex := v_main.regex or coalesce(v_filters.regex, false);
   v_cost := engine.path_cost(v_tokens.tokens[1 : v_last]);
   v_cost := engine.chain_cost(
-    engine.worse_cost(v_cost.cost, v_filters.cost), v_cost.weight + coalesce(v_filters.weight, 0), v_filters.filters
+    engine.worse_cost(v_cost.cost, v_filters.cost), v_cost.weight + coalesce(v_filters.weight, 0), v_filters.argument
   );
   cost := v_cost.cost;
   weight := v_cost.weight;
-  filters := v_filters.filters;
-  argument_paths := v_filters.argument_paths;
+  filters := v_filters.argument;
+  argument_paths := v_filters.paths;
   sources := array(select distinct s from unnest(v_main.sources || v_filters.sources) as s order by s);
   variables := array(
     select distinct v from unnest(v_main.variables || v_filters.variables) as v where v is not null order by v
   );
   inputs := array(select distinct i from unnest(v_main.inputs || v_filters.inputs) as i where i is not null order by i);
-  path := engine.path_text(
-    v_main.pieces, cardinality(engine.readable_sources(sources)) > 1 or argument_paths is not null
-  );
+  by_name := cardinality(engine.readable_sources(sources)) > 1
+    or cardinality(engine.readable_sources(v_filters.sources)) > 0;
+  path := engine.path_text(v_main.pieces, by_name);
   problem := coalesce(
     engine.jsonpath_problem(path), (select min(engine.jsonpath_problem(a)) from unnest(argument_paths) as a)
   );
@@ -95,48 +96,5 @@ begin
 exception
   when syntax_error or data_exception or program_limit_exceeded or feature_not_supported then
     return regexp_replace(sqlerrm, ' of jsonpath input', '');
-end
-$$;
-
--- Parses the filters after a path, which p_pipes separate.
-create or replace function engine.parse_filters(
-  p_tokens text[],
-  p_gaps text[],
-  p_pipes int[],
-  out filters jsonb,
-  out argument_paths text[],
-  out sources text[],
-  out variables text[],
-  out inputs text[],
-  out cost text,
-  out weight int,
-  out problem text,
-  out problem_at int
-)
-  language plpgsql
-  stable
-as $$
-declare
-  v_filter record;
-  v_first int;
-  v_last int;
-begin
-  for v_pipe in 1 .. cardinality(p_pipes) loop
-    v_first := p_pipes[v_pipe] + 1;
-    v_last := coalesce(p_pipes[v_pipe + 1] - 1, cardinality(p_tokens));
-    v_filter := engine.parse_filter(
-      p_tokens[v_first : v_last], p_gaps[v_first : v_last], coalesce(cardinality(argument_paths), 0)
-    );
-    problem := v_filter.problem;
-    problem_at := least(v_first + v_filter.problem_at - 1, cardinality(p_tokens));
-    exit when problem is not null;
-    filters := coalesce(filters, '[]') || v_filter.filter;
-    argument_paths := nullif(argument_paths || array(select jsonb_array_elements_text(v_filter.paths)), '{}');
-    sources := sources || v_filter.sources;
-    variables := variables || v_filter.variables;
-    inputs := inputs || v_filter.inputs;
-    cost := engine.worse_cost(cost, v_filter.cost);
-    weight := coalesce(weight, 0) + coalesce(v_filter.weight, 0);
-  end loop;
 end
 $$;

@@ -4,6 +4,7 @@
 --!include 30_workflows/expressions/path_tokens.sql
 --!include 30_workflows/expressions/paths.sql
 --!include 30_workflows/expressions/costs.sql
+--!include 30_workflows/expressions/parse_arguments.sql
 --!include 30_workflows/expressions/parse_filters.sql
 --!include 30_workflows/expressions/secrets.sql
 --!include 30_workflows/expressions/expressions.sql

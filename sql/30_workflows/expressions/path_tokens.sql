@@ -158,3 +158,31 @@ begin
   end;
 end
 $$;
+
+-- The places of the @ that stand outside of filters `? (…)`: in an argument that is evaluated for each item, they are
+-- the item.
+create or replace function engine.item_places(p_tokens text[])
+  returns int[]
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_open text[] := '{}'; -- '?' stands for the parenthesis of a filter
+  v_places int[] := '{}';
+begin
+  for v_place in 1 .. cardinality(p_tokens) loop
+    case
+      when p_tokens[v_place] in ('(', '[', '{') then
+        v_open := v_open || case when p_tokens[v_place - 1] = '?' then '?' else p_tokens[v_place] end;
+      when p_tokens[v_place] in (')', ']', '}') then
+        v_open := trim_array(v_open, least(1, cardinality(v_open)));
+      when p_tokens[v_place] = '@' and '?' <> all (v_open) then
+        v_places := v_places || v_place;
+      else
+        null;
+    end case;
+  end loop;
+  return v_places;
+end
+$$;

@@ -133,10 +133,12 @@ as $$
 $$;
 
 -- Rewrites one path. Returns its pieces, of which one that begins with \x01 is a root with its
--- source, and what it reads; or the problem and the token at which it is.
+-- source, and what it reads; or the problem and the token at which it is. p_item: an @ outside of
+-- filters is the item, at which the path starts.
 create or replace function engine.rewrite_path(
   p_tokens text[],
   p_gaps text[],
+  p_item boolean default false,
   out pieces text[],
   out sources text[],
   out variables text[],
@@ -151,6 +153,7 @@ create or replace function engine.rewrite_path(
 as $$
 declare
   v_count constant int := cardinality(p_tokens);
+  v_items constant int[] := engine.item_places(p_tokens);
   v_root record;
   v_brackets record;
   v_before text;
@@ -168,6 +171,13 @@ begin
       inputs := inputs || v_root.input;
       v_place := v_place + v_root.consumed;
       v_before := v_root.source;
+    elsif v_place = any (v_items) then
+      problem := case when not p_item then
+        '@ is the item in a filter ? (…), and in arguments such as that of map(…); a path begins with $'
+      end;
+      pieces := pieces || (p_gaps[v_place] || '$');
+      v_before := '@';
+      v_place := v_place + 1;
     elsif p_tokens[v_place] = '[' and left(p_tokens[v_place + 1], 1) = '"' and p_tokens[v_place + 2] = ']' then
       -- In SQL/JSON a place stands between brackets only; a quoted key between brackets is read as
       -- a member.

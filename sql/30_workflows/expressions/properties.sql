@@ -87,6 +87,7 @@ create or replace function engine.parse_properties(p_properties jsonb, p_schema 
     regex boolean,
     filters jsonb,
     argument_paths text[],
+    by_name boolean,
     cost text,
     weight int,
     problem text
@@ -98,7 +99,7 @@ as $$
     t.place, p.kind, p.part::int, p.literal, p.expression,
     p.start_at + coalesce(e.problem_at, 1) - 1,
     e.path, e.sources, e.variables, e.inputs, e.many, e.regex, e.filters, e.argument_paths,
-    e.cost, e.weight,
+    e.by_name, e.cost, e.weight,
     coalesce(p.error, e.problem)
   from engine.texts_in(p_properties, p_schema) as t
   cross join lateral engine.text_parts(t.content, t.format) with ordinality as p (

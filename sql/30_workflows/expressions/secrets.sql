@@ -67,7 +67,7 @@ begin
   );
   if v_part.argument_paths is null then
     v_part.filters := engine.plain_filters(v_part.filters);
-  else
+  elsif v_part.by_name then
     v_variables := engine.source_variables(p_part, p_place, p_values, p_outputs);
   end if;
   v_value := engine.part_value(v_part, p_place, p_strict, p_values, p_outputs);
@@ -86,14 +86,23 @@ begin
   loop
     v_filters := v_filters || jsonb_build_object(
       'name', v_filter -> 'name',
-      'arguments', engine.secret_arguments(v_filter -> 'arguments', p_part.argument_paths, v_variables)
+      'arguments', engine.secret_arguments(
+        v_filter -> 'arguments', p_part.argument_paths, v_variables, p_strict, p_place, p_part.position
+      )
     );
   end loop;
   return jsonb_build_object('of', engine.scalar_text(v_value), 'filters', v_filters);
 end
 $$;
 
-create or replace function engine.secret_arguments(p_arguments jsonb, p_paths jsonpath[], p_variables jsonb)
+create or replace function engine.secret_arguments(
+  p_arguments jsonb,
+  p_paths jsonpath[],
+  p_variables jsonb,
+  p_strict boolean,
+  p_place text[],
+  p_position int
+)
   returns jsonb
   language sql
   immutable
@@ -102,7 +111,7 @@ as $$
     case
       when a.argument ? 'secret' then a.argument
       else jsonb_build_object(
-        'value', engine.filter_arguments(jsonb_build_array(a.argument), p_paths, p_variables) -> 0
+        'value', engine.argument_value(a.argument, null, p_paths, p_variables, p_strict, p_place, p_position)
       )
     end order by a.place
   ), '[]')

@@ -25,7 +25,7 @@ as $$
 $$;
 
 -- The pieces of a text: literal texts, and what stands between {{ and }}. `\{{` is a literal {{. An
--- expression ends at the first }} outside of its string literals. start_at: the 1-based character
+-- expression ends at the first }} outside of its string literals and of its own braces. start_at: the 1-based character
 -- after {{.
 create or replace function engine.split_template(p_text text)
   returns table (literal text, expression text, start_at int, error text)
@@ -67,6 +67,9 @@ begin
     v_body := substring(
       left(v_rest, 4200) from E'^((?:[^"''}]|"(?:[^"\\\\]|\\\\.)*"|''(?:[^''\\\\]|\\\\.)*''|\\}(?!\\}))*)\\}\\}'
     );
+    if strpos(v_body, '{') > 0 or v_body is null then
+      v_body := engine.braced_expression(left(v_rest, 4200));
+    end if;
     if v_body is null then
       error := case
         when length(v_rest) > 4200 then 'an expression has at most 4,096 characters; or }} is missing'
@@ -81,5 +84,31 @@ begin
     start_at := start_at + length(v_body) + 2;
     v_rest := substr(v_rest, length(v_body) + 3);
   end loop;
+end
+$$;
+
+-- What stands before the first }} that is neither in a string literal nor closes a brace of the
+-- expression; null when there is none.
+create or replace function engine.braced_expression(p_text text)
+  returns text
+  language plpgsql
+  immutable
+  parallel safe
+as $$
+declare
+  v_token text;
+  v_depth int := 0;
+  v_length int := 0;
+begin
+  foreach v_token in array engine.tokenize(p_text) loop
+    if v_token = '}' and v_depth = 0 then
+      return case when substr(p_text, v_length + 1, 2) = '}}' then left(p_text, v_length) end;
+    elsif v_token in ('"', '''') then
+      return null; -- a quote that is not closed
+    end if;
+    v_depth := v_depth + (v_token = '{')::int - (v_token = '}')::int;
+    v_length := v_length + length(v_token);
+  end loop;
+  return null;
 end
 $$;

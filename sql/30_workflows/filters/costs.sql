@@ -24,7 +24,8 @@ begin
     v_found := engine.filter_cost(v_filter ->> 'name', v_filter -> 'arguments');
     cost := engine.worse_cost(cost, v_found.cost);
     v_weight := v_weight + v_found.weight * v_growth;
-    v_growth := least(v_growth * v_found.growth, 1024);
+    -- What reads a source for each item may give the source as often.
+    v_growth := least(v_growth * v_found.growth * case when v_filter ? 'reads' then 128 else 1 end, 1024);
   end loop;
   weight := least(v_weight, 1000000);
 end
@@ -49,16 +50,21 @@ declare
 begin
   cost := 'linear';
   weight := case
-    when p_name in ('upper', 'lower', 'trim', 'pad', 'length', 'first', 'last', 'default', 'type') then 2
+    when p_name in ('upper', 'lower', 'trim', 'pad', 'length', 'first', 'last', 'default', 'type', 'then') then 2
     when p_name in ('base64', 'hash', 'hmac', 'constant_time_equals', 'number', 'round', 'keys') then 4
-    when p_name in ('date', 'add', 'diff', 'split') then 16
-    when p_name in ('unique', 'sort') then 128
+    when p_name in ('date', 'add', 'diff', 'split', 'calc', 'start_of', 'local_date') then 16
+    when p_name in ('parse_date', 'parse_json') then 32
+    when p_name in ('match', 'title') then 64
+    when p_name in ('unique', 'sort', 'sort_by', 'group_by', 'index_by', 'object') then 128
     when p_name = 'urlencode' then 512
     when p_name = 'flatten' then case when v_is_given then 4 * greatest(coalesce(v_first::int, 1), 1) else 256 end
     else 8
   end;
   growth := case
-    when p_name in ('upper', 'lower', 'base64') then 2
+    when p_name = 'map' then engine.map_growth(p_arguments -> 0)
+    when p_name in ('upper', 'lower', 'base64', 'title', 'format_number') then 2
+    when p_name in ('zip', 'entries', 'uuid_from') then 4
+    when p_name in ('group_by', 'parse_json') then 8
     when p_name = 'urlencode' then 3
     when p_name = 'split' then 5
     when p_name = 'json' then 32
@@ -71,8 +77,20 @@ begin
     else 1
   end;
   -- A search in a text takes at worst the product of both lengths.
-  if p_name in ('replace', 'split') then
+  if p_name = 'match' then
+    cost := case when engine.is_safe_regex(v_first, v_second) then cost else 'unbounded' end;
+  elsif p_name in ('replace', 'split', 'contains') then
     cost := case when not v_is_given then 'quadratic' when length(v_first) > 64 then 'unbounded' else cost end;
   end if;
 end
+$$;
+
+-- The factor by which a list may grow when each item is replaced by the value of an argument.
+create or replace function engine.map_growth(p_argument jsonb)
+  returns int
+  language sql
+  immutable
+  parallel safe
+as $$
+  select least(1024, 1 + length(p_argument::text) / 8)
 $$;

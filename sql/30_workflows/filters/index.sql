@@ -1,7 +1,14 @@
--- Filters of expressions: texts, values, dates, their costs.
+-- Filters of expressions: texts, values, dates, lists, and their costs.
 
 --!include 30_workflows/filters/text.sql
+--!include 30_workflows/filters/search.sql
 --!include 30_workflows/filters/values.sql
+--!include 30_workflows/filters/format.sql
+--!include 30_workflows/filters/lists.sql
 --!include 30_workflows/filters/dates.sql
+--!include 30_workflows/filters/local_dates.sql
+--!include 30_workflows/filters/parameters.sql
 --!include 30_workflows/filters/apply.sql
+--!include 30_workflows/filters/arguments.sql
+--!include 30_workflows/filters/each.sql
 --!include 30_workflows/filters/costs.sql

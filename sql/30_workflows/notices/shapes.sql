@@ -8,7 +8,7 @@ create or replace function engine.run_shape()
   immutable
   parallel safe
 as $$
-  select '{"id": "s", "mode": "s", "startedAt": "s", "workflow": "s", "resume": {"*": "s"}}'::jsonb
+  select '{"id": "s", "mode": "s", "startedAt": "s", "now": "s", "workflow": "s", "resume": {"*": "s"}}'::jsonb
 $$;
 
 -- The shape of a request to a webhook. `@`: the names are in lower case.

@@ -124,7 +124,10 @@ begin
     p_opened.properties - 'items', v_node.deferred, v_node.is_strict,
     engine.source_values(
       v_created.payload -> 'input', p_opened.prev, p_opened.inputs,
-      engine.run_context((p_loaded.run).id, v_created.payload, v_created.ts, p_compiled.nodes, p_compiled.resume_key),
+      case when v_node.uses_run then engine.run_context(
+        (p_loaded.run).id, v_created.payload, v_created.ts, p_compiled.nodes, p_compiled.resume_key,
+        (engine.fold(p_compiled.nodes, p_compiled.ids, p_loaded.log)).at
+      ) end,
       v_created.payload -> 'vars', p_item, p_index
     ),
     p_opened.outputs

@@ -188,7 +188,9 @@ begin
             v_properties := v_fold.evaluated[v_place];
           else
             if v_node.uses_run and v_run is null then
-              v_run := engine.run_context(p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key);
+              v_run := engine.run_context(
+                p_run_id, v_created, v_fold.created_at, p_nodes, p_resume_key, v_fold.at
+              );
             end if;
             if v_values is null then
               v_values := engine.source_values(v_input, null, null, null, v_vars, v_item, v_index);

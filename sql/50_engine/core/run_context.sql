@@ -1,13 +1,15 @@
 -- kind: code
 -- What expressions read as $.run: the run and its resume addresses. Writes and locks nothing.
 
--- Returns what expressions read as $.run.
+-- Returns what expressions read as $.run. p_at: the time of the event that made the run go on, so that a replay reads
+-- the same.
 create or replace function engine.run_context(
   p_run_id uuid,
   p_created jsonb,
   p_created_at timestamptz,
   p_nodes engine.compiled_node[],
-  p_resume_key bytea
+  p_resume_key bytea,
+  p_at timestamptz
 )
   returns jsonb
   language plpgsql
@@ -28,6 +30,7 @@ begin
     'id', p_run_id,
     'mode', p_created -> 'mode',
     'startedAt', engine.iso_time(p_created_at),
+    'now', engine.iso_time(p_at),
     'workflow', p_created -> 'workflowId',
     'resume', v_resume
   );

@@ -95,7 +95,10 @@ begin
     v_node.properties, engine.with_inline_input(v_node.expressions), v_node.is_strict,
     engine.source_values(
       v_created -> 'input', p_opened.prev, p_opened.inputs,
-      engine.run_context(p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key),
+      engine.run_context(
+        p_run_id, v_created, p_log[1].ts, p_compiled.nodes, p_compiled.resume_key,
+        (engine.fold(p_compiled.nodes, p_compiled.ids, p_log)).at
+      ),
       v_created -> 'vars', case when v_index is not null then v_created -> 'input' end, v_index
     ),
     p_opened.outputs

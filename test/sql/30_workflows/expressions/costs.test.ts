@@ -87,6 +87,17 @@ const HOSTILE: [string, Definition['nodes'], unknown][] = [
   ['a text letter by letter', value('$.prev | urlencode'), 'ä'.repeat(120_000)],
   ['filters over filters', value(`$.prev | replace("a", "aaaa")${' | upper | lower'.repeat(200)}`), 'a'.repeat(250_000)],
   ['values of one hash', value('$.prev[*] | unique | length'), numbers],
+  ['a source for each item', value('$.prev.list | map($.prev.list) | count'), { list: numbers }],
+  ['a source in a source', value('$.prev.list | map(@ | map($.prev.list | count)) | count'), { list: numbers }],
+  ['conditions that compare', value('$.prev[*] | where(@[*] == @[*]) | count'), [numbers]],
+  [
+    'objects of many paths',
+    value(`$.prev | map({${list(200, (n) => `"k${n}": @`).join(', ')}}) | count`),
+    list(5_000, () => 'x'.repeat(40)),
+  ],
+  ['filters for each item', value(`$.prev | map(@${' | upper | lower'.repeat(100)}) | count`), list(15_000, () => 'a')],
+  ['groups of one hash', value('$.prev | group_by(@) | count'), numbers],
+  ['groups of a pattern', value('$.prev | match("((a|b)*a(a|b){18})+c")'), 'abbabaab'.repeat(8_000)],
   [
     'many expressions',
     [{ id: 'n', type: 'transform', properties: { template: list(1_000, () => '{{ $.prev[*] ? (@ > 30000) }}') } }],

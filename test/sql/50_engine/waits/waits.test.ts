@@ -119,6 +119,22 @@ describe('until', () => {
     await acme.user.query('select cancel_run($1)', [run_id]);
   });
 
+  test('is followed by nodes for which $.run.now is its end, in a replay as well', async () => {
+    await engine.freeze(new Date('2026-11-21T12:00:00Z'));
+    const pause = { id: 'pause', type: 'wait', properties: { seconds: 3600 } };
+    const stamp = { id: 'stamp', type: 'set', properties: { assign: { started: '{{ $.run.startedAt }}', at: '{{ $.run.now }}' } } };
+    const { run_id } = await engine.start(acme, await publishWorkflow(acme, chain(trigger, pause, stamp)), {});
+    await engine.freeze(new Date('2026-11-21T13:00:00Z'));
+    await engine.wake();
+    await engine.begin(run_id, 'pause');
+    expect(await engine.output(run_id)).toEqual({
+      started: expect.stringMatching(/^2026-11-21T12:00:00/),
+      at: expect.stringMatching(/^2026-11-21T13:00:00/),
+    });
+    await engine.freeze(null);
+    expect(await engine.verify(run_id)).toEqual([]);
+  });
+
   test('is in the time zone of the workflow when it names none', async () => {
     await engine.freeze(new Date('2026-11-01T00:00:00Z'));
     const { run_id } = await startWait({ until: '2026-12-01T09:00' }, { settings: { timezone: 'Asia/Tokyo' } });
