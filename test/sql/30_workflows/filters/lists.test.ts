@@ -126,6 +126,12 @@ test.each<[expression: string, problem: string]>([
   ['$.prev.lines | map(@.a | nothing)', 'there is no filter nothing'],
   ['$.prev.name | match($.prev.limit)', 'a pattern is a text in quotes'],
   ['$.prev.name | match("(a")', 'parentheses () not balanced'],
+  ['$.prev.lines | map($.secrets.key)', 'no place for a secret variable'],
+  ['$.prev.lines | map({"a": [$.secrets.key]})', 'a secret variable stands alone'],
+  ['$.prev.lines | map($.secrets.key | upper)', 'a secret variable stands alone'],
+  ['$.prev.paid | then($.secrets.key)', 'no place for a secret variable'],
+  ['$.prev.lines | map(@.a | hmac("sha256", $.secrets.key))', 'a filter with a secret variable stands in no argument'],
+  ['$.prev.name | hmac("sha256", $.secrets.key) | upper', 'only one constant_time_equals may follow'],
   ['$.prev.name | match("(a)\\\\1")', 'refer back'],
 ])('%s cannot be read: %s', async (expression, problem) => {
   const { rows } = await db.admin.query<{ problem: string }>('select problem from engine.parse_expression($1)', [expression]);
