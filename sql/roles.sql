@@ -16,6 +16,7 @@ begin
       ('flowgres_anonymous',   false, true,  'a GraphQL request without a token'),
       ('flowgres_user',        false, true,  'a GraphQL request with a token'),
       ('flowgres_dba',         false, true,  'granted to people: every SQL function of Flowgres'),
+      ('flowgres_application', false, true,  'granted to roles of applications by engine.grant_application()'),
       ('flowgres_api',         true,  false, 'connection pool of GraphQL'),
       ('flowgres_intake',      true,  true,  'connection pool of the webhook intake'),
       ('flowgres_worker',      true,  true,  'connection pool of the worker'),
@@ -67,6 +68,18 @@ begin
       execute format('grant %I to %I', v_grant.role, v_grant.member);
     end if;
   end loop;
+end
+$$;
+
+-- engine.grant_application(), which runs as the owner, grants this role.
+do $$
+begin
+  if not exists (
+    select from pg_auth_members as m
+    where m.roleid = 'flowgres_application'::regrole and m.member = 'flowgres_owner'::regrole and m.admin_option
+  ) then
+    grant flowgres_application to flowgres_owner with admin option;
+  end if;
 end
 $$;
 

@@ -54,7 +54,8 @@ const EXCEPTED = new Set(['family']);
 /** Schemas whose functions users call with named arguments: their parameters have plain names. */
 const PUBLIC = /^(?:public|partitions|cron|monitor)$/;
 /** Functions of schema engine that are called with named arguments. */
-const CALLED_BY_NAME = /^(?:register_node|begin_reset|begin_registration|forgive_attempt|(?:retry|cancel)_runs_everywhere)$/;
+const CALLED_BY_NAME =
+  /^(?:register_node|begin_reset|begin_registration|forgive_attempt|(?:retry|cancel)_runs_everywhere|(?:grant|revoke)_application|(?:un)?watch_table)$/;
 
 /** Lints the SQL sources and the TypeScript of `src/`. */
 export function lintNames(root: string): Problem[] {
@@ -181,7 +182,9 @@ export function lintPolicies(file: string, tokens: Token[]): Problem[] {
     const [create, name, on] = [tokens[index - 1], tokens[index + 1], tokens[index + 2]];
     if (text !== 'policy' || create?.text !== 'create' || !name || on?.text !== 'on' || tokens[index + 3]?.text === 'cron') return [];
     const table = tokens[index + 5]?.text ?? '';
-    const expected = new RegExp(`^${table}_flowgres_(?:anonymous|user|dba|worker|monitor)_(?:select|insert|update|delete|all)(?:_scope)?$`);
+    const expected = new RegExp(
+      `^${table}_flowgres_(?:anonymous|user|dba|worker|monitor|application)_(?:select|insert|update|delete|all)(?:_scope)?$`,
+    );
     const problems: Problem[] = [];
     if (!expected.test(name.text)) problems.push({ file, line, message: `policy ${name.text} is named <table>_<role>_<command>` });
     if (!/(?:^|\/)(?:policies|queue)\.sql$/.test(file)) problems.push({ file, line, message: 'policies stand in policies.sql' });

@@ -2,6 +2,7 @@
 -- The limits of the schema, each in one place: a function without arguments, which the planner replaces by its value.
 -- Its comment begins with `Limit, UNIT, CALLER:`; `npm run docs` makes the table in docs/reference/limits.md of them.
 -- src/constants.ts has the limits of the processes. Writes and locks nothing.
+-- long because each limit has one place
 
 create or replace function engine.max_value_bytes()
   returns int language sql immutable parallel safe return 1048576;
@@ -172,6 +173,26 @@ create or replace function engine.test_slots()
   returns int language sql immutable parallel safe return 2;
 comment on function engine.test_slots() is
   'Limit, tests, an organization: of workflows at a time, in all processes together.';
+
+create or replace function engine.max_application_wait()
+  returns interval language sql immutable parallel safe return interval '5 minutes';
+comment on function engine.max_application_wait() is
+  'Limit, time, a role of an application: that flowgres_wait waits.';
+
+create or replace function engine.max_watched_rows()
+  returns int language sql immutable parallel safe return 1000;
+comment on function engine.max_watched_rows() is
+  'Limit, rows, a table of an application: in the input of one run that a change starts.';
+
+create or replace function engine.max_watch_runs()
+  returns int language sql immutable parallel safe return 100;
+comment on function engine.max_watch_runs() is
+  'Limit, runs, a table of an application: that one statement starts; a statement that would start more fails with TOO_LARGE.';
+
+create or replace function engine.max_table_depth()
+  returns int language sql immutable parallel safe return 10;
+comment on function engine.max_table_depth() is
+  'Limit, runs, a table of an application: that start each other by changing watched tables; then a change starts none.';
 
 create or replace function engine.lease_time()
   returns interval language sql immutable parallel safe return interval '15 seconds';

@@ -23,6 +23,7 @@ create table public.workflow_runs (
   metadata jsonb,
   retried_by uuid,
   concurrency_key text,
+  application text,
   constraint workflow_runs_pkey primary key (id),
   constraint workflow_runs_organization_id_id_key unique (organization_id, id),
   constraint workflow_runs_version_fkey
@@ -30,7 +31,7 @@ create table public.workflow_runs (
     references public.workflow_versions (organization_id, workflow_id, version)
     on delete restrict,
   constraint workflow_runs_mode_check
-    check (mode in ('manual', 'webhook', 'api', 'schedule', 'retry', 'fork', 'error', 'child')),
+    check (mode in ('manual', 'webhook', 'api', 'schedule', 'retry', 'fork', 'error', 'child', 'table')),
   constraint workflow_runs_status_check
     check (status in ('waiting', 'running', 'paused', 'success', 'error', 'canceled')),
   constraint workflow_runs_finished_at_matches_status_check
@@ -50,6 +51,9 @@ create index workflow_runs_unfinished_idx on public.workflow_runs (organization_
 -- For dead letters: failed runs that were not retried.
 create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
   where status = 'error' and retried_by is null;
+-- For the runs that a role of an application has started.
+create index workflow_runs_application_idx on public.workflow_runs (organization_id, application, id)
+  where application is not null;
 create index workflow_runs_deadline_idx on public.workflow_runs (deadline_at)
   where deadline_at is not null and finished_at is null;
 
@@ -59,7 +63,7 @@ comment on column public.workflow_runs.id is 'UUIDv7; its time is the time of th
 comment on column public.workflow_runs.organization_id is 'The organization that the run belongs to.';
 comment on column public.workflow_runs.workflow_id is 'The workflow that ran.';
 comment on column public.workflow_runs.version is 'The published version that the run executes, to its end.';
-comment on column public.workflow_runs.mode is 'What started the run: manual, webhook, api, schedule, retry, fork, error or child.';
+comment on column public.workflow_runs.mode is 'What started the run: manual, webhook, api, schedule, retry, fork, error, child or table (a change of a watched table).';
 comment on column public.workflow_runs.status is 'running, waiting, paused; or final: success, error, canceled.';
 comment on column public.workflow_runs.parent_run_id is 'The run whose step started this one, if any.';
 comment on column public.workflow_runs.parent_node is 'The node of the parent run that started this one.';
@@ -76,6 +80,8 @@ comment on column public.workflow_runs.metadata is 'Any facts given at the start
 comment on column public.workflow_runs.retried_by is 'The run that retries this one, if any.';
 comment on column public.workflow_runs.concurrency_key is
   'The key under which the run counts for settings.concurrency: its value, or empty when the limit is for the whole workflow; null without such a limit.';
+comment on column public.workflow_runs.application is
+  'The database role of the application that started it by flowgres_start, or changed the watched table; null otherwise.';
 
 create table public.workflow_events (
   id bigserial not null,

@@ -1,9 +1,11 @@
 /**
  * Exposes only the objects of schema public that belong to flowgres_owner. Objects of an application in the
- * same schema are not part of the API.
+ * same schema are not part of the API, nor is what the roles of applications call in SQL.
  */
 const OWNER = 'flowgres_owner';
 const SCHEMA = 'public';
+/** Begins the names of what roles of applications call. */
+const FOR_APPLICATIONS = /^flowgres_/;
 
 /** Removes objects of other owners before PostGraphile builds types and fields. */
 export const OwnedPlugin: GraphileConfig.Plugin = {
@@ -14,17 +16,18 @@ export const OwnedPlugin: GraphileConfig.Plugin = {
       pgIntrospection_introspection(_info, { introspection }) {
         const owner = introspection.roles.find((role) => role.rolname === OWNER)?._id;
         const schema = introspection.namespaces.find((namespace) => namespace.nspname === SCHEMA)?._id;
-        const isForeign = (namespace: string | null, of: string | null) => namespace === schema && of !== owner;
+        const isForeign = (namespace: string | null, of: string | null, name: string) =>
+          namespace === schema && (of !== owner || FOR_APPLICATIONS.test(name));
         const foreign = new Set(
-          introspection.classes.filter((each) => isForeign(each.relnamespace, each.relowner)).map((each) => each._id),
+          introspection.classes.filter((each) => isForeign(each.relnamespace, each.relowner, each.relname)).map((each) => each._id),
         );
         remove(introspection.classes, (each) => foreign.has(each._id));
         remove(introspection.attributes, (each) => foreign.has(each.attrelid));
         remove(introspection.indexes, (each) => foreign.has(each.indrelid));
         remove(introspection.constraints, (each) => foreign.has(each.conrelid ?? '') || foreign.has(each.confrelid ?? ''));
-        remove(introspection.types, (each) => isForeign(each.typnamespace, each.typowner));
+        remove(introspection.types, (each) => isForeign(each.typnamespace, each.typowner, each.typname));
         // Two functions of the same name would hide each other.
-        remove(introspection.procs, (each) => isForeign(each.pronamespace, each.proowner));
+        remove(introspection.procs, (each) => isForeign(each.pronamespace, each.proowner, each.proname));
       },
     },
   },

@@ -116,7 +116,7 @@ create type engine.start_request as (
   duplicate_of uuid,
   error jsonb,
   priority int,
-  origin jsonb,              -- further keys of run.created: retryOf, forkOf, held
+  origin jsonb,              -- further keys of run.created: retryOf, forkOf, held, application, table
   reused engine.log_entry[], -- steps that a retry or fork takes over
   retry_of uuid,
   concurrency_key text,

@@ -47,14 +47,17 @@ begin
     v_request := engine.derive_key(v_request, p_request -> 'keyBy');
   end if;
   v_request.metadata := nullif(p_request -> 'metadata', 'null');
+  v_request.origin := nullif(p_request -> 'origin', 'null');
   v_request.is_claimed := p_request -> 'claim' = 'true';
   v_request.run_id := engine.uuid_v7(p_now);
   v_request.error := case
     when v_request.organization_id is null or v_request.workflow_id is null
       then engine.request_error('INVALID_ARGUMENT', 'A start names its organizationId and its workflowId.')
-    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule', 'error')
+    when v_request.mode not in ('manual', 'webhook', 'api', 'schedule', 'error', 'table')
       and (v_request.mode <> 'child' or v_request.parent_run_id is null)
-      then engine.request_error('INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api, schedule or error.')
+      then engine.request_error(
+        'INVALID_ARGUMENT', 'The mode of a start is manual, webhook, api, schedule, error or table.'
+      )
     when v_request.priority not between -1000 and 1000
       then engine.request_error('INVALID_ARGUMENT', 'The priority of a run is a number from -1000 to 1000.')
     when length(v_request.key) not between 1 and engine.max_key_length()

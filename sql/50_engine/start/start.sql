@@ -89,7 +89,7 @@ end
 $$;
 
 comment on function engine.start_runs(jsonb) is
-  'Starts a batch of runs and evaluates their pure nodes, in one transaction. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "keyBy"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?, "claim"?}; returns one row per request, with its index from 0. A request that is refused has an error in its row, {"code", "message"}; the others go on. With "claim" the first step of the run gets no job for 5 seconds: the caller, a worker with a free slot, begins it by begin_steps; claimed is the node of that step. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
+  'Starts a batch of runs and evaluates their pure nodes, in one transaction. Takes an array of {"organizationId", "workflowId", "mode"?, "input"?, "trigger"?, "key"?, "keyBy"?, "fingerprint"?, "startedBy"?, "priority"?, "metadata"?, "version"?, "claim"?, "origin"?}; returns one row per request, with its index from 0. A request that is refused has an error in its row, {"code", "message"}; the others go on. origin is an object of further facts for run.created. With "claim" the first step of the run gets no job for 5 seconds: the caller, a worker with a free slot, begins it by begin_steps; claimed is the node of that step. Example: select run_id, status, output from engine.start_runs(''[{"organizationId": "0190…", "workflowId": "0190…", "input": {"total": 120}}]'');';
 
 grant execute on function engine.start_runs(jsonb) to flowgres_intake, flowgres_worker, flowgres_dba;
 

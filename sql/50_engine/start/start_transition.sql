@@ -105,6 +105,7 @@ begin
   v_run.metadata := p_request.metadata;
   v_run.retry_of := p_request.retry_of;
   v_run.concurrency_key := p_request.concurrency_key;
+  v_run.application := p_request.origin ->> 'application';
   return v_run;
 end
 $$;

@@ -30,6 +30,8 @@ begin
     if v_type.function is null then
       v_outcome.output := engine.run_built_in(v_type.name, p_task);
     else
+      -- What the function writes to watched tables is caused by this run.
+      perform set_config('flowgres.cause', coalesce(p_task ->> 'runId', ''), true);
       v_outcome := engine.call_as_organization(
         (p_task ->> 'organizationId')::uuid, engine.registered_function(v_type.name, v_type.function, 'local'),
         p_task -> 'properties', v_prev

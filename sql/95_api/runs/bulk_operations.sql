@@ -17,7 +17,7 @@ as $$
         when 'cancel' then '["waiting", "running", "paused"]'::jsonb
         else '["error", "canceled"]'
       end),
-      'mode', '{"enum": ["manual", "webhook", "api", "schedule", "retry", "fork", "error", "child"]}'::jsonb,
+      'mode', '{"enum": ["manual", "webhook", "api", "schedule", "retry", "fork", "error", "child", "table"]}'::jsonb,
       'startedAfter', '{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}"}'::jsonb,
       'startedBefore', '{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}"}'::jsonb,
       'errorCode', '{"type": "string"}'::jsonb,
