@@ -38,7 +38,7 @@ grant execute on function
   engine.revoke_application(regrole),
   engine.watch_table(regclass, uuid, text[], text, text[], int, boolean),
   engine.unwatch_table(regclass, uuid),
-  engine.save_watch(regclass, uuid, text, text[], int, boolean),
+  engine.save_watch(regclass, uuid, text[], text, text[], int, boolean),
   engine.delete_watch(regclass, uuid),
   engine.start_for_changes()
   to flowgres_dba;

@@ -22,12 +22,7 @@ declare
   v_watch_id uuid;
   v_operation text;
 begin
-  if cardinality(operations) > 0 is not true or not operations <@ '{insert,update,delete}' then
-    raise exception using
-      errcode = 'WF009', message = 'The operations of a watched table are insert, update and delete.',
-      detail = '{"code": "INVALID_ARGUMENT"}', hint = 'For example: operations => ''{insert,update}''.';
-  end if;
-  v_watch_id := engine.save_watch(watched, workflow, condition, columns, batch, required);
+  v_watch_id := engine.save_watch(watched, workflow, operations, condition, columns, batch, required);
   foreach v_operation in array '{insert,update,delete}'::text[] loop
     execute engine.watch_statement(watched, v_watch_id, v_operation, v_operation = any (operations));
   end loop;
@@ -95,6 +90,7 @@ grant execute on function engine.watch_statement(regclass, uuid, text, boolean) 
 create or replace function engine.save_watch(
   p_watched regclass,
   p_workflow_id uuid,
+  p_operations text[],
   p_condition text,
   p_columns text[],
   p_batch int,
@@ -113,7 +109,7 @@ declare
 begin
   select w.organization_id into v_organization_id from public.workflows as w where w.id = p_workflow_id;
   perform private.require_access(v_organization_id, 'workflows:write', 'workflow');
-  perform private.check_watched(p_watched, p_batch);
+  perform private.check_watched(p_watched, p_operations, p_batch);
   v_columns := array(
     select a.attnum
     from unnest(p_columns) as c (name)
@@ -138,7 +134,7 @@ end
 $$;
 
 -- Raises INVALID_ARGUMENT for what cannot be watched.
-create or replace function private.check_watched(p_watched regclass, p_batch int)
+create or replace function private.check_watched(p_watched regclass, p_operations text[], p_batch int)
   returns void
   language plpgsql
   stable
@@ -149,6 +145,11 @@ begin
     where c.oid = p_watched and c.relkind in ('r', 'p') and pg_get_userbyid(c.relowner) !~ '^flowgres_'
   ) then
     perform private.raise_error('INVALID_ARGUMENT', 'Only tables can be watched, and none of Flowgres.');
+  elsif cardinality(p_operations) > 0 is not true or not p_operations <@ '{insert,update,delete}' then
+    perform private.raise_error(
+      'INVALID_ARGUMENT', 'The operations of a watched table are insert, update and delete.',
+      'For example: operations => ''{insert,update}''.'
+    );
   elsif p_batch between 1 and engine.max_watched_rows() is not true then
     perform private.raise_error(
       'INVALID_ARGUMENT', format('A batch has 1 to %s rows.', engine.max_watched_rows())
@@ -176,7 +177,7 @@ begin
   return v_watch.id;
 end
 $$;
-comment on function engine.save_watch(regclass, uuid, text, text[], int, boolean) is
+comment on function engine.save_watch(regclass, uuid, text[], text, text[], int, boolean) is
   'A part of engine.watch_table(): checks and stores what is watched; creates no trigger.';
 comment on function engine.delete_watch(regclass, uuid) is
   'A part of engine.unwatch_table(): deletes what is watched; without it the triggers do nothing.';

@@ -34,7 +34,7 @@ const inputsOf = async (statement: string, values: unknown[] = []): Promise<unkn
     const { rows } = await client.query<{ id: string }>('select id from flowgres_runs where started_at >= now() order by id');
     await client.query('commit');
     const { rows: inputs } = await db.admin.query<{ input: unknown }>(
-      'select workflow_runs_input(r) as input from workflow_runs as r where id = any ($1) order by id',
+      `select i as input from workflow_runs as r, workflow_runs_input(r) as i where r.id = any ($1) order by (i #>> '{rows,0,new,id}')::int`,
       [rows.map(({ id }) => id)],
     );
     return inputs.map(({ input }) => input);
