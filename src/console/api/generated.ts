@@ -98,7 +98,7 @@ export type WorkflowRunFilter = {
   workflowId?: UuidFilter | null | undefined;
 };
 
-/** What started the run: manual, webhook, api, schedule, retry, fork, error or child. */
+/** What started the run: manual, webhook, api, schedule, retry, fork, error, child or table (a change of a watched table). */
 export type WorkflowRunMode =
   | 'api'
   | 'child'
@@ -107,6 +107,7 @@ export type WorkflowRunMode =
   | 'manual'
   | 'retry'
   | 'schedule'
+  | 'table'
   | 'webhook';
 
 /** A filter to be used against WorkflowRunMode fields. All fields are combined with a logical ‘and.’ */
