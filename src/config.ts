@@ -73,6 +73,7 @@ const settings = z.object({
   FLOWGRES_ANONYMOUS_MAX_TOKENS: tokens.default(LIMITS.graphql.maxAnonymousTokens),
   FLOWGRES_CPU_LIMIT: cpuPerSecond.default(LIMITS.rates.cpuPerToken),
   FLOWGRES_ANONYMOUS_CPU_LIMIT: cpuPerSecond.default(LIMITS.rates.cpuPerNetwork),
+  FLOWGRES_PUBLIC_URL: urlOf('https:', 'http:').optional(),
   FLOWGRES_CORS_ORIGINS: list.default([]),
   FLOWGRES_OPERATIONS: z.string().optional(),
   FLOWGRES_ONLY_OPERATIONS: z.enum(['true', 'false'], 'must be true or false').default('false'),
@@ -193,6 +194,8 @@ export interface Config {
   jwt: JwtConfig | undefined;
   /** `host:port` pairs that httpRequest may reach although their addresses are private. */
   httpAllow: string[];
+  /** The origin at which browsers reach this installation. */
+  publicUrl: string | undefined;
   /** Name servers for the hosts of httpRequest; the machine's own when empty. */
   dnsServers: string[];
   /** Where the master keys of secrets come from: a file, or a command that prints them. */
@@ -244,6 +247,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     mail: data.FLOWGRES_SMTP_URL ? { smtpUrl: data.FLOWGRES_SMTP_URL, from: data.FLOWGRES_MAIL_FROM } : undefined,
     jwt: jwtOf(data),
     httpAllow: data.FLOWGRES_HTTP_ALLOW,
+    publicUrl: data.FLOWGRES_PUBLIC_URL,
     dnsServers: data.FLOWGRES_DNS_SERVERS,
     vaultKeys: vaultKeysOf(data),
     api: {

@@ -155,6 +155,7 @@ export const CONSTANTS = {
     maxTokenAnswerBytes: limit(64 * 1024, 'bytes', 'an OAuth2 provider', 'an answer with tokens'),
     tokenRequestMs: limit(20_000, 'ms', 'an OAuth2 provider', 'that it may take to answer; the lease of who asks is longer'),
     tokenWaitMs: limit(60_000, 'ms', 'a step', 'that it waits for tokens that another process renews'),
+    tokenStoreMs: limit(300_000, 'ms', 'a step', 'that new tokens are kept in memory while the database does not answer'),
     keyCommandMs: limit(10_000, 'ms', 'an operator', 'that the command of FLOWGRES_VAULT_KEYS_COMMAND may take'),
   },
   multipart: {

@@ -219,16 +219,6 @@ create or replace function monitor.expired_backlog_rows()
 comment on function monitor.expired_backlog_rows() is
   'Limit, rows, the doctor: rows of one table that expired more than two hours ago, which it reports as a backlog. Example: select monitor.expired_backlog_rows();';
 
-create or replace function engine.token_lease_time()
-  returns interval language sql immutable parallel safe return interval '30 seconds';
-comment on function engine.token_lease_time() is
-  'Limit, time, a worker: for which it alone may renew the tokens of a credential; its request to the provider may take 20 seconds.';
-
-create or replace function engine.credential_warning_time()
-  returns interval language sql immutable parallel safe return interval '7 days';
-comment on function engine.credential_warning_time() is
-  'Limit, time, whoever creates a credential: before its end, at which its creator gets a mail.';
-
 create or replace function partitions.recut_limit()
   returns int language sql immutable parallel safe return 31;
 comment on function partitions.recut_limit() is

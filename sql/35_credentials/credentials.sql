@@ -92,3 +92,24 @@ create table private.credential_leases (
 alter table private.credential_leases enable row level security;
 comment on table private.credential_leases is
   'Which process refreshes the tokens of a credential, and until when; others wait for its result.';
+
+create table private.credential_authorizations (
+  organization_id uuid not null,
+  credential_id uuid not null,
+  id uuid not null,
+  state_hash bytea not null,
+  verifier text not null,
+  redirect_uri text not null,
+  expires_at timestamptz not null,
+  used_at timestamptz,
+  constraint credential_authorizations_pkey primary key (organization_id, credential_id),
+  constraint credential_authorizations_state_hash_key unique (state_hash),
+  constraint credential_authorizations_credential_fkey
+    foreign key (organization_id, credential_id) references public.credentials (organization_id, id) on delete cascade,
+  constraint credential_authorizations_state_hash_check check (length(state_hash) = 32),
+  constraint credential_authorizations_verifier_check check (length(verifier) <= 1000),
+  constraint credential_authorizations_redirect_uri_check check (length(redirect_uri) <= 2000)
+);
+alter table private.credential_authorizations enable row level security;
+comment on table private.credential_authorizations is
+  'Logins at OAuth2 providers that were begun, the last one of each credential: the SHA-256 of the state, and the verifier of PKCE, sealed and bound to id.';

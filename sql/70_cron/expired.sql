@@ -19,6 +19,7 @@ as $$
     ),
     ('webhook deliveries', 'public.webhook_deliveries', $condition$received_at < $1 - interval '7 days'$condition$),
     ('webhook keys', 'private.retired_webhook_keys', 'expires_at < $1'),
+    ('logins at providers', 'private.credential_authorizations', 'expires_at < $1'),
     ('sessions', 'private.sessions', 'expires_at < $1'),
     ('API tokens', 'private.api_tokens', $condition$least(expires_at, revoked_at) < $1 - interval '30 days'$condition$),
     ('e-mail codes', 'private.email_codes', $condition$expires_at < $1 - interval '1 day'$condition$),
@@ -65,7 +66,7 @@ as $$
     and (select engine.copy_problem()) is null
 $$;
 comment on function engine.delete_expired(int, text) is
-  'Deletes expired idempotency keys, sessions and throttles, webhook keys whose grace period is over, counts of child runs, listed webhook deliveries and mails older than 7 days, API tokens that expired or were revoked 30 days ago, e-mail codes that expired 1 day ago, rate buckets that were not used for an hour, and usage counters of periods that began 2 months ago; at most p_limit (10,000) of each, or of p_thing alone. Returns how many of each; deletes nothing in a copy that was not adopted. The procedure delete_all_expired() goes on until nothing is left. Example: select * from engine.delete_expired();';
+  'Deletes expired idempotency keys, sessions and throttles, webhook keys whose grace period is over, logins at OAuth2 providers that were begun, counts of child runs, listed webhook deliveries and mails older than 7 days, API tokens that expired or were revoked 30 days ago, e-mail codes that expired 1 day ago, rate buckets that were not used for an hour, and usage counters of periods that began 2 months ago; at most p_limit (10,000) of each, or of p_thing alone. Returns how many of each; deletes nothing in a copy that was not adopted. The procedure delete_all_expired() goes on until nothing is left. Example: select * from engine.delete_expired();';
 
 -- Finishes one table before the next, so that one without an index on its time is not read again
 -- for each batch of another. Commits after each batch.

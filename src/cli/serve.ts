@@ -39,8 +39,20 @@ async function runProcess(config: Config, parts: Parts, what: string): Promise<v
   try {
     const http = await startHttp(config);
     shutdown.add(() => http.close(0));
-    const { poolerUrl, accessLog, api, vaultKeys } = config;
-    const options = { http, databaseUrl, poolerUrl, passwords, trust: config, accessLog, api, vaultKeys, intake: config, ...others };
+    const { poolerUrl, accessLog, api, vaultKeys, publicUrl } = config;
+    const options = {
+      http,
+      databaseUrl,
+      poolerUrl,
+      passwords,
+      trust: config,
+      accessLog,
+      api,
+      vaultKeys,
+      publicUrl,
+      intake: config,
+      ...others,
+    };
     const { startServices } = await import('./services.ts');
     const pages = parts.serve && api.console ? await consoleOrProblem() : null;
     const services = await startServices({ ...options, console: pages, ...(wanted && maintained ? { maintain: wanted } : {}) });

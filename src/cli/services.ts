@@ -78,7 +78,9 @@ export interface ServiceOptions {
   accessLog: number;
   /** Where the master keys of secrets come from; without them credentials can be neither created nor used. */
   vaultKeys?: KeySource | undefined;
-  /** From where the intake may fetch published keys; as the worker when not given. */
+  /** The origin at which browsers reach this installation. */
+  publicUrl?: string | undefined;
+  /** From where the intake may fetch published keys, and the API tokens; as the worker when not given. */
   intake?: Pick<WorkOptions, 'httpAllow' | 'dnsServers'>;
   /** Options of the worker; no worker when not given. */
   work?: WorkOptions;
@@ -135,11 +137,13 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
         proxies: options.trust?.proxies ?? 0,
         accessLogSample: options.accessLog,
         vault,
+        publicUrl: options.publicUrl,
+        nodes: options.intake ?? work ?? { httpAllow: [] },
         ...(await apiOptions(options.api, options.console)),
       });
       stops.push(() => graphql.release());
       if (options.console) http.add({ console: createConsole(options.console) });
-      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts });
+      http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts, oauth2: graphql.handleOauth2 });
       const webhooks = startWebhooks(as('flowgres_intake'), options, vault, () => worker?.claimOnStart());
       stops.push(webhooks.stop);
       http.add({ webhooks: webhooks.handle });

@@ -55,6 +55,7 @@ async function boot(config: Config, shutdown: Shutdown): Promise<void> {
     trust: config,
     accessLog,
     api,
+    publicUrl: config.publicUrl ?? http.url,
     vaultKeys: config.vaultKeys ?? (await ownKeys(folder)),
     work,
     maintain: config,

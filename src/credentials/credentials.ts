@@ -155,6 +155,15 @@ export class CredentialCommands {
   }
 }
 
+/**
+ * Returns the id of a credential.
+ *
+ * @throws FlowgresError VALIDATION_FAILED
+ */
+export function parseId(id: unknown): string {
+  return parse(uuid, id);
+}
+
 function parse<T extends z.ZodType>(shape: T, input: unknown): z.infer<T> {
   const parsed = shape.safeParse(input);
   if (parsed.success) return parsed.data;

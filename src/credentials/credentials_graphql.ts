@@ -4,12 +4,13 @@ import { SafeError, type Step, context, get, object, sideEffect } from 'postgrap
 import { extendSchema, gql } from 'postgraphile/utils';
 import type { RequestSettings } from '../database/request_statement.ts';
 import { FlowgresError } from '../errors.ts';
-import type { CredentialCommands, VariableArguments } from './credentials.ts';
+import type { Authorizations } from './authorizations.ts';
+import { type CredentialCommands, type VariableArguments, parseId } from './credentials.ts';
 
 type Operation<Result> = (settings: RequestSettings, input: Record<string, unknown>) => Promise<Result>;
 
 /** Adds the mutations that take a secret to the GraphQL schema. */
-export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.Plugin {
+export function credentialsPlugin(commands: CredentialCommands, authorizations: Authorizations): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const credentials = build.input.pgRegistry.pgResources['credentials']!;
     const setVariable: PgResource = build.input.pgRegistry.pgResources['set_variable']!;
@@ -38,6 +39,28 @@ export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.
           VALIDATION_FAILED (the name, the hosts, a secret that is no text or too short), TOO_LARGE, VAULT_UNAVAILABLE.
           """
           setVariable(input: SetVariableInput!): SetVariablePayload
+          """
+          Begins a login with a credential of type oauth2AuthorizationCode: gives the address at the provider at which somebody
+          logs in, for 10 minutes. The provider sends the browser back here, and the tokens are sealed. Only the last login that
+          was begun with a credential counts, once. For its creator and admins. Scope: organization:write. Errors:
+          UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED (another type), VAULT_UNAVAILABLE, PUBLIC_URL_MISSING.
+          """
+          authorizeCredential(input: AuthorizeCredentialInput!): AuthorizeCredentialPayload
+        }
+
+        input AuthorizeCredentialInput {
+          "Comes back in the payload."
+          clientMutationId: String
+          "The credential, by its id."
+          credentialId: UUID!
+        }
+        type AuthorizeCredentialPayload {
+          "Comes back in the payload."
+          clientMutationId: String
+          "The address at the provider, for the browser of who logs in."
+          authorizationUrl: String!
+          "Until when the provider has to send the browser back."
+          expiresAt: Datetime!
         }
 
         input SetVariableInput {
@@ -110,6 +133,7 @@ export function credentialsPlugin(commands: CredentialCommands): GraphileConfig.
             updateCredential: mutation(async (settings, { credentialId, ...input }) => ({
               id: await commands.update(settings, { ...input, id: credentialId }),
             })),
+            authorizeCredential: mutation((settings, { credentialId }) => authorizations.begin(settings, parseId(credentialId))),
             setVariable: (_$root: Step, args: Arguments) => {
               const $sealed = operationStep(args, (settings, input) => commands.sealVariable(settings, input));
               const given = setVariable.parameters!.map(({ name, codec }) => ({

@@ -8,6 +8,7 @@ import { PostGraphileConnectionFilterPreset } from 'postgraphile-plugin-connecti
 import type { AccessLog } from '../http/access_log.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import { accountsPlugin } from '../accounts/accounts_graphql.ts';
+import type { Authorizations } from '../credentials/authorizations.ts';
 import type { CredentialCommands } from '../credentials/credentials.ts';
 import { credentialsPlugin } from '../credentials/credentials_graphql.ts';
 import { anonymousPlugin } from './anonymous.ts';
@@ -45,6 +46,7 @@ export interface PresetOptions {
   requests: RequestOptions;
   accounts: Accounts;
   credentials: CredentialCommands;
+  authorizations: Authorizations;
   /** Objects that an answer may have. */
   maxCost: number;
   documents: DocumentOptions;
@@ -56,7 +58,7 @@ export interface PresetOptions {
 
 /** Returns PostGraphile's configuration. */
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, subscriptions, requests, accounts, credentials, maxCost, documents, ruru, logError, accessLog } = options;
+  const { pool, subscriptions, requests, accounts, credentials, authorizations, maxCost, documents, ruru, logError, accessLog } = options;
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
     plugins: [
@@ -81,7 +83,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       runEventsPlugin(subscriptions),
       workflowRunsPlugin(subscriptions),
       accountsPlugin(accounts),
-      credentialsPlugin(credentials),
+      credentialsPlugin(credentials, authorizations),
       accessLog.plugin,
       requestPlugin(requests),
       PagePolicyPlugin,

@@ -21,7 +21,9 @@ import type { LogError } from '../http/errors.ts';
 import { errorReply } from '../http/http_error.ts';
 import { CpuBudget } from '../limits/cpu_budget.ts';
 import { DocumentCache, PlanCaches } from './document_cache.ts';
+import { Authorizations } from '../credentials/authorizations.ts';
 import { CredentialCommands } from '../credentials/credentials.ts';
+import { createOauth2Route } from '../credentials/oauth2_http.ts';
 import { type JwtConfig, JwtVerifier } from '../http/jwt.ts';
 import { LIMITS } from './limits.ts';
 import { LiveRuns } from '../engine/live.ts';
@@ -32,6 +34,8 @@ import { type Rate, RateLimiter } from '../limits/rate_limit.ts';
 import { type RequestOptions, admit, createCallerOf } from './requests.ts';
 import { SharedReads } from './shared_reads.ts';
 import { serveSockets } from './sockets.ts';
+import type { NodeConfig } from '../nodes/types.ts';
+import { createTokenFetch } from '../nodes/token_fetch.ts';
 import type { Vault } from '../vault/vault.ts';
 import { DEFAULT_SUBSCRIPTIONS, SubscriptionLimits, type SubscriptionSettings } from '../limits/subscription_limits.ts';
 
@@ -68,6 +72,10 @@ export interface GraphqlOptions {
   jwt?: JwtConfig | undefined;
   /** The keys that seal credentials; without them nobody can create one. */
   vault?: Vault | undefined;
+  /** The origin at which browsers reach this server; without one nobody can log in at OAuth2 providers. */
+  publicUrl?: string | undefined;
+  /** What requests to OAuth2 providers, and tests of credentials, may reach; public addresses only when not given. */
+  nodes?: NodeConfig;
   /** Number of proxies between clients and this process, whose X-Forwarded-For is trusted; 0 when not given. */
   proxies?: number;
   /** Parameters of password hashing; {@link SCRYPT} when not given. */
@@ -87,6 +95,8 @@ export interface Graphql {
   handle(request: IncomingMessage, response: ServerResponse): void;
   /** Answers `/auth/register`, `/auth/login` and `/auth/logout`. */
   handleAccounts(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Answers `/oauth2/callback`. */
+  handleOauth2(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Takes over WebSockets at `/graphql`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** The size of the caches: tokens of documents, and number of plans. */
@@ -137,6 +147,14 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       },
       onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
     }),
+    handleOauth2: createOauth2Route({
+      authorizations: parts.authorizations,
+      async admit(request) {
+        refuseAmbiguous(request);
+        await admit(parts.requests, undefined, request);
+      },
+      onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
+    }),
     upgrade: sockets.upgrade,
     kept: () => ({ documents: parts.cache.weight, plans: parts.plans.count(schema) }),
     async release() {
@@ -174,6 +192,13 @@ function createParts(options: GraphqlOptions) {
   const connections = new ConnectionShare(pool.options.max, (session) => apiCalls.organizationOf(session));
   const accounts = new Accounts(pool, new Passwords(options.scrypt), connections);
   const credentials = new CredentialCommands(pool, connections, options.vault);
+  const authorizations = new Authorizations({
+    pool,
+    commands: credentials,
+    vault: options.vault,
+    publicUrl: options.publicUrl,
+    fetch: createTokenFetch(options.nodes ?? { httpAllow: [] }),
+  });
   const limits = new SubscriptionLimits(options.subscriptions ?? DEFAULT_SUBSCRIPTIONS);
   const requests: RequestOptions = {
     subscriptions: limits,
@@ -193,6 +218,7 @@ function createParts(options: GraphqlOptions) {
     requests,
     accounts,
     credentials,
+    authorizations,
     maxCost: options.maxCost ?? LIMITS.maxCost,
     documents: {
       openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',
@@ -207,5 +233,5 @@ function createParts(options: GraphqlOptions) {
     logError,
     accessLog,
   });
-  return { pool, live, authenticator, accounts, accessLog, apiCalls, requests, cache, plans, logError, preset };
+  return { pool, live, authenticator, accounts, authorizations, accessLog, apiCalls, requests, cache, plans, logError, preset };
 }

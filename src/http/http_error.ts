@@ -49,9 +49,15 @@ export function jsonReply(status: number, body: unknown, headers: Record<string,
 /**
  * Returns the answer to a failed request. Reports an error other than FlowgresError to `onProblem`, and answers
  * with an error id only.
+ *
+ * @param statuses the statuses of further codes
  */
-export function errorReply(error: unknown, onProblem: (message: string, error: unknown) => void): Reply {
-  const status = error instanceof FlowgresError ? STATUS[error.code] : undefined;
+export function errorReply(
+  error: unknown,
+  onProblem: (message: string, error: unknown) => void,
+  statuses: Readonly<Record<string, number>> = {},
+): Reply {
+  const status = error instanceof FlowgresError ? (STATUS[error.code] ?? statuses[error.code]) : undefined;
   if (!(error instanceof FlowgresError) || !status) {
     const id = randomUUID();
     onProblem(`A request failed (${id}).`, error);

@@ -36,6 +36,8 @@ export interface HttpParts {
   upgrade?: UpgradeHandler;
   /** Everything under `/auth/`. */
   accounts?: Handler;
+  /** `/oauth2/callback`, where OAuth2 providers send browsers back to. */
+  oauth2?: Handler;
   /** Everything under `/hooks/` and `/resume/`. */
   webhooks?: Handler;
   /** Everything under `/demo/`: services that the example workflows call. */
@@ -121,7 +123,7 @@ function reachable(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'webhooks' | 'demo' | 'console' | 'graphql';
+type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'oauth2' | 'webhooks' | 'demo' | 'console' | 'graphql';
 
 function routeOf(url: string): Route {
   const path = url.split('?', 1)[0]!;
@@ -129,6 +131,7 @@ function routeOf(url: string): Route {
   if (path === '/readyz') return 'ready';
   if (path === '/metrics') return 'metrics';
   if (path.startsWith('/auth/')) return 'accounts';
+  if (path.startsWith('/oauth2/')) return 'oauth2';
   if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
   if (path.startsWith('/demo/')) return 'demo';
   return path === '/graphql' || path === '/graphiql' || path.startsWith('/ruru-static/') ? 'graphql' : 'console';

@@ -1,10 +1,13 @@
-/** OAuth2: asks a provider for tokens, with the client's secret or a refresh token. */
+/** OAuth2: asks a provider for tokens, with the client's secret, a refresh token, or the code of somebody's login. */
 import {
   ClientSecretBasic,
   ClientSecretPost,
   Configuration,
   ResponseBodyError,
   allowInsecureRequests,
+  authorizationCodeGrant,
+  buildAuthorizationUrl,
+  calculatePKCECodeChallenge,
   clientCredentialsGrant,
   customFetch,
   refreshTokenGrant,
@@ -64,11 +67,58 @@ export async function requestTokens(credential: OpenCredential, fetch: TokenFetc
   }
 }
 
+/** A login that was begun: what the provider sends back has to fit it. */
+export interface Login {
+  /** Where the provider sends the browser back to. */
+  redirectUri: string;
+  state: string;
+  /** The verifier of PKCE. */
+  verifier: string;
+}
+
+/** Returns the address at which somebody logs in with a credential of type oauth2AuthorizationCode. */
+export async function authorizationUrl(credential: OpenCredential, { redirectUri, state, verifier }: Login): Promise<string> {
+  const { scope } = credential.data as CredentialData<'oauth2AuthorizationCode'>;
+  return buildAuthorizationUrl(configurationOf(credential, refuseFetch), {
+    redirect_uri: redirectUri,
+    ...(scope ? { scope } : {}),
+    state,
+    code_challenge: await calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
+  }).href;
+}
+
+/** Asks the provider for the tokens of a login. Errors as of {@link requestTokens}. */
+export async function requestLoginTokens(credential: OpenCredential, login: Login, code: string, fetch: TokenFetch): Promise<Tokens> {
+  const { redirectUri, state: expectedState, verifier: pkceCodeVerifier } = login;
+  const url = new URL(redirectUri);
+  // Without `iss`: the state leads to one credential, and the code goes to its provider only.
+  url.search = new URLSearchParams({ code, state: expectedState }).toString();
+  try {
+    return tokensOf(await authorizationCodeGrant(configurationOf(credential, fetch), url, { expectedState, pkceCodeVerifier }));
+  } catch (error) {
+    throw refusalIn(error) ?? describeRefusal(credential, error);
+  }
+}
+
+const refuseFetch: TokenFetch = () => Promise.reject(new Error('An address is made without a request.'));
+
 function configurationOf({ data }: OpenCredential, fetch: TokenFetch): Configuration {
-  const { tokenUrl, clientId, clientSecret, authentication } = data as CredentialData<'oauth2ClientCredentials'>;
+  const {
+    authorizationUrl: authorizationEndpoint,
+    tokenUrl,
+    clientId,
+    clientSecret,
+    authentication,
+  } = data as Omit<CredentialData<'oauth2ClientCredentials'>, 'audience'> & { authorizationUrl?: string };
   const login = authentication === 'post' ? ClientSecretPost(clientSecret) : ClientSecretBasic(clientSecret);
   const { origin, protocol } = new URL(tokenUrl);
-  const configuration = new Configuration({ issuer: origin, token_endpoint: tokenUrl }, clientId, {}, login);
+  const configuration = new Configuration(
+    { issuer: origin, token_endpoint: tokenUrl, ...(authorizationEndpoint ? { authorization_endpoint: authorizationEndpoint } : {}) },
+    clientId,
+    {},
+    login,
+  );
   // The person who entered the address has chosen http; the guard of private networks applies either way.
   if (protocol === 'http:') allowInsecureRequests(configuration);
   configuration[customFetch] = async (url, { method, headers, body }) =>
@@ -107,7 +157,7 @@ function refusalIn(error: unknown): FlowgresError | undefined {
 
 function incomplete({ name }: OpenCredential): FlowgresError {
   return new FlowgresError('CREDENTIAL_INCOMPLETE', `Nobody has logged in with the credential ${name} yet.`, {
-    hint: 'Log in at the provider, and put its refresh token into the data of the credential.',
+    hint: 'authorizeCredential gives the address at which somebody does.',
   });
 }
 

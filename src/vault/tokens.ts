@@ -16,6 +16,8 @@ import type { Vault } from './vault.ts';
 
 /** Between two looks whether another process has the tokens, in milliseconds. */
 const LOOK_MS = 100;
+/** The longest wait before tokens are stored again, in milliseconds. */
+const LONGEST_WAIT_MS = 2_000;
 
 /** Options of {@link FreshTokens}. */
 export interface FreshTokensOptions {
@@ -77,10 +79,25 @@ export class FreshTokens {
     try {
       const data = { ...credential.data, ...(await requestTokens(credential, this.#options.fetch)) };
       const envelope = this.#options.vault.seal({ organizationId, id, version: version + 1 }, data);
-      const isStored = await this.#ask('replace_secret($1, $2, $3, $4)', [organizationId, id, version + 1, envelope]);
-      return z.boolean().parse(isStored) ? { ...credential, version: version + 1, data } : undefined;
+      return (await this.#store([organizationId, id, version + 1, envelope])) ? { ...credential, version: version + 1, data } : undefined;
     } finally {
       await this.#ask('release_credential($1, $2, $3)', [organizationId, id, this.#holder]);
+    }
+  }
+
+  /**
+   * Stores tokens, again and again while the database does not answer: a provider that rotates refresh tokens has revoked
+   * the old one, so tokens that are not stored are lost. Resolves to false when somebody else has changed the secret.
+   */
+  async #store(values: unknown[]): Promise<boolean> {
+    const giveUpAt = performance.now() + LIMITS.vault.tokenStoreMs;
+    for (let wait = LOOK_MS; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
+      try {
+        return z.boolean().parse(await this.#ask('replace_secret($1, $2, $3, $4)', values));
+      } catch (error) {
+        if (!(error instanceof FlowgresError) || error.code !== 'UNAVAILABLE' || performance.now() > giveUpAt) throw error;
+        await delay(wait * (0.5 + Math.random()));
+      }
     }
   }
 

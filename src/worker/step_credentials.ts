@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import type { StepTask } from '../engine/engine.ts';
 import { FlowgresError } from '../errors.ts';
+import { createTokenFetch } from '../nodes/token_fetch.ts';
 import { type NodeConfig, NodeError } from '../nodes/types.ts';
 import { every } from '../scheduler/every.ts';
 import { Credentials, type OpenCredential, type OpenVariable } from '../vault/credentials.ts';
@@ -10,7 +11,6 @@ import { joinSecretTexts, secretNames } from '../vault/secret_texts.ts';
 import { FreshTokens } from '../vault/tokens.ts';
 import { CredentialUses, USES_FLUSH_MS } from '../vault/uses.ts';
 import type { Vault } from '../vault/vault.ts';
-import { createTokenFetch } from './token_fetch.ts';
 
 /** The credentials that the steps of one worker use. */
 export class StepCredentials {

@@ -54,9 +54,10 @@ export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOpt
     scrypt: { ln: 4, r: 1, p: 1 },
     ...options,
   });
-  const http = createServer((request, response) =>
-    request.url?.startsWith('/auth/') ? graphql.handleAccounts(request, response) : graphql.handle(request, response),
-  );
+  const http = createServer((request, response) => {
+    if (request.url?.startsWith('/auth/')) return graphql.handleAccounts(request, response);
+    return request.url?.startsWith('/oauth2/') ? graphql.handleOauth2(request, response) : graphql.handle(request, response);
+  });
   const upgraded = new Set<Duplex>();
   http.on('upgrade', (request, socket, head) => {
     upgraded.add(socket);

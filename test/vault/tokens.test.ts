@@ -6,7 +6,7 @@ import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { Engine, createEnginePool } from '../../src/engine/engine.ts';
 import { Credentials } from '../../src/vault/credentials.ts';
 import { FreshTokens } from '../../src/vault/tokens.ts';
-import { createTokenFetch } from '../../src/worker/token_fetch.ts';
+import { createTokenFetch } from '../../src/nodes/token_fetch.ts';
 import { startWorker } from '../../src/worker/start.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
@@ -169,6 +169,27 @@ test('a process waits for the one that has the lease, and takes a lease over tha
   expect(await waiting).toEqual(expect.any(String));
   expect(granted).toBe(1);
   expect((await db.admin.query('select from private.credential_leases')).rowCount).toBe(0);
+});
+
+test('new tokens are stored as soon as the database answers again, and the provider is asked once', async () => {
+  await oauthCredential('kept');
+  await db.admin.query('create sequence private.failures; grant usage on sequence private.failures to flowgres_owner');
+  await db.admin.query(`create function private.fail_twice() returns trigger language plpgsql as $$
+    begin
+      if nextval('private.failures') <= 2 then
+        raise exception using errcode = '57P03', message = 'the database system is starting up';
+      end if;
+      return new;
+    end $$`);
+  await db.admin.query('create trigger fail_twice before update on private.secrets for each row execute function private.fail_twice()');
+  try {
+    const { data, version } = await process().fresh('kept');
+    expect([granted, refused, version]).toEqual([1, [], 2]);
+    expect((await process().open('kept')).data).toEqual(data);
+    expect((await db.admin.query('select last_value::int as tries from private.failures')).rows).toEqual([{ tries: 3 }]);
+  } finally {
+    await db.admin.query('drop function private.fail_twice() cascade; drop sequence private.failures');
+  }
 });
 
 test('a client gets tokens by its own secret, and uses them until they end', async () => {

@@ -5,3 +5,4 @@
 --!include 95_api/credentials/checks.sql
 --!include 95_api/credentials/seal.sql
 --!include 95_api/credentials/share.sql
+--!include 95_api/credentials/authorize.sql

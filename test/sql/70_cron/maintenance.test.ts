@@ -143,12 +143,13 @@ test('what has expired is deleted, a batch at a time, and nothing else', async (
     throttles: 1,
     'usage counters': 1,
   };
-  expect(await sweep(1)).toEqual({ ...once, 'rate buckets': 0, 'webhook keys': 0, 'webhook deliveries': 0 });
+  expect(await sweep(1)).toEqual({ ...once, 'rate buckets': 0, 'webhook keys': 0, 'webhook deliveries': 0, 'logins at providers': 0 });
   const nothing = Object.fromEntries(Object.keys(once).map((thing) => [thing, 0]));
   expect(await sweep(100)).toEqual({
     ...nothing,
     'rate buckets': 0,
     'webhook keys': 0,
+    'logins at providers': 0,
     'webhook deliveries': 0,
     'start keys': 1,
     'child starts': 1,

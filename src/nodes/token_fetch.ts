@@ -1,8 +1,8 @@
 /** The fetch by which tokens of OAuth2 are asked for: public addresses only, no redirects, limited in time and size. */
 import { fetch } from 'undici';
 import { LIMITS } from '../constants.ts';
-import { checkUrl, createGuardedAgent, parseAllowList } from '../nodes/ssrf.ts';
-import type { NodeConfig } from '../nodes/types.ts';
+import { checkUrl, createGuardedAgent, parseAllowList } from './ssrf.ts';
+import type { NodeConfig } from './types.ts';
 import type { TokenFetch } from '../vault/oauth2.ts';
 
 /** Returns a fetch with the guard of httpRequest. */
