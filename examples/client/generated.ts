@@ -5,66 +5,102 @@ import type { Operation } from './client.ts';
 type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
-/** A filter to be used against JSON fields. All fields are combined with a logical ‘and.’ */
-export type JsonFilter = {
-  /** Contains the specified JSON. */
-  contains?: unknown;
-  /** Equal to the specified value. */
-  equalTo?: unknown;
-  /** Greater than the specified value. */
-  greaterThan?: unknown;
-  /** Greater than or equal to the specified value. */
-  greaterThanOrEqualTo?: unknown;
-  /** Included in the specified list. */
-  in?: Array<unknown> | null | undefined;
-  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
-  isNull?: boolean | null | undefined;
-  /** Less than the specified value. */
-  lessThan?: unknown;
-  /** Less than or equal to the specified value. */
-  lessThanOrEqualTo?: unknown;
-  /** Not equal to the specified value. */
-  notEqualTo?: unknown;
-};
-
-/** A filter to be used against UUID fields. All fields are combined with a logical ‘and.’ */
-export type UuidFilter = {
-  /** Equal to the specified value. */
-  equalTo?: string | null | undefined;
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type DatetimeRange = {
   /** Greater than the specified value. */
   greaterThan?: string | null | undefined;
   /** Greater than or equal to the specified value. */
   greaterThanOrEqualTo?: string | null | undefined;
-  /** Included in the specified list. */
-  in?: Array<string> | null | undefined;
-  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
-  isNull?: boolean | null | undefined;
   /** Less than the specified value. */
   lessThan?: string | null | undefined;
   /** Less than or equal to the specified value. */
   lessThanOrEqualTo?: string | null | undefined;
+};
+
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type FloatRange = {
+  /** Greater than the specified value. */
+  greaterThan?: number | null | undefined;
+  /** Greater than or equal to the specified value. */
+  greaterThanOrEqualTo?: number | null | undefined;
+  /** Less than the specified value. */
+  lessThan?: number | null | undefined;
+  /** Less than or equal to the specified value. */
+  lessThanOrEqualTo?: number | null | undefined;
+};
+
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type IntChoice = {
+  /** Equal to the specified value. */
+  equalTo?: number | null | undefined;
+  /** One of the specified values, at most 1,000. */
+  in?: Array<number> | null | undefined;
+  /** Whether there is no value. */
+  isNull?: boolean | null | undefined;
+  /** Not equal to the specified value. */
+  notEqualTo?: number | null | undefined;
+};
+
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type MetadataCondition = {
+  /** An object that the metadata contains. */
+  contains?: unknown;
+  /** A part of a text or a number anywhere in the metadata, in upper or lower case. */
+  text?: string | null | undefined;
+};
+
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type StringChoice = {
+  /** Equal to the specified value. */
+  equalTo?: string | null | undefined;
+  /** One of the specified values, at most 1,000. */
+  in?: Array<string> | null | undefined;
+  /** Whether there is no value. */
+  isNull?: boolean | null | undefined;
+  /** Not equal to the specified value. */
+  notEqualTo?: string | null | undefined;
+};
+
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type UuidChoice = {
+  /** Equal to the specified value. */
+  equalTo?: string | null | undefined;
+  /** One of the specified values, at most 1,000. */
+  in?: Array<string> | null | undefined;
+  /** Whether there is no value. */
+  isNull?: boolean | null | undefined;
   /** Not equal to the specified value. */
   notEqualTo?: string | null | undefined;
 };
 
 /** A filter to be used against `WorkflowRun` object types. All fields are combined with a logical ‘and.’ */
 export type WorkflowRunFilter = {
-  /** Checks for all expressions in this list. */
-  and?: Array<WorkflowRunFilter> | null | undefined;
-  /** Filter by the object’s `id` field. */
-  id?: UuidFilter | null | undefined;
-  /** Filter by the object’s `metadata` field. */
-  metadata?: JsonFilter | null | undefined;
-  /** Filter by the object’s `mode` field. */
-  mode?: WorkflowRunModeFilter | null | undefined;
-  /** Negates the expression. */
-  not?: WorkflowRunFilter | null | undefined;
-  /** Checks for any expressions in this list. */
-  or?: Array<WorkflowRunFilter> | null | undefined;
-  /** Filter by the object’s `status` field. */
-  status?: WorkflowRunStatusFilter | null | undefined;
-  /** Filter by the object’s `workflowId` field. */
-  workflowId?: UuidFilter | null | undefined;
+  /** Milliseconds from the start of the run to its end. */
+  durationMs?: FloatRange | null | undefined;
+  /** The code of the error of a failed run. */
+  errorCode?: StringChoice | null | undefined;
+  /** When the run reached its final status. */
+  finishedAt?: DatetimeRange | null | undefined;
+  /** The id of the run. */
+  id?: UuidChoice | null | undefined;
+  /** What was given at the start. No index serves it: name a time, too. */
+  metadata?: MetadataCondition | null | undefined;
+  /** What started the run. */
+  mode?: WorkflowRunModeChoice | null | undefined;
+  /** The run whose step started this one; null for runs that no step started. */
+  parentRunId?: UuidChoice | null | undefined;
+  /** When the run was created. */
+  startedAt?: DatetimeRange | null | undefined;
+  /** The user who started it. */
+  startedById?: UuidChoice | null | undefined;
+  /** The status of the run. */
+  status?: WorkflowRunStatusChoice | null | undefined;
+  /** The trigger node at which the run began. */
+  triggerNode?: StringChoice | null | undefined;
+  /** The version that the run executes. */
+  version?: IntChoice | null | undefined;
+  /** The workflow that ran. */
+  workflowId?: UuidChoice | null | undefined;
 };
 
 /** What started the run: manual, webhook, api, schedule, retry, fork, error, child or table (a change of a watched table). */
@@ -79,13 +115,13 @@ export type WorkflowRunMode =
   | 'table'
   | 'webhook';
 
-/** A filter to be used against WorkflowRunMode fields. All fields are combined with a logical ‘and.’ */
-export type WorkflowRunModeFilter = {
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type WorkflowRunModeChoice = {
   /** Equal to the specified value. */
   equalTo?: WorkflowRunMode | null | undefined;
-  /** Included in the specified list. */
+  /** One of the specified values, at most 1,000. */
   in?: Array<WorkflowRunMode> | null | undefined;
-  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
+  /** Whether there is no value. */
   isNull?: boolean | null | undefined;
   /** Not equal to the specified value. */
   notEqualTo?: WorkflowRunMode | null | undefined;
@@ -100,13 +136,13 @@ export type WorkflowRunStatus =
   | 'success'
   | 'waiting';
 
-/** A filter to be used against WorkflowRunStatus fields. All fields are combined with a logical ‘and.’ */
-export type WorkflowRunStatusFilter = {
+/** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
+export type WorkflowRunStatusChoice = {
   /** Equal to the specified value. */
   equalTo?: WorkflowRunStatus | null | undefined;
-  /** Included in the specified list. */
+  /** One of the specified values, at most 1,000. */
   in?: Array<WorkflowRunStatus> | null | undefined;
-  /** Is null (if `true` is specified) or is not null (if `false` is specified). */
+  /** Whether there is no value. */
   isNull?: boolean | null | undefined;
   /** Not equal to the specified value. */
   notEqualTo?: WorkflowRunStatus | null | undefined;

@@ -19,6 +19,16 @@ create or replace function engine.max_small_value_bytes()
 comment on function engine.max_small_value_bytes() is
   'Limit, bytes, anybody: a variable, the metadata of a run, the filter of a bulk command; an error keeps its details up to here.';
 
+create or replace function engine.max_filter_items()
+  returns int language sql immutable parallel safe return 1000;
+comment on function engine.max_filter_items() is
+  'Limit, values, anybody: in one list of the filter of runs.';
+
+create or replace function engine.max_counted_runs()
+  returns int language sql immutable parallel safe return 100000;
+comment on function engine.max_counted_runs() is
+  'Limit, runs, anybody: counted by one call of workflow_run_count; beyond it the count is not exact.';
+
 create or replace function engine.max_text_length()
   returns int language sql immutable parallel safe return 10000;
 comment on function engine.max_text_length() is

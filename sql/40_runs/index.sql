@@ -11,5 +11,8 @@
 --!include 40_runs/event_partitions.sql
 --!include 40_runs/ensure_partitions.sql
 --!include 40_runs/run_events.sql
+--!include 40_runs/run_filter.sql
+--!include 40_runs/checked_run_filter.sql
+--!include 40_runs/changed_runs.sql
 --!include 40_runs/references.sql
 --!include 40_runs/policies.sql

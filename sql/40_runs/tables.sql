@@ -24,6 +24,7 @@ create table public.workflow_runs (
   retried_by uuid,
   concurrency_key text,
   application text,
+  trigger_node text,
   constraint workflow_runs_pkey primary key (id),
   constraint workflow_runs_organization_id_id_key unique (organization_id, id),
   constraint workflow_runs_version_fkey
@@ -48,6 +49,13 @@ create index workflow_runs_children_idx on public.workflow_runs (parent_run_id, 
   where parent_run_id is not null;
 create index workflow_runs_unfinished_idx on public.workflow_runs (organization_id, status, id)
   where status in ('waiting', 'running', 'paused');
+-- For lists by status, newest first; id has the time of the start. Successful runs are most of all
+-- runs: lists of them find enough in workflow_runs_organization_id_id_key.
+create index workflow_runs_status_idx on public.workflow_runs (organization_id, status, id)
+  where status <> 'success';
+-- For lists in the order of the end. Unfinished runs come last.
+create index workflow_runs_finished_at_idx
+  on public.workflow_runs (organization_id, (coalesce(finished_at, 'infinity')), id);
 -- For dead letters: failed runs that were not retried.
 create index workflow_runs_failed_idx on public.workflow_runs (organization_id, id)
   where status = 'error' and retried_by is null;
@@ -82,6 +90,7 @@ comment on column public.workflow_runs.concurrency_key is
   'The key under which the run counts for settings.concurrency: its value, or empty when the limit is for the whole workflow; null without such a limit.';
 comment on column public.workflow_runs.application is
   'The database role of the application that started it by flowgres_start, or changed the watched table; null otherwise.';
+comment on column public.workflow_runs.trigger_node is 'The trigger node at which the run began.';
 
 create table public.workflow_events (
   id bigserial not null,

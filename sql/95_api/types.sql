@@ -157,3 +157,11 @@ comment on column public.workflow_change.fields is
 comment on column public.workflow_change.workflow_id is 'The workflow; null for a variable, and for a workflow that is still to be created.';
 comment on column public.workflow_change.version is
   'The version that is published: after apply_workflows the new one, where there is one. Null for a variable and where none is published.';
+
+create type public.workflow_run_count as (
+  count int,
+  is_exact boolean
+);
+comment on type public.workflow_run_count is 'How many runs match a filter.';
+comment on column public.workflow_run_count.count is 'How many; the limit when there are more.';
+comment on column public.workflow_run_count.is_exact is 'Whether these are all of them: false when the limit was reached.';

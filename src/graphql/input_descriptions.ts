@@ -63,6 +63,7 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'usage(team)': 'The team, by its id; the whole organization when not given.',
   'validate_workflow(definition)': 'The definition to check; it need not be stored.',
   'verify_email(code)': 'The code from the mail.',
+  'workflow_run_count(filter)': 'Which runs; all when not given.',
   'workflow_version_diff(from_version)': 'The version that comes first.',
   'workflow_version_diff(to_version)': 'The version to compare with; the draft when not given.',
 };

@@ -30,6 +30,7 @@ export const NamingPlugin: GraphileConfig.Plugin = {
 const hidden = { tags: { behavior: '-*' } };
 const searchable = { tags: { behavior: '+attribute:filterBy +attribute:orderBy' } };
 const filterable = { tags: { behavior: '+attribute:filterBy -attribute:orderBy' } };
+const orderable = { tags: { behavior: '-attribute:filterBy +attribute:orderBy' } };
 const hiddenFromFilters = { tags: { behavior: '-attribute:filterBy -attribute:orderBy' } };
 const required = { tags: { notNull: true as const } };
 /** Readable only through its run: a list of the whole table would be slow, since no index supports it. */
@@ -147,7 +148,8 @@ const TAGS: JSONPgSmartTags = {
             '(started_by) references users (id)|@fieldName startedBy|@backwardBehavior -*',
           ],
         },
-        attribute: { id: searchable, workflow_id: filterable, status: filterable, mode: filterable, metadata: filterable },
+        // Its filter and further orders: run_filter.ts.
+        attribute: { id: orderable },
         constraint: {
           workflow_runs_organization_id_id_key: hidden,
           workflow_runs_version_fkey: oneWay('workflowVersion'),
@@ -182,6 +184,7 @@ const TAGS: JSONPgSmartTags = {
           icon: required,
         },
       },
+      'public.workflow_run_count': { attribute: { count: required, is_exact: required } },
       'public.workflow_run_graph': {
         attribute: { run_id: required, status: required, nodes: required, connections: required },
       },

@@ -34,6 +34,7 @@ import { pipelinedService } from './pg_service.ts';
 import { type RequestOptions, bearerOf, requestPlugin } from './requests.ts';
 import { RowIdsPlugin } from './row_ids.ts';
 import { runEventsPlugin } from './run_events.ts';
+import { RunFilterPlugin } from './run_filter.ts';
 import { ScalarsPlugin } from './scalars.ts';
 import { ShapePlugin } from './shape.ts';
 import { workflowRunsPlugin } from './workflow_runs.ts';
@@ -70,6 +71,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       TagsPlugin,
       ShapePlugin,
       RowIdsPlugin,
+      RunFilterPlugin,
       ListOrderPlugin,
       NewestFirstPlugin,
       PagingPlugin,

@@ -150,10 +150,15 @@ async function* pages<T>(first: Page<T>, { read, pace, pauseMs }: Following<T>, 
     }
     alarm.reset();
     // The database may be unavailable for a moment: the cursor is kept, and the next read continues from it.
-    page = await read().catch(() => undefined);
+    page = await read().catch((error: unknown) => (isRefusal(error) ? null : undefined));
     // The topic was deleted, or the token is no longer valid.
     if (page === null) return;
   }
+}
+
+/** Whether an error of Flowgres refuses the read: the request may not see the topic any more. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('WF');
 }
 
 /** Wakes its one waiter; a ring before the wait is kept. */

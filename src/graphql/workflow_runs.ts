@@ -1,10 +1,12 @@
 /**
- * The subscription `workflowRuns`: the runs of a workflow as they start, change status and end, without gaps by
- * means of a cursor.
+ * The subscription `workflowRuns`: the runs of an organization or a workflow as they start, change status and end,
+ * without gaps by means of a cursor.
  */
 import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
+import type { Changes } from '../engine/live.ts';
+import { encodeJson } from '../json/json.ts';
 import { type Topic, type RequestContext, type Subscriptions, subscribe } from './subscribe.ts';
 import { RunsCursor } from './runs_cursor.ts';
 
@@ -12,43 +14,23 @@ const BATCH = 100;
 /** Least time between two reads in milliseconds, since a busy workflow changes many times a second. */
 const PAUSE_MS = 200;
 
-const runRow = z.object({ organization_id: z.string(), id: z.string().nullable(), status: z.string().nullable() });
+/** Most workflows of other organizations that a subscription remembers. */
+const MAX_FOREIGN = 10_000;
+
+const runRow = z.object({
+  organization_id: z.string(),
+  run_id: z.string().nullable(),
+  workflow_id: z.string().nullable(),
+  status: z.string().nullable(),
+  matches: z.boolean(),
+});
 
 interface RunChange {
   id: string;
   cursor: string;
 }
 
-/**
- * The latest runs, for a subscription without a cursor. Joins from the workflow, so that a request that may not
- * see it gets no row.
- */
-const LATEST = `
-  select w.organization_id, r.id, r.status
-  from public.workflows as w
-  left join lateral (
-    select l.id, l.status from public.workflow_runs as l where l.workflow_id = w.id order by l.id desc limit ${BATCH}
-  ) as r on true
-  where w.id = $1
-  order by r.id`;
-
-/** Runs started since the cursor, without those already sent, and the changed status of unfinished ones. */
-const CHANGES = `
-  select w.organization_id, r.id, r.status
-  from public.workflows as w
-  left join lateral (
-    (
-      select n.id, n.status
-      from public.workflow_runs as n
-      where n.workflow_id = w.id and n.id > $2 and n.id <> all ($3::uuid[])
-      order by n.id
-      limit ${BATCH}
-    )
-    union all
-    select o.id, o.status from public.workflow_runs as o where o.id = any ($4::uuid[]) and o.workflow_id = w.id
-  ) as r on true
-  where w.id = $1
-  order by r.id`;
+const CHANGES = 'select * from engine.changed_runs($1, $2, $3, $4, $5, $6)';
 
 /** Adds the subscription to the GraphQL schema. */
 export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig.Plugin {
@@ -59,15 +41,18 @@ export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig
       typeDefs: gql`
         extend type Subscription {
           """
-          The runs of a workflow: first the unfinished ones of its latest 100, then each run when it starts and whenever
-          its status has changed; a status that lasts less than a fifth of a second may be left out. After a lost
+          The runs of the organization, or of one workflow: first the unfinished ones of the latest 100, then each run
+          when it starts and whenever its status has changed; a status that lasts less than a fifth of a second may be
+          left out. With a filter only while the run matches it: with the status error, runs when they fail. After a lost
           connection subscribe again with the last cursor that you have: nothing is lost, what you have may come again.
-          At most 100 unfinished runs are followed, the newest. Errors: NOT_FOUND, UNAUTHENTICATED, INVALID_ARGUMENT (the
-          cursor).
+          At most 100 unfinished runs are followed, the newest. Scope: runs:read. Errors: UNAUTHENTICATED, FORBIDDEN,
+          NOT_FOUND, INVALID_ARGUMENT (the cursor or the filter), TOO_LARGE.
           """
           workflowRuns(
-            "The workflow, by its id."
-            workflowId: UUID!
+            "Only runs of this workflow."
+            workflowId: UUID
+            "Which runs; all when not given."
+            filter: WorkflowRunFilter
             "The last cursor that you have."
             after: String
           ): WorkflowRunChange
@@ -86,12 +71,18 @@ export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig
           plans: {
             workflowRuns: {
               subscribePlan(_$root: Step, args: { getRaw(name: string): Step }) {
-                return lambda([context(), args.getRaw('workflowId'), args.getRaw('after')], ([request, workflowId, after]) =>
-                  subscribe(
-                    subscriptions,
-                    request as unknown as RequestContext,
-                    runsOf(String(workflowId), after == null ? undefined : String(after)),
-                  ),
+                return lambda(
+                  [context(), args.getRaw('workflowId'), args.getRaw('filter'), args.getRaw('after')],
+                  ([request, workflowId, filter, after]) =>
+                    subscribe(
+                      subscriptions,
+                      request as unknown as RequestContext,
+                      runsOf({
+                        workflowId: workflowId == null ? null : String(workflowId),
+                        filter: filter == null ? null : encodeJson(filter),
+                        after: after == null ? undefined : String(after),
+                      }),
+                    ),
                 );
               },
               plan: ($change: Step<RunChange>) => $change,
@@ -109,26 +100,77 @@ export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig
   });
 }
 
-function runsOf(workflowId: string, after: string | undefined): Topic<RunChange> {
+interface Watched {
+  /** Null for all workflows of the organization. */
+  workflowId: string | null;
+  /** JSON; null for all runs. */
+  filter: string | null;
+  after: string | undefined;
+}
+
+function runsOf({ workflowId, filter, after }: Watched): Topic<RunChange> {
   const cursor = after === undefined ? new RunsCursor() : RunsCursor.parse(after);
   let begun = after !== undefined;
+  const workflows = new Workflows(workflowId);
   return {
     thing: 'workflow',
-    concerns: (_runs, workflows) => workflows === 'many' || workflows.includes(workflowId),
+    concerns: (_runs, changed) => workflows.concern(changed),
     pauseMs: PAUSE_MS,
-    query: () =>
-      begun ? { text: CHANGES, values: [workflowId, cursor.floor, cursor.recent, cursor.open] } : { text: LATEST, values: [workflowId] },
+    query() {
+      workflows.ask();
+      const since = begun ? [cursor.floor, cursor.recent, cursor.open] : [null, [], []];
+      return { text: CHANGES, values: [workflowId, ...since, filter, BATCH] };
+    },
     page(rows) {
       const found = z.array(runRow).parse(rows);
       const known = new Set(cursor.open);
       const items: RunChange[] = [];
-      for (const { id, status } of found) {
+      for (const { run_id: id, status, matches } of found) {
         if (id === null || status === null || !cursor.tell(id, status)) continue;
-        if (begun || cursor.isOpen(id)) items.push({ id, cursor: cursor.toString() });
+        if (matches && (begun || cursor.isOpen(id))) items.push({ id, cursor: cursor.toString() });
       }
-      const full = begun && found.filter(({ id }) => id !== null && !known.has(id)).length >= BATCH;
+      workflows.answer(found.flatMap(({ workflow_id }) => workflow_id ?? []));
+      const full = begun && found.filter(({ run_id: id }) => id !== null && !known.has(id)).length >= BATCH;
       begun = true;
       return found[0] ? { organizationId: found[0].organization_id, items, full, done: false } : null;
     },
   };
+}
+
+/**
+ * Which notifications concern a subscription. They name workflows of all organizations; a workflow whose runs a read
+ * did not find is taken for one of another organization. A wrong guess delays a change to the next regular read.
+ */
+class Workflows {
+  readonly #only: string | null;
+  readonly #foreign = new Set<string>();
+  #unknown = new Set<string>();
+  #asked = new Set<string>();
+
+  /** @param only the one workflow of the subscription; null for all of its organization */
+  constructor(only: string | null) {
+    this.#only = only;
+  }
+
+  concern(changed: Changes): boolean {
+    if (changed === 'many') return true;
+    if (this.#only !== null) return changed.includes(this.#only);
+    const mine = changed.filter((id) => !this.#foreign.has(id));
+    for (const id of mine) this.#unknown.add(id);
+    return mine.length > 0;
+  }
+
+  /** Called before a read. */
+  ask(): void {
+    for (const id of this.#unknown) this.#asked.add(id);
+    this.#unknown = new Set();
+  }
+
+  /** Called after a read, with the workflows of the runs that it has found. */
+  answer(found: readonly string[]): void {
+    if (this.#foreign.size > MAX_FOREIGN) this.#foreign.clear();
+    for (const id of this.#asked) this.#foreign.add(id);
+    for (const id of found) this.#foreign.delete(id);
+    this.#asked = new Set();
+  }
 }

@@ -122,17 +122,21 @@ test('the owner sees all of it by the same kinds of query', async () => {
 });
 
 test('no filter finds another organization’s rows', async () => {
-  const { workflows, workflowRuns, organizations, users } = await server.data(
+  const { workflows, workflowRuns, ofWorkflow, ofStatus, workflowRunCount, organizations, users } = await server.data(
     globex.token,
     `query ($workflow: UUID!, $run: UUID!, $organization: UUID!, $user: UUID!, $slug: String!) {
       workflows(filter: { or: [{ id: { equalTo: $workflow } }, { name: { equalTo: "Hush" } }] }) { totalCount nodes { id } }
-      workflowRuns(filter: { or: [{ id: { in: [$run] } }, { workflowId: { equalTo: $workflow } }, { status: { isNull: false } }] }) { nodes { id } }
+      workflowRuns(filter: { id: { in: [$run] } }) { nodes { id } }
+      ofWorkflow: workflowRuns(filter: { workflowId: { equalTo: $workflow } }) { nodes { id } }
+      ofStatus: workflowRuns(filter: { status: { isNull: false } }) { nodes { id } }
+      workflowRunCount(filter: { id: { in: [$run] } }) { count }
       organizations(filter: { or: [{ id: { equalTo: $organization } }, { slug: { equalTo: $slug } }] }) { totalCount nodes { id } }
       users(filter: { id: { equalTo: $user } }) { totalCount nodes { id } }
     }`,
     { workflow: workflowId, run: runId, organization: acme.id, user: acme.userId, slug: acme.slug },
   );
-  expect(workflowRuns).toEqual({ nodes: [] });
+  for (const found of [workflowRuns, ofWorkflow, ofStatus]) expect(found).toEqual({ nodes: [] });
+  expect(workflowRunCount).toEqual({ count: 0 });
   for (const found of [workflows, organizations, users]) expect(found).toEqual({ totalCount: 0, nodes: [] });
 });
 

@@ -196,6 +196,38 @@ describe('lists', () => {
   });
 });
 
+describe('runs', () => {
+  test('are filtered by one type in lists, counts, commands and relations', async () => {
+    const workflow = await publish(double, 'Counted');
+    await server.data(acme.token, START, { workflow, input: { total: 1 } });
+    await server.data(acme.token, START, { workflow, input: { total: 2 } });
+    const filter = { workflowId: { equalTo: workflow }, status: { in: ['success'] }, durationMs: { lessThan: 1e9 }, metadata: null };
+    const query = `query ($filter: WorkflowRunFilter!) {
+      workflowRuns(filter: $filter, orderBy: [DURATION_DESC]) { nodes { triggerNode } }
+      workflowRunCount(filter: $filter) { count isExact }
+    }`;
+    // Nothing is left out silently: a filter that lost its condition would be one of all runs.
+    expect((await server.query(acme.token, query, { filter })).errors).toMatchObject([
+      { extensions: { code: 'INVALID_ARGUMENT' } },
+      { extensions: { code: 'INVALID_ARGUMENT' } },
+    ]);
+    const { metadata: _metadata, ...valid } = filter;
+    const { workflowRuns, workflowRunCount } = await server.data(acme.token, query, { filter: valid });
+    expect(workflowRuns.nodes).toEqual([{ triggerNode: 'start' }, { triggerNode: 'start' }]);
+    expect(workflowRunCount).toEqual({ count: 2, isExact: true });
+    const { retryRuns, cancelRuns } = await server.data(
+      acme.token,
+      `mutation ($workflow: UUID!) {
+        retryRuns(input: { filter: { workflowId: { equalTo: $workflow }, errorCode: { in: ["X"] }, startedAt: { greaterThan: "2024-01-01T00:00:00Z" } } }) { bulkOperation { total filter } }
+        cancelRuns(input: { filter: { workflowId: { equalTo: $workflow }, status: { equalTo: waiting }, metadata: { contains: { n: 1.50 } } } }) { bulkOperation { total filter } }
+      }`,
+      { workflow },
+    );
+    expect(retryRuns.bulkOperation).toMatchObject({ total: 0, filter: { errorCode: { in: ['X'] } } });
+    expect(cancelRuns.bulkOperation).toMatchObject({ total: 0, filter: { metadata: { contains: { n: 1.5 } } } });
+  });
+});
+
 test('the Ruru page and its files are served by ourselves', async () => {
   const page = await fetch(server.url.replace('/graphql', '/graphiql'), { headers: { accept: 'text/html' } });
   const html = await page.text();

@@ -121,6 +121,62 @@ describe('workflowRuns', () => {
   });
 });
 
+describe('without a workflow', () => {
+  const ALL = 'subscription ($filter: WorkflowRunFilter) { workflowRuns(filter: $filter) { cursor workflowRun { id status } } }';
+  const follow = (token: string, filter: unknown) => {
+    const seen: string[] = [];
+    const codes: unknown[] = [];
+    const stop = server.subscribe(token).subscribe<Change>(
+      { query: ALL, variables: { filter } },
+      {
+        next({ data, errors }) {
+          if (data?.workflowRuns) seen.push(`${data.workflowRuns.workflowRun.id} ${data.workflowRuns.workflowRun.status}`);
+          codes.push(...(errors ?? []).map(({ extensions }) => extensions?.['code']));
+        },
+        error: (error) => void (Array.isArray(error) && codes.push(...error.map(({ extensions }) => extensions?.code))),
+        complete: () => undefined,
+      },
+    );
+    onTestFinished(() => stop());
+    return { seen, codes };
+  };
+
+  test('tells of the runs of the whole organization, and of no other one', async () => {
+    const own = await createOrganization(db, 'All');
+    const publishOwn = () =>
+      publishWorkflow(own, chain({ id: 'start', type: 'apiTrigger' }, { id: 'note', type: 'log', properties: { message: 'x' } }));
+    const one = await publishOwn();
+    const first = (await engine.start(own, one)).run_id!;
+    const { seen, codes } = follow(own.token, null);
+    await soon(() => expect(seen).toEqual([`${first} running`]));
+    await start(await publish());
+    const second = (await engine.start(own, await publishOwn())).run_id!;
+    await soon(() => expect(seen).toEqual([`${first} running`, `${second} running`]));
+    expect(codes).toEqual([]);
+  });
+
+  test('tells of a run when it begins to match the filter', async () => {
+    const own = await createOrganization(db, 'Some');
+    const workflow = await publishWorkflow(
+      own,
+      chain({ id: 'start', type: 'apiTrigger' }, { id: 'note', type: 'log', properties: { message: 'x' } }),
+    );
+    const ending = (await engine.start(own, workflow)).run_id!;
+    const { seen } = follow(own.token, { status: { equalTo: 'success' } });
+    const all = follow(own.token, {});
+    await soon(() => expect(all.seen).toEqual([`${ending} running`]));
+    await engine.finish(ending, 'note', {});
+    await soon(() => expect(seen).toEqual([`${ending} success`]));
+  });
+
+  test('needs the scope, and a filter that is valid', async () => {
+    const { rows } = await acme.user.query<{ secret: string }>(`select secret from create_api_token('reader', '{workflows:read}')`);
+    const refused = follow(rows[0]!.secret, null);
+    const wrong = follow(acme.token, { metadata: { text: '' } });
+    await soon(() => expect([refused.codes, wrong.codes]).toEqual([['FORBIDDEN'], ['INVALID_ARGUMENT']]));
+  });
+});
+
 describe('a subscription', () => {
   test.each([
     ['to a workflow of another organization', () => globex.token, 'NOT_FOUND'],

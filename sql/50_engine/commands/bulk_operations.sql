@@ -14,21 +14,14 @@ create or replace function engine.bulk_operation_runs(p_bulk_operation public.bu
 as $$
 declare
   v_filter constant jsonb := p_bulk_operation.filter;
-  v_statuses constant text[] := case
-    when v_filter ? 'status' then array[v_filter ->> 'status']
-    when p_bulk_operation.command = 'retry' then '{error}'
-    else '{waiting,running,paused}'
-  end;
-  v_first_id constant uuid := greatest(
-    p_bulk_operation.last_run_id, engine.uuid_floor(coalesce((v_filter ->> 'startedAfter')::timestamptz, 'epoch'))
-  );
+  v_statuses constant text[] := engine.command_statuses(p_bulk_operation.command, v_filter);
+  v_first_id constant uuid := coalesce(p_bulk_operation.last_run_id, engine.uuid_floor('epoch'));
   -- A cancel includes runs of its own millisecond. A retry does not, because the runs that it
   -- starts may be among them.
-  v_end_id constant uuid := engine.uuid_floor(least(
+  v_end_id constant uuid := engine.uuid_floor(
     p_bulk_operation.created_at
-      + case p_bulk_operation.command when 'cancel' then interval '1 ms' else interval '0' end,
-    (v_filter ->> 'startedBefore')::timestamptz
-  ));
+    + case p_bulk_operation.command when 'cancel' then interval '1 ms' else interval '0' end
+  );
 begin
   return query
   select r.id
@@ -37,15 +30,26 @@ begin
     and r.status = any (v_statuses)
     and r.id > v_first_id
     and r.id < v_end_id
-    and (r.workflow_id = (v_filter ->> 'workflowId')::uuid or not v_filter ? 'workflowId')
-    and (r.mode = v_filter ->> 'mode' or not v_filter ? 'mode')
-    and (r.error ->> 'code' = v_filter ->> 'errorCode' or not v_filter ? 'errorCode')
-    and (r.metadata @> (v_filter -> 'metadata') or not v_filter ? 'metadata')
+    and engine.run_matches(r, v_filter)
     -- Leave out runs that engine.retry_run() would refuse, and those that it has retried.
     and (p_bulk_operation.command <> 'retry' or (r.retried_by is null and r.parent_index is null))
   order by r.id
   limit p_limit;
 end
+$$;
+
+-- Returns the statuses that runs of a command have: canceled runs are retried only if the filter
+-- asks for a status.
+create or replace function engine.command_statuses(p_command text, p_filter jsonb)
+  returns text[]
+  language sql
+  immutable
+as $$
+  select case
+    when p_command = 'cancel' then '{waiting,running,paused}'::text[]
+    when p_filter ? 'status' then '{error,canceled}'
+    else '{error}'
+  end
 $$;
 
 -- Locks runs, retries them one by one, and returns how many failed. The log of each of these says

@@ -31,6 +31,7 @@ begin
     p_request := engine.apply_flow_control(p_request, p_compiled);
   end if;
   v_run := engine.new_run(p_request, p_compiled.version, p_compiled.settings, p_now);
+  v_run.trigger_node := p_trigger;
 
   v_created.seq := 1;
   v_created.ts := p_now;

@@ -17,7 +17,7 @@ declare
   v_probe public.bulk_operations;
 begin
   v_probe.command := p_command;
-  v_probe.filter := private.checked_run_filter(p_command, p_filter, p_reason);
+  v_probe.filter := private.command_filter(p_command, p_filter, p_reason);
   v_probe.created_at := engine.now();
   for v_probe.organization_id in
     select o.id

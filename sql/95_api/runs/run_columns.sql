@@ -123,7 +123,7 @@ create or replace function public.workflow_runs_duration_ms(run public.workflow_
   language sql
   stable
 as $$
-  select round(extract(epoch from run.finished_at - run.started_at) * 1000)::double precision
+  select engine.run_duration_ms(run.started_at, run.finished_at)
 $$;
 comment on function public.workflow_runs_duration_ms(public.workflow_runs) is
   'Milliseconds from the start to the end of the run, a whole number, waits included; null before it ends. Example: select avg(workflow_runs_duration_ms(r)) from workflow_runs as r;';

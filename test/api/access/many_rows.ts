@@ -161,7 +161,11 @@ export async function byHand(db: TestDatabase): Promise<pg.PoolClient> {
 }
 
 export async function insertRow(client: pg.PoolClient, name: string, row: Record<string, unknown>): Promise<void> {
-  const columns = Object.keys(row).map((column) => `"${column}"`);
+  const { rows: generated } = await client.query<{ name: string }>(
+    `select a.attname::text as name from pg_attribute as a where a.attrelid = $1::regclass and a.attgenerated <> ''`,
+    [name],
+  );
+  const columns = Object.keys(row).flatMap((column) => (generated.some((each) => each.name === column) ? [] : `"${column}"`));
   await client.query(
     `insert into ${name} (${columns.join(', ')}) select ${columns.join(', ')} from jsonb_populate_record(null::${name}, $1)`,
     [JSON.stringify(row)],

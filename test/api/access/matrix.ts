@@ -104,8 +104,11 @@ export async function callAll(worlds: Worlds, callers: Caller[], functions: ApiF
   return [own, foreign];
 }
 
-/** Also a command on many runs, by a filter that finds none. */
-const isNothing = (row: unknown): boolean => isEmpty(row) || (row as { total?: unknown }).total === 0;
+/** Also a command on many runs, or their number, by a filter that finds none. */
+const isNothing = (row: unknown): boolean => {
+  const { total, count } = (row ?? {}) as { total?: unknown; count?: unknown };
+  return isEmpty(row) || total === 0 || count === 0;
+};
 
 const takesThings = ({ acme, globex }: Worlds, name: string) =>
   !OF_THE_ROW.has(name) && JSON.stringify(argumentsOf(name, acme)) !== JSON.stringify(argumentsOf(name, globex));
