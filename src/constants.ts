@@ -101,6 +101,21 @@ export const CONSTANTS = {
     waiting: limit(100, 'statements', 'anybody', 'of one caller that wait for a connection'),
     waitMs: limit(10_000, 'ms', 'anybody', 'that a statement waits for a connection'),
   },
+  httpApi: {
+    maxPage: limit(200, 'items', 'anybody', 'a page of REST'),
+    maxDocumentsBytes: limit(8 * 1024 * 1024, 'bytes', 'with a token', 'the workflows and variables that one request applies'),
+    documentsTimeout: time('60s', 'with a token', 'a request that applies, compares or exports workflows, in the database'),
+    documentsAtOnce: limit(2, 'requests', 'with a token', 'of these at a time in one process; one of a token'),
+    documentsWaiting: limit(4, 'requests', 'with a token', 'of these of one token that wait'),
+    documentsWaitMs: limit(30_000, 'ms', 'with a token', 'that such a request waits'),
+    streams: limit(50, 'streams', 'with a token', 'of server-sent events of one token in one process; they count as subscriptions, too'),
+    heartbeatMs: limit(
+      15_000,
+      'ms',
+      'with a token',
+      'between two lines of a stream without events; a client that reads none until the next is cut off',
+    ),
+  },
   rest: {
     afterMs: limit(100, 'ms', 'anybody', 'that work holds a connection before its place rests for as long again'),
     mostMs: limit(5_000, 'ms', 'anybody', 'that a place rests after slow work'),

@@ -10,5 +10,6 @@
 --!include 95_api/runs/index.sql
 --!include 95_api/webhooks/index.sql
 --!include 95_api/application/index.sql
+--!include 95_api/rest/index.sql
 --!include 95_api/audit.sql
 --!include 95_api/policies.sql

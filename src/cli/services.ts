@@ -14,6 +14,7 @@ import { createConsole } from '../http/console.ts';
 import type { Handler, HttpServer } from '../http/server.ts';
 import { Operations } from '../graphql/persisted_operations.ts';
 import { LiveRuns } from '../engine/live.ts';
+import { type Rest, createRest } from '../rest/rest.ts';
 import { Credentials } from '../vault/credentials.ts';
 import { createWebhookHandler } from '../webhooks/webhooks.ts';
 import { freezePartitions } from '../maintenance/upkeep.ts';
@@ -115,6 +116,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
   try {
     const vault = options.vaultKeys && (await Vault.read(options.vaultKeys));
     let worker: RunningWorker | undefined;
+    let rest: Rest | undefined;
     const startWork = async () => {
       if (work) worker = await startWorkParts(as('flowgres_worker'), work, vault, stops);
     };
@@ -143,6 +145,9 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       });
       stops.push(() => graphql.release());
       if (options.console) http.add({ console: createConsole(options.console) });
+      const made = createRest(graphql.shared);
+      rest = made;
+      http.add({ rest: (request, response) => made.handle(request, response) });
       http.add({ graphql: graphql.handle, upgrade: graphql.upgrade, accounts: graphql.handleAccounts, oauth2: graphql.handleOauth2 });
       const webhooks = startWebhooks(as('flowgres_intake'), options, vault, () => worker?.claimOnStart());
       stops.push(webhooks.stop);
@@ -153,6 +158,8 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     if (copyProblem === null) startMaintenance();
     http.add({ problems: () => health.problems(), ...(demo ? { demo: createDemo() } : {}) });
     stops.push(() => http.close());
+    // Before the server closes, which waits for answers: streams end when they are told to.
+    stops.push(async () => rest?.close());
     if (copyProblem !== null) {
       reportProblem(copyProblem, undefined);
       const onAdopted = async () => {

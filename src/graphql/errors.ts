@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { SafeError } from 'postgraphile/grafast';
 import { type ASTNode, GraphQLError } from 'postgraphile/graphql';
 import { z } from 'zod';
+import { FlowgresError } from '../errors.ts';
 import type { LogError } from '../http/errors.ts';
 import { cursorError } from './paging.ts';
 
@@ -107,6 +108,18 @@ function ofDatabase(raised: DatabaseError, error: GraphQLError, logged: Logged):
   const errorId = logged({ message, sqlstate, where, constraint, path: error.path });
   const { message: shown, ...known } = KNOWN[sqlstate] ?? KNOWN_CLASSES[sqlstate.slice(0, 2)] ?? { code: 'INTERNAL', message: INTERNAL };
   return [shown, { ...known, errorId }];
+}
+
+/**
+ * Returns the error that a client sees for a PostgreSQL error that says something to it, such as a statement that took
+ * too long; undefined for an error of the schema itself (class WF), and for any other.
+ */
+export function knownDatabaseError(error: unknown): FlowgresError | undefined {
+  const { data } = databaseFields.safeParse(error);
+  const known = data && !data.code.startsWith('WF') && (KNOWN[data.code] ?? KNOWN_CLASSES[data.code.slice(0, 2)]);
+  if (!known) return undefined;
+  const { code, message, hint } = { hint: undefined, ...known };
+  return new FlowgresError(code, message, { ...(hint ? { hint } : {}), cause: error });
 }
 
 /** Returns the argument of the failed list that holds a cursor; undefined when there is none. */

@@ -197,16 +197,16 @@ function refuseUnasked(error: unknown): never {
   });
 }
 
-/** Sets the CORS headers. Returns whether the request was a preflight, which is then answered. */
-function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOrigins: readonly string[]): boolean {
+/** Sets the CORS headers. Returns whether the request is a preflight, which the caller answers with 204. */
+export function allowOrigin(request: IncomingMessage, response: ServerResponse, corsOrigins: readonly string[], methods = 'POST'): boolean {
   const { origin } = request.headers;
   if (corsOrigins.length > 0) response.setHeader('vary', 'origin');
   if (origin === undefined || !isAllowedOrigin(origin, corsOrigins)) return false;
   response.setHeader('access-control-allow-origin', origin);
   response.setHeader('access-control-expose-headers', 'x-request-id, retry-after');
   if (request.method !== 'OPTIONS') return false;
-  response.setHeader('access-control-allow-methods', 'POST');
-  response.setHeader('access-control-allow-headers', 'authorization, content-type, x-request-id');
+  response.setHeader('access-control-allow-methods', methods);
+  response.setHeader('access-control-allow-headers', 'authorization, content-type, x-request-id, idempotency-key, last-event-id');
   response.setHeader('access-control-max-age', '600');
   return true;
 }

@@ -3,6 +3,7 @@ import './environment.ts';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type pg from 'pg';
 import { makeSchema, postgraphile } from 'postgraphile';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { lexicographicSortSchema, printSchema } from 'postgraphile/graphql';
@@ -34,6 +35,7 @@ import { type Rate, RateLimiter } from '../limits/rate_limit.ts';
 import { type RequestOptions, admit, createCallerOf } from './requests.ts';
 import { SharedReads } from './shared_reads.ts';
 import { serveSockets } from './sockets.ts';
+import type { Subscriptions } from './subscribe.ts';
 import type { NodeConfig } from '../nodes/types.ts';
 import { createTokenFetch } from '../nodes/token_fetch.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -89,6 +91,15 @@ export interface GraphqlOptions {
   accessLogSample?: number;
 }
 
+/** The parts that REST uses, too: connections, limits of requests and subscriptions, the access log. */
+export interface SharedParts {
+  pool: pg.Pool;
+  requests: RequestOptions;
+  subscriptions: Subscriptions;
+  accessLog: AccessLog;
+  logError: LogError;
+}
+
 /** The running GraphQL endpoint. */
 export interface Graphql {
   /** Answers `/graphql` and the Ruru page at `/graphiql` with its files; 404 in JSON for anything else. */
@@ -99,6 +110,8 @@ export interface Graphql {
   handleOauth2(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Takes over WebSockets at `/graphql`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** What other ways into the API share with GraphQL. */
+  shared: SharedParts;
   /** The size of the caches: tokens of documents, and number of plans. */
   kept(): { documents: number; plans: number };
   /** Ends subscriptions and closes connections. */
@@ -156,6 +169,7 @@ export async function createGraphql(options: GraphqlOptions): Promise<Graphql> {
       onProblem: (message, error) => parts.logError({ errorId: '', message: `${message} ${String(error)}` }),
     }),
     upgrade: sockets.upgrade,
+    shared: parts,
     kept: () => ({ documents: parts.cache.weight, plans: parts.plans.count(schema) }),
     async release() {
       await sockets.close();
@@ -212,9 +226,10 @@ function createParts(options: GraphqlOptions) {
     proxies: options.proxies ?? 0,
   };
   const [cache, plans] = [new DocumentCache(), new PlanCaches()];
+  const subscriptions: Subscriptions = { live, limits, reads: new SharedReads() };
   const preset = createPreset({
     pool,
-    subscriptions: { live, limits, reads: new SharedReads() },
+    subscriptions,
     requests,
     accounts,
     credentials,
@@ -233,5 +248,19 @@ function createParts(options: GraphqlOptions) {
     logError,
     accessLog,
   });
-  return { pool, live, authenticator, accounts, authorizations, accessLog, apiCalls, requests, cache, plans, logError, preset };
+  return {
+    pool,
+    live,
+    authenticator,
+    accounts,
+    authorizations,
+    accessLog,
+    apiCalls,
+    requests,
+    subscriptions,
+    cache,
+    plans,
+    logError,
+    preset,
+  };
 }

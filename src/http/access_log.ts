@@ -1,5 +1,5 @@
 /**
- * The access log of GraphQL requests: caller, operation, outcome and duration. Records all failed requests and
+ * The access log of GraphQL and REST requests: caller, operation, outcome and duration. Records all failed requests and
  * a sample of the others, in batches after the answers are sent. No request waits for it; entries that cannot
  * be written are lost.
  */
@@ -25,6 +25,14 @@ const answerErrors = z.object({ errors: z.array(z.object({ extensions: z.object(
 interface Request {
   operation: string | null;
   error: string | null;
+}
+
+/** What the log keeps of a request that is not one of GraphQL. */
+interface Recorded {
+  session: string | null;
+  status: number;
+  startedAt: number;
+  requestId: string;
 }
 
 interface Entry extends Request {
@@ -120,6 +128,13 @@ export class AccessLog {
       },
     },
   };
+
+  /** Records a request that is not one of GraphQL. `startedAt` is on the clock of performance.now(). */
+  record({ operation, error, session, status, startedAt, requestId }: Request & Recorded): void {
+    if (!this.#isWanted(error)) return;
+    const ms = Math.round(performance.now() - startedAt);
+    this.#add({ operation, error, session, at: new Date().toISOString(), status, ms, request_id: requestId || null });
+  }
 
   /** Writes the remaining entries. */
   async close(): Promise<void> {

@@ -19,10 +19,12 @@ export const STATUS: Readonly<Record<string, number>> = {
   SIGNATURE_MALFORMED: 400,
   UNAUTHENTICATED: 401,
   FORBIDDEN: 403,
+  NO_ORGANIZATION: 403,
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   CONFLICT: 409,
   ALREADY_USED: 409,
+  RUN_FINISHED: 409,
   NOT_PUBLISHED: 410,
   EXPIRED: 410,
   TOO_LARGE: 413,
@@ -31,6 +33,7 @@ export const STATUS: Readonly<Record<string, number>> = {
   RATE_LIMITED: 429,
   UNAVAILABLE: 503,
   TOO_BUSY: 503,
+  TIMEOUT: 504,
 };
 /** Values of Retry-After, in seconds, for codes of temporary failures. */
 const RETRY_AFTER: Record<string, string> = { LIMIT_REACHED: '1', UNAVAILABLE: '1' };

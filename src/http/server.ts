@@ -40,6 +40,8 @@ export interface HttpParts {
   oauth2?: Handler;
   /** Everything under `/hooks/` and `/resume/`. */
   webhooks?: Handler;
+  /** REST: everything under `/api/` and `/schema/`, and `/openapi.json`. */
+  rest?: Handler;
   /** Everything under `/demo/`: services that the example workflows call. */
   demo?: Handler;
   /** Returns what keeps the process from being ready; empty when it is. */
@@ -123,7 +125,7 @@ function reachable(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'oauth2' | 'webhooks' | 'demo' | 'console' | 'graphql';
+type Route = 'health' | 'ready' | 'metrics' | 'accounts' | 'oauth2' | 'webhooks' | 'rest' | 'demo' | 'console' | 'graphql';
 
 function routeOf(url: string): Route {
   const path = url.split('?', 1)[0]!;
@@ -133,6 +135,7 @@ function routeOf(url: string): Route {
   if (path.startsWith('/auth/')) return 'accounts';
   if (path.startsWith('/oauth2/')) return 'oauth2';
   if (path.startsWith('/hooks/') || path.startsWith('/resume/')) return 'webhooks';
+  if (path.startsWith('/api/') || path.startsWith('/schema/') || path === '/openapi.json') return 'rest';
   if (path.startsWith('/demo/')) return 'demo';
   return path === '/graphql' || path === '/graphiql' || path.startsWith('/ruru-static/') ? 'graphql' : 'console';
 }

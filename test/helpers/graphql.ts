@@ -1,10 +1,11 @@
-/** A GraphQL server on a free port, with HTTP and graphql-ws clients. */
+/** A server of GraphQL and REST on a free port, with HTTP and graphql-ws clients. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Client, createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
 import { type GraphqlOptions, createGraphql } from '../../src/graphql/server.ts';
+import { createRest } from '../../src/rest/rest.ts';
 // As a value, so that servers are closed before databases are dropped.
 import './database.ts';
 import type { TestDatabase } from './database.ts';
@@ -54,8 +55,10 @@ export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOpt
     scrypt: { ln: 4, r: 1, p: 1 },
     ...options,
   });
+  const rest = createRest(graphql.shared);
   const http = createServer((request, response) => {
     if (request.url?.startsWith('/auth/')) return graphql.handleAccounts(request, response);
+    if (/^\/(?:api\/|schema\/|openapi\.json)/.test(request.url ?? '')) return rest.handle(request, response);
     return request.url?.startsWith('/oauth2/') ? graphql.handleOauth2(request, response) : graphql.handle(request, response);
   });
   const upgraded = new Set<Duplex>();
@@ -102,6 +105,7 @@ export async function serveGraphql(db: TestDatabase, options: Partial<GraphqlOpt
     },
     async close() {
       if (!open.delete(server)) return;
+      rest.close();
       await Promise.all([...clients].map((client) => client.dispose()));
       await graphql.release();
       http.closeAllConnections();
