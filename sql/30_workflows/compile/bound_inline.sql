@@ -50,6 +50,15 @@ create or replace function engine.inline_node_input(p_node engine.compiled_node)
   immutable
 as $$
   select case split_part(p_node.type, '@', 1)
+    when 'compare' then engine.inline_quadratic_input()
+    -- Sorting and grouping take some 128 units of work a byte, and more for each field.
+    when 'sort' then engine.inline_work() / (128 * (1 + s.fields))
+    when 'removeDuplicates' then engine.inline_work() / 256
+    when 'summarize' then engine.inline_work() / (128 * (2 + s.fields / 4))
+    when 'aggregate' then engine.inline_work() / (16 * (1 + s.fields))
+    when 'splitOut' then engine.inline_work() / (32 * (1 + s.fields))
+    when 'renameKeys' then engine.inline_work() / 64
+    when 'convert' then engine.inline_work() / case when p_node.properties ->> 'to' ~ 'rl' then 512 else 128 end
     when 'merge' then case when p_node.properties ->> 'mode' = 'fields' then engine.inline_quadratic_input() end
     -- `set` copies the object for each type and compares each key with those to omit, so its work
     -- grows with both.
@@ -57,7 +66,14 @@ as $$
   end
   from (
     select coalesce(jsonb_array_length(p_node.properties -> 'omit'), 0)
-      + (select count(*)::int from jsonb_object_keys(coalesce(p_node.properties -> 'types', '{}'))) as keys
+      + (select count(*)::int from jsonb_object_keys(coalesce(p_node.properties -> 'types', '{}'))) as keys,
+      (
+        select coalesce(sum(jsonb_array_length(l.list)), 0)::int
+        from jsonb_path_query(
+          p_node.properties, 'strict $.keyvalue() ? (@.key like_regex "^(by|fields|keep|values)$").value'
+        ) as l (list)
+        where jsonb_typeof(l.list) = 'array'
+      ) as fields
   ) as s
 $$;
 

@@ -2,9 +2,13 @@
 
 --!include 30_workflows/nodes/node_types.sql
 --!include 30_workflows/nodes/wait_types.sql
+--!include 30_workflows/nodes/list_types.sql
 --!include 30_workflows/nodes/credential_slots.sql
 --!include 30_workflows/nodes/ports.sql
 --!include 30_workflows/nodes/pure_nodes.sql
 --!include 30_workflows/nodes/merge.sql
+--!include 30_workflows/nodes/list_nodes.sql
+--!include 30_workflows/nodes/list_summaries.sql
+--!include 30_workflows/nodes/convert.sql
 --!include 30_workflows/nodes/register_node.sql
 --!include 30_workflows/nodes/run_pure.sql

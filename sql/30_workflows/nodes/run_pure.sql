@@ -31,7 +31,11 @@ begin
     when 'filter@1' then row('main', engine.run_filter(p_properties))::engine.outcome
     when 'merge@1' then row('main', engine.run_merge(p_properties, p_inputs))::engine.outcome
     when 'stopAndError@1' then row(null, engine.run_stop_and_error(p_properties))::engine.outcome
-    else engine.run_registered(p_type, p_function, p_properties, p_prev, p_inputs)
+    else case
+      when p_function is null
+        then row('main', engine.run_list_node(p_type, p_properties, p_prev, p_inputs))::engine.outcome
+      else engine.run_registered(p_type, p_function, p_properties, p_prev, p_inputs)
+    end
   end;
 end
 $$;
