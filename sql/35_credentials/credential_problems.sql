@@ -40,6 +40,24 @@ begin
 end
 $$;
 
+-- The types that fit a slot of a node: of a webhook those of its authentication; null for a slot that
+-- the node does not have.
+create or replace function engine.fitting_types(p_node jsonb, p_type text, p_slot text)
+  returns jsonb
+  language sql
+  immutable
+  parallel safe
+as $$
+  select case
+    when p_type <> 'webhookTrigger' or p_slot <> 'auth' then engine.credential_slots(p_type) -> p_slot
+    else coalesce(
+      '{"basic": ["basic"], "header": ["bearer", "apiKey"], "jwt": ["jwt"], "hmac": ["hmac"]}'::jsonb
+        -> (p_node #>> '{properties,authentication}'),
+      engine.credential_slots(p_type) -> p_slot
+    )
+  end
+$$;
+
 -- Lists the credentials that nodes of known types name, with the types that fit the slot: null for
 -- a slot that the node does not have.
 create or replace function engine.credential_uses(p_definition jsonb)
@@ -49,7 +67,7 @@ create or replace function engine.credential_uses(p_definition jsonb)
 as $$
   select
     array['nodes', (n.place - 1)::text, 'credentials', c.key], t.name, c.key, c.value #>> '{}',
-    engine.credential_slots(t.name) -> c.key
+    engine.fitting_types(n.node, t.name, c.key)
   from jsonb_array_elements(p_definition -> 'nodes') with ordinality as n (node, place)
   cross join lateral engine.node_type(n.node ->> 'type') as t
   cross join lateral jsonb_each(

@@ -38,7 +38,7 @@ begin
 end
 $$;
 comment on function engine.record_credential_uses(jsonb) is
-  'For workers and the intake: adds uses, [{"organizationId", "credentialId", "workflowId", "node", "count"}], to the counters of credentials and to the audit log, one row for each credential; returns how many credentials. Example: select engine.record_credential_uses(''[]'');';
+  'For workers, the intake and tests of credentials: adds uses, [{"organizationId", "credentialId", "workflowId", "node", "count"}], to the counters of credentials and to the audit log, one row for each credential; returns how many credentials. Example: select engine.record_credential_uses(''[]'');';
 
 -- Writes what a process reports of one credential. The log keeps where it was used, up to 100
 -- places; the count is of all.
@@ -67,4 +67,4 @@ begin
 end
 $$;
 
-grant execute on function engine.record_credential_uses(jsonb) to flowgres_worker, flowgres_intake;
+grant execute on function engine.record_credential_uses(jsonb) to flowgres_worker, flowgres_intake, flowgres_api;

@@ -4,13 +4,18 @@ import { SafeError, type Step, context, get, object, sideEffect } from 'postgrap
 import { extendSchema, gql } from 'postgraphile/utils';
 import type { RequestSettings } from '../database/request_statement.ts';
 import { FlowgresError } from '../errors.ts';
+import type { CredentialTests } from './test_credential.ts';
 import type { Authorizations } from './authorizations.ts';
 import { type CredentialCommands, type VariableArguments, parseId } from './credentials.ts';
 
 type Operation<Result> = (settings: RequestSettings, input: Record<string, unknown>) => Promise<Result>;
 
 /** Adds the mutations that take a secret to the GraphQL schema. */
-export function credentialsPlugin(commands: CredentialCommands, authorizations: Authorizations): GraphileConfig.Plugin {
+export function credentialsPlugin(
+  commands: CredentialCommands,
+  authorizations: Authorizations,
+  tests: CredentialTests,
+): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const credentials = build.input.pgRegistry.pgResources['credentials']!;
     const setVariable: PgResource = build.input.pgRegistry.pgResources['set_variable']!;
@@ -46,6 +51,32 @@ export function credentialsPlugin(commands: CredentialCommands, authorizations: 
           UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED (another type), VAULT_UNAVAILABLE, PUBLIC_URL_MISSING.
           """
           authorizeCredential(input: AuthorizeCredentialInput!): AuthorizeCredentialPayload
+          """
+          Sends one GET request with a credential to an address among its allowedHosts, and says what the answer means. For who
+          may use the credential. Scope: organization:write. Errors: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, VALIDATION_FAILED,
+          RATE_LIMITED, CREDENTIAL_HOST, CREDENTIAL_TYPE, CREDENTIAL_INCOMPLETE, SSRF_BLOCKED, INVALID_URL, HTTP_CONNECTION,
+          TIMEOUT, OAUTH2_REFUSED, OAUTH2_UNAVAILABLE, VAULT_UNAVAILABLE.
+          """
+          testCredential(input: TestCredentialInput!): TestCredentialPayload
+        }
+
+        input TestCredentialInput {
+          "Comes back in the payload."
+          clientMutationId: String
+          "The credential, by its id."
+          credentialId: UUID!
+          "The address, which should need a login and change nothing, such as https://api.example.com/me."
+          url: String!
+        }
+        type TestCredentialPayload {
+          "Comes back in the payload."
+          clientMutationId: String
+          "The status of the answer."
+          status: Int!
+          "Whether the peer takes the credential; null where the status does not tell."
+          isAccepted: Boolean
+          "What the status means, and what to do."
+          hint: String!
         }
 
         input AuthorizeCredentialInput {
@@ -134,6 +165,7 @@ export function credentialsPlugin(commands: CredentialCommands, authorizations: 
               id: await commands.update(settings, { ...input, id: credentialId }),
             })),
             authorizeCredential: mutation((settings, { credentialId }) => authorizations.begin(settings, parseId(credentialId))),
+            testCredential: mutation((settings, input) => tests.test(settings, input)),
             setVariable: (_$root: Step, args: Arguments) => {
               const $sealed = operationStep(args, (settings, input) => commands.sealVariable(settings, input));
               const given = setVariable.parameters!.map(({ name, codec }) => ({

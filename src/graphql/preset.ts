@@ -10,6 +10,7 @@ import type { Accounts } from '../accounts/accounts.ts';
 import { accountsPlugin } from '../accounts/accounts_graphql.ts';
 import type { Authorizations } from '../credentials/authorizations.ts';
 import type { CredentialCommands } from '../credentials/credentials.ts';
+import type { CredentialTests } from '../credentials/test_credential.ts';
 import { credentialsPlugin } from '../credentials/credentials_graphql.ts';
 import { anonymousPlugin } from './anonymous.ts';
 import { sessionOf } from '../http/auth.ts';
@@ -48,6 +49,7 @@ export interface PresetOptions {
   accounts: Accounts;
   credentials: CredentialCommands;
   authorizations: Authorizations;
+  credentialTests: CredentialTests;
   /** Objects that an answer may have. */
   maxCost: number;
   documents: DocumentOptions;
@@ -85,7 +87,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       runEventsPlugin(subscriptions),
       workflowRunsPlugin(subscriptions),
       accountsPlugin(accounts),
-      credentialsPlugin(credentials, authorizations),
+      credentialsPlugin(credentials, authorizations, options.credentialTests),
       accessLog.plugin,
       requestPlugin(requests),
       PagePolicyPlugin,

@@ -24,6 +24,7 @@ import { CpuBudget } from '../limits/cpu_budget.ts';
 import { DocumentCache, PlanCaches } from './document_cache.ts';
 import { Authorizations } from '../credentials/authorizations.ts';
 import { CredentialCommands } from '../credentials/credentials.ts';
+import { CredentialTests } from '../credentials/test_credential.ts';
 import { createOauth2Route } from '../credentials/oauth2_http.ts';
 import { type JwtConfig, JwtVerifier } from '../http/jwt.ts';
 import { LIMITS } from './limits.ts';
@@ -234,6 +235,7 @@ function createParts(options: GraphqlOptions) {
     accounts,
     credentials,
     authorizations,
+    credentialTests: new CredentialTests({ pool, commands: credentials, nodes: options.nodes ?? { httpAllow: [] } }),
     maxCost: options.maxCost ?? LIMITS.maxCost,
     documents: {
       openIntrospection: options.openIntrospection ?? process.env['NODE_ENV'] !== 'production',

@@ -1,3 +1,5 @@
+import { type Server, createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { beforeAll, expect, test } from 'vitest';
 import { Credentials } from '../../src/vault/credentials.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
@@ -9,11 +11,23 @@ let db: TestDatabase;
 let acme: TestOrganization;
 let keys: TestVault;
 let server: TestServer;
+let peer: Server;
+let host: string;
+const seen: (string | undefined)[] = [];
 beforeAll(async () => {
   db = await createTestDatabase();
   acme = await createOrganization(db);
   keys = await createTestVault();
-  server = await serveGraphql(db, { vault: keys.vault });
+  peer = createServer((request, response) => {
+    seen.push(request.headers.authorization);
+    const status = Number(request.url?.slice(1));
+    if (status) response.writeHead(status, { location: '/200' }).end(`echo ${request.headers.authorization}`);
+    else request.socket.destroy();
+  });
+  await new Promise<void>((resolve) => peer.listen(0, '127.0.0.1', resolve));
+  host = `127.0.0.1:${(peer.address() as AddressInfo).port}`;
+  server = await serveGraphql(db, { vault: keys.vault, nodes: { httpAllow: [host] } });
+  return () => void peer.close().closeAllConnections();
 });
 
 const CREATE = `mutation ($input: CreateCredentialInput!) {
@@ -96,6 +110,59 @@ test.each([
   ['hosts that are none', { value: 'topsecret', allowedHosts: ['https://x'] }, 'VALIDATION_FAILED'],
 ])('a secret variable of %s is refused, and nothing repeats it', async (_case, given, code) => {
   const answer = await server.query(acme.token, SET, { input: { name: 'bad', isSecret: true, ...given } });
+  expect(answer.errors).toMatchObject([{ extensions: { code } }]);
+  expect(JSON.stringify([answer, server.logged])).not.toContain('topsecret');
+});
+
+const TEST = `mutation ($input: TestCredentialInput!) { testCredential(input: $input) { clientMutationId status isAccepted hint } }`;
+const created = async (name: string, allowedHosts: string[], given: object = { type: 'bearer', data: { token: 'topsecret tested' } }) =>
+  (await server.data(acme.token, CREATE, { input: { name, allowedHosts, ...given } })).createCredential.credential.id as string;
+
+test('a credential is tested: it goes to the address, and the status says what came of it', async () => {
+  const credentialId = await created('tested', [host]);
+  const run = async (status: number) =>
+    (await server.data(acme.token, TEST, { input: { credentialId, url: `http://${host}/${status}`, clientMutationId: 'x' } }))
+      .testCredential;
+  seen.length = 0;
+  expect(await run(200)).toEqual({
+    clientMutationId: 'x',
+    status: 200,
+    isAccepted: true,
+    hint: expect.stringContaining('answers with it'),
+  });
+  expect(await run(401)).toMatchObject({ status: 401, isAccepted: false });
+  expect(await run(302)).toMatchObject({ status: 302, isAccepted: null });
+  expect(await run(404)).toMatchObject({ status: 404, isAccepted: null });
+  expect(await run(503)).toMatchObject({ status: 503, isAccepted: null });
+  expect(seen).toEqual(Array(5).fill('Bearer topsecret tested'));
+  const { rows } = await db.admin.query(
+    'select usage_count::int as uses, last_used_at is not null as used from credentials where id = $1',
+    [credentialId],
+  );
+  expect(rows).toEqual([{ uses: 5, used: true }]);
+});
+
+test.each<[string, () => Promise<{ credentialId: string; url: string }>, string]>([
+  [
+    'at a host that it may not be sent to',
+    async () => ({ credentialId: await created('t1', []), url: `http://${host}/200` }),
+    'CREDENTIAL_HOST',
+  ],
+  [
+    'at a private address',
+    async () => ({ credentialId: await created('t2', ['127.0.0.1:1']), url: 'http://127.0.0.1:1/' }),
+    'SSRF_BLOCKED',
+  ],
+  ['at no address', async () => ({ credentialId: await created('t3', [host]), url: 'nonsense' }), 'INVALID_URL'],
+  ['at a peer that hangs up', async () => ({ credentialId: await created('t4', [host]), url: `http://${host}/` }), 'HTTP_CONNECTION'],
+  [
+    'that no request carries',
+    async () => ({ credentialId: await created('t5', [host], { type: 'smtp', data: { host: 'mail' } }), url: `http://${host}/200` }),
+    'CREDENTIAL_TYPE',
+  ],
+  ['that is not there', async () => ({ credentialId: crypto.randomUUID(), url: `http://${host}/200` }), 'NOT_FOUND'],
+])('a test of a credential %s is refused', async (_case, given, code) => {
+  const answer = await server.query(acme.token, TEST, { input: await given() });
   expect(answer.errors).toMatchObject([{ extensions: { code } }]);
   expect(JSON.stringify([answer, server.logged])).not.toContain('topsecret');
 });

@@ -1,4 +1,4 @@
-/** Twenty planted secrets, echoed by a peer in every way that it can, are found nowhere afterwards. */
+/** Twenty planted secrets, each of a credential and a secret variable, echoed by a peer in every way that it can, are found nowhere afterwards. */
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { beforeAll, expect, test, vi } from 'vitest';
@@ -79,6 +79,7 @@ beforeAll(async () => {
 /** Creates a credential for each secret, and runs a workflow that sends it to every echo. */
 async function useAll(server: Awaited<ReturnType<typeof serveGraphql>>, host: string): Promise<void> {
   const create = `mutation ($input: CreateCredentialInput!) { createCredential(input: $input) { credential { id name } } }`;
+  const set = `mutation ($input: SetVariableInput!) { setVariable(input: $input) { variable { name value isSecret } } }`;
   const kinds = [
     (secret: string) => ({ type: 'bearer', data: { token: secret } }),
     (secret: string) => ({ type: 'basic', data: { username: 'ada', password: secret } }),
@@ -89,10 +90,12 @@ async function useAll(server: Awaited<ReturnType<typeof serveGraphql>>, host: st
   for (const [index, secret] of planted.entries()) {
     const input = { name: `c${index}`, ...kinds[index % kinds.length]!(secret), allowedHosts: [host] };
     output.push(JSON.stringify(await server.query(acme.token, create, { input })));
+    const variable = { name: `v${index}`, value: secret, isSecret: true, allowedHosts: [host] };
+    output.push(JSON.stringify(await server.query(acme.token, set, { input: variable })));
   }
   const runs = await Promise.all(
     planted.map(async (_, index) => {
-      const { id } = await publishWorkflow(acme, workflow(host, `c${index}`), `W${index}`);
+      const { id } = await publishWorkflow(acme, workflow(host, index), `W${index}`);
       return (await intake.startRun({ organizationId: acme.id, workflowId: id, mode: 'api', input: {} })).runId;
     }),
   );
@@ -104,16 +107,16 @@ async function useAll(server: Awaited<ReturnType<typeof serveGraphql>>, host: st
     { timeout: 40_000, interval: 50 },
   );
   const query =
-    '{ credentials { nodes { id name type usageCount } } workflowRuns { nodes { id status error output events { nodes { payload } } logs { nodes { message context } } } } }';
+    '{ variables { nodes { name value } } credentials { nodes { id name type usageCount } } workflowRuns { nodes { id status error output events { nodes { payload } } logs { nodes { message context } } } } }';
   output.push(JSON.stringify(await server.query(acme.token, query)), JSON.stringify(server.logged), await exposition());
 }
 
-function workflow(host: string, credential: string): Definition {
+function workflow(host: string, index: number): Definition {
   const echoes = Object.keys(ECHOES).map((echo) => ({
     id: echo,
     type: 'httpRequest',
-    credentials: { auth: credential },
-    properties: { url: `http://${host}/${echo}` },
+    credentials: { auth: `c${index}` },
+    properties: { url: `http://${host}/${echo}`, headers: { 'X-Variable': `is {{ $.secrets.v${index} }}` } },
     retry: { maxAttempts: 1 },
     onError: 'continue',
   }));

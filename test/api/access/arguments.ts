@@ -123,6 +123,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
 /** The same for mutations and subscriptions that exist in GraphQL only. */
 export const GRAPHQL_ARGUMENTS: Record<string, (world: World) => Arguments> = {
   authorizeCredential: ({ credential }) => ({ id: credential }),
+  testCredential: ({ credential }) => ({ id: credential, url: 'https://crm.example' }),
   createCredential: () => ({ name: crypto.randomUUID(), type: 'bearer', data: { token: 'some token' } }),
   updateCredential: ({ credential }) => ({ id: credential, allowedHosts: ['crm.example'] }),
   changePassword: () => ({ currentPassword: 'not the password', password: 'a new password' }),

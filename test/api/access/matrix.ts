@@ -42,6 +42,7 @@ const TEXTS: Record<string, string> = {
   VALIDATION_FAILED: 'invalid',
   CONFLICT: 'conflict',
   ALREADY_USED: 'used',
+  CREDENTIAL_HOST: 'host',
 };
 export const cellOf = (code: string): string => TEXTS[code] ?? code;
 

@@ -17,6 +17,16 @@ beforeAll(async () => {
   await createCredential(db, keys, acme, { name: 'crm', ...bearer }, asApi(db, ada.secret));
   await createCredential(db, keys, acme, { name: 'all', ...bearer, isShared: true }, asApi(db, ada.secret));
   await createCredential(db, keys, acme, { name: 'mail', type: 'smtp', data: { host: 'mail' }, isShared: true }, asApi(db, ada.secret));
+  const inbound = {
+    basic: { username: 'ada', password: 'some password' },
+    bearer: { token: 'some token' },
+    apiKey: { name: 'X-Key', value: 'some key' },
+    jwt: { secret: 'some secret' },
+    hmac: { secrets: ['some secret'] },
+  };
+  for (const [type, data] of Object.entries(inbound)) {
+    await createCredential(db, keys, acme, { name: `in-${type}`, type, data }, asApi(db, ada.secret));
+  }
   const globex = await createOrganization(db, 'Globex');
   await createCredential(db, keys, globex, { name: 'theirs', ...bearer, isShared: true });
 });
@@ -52,6 +62,22 @@ test.each([
 test('a node has only the slots of its type', async () => {
   expect(await problems(ada, withCredentials({ other: 'all' }))).toEqual(['/nodes/1/credentials/other UNKNOWN_SLOT']);
   expect(await problems(ada, withCredentials({ auth: 'all' }, 'noOp'))).toEqual(['/nodes/1/credentials/auth UNKNOWN_SLOT']);
+});
+
+test.each([
+  ['basic', 'basic', []],
+  ['header', 'bearer', []],
+  ['header', 'apiKey', []],
+  ['jwt', 'jwt', []],
+  ['hmac', 'hmac', []],
+  ['basic', 'hmac', ['/nodes/0/credentials/auth CREDENTIAL_TYPE']],
+  ['header', 'basic', ['/nodes/0/credentials/auth CREDENTIAL_TYPE']],
+  ['jwt', 'bearer', ['/nodes/0/credentials/auth CREDENTIAL_TYPE']],
+  ['hmac', 'jwt', ['/nodes/0/credentials/auth CREDENTIAL_TYPE']],
+])('a webhook with authentication %s and a credential of type %s has the problems %j', async (authentication, type, expected) => {
+  const signature = authentication === 'hmac' ? { signature: { scheme: 'github' } } : {};
+  const node = { id: 'start', type: 'webhookTrigger', credentials: { auth: `in-${type}` } };
+  expect(await problems(ada, chain({ ...node, properties: { path: '/in', authentication, ...signature } }))).toEqual(expected);
 });
 
 test('a name that a published workflow uses stays, and so does the credential, unless it is forced', async () => {
