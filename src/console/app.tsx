@@ -11,6 +11,12 @@ import { WelcomePage } from './pages/sign_in/welcome.tsx';
 import { texts } from './texts.ts';
 
 const RunsPage = lazy(async () => ({ default: (await import('./pages/runs/page.tsx')).RunsPage }));
+const WorkflowsPage = lazy(async () => ({ default: (await import('./pages/workflows/page.tsx')).WorkflowsPage }));
+const WorkflowPage = lazy(async () => ({ default: (await import('./pages/workflow/page.tsx')).WorkflowPage }));
+const TriggersPage = lazy(async () => ({ default: (await import('./pages/triggers/page.tsx')).TriggersPage }));
+const CredentialsPage = lazy(async () => ({ default: (await import('./pages/credentials/page.tsx')).CredentialsPage }));
+const VariablesPage = lazy(async () => ({ default: (await import('./pages/variables/page.tsx')).VariablesPage }));
+const OrganizationPage = lazy(async () => ({ default: (await import('./pages/organization/page.tsx')).OrganizationPage }));
 const RunPage = lazy(async () => ({ default: (await import('./pages/run/page.tsx')).RunPage }));
 
 /** The console: signing in, then the pages of one organization. */
@@ -33,8 +39,14 @@ function SignedIn() {
           </Route>
           <Route path="/runs" component={RunsPage} />
           <Route path="/runs/:id">{({ id }) => <RunPage key={id} id={id} />}</Route>
+          <Route path="/workflows" component={WorkflowsPage} />
+          <Route path="/workflows/:id">{({ id }) => <WorkflowPage key={id} id={id} />}</Route>
+          <Route path="/triggers" component={TriggersPage} />
+          <Route path="/credentials" component={CredentialsPage} />
+          <Route path="/variables" component={VariablesPage} />
+          <Route path="/organization" component={OrganizationPage} />
           <Route>
-            <Empty title={texts.notFound}>
+            <Empty isPage title={texts.notFound}>
               <p>{texts.notFoundHint}</p>
               <Link href="/runs">{texts.startPage}</Link>
             </Empty>

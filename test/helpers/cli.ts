@@ -35,7 +35,20 @@ export interface Connection {
  * Starts a command and ends it with the test. `program` is Node with its script; this Node and the sources when
  * not given.
  */
-export function runCli(args: string[], environment: Record<string, string> = {}, program: string[] = [process.execPath, MAIN]): Cli {
+export function runCli(args: string[], environment: Record<string, string> = {}, program?: string[]): Cli {
+  const cli = spawnCli(args, environment, program);
+  onTestFinished(() => endCli(cli));
+  return cli;
+}
+
+/** Ends a command. */
+export async function endCli({ child, exited }: Cli): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+  await exited;
+}
+
+/** Starts a command that outlives a test: {@link endCli} ends it. */
+export function spawnCli(args: string[], environment: Record<string, string> = {}, program = [process.execPath, MAIN]): Cli {
   const { DATABASE_URL: _, ...inherited } = process.env;
   const [file, ...before] = program;
   const child = spawn(file!, [...before, ...args], { env: { ...inherited, HOST: '127.0.0.1', PORT: '0', ...environment } });
@@ -43,10 +56,6 @@ export function runCli(args: string[], environment: Record<string, string> = {},
   child.stdout.setEncoding('utf8').on('data', (chunk) => (text += chunk));
   child.stderr.setEncoding('utf8').on('data', (chunk) => (text += chunk));
   const exited = once(child, 'close').then(([code]) => code as number | null);
-  onTestFinished(async () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
-    await exited;
-  });
   return { child, output: () => text, exited };
 }
 

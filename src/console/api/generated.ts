@@ -5,6 +5,21 @@ import type { Operation } from './operation.ts';
 type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
+/** What happened to a row. */
+export type AuditOperation =
+  | 'delete'
+  | 'insert'
+  | 'truncate'
+  | 'update'
+  | 'use';
+
+/** How often a plan is billed. */
+export type BillingInterval =
+  | 'day'
+  | 'month'
+  | 'week'
+  | 'year';
+
 /** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
 export type DatetimeRange = {
   /** Greater than the specified value. */
@@ -16,6 +31,12 @@ export type DatetimeRange = {
   /** Less than or equal to the specified value. */
   lessThanOrEqualTo?: string | null | undefined;
 };
+
+/** What happened at a place of a definition between two versions. */
+export type DifferenceKind =
+  | 'added'
+  | 'changed'
+  | 'removed';
 
 /** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
 export type FloatRange = {
@@ -33,6 +54,16 @@ export type FloatRange = {
 export type GlobalRole =
   | 'super_admin'
   | 'user';
+
+/** A method of HTTP. */
+export type HttpMethod =
+  | 'DELETE'
+  | 'GET'
+  | 'HEAD'
+  | 'OPTIONS'
+  | 'PATCH'
+  | 'POST'
+  | 'PUT';
 
 /** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
 export type IntChoice = {
@@ -61,11 +92,34 @@ export type MetadataCondition = {
   text?: string | null | undefined;
 };
 
+/** Something that a plan can limit. */
+export type Metric =
+  | 'api_calls_per_hour'
+  | 'credentials'
+  | 'executions_per_month'
+  | 'storage_gb'
+  | 'team_members'
+  | 'workflows';
+
 /** The role of a member in an organization. */
 export type OrganizationRole =
   | 'admin'
   | 'member'
   | 'owner';
+
+/** Whether a problem prevents that a workflow is published. */
+export type ProblemSeverity =
+  | 'error'
+  | 'notice';
+
+/** What a token may do: the scope with `_` in the place of the colon. */
+export type Scope =
+  | 'organization_read'
+  | 'organization_write'
+  | 'runs_read'
+  | 'runs_write'
+  | 'workflows_read'
+  | 'workflows_write';
 
 /**
  * The status of a step: queued (between two attempts), running, waiting; or final:
@@ -91,6 +145,24 @@ export type StringChoice = {
   /** Not equal to the specified value. */
   notEqualTo?: string | null | undefined;
 };
+
+/** The status of the subscription of an organization to a plan. */
+export type SubscriptionStatus =
+  | 'active'
+  | 'canceled'
+  | 'expired'
+  | 'past_due'
+  | 'trialing';
+
+/** The role of a member in a team. */
+export type TeamRole =
+  | 'admin'
+  | 'member';
+
+/** Who can copy a workflow as a template: the members of its organization, or everybody. */
+export type TemplateAudience =
+  | 'organization'
+  | 'public';
 
 /** A condition of a filter of runs. All fields are combined with a logical ‘and.’ */
 export type UuidChoice = {
@@ -196,6 +268,152 @@ export type LogoutMutationVariables = Exact<{ [key: string]: never; }>;
 
 export type LogoutMutation = { logout: { loggedOut: boolean } | null };
 
+export type CredentialListQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type CredentialListQuery = { credentials: { nodes: Array<{ id: string, name: string, type: string, isShared: boolean, allowedHosts: Array<string>, expiresAt: string | null, lastUsedAt: string | null, usageCount: string, version: number, team: { id: string, name: string } | null }> } | null, credentialTypes: { nodes: Array<{ name: string, description: string, schema: unknown }> } | null };
+
+export type CreateCredentialMutationVariables = Exact<{
+  name: string;
+  type: string;
+  data: unknown;
+  hosts?: Array<string> | string | null | undefined;
+  shared?: boolean | null | undefined;
+}>;
+
+
+export type CreateCredentialMutation = { createCredential: { credential: { id: string } } | null };
+
+export type ReplaceSecretMutationVariables = Exact<{
+  id: string;
+  data?: unknown;
+}>;
+
+
+export type ReplaceSecretMutation = { updateCredential: { credential: { id: string } } | null };
+
+export type ShareCredentialMutationVariables = Exact<{
+  id: string;
+  shared?: boolean | null | undefined;
+}>;
+
+
+export type ShareCredentialMutation = { shareCredential: { credential: { id: string } } | null };
+
+export type DeleteCredentialMutationVariables = Exact<{
+  id: string;
+  force?: boolean | null | undefined;
+}>;
+
+
+export type DeleteCredentialMutation = { deleteCredential: { credential: { id: string } } | null };
+
+export type MemberListQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type MemberListQuery = { currentOrganization: { id: string, members: { nodes: Array<{ id: string, role: OrganizationRole, createdAt: string, userId: string, user: { id: string, name: string, email: string } | null }> }, invitations: { nodes: Array<{ id: string, email: string, role: OrganizationRole, expiresAt: string, acceptedAt: string | null, revokedAt: string | null }> } } | null };
+
+export type TeamListQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type TeamListQuery = { teams: { nodes: Array<{ id: string, name: string, slug: string, color: string, description: string | null, members: { nodes: Array<{ id: string, role: TeamRole, userId: string, membership: { id: string, user: { id: string, name: string } | null } | null }> } }> } | null };
+
+export type TokenListQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type TokenListQuery = { apiTokens: { nodes: Array<{ id: string, name: string, prefix: string, scopes: Array<Scope>, createdAt: string, expiresAt: string | null, lastUsedAt: string | null, revokedAt: string | null }> } | null };
+
+export type PlanPageQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type PlanPageQuery = { entitlements: { nodes: Array<{ metric: Metric, used: string | null, limit: string | null, resetsAt: string | null, isOver: boolean }> } | null, planSubscriptions: { nodes: Array<{ id: string, status: SubscriptionStatus, trialEndsAt: string | null, graceEndsAt: string | null, plan: { id: string, name: string, slug: string } | null }> } | null, plans: { nodes: Array<{ id: string, name: string, slug: string, description: string | null, priceCents: string | null, currency: string, billingInterval: BillingInterval }> } | null };
+
+export type AuditListQueryVariables = Exact<{
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+}>;
+
+
+export type AuditListQuery = { auditLogs: { nodes: Array<{ id: string, at: string, operation: AuditOperation, tableName: string, rowKey: unknown, before: unknown, after: unknown, userId: string | null, databaseRole: string, clientAddress: string | null }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
+
+export type InviteMemberMutationVariables = Exact<{
+  email: string;
+  role?: OrganizationRole | null | undefined;
+}>;
+
+
+export type InviteMemberMutation = { inviteMember: { newInvitation: { code: string } } | null };
+
+export type RevokeInvitationMutationVariables = Exact<{
+  id: string;
+}>;
+
+
+export type RevokeInvitationMutation = { revokeInvitation: { invitation: { id: string } } | null };
+
+export type SetMemberRoleMutationVariables = Exact<{
+  user: string;
+  role: OrganizationRole;
+}>;
+
+
+export type SetMemberRoleMutation = { setMemberRole: { organizationUser: { id: string } } | null };
+
+export type RemoveMemberMutationVariables = Exact<{
+  user: string;
+}>;
+
+
+export type RemoveMemberMutation = { removeMember: { organizationUser: { id: string } } | null };
+
+export type CreateTeamMutationVariables = Exact<{
+  name: string;
+  slug: string;
+  description?: string | null | undefined;
+}>;
+
+
+export type CreateTeamMutation = { createTeam: { team: { id: string } } | null };
+
+export type AddTeamMemberMutationVariables = Exact<{
+  team: string;
+  user: string;
+}>;
+
+
+export type AddTeamMemberMutation = { addTeamMember: { teamUser: { id: string } } | null };
+
+export type RemoveTeamMemberMutationVariables = Exact<{
+  team: string;
+  user: string;
+}>;
+
+
+export type RemoveTeamMemberMutation = { removeTeamMember: { teamUser: { id: string } } | null };
+
+export type CreateApiTokenMutationVariables = Exact<{
+  name: string;
+  scopes: Array<Scope> | Scope;
+  expiresAt?: string | null | undefined;
+}>;
+
+
+export type CreateApiTokenMutation = { createApiToken: { newApiToken: { secret: string } } | null };
+
+export type RevokeApiTokenMutationVariables = Exact<{
+  id: string;
+}>;
+
+
+export type RevokeApiTokenMutation = { revokeApiToken: { apiToken: { id: string } } | null };
+
+export type ChangePlanMutationVariables = Exact<{
+  plan: string;
+}>;
+
+
+export type ChangePlanMutation = { changePlan: { planSubscription: { id: string } } | null };
+
 export type RunPageQueryVariables = Exact<{
   id: string;
 }>;
@@ -216,6 +434,13 @@ export type RunForComparisonQueryVariables = Exact<{
 
 
 export type RunForComparisonQuery = { workflowRun: { id: string, status: WorkflowRunStatus, version: number, durationMs: number | null, startedAt: string, input: unknown, output: unknown, error: unknown, workflow: { id: string, name: string } | null, steps: { nodes: Array<{ id: string, node: string, status: StepStatus, attempt: number | null, port: string | null, output: unknown, error: unknown, startedAt: string, finishedAt: string | null }> } } | null };
+
+export type FirstEventsQueryVariables = Exact<{
+  id: string;
+}>;
+
+
+export type FirstEventsQuery = { workflowRun: { id: string, events: { nodes: Array<{ id: string, seq: number, ts: string, type: string, payload: unknown }> } } | null };
 
 export type RunEventsSubscriptionVariables = Exact<{
   id: string;
@@ -367,6 +592,173 @@ export type AcceptInvitationMutationVariables = Exact<{
 
 export type AcceptInvitationMutation = { acceptInvitation: { organizationUser: { organizationId: string } } | null };
 
+export type TriggerListQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type TriggerListQuery = { webhooks: { nodes: Array<{ id: string, node: string, path: string, methods: Array<HttpMethod>, credential: string | null, workflow: { id: string, name: string } | null }> } | null, schedules: { nodes: Array<{ id: string, node: string, properties: unknown, nextRunAt: string, lastRunAt: string | null, failures: number, lastError: unknown, workflow: { id: string, name: string } | null }> } | null };
+
+export type DeliveryListQueryVariables = Exact<{
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+}>;
+
+
+export type DeliveryListQuery = { webhookDeliveries: { nodes: Array<{ id: string, receivedAt: string, method: string, path: string, status: number | null, latencyMs: number, isDuplicate: boolean, error: string | null, runId: string | null, clientAddress: string, workflow: { id: string, name: string } | null }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
+
+export type NextFiringsQueryVariables = Exact<{
+  cron: string;
+  timezone?: string | null | undefined;
+}>;
+
+
+export type NextFiringsQuery = { previewSchedule: { nodes: Array<string> } | null };
+
+export type RedeliverWebhookMutationVariables = Exact<{
+  id: string;
+}>;
+
+
+export type RedeliverWebhookMutation = { redeliverWebhook: { workflowRun: { id: string } } | null };
+
+export type VariableListQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type VariableListQuery = { variables: { nodes: Array<{ id: string, name: string, value: unknown, isSecret: boolean, allowedHosts: Array<string>, updatedAt: string, updatedBy: { id: string, name: string } | null }> } | null };
+
+export type SetVariableMutationVariables = Exact<{
+  name: string;
+  value: unknown;
+  secret?: boolean | null | undefined;
+  hosts?: Array<string> | string | null | undefined;
+}>;
+
+
+export type SetVariableMutation = { setVariable: { variable: { id: string } } | null };
+
+export type DeleteVariableMutationVariables = Exact<{
+  name: string;
+}>;
+
+
+export type DeleteVariableMutation = { deleteVariable: { variable: { id: string } } | null };
+
+export type WorkflowPageQueryVariables = Exact<{
+  id: string;
+}>;
+
+
+export type WorkflowPageQuery = { workflow: { id: string, name: string, description: string | null, tags: Array<string>, definition: unknown, revision: number, publishedVersion: number | null, archivedAt: string | null, template: TemplateAudience | null, isOverLimit: boolean | null, runs: { nodes: Array<{ id: string, status: WorkflowRunStatus, mode: WorkflowRunMode, startedAt: string, finishedAt: string | null, version: number }> }, versions: { nodes: Array<{ id: string, version: number, message: string | null, publishedAt: string, publishedBy: { id: string, name: string } | null }> }, webhooks: { nodes: Array<{ id: string, node: string, path: string, methods: Array<HttpMethod>, credential: string | null }> }, schedules: { nodes: Array<{ id: string, node: string, properties: unknown, nextRunAt: string }> } } | null };
+
+export type ProblemsQueryVariables = Exact<{
+  definition: unknown;
+}>;
+
+
+export type ProblemsQuery = { validateWorkflow: { nodes: Array<{ pointer: string | null, code: string | null, message: string | null, severity: ProblemSeverity | null }> } | null };
+
+export type VersionDifferencesQueryVariables = Exact<{
+  id: string;
+  from: number;
+  to?: number | null | undefined;
+}>;
+
+
+export type VersionDifferencesQuery = { workflowVersionDiff: { nodes: Array<{ kind: DifferenceKind, pointer: string, before: unknown, after: unknown }> } | null };
+
+export type ExportedWorkflowQueryVariables = Exact<{
+  id: string;
+}>;
+
+
+export type ExportedWorkflowQuery = { exportWorkflow: unknown };
+
+export type SaveWorkflowMutationVariables = Exact<{
+  id: string;
+  definition: unknown;
+  revision: number;
+  name?: string | null | undefined;
+}>;
+
+
+export type SaveWorkflowMutation = { saveWorkflow: { workflow: { id: string, revision: number } } | null };
+
+export type PublishWorkflowMutationVariables = Exact<{
+  id: string;
+  message?: string | null | undefined;
+}>;
+
+
+export type PublishWorkflowMutation = { publishWorkflow: { workflowVersion: { id: string, version: number } } | null };
+
+export type UnpublishWorkflowMutationVariables = Exact<{
+  id: string;
+}>;
+
+
+export type UnpublishWorkflowMutation = { unpublishWorkflow: { workflow: { id: string } } | null };
+
+export type ArchiveWorkflowMutationVariables = Exact<{
+  id: string;
+}>;
+
+
+export type ArchiveWorkflowMutation = { archiveWorkflow: { workflow: { id: string } } | null };
+
+export type RollbackWorkflowMutationVariables = Exact<{
+  id: string;
+  version: number;
+}>;
+
+
+export type RollbackWorkflowMutation = { rollbackWorkflow: { workflowVersion: { id: string, version: number } } | null };
+
+export type StartWorkflowRunMutationVariables = Exact<{
+  id: string;
+  input?: unknown;
+}>;
+
+
+export type StartWorkflowRunMutation = { startWorkflowRun: { workflowRun: { id: string } } | null };
+
+export type WorkflowListQueryVariables = Exact<{
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  query?: string | null | undefined;
+  archived?: boolean | null | undefined;
+}>;
+
+
+export type WorkflowListQuery = { searchWorkflows: { nodes: Array<{ id: string, name: string, description: string | null, tags: Array<string>, publishedVersion: number | null, archivedAt: string | null, template: TemplateAudience | null, updatedAt: string, team: { id: string, name: string } | null, runs: { nodes: Array<{ id: string, status: WorkflowRunStatus, durationMs: number | null }> } }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
+
+export type TemplateListQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type TemplateListQuery = { workflowTemplates: { nodes: Array<{ id: string, name: string, description: string | null, tags: Array<string>, own: boolean }> } | null };
+
+export type CopyTemplateMutationVariables = Exact<{
+  id: string;
+  name?: string | null | undefined;
+}>;
+
+
+export type CopyTemplateMutation = { copyTemplate: { workflow: { id: string } } | null };
+
+export type CreateWorkflowMutationVariables = Exact<{
+  name: string;
+  definition: unknown;
+  description?: string | null | undefined;
+}>;
+
+
+export type CreateWorkflowMutation = { createWorkflow: { workflow: { id: string } } | null };
+
+export type ImportN8nMutationVariables = Exact<{
+  doc: unknown;
+}>;
+
+
+export type ImportN8nMutation = { importN8NWorkflow: { workflowImport: { workflowId: string, problems: unknown } } | null };
+
 export const viewer: Operation<ViewerQuery, ViewerQueryVariables> = {
   name: 'Viewer',
   id: 'd46fac722ee2ae3777aac19a50fce1870122f3d62e55b9e7262e3cc252226614',
@@ -420,6 +812,372 @@ export const logout: Operation<LogoutMutation, LogoutMutationVariables> = {
   text: `mutation Logout {
   logout(input: {}) {
     loggedOut
+  }
+}
+`,
+};
+
+export const credentialList: Operation<CredentialListQuery, CredentialListQueryVariables> = {
+  name: 'CredentialList',
+  id: '04a1472feb909e388f5de10f107ca1c47b0f32005f8bcb461b2174f799d64b33',
+  text: `query CredentialList {
+  credentials(first: 100, orderBy: [NAME_ASC]) {
+    nodes {
+      id
+      name
+      type
+      isShared
+      allowedHosts
+      expiresAt
+      lastUsedAt
+      usageCount
+      version
+      team {
+        id
+        name
+      }
+    }
+  }
+  credentialTypes(first: 50) {
+    nodes {
+      name
+      description
+      schema
+    }
+  }
+}
+`,
+};
+
+export const createCredential: Operation<CreateCredentialMutation, CreateCredentialMutationVariables> = {
+  name: 'CreateCredential',
+  id: '9e055fefa0ca0e97c88eba14816f580a7c1b278ff6d3cd9a9b28c84a9c1f1fd9',
+  text: `mutation CreateCredential($name: String!, $type: String!, $data: JSON!, $hosts: [String!], $shared: Boolean) {
+  createCredential(input: { name: $name, type: $type, data: $data, allowedHosts: $hosts, isShared: $shared }) {
+    credential {
+      id
+    }
+  }
+}
+`,
+};
+
+export const replaceSecret: Operation<ReplaceSecretMutation, ReplaceSecretMutationVariables> = {
+  name: 'ReplaceSecret',
+  id: 'bcbea9ec70074fd14cf7b6555913a9e351e9fc9d744313154c8bb42b7438167e',
+  text: `mutation ReplaceSecret($id: UUID!, $data: JSON) {
+  updateCredential(input: { credentialId: $id, data: $data }) {
+    credential {
+      id
+    }
+  }
+}
+`,
+};
+
+export const shareCredential: Operation<ShareCredentialMutation, ShareCredentialMutationVariables> = {
+  name: 'ShareCredential',
+  id: '69d081b8fbbad69af84b2f000c92feac6f226920366829e74e9cb6ad016a7780',
+  text: `mutation ShareCredential($id: UUID!, $shared: Boolean) {
+  shareCredential(input: { credentialId: $id, isShared: $shared }) {
+    credential {
+      id
+    }
+  }
+}
+`,
+};
+
+export const deleteCredential: Operation<DeleteCredentialMutation, DeleteCredentialMutationVariables> = {
+  name: 'DeleteCredential',
+  id: 'eba93de4ebf1dd6d52428b395f2852ce0fc88fdb977028fc3c1070ae15a77c63',
+  text: `mutation DeleteCredential($id: UUID!, $force: Boolean) {
+  deleteCredential(input: { credentialId: $id, force: $force }) {
+    credential {
+      id
+    }
+  }
+}
+`,
+};
+
+export const memberList: Operation<MemberListQuery, MemberListQueryVariables> = {
+  name: 'MemberList',
+  id: 'c55655fcda937ad769e9a62bb883d1a30e092fea6d4640d46a9db190cac836ea',
+  text: `query MemberList {
+  currentOrganization {
+    id
+    members(first: 100) {
+      nodes {
+        id
+        role
+        createdAt
+        userId
+        user {
+          id
+          name
+          email
+        }
+      }
+    }
+    invitations(first: 50) {
+      nodes {
+        id
+        email
+        role
+        expiresAt
+        acceptedAt
+        revokedAt
+      }
+    }
+  }
+}
+`,
+};
+
+export const teamList: Operation<TeamListQuery, TeamListQueryVariables> = {
+  name: 'TeamList',
+  id: '3d0eebed97dde212c01635508ce57bb08930ceba8a70a935ec67f633e18ad606',
+  text: `query TeamList {
+  teams(first: 100) {
+    nodes {
+      id
+      name
+      slug
+      color
+      description
+      members(first: 20) {
+        nodes {
+          id
+          role
+          userId
+          membership {
+            id
+            user {
+              id
+              name
+            }
+          }
+        }
+      }
+    }
+  }
+}
+`,
+};
+
+export const tokenList: Operation<TokenListQuery, TokenListQueryVariables> = {
+  name: 'TokenList',
+  id: '1a220a20670d6a2c77cb7c1c23cf70d7a959070483a69ee9013164c338642534',
+  text: `query TokenList {
+  apiTokens(first: 100) {
+    nodes {
+      id
+      name
+      prefix
+      scopes
+      createdAt
+      expiresAt
+      lastUsedAt
+      revokedAt
+    }
+  }
+}
+`,
+};
+
+export const planPage: Operation<PlanPageQuery, PlanPageQueryVariables> = {
+  name: 'PlanPage',
+  id: '34283f4392180bbf9d4596fcc256d1e0429d885e85156f6a40f2abf6cf316657',
+  text: `query PlanPage {
+  entitlements(first: 20) {
+    nodes {
+      metric
+      used
+      limit
+      resetsAt
+      isOver
+    }
+  }
+  planSubscriptions(first: 1, orderBy: [PRIMARY_KEY_DESC]) {
+    nodes {
+      id
+      status
+      trialEndsAt
+      graceEndsAt
+      plan {
+        id
+        name
+        slug
+      }
+    }
+  }
+  plans(first: 20) {
+    nodes {
+      id
+      name
+      slug
+      description
+      priceCents
+      currency
+      billingInterval
+    }
+  }
+}
+`,
+};
+
+export const auditList: Operation<AuditListQuery, AuditListQueryVariables> = {
+  name: 'AuditList',
+  id: '0ccc9e8444c69c09fd4a9c1a31d9a436e6606c3816800c6c062bc9bfaae2b2fc',
+  text: `query AuditList($first: Int, $after: Cursor) {
+  auditLogs(first: $first, after: $after) {
+    nodes {
+      id
+      at
+      operation
+      tableName
+      rowKey
+      before
+      after
+      userId
+      databaseRole
+      clientAddress
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`,
+};
+
+export const inviteMember: Operation<InviteMemberMutation, InviteMemberMutationVariables> = {
+  name: 'InviteMember',
+  id: '51f7584db8ff9ff7637de50b0231d479592d83dc7830a1b013c20d7da3731839',
+  text: `mutation InviteMember($email: String!, $role: OrganizationRole) {
+  inviteMember(input: { email: $email, role: $role }) {
+    newInvitation {
+      code
+    }
+  }
+}
+`,
+};
+
+export const revokeInvitation: Operation<RevokeInvitationMutation, RevokeInvitationMutationVariables> = {
+  name: 'RevokeInvitation',
+  id: 'af3f60d87a949110eab6a61d9dc6633f7d8bb5362bd84760ace04a91abc3a778',
+  text: `mutation RevokeInvitation($id: UUID!) {
+  revokeInvitation(input: { invitationId: $id }) {
+    invitation {
+      id
+    }
+  }
+}
+`,
+};
+
+export const setMemberRole: Operation<SetMemberRoleMutation, SetMemberRoleMutationVariables> = {
+  name: 'SetMemberRole',
+  id: '5b425ee2ba5ae6b47afee33ec8d5852272ff573d42dc0c1c356d0980d2a29687',
+  text: `mutation SetMemberRole($user: UUID!, $role: OrganizationRole!) {
+  setMemberRole(input: { userId: $user, role: $role }) {
+    organizationUser {
+      id
+    }
+  }
+}
+`,
+};
+
+export const removeMember: Operation<RemoveMemberMutation, RemoveMemberMutationVariables> = {
+  name: 'RemoveMember',
+  id: 'a8ccc2d949ebeec5e254735101e60a2cb365cc304500e778d1332e709e7cf6b0',
+  text: `mutation RemoveMember($user: UUID!) {
+  removeMember(input: { userId: $user }) {
+    organizationUser {
+      id
+    }
+  }
+}
+`,
+};
+
+export const createTeam: Operation<CreateTeamMutation, CreateTeamMutationVariables> = {
+  name: 'CreateTeam',
+  id: '9c99a7142d119aae930d3be00f3abcb37b47cbe807f198af201f6c79068c815f',
+  text: `mutation CreateTeam($name: String!, $slug: String!, $description: String) {
+  createTeam(input: { name: $name, slug: $slug, description: $description }) {
+    team {
+      id
+    }
+  }
+}
+`,
+};
+
+export const addTeamMember: Operation<AddTeamMemberMutation, AddTeamMemberMutationVariables> = {
+  name: 'AddTeamMember',
+  id: '04c4e3c3a0c5c9cdb4d5a80972e285d56d7bc5e35879ca48c0ad1e65e00b2965',
+  text: `mutation AddTeamMember($team: UUID!, $user: UUID!) {
+  addTeamMember(input: { teamId: $team, userId: $user }) {
+    teamUser {
+      id
+    }
+  }
+}
+`,
+};
+
+export const removeTeamMember: Operation<RemoveTeamMemberMutation, RemoveTeamMemberMutationVariables> = {
+  name: 'RemoveTeamMember',
+  id: '471a6da3b1177242ce66d62f7e82f72c0896fe991d6900ffd1ddfb8eca14f645',
+  text: `mutation RemoveTeamMember($team: UUID!, $user: UUID!) {
+  removeTeamMember(input: { teamId: $team, userId: $user }) {
+    teamUser {
+      id
+    }
+  }
+}
+`,
+};
+
+export const createApiToken: Operation<CreateApiTokenMutation, CreateApiTokenMutationVariables> = {
+  name: 'CreateApiToken',
+  id: '013e944f811ec53b7186d54cacb7ec7eb0a56382e497ebde713a39f8494c2a01',
+  text: `mutation CreateApiToken($name: String!, $scopes: [Scope!]!, $expiresAt: Datetime) {
+  createApiToken(input: { name: $name, scopes: $scopes, expiresAt: $expiresAt }) {
+    newApiToken {
+      secret
+    }
+  }
+}
+`,
+};
+
+export const revokeApiToken: Operation<RevokeApiTokenMutation, RevokeApiTokenMutationVariables> = {
+  name: 'RevokeApiToken',
+  id: 'a457fcedb3bcb87863779055e44193ba1614e9ad96ede19ca50fc1119c981d35',
+  text: `mutation RevokeApiToken($id: UUID!) {
+  revokeApiToken(input: { apiTokenId: $id }) {
+    apiToken {
+      id
+    }
+  }
+}
+`,
+};
+
+export const changePlan: Operation<ChangePlanMutation, ChangePlanMutationVariables> = {
+  name: 'ChangePlan',
+  id: '455bc7ccd72592c1670045ffdbe2598a70ef48bfbb8b874247eee275ae0b45c7',
+  text: `mutation ChangePlan($plan: String!) {
+  changePlan(input: { plan: $plan }) {
+    planSubscription {
+      id
+    }
   }
 }
 `,
@@ -568,6 +1326,26 @@ export const runForComparison: Operation<RunForComparisonQuery, RunForComparison
         error
         startedAt
         finishedAt
+      }
+    }
+  }
+}
+`,
+};
+
+export const firstEvents: Operation<FirstEventsQuery, FirstEventsQueryVariables> = {
+  name: 'FirstEvents',
+  id: 'd5d9dacec1e4100cc29e3250c2d7afa3aae3640fade2c83e96e5baca71dafa4f',
+  text: `query FirstEvents($id: UUID!) {
+  workflowRun(id: $id) {
+    id
+    events(first: 200) {
+      nodes {
+        id
+        seq
+        ts
+        type
+        payload
       }
     }
   }
@@ -836,6 +1614,417 @@ export const acceptInvitation: Operation<AcceptInvitationMutation, AcceptInvitat
   acceptInvitation(input: { code: $code }) {
     organizationUser {
       organizationId
+    }
+  }
+}
+`,
+};
+
+export const triggerList: Operation<TriggerListQuery, TriggerListQueryVariables> = {
+  name: 'TriggerList',
+  id: '608c2de8c1b7e8eb6df64a0287cd8d1a07d354d96e38627a29cf204e15d23869',
+  text: `query TriggerList {
+  webhooks(first: 100) {
+    nodes {
+      id
+      node
+      path
+      methods
+      credential
+      workflow {
+        id
+        name
+      }
+    }
+  }
+  schedules(first: 100) {
+    nodes {
+      id
+      node
+      properties
+      nextRunAt
+      lastRunAt
+      failures
+      lastError
+      workflow {
+        id
+        name
+      }
+    }
+  }
+}
+`,
+};
+
+export const deliveryList: Operation<DeliveryListQuery, DeliveryListQueryVariables> = {
+  name: 'DeliveryList',
+  id: '3a27cf42e12ecb371691b5deac8299b92894c879ad1e167b4480b58b6d4265f6',
+  text: `query DeliveryList($first: Int, $after: Cursor) {
+  webhookDeliveries(first: $first, after: $after, orderBy: [PRIMARY_KEY_DESC]) {
+    nodes {
+      id
+      receivedAt
+      method
+      path
+      status
+      latencyMs
+      isDuplicate
+      error
+      runId
+      clientAddress
+      workflow {
+        id
+        name
+      }
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`,
+};
+
+export const nextFirings: Operation<NextFiringsQuery, NextFiringsQueryVariables> = {
+  name: 'NextFirings',
+  id: '82f1ddb9e3459a72e3880e4e5349eecc0ea14bcbe52bc40ee6927b8a62ddc84c',
+  text: `query NextFirings($cron: String!, $timezone: String) {
+  previewSchedule(cron: $cron, timezone: $timezone, count: 5) {
+    nodes
+  }
+}
+`,
+};
+
+export const redeliverWebhook: Operation<RedeliverWebhookMutation, RedeliverWebhookMutationVariables> = {
+  name: 'RedeliverWebhook',
+  id: '5ffb57f5af205fc67b0e466ef1f7f447bb72f055b431ea99b08c44716d16e0f5',
+  text: `mutation RedeliverWebhook($id: UUID!) {
+  redeliverWebhook(input: { deliveryId: $id }) {
+    workflowRun {
+      id
+    }
+  }
+}
+`,
+};
+
+export const variableList: Operation<VariableListQuery, VariableListQueryVariables> = {
+  name: 'VariableList',
+  id: 'a827ff5f9934c8fcddffc3d265fd184b3920a1494cdaa938afa39d05d1923f66',
+  text: `query VariableList {
+  variables(first: 200, orderBy: [NAME_ASC]) {
+    nodes {
+      id
+      name
+      value
+      isSecret
+      allowedHosts
+      updatedAt
+      updatedBy {
+        id
+        name
+      }
+    }
+  }
+}
+`,
+};
+
+export const setVariable: Operation<SetVariableMutation, SetVariableMutationVariables> = {
+  name: 'SetVariable',
+  id: '4d17fff89ba10c03bbf98c0f2dcd8a8bb520c845b002b6931d94685fb0e94880',
+  text: `mutation SetVariable($name: String!, $value: JSON!, $secret: Boolean, $hosts: [String!]) {
+  setVariable(input: { name: $name, value: $value, isSecret: $secret, allowedHosts: $hosts }) {
+    variable {
+      id
+    }
+  }
+}
+`,
+};
+
+export const deleteVariable: Operation<DeleteVariableMutation, DeleteVariableMutationVariables> = {
+  name: 'DeleteVariable',
+  id: '9091288b4adadca8429eecd92fe458cdff4d8eaf8fc2fa2120533affdc181879',
+  text: `mutation DeleteVariable($name: String!) {
+  deleteVariable(input: { name: $name }) {
+    variable {
+      id
+    }
+  }
+}
+`,
+};
+
+export const workflowPage: Operation<WorkflowPageQuery, WorkflowPageQueryVariables> = {
+  name: 'WorkflowPage',
+  id: '9db93b742b7d1757382982a91a27e850a3c77b61b5f438dc0dcb670fab04b1de',
+  text: `query WorkflowPage($id: UUID!) {
+  workflow(id: $id) {
+    id
+    name
+    description
+    tags
+    definition
+    revision
+    publishedVersion
+    archivedAt
+    template
+    isOverLimit
+    runs(first: 10) {
+      nodes {
+        id
+        status
+        mode
+        startedAt
+        finishedAt
+        version
+      }
+    }
+    versions(first: 50) {
+      nodes {
+        id
+        version
+        message
+        publishedAt
+        publishedBy {
+          id
+          name
+        }
+      }
+    }
+    webhooks(first: 20) {
+      nodes {
+        id
+        node
+        path
+        methods
+        credential
+      }
+    }
+    schedules(first: 20) {
+      nodes {
+        id
+        node
+        properties
+        nextRunAt
+      }
+    }
+  }
+}
+`,
+};
+
+export const problems: Operation<ProblemsQuery, ProblemsQueryVariables> = {
+  name: 'Problems',
+  id: '803298373264b342bf089617f8f0d53830faf45a947b671fee7dd425a240002f',
+  text: `query Problems($definition: JSON!) {
+  validateWorkflow(definition: $definition) {
+    nodes {
+      pointer
+      code
+      message
+      severity
+    }
+  }
+}
+`,
+};
+
+export const versionDifferences: Operation<VersionDifferencesQuery, VersionDifferencesQueryVariables> = {
+  name: 'VersionDifferences',
+  id: '03ddacc539ee83e370cd31cdf203d353e8553b1ab08176ba5c58b8e59d667c6a',
+  text: `query VersionDifferences($id: UUID!, $from: Int!, $to: Int) {
+  workflowVersionDiff(workflowId: $id, fromVersion: $from, toVersion: $to) {
+    nodes {
+      kind
+      pointer
+      before
+      after
+    }
+  }
+}
+`,
+};
+
+export const exportedWorkflow: Operation<ExportedWorkflowQuery, ExportedWorkflowQueryVariables> = {
+  name: 'ExportedWorkflow',
+  id: 'd49a214003f3bc94064377650a8f9e0731aed5b399b744d19072421c6621b6d4',
+  text: `query ExportedWorkflow($id: UUID!) {
+  exportWorkflow(workflowId: $id)
+}
+`,
+};
+
+export const saveWorkflow: Operation<SaveWorkflowMutation, SaveWorkflowMutationVariables> = {
+  name: 'SaveWorkflow',
+  id: '84228fde9a7bc1c059145a30acae34ebd18f1d12191c373d4560d1826b48bec9',
+  text: `mutation SaveWorkflow($id: UUID!, $definition: JSON!, $revision: Int!, $name: String) {
+  saveWorkflow(input: { workflowId: $id, definition: $definition, expectedRevision: $revision, name: $name }) {
+    workflow {
+      id
+      revision
+    }
+  }
+}
+`,
+};
+
+export const publishWorkflow: Operation<PublishWorkflowMutation, PublishWorkflowMutationVariables> = {
+  name: 'PublishWorkflow',
+  id: '9bbf09455cc4c286a29e8528dc24c2cfc48de78edacdcebf842068e038a79a66',
+  text: `mutation PublishWorkflow($id: UUID!, $message: String) {
+  publishWorkflow(input: { workflowId: $id, message: $message }) {
+    workflowVersion {
+      id
+      version
+    }
+  }
+}
+`,
+};
+
+export const unpublishWorkflow: Operation<UnpublishWorkflowMutation, UnpublishWorkflowMutationVariables> = {
+  name: 'UnpublishWorkflow',
+  id: 'ed383bd6096fc0985150f9628ec1c59bc007ca82cf592f31e051391bf8d52701',
+  text: `mutation UnpublishWorkflow($id: UUID!) {
+  unpublishWorkflow(input: { workflowId: $id }) {
+    workflow {
+      id
+    }
+  }
+}
+`,
+};
+
+export const archiveWorkflow: Operation<ArchiveWorkflowMutation, ArchiveWorkflowMutationVariables> = {
+  name: 'ArchiveWorkflow',
+  id: 'ef45b0689604d0330481e6528d6fc0809e869ed4937e37734da3447aaef597a3',
+  text: `mutation ArchiveWorkflow($id: UUID!) {
+  archiveWorkflow(input: { workflowId: $id }) {
+    workflow {
+      id
+    }
+  }
+}
+`,
+};
+
+export const rollbackWorkflow: Operation<RollbackWorkflowMutation, RollbackWorkflowMutationVariables> = {
+  name: 'RollbackWorkflow',
+  id: '2a0d1fc4c38862e4516b0bb7a4df414ed06649ea2133aacafe72a8741e558b66',
+  text: `mutation RollbackWorkflow($id: UUID!, $version: Int!) {
+  rollbackWorkflow(input: { workflowId: $id, version: $version }) {
+    workflowVersion {
+      id
+      version
+    }
+  }
+}
+`,
+};
+
+export const startWorkflowRun: Operation<StartWorkflowRunMutation, StartWorkflowRunMutationVariables> = {
+  name: 'StartWorkflowRun',
+  id: 'c8536d6beeb01c6be4a4e12f8d1fc3608284cc18875edd7160a9907ac353c795',
+  text: `mutation StartWorkflowRun($id: UUID!, $input: JSON) {
+  startWorkflowRun(input: { workflowId: $id, input: $input }) {
+    workflowRun {
+      id
+    }
+  }
+}
+`,
+};
+
+export const workflowList: Operation<WorkflowListQuery, WorkflowListQueryVariables> = {
+  name: 'WorkflowList',
+  id: '5d6efac3e5001d9dc529c63a12e9686cbb162b93462bdea8cf2c82e4180d5d59',
+  text: `query WorkflowList($first: Int, $after: Cursor, $query: String, $archived: Boolean) {
+  searchWorkflows(first: $first, after: $after, query: $query, archived: $archived) {
+    nodes {
+      id
+      name
+      description
+      tags
+      publishedVersion
+      archivedAt
+      template
+      updatedAt
+      team {
+        id
+        name
+      }
+      runs(first: 20) {
+        nodes {
+          id
+          status
+          durationMs
+        }
+      }
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`,
+};
+
+export const templateList: Operation<TemplateListQuery, TemplateListQueryVariables> = {
+  name: 'TemplateList',
+  id: '167e8a7e8738f48f5623562df4291643181e1db83655083bcf2debf5b57df2a9',
+  text: `query TemplateList {
+  workflowTemplates(first: 50) {
+    nodes {
+      id
+      name
+      description
+      tags
+      own
+    }
+  }
+}
+`,
+};
+
+export const copyTemplate: Operation<CopyTemplateMutation, CopyTemplateMutationVariables> = {
+  name: 'CopyTemplate',
+  id: '06e1faae617c0f57d9948141d4863cff078830d42dfc3dc25511599a228f2603',
+  text: `mutation CopyTemplate($id: UUID!, $name: String) {
+  copyTemplate(input: { workflowId: $id, name: $name }) {
+    workflow {
+      id
+    }
+  }
+}
+`,
+};
+
+export const createWorkflow: Operation<CreateWorkflowMutation, CreateWorkflowMutationVariables> = {
+  name: 'CreateWorkflow',
+  id: '24b5412957f87ccad34649707eb648b7cd674f698682604323e63e6f540af71d',
+  text: `mutation CreateWorkflow($name: String!, $definition: JSON!, $description: String) {
+  createWorkflow(input: { name: $name, definition: $definition, description: $description }) {
+    workflow {
+      id
+    }
+  }
+}
+`,
+};
+
+export const importN8n: Operation<ImportN8nMutation, ImportN8nMutationVariables> = {
+  name: 'ImportN8n',
+  id: 'c1199c4d4b2ffd3653037b1145264c7b32fb2068a4fe97f2cf9845db82638ff6',
+  text: `mutation ImportN8n($doc: JSON!) {
+  importN8NWorkflow(input: { doc: $doc }) {
+    workflowImport {
+      workflowId
+      problems
     }
   }
 }

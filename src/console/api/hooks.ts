@@ -82,11 +82,14 @@ export function useList<Data, Variables extends { after?: string | null | undefi
   return { ...query, nodes };
 }
 
-/** A change that is kept for the panel that shows what a page asks. */
+/** An operation that was sent, for the panel that shows what a page asks. */
 export interface SentChange {
   operation: Operation<unknown, unknown>;
   variables: unknown;
 }
+
+/** The subscriptions that the page follows now, by their operation. */
+export const followed = new Map<string, SentChange>();
 
 const KEPT_CHANGES = 10;
 /** The latest changes of this tab, newest first. */
@@ -128,6 +131,7 @@ export function useFollow<Data, Variables extends Record<string, unknown>>(
   useEffect(() => {
     if (key === null) return undefined;
     const stop = new AbortController();
+    followed.set(operation.id, { operation: operation as Operation<unknown, unknown>, variables: JSON.parse(key) });
     setError(null);
     follow(operation, JSON.parse(key) as Variables, {
       next: (data) => cursorOf(data) as Partial<Variables>,
@@ -136,7 +140,10 @@ export function useFollow<Data, Variables extends Record<string, unknown>>(
     }).catch((cause: unknown) => {
       if (!stop.signal.aborted) setError(cause instanceof ApiError ? cause : new ApiError(String(cause), 'INTERNAL'));
     });
-    return () => stop.abort();
+    return () => {
+      stop.abort();
+      followed.delete(operation.id);
+    };
   }, [operation, key]);
   return error;
 }

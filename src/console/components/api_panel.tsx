@@ -1,7 +1,7 @@
 /** Shows the operations behind a page, to copy as documents or as curl commands. */
 import { useQueryClient } from '@tanstack/react-query';
 import { BASE } from '../api/client.ts';
-import { type OperationKey, sentChanges } from '../api/hooks.ts';
+import { type OperationKey, followed, sentChanges } from '../api/hooks.ts';
 import type { Operation } from '../api/operation.ts';
 import { texts } from '../texts.ts';
 import { CopyButton, Dialog } from './ui.tsx';
@@ -18,6 +18,9 @@ export function ApiPanel({ onClose }: { onClose: () => void }) {
       <h3>{texts.shell.queries}</h3>
       {asked.map(([operation, variables]) => (
         <OperationView key={operation.id + JSON.stringify(variables)} operation={operation} variables={variables} />
+      ))}
+      {[...followed.values()].map(({ operation, variables }) => (
+        <OperationView key={operation.id} operation={operation} variables={variables} />
       ))}
       <h3>{texts.shell.changes}</h3>
       {sentChanges.length === 0 && <p className="hint">{texts.shell.noChanges}</p>}

@@ -1,9 +1,9 @@
 /** One run: its graph, timeline, log and data, live, at any event of its log; and the commands on it. */
 import { useQueryClient } from '@tanstack/react-query';
 import { Pause, Play, SkipForward } from 'lucide-react';
-import { useDeferredValue, useEffect, useMemo, useRef, useState } from 'react';
+import { useDeferredValue, useEffect, useMemo, useState } from 'react';
 import { Link } from 'wouter';
-import { type RunPageQuery, runEvents, runPage, runSteps } from '../../api/generated.ts';
+import { type RunPageQuery, firstEvents, runEvents, runPage, runSteps } from '../../api/generated.ts';
 import { useFollow, useRead } from '../../api/hooks.ts';
 import { useAddress } from '../../components/address.ts';
 import { announce } from '../../components/announce.ts';
@@ -25,25 +25,17 @@ const t = texts.run;
 const REFRESH_MS = 400;
 /** Milliseconds that the player shows each event. */
 const PLAY_MS = 500;
+/** The last event of a run. */
+const END = /^run\.(?:succeeded|failed|canceled)$/;
+const NO_EVENTS: readonly RunEvent[] = [];
 type Run = NonNullable<RunPageQuery['workflowRun']>;
 
 /** The page. */
 export function RunPage({ id }: { id: string }) {
   const { data, error, isPending } = useRead(runPage, { id });
   const steps = useRead(runSteps, { id });
-  const [events, setEvents] = useState<readonly RunEvent[]>([]);
-  const arrived = useRef<RunEvent[]>([]);
+  const { events, error: liveError } = useEvents(id);
   const client = useQueryClient();
-  const liveError = useFollow(
-    runEvents,
-    { id, after: 0 },
-    (answer) => ({ after: answer.workflowRunEvents?.seq ?? 0 }),
-    ({ workflowRunEvents: event }) => {
-      if (!event || event.seq <= (arrived.current.at(-1)?.seq ?? 0)) return;
-      arrived.current.push(event as RunEvent);
-      setEvents([...arrived.current]);
-    },
-  );
   const count = events.length;
   useEffect(() => {
     if (count === 0) return undefined;
@@ -56,7 +48,14 @@ export function RunPage({ id }: { id: string }) {
     if (status) announce(`${t.title}: ${texts.status[status]}`);
   }, [status]);
   if (isPending) return <Skeleton lines={12} />;
-  if (!run) return error ? <ErrorNote error={error} /> : <Empty title={texts.notFound}>{texts.notFoundHint}</Empty>;
+  if (!run)
+    return error ? (
+      <ErrorNote error={error} />
+    ) : (
+      <Empty isPage title={texts.notFound}>
+        {texts.notFoundHint}
+      </Empty>
+    );
   return (
     <>
       <RunHead run={run} />
@@ -68,6 +67,29 @@ export function RunPage({ id }: { id: string }) {
       )}
     </>
   );
+}
+
+/** Returns the events of a run: the first ones by a query, which is quick, all others as they are written. */
+function useEvents(id: string): { events: readonly RunEvent[]; error: Error | null } {
+  const [events, setEvents] = useState<readonly RunEvent[] | null>(null);
+  const first = useRead(firstEvents, events === null ? { id } : null);
+  const begun = first.data?.workflowRun?.events.nodes;
+  useEffect(() => {
+    if (begun) setEvents((old) => old ?? (begun as RunEvent[]));
+  }, [begun]);
+  const has = events !== null;
+  const isEnded = END.test(events?.at(-1)?.type ?? '');
+  const [after, setAfter] = useState<number | null>(null);
+  if (has && after === null) setAfter(events.at(-1)?.seq ?? 0);
+  const error = useFollow(
+    runEvents,
+    after === null || isEnded ? null : { id, after },
+    (answer) => ({ after: answer.workflowRunEvents?.seq ?? 0 }),
+    ({ workflowRunEvents: event }) => {
+      if (event) setEvents((old) => (event.seq > (old?.at(-1)?.seq ?? 0) ? [...(old ?? []), event as RunEvent] : old));
+    },
+  );
+  return { events: events ?? NO_EVENTS, error: first.error ?? error };
 }
 
 function RunHead({ run }: { run: Run }) {
