@@ -530,13 +530,20 @@ export type RunFilterChoicesQueryVariables = Exact<{ [key: string]: never; }>;
 
 export type RunFilterChoicesQuery = { workflows: { nodes: Array<{ id: string, name: string }> } | null };
 
-export type WorkflowChangesSubscriptionVariables = Exact<{
-  workflow: string;
-  after?: string | null | undefined;
+export type RunCountQueryVariables = Exact<{
+  filter?: WorkflowRunFilter | null | undefined;
 }>;
 
 
-export type WorkflowChangesSubscription = { workflowRuns: { cursor: string, workflowRun: { id: string, status: WorkflowRunStatus } | null } | null };
+export type RunCountQuery = { workflowRunCount: { count: number, isExact: boolean } | null };
+
+export type RunChangesSubscriptionVariables = Exact<{
+  after?: string | null | undefined;
+  filter?: WorkflowRunFilter | null | undefined;
+}>;
+
+
+export type RunChangesSubscription = { workflowRuns: { cursor: string, workflowRun: { id: string, status: WorkflowRunStatus } | null } | null };
 
 export type LoginMutationVariables = Exact<{
   email: string;
@@ -1521,11 +1528,23 @@ export const runFilterChoices: Operation<RunFilterChoicesQuery, RunFilterChoices
 `,
 };
 
-export const workflowChanges: Operation<WorkflowChangesSubscription, WorkflowChangesSubscriptionVariables> = {
-  name: 'WorkflowChanges',
-  id: '0faa0f248d5a272d72ea26a5261ad90603ac5eaaac75f54a9972352cac76e118',
-  text: `subscription WorkflowChanges($workflow: UUID!, $after: String) {
-  workflowRuns(workflowId: $workflow, after: $after) {
+export const runCount: Operation<RunCountQuery, RunCountQueryVariables> = {
+  name: 'RunCount',
+  id: 'c295419cca56c1dc0bb2e1ff42a4a75f95529df1a85586b4977ba05597efe4d8',
+  text: `query RunCount($filter: WorkflowRunFilter) {
+  workflowRunCount(filter: $filter) {
+    count
+    isExact
+  }
+}
+`,
+};
+
+export const runChanges: Operation<RunChangesSubscription, RunChangesSubscriptionVariables> = {
+  name: 'RunChanges',
+  id: '03aea6eeef26d79d763fffbf7e647abdb3b42e69b90a5929db10f24dea3f680b',
+  text: `subscription RunChanges($after: String, $filter: WorkflowRunFilter) {
+  workflowRuns(after: $after, filter: $filter) {
     cursor
     workflowRun {
       id

@@ -5,29 +5,31 @@ import type { WorkflowRunFilter, WorkflowRunMode, WorkflowRunStatus } from '../.
 export const STATUSES: readonly WorkflowRunStatus[] = ['running', 'waiting', 'paused', 'success', 'error', 'canceled'];
 /** In the order in which they are offered. */
 export const MODES: readonly WorkflowRunMode[] = ['manual', 'api', 'webhook', 'schedule', 'child', 'retry', 'fork', 'error'];
+/** Periods before now, in milliseconds, by their names in the address. */
+export const PERIODS: Readonly<Record<string, number>> = { hour: 3_600_000, day: 86_400_000, week: 604_800_000, month: 2_592_000_000 };
 /** The names of the filters in the address. */
-export const FILTER_NAMES = ['status', 'workflow', 'mode', 'metadata'] as const;
+export const FILTER_NAMES = ['status', 'workflow', 'mode', 'since', 'errorCode', 'longerThan', 'text'] as const;
+/** A period begins at a whole minute, so that the filter stays the same while the page is drawn anew. */
+const MINUTE_MS = 60_000;
 
-/** Returns the filter of the API; null when the address has none. A value that is none is left out. */
-export function filterOf(address: URLSearchParams): WorkflowRunFilter | null {
+/**
+ * Returns the filter of the API; null when the address has none. A value that is none is left out.
+ *
+ * @param now milliseconds since 1970
+ */
+export function filterOf(address: URLSearchParams, now: number): WorkflowRunFilter | null {
   const filter: WorkflowRunFilter = {};
   const statuses = STATUSES.filter((each) => (address.get('status') ?? '').split(',').includes(each));
   const mode = MODES.find((each) => each === address.get('mode'));
-  const workflow = address.get('workflow');
-  const metadata = objectOf(address.get('metadata'));
+  const [workflow, errorCode, text] = ['workflow', 'errorCode', 'text'].map((name) => address.get(name));
+  const period = PERIODS[address.get('since') ?? ''];
+  const seconds = Number(address.get('longerThan') ?? '');
   if (statuses.length) filter.status = { in: statuses };
   if (mode) filter.mode = { equalTo: mode };
   if (workflow) filter.workflowId = { equalTo: workflow };
-  if (metadata) filter.metadata = { contains: metadata };
+  if (errorCode) filter.errorCode = { equalTo: errorCode };
+  if (text) filter.metadata = { text };
+  if (period) filter.startedAt = { greaterThan: new Date(Math.floor(now / MINUTE_MS) * MINUTE_MS - period).toISOString() };
+  if (seconds > 0) filter.durationMs = { greaterThan: seconds * 1_000 };
   return Object.keys(filter).length ? filter : null;
-}
-
-/** Returns the object that a text holds as JSON; null for anything else. */
-export function objectOf(text: string | null): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text ?? '');
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
 }
