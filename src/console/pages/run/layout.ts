@@ -3,9 +3,9 @@ import dagre from '@dagrejs/dagre';
 import type { GraphShape } from './fold.ts';
 
 /** Size of a node in pixels. */
-export const NODE_WIDTH = 180;
+export const NODE_WIDTH = 164;
 export const NODE_HEIGHT = 64;
-const GAP = { ranksep: 70, nodesep: 28 };
+const GAP = { ranksep: 44, nodesep: 24 };
 
 /** Returns the top left corner of each node, in layers from left to right or from top to bottom. */
 export function layout(
