@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { tryParseJson } from './json/json.ts';
 import { LIMITS } from './constants.ts';
 import { FlowgresError } from './errors.ts';
+import { isSchemaName } from './database/api_schema.ts';
 import { type LoginRole, type RolePasswords, derivePasswords, roleUrl } from './database/roles.ts';
 import type { JwtConfig } from './http/jwt.ts';
 import type { MetricsAccess } from './http/server.ts';
@@ -43,6 +44,11 @@ const settings = z.object({
   HOST: z.string().min(1).default('127.0.0.1'),
   FLOWGRES_DATA: z.string().min(1).default('.flowgres'),
   DATABASE_URL: postgresUrl.optional(),
+  // Read by src/database/api_schema.ts, since SQL texts are made of it as modules load.
+  FLOWGRES_SCHEMA: z
+    .string()
+    .refine(isSchemaName, 'must be a name in lower case, and none of a schema of Flowgres or PostgreSQL')
+    .optional(),
   FLOWGRES_POOLER_URL: postgresUrl.optional(),
   FLOWGRES_SECRET: secret.optional(),
   FLOWGRES_API_PASSWORD: secret.optional(),

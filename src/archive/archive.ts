@@ -12,9 +12,10 @@ import type { ArchiveFile, Manifest } from './manifest.ts';
 import { asArchivist, performAll, performPlan, requireTable } from './session.ts';
 import type { ArchiveOptions, ArchiveReporter, Period } from './options.ts';
 import type { PartitionAction } from '../maintenance/partitions.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 /** The table that is archived when none is named. */
-export const DEFAULT_TABLE = 'public.workflow_runs';
+export const DEFAULT_TABLE = `${API_SCHEMA}.workflow_runs`;
 
 /**
  * Archives the periods that `options` select. Returns the periods that were kept, with the reasons.

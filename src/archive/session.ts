@@ -3,6 +3,7 @@ import pg, { type Client } from 'pg';
 import { FlowgresError } from '../errors.ts';
 import { type PartitionAction, actionsOf, asOwner } from '../maintenance/partitions.ts';
 import { runStatements } from '../maintenance/statements.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 const LOCK_TIMEOUT_MS = 60_000;
 /**
@@ -62,7 +63,7 @@ export async function performAll(client: Client, statements: string[]): Promise<
 export async function requireTable(client: Client, name: string): Promise<string> {
   const { rows } = await client.query<{ name: string }>(
     'select parent::text as name from partitions.managed_tables where parent::text in ($1, $2)',
-    [name, `public.${name}`],
+    [name, `${API_SCHEMA}.${name}`],
   );
   if (rows[0]) return rows[0].name;
   throw new FlowgresError('TABLE_NOT_MANAGED', `${name} is not a managed table.`, {

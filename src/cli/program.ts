@@ -8,6 +8,7 @@ import { ownSources } from '../database/sources.ts';
 import type { SealFlags } from './seal.ts';
 import { Interrupted } from './shutdown.ts';
 import { describeError } from '../database/describe_error.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 const port = new Option('-p, --port <number>', 'HTTP port, 0 for any free one (PORT, default 8080)');
 const host = new Option('--host <address>', 'address to listen on (HOST, default 127.0.0.1)');
@@ -17,7 +18,7 @@ const concurrency = new Option('--concurrency <number>', 'steps that are in flig
 const alsoWork = new Option('--work', 'runs the steps of workflows, too');
 const output = new Option('-o, --output <file>', 'file to write').default('schema.graphql');
 const period = new Option('--period <time>', 'a month or a day in the period, such as 2025-01');
-const tableName = new Option('--table <name>', 'the table that the others leave with').default('public.workflow_runs');
+const tableName = new Option('--table <name>', 'the table that the others leave with').default(`${API_SCHEMA}.workflow_runs`);
 const jobs = new Option('--jobs <file>', 'where the jobs are written before anything is changed').default('cron-jobs.json');
 
 interface Flags {

@@ -7,11 +7,12 @@ import { clearAllPools } from 'graphile-migrate/dist/pg.js';
 import { Logger as WorkerLogger, runMigrations } from 'graphile-worker';
 import pg from 'pg';
 import { applyCode, installSources, isBusy } from './apply_sources.ts';
+import { API_SCHEMA, DEFAULT_SCHEMA } from './api_schema.ts';
 import { connect, requireSupportedServer, withDatabase } from './connections.ts';
 import { FlowgresError } from '../errors.ts';
 import { requireNoConflicts } from './preflight.ts';
 import { scheduleMaintenance } from './schedule_maintenance.ts';
-import { type RolePasswords, createRoles, roleUrl } from './roles.ts';
+import { LOGIN_ROLES, type RolePasswords, createRoles, roleUrl } from './roles.ts';
 import { dropInvalidIndexes, requireUpgradable } from './schema_state.ts';
 import { SESSION_SETTINGS } from './session_settings.ts';
 import { type Sources, ownSources } from './sources.ts';
@@ -120,8 +121,16 @@ export function migrationSettings(adminUrl: string, folder: string): Settings {
     migrationsFolder: `${folder}/migrations`,
     pgSettings: { ...SESSION_SETTINGS, lock_timeout: '2s', statement_timeout: '0' },
     blankMigrationContent: BLANK_MIGRATION,
+    // Migrations name the schema of the API so, since their files must not change.
+    placeholders: { ':API_SCHEMA': API_SCHEMA },
     logger: new MigrateLogger(silent),
   };
+}
+
+/** Creates a schema beside those of the application, which our roles find in this database without naming it. */
+function otherSchema(database: string): string {
+  const paths = LOGIN_ROLES.map((role) => `alter role ${role} in database ${database} set search_path = ${API_SCHEMA}`);
+  return [`create schema if not exists ${API_SCHEMA}`, ...paths].join('; ');
 }
 
 async function createDatabase(adminUrl: string): Promise<void> {
@@ -145,12 +154,13 @@ export async function prepareDatabase(adminUrl: string, passwords: RolePasswords
   try {
     await client.query('set search_path = pg_catalog');
     const name = pg.escapeIdentifier(decodeURIComponent(new URL(adminUrl).pathname.slice(1)));
+    await client.query(`grant create on database ${name} to flowgres_owner, flowgres_queue`);
+    if (API_SCHEMA !== DEFAULT_SCHEMA) await client.query(otherSchema(name));
     await client.query(`
-      grant create on database ${name} to flowgres_owner, flowgres_queue;
-      revoke create on schema public from public;
-      grant create, usage on schema public to flowgres_owner;
-      grant usage on schema public to public;
-      comment on schema public is 'The API: tables under row-level security and the functions that users call.'`);
+      revoke create on schema ${API_SCHEMA} from public;
+      grant create, usage on schema ${API_SCHEMA} to flowgres_owner;
+      grant usage on schema ${API_SCHEMA} to public;
+      comment on schema ${API_SCHEMA} is 'The API: tables under row-level security and the functions that users call.'`);
   } finally {
     await client.end();
   }

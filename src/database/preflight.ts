@@ -1,6 +1,7 @@
 /** Finds what stands in the way in a database that an application uses already, before anything is changed there. */
 import type pg from 'pg';
 import { FlowgresError } from '../errors.ts';
+import { API_SCHEMA, DEFAULT_SCHEMA } from './api_schema.ts';
 import { connect, withDatabase } from './connections.ts';
 import { createdNames } from './created_names.ts';
 import type { Sources } from './sources.ts';
@@ -12,8 +13,6 @@ export interface Conflict {
   name: string;
 }
 
-/** The schema of the API. */
-const SCHEMA = 'public';
 /** The schemas of Flowgres, each with the role that owns it. */
 const SCHEMAS: Readonly<Record<string, string>> = {
   private: 'flowgres_owner',
@@ -23,6 +22,7 @@ const SCHEMAS: Readonly<Record<string, string>> = {
   cron: 'flowgres_owner',
   graphile_migrate: 'flowgres_owner',
   graphile_worker: 'flowgres_queue',
+  ...(API_SCHEMA === DEFAULT_SCHEMA ? {} : { [API_SCHEMA]: 'flowgres_owner' }),
 };
 
 /**
@@ -56,8 +56,15 @@ export async function requireNoConflicts(adminUrl: string, sources: Sources): Pr
   throw new FlowgresError(
     'SCHEMA_CONFLICT',
     `The database has objects whose names Flowgres needs (${conflicts.length}): ${list}. Nothing was changed.`,
-    { hint: 'Rename them, or name a database of its own in DATABASE_URL.', details: { conflicts } },
+    { hint: hintFor(conflicts), details: { conflicts } },
   );
+}
+
+function hintFor(conflicts: Conflict[]): string {
+  const isOnlyApi = API_SCHEMA === DEFAULT_SCHEMA && conflicts.every(({ kind }) => kind !== 'schema');
+  return isOnlyApi
+    ? 'Set FLOWGRES_SCHEMA=flowgres: everything of Flowgres in schema public goes there. Or rename them.'
+    : 'Rename them, or name a database of its own in DATABASE_URL.';
 }
 
 async function databaseExists(adminUrl: string): Promise<boolean> {
@@ -85,7 +92,7 @@ async function findSchemas(client: pg.Client): Promise<Conflict[]> {
 
 /** Functions count by name: a second one of other arguments would make calls ambiguous. */
 async function findObjects(client: pg.Client, sources: Sources): Promise<Conflict[]> {
-  const { relations, types, functions } = createdNames(sources, SCHEMA);
+  const { relations, types, functions } = createdNames(sources, API_SCHEMA);
   const { rows } = await client.query<Conflict>(
     `with object (kind, name, relation, type, function) as (
        select
@@ -95,17 +102,17 @@ async function findObjects(client: pg.Client, sources: Sources): Promise<Conflic
          end,
          c.relname, c.relname, null, null
        from pg_class as c
-       where c.relnamespace = $4::regnamespace
+       where c.relnamespace = to_regnamespace($4)
        union all
        -- The types of relations and arrays conflict with their relations.
        select 'type', t.typname, null, t.typname, null
        from pg_type as t
-       where t.typnamespace = $4::regnamespace and t.typrelid = 0 and t.typelem = 0
+       where t.typnamespace = to_regnamespace($4) and t.typrelid = 0 and t.typelem = 0
        union all
        select
          case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end, p.proname, null, null, p.proname
        from pg_proc as p
-       where p.pronamespace = $4::regnamespace
+       where p.pronamespace = to_regnamespace($4)
      )
      select distinct o.kind, format('%I.%I', $4::text, o.name) as name
      from object as o
@@ -116,7 +123,7 @@ async function findObjects(client: pg.Client, sources: Sources): Promise<Conflic
        -- Partitions, such as workflow_runs_y2026m11.
        or (o.relation ~ '_y[0-9]{4}' and regexp_replace(o.relation, '_y[0-9]{4}.*$', '') = any ($1))
      order by 1, 2`,
-    [[...relations], [...types], [...functions], SCHEMA],
+    [[...relations], [...types], [...functions], API_SCHEMA],
   );
   return rows;
 }

@@ -3,6 +3,7 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes, scryptSync } from 'nod
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { DEFAULT_SCHEMA } from './api_schema.ts';
 import { connect, withDatabase } from './connections.ts';
 import { ROLE_TIME_LIMITS, SESSION_SETTINGS } from './session_settings.ts';
 
@@ -80,7 +81,8 @@ export async function createRoles(adminUrl: string, passwords: RolePasswords): P
 
 /** Sets the settings that the role's sessions depend on; writes only those that differ. */
 async function setSettings(client: pg.Client, role: LoginRole): Promise<void> {
-  const wanted = { ...SESSION_SETTINGS, ...ROLE_TIME_LIMITS, ...SETTINGS_OF[role] };
+  // Roles belong to the server; a database with another schema of the API overrides the path: see prepareDatabase().
+  const wanted: Record<string, string> = { ...SESSION_SETTINGS, search_path: DEFAULT_SCHEMA, ...ROLE_TIME_LIMITS, ...SETTINGS_OF[role] };
   const { rows } = await client.query<{ name: string; is_set: boolean }>(
     `select w.name, w.value is not distinct from (
        select o.option_value

@@ -2,6 +2,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import type pg from 'pg';
 import { FlowgresError } from '../errors.ts';
+import { API_SCHEMA } from './api_schema.ts';
 import type { Sources } from './sources.ts';
 
 /** A row of monitor.builds(); the last one is installed. */
@@ -27,9 +28,23 @@ export async function requireUpgradable(client: pg.Client, sources: Sources, dow
   const { is_empty, has_builds, has_migrations } = rows[0]!;
   if (is_empty) return true;
   if (!has_builds || !has_migrations) throw unknownSchema('it has no record of what it was built from');
+  await requireSameSchema(client);
   await requireKnownMigrations(client, sources);
   await requireOlderBuild(client, sources, downgrade);
   return false;
+}
+
+/** Throws for a database whose API is in another schema than FLOWGRES_SCHEMA says. */
+async function requireSameSchema(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ schema: string }>(
+    `select n.nspname as schema from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+     where c.relname = 'workflow_runs' and pg_get_userbyid(c.relowner) = 'flowgres_owner'`,
+  );
+  if (rows.length === 0 || rows.some(({ schema }) => schema === API_SCHEMA)) return;
+  const { schema } = rows[0]!;
+  throw new FlowgresError('SCHEMA_UNKNOWN', `The API of this database is in schema ${schema}, not in ${API_SCHEMA}. Nothing was changed.`, {
+    hint: `Set FLOWGRES_SCHEMA=${schema}.`,
+  });
 }
 
 async function requireKnownMigrations(client: pg.Client, { migrations }: Sources): Promise<void> {
@@ -110,7 +125,7 @@ export async function dropInvalidIndexes(client: pg.Client, { folder }: Sources)
       const { rows: invalid } = await client.query<{ index: string }>(
         `select format('%I.%I', n.nspname, c.relname) as index
          from pg_index as i join pg_class as c on c.oid = i.indexrelid join pg_namespace as n on n.oid = c.relnamespace
-         where c.relname = $1 and not i.indisvalid and n.nspname in ('public', 'private', 'partitions', 'engine', 'monitor', 'cron')`,
+         where c.relname = $1 and not i.indisvalid and n.nspname in ('${API_SCHEMA}', 'private', 'partitions', 'engine', 'monitor', 'cron')`,
         [name],
       );
       for (const { index } of invalid) await client.query(`drop index concurrently ${index}`);

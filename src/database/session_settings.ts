@@ -1,3 +1,5 @@
+import { API_SCHEMA } from './api_schema.ts';
+
 /**
  * The settings that the results of our sessions depend on, fixed independently of server, database and
  * administrator. The login roles carry them, which also works behind a transaction pooler and costs nothing per
@@ -8,7 +10,7 @@
  * decides those.
  */
 export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
-  search_path: 'public',
+  search_path: API_SCHEMA,
   datestyle: 'ISO, MDY',
   intervalstyle: 'postgres',
   timezone: 'UTC',

@@ -8,6 +8,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FlowgresError } from '../errors.ts';
+import { API_SCHEMA, forSchema } from './api_schema.ts';
 
 /** The folder with `sql/`, `migrations/` and package.json, in a checkout and in a package. */
 export const BUILD_FOLDER = fileURLToPath(new URL('../..', import.meta.url));
@@ -89,13 +90,14 @@ function commitTime(folder: string): string | null {
   }
 }
 
-/** Reads the sources of a build from its folder. */
-export function readSources(folder = BUILD_FOLDER): Sources {
+/** Reads the sources of a build from its folder, written for `schema`. Checksums and digest are those of the files. */
+export function readSources(folder = BUILD_FOLDER, schema = API_SCHEMA): Sources {
   const index = readFileSync(`${folder}/sql/index.sql`, 'utf8');
   const protocol = Number(/^--!protocol (\d+)$/m.exec(index)?.[1]);
   if (!protocol) throw new Error('sql/index.sql states no protocol.');
-  const files = includesOf(folder, 'index.sql');
-  const dropped = readFile(folder, 'dropped.sql');
+  const written = (file: SourceFile) => ({ ...file, sql: forSchema(file.sql, schema) });
+  const files = includesOf(folder, 'index.sql').map(written);
+  const dropped = written(readFile(folder, 'dropped.sql'));
   const migrations = readMigrations(folder);
   const { version } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8')) as { version: string };
   const code = files.filter(({ kind }) => kind === 'code').map(({ checksum }) => checksum);

@@ -4,6 +4,7 @@
  */
 import { type PgCodec, type PgEnumCodec, TYPES, enumCodec, listOfCodec, withPgClientFromPgService } from 'postgraphile/@dataplan/pg';
 import { isEnumType } from 'postgraphile/graphql';
+import { API_SCHEMA, DEFAULT_SCHEMA } from '../database/api_schema.ts';
 
 /** A column, a field of a composite type (`class.attribute`), or an argument (`function(argument)`). */
 type Place = string;
@@ -151,7 +152,7 @@ const LISTS = `
     and cardinality(k.conkey) = 1
     and not c.relispartition
     and a.atttypid = 'pg_catalog.text'::regtype
-    and n.nspname in ('public', 'engine', 'private')`;
+    and n.nspname in ('${API_SCHEMA}', 'engine', 'private')`;
 
 interface ListColumn {
   schema: string;
@@ -185,7 +186,9 @@ function codecFor(name: string, values: readonly string[], description: string |
  * @throws Error when the columns of one set have different values, or none of them has a constraint
  */
 function buildCodecs(columns: readonly ListColumn[], singularize: (name: string) => string): Map<Place, PgEnumCodec<string, string>> {
-  const lists = new Map(columns.map((each) => [`${each.schema}.${each.class}.${each.attribute}`, each]));
+  const lists = new Map(
+    columns.map((each) => [`${each.schema === API_SCHEMA ? DEFAULT_SCHEMA : each.schema}.${each.class}.${each.attribute}`, each]),
+  );
   const valuesAt = (column: string) => valuesOf(lists.get(column)?.definition ?? '');
   const codecs = new Map<Place, PgEnumCodec<string, string>>();
   for (const [name, { values, description, places }] of Object.entries(CLOSED_SETS)) {
@@ -194,7 +197,7 @@ function buildCodecs(columns: readonly ListColumn[], singularize: (name: string)
     const codec = codecFor(name, known, description);
     codecs.set(name, codec);
     for (const place of places) {
-      const own = valuesAt(`public.${place}`);
+      const own = valuesAt(`${DEFAULT_SCHEMA}.${place}`);
       if (own && !same(own, known)) throw new Error(`The values of ${place} are not those of ${name} in enums.ts.`);
       codecs.set(place, codec);
     }
@@ -202,7 +205,7 @@ function buildCodecs(columns: readonly ListColumn[], singularize: (name: string)
   for (const { schema, class: table, attribute, definition, description } of columns) {
     const values = valuesOf(definition);
     const place = `${table}.${attribute}`;
-    if (schema !== 'public' || !values || codecs.has(place)) continue;
+    if (schema !== API_SCHEMA || !values || codecs.has(place)) continue;
     codecs.set(place, codecFor(`${singularize(table)}_${attribute}`, values, description));
   }
   return codecs;

@@ -4,6 +4,7 @@
  */
 import { TYPES } from 'postgraphile/@dataplan/pg';
 import { type JSONPgSmartTags, jsonPgSmartTags, pgSmartTags } from 'postgraphile/utils';
+import { forSchema } from '../database/api_schema.ts';
 
 /** Names of columns with the id of another row that do not end in _id. */
 const REFERENCE = /(^|_)(by|of)$/;
@@ -249,5 +250,14 @@ export const UnsearchablePlugin: GraphileConfig.Plugin = pgSmartTags(
   { name: 'FlowgresUnsearchablePlugin' },
 );
 
+/** Returns the tags for the schema of the API: those above are written for `public`. */
+function inSchema<T extends Record<string, unknown>>(config: T): T {
+  const named = (entries: unknown) =>
+    Object.fromEntries(Object.entries(entries as Record<string, unknown>).map(([name, tags]) => [forSchema(name), tags]));
+  return Object.fromEntries(Object.entries(config).map(([kind, entries]) => [kind, named(entries)])) as T;
+}
+
 /** Applies the smart tags above. */
-export const TagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(TAGS, null, { name: 'FlowgresTagsPlugin' });
+export const TagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags({ ...TAGS, config: inSchema(TAGS.config) }, null, {
+  name: 'FlowgresTagsPlugin',
+});

@@ -1,9 +1,10 @@
+import { API_SCHEMA } from '../database/api_schema.ts';
+
 /**
- * Exposes only the objects of schema public that belong to flowgres_owner. Objects of an application in the
+ * Exposes only the objects of the API's schema that belong to flowgres_owner. Objects of an application in the
  * same schema are not part of the API, nor is what the roles of applications call in SQL.
  */
 const OWNER = 'flowgres_owner';
-const SCHEMA = 'public';
 /** Begins the names of what roles of applications call. */
 const FOR_APPLICATIONS = /^flowgres_/;
 
@@ -15,7 +16,7 @@ export const OwnedPlugin: GraphileConfig.Plugin = {
     hooks: {
       pgIntrospection_introspection(_info, { introspection }) {
         const owner = introspection.roles.find((role) => role.rolname === OWNER)?._id;
-        const schema = introspection.namespaces.find((namespace) => namespace.nspname === SCHEMA)?._id;
+        const schema = introspection.namespaces.find((namespace) => namespace.nspname === API_SCHEMA)?._id;
         const isForeign = (namespace: string | null, of: string | null, name: string) =>
           namespace === schema && (of !== owner || FOR_APPLICATIONS.test(name));
         const foreign = new Set(

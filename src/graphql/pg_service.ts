@@ -12,6 +12,7 @@ import { LIMITS } from './limits.ts';
 import { FILTERED } from './run_filter.ts';
 import type { SharedReads } from './shared_reads.ts';
 import { type NodePostgresPgClient, makePgAdaptorWithPgClient, makePgService } from 'postgraphile/adaptors/pg';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 /** Prepared statements per connection; 0 behind a pooler that does not support them. */
 const PREPARED = Number(process.env['DATAPLAN_PG_PREPARED_STATEMENT_CACHE_SIZE'] || 100);
@@ -23,7 +24,7 @@ const SETTINGS = {
 };
 
 /** Matches the statement of the field testWorkflow. */
-const TEST = /"public"\."test_workflow"\s*\(/;
+const TEST = new RegExp(String.raw`"${API_SCHEMA}"\."test_workflow"\s*\(`);
 
 /** Resources that statements of several callers share. */
 export interface Sharing {

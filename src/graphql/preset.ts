@@ -39,6 +39,7 @@ import { RunFilterPlugin } from './run_filter.ts';
 import { ScalarsPlugin } from './scalars.ts';
 import { ShapePlugin } from './shape.ts';
 import { workflowRunsPlugin } from './workflow_runs.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 /** Options of {@link createPreset}. */
 export interface PresetOptions {
@@ -106,7 +107,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     ],
     // Arguments without a default are required.
     gather: { pgStrictFunctions: true },
-    pgServices: [pipelinedService(pool, ['public'], { connections: requests.connections, reads: subscriptions.reads })],
+    pgServices: [pipelinedService(pool, [API_SCHEMA], { connections: requests.connections, reads: subscriptions.reads })],
     schema: {
       dontSwallowErrors: true,
       connectionFilterComputedColumns: false,

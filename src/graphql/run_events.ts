@@ -6,6 +6,7 @@ import { type Step, context, lambda } from 'postgraphile/grafast';
 import { extendSchema, gql } from 'postgraphile/utils';
 import { z } from 'zod';
 import { type Topic, type RequestContext, type Subscriptions, subscribe } from './subscribe.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 const BATCH = 100;
 
@@ -33,9 +34,9 @@ const NEXT_EVENTS = `
     e.ts::text,
     e.seq,
     e.type in ('run.succeeded', 'run.failed', 'run.canceled') as terminal
-  from public.workflow_runs as r
+  from ${API_SCHEMA}.workflow_runs as r
   left join lateral (
-    select l.* from public.workflow_runs_events(r) as l where l.seq > $2 order by l.seq limit ${BATCH}
+    select l.* from ${API_SCHEMA}.workflow_runs_events(r) as l where l.seq > $2 order by l.seq limit ${BATCH}
   ) as e on true
   where r.id = $1
   order by e.seq`;
@@ -44,7 +45,7 @@ const NEXT_EVENTS = `
 export function runEventsPlugin(subscriptions: Subscriptions): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const events = build.input.pgRegistry.pgResources['workflow_events'];
-    if (!events) throw new Error('public.workflow_events is not exposed to this role');
+    if (!events) throw new Error('workflow_events is not exposed to this role');
     return {
       typeDefs: gql`
         extend type Subscription {

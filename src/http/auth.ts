@@ -9,6 +9,7 @@ import type { SafeError } from 'postgraphile/grafast';
 import { FlowgresError } from '../errors.ts';
 import { requestError } from './errors.ts';
 import type { JwtVerifier } from './jwt.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 const CACHE_MS = 5_000;
 const CACHE_SIZE = 10_000;
@@ -115,7 +116,7 @@ export class Authenticator {
 
   async #ask(session: string): Promise<boolean> {
     const { rows } = await this.#pool.query<{ valid: boolean }>({
-      text: `select coalesce(public.current_organization_id(), public.current_user_id()) is not null as valid
+      text: `select coalesce(${API_SCHEMA}.current_organization_id(), ${API_SCHEMA}.current_user_id()) is not null as valid
              from (select set_config('flowgres.session', $1, true)) as request`,
       values: [session],
     });

@@ -4,6 +4,7 @@ import type { Client } from 'pg';
 import { z } from 'zod';
 import { connect } from '../database/connections.ts';
 import { reasonOf } from '../errors.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 /** The result of one check. */
 export interface CheckResult {
@@ -31,7 +32,7 @@ const CHECKS: Record<string, Check> = {
     expectNone(
       client,
       `select t.name from unnest($1::text[]) as t (name)
-       left join pg_class as c on c.oid = to_regclass('public.' || t.name)
+       left join pg_class as c on c.oid = to_regclass('${API_SCHEMA}.' || t.name)
        left join pg_partitioned_table as p on p.partrelid = c.oid
        where p.partstrat is distinct from 'r' or not c.relrowsecurity`,
       [TABLES],
@@ -43,7 +44,7 @@ const CHECKS: Record<string, Check> = {
       `select format('%s has none for %s', t.name, to_char(m.month, 'YYYY-MM')) from unnest('{workflow_runs,workflow_events}'::text[]) as t (name)
        cross join generate_series(date_trunc('month', now(), 'UTC'), now() + interval '3 months', interval '1 month') as m (month)
        where not exists (
-         select from partitions.of(to_regclass('public.' || t.name)) as o
+         select from partitions.of(to_regclass('${API_SCHEMA}.' || t.name)) as o
          where o.lower <= m.month and o.upper > m.month and not o.detaching
        )`,
     ),
@@ -60,22 +61,22 @@ const CHECKS: Record<string, Check> = {
   'each partition has its indexes and is closed': (client) =>
     expectNone(
       client,
-      `select o.name from partitions.of('public.workflow_events') as o
+      `select o.name from partitions.of('${API_SCHEMA}.workflow_events') as o
        join pg_class as c on c.oid = o.partition
        where not c.relrowsecurity
          or exists (select from aclexplode(c.relacl) as a where a.grantee <> c.relowner)
          or (select count(*) from pg_index as i where i.indrelid = c.oid and i.indisvalid) < 5
-         or to_regclass(format('public.%I', o.name || '_run_id_idx')) is null
-         or to_regclass(format('public.%I', o.name || '_run_ts_idx')) is null
-         or to_regclass(format('public.%I', o.name || '_type_idx')) is null
-         or to_regclass(format('public.%I', o.name || '_ts_idx')) is null`,
+         or to_regclass(format('${API_SCHEMA}.%I', o.name || '_run_id_idx')) is null
+         or to_regclass(format('${API_SCHEMA}.%I', o.name || '_run_ts_idx')) is null
+         or to_regclass(format('${API_SCHEMA}.%I', o.name || '_type_idx')) is null
+         or to_regclass(format('${API_SCHEMA}.%I', o.name || '_ts_idx')) is null`,
     ),
 
   'the functions and the view are there': (client) =>
     expectNone(
       client,
-      `select f.name from unnest($1::text[]) as f (name) where to_regprocedure('public.' || f.name) is null
-       union all select 'workflow_events_partition_info' where to_regclass('public.workflow_events_partition_info') is null`,
+      `select f.name from unnest($1::text[]) as f (name) where to_regprocedure('${API_SCHEMA}.' || f.name) is null
+       union all select 'workflow_events_partition_info' where to_regclass('${API_SCHEMA}.workflow_events_partition_info') is null`,
       [FUNCTIONS],
     ),
 
@@ -84,7 +85,7 @@ const CHECKS: Record<string, Check> = {
     await expectCount(
       client,
       `select count(*) from workflow_events as e
-       join partitions.of('public.workflow_events') as o on o.partition = e.tableoid
+       join partitions.of('${API_SCHEMA}.workflow_events') as o on o.partition = e.tableoid
        where e.run_id = $1 and e.ts >= o.lower and e.ts < o.upper`,
       [run],
     );

@@ -26,6 +26,7 @@ import { FairQueue } from '../limits/fair_queue.ts';
 import { describeApi, describeWorkflow, describedWorkflow } from './openapi.ts';
 import { type Call, type Route, type Statement, limitsOf, paramsShape, routesOf } from './routes.ts';
 import { Streams, wantsStream } from './streams.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 /** Options of {@link createRest}. */
 export interface RestOptions {
@@ -201,7 +202,7 @@ class Handler implements Rest {
 
   #workflowSchema(settings: RequestSettings): Promise<string> {
     if (!this.#schema || this.#schema.until < Date.now()) {
-      const text = this.#query(settings, { text: 'select public.workflow_schema()::text as body', values: [] });
+      const text = this.#query(settings, { text: `select ${API_SCHEMA}.workflow_schema()::text as body`, values: [] });
       this.#schema = { text, until: Date.now() + SCHEMA_MS };
       text.catch(() => {
         this.#schema = undefined;

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { LIMITS } from '../constants.ts';
 import { BODIES, PARAMS, QUERIES, change, document, event, listedRun, logLine, run, testEvent, workflow } from './schemas.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 /** A statement whose first column, `body`, is the answer as JSON text. */
 export interface Statement {
@@ -47,7 +48,7 @@ const text = (value: unknown) => (value === undefined || value === null ? null :
 const reads = (method: 'GET', scope: string) => ({ method, scope, status: 200 as const, errors: ['NOT_FOUND'] });
 const writes = { method: 'POST' as const, scope: 'runs:write', query: QUERIES.none, status: 200 as const, answer: run };
 const command = (of: string, values: unknown[]): Statement => ({
-  text: `select engine.show_run(c.id)::text as body from public.${of} as c`,
+  text: `select engine.show_run(c.id)::text as body from ${API_SCHEMA}.${of} as c`,
   values,
 });
 const changes = z.object({ changes: z.array(change) });
@@ -186,7 +187,7 @@ export const ROUTES: readonly Route[] = [
     isLarge: true,
     errors: ['CONFLICT'],
     statement: (call) => ({
-      text: `select ${CHANGES} from public.plan_workflows($1::jsonb, $2::jsonb, $3, $4) as c`,
+      text: `select ${CHANGES} from ${API_SCHEMA}.plan_workflows($1::jsonb, $2::jsonb, $3, $4) as c`,
       values: documentsOf(call),
     }),
   },
@@ -201,7 +202,7 @@ export const ROUTES: readonly Route[] = [
     isLarge: true,
     errors: ['CONFLICT', 'LIMIT_REACHED'],
     statement: (call) => ({
-      text: `select ${CHANGES} from public.apply_workflows($1::jsonb, $2::jsonb, $3, $4, $5) as c`,
+      text: `select ${CHANGES} from ${API_SCHEMA}.apply_workflows($1::jsonb, $2::jsonb, $3, $4, $5) as c`,
       values: [...documentsOf(call), call.body['message'] ?? null],
     }),
   },
@@ -216,7 +217,7 @@ export const ROUTES: readonly Route[] = [
     errors: ['NOT_FOUND'],
     statement: ({ body }) => ({
       text: `select jsonb_build_object('events', jsonb_agg(to_jsonb(e) order by e.seq))::text as body
-             from public.test_workflow($1::jsonb, coalesce($2::jsonb, '{}'), $3) as e`,
+             from ${API_SCHEMA}.test_workflow($1::jsonb, coalesce($2::jsonb, '{}'), $3) as e`,
       values: [text(body['definition']), text(body['input']), body['trigger'] ?? null],
     }),
   },

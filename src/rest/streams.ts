@@ -9,6 +9,7 @@ import { type Subscriptions, type Topic, subscribe } from '../graphql/subscribe.
 import type { Reply } from '../http/http_error.ts';
 import { Counts } from '../limits/subscription_limits.ts';
 import type { Statement } from './routes.ts';
+import { API_SCHEMA } from '../database/api_schema.ts';
 
 const BATCH = 100;
 const RETRY_MS = 1_000;
@@ -40,10 +41,10 @@ const NEXT = `
         'seq', e.seq, 'type', e.type, 'isLast', e.type in ('run.succeeded', 'run.failed', 'run.canceled'),
         'text', jsonb_build_object('seq', e.seq, 'ts', e.ts, 'type', e.type, 'payload', e.payload)::text
       ) order by e.seq)
-      from (select l.* from public.workflow_runs_events(r) as l where l.seq > $2 order by l.seq limit ${BATCH}) as e
+      from (select l.* from ${API_SCHEMA}.workflow_runs_events(r) as l where l.seq > $2 order by l.seq limit ${BATCH}) as e
     ), '[]')
   )::text end as body
-  from (select) as one left join public.workflow_runs as r on r.id = $1`;
+  from (select) as one left join ${API_SCHEMA}.workflow_runs as r on r.id = $1`;
 
 /** Whether a request asks for a stream. */
 export function wantsStream({ headers: { accept } }: IncomingMessage): boolean {

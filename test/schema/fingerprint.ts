@@ -59,14 +59,14 @@ const SEEDS = `
   select c.oid::regclass::text as name from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
   where ${OURS} and c.relkind = 'r' and not c.relispartition and c.oid not in (${HISTORY})`;
 
-/** The lines of a database, sorted. */
-export async function fingerprint(admin: Pool): Promise<string[]> {
+/** The lines of a database whose API is in `schema`, sorted. */
+export async function fingerprint(admin: Pool, schema = 'public'): Promise<string[]> {
   const lines: string[] = [];
   for (const text of QUERIES) {
-    const { rows } = await admin.query<string[]>({ text, rowMode: 'array' });
+    const { rows } = await admin.query<string[]>({ text: text.replaceAll("'public'", `'${schema}'`), rowMode: 'array' });
     lines.push(...rows.map(([line]) => line!));
   }
-  const { rows: tables } = await admin.query<{ name: string }>(SEEDS);
+  const { rows: tables } = await admin.query<{ name: string }>(SEEDS.replaceAll("'public'", `'${schema}'`));
   for (const { name } of tables) {
     const { rows } = await admin.query<{ row: Record<string, unknown> }>(`select to_jsonb(t) as row from ${name} as t`);
     lines.push(...rows.map(({ row }) => `row of ${name} ${JSON.stringify(row, withoutChance)}`));
