@@ -36,7 +36,7 @@ const CHANGES = 'select * from engine.changed_runs($1, $2, $3, $4, $5, $6)';
 export function workflowRunsPlugin(subscriptions: Subscriptions): GraphileConfig.Plugin {
   return extendSchema((build) => {
     const runs = build.input.pgRegistry.pgResources['workflow_runs'];
-    if (!runs) throw new Error('public.workflow_runs is not exposed to this role');
+    if (!runs) throw new Error('workflow_runs is not exposed to this role');
     return {
       typeDefs: gql`
         extend type Subscription {

@@ -64,7 +64,7 @@ test('no process names the schema public in its SQL', () => {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
     (file) => file.endsWith('.ts') && !/^console\/|^graphql\/(?:naming|enums)|^cli\/program|api_schema/.test(file),
   );
-  const code = (file: string) => readFileSync(join(folder, file), 'utf8').replaceAll(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, '');
+  const code = (file: string) => readFileSync(join(folder, file), 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
   expect(files.filter((file) => /\bpublic\.[a-z_$%]|'public'|"public"/.test(code(file)))).toEqual([]);
 });
 
