@@ -29,6 +29,11 @@ create or replace function engine.max_counted_runs()
 comment on function engine.max_counted_runs() is
   'Limit, runs, anybody: counted by one call of workflow_run_count; beyond it the count is not exact.';
 
+create or replace function engine.max_run_groups()
+  returns int language sql immutable parallel safe return 1000;
+comment on function engine.max_run_groups() is
+  'Limit, rows, anybody: of one answer of workflow_run_stats.';
+
 create or replace function engine.max_text_length()
   returns int language sql immutable parallel safe return 10000;
 comment on function engine.max_text_length() is

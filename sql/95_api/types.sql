@@ -165,3 +165,42 @@ create type public.workflow_run_count as (
 comment on type public.workflow_run_count is 'How many runs match a filter.';
 comment on column public.workflow_run_count.count is 'How many; the limit when there are more.';
 comment on column public.workflow_run_count.is_exact is 'Whether these are all of them: false when the limit was reached.';
+
+create type public.workflow_run_stats_group as (
+  bucket timestamptz,
+  key text,
+  runs int,
+  waiting int,
+  running int,
+  paused int,
+  success int,
+  error int,
+  canceled int,
+  avg_ms double precision,
+  p50_ms double precision,
+  p95_ms double precision,
+  p99_ms double precision
+);
+comment on type public.workflow_run_stats_group is 'Figures of a group of runs.';
+comment on column public.workflow_run_stats_group.bucket is 'The begin of the span of time in which they started; null without buckets.';
+comment on column public.workflow_run_stats_group.key is
+  'What they have in common: a status, the id of a workflow, the code of an error, a mode; null without groups, and for runs without an error.';
+comment on column public.workflow_run_stats_group.runs is 'How many runs.';
+comment on column public.workflow_run_stats_group.waiting is 'How many of them are waiting.';
+comment on column public.workflow_run_stats_group.running is 'How many of them are running.';
+comment on column public.workflow_run_stats_group.paused is 'How many of them are paused.';
+comment on column public.workflow_run_stats_group.success is 'How many of them have succeeded.';
+comment on column public.workflow_run_stats_group.error is 'How many of them have failed.';
+comment on column public.workflow_run_stats_group.canceled is 'How many of them were canceled.';
+comment on column public.workflow_run_stats_group.avg_ms is 'The mean duration of those that have ended, in milliseconds; null when there are none.';
+comment on column public.workflow_run_stats_group.p50_ms is 'The median of their durations, in milliseconds.';
+comment on column public.workflow_run_stats_group.p95_ms is 'The 95th percentile of their durations, in milliseconds.';
+comment on column public.workflow_run_stats_group.p99_ms is 'The 99th percentile of their durations, in milliseconds.';
+
+create type public.workflow_run_stats as (
+  runs int,
+  groups public.workflow_run_stats_group[]
+);
+comment on type public.workflow_run_stats is 'Figures of the runs that match a filter.';
+comment on column public.workflow_run_stats.runs is 'How many runs match.';
+comment on column public.workflow_run_stats.groups is 'A row for each group and span of time with a run, by time and value.';

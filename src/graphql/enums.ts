@@ -123,6 +123,16 @@ export const CLOSED_SETS: Readonly<Record<string, ClosedSet>> = {
     description: 'The status of a run: waiting, running, paused; or final: success, error, canceled.',
     places: ['workflow_runs.status', 'workflow_run_graph.status'],
   },
+  workflow_run_bucket: {
+    values: ['minute', 'hour', 'day'],
+    description: 'A span of time, in UTC.',
+    places: ['workflow_run_stats(bucket)'],
+  },
+  workflow_run_grouping: {
+    values: ['status', 'workflow', 'error_code', 'mode'],
+    description: 'What runs of a group have in common.',
+    places: ['workflow_run_stats(group_by)'],
+  },
   team_metric: {
     values: 'public.team_limits.metric',
     description: 'Something that can be limited for a team.',

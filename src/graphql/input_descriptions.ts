@@ -57,6 +57,7 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'start_workflow_run(input)': 'The input of the run, at most 1 MiB; an empty object when not given.',
   'test_workflow(definition)': 'The definition to test; it need not be stored.',
   'test_workflow(input)': 'The input of the run; an empty object when not given.',
+  'test_workflow(pins)': 'Outputs by the id of their node, which is not executed then: { "charge": { "paid": true } }; at most 1 MiB.',
   'test_workflow(trigger)': 'The id of the trigger to begin with, in a definition with several.',
   'usage(period)': 'A day of the period; today when not given.',
   'usage(organization)': 'The organization, by its id; that of the request when not given.',
@@ -64,6 +65,9 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'validate_workflow(definition)': 'The definition to check; it need not be stored.',
   'verify_email(code)': 'The code from the mail.',
   'workflow_run_count(filter)': 'Which runs; all when not given.',
+  'workflow_run_stats(bucket)': 'A row for each span of time in which a run has started; one for all when not given.',
+  'workflow_run_stats(filter)': 'Which runs; all when not given.',
+  'workflow_run_stats(group_by)': 'A row for each of its values; one for all when not given.',
   'workflow_version_diff(from_version)': 'The version that comes first.',
   'workflow_version_diff(to_version)': 'The version to compare with; the draft when not given.',
 };

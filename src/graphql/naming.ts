@@ -186,6 +186,18 @@ const TAGS: JSONPgSmartTags = {
         },
       },
       'public.workflow_run_count': { attribute: { count: required, is_exact: required } },
+      'public.workflow_run_stats': { attribute: { runs: required, groups: required } },
+      'public.workflow_run_stats_group': {
+        attribute: {
+          runs: required,
+          waiting: required,
+          running: required,
+          paused: required,
+          success: required,
+          error: required,
+          canceled: required,
+        },
+      },
       'public.workflow_run_graph': {
         attribute: { run_id: required, status: required, nodes: required, connections: required },
       },

@@ -13,7 +13,7 @@ const TABLE = 'workflow_runs';
 const TYPE = 'WorkflowRunFilter';
 
 /** Functions with an argument `filter` that is a filter of runs. */
-const FUNCTIONS: ReadonlySet<string> = new Set(['cancel_runs', 'retry_runs', 'workflow_run_count']);
+const FUNCTIONS: ReadonlySet<string> = new Set(['cancel_runs', 'retry_runs', 'workflow_run_count', 'workflow_run_stats']);
 
 /** The argument `filter` of those functions: JSON in SQL, the input type in GraphQL. */
 const FILTER: PgCodec = { ...(TYPES.jsonb as PgCodec), name: 'workflow_run_filter', toPg: encodeJson } as PgCodec;

@@ -215,6 +215,13 @@ describe('runs', () => {
     const { workflowRuns, workflowRunCount } = await server.data(acme.token, query, { filter: valid });
     expect(workflowRuns.nodes).toEqual([{ triggerNode: 'start' }, { triggerNode: 'start' }]);
     expect(workflowRunCount).toEqual({ count: 2, isExact: true });
+    const { workflowRunStats } = await server.data(
+      acme.token,
+      'query ($filter: WorkflowRunFilter) { workflowRunStats(filter: $filter, groupBy: status, bucket: day) { runs groups { bucket key runs success p95Ms } } }',
+      { filter: valid },
+    );
+    expect(workflowRunStats.runs).toBe(2);
+    expect(workflowRunStats.groups[0]).toMatchObject({ bucket: expect.any(String), key: 'success', p95Ms: expect.any(Number) });
     const { retryRuns, cancelRuns } = await server.data(
       acme.token,
       `mutation ($workflow: UUID!) {

@@ -134,6 +134,8 @@ const EMBEDDED = [
   'WorkflowRunGraph',
   'WorkflowRunGraphLink',
   'WorkflowRunGraphNode',
+  'WorkflowRunStat',
+  'WorkflowRunStatsGroup',
   'WorkflowTestEvent',
 ];
 

@@ -6,6 +6,7 @@
 --!include 95_api/runs/bulk_operations_everywhere.sql
 --!include 95_api/runs/dead_letters.sql
 --!include 95_api/runs/run_count.sql
+--!include 95_api/runs/run_stats.sql
 --!include 95_api/runs/waits.sql
 --!include 95_api/runs/redeliver_webhook.sql
 --!include 95_api/runs/run_columns.sql

@@ -73,6 +73,7 @@ export const ARGUMENTS: Record<string, (world: World) => Arguments> = {
   resume_run: ({ waiting }) => ({ run: waiting }),
   retry_run: ({ failed }) => ({ run: failed }),
   retry_runs: ({ failing }) => ({ filter: { workflowId: { equalTo: failing } } }),
+  workflow_run_stats: ({ failing }) => ({ filter: { workflowId: { equalTo: failing } }, group_by: 'status' }),
   workflow_run_count: ({ failing }) => ({ filter: { workflowId: { equalTo: failing } } }),
   revoke_api_token: ({ tokenId }) => ({ id: tokenId }),
   revoke_invitation: ({ invitation }) => ({ id: invitation.id }),

@@ -107,8 +107,8 @@ export async function callAll(worlds: Worlds, callers: Caller[], functions: ApiF
 
 /** Also a command on many runs, or their number, by a filter that finds none. */
 const isNothing = (row: unknown): boolean => {
-  const { total, count } = (row ?? {}) as { total?: unknown; count?: unknown };
-  return isEmpty(row) || total === 0 || count === 0;
+  const { total, count, runs } = (row ?? {}) as { total?: unknown; count?: unknown; runs?: unknown };
+  return isEmpty(row) || total === 0 || count === 0 || runs === 0;
 };
 
 const takesThings = ({ acme, globex }: Worlds, name: string) =>

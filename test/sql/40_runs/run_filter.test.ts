@@ -173,6 +173,98 @@ test('the filter knows every status and mode that a run can have', async () => {
   for (const { values, known } of rows) expect(known).toEqual(values);
 });
 
+describe('statistics', () => {
+  interface Stat {
+    bucket: string | null;
+    key: string | null;
+    runs: number;
+    success: number;
+    error: number;
+    waiting: number;
+    avg_ms: number | null;
+    p50_ms: number | null;
+    p95_ms: number | null;
+    p99_ms: number | null;
+  }
+  const statsOf = async (filter: unknown, groupBy: string | null, bucket: string | null) =>
+    (
+      await acme.user.query<{ runs: number; groups: Stat[] }>(
+        'select (s.stats).runs, to_jsonb((s.stats).groups) as groups from (select workflow_run_stats($1, $2, $3) as stats) as s',
+        [JSON.stringify(filter), groupBy, bucket],
+      )
+    ).rows[0]!;
+  /** As percentile_cont has it: between two values in proportion. */
+  const percentile = (sorted: number[], part: number) => {
+    if (sorted.length === 0) return null;
+    const place = part * (sorted.length - 1);
+    const [low, high] = [sorted[Math.floor(place)]!, sorted[Math.ceil(place)]!];
+    return low + (high - low) * (place - Math.floor(place));
+  };
+  const KEYS: Record<string, (run: Run) => string | null> = {
+    status: ({ status }) => status,
+    workflow: ({ workflow_id }) => workflow_id,
+    error_code: ({ code }) => code,
+    mode: ({ mode }) => mode,
+  };
+  const LENGTHS: Record<string, number> = { minute: 16, hour: 13, day: 10 };
+
+  test.each([
+    [{}, null, null],
+    [{}, 'status', null],
+    [{ status: ['success', 'error'] }, 'error_code', 'day'],
+    [{ mode: 'api' }, 'workflow', 'hour'],
+    [{}, 'mode', 'minute'],
+    [{ status: 'waiting' }, null, null],
+    [{ status: { in: [] } }, null, 'hour'],
+  ])('of %j by %s and %s are what counting by hand gives', async (filter: { status?: unknown; mode?: string }, groupBy, bucket) => {
+    const ids = new Set(await found(filter));
+    const groups = new Map<string, Run[]>();
+    for (const run of runs.filter(({ id }) => ids.has(id))) {
+      const key = JSON.stringify([bucket && run.started_at.toISOString().slice(0, LENGTHS[bucket]), groupBy && KEYS[groupBy]!(run)]);
+      groups.set(key, [...(groups.get(key) ?? []), run]);
+    }
+    const answer = await statsOf(filter, groupBy, bucket);
+    expect(answer.runs).toBe(ids.size);
+    expect(answer.groups).toHaveLength(groups.size);
+    for (const stat of answer.groups) {
+      const start = bucket && new Date(stat.bucket!).toISOString().slice(0, LENGTHS[bucket]);
+      const own = groups.get(JSON.stringify([start, stat.key]))!;
+      const sorted = own.flatMap((run) => durationOf(run) ?? []).sort((one, other) => one - other);
+      expect(stat).toMatchObject({
+        runs: own.length,
+        success: own.filter(({ status }) => status === 'success').length,
+        error: own.filter(({ status }) => status === 'error').length,
+        waiting: own.filter(({ status }) => status === 'waiting').length,
+      });
+      for (const [name, part] of [
+        ['p50_ms', 0.5],
+        ['p95_ms', 0.95],
+        ['p99_ms', 0.99],
+      ] as const) {
+        const expected = percentile(sorted, part);
+        if (expected === null) expect(stat[name]).toBeNull();
+        else expect(stat[name]).toBeCloseTo(expected, 3);
+      }
+      if (sorted.length > 0) expect(stat.avg_ms).toBeCloseTo(sorted.reduce((sum, each) => sum + each, 0) / sorted.length, 3);
+    }
+  });
+
+  test('refuse a group or a bucket that is none', async () => {
+    await expect(statsOf({}, 'color', null)).rejects.toMatchObject({ code: 'WF009' });
+    await expect(statsOf({}, null, 'year')).rejects.toMatchObject({ code: 'WF009' });
+  });
+
+  test('refuse more rows and more runs than the limits', async () => {
+    await db.admin.query(`create or replace function engine.max_run_groups() returns int language sql immutable parallel safe return 5`);
+    await expect(statsOf({}, 'status', null)).rejects.toMatchObject({ code: 'WF010', hint: expect.stringContaining('startedAt') });
+    await db.admin.query(
+      `create or replace function engine.max_counted_runs() returns int language sql immutable parallel safe return 100`,
+    );
+    await expect(statsOf({}, null, null)).rejects.toMatchObject({ code: 'WF010' });
+    expect(await statsOf({ id: runs[0]!.id }, null, null)).toMatchObject({ runs: 1 });
+  });
+});
+
 test('counting ends at the limit and says so', async () => {
   await db.admin.query(`create or replace function engine.max_counted_runs() returns int language sql immutable parallel safe return 5`);
   expect(await count({})).toEqual({ count: 5, is_exact: false });

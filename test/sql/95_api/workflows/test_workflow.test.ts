@@ -54,6 +54,26 @@ describe('test_workflow', () => {
     expect(stopped.map(({ type }) => type)).toEqual(['run.created', 'step.succeeded']);
   });
 
+  test('goes past effects, waits and other runs with outputs that the call pins, and leaves the definition as it is', async () => {
+    const definition = chain(
+      { id: 'start', type: 'apiTrigger' },
+      { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' }, pin: { status: 500 } },
+      { id: 'paid', type: 'wait', properties: { approval: {} } },
+      shape('{{ $.nodes.call.status }} {{ $.prev.amount }}'),
+    );
+    const pinned = async (pins: unknown) =>
+      (await acme.user.query<TestEvent>('select * from test_workflow($1, pins => $2)', [JSON.stringify(definition), JSON.stringify(pins)]))
+        .rows;
+    expect((await pinned({ call: { status: 200 }, paid: { amount: 5 } })).at(-1)).toMatchObject({
+      type: 'run.succeeded',
+      payload: { output: '200 5' },
+    });
+    expect((await pinned({ call: { status: 200 } })).at(-1)!.type).not.toBe('run.succeeded');
+    await expect(pinned({ cal: 1 })).rejects.toMatchObject({ code: 'WF009', message: expect.stringContaining("'cal'") });
+    await expect(pinned([])).rejects.toMatchObject({ code: 'WF009' });
+    await expect(pinned({ call: 'x'.repeat(1_100_000) })).rejects.toMatchObject({ code: 'WF010' });
+  });
+
   test('goes to the end where a run would go on in a later transaction', async () => {
     const nodes = Array.from({ length: 210 }, (_, place) => ({ id: `n${place}`, type: 'noOp' }));
     const events = await tryOut(chain({ id: 'start', type: 'apiTrigger' }, ...nodes), { n: 1 });
