@@ -95,6 +95,9 @@ const INVALID = {
 /** Arguments that make a list a long one. */
 const ARGUMENTS: Record<string, () => Record<string, unknown>> = {
   getWorkflowRunEvents: () => ({ runId: acme.failed }),
+  planWorkflows: () => ({
+    documents: Array.from({ length: 5 }, (_, place) => ({ name: `Planned ${place}`, nodes: COUNTING.nodes, connections: [] })),
+  }),
   previewSchedule: () => ({ cron: '0 9 * * *', count: 7 }),
   testWorkflow: () => ({ definition: COUNTING }),
   validateWorkflow: () => ({ definition: INVALID }),
@@ -233,7 +236,7 @@ const TABLES: Record<string, string> = {
 const tableOf = ({ row }: List) => row && (TABLES[row.name] ?? `public.${snake(row.name).slice(1)}s`);
 /** Lists whose rows are no rows of a table: nothing comes and goes by itself. */
 const COMPUTED =
-  /^(CredentialType|Entitlement|NodeType|WorkflowTemplate|WorkflowDifference|WorkflowProblem|WorkflowTestEvent|WorkflowRunStep|Usage\w*)$/;
+  /^(CredentialType|Entitlement|NodeType|WorkflowTemplate|WorkflowChange|WorkflowDifference|WorkflowProblem|WorkflowTestEvent|WorkflowRunStep|Usage\w*)$/;
 const stored = lists.filter(({ row }) => row && !COMPUTED.test(row.name));
 
 describe('rows that come and go between two pages move no other one', () => {

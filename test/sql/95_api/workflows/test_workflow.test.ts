@@ -58,7 +58,7 @@ describe('test_workflow', () => {
     const definition = chain(
       { id: 'start', type: 'apiTrigger' },
       { id: 'call', type: 'httpRequest', properties: { url: 'https://example.com' }, pin: { status: 500 } },
-      { id: 'paid', type: 'wait', properties: { approval: {} } },
+      { id: 'paid', type: 'wait', properties: { signal: 'paid' } },
       shape('{{ $.nodes.call.status }} {{ $.prev.amount }}'),
     );
     const pinned = async (pins: unknown) =>
