@@ -95,9 +95,7 @@ const INVALID = {
 /** Arguments that make a list a long one. */
 const ARGUMENTS: Record<string, () => Record<string, unknown>> = {
   getWorkflowRunEvents: () => ({ runId: acme.failed }),
-  planWorkflows: () => ({
-    documents: Array.from({ length: 5 }, (_, place) => ({ name: `Planned ${place}`, nodes: COUNTING.nodes, connections: [] })),
-  }),
+  planWorkflows: () => ({ documents: Array.from({ length: 5 }, (_, place) => ({ name: `Planned ${place}`, definition: COUNTING })) }),
   previewSchedule: () => ({ cron: '0 9 * * *', count: 7 }),
   testWorkflow: () => ({ definition: COUNTING }),
   validateWorkflow: () => ({ definition: INVALID }),
