@@ -86,7 +86,7 @@ function journeys(): void {
     await page.getByRole('button', { name: 'Use this: Answer a webhook' }).click();
     const definition = page.getByLabel('Definition (JSON)');
     await definition.fill((await definition.inputValue()).replace('"/hello"', '"/greet"'));
-    await page.locator('.save-state', { hasText: 'Saved' }).waitFor();
+    await page.locator('.save-state', { hasText: /^Saved$/ }).waitFor();
     await page.getByText('No problem: it can be published.').waitFor();
     await page.getByRole('button', { name: 'Publish' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Publish' }).click();
@@ -158,7 +158,7 @@ function hazards(): void {
     await page.getByRole('alert').getByText('Somebody else has saved this workflow meanwhile.').waitFor();
     await expect.poll(() => page.getByRole('alert').textContent()).toContain('theirs');
     await page.getByRole('button', { name: 'Keep mine' }).click();
-    await page.locator('.save-state', { hasText: 'Saved' }).waitFor();
+    await page.locator('.save-state', { hasText: /^Saved$/ }).waitFor();
     await closeOf(page);
   });
 

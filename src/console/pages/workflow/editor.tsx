@@ -22,8 +22,8 @@ const SAVE_MS = 800;
 type Problem = NonNullable<ProblemsQuery['validateWorkflow']>['nodes'][number];
 type SaveState = { kind: 'saved' | 'saving' | 'unsaved' } | { kind: 'conflict' } | { kind: 'failed'; error: Error };
 
-/** The editor. */
-export function Editor({ workflow }: { workflow: OpenWorkflow }) {
+/** The editor. `onSaved` is called with whether the stored definition is the one that is shown. */
+export function Editor({ workflow, onSaved }: { workflow: OpenWorkflow; onSaved: (isSaved: boolean) => void }) {
   const stored = JSON.stringify(workflow.definition, null, 2);
   const [text, setText] = useState(stored);
   const [base, setBase] = useState({ revision: workflow.revision, text: stored });
@@ -54,6 +54,9 @@ export function Editor({ workflow }: { workflow: OpenWorkflow }) {
     }, SAVE_MS);
     return () => clearTimeout(timer);
   }, [text, base.revision]);
+
+  const isSaved = state.kind === 'saved' && text === base.text;
+  useEffect(() => onSaved(isSaved), [isSaved, onSaved]);
 
   const change = (next: string) => {
     setText(next);

@@ -46,6 +46,7 @@ export function WorkflowPage({ id }: { id: string }) {
   const { data, error, isPending } = useRead(workflowPage, { id });
   const [address, change] = useAddress();
   const tab = address.get('tab') ?? 'overview';
+  const [isSaved, setSaved] = useState(true);
   const workflow = data?.workflow;
   if (isPending) return <Skeleton lines={12} />;
   if (!workflow)
@@ -58,20 +59,20 @@ export function WorkflowPage({ id }: { id: string }) {
     );
   return (
     <>
-      <WorkflowHead workflow={workflow} />
+      <WorkflowHead workflow={workflow} isSaved={isSaved || tab !== 'edit'} />
       <ErrorNote error={error} />
       {workflow.isOverLimit && <p className="note">{t.overLimit}</p>}
       <Tabs label={workflow.name} tabs={Object.entries(t.tabs)} chosen={tab} onChoose={(each) => change({ tab: each })} />
       <div role="tabpanel" id="tab-panel" aria-labelledby={`tab-${tab}`}>
         {tab === 'overview' && <Overview workflow={workflow} />}
-        {tab === 'edit' && <Editor workflow={workflow} />}
+        {tab === 'edit' && <Editor workflow={workflow} onSaved={setSaved} />}
         {tab === 'versions' && <Versions workflow={workflow} />}
       </div>
     </>
   );
 }
 
-function WorkflowHead({ workflow }: { workflow: OpenWorkflow }) {
+function WorkflowHead({ workflow, isSaved }: { workflow: OpenWorkflow; isSaved: boolean }) {
   const { id, name, description, tags, publishedVersion, archivedAt } = workflow;
   const [asked, setAsked] = useState<Asked>(null);
   const close = () => setAsked(null);
@@ -92,7 +93,13 @@ function WorkflowHead({ workflow }: { workflow: OpenWorkflow }) {
               {t.run}
             </Button>
           )}
-          <Button icon={Upload} kind="primary" onClick={() => setAsked('publish')}>
+          <Button
+            icon={Upload}
+            kind="primary"
+            disabled={!isSaved}
+            title={isSaved ? undefined : t.unsaved}
+            onClick={() => setAsked('publish')}
+          >
             {t.publish}
           </Button>
           {publishedVersion !== null && (
