@@ -216,14 +216,17 @@ begin
 end
 $$;
 
-insert into engine.node_types (name, version, kind, description, ports, inputs, properties)
+insert into engine.node_types (name, version, kind, category, icon, description, ports, inputs, properties)
 values (
-  'tableTrigger', 1, 'trigger', 'Starts a run because rows of a watched table have changed.', '{main}', '{}',
+  'tableTrigger', 1, 'trigger', 'trigger', 'table', 'Starts a run because rows of a watched table have changed.',
+  '{main}', '{}',
   '{"type": "object", "additionalProperties": false}'
 )
 on conflict (name, version) do update
 set
   kind = excluded.kind,
+  category = excluded.category,
+  icon = excluded.icon,
   description = excluded.description,
   ports = excluded.ports,
   inputs = excluded.inputs,
