@@ -46,15 +46,17 @@ test('the definition is valid', async () => {
 });
 
 describe('a node of the page', () => {
-  const nodes = [
+  const nodes: (Pick<Example, 'inputs'> & TestNode)[] = [
     ...blocks('json node').map((block) => JSON.parse(block) as TestNode),
-    ...blocks('json example').map((block) => (JSON.parse(block) as Example).node),
+    ...blocks('json example')
+      .map((block) => JSON.parse(block) as Example)
+      .map(({ node, inputs }) => ({ ...node, ...(inputs && { inputs }) })),
     ...blocks('json wait').map((block) => (JSON.parse(block) as WaitExample).node),
   ];
 
-  test.each(nodes)('$id ($type) is valid', async (node) => {
+  test.each(nodes)('$id ($type) is valid', async ({ inputs = {}, ...node }) => {
     const isTrigger = node.type.endsWith('Trigger');
-    expect(await validate(db, isTrigger ? { nodes: [node] } : definitionFor(node))).toEqual([]);
+    expect(await validate(db, isTrigger ? { nodes: [node] } : definitionFor(node, { inputs }))).toEqual([]);
   });
 
   test('there is one of every type', async () => {

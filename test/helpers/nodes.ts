@@ -30,12 +30,20 @@ export interface NodeResult {
   output: unknown;
 }
 
-/** Returns a definition in which `node` follows a manual trigger and every node of `context.nodes`. */
+/**
+ * Returns a definition in which `node` follows a manual trigger and every node of `context.nodes`, at each of its
+ * inputs in `context.inputs`.
+ */
 export function definitionFor(node: TestNode, context: NodeContext = {}): Definition {
   const before = ['start', ...Object.keys(context.nodes ?? {})];
   return {
     nodes: [{ id: 'start', type: 'manualTrigger' }, ...before.slice(1).map((id) => ({ id, type: 'noOp' })), node],
-    connections: [...before, node.id].slice(1).map((target, index) => ({ source: before[index]!, target })),
+    connections: [
+      ...[...before, node.id].slice(1).map((target, index) => ({ source: before[index]!, target })),
+      ...Object.keys(context.inputs ?? {})
+        .filter((input) => input !== 'main')
+        .map((targetInput) => ({ source: before.at(-1)!, target: node.id, targetInput })),
+    ],
   };
 }
 

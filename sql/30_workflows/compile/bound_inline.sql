@@ -91,7 +91,7 @@ declare
 begin
   -- Expressions for child runs cannot be left to a local step: beyond these limits they fail.
   v_node.deferred := engine.with_inline_input(
-    v_node.deferred, engine.max_expression_input(), engine.inline_quadratic_input()
+    engine.with_large_input(v_node.deferred), engine.max_value_bytes(), engine.inline_quadratic_input()
   );
   v_node.is_isolated := coalesce(cardinality(v_node.expressions), 0)::bigint * pg_column_size(v_node.properties)
     > engine.inline_work();
@@ -116,5 +116,34 @@ begin
     end if;
   end if;
   return v_node;
+end
+$$;
+
+-- Expressions that walk what they read a few times only may read a whole value: the output of a
+-- child, which `until` looks at, may have 1 MiB.
+create or replace function engine.with_large_input(p_expressions engine.expression[])
+  returns engine.expression[]
+  language plpgsql
+  immutable
+as $$
+declare
+  v_expression engine.expression;
+  v_part engine.expression_part;
+  v_parts engine.expression_part[];
+  v_expressions engine.expression[];
+begin
+  foreach v_expression in array coalesce(p_expressions, '{}') loop
+    if v_expression.cost = 'linear' and v_expression.weight <= 8 then
+      v_parts := null;
+      foreach v_part in array coalesce(v_expression.parts, '{}') loop
+        v_part.max_input := engine.max_value_bytes();
+        v_parts := v_parts || v_part;
+      end loop;
+      v_expression.parts := v_parts;
+      v_expression.max_input := engine.max_value_bytes();
+    end if;
+    v_expressions := v_expressions || v_expression;
+  end loop;
+  return v_expressions;
 end
 $$;

@@ -6,4 +6,5 @@
 --!include 30_workflows/validate/validate_nodes.sql
 --!include 30_workflows/validate/validate_graph.sql
 --!include 30_workflows/validate/validate_settings.sql
+--!include 30_workflows/validate/notices_of_graph.sql
 --!include 30_workflows/validate/validate.sql

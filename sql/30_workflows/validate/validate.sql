@@ -109,6 +109,7 @@ begin
   return query select * from engine.order_problems(p_definition, v_ids, v_sources, v_targets, v_order, v_upstream);
   return query select * from engine.settings_problems(coalesce(p_definition -> 'settings', '{}'));
   return query select * from engine.later_problems(p_definition);
+  return query select * from engine.graph_notices(p_definition);
 end
 $$;
 

@@ -1,7 +1,8 @@
 /** Filters with arguments that are evaluated for each item, conditional values, and what follows right after a filter. */
+import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
-import { evaluate, failureOf } from '../../../helpers/nodes.ts';
+import { evaluate, failureOf, runNode } from '../../../helpers/nodes.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -176,4 +177,42 @@ test.each<[expression: string, cost: string]>([
     expression,
   ]);
   expect(rows[0]).toEqual({ cost, problem: null });
+});
+
+/** The same filters once more, written for numbers, short texts and null in fields k, n and s of objects. */
+type Row = { k: string | null; n: number; s?: string };
+const byKey = (rows: Row[]): [string | null, Row[]][] => {
+  const groups = new Map<string | null, Row[]>();
+  for (const row of rows) groups.set(row.k, [...(groups.get(row.k) ?? []), row]);
+  return [...groups];
+};
+const compareTexts = (one: string | null, other: string | null) =>
+  one === other ? 0 : one === null ? 1 : other === null ? -1 : one < other ? -1 : 1;
+const SECOND: [filters: string, implementation: (rows: Row[]) => unknown][] = [
+  ['map({"k": @.k, "d": @.n * 2 + 1})', (rows) => rows.map(({ k, n }) => ({ k, d: n * 2 + 1 }))],
+  ['map(@.s | default("none"))', (rows) => rows.map(({ s }) => s ?? 'none')],
+  ['where(@.n > 3 && @.k != "b")', (rows) => rows.filter(({ n, k }) => n > 3 && k !== 'b')],
+  ['where(@.s == "x" | then(true, false))', (rows) => rows.filter(({ s }) => s === 'x')],
+  ['sum(@.n * @.n)', (rows) => rows.reduce((sum, { n }) => sum + n * n, 0)],
+  ['count(@.n < 0)', (rows) => rows.filter(({ n }) => n < 0).length],
+  ['max(@.n)', (rows) => (rows.length ? Math.max(...rows.map(({ n }) => n)) : null)],
+  ['sort_by(@.k)', (rows) => [...rows].sort((a, b) => compareTexts(a.k, b.k))],
+  ['sort_by(@.n, "desc")', (rows) => [...rows].sort((a, b) => b.n - a.n)],
+  ['unique(@.k) | map(@.n)', (rows) => byKey(rows).map(([, [first]]) => first!.n)],
+  ['group_by(@.k, @.n)', (rows) => byKey(rows).map(([key, items]) => ({ key, items: items.map(({ n }) => n) }))],
+  ['object(@.k, @.n)', (rows) => Object.fromEntries(rows.filter(({ k }) => k !== null).map(({ k, n }) => [k, n]))],
+  ['map(@.n) | zip([1, 2, 3])', (rows) => rows.slice(0, 3).map(({ n }, place) => [n, place + 1])],
+];
+
+test('filters of lists agree with a second implementation', async () => {
+  const text = fc.constantFrom('a', 'b', 'B', 'ä', 'x', '');
+  const row = fc.record({ k: fc.option(text), n: fc.integer({ min: -9, max: 9 }), s: text }, { requiredKeys: ['k', 'n'] });
+  await fc.assert(
+    fc.asyncProperty(fc.array(row, { maxLength: 8 }), async (rows) => {
+      const template = SECOND.map(([filters]) => `{{ $.prev | ${filters} }}`);
+      const { output } = await runNode(db, { id: 'n', type: 'transform', properties: { template } }, { prev: rows });
+      expect(output).toEqual(SECOND.map(([, implementation]) => implementation(rows)));
+    }),
+    { numRuns: process.env['FLOWGRES_TEST_THOROUGH'] ? 300 : 40 },
+  );
 });

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { expression, json } from '../../../helpers/arbitraries.ts';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
-import { type Definition, chain } from '../../../helpers/factory.ts';
+import { type Definition, chain, createOrganization } from '../../../helpers/factory.ts';
 import { type TestNode, definitionFor, validate } from '../../../helpers/nodes.ts';
 
 let db: TestDatabase;
@@ -196,7 +196,9 @@ describe('properties', () => {
     [node('log', { level: 'loud' }), [' INVALID_PROPERTY', '/level INVALID_PROPERTY']],
     [node('noOp', { a: 1 }), ['/a INVALID_PROPERTY']],
   ])('%j', async (subject, problems) => {
-    expect(await places(definitionFor(subject))).toEqual(problems.map((problem) => `/nodes/1/properties${problem}`));
+    expect(await places(definitionFor(subject, subject.type === 'merge' ? { inputs: { second: [] } } : {}))).toEqual(
+      problems.map((problem) => `/nodes/1/properties${problem}`),
+    );
   });
 });
 
@@ -402,4 +404,23 @@ test('anybody with a token may validate', async () => {
     `select has_function_privilege('flowgres_user', 'public.validate_workflow(jsonb)', 'execute') as may`,
   );
   expect(rows[0].may).toBe(true);
+});
+
+test('a notice names a workflow that does not exist, and an input that nothing leads to', async () => {
+  const organization = await createOrganization(db, 'Notices');
+  const nodes = [
+    { id: 'start', type: 'apiTrigger' },
+    { id: 'call', type: 'executeWorkflow', properties: { workflow: 'Nowhere' } },
+    { id: 'chosen', type: 'executeWorkflow', properties: { workflow: '{{ $.prev.name }}' } },
+    { id: 'joined', type: 'merge', properties: { mode: 'fields', by: 'id' } },
+    { id: 'either', type: 'merge' },
+  ];
+  const connections = nodes.slice(1).map(({ id }, place) => ({ source: nodes[place]!.id, target: id }));
+  const notices = async () =>
+    (await organization.user.query('select pointer, code, severity from validate_workflow($1)', [JSON.stringify({ nodes, connections })]))
+      .rows;
+  const unconnected = { pointer: '/nodes/3', code: 'UNCONNECTED_INPUT', severity: 'notice' };
+  expect(await notices()).toEqual([{ pointer: '/nodes/1/properties/workflow', code: 'MISSING_WORKFLOW', severity: 'notice' }, unconnected]);
+  await organization.user.query(`select id from create_workflow('Nowhere', '{"nodes": []}')`);
+  expect(await notices()).toEqual([unconnected]);
 });

@@ -31,6 +31,17 @@ describe('repeat', () => {
     expect(await engine.output(runId)).toEqual({ done: true });
   });
 
+  test('looks at outputs of up to 1 MiB', async () => {
+    const runId = await start({ workflow: 'call', until: '$.item.done == true' }, {});
+    await drain(runId);
+    for (const done of [false, true]) {
+      const running = (await childrenOf(runId)).find(({ status }) => status === 'running');
+      await engine.finish(running!.id, 'call', { done, text: 'x'.repeat(900_000) });
+      await drain(runId);
+    }
+    expect(await engine.run(runId)).toMatchObject({ status: 'success' });
+  });
+
   test('fails after maxIterations', async () => {
     const runId = await start({ workflow: 'count', until: '$.item.n < 0', maxIterations: 120 }, { n: 0 });
     await drain(runId);
