@@ -24,6 +24,7 @@ import { measurePure } from './pure.ts';
 import { measureRecovery } from './recovery.ts';
 import { type BenchServer, SETTINGS, startBench } from './server.ts';
 import { measureSignedWebhooks } from './signed_webhooks.ts';
+import { measureVault } from './vault.ts';
 import { measureWebhooks } from './webhooks.ts';
 
 const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncIterable<Outcome>> = {
@@ -31,6 +32,7 @@ const CASES: Record<string, (server: BenchServer) => Promise<Outcome[]> | AsyncI
   effects: measureEffects,
   webhooks: measureWebhooks,
   signed: measureSignedWebhooks,
+  vault: measureVault,
   graphql: measureGraphql,
   partitions: measurePartitions,
   ranges: measureTimeRange,

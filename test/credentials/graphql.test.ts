@@ -1,6 +1,9 @@
+import { readFile } from 'node:fs/promises';
 import { type Server, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { beforeAll, expect, test } from 'vitest';
+import { connect } from '../../src/database/connections.ts';
+import { newSecretId } from '../../src/vault/vault.ts';
 import { Credentials } from '../../src/vault/credentials.ts';
 import { type TestDatabase, createTestDatabase } from '../helpers/database.ts';
 import { type TestOrganization, createOrganization } from '../helpers/factory.ts';
@@ -172,4 +175,46 @@ test('a server without keys refuses to seal', async () => {
   const answer = await keyless.query(acme.token, CREATE, { input: { name: 'x', type: 'bearer', data: { token: 'abcdef' } } });
   expect(answer.errors).toMatchObject([{ extensions: { code: 'VAULT_UNAVAILABLE' } }]);
   await keyless.close();
+});
+
+test('the requests and statements of docs/how-to/credentials.md do what the page says', async () => {
+  const page = await readFile(new URL('../../docs/how-to/credentials.md', import.meta.url), 'utf8');
+  const blocks = (info: string) => [...page.matchAll(new RegExp(`^\`\`\`${info}\\n(.*?)^\`\`\`$`, 'gms'))].map((block) => block[1]!);
+  const demo = await createOrganization(db, 'Demo');
+  await db.admin.query(`update organizations set slug = 'demo' where id = $1`, [demo.id]);
+  const answers = await Promise.all(
+    blocks('graphql').map((document) =>
+      server.query(demo.token, document.replace('…', 'topsecret'), { id: crypto.randomUUID(), value: 'topsecret' }),
+    ),
+  );
+  const [created, tested, begun, set] = answers;
+  expect(answers).toHaveLength(4);
+  expect(created).toMatchObject({ data: { createCredential: { credential: { id: expect.any(String) } } } });
+  expect(set).toMatchObject({ data: { setVariable: { variable: { name: 'partner_key', value: null, isSecret: true } } } });
+  for (const { errors } of [tested!, begun!]) expect(errors).toMatchObject([{ extensions: { code: 'NOT_FOUND' } }]);
+
+  const client = await connect(db.adminUrl);
+  try {
+    const seal = (value: unknown) => {
+      const id = newSecretId();
+      return { id, envelope: keys.vault.seal({ organizationId: demo.id, id, version: 1 }, value) };
+    };
+    const credential = seal({ token: 'topsecret' });
+    await client.query('select set_context($1, $2)', [demo.id, demo.userId]);
+    await client.query(`select from delete_credential((select id from credentials where name = 'crm' and organization_id = $1))`, [
+      demo.id,
+    ]);
+    const { rows } = await client.query<{ id: string }>(`select id from create_team('Sales', 'sales')`);
+    const values = { id: credential.id, envelope: credential.envelope, sealed: JSON.stringify(seal('topsecret')), team: rows[0]!.id };
+    const results = [];
+    for (const block of blocks('sql')) {
+      const statements = Object.entries(values).reduce((text, [name, value]) => text.replaceAll(`:'${name}'`, `'${value}'`), block);
+      results.push(...[(await client.query(statements)) as unknown].flat().map((each) => (each as { rows: unknown[] }).rows));
+    }
+    expect(results).toContainEqual([{ name: 'crm', version: 1 }]);
+    expect(results).toContainEqual([{ name: 'partner_key', value: null, is_secret: true }]);
+    expect(results.filter((each) => JSON.stringify(each) === '[{"name":"crm"}]')).toHaveLength(4);
+  } finally {
+    await client.end();
+  }
 });
