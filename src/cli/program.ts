@@ -1,6 +1,7 @@
 /** Defines the command line: commands, options and help. */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { addApiCommands } from './api_commands.ts';
 import type { ArchiveFlags, RestoreFlags } from './archive.ts';
 import { type Config, readConfig } from '../config.ts';
 import { logJson } from '../log.ts';
@@ -234,6 +235,8 @@ command('handover', 'replaces the scheduler of Flowgres by the extension pg_cron
     '\nNeeds a superuser. Either all jobs are handed over, or nothing is changed.\n\nExample:\n  flowgres cron handover --database-url postgres://postgres:secret@db/flowgres',
   )
   .action(async (flags: Flags) => (await import('./cron.ts')).handover(configure(flags), flags.jobs!));
+
+addApiCommands(program);
 
 try {
   await program.parseAsync();
