@@ -83,8 +83,8 @@ describe('the command line', () => {
     // What examples use, and files do not hold.
     const keys = await createTestVault();
     const secret = 'a secret of sixteen characters';
-    await createCredential(db, keys, acme, { name: 'github', type: 'hmac', data: { secret } });
-    await createCredential(db, keys, acme, { name: 'stripe', type: 'hmac', data: { secret } });
+    await createCredential(db, keys, acme, { name: 'github', type: 'hmac', data: { secrets: [secret] } });
+    await createCredential(db, keys, acme, { name: 'stripe', type: 'hmac', data: { secrets: [secret] } });
     await db.admin.query(
       `with made as (
          insert into private.secrets (id, organization_id, version, key_id, wrapped_key, sealed)
