@@ -21,3 +21,7 @@ export function onConnection(listener: () => void): () => void {
 export function useOnline(): boolean {
   return useSyncExternalStore(onConnection, () => isOnline);
 }
+
+// An open WebSocket does not notice for a while that the network is gone; the browser does.
+addEventListener('offline', () => setOnline(false));
+addEventListener('online', () => setOnline(true));
