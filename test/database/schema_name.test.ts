@@ -11,6 +11,7 @@ import { connect, createPool } from '../../src/database/connections.ts';
 import { migrate } from '../../src/database/migrate.ts';
 import { BUILD_FOLDER, readSources } from '../../src/database/sources.ts';
 import { TEST_PASSWORDS } from '../../tools/build-database.ts';
+import { runEmbedding } from '../docs/embedding.ts';
 import { createApplication, grantApplication } from '../helpers/application.ts';
 import { createTestDatabase } from '../helpers/database.ts';
 import { Driver } from '../helpers/driver.ts';
@@ -126,6 +127,10 @@ test('a role of the application calls the functions by the name of the schema', 
   expect((await pool.query('select status, output from flowgres.flowgres_run($1)', [rows[0]!.id])).rows).toEqual([
     { status: 'success', output: { total: 5 } },
   ]);
+});
+
+test('the tutorial of embedding does what it says', async () => {
+  await runEmbedding(db, 'flowgres');
 });
 
 /** The lines of a database that say what its schema is, with the name of the schema as `public`. */
