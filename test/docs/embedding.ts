@@ -19,7 +19,7 @@ function printed({ fields, rows }: pg.QueryResult<Record<string, string | null>>
 /** Runs every statement of the page as an administrator whose search path begins with `schema`. */
 export async function runEmbedding(db: TestDatabase, schema: string): Promise<void> {
   // Roles belong to the server: parallel runs need names of their own.
-  const role = `shop_${db.name}`;
+  const role = `embedding_${db.name}`;
   const client = await connect(db.adminUrl, { search_path: `${schema}, public` });
   const psql = new PsqlSession(client);
   let result: pg.QueryResult<Record<string, string | null>> | undefined;
