@@ -13,6 +13,7 @@
 --!include 25_plans/index.sql
 --!include 30_workflows/index.sql
 --!include 35_credentials/index.sql
+--!include 38_data_tables/index.sql
 --!include 40_runs/index.sql
 --!include 50_engine/index.sql
 --!include 60_triggers/index.sql

@@ -6,6 +6,7 @@
 --!include 00_foundation/builds.sql
 --!include 00_foundation/limits.sql
 --!include 00_foundation/limits_credentials.sql
+--!include 00_foundation/limits_data_tables.sql
 --!include 00_foundation/errors.sql
 --!include 00_foundation/installation.sql
 --!include 00_foundation/installation_table.sql

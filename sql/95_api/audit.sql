@@ -15,6 +15,7 @@ select private.audit_table('private.api_tokens', p_masked => '{token_hash}', p_i
 select private.audit_table('public.workflows', p_digested => '{definition}');
 select private.audit_table('public.workflow_versions', p_digested => '{definition}');
 select private.audit_table('public.variables', p_digested => '{value}');
+select private.audit_table('public.data_tables', p_digested => '{schema}');
 select private.audit_table(
   'public.credentials', p_ignored => '{updated_at,last_used_at,usage_count,warned_at}'
 );

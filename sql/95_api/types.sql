@@ -204,3 +204,12 @@ create type public.workflow_run_stats as (
 comment on type public.workflow_run_stats is 'Figures of the runs that match a filter.';
 comment on column public.workflow_run_stats.runs is 'How many runs match.';
 comment on column public.workflow_run_stats.groups is 'A row for each group and span of time with a run, by time and value.';
+
+create type public.data_change as (
+  count int,
+  rows jsonb
+);
+comment on type public.data_change is 'What a command did to rows of a data table.';
+comment on column public.data_change.count is 'The number of rows that were written or deleted.';
+comment on column public.data_change.rows is
+  'The rows as they are now, a list of {"id", "key", "data", "createdAt", "updatedAt"}; null after a command that gives their number only.';

@@ -34,6 +34,11 @@ export const FUNCTION_ORDERS: Readonly<Record<string, readonly Order[]>> = {
   ],
   credential_types: [['name', 'ASC']],
   dead_letters: [['id', 'DESC']],
+  find_data_rows: [
+    ['organization_id', 'ASC'],
+    ['table_id', 'ASC'],
+    ['id', 'ASC'],
+  ],
   get_workflow_run_events: [['ts', 'ASC']],
   node_types: [
     ['name', 'ASC'],

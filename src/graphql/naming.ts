@@ -127,6 +127,21 @@ const TAGS: JSONPgSmartTags = {
         attribute: { name: searchable, secret_id: hidden },
         constraint: { variables_updated_by_fkey: oneWay('updatedBy') },
       },
+      'public.data_tables': {
+        attribute: { name: searchable },
+        constraint: {
+          data_tables_organization_id_id_key: hidden,
+          data_tables_organization_id_name_key: hidden,
+          data_tables_organization_id_fkey: bothWays('organization', 'dataTables'),
+          data_tables_created_by_fkey: oneWay('createdBy'),
+        },
+      },
+      'public.data_rows': {
+        // Rows are found by findDataRows, which uses the index.
+        tags: { behavior: throughRun },
+        constraint: { data_rows_key_key: hidden, data_rows_table_fkey: oneWay('table') },
+      },
+      'public.data_change': { attribute: { count: required } },
       'public.credentials': {
         attribute: { name: searchable, type: filterable, user_id: filterable, team_id: filterable },
         constraint: {

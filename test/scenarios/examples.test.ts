@@ -2,6 +2,9 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, expect, test } from 'vitest';
 import { createTestDatabase } from '../helpers/database.ts';
+import { LocalSteps } from '../../src/engine/local.ts';
+import { createEnginePool } from '../../src/engine/statements.ts';
+import type { StepTask } from '../../src/engine/engine.ts';
 import { Driver } from '../helpers/driver.ts';
 import { type TestOrganization, type TestWorkflow, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 
@@ -79,4 +82,65 @@ test('order-totals adds up count times price of the lines in one expression, and
     text: '2 lines, 1,207.50 EUR',
   });
   expect(outputs[1]).toEqual(outputs[0]);
+});
+
+const steps = new LocalSteps(createEnginePool(db.url('flowgres_worker'), 'test local'), {
+  workerId: engine.worker,
+  evaluationTimeoutMs: 1_000,
+  perOrganization: 2,
+});
+
+/** Starts a run and does its local steps, one after the other, as a worker does. */
+async function runLocally(workflow: TestWorkflow, input: unknown, more: Record<string, unknown> = {}): Promise<unknown> {
+  const { run_id: runId } = await engine.start(acme, workflow, input, more);
+  for (;;) {
+    const [open] = await engine.openSteps(runId);
+    if (!open) return engine.output(runId);
+    const task = await engine.begin(runId, open.node);
+    if (!task) throw new Error(`${open.node} has nothing to do`);
+    const { type } = task as unknown as StepTask;
+    if (type === 'log@1') await engine.complete(task, task.input);
+    else {
+      let outcome = await steps.run(task as unknown as StepTask, { done: () => 1, undone: () => undefined });
+      if ('error' in outcome) await engine.fail(task, { ...outcome.error });
+      while ('answer' in outcome && outcome.answer.next?.kind === 'local') {
+        outcome = await steps.run(outcome.answer.next, { done: () => 1, undone: () => undefined });
+      }
+      if ('answer' in outcome && outcome.answer.next) await engine.complete(outcome.answer.next as never, outcome.answer.next.input);
+    }
+  }
+}
+const rowsOf = async (table: string) =>
+  (
+    await acme.user.query<{ data: unknown }>('select data from find_data_rows((select id from data_tables where name = $1))', [table])
+  ).rows.map(({ data }) => data);
+const webhook = (body: unknown) => ({ method: 'POST', path: '/', params: {}, query: {}, headers: {}, body });
+
+test('contact-upsert keeps each address once, and nightly-clean-up deletes those that nobody looked after', async () => {
+  await acme.user.query(`select create_data_table('contacts', key => 'email')`);
+  const workflow = await publishExample('contact-upsert');
+  const write = (body: unknown) => runLocally(workflow, webhook(body), { trigger: 'message' });
+  expect(await write({ email: 'Ada@example.com', name: 'Ada' })).toEqual({ email: 'ada@example.com', name: 'Ada', visits: 1 });
+  expect(await write({ email: 'ada@example.com', name: 'Ada L.' })).toEqual({ email: 'ada@example.com', name: 'Ada L.', visits: 2 });
+  await acme.user.query(`select upsert_data_rows(id, '[{"email": "new", "status": "new"}, {"email": "old", "status": "new"}]')
+    from data_tables where name = 'contacts'`);
+  await db.admin.query(`update data_rows set updated_at = now() - interval '31 days' where key in ('old', 'ada@example.com')`);
+  await runLocally(await publishExample('nightly-clean-up'), {}, { trigger: 'byHand' });
+  expect(await rowsOf('contacts')).toEqual([
+    { email: 'ada@example.com', name: 'Ada L.', visits: 2 },
+    { email: 'new', status: 'new' },
+  ]);
+});
+
+test('ledger books a payment once, however often its message comes, and refuses what is none', async () => {
+  const schema = { required: ['event', 'account', 'cents'], properties: { cents: { type: 'integer' }, account: { type: 'string' } } };
+  await acme.user.query(`select create_data_table('ledger', $1, 'event')`, [JSON.stringify(schema)]);
+  await acme.user.query(`select create_data_table('balances', key => 'account')`);
+  const workflow = await publishExample('ledger');
+  const pay = (body: unknown) => runLocally(workflow, webhook(body), { trigger: 'payment' });
+  expect(await pay({ id: 'e1', account: 'a', cents: 500 })).toEqual({ booked: true, balance: 500 });
+  expect(await pay({ id: 'e1', account: 'a', cents: 500 })).toEqual({ booked: false });
+  expect(await pay({ id: 'e2', account: 'a', cents: -200 })).toEqual({ booked: true, balance: 300 });
+  await pay({ id: 'e3', account: 'a', cents: 'many' });
+  expect(await rowsOf('balances')).toEqual([{ account: 'a', cents: 300 }]);
 });

@@ -157,6 +157,25 @@ values
     }
   }'),
 
+  ('dataTable', 1, 'local', 'data', 'table', 'Reads or writes rows of a data table.', '{main}', '{main}', '{
+    "type": "object", "additionalProperties": false, "required": ["table", "operation"],
+    "properties": {
+      "table": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$", "format": "static"},
+      "operation": {
+        "enum": ["get", "list", "insert", "upsert", "update", "delete", "increment"], "format": "static"
+      },
+      "key": {"type": ["string", "number", "boolean"]},
+      "filter": {"type": "object"},
+      "updatedBefore": {"type": "string"},
+      "rows": {"type": ["object", "array"]},
+      "values": {"type": "object"},
+      "property": {"type": "string", "minLength": 1, "maxLength": 256},
+      "by": {"type": "number"},
+      "after": {"type": ["string", "null"]},
+      "limit": {"type": "integer", "minimum": 1, "maximum": 1000}
+    }
+  }'),
+
   ('httpRequest', 1, 'effect', 'integration', 'globe', 'Makes an HTTP request.', '{main}', '{main}', '{
     "type": "object", "additionalProperties": false, "required": ["url"],
     "properties": {

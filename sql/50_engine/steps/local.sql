@@ -71,6 +71,9 @@ as $$
 begin
   return case p_name
     when 'random' then engine.run_random(p_task -> 'properties')
+    when 'dataTable' then engine.run_data_table(
+      (p_task ->> 'organizationId')::uuid, p_task -> 'properties', p_task -> 'input'
+    )
   end;
 end
 $$;

@@ -6,6 +6,8 @@
 --!include 95_api/workflows/search.sql
 --!include 95_api/workflows/templates.sql
 --!include 95_api/workflows/variables.sql
+--!include 95_api/workflows/data_tables.sql
+--!include 95_api/workflows/data_rows.sql
 --!include 95_api/workflows/test_workflow.sql
 --!include 95_api/workflows/node_types.sql
 --!include 95_api/workflows/documents.sql

@@ -32,6 +32,8 @@ export interface World {
   failing: string;
   /** A request to the webhook of the first workflow, and what it started. */
   delivery: string;
+  /** A data table with one row. */
+  table: string;
   /** A credential that signs messages, shared with all, and an endpoint that is told of failed runs. */
   signing: string;
   endpoint: string;
@@ -75,6 +77,8 @@ async function createWorld(db: TestDatabase, vault: Vault, name: string): Promis
   await one(`select change_plan('pro')`);
   await one(`select set_organization_limit('workflows', 50)`);
   await one(`select set_variable('rate', '7')`);
+  const table = (await one<{ id: string }>(`select id from create_data_table('contacts', key => 'email')`)).id;
+  await one(`select insert_data_rows($1, '{"email": "ada", "visits": 1}')`, [table]);
   const team = (await one<{ id: string }>(`select id from create_team('Sales', 'sales')`)).id;
   await one(`select set_team_limit($1, 'workflows', 20)`, [team]);
   await one('select add_team_member($1, $2)', [team, other.id]);
@@ -127,6 +131,7 @@ async function createWorld(db: TestDatabase, vault: Vault, name: string): Promis
     credential,
     signing,
     endpoint,
+    table,
     workflow: { id, revision },
     template: template.id,
     run,

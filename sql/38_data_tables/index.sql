@@ -1,0 +1,12 @@
+-- Data tables: named lists of rows that the workflows of an organization keep.
+
+--!include 38_data_tables/tables.sql
+--!include 38_data_tables/sizes.sql
+--!include 38_data_tables/definitions.sql
+--!include 38_data_tables/row_index.sql
+--!include 38_data_tables/filters.sql
+--!include 38_data_tables/read_rows.sql
+--!include 38_data_tables/write_rows.sql
+--!include 38_data_tables/change_rows.sql
+--!include 38_data_tables/run_data_table.sql
+--!include 38_data_tables/policies.sql
