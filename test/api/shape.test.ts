@@ -118,6 +118,7 @@ test('an id is named after its thing, except that of the row that a field reads'
 /** Values that an answer consists of, which stand for no row: caches embed them. */
 const EMBEDDED = [
   'CredentialType',
+  'DataChange',
   'Entitlement',
   'NewApiToken',
   'NewInvitation',

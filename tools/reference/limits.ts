@@ -47,7 +47,7 @@ export async function describeLimits(client: pg.Client | pg.Pool): Promise<strin
   );
   return [
     '## Limits of the schema',
-    'They hold for everybody, whichever process or session asks. Each is a function without arguments in `sql/00_foundation/limits.sql`; those of credentials are in `limits_credentials.sql` beside it.',
+    'They hold for everybody, whichever process or session asks. Each is a function without arguments in `sql/00_foundation/limits.sql`; those of credentials and data tables are in `limits_credentials.sql` and `limits_data_tables.sql` beside it.',
     table(['name', 'value', 'what', 'who meets it'], schema),
     '## Limits of the processes',
     'They are in `src/constants.ts`; those with a setting are its default.',
