@@ -60,6 +60,15 @@ export function credentialsPlugin(
           testCredential(input: TestCredentialInput!): TestCredentialPayload
         }
 
+        "What the answer of a peer says of a credential."
+        enum CredentialOutcome {
+          "The peer answered with it."
+          accepted
+          "The peer does not take it."
+          refused
+          "The status does not tell."
+          unknown
+        }
         input TestCredentialInput {
           "Comes back in the payload."
           clientMutationId: String
@@ -73,8 +82,8 @@ export function credentialsPlugin(
           clientMutationId: String
           "The status of the answer."
           status: Int!
-          "Whether the peer takes the credential; null where the status does not tell."
-          isAccepted: Boolean
+          "Whether the peer takes the credential."
+          outcome: CredentialOutcome!
           "What the status means, and what to do."
           hint: String!
         }

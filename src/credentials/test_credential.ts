@@ -19,12 +19,14 @@ import type { CredentialCommands } from './credentials.ts';
 const input = z.strictObject({ credentialId: z.guid(), url: z.string().min(1).max(8_192) });
 const answer = z.looseObject({ status: z.number() });
 
+/** Whether a peer takes a credential; unknown where the status does not tell. */
+export type CredentialOutcome = 'accepted' | 'refused' | 'unknown';
+
 /** What a test has shown. */
 export interface CredentialTest {
   /** The status of the answer. */
   status: number;
-  /** Whether the peer took the credential; null where the status does not tell. */
-  isAccepted: boolean | null;
+  outcome: CredentialOutcome;
   hint: string;
 }
 
@@ -138,12 +140,12 @@ export class CredentialTests {
 
 function meaningOf(status: number): Omit<CredentialTest, 'status'> {
   if (status === 401 || status === 403) {
-    return { isAccepted: false, hint: 'The peer does not accept it: enter the secret again, or look at what it may do there.' };
+    return { outcome: 'refused', hint: 'The peer does not accept it: enter the secret again, or look at what it may do there.' };
   }
-  if (status < 300) return { isAccepted: true, hint: 'The peer answers with it. An address that needs no login would do so, too.' };
+  if (status < 300) return { outcome: 'accepted', hint: 'The peer answers with it. An address that needs no login would do so, too.' };
   if (status < 400)
-    return { isAccepted: null, hint: 'The peer leads to another address, which may be its page for a login: test that one.' };
-  if (status === 429) return { isAccepted: null, hint: 'The peer has had too many requests: test again later.' };
-  if (status < 500) return { isAccepted: null, hint: 'The peer does not take such a request there: test an address that can be read.' };
-  return { isAccepted: null, hint: 'The peer has a fault of its own: test again later.' };
+    return { outcome: 'unknown', hint: 'The peer leads to another address, which may be its page for a login: test that one.' };
+  if (status === 429) return { outcome: 'unknown', hint: 'The peer has had too many requests: test again later.' };
+  if (status < 500) return { outcome: 'unknown', hint: 'The peer does not take such a request there: test an address that can be read.' };
+  return { outcome: 'unknown', hint: 'The peer has a fault of its own: test again later.' };
 }

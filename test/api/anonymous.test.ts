@@ -118,7 +118,7 @@ describe('nothing is logged', () => {
     const person = await createPerson(db);
     await server.data(person.secret, 'mutation { createOrganization(input: { name: "Slow", slug: "slow" }) { organization { id } } }');
     await db.admin.query(`
-      create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null)
+      create or replace function public.test_workflow(definition jsonb, input jsonb default '{}', "trigger" text default null, pins jsonb default null)
       returns setof public.workflow_test_event language plpgsql stable security definer as $$
       begin perform pg_sleep(10); end $$`);
     const { errors } = await server.query(person.secret, '{ testWorkflow(definition: {}) { nodes { seq } } }');

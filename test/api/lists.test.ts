@@ -94,6 +94,7 @@ const INVALID = {
 };
 /** Arguments that make a list a long one. */
 const ARGUMENTS: Record<string, () => Record<string, unknown>> = {
+  findDataRows: () => ({ dataTableId: acme.table }),
   getWorkflowRunEvents: () => ({ runId: acme.failed }),
   planWorkflows: () => ({ documents: Array.from({ length: 5 }, (_, place) => ({ name: `Planned ${place}`, definition: COUNTING })) }),
   previewSchedule: () => ({ cron: '0 9 * * *', count: 7 }),

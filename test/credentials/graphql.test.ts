@@ -117,7 +117,7 @@ test.each([
   expect(JSON.stringify([answer, server.logged])).not.toContain('topsecret');
 });
 
-const TEST = `mutation ($input: TestCredentialInput!) { testCredential(input: $input) { clientMutationId status isAccepted hint } }`;
+const TEST = `mutation ($input: TestCredentialInput!) { testCredential(input: $input) { clientMutationId status outcome hint } }`;
 const created = async (name: string, allowedHosts: string[], given: object = { type: 'bearer', data: { token: 'topsecret tested' } }) =>
   (await server.data(acme.token, CREATE, { input: { name, allowedHosts, ...given } })).createCredential.credential.id as string;
 
@@ -130,13 +130,13 @@ test('a credential is tested: it goes to the address, and the status says what c
   expect(await run(200)).toEqual({
     clientMutationId: 'x',
     status: 200,
-    isAccepted: true,
+    outcome: 'accepted',
     hint: expect.stringContaining('answers with it'),
   });
-  expect(await run(401)).toMatchObject({ status: 401, isAccepted: false });
-  expect(await run(302)).toMatchObject({ status: 302, isAccepted: null });
-  expect(await run(404)).toMatchObject({ status: 404, isAccepted: null });
-  expect(await run(503)).toMatchObject({ status: 503, isAccepted: null });
+  expect(await run(401)).toMatchObject({ status: 401, outcome: 'refused' });
+  expect(await run(302)).toMatchObject({ status: 302, outcome: 'unknown' });
+  expect(await run(404)).toMatchObject({ status: 404, outcome: 'unknown' });
+  expect(await run(503)).toMatchObject({ status: 503, outcome: 'unknown' });
   expect(seen).toEqual(Array(5).fill('Bearer topsecret tested'));
   const { rows } = await db.admin.query(
     'select usage_count::int as uses, last_used_at is not null as used from credentials where id = $1',
