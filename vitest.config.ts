@@ -10,6 +10,8 @@ export default defineConfig({
     // What is awaited comes within moments; a machine that is busy, or waits for its disk, may take longer.
     expect: { poll: { timeout: 20_000 } },
     pool: 'forks',
+    // Files share three processes, since a process of its own costs each of them more than a second of loading.
+    isolate: false,
     maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,

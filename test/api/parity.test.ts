@@ -85,7 +85,7 @@ async function compare({ secret, session }: Caller, name: string, args: Argument
   const { parameters, text, variables } = ask(field, args, isMutation && !result ? '{ clientMutationId }' : selection);
   const list = parameters.length ? `(${parameters.join(', ')})` : '';
   const { data, errors } = await server.query(secret, `${isMutation ? 'mutation' : 'query'} ${list} { ${text} }`, variables);
-  // GraphQL refuses what no value of an enum is, before SQL sees it.
+  // GraphQL refuses what is no value of an enum, and no field of an input, before SQL sees it.
   if (isOutside(field, args)) {
     expect(inSql.code).not.toBe('ok');
     expect(errors?.[0]?.extensions?.code).toBe('INVALID_ARGUMENT');

@@ -11,8 +11,9 @@ import { createTestDatabase } from '../helpers/database.ts';
 import type { Answer, Completion, Task } from '../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { freezeClock, lines } from '../helpers/partitions.ts';
+import { rounds } from '../helpers/rounds.ts';
 
-const MONTHS = 5;
+const MONTHS = rounds(3, 5);
 const LOADERS = 3;
 const RUNS_AT_ONCE = 4;
 const READER_PAUSE_MS = 20;

@@ -1,10 +1,12 @@
 /** The API in another schema than public, beside the tables of an application: FLOWGRES_SCHEMA. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 
+// Modules read the schema once: this file loads its own, and leaves none of them to the next file of this process.
 vi.hoisted(() => {
   process.env['FLOWGRES_SCHEMA'] = 'flowgres';
+  vi.resetModules();
 });
 import { forSchema, isSchemaName } from '../../src/database/api_schema.ts';
 import { connect, createPool } from '../../src/database/connections.ts';
@@ -14,10 +16,17 @@ import { TEST_PASSWORDS } from '../../tools/build-database.ts';
 import { runEmbedding } from '../docs/embedding.ts';
 import { createApplication, grantApplication } from '../helpers/application.ts';
 import { createTestDatabase } from '../helpers/database.ts';
+import { endFile } from '../helpers/end_of_file.ts';
 import { Driver } from '../helpers/driver.ts';
 import { type TestOrganization, chain, createOrganization, publishWorkflow } from '../helpers/factory.ts';
 import { serveGraphql } from '../helpers/graphql.ts';
 import { fingerprint } from '../schema/fingerprint.ts';
+
+afterAll(async () => {
+  await endFile();
+  delete process.env['FLOWGRES_SCHEMA'];
+  vi.resetModules();
+});
 
 const db = await createTestDatabase({ empty: true });
 let acme: TestOrganization;

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import type { TestDatabase } from './database.ts';
 import { connect, createPool, withDatabase } from '../../src/database/connections.ts';
-import { atEndOfFile } from './end_of_file.ts';
+import { all, atEndOfFile } from './end_of_file.ts';
 
 /** A role that logs in. */
 export interface TestApplication {
@@ -11,6 +11,12 @@ export interface TestApplication {
 }
 
 const PASSWORD = 'secret-of-the-test';
+const open = new Map<TestApplication, TestDatabase>();
+atEndOfFile(async () => {
+  const applications = [...open];
+  open.clear();
+  await all(applications.map(([application, db]) => drop(application, db)));
+});
 
 /** Creates a role that may connect and nothing else. Roles belong to the server, so its name has that of the database. */
 export async function createApplication(db: TestDatabase, name = 'shop'): Promise<TestApplication> {
@@ -20,13 +26,17 @@ export async function createApplication(db: TestDatabase, name = 'shop'): Promis
   url.username = role;
   url.password = PASSWORD;
   const pool = createPool(url.href, { name: 'test application', max: 2 });
-  atEndOfFile(async () => {
-    await pool.end();
-    await db.drop();
-    const admin = await connect(withDatabase(db.adminUrl, 'postgres'));
-    await admin.query(`drop role if exists ${role}`).finally(() => admin.end());
-  });
-  return { role, pool };
+  const application = { role, pool };
+  open.set(application, db);
+  return application;
+}
+
+/** A role can be dropped when no database has grants of it any more. */
+async function drop({ role, pool }: TestApplication, db: TestDatabase): Promise<void> {
+  await pool.end();
+  await db.drop();
+  const admin = await connect(withDatabase(db.adminUrl, 'postgres'));
+  await admin.query(`drop role if exists ${role}`).finally(() => admin.end());
 }
 
 /** Grants the role an organization, with both scopes when none are given. */

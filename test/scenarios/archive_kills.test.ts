@@ -1,6 +1,6 @@
 /**
  * flowgres archive and flowgres restore, killed at one step after the other: the process or the backend, with kill -9.
- * FLOWGRES_TEST_EVERY_STEP=1 leaves no step out.
+ * FLOWGRES_TEST_EVERY_STEP=1 leaves no step out, FLOWGRES_TEST_THOROUGH=1, as in `.ci/run`, fewer than usual.
  */
 import { watch } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
@@ -13,9 +13,10 @@ import { runCli, temporaryFolder } from '../helpers/cli.ts';
 import { type DurableServer, startDurable } from '../helpers/durable.ts';
 import { type Victim, startKiller } from '../helpers/killer.ts';
 import { lines } from '../helpers/partitions.ts';
+import { rounds } from '../helpers/rounds.ts';
 
 /** How many steps apart the kills are; a server that recovers takes a second. */
-const STRIDE = process.env['FLOWGRES_TEST_EVERY_STEP'] ? { client: 1, backend: 1 } : { client: 4, backend: 9 };
+const STRIDE = process.env['FLOWGRES_TEST_EVERY_STEP'] ? { client: 1, backend: 1 } : { client: rounds(12, 4), backend: rounds(18, 9) };
 const MONTH = 'workflow_runs_y2025m01';
 let server: DurableServer;
 let before: string[];

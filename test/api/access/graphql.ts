@@ -66,12 +66,13 @@ export function valueFor(type: GraphQLInputType | undefined, value: unknown): un
   return typeof value === 'string' ? value.replace(':', '_') : value;
 }
 
-/** Whether an argument has a value that its enum does not have. */
+/** Whether an argument has a value that its enum does not have, or a field that its input does not have. */
 export function isOutside(field: Field, args: Arguments): boolean {
   const types = inputsOf(field);
   return Object.entries(args).some(([name, value]) => {
     const type = types[argumentOf(field, types, name)];
     const named = type && getNamedType(type);
+    if (isInputObjectType(named)) return Object.keys(value as object).some((key) => !(key in named.getFields()));
     if (!isEnumType(named)) return false;
     return [valueFor(type, value)].flat().some((each) => typeof each === 'string' && !named.getValue(each));
   });

@@ -151,16 +151,22 @@ describe('a call with impossible arguments is answered or refused:', () => {
   );
 });
 
+/** What editors of files read without a token. */
+const OPEN = ['workflow_schema'];
+
 describe('without a token', () => {
-  test.each(functions.map((each) => [label(each), each] as const))('%s does nothing', async (_name, { name, types }) => {
-    const places = types.map((type) => `null::${type}`).join(', ');
-    const anonymous = asAnonymous(db);
-    const outcome = await anonymous.query(`select * from public.${name}(${places})`).then(
-      ({ rows }) => rows.flatMap((row) => Object.values(row)).filter((value) => value !== null && value !== false),
-      (error: { code: string }) => (ALLOWED.test(error.code) ? [] : [error.code]),
-    );
-    expect(outcome).toEqual([]);
-  });
+  test.each(functions.filter(({ name }) => !OPEN.includes(name)).map((each) => [label(each), each] as const))(
+    '%s does nothing',
+    async (_name, { name, types }) => {
+      const places = types.map((type) => `null::${type}`).join(', ');
+      const anonymous = asAnonymous(db);
+      const outcome = await anonymous.query(`select * from public.${name}(${places})`).then(
+        ({ rows }) => rows.flatMap((row) => Object.values(row)).filter((value) => value !== null && value !== false),
+        (error: { code: string }) => (ALLOWED.test(error.code) ? [] : [error.code]),
+      );
+      expect(outcome).toEqual([]);
+    },
+  );
 });
 
 test('a request cannot put its own functions in the place of PostgreSQL’s', async () => {
