@@ -180,15 +180,15 @@ describe('the CPU that documents take', () => {
   });
 
   test('is charged again when a document that is known has to be planned again', async () => {
-    const limited = await serveGraphql(db, { cpu: { token: 4, anonymous: 4 } });
+    const limited = await serveGraphql(db, { cpu: { token: 1, anonymous: 1 } });
     onTestFinished(() => limited.close());
-    const names = many(70, (place) => `a${place}: workflows(first: 1) { nodes { id ... @include(if: $v${place % 6}) { name } } }`);
+    const names = many(30, (place) => `a${place}: workflows(first: 1) { nodes { id ... @include(if: $v${place % 6}) { name } } }`);
     const query = `query (${many(6, (place) => `$v${place}: Boolean!`)}) { ${names} }`;
     // Each choice of what is included is a plan of its own, of which two are kept.
     const status = async (choice: number) => {
       const variables = Object.fromEntries(Array.from({ length: 6 }, (_, place) => [`v${place}`, (choice & (1 << place)) !== 0]));
       const { status, errors } = await limited.query(acme.token, query, variables);
-      expect(errors?.[0]?.extensions?.code).not.toBe('TOO_LARGE');
+      expect(JSON.stringify(errors ?? '')).not.toContain('TOO_LARGE');
       return status;
     };
     const answers = [];
