@@ -161,8 +161,10 @@ describe('the CPU that documents take', () => {
   });
 
   test('of documents that the server knows beforehand is not limited, nor is their size', async () => {
-    await ask(target, null, expensive('h'));
-    expect((await ask(target, null, expensive('i'))).status).toBe(429);
+    // What was spent before may have come back a little: the first ones may still be admitted.
+    const spent = [];
+    for (let turn = 0; turn < 4 && spent.at(-1) !== 429; turn += 1) spent.push((await ask(target, null, expensive(`h${turn}x`))).status);
+    expect(spent.at(-1)).toBe(429);
     const { data } = (await (await ask(target, null, big)).json()) as { data: object };
     expect(Object.keys(data)).toHaveLength(40);
   });
