@@ -10,6 +10,9 @@ import { App } from './app.tsx';
 import { applyTheme } from './components/theme.ts';
 import './styles.css';
 
+// The icon's address is relative to the first page. A browser asks for it again where the address has changed.
+for (const icon of document.querySelectorAll<HTMLLinkElement>('link[rel=icon]')) icon.href = String(icon.href);
+
 const token = readFragment().get('token');
 if (token) setToken(token);
 applyTheme();
