@@ -21,6 +21,7 @@ create or replace function engine.text_items(p_list jsonb)
   language plpgsql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   return array(select jsonb_array_elements_text(p_list));
@@ -36,6 +37,7 @@ create or replace function engine.time_of(p_text text)
   parallel safe
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   return p_text::timestamptz;
@@ -49,6 +51,7 @@ create or replace function engine.lowest_time(p_condition jsonb)
   language plpgsql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   return greatest(
@@ -63,6 +66,7 @@ create or replace function engine.highest_time(p_condition jsonb)
   language plpgsql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   return greatest(
@@ -82,6 +86,7 @@ create or replace function engine.has_text(p_value jsonb, p_text text)
   language plpgsql
   immutable
   parallel safe
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Nearly all values are excluded by this comparison, which costs a hundredth of reading them.

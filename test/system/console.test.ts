@@ -121,7 +121,7 @@ function journeys(): void {
     await page.locator('.react-flow__node', { hasText: 'approval' }).click();
     await page.getByRole('button', { name: 'Approve' }).click();
     await page.locator('.run-head .status.success').waitFor();
-    expect(await page.locator('.step-node.success').count()).toBe(3);
+    await expect.poll(() => page.locator('.step-node.success').count()).toBe(3);
 
     const failing = {
       nodes: [

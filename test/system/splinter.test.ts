@@ -27,7 +27,8 @@ const EXCEPTED = `
     or format('%s.%s', n.nspname, p.proname) = any ('{
       engine.uuid_v7, engine.uuid_time, engine.uuid_floor, public.workflow_runs_duration_ms, public.workflow_runs_events,
       public.workflow_runs_latest_events, public.workflow_runs_logs, public.workflow_runs_steps, public.dead_letters,
-      private.is_name
+      private.is_name, engine.run_matches, engine.run_duration_ms, engine.number_matches, engine.text_matches,
+      engine.time_matches, engine.uuid_matches, engine.max_application_wait
     }'::text[]) and p.prolang = 14
     or not exists (
       select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a where a.grantee <> p.proowner

@@ -64,6 +64,7 @@ create or replace function engine.watch_statement(
   returns text
   language sql
   stable
+  set search_path = pg_catalog, pg_temp
 as $$
   select case
     when not p_is_watched then format('drop trigger if exists %I on %I.%I', t.name, n.nspname, c.relname)
