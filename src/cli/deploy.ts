@@ -55,7 +55,7 @@ export async function applyCommand(folder: string, flags: DeployFlags): Promise<
  *
  * @throws FlowgresError INVALID_FILES with `file:line` for each problem of a definition
  */
-export async function applyFolder(client: ApiClient, { workflows, variables }: Folder, flags: DeployFlags): Promise<Change[]> {
+async function applyFolder(client: ApiClient, { workflows, variables }: Folder, flags: DeployFlags): Promise<Change[]> {
   const { project, prune, dryRun, message } = flags;
   const body = {
     documents: workflows.map(({ document }) => document),
@@ -82,7 +82,7 @@ function placesOf({ code, details }: FlowgresError, workflows: Folder['workflows
 }
 
 /** Formats changes as a table with a line that counts them. */
-export function describeChanges(made: readonly Change[], isPlan: boolean): string {
+function describeChanges(made: readonly Change[], isPlan: boolean): string {
   const different = made.filter(({ action }) => action !== 'unchanged');
   const counts = ['create', 'change', 'archive'].map((action) => `${made.filter((each) => each.action === action).length} to ${action}`);
   const done = ['created', 'changed', 'archived'].map((word, at) => `${counts[at]!.split(' ', 1)[0]} ${word}`);

@@ -12,6 +12,7 @@ import { requestError } from './errors.ts';
 import { encodeResult } from './result.ts';
 import { Statements } from './statements.ts';
 import {
+  COMPLETE_STEPS,
   type AttemptRef,
   type BeginAnswer,
   type CompleteAnswer,
@@ -105,7 +106,7 @@ export class Engine {
     });
     this.#completes = coalescer({
       name: 'complete_steps',
-      text: 'select index, outcome, run_id, status, next from engine.complete_steps($1::jsonb, $2::uuid)',
+      text: COMPLETE_STEPS,
       values: [workerId],
       row: completeAnswer,
       idempotent: true,

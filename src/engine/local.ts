@@ -11,7 +11,7 @@ import { encodeStorableJson } from '../json/strict.ts';
 import { NotSent, classifyFailure, isLasting, refused, unavailable } from './errors.ts';
 import { SharedSlots } from './slots.ts';
 import { JSON_AS_TEXT, Statements } from './statements.ts';
-import { type CompleteAnswer, type StepFailure, type StepResult, type StepTask, completeAnswer } from './types.ts';
+import { COMPLETE_STEPS, type CompleteAnswer, type StepFailure, type StepResult, type StepTask, completeAnswer } from './types.ts';
 
 const QUERY_CANCELED = '57014';
 /** Longest time for recording the result of a step, which may start what follows it, in milliseconds. */
@@ -122,11 +122,10 @@ export class LocalSteps {
     progress: LocalProgress,
   ): Promise<CompleteAnswer> {
     const result: StepResult = { runId, node, attempt, ms: progress.done(), ok: true, output, ...(port === undefined ? {} : { port }) };
-    const text = 'select index, outcome, run_id, status, next from engine.complete_steps($1::jsonb, $2::uuid)';
     const values = [`[${encodeStorableJson(result)}]`, this.#workerId];
     try {
       await client.query(`set local statement_timeout = ${RECORD_TIMEOUT_MS}`);
-      const { rows } = await client.query({ name: 'complete_steps', text, values, types: JSON_AS_TEXT });
+      const { rows } = await client.query({ name: 'complete_steps', text: COMPLETE_STEPS, values, types: JSON_AS_TEXT });
       return completeAnswer.parse(rows[0]);
     } catch (error) {
       progress.undone();

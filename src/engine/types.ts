@@ -95,6 +95,8 @@ export const beginAnswer = z.object({
   run_id: z.string().nullable(),
   task: json(taskShape).nullable(),
 });
+/** Records results of steps; its parameters are the batch, as JSON, and the id of the worker. Rows: {@link completeAnswer}. */
+export const COMPLETE_STEPS = 'select index, outcome, run_id, status, next from engine.complete_steps($1::jsonb, $2::uuid)';
 /** A row of engine.complete_steps(). */
 export const completeAnswer = z.object({
   index: z.number(),

@@ -4,7 +4,6 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type pg from 'pg';
-import { SafeError } from 'postgraphile/grafast';
 import { z } from 'zod';
 import { LIMITS } from '../constants.ts';
 import { type RequestSettings, runAsRequest } from '../database/request_statement.ts';
@@ -225,8 +224,7 @@ const TOKEN_HINT = 'Send "Authorization: Bearer <token>" with a token from creat
 
 /** Turns what a request failed with into the error that its client sees; others are masked. */
 function asApiError(error: unknown): unknown {
-  const known = error instanceof SafeError ? asFlowgresError(error) : (knownDatabaseError(error) ?? asFlowgresError(error));
-  return known;
+  return knownDatabaseError(error) ?? asFlowgresError(error);
 }
 
 function check<T extends z.ZodType>(shape: T, value: unknown, where: string): z.infer<T> {

@@ -41,7 +41,7 @@ begin
     when 'max' then engine.filter_extreme(engine.without_nulls(v_found), true)
     when 'unique' then engine.filter_unique_by(v_items, v_found)
     when 'sort_by' then engine.filter_sort_by(
-      v_items, v_found, coalesce(engine.literal_text(v_arguments -> 1), 'asc'))
+      v_items, v_found, coalesce(v_arguments -> 1 ->> 'value', 'asc'))
     when 'group_by' then engine.filter_group_by(v_found, case
       when v_arguments -> 1 is null then v_items
       else engine.each_value(v_items, v_arguments -> 1, p_paths, p_variables, p_strict, p_place, p_position)
@@ -51,16 +51,6 @@ begin
       v_found, engine.each_value(v_items, v_arguments -> 1, p_paths, p_variables, p_strict, p_place, p_position))
   end;
 end
-$$;
-
--- The text of an argument that is a literal.
-create or replace function engine.literal_text(p_argument jsonb)
-  returns text
-  language sql
-  immutable
-  parallel safe
-as $$
-  select p_argument ->> 'value'
 $$;
 
 -- The values of an argument for each item, in their order. Adds their sizes up, so that a result that is too large is
@@ -92,9 +82,7 @@ begin
   for v_index in 0 .. jsonb_array_length(p_items) - 1 loop
     if v_path is not null then
       v_value := jsonb_path_query_array(p_items -> v_index, v_path, p_variables, true);
-      if not v_many and jsonb_array_length(v_value) < 2 then
-        v_value := coalesce(v_value -> 0, 'null');
-      end if;
+      v_value := engine.result_value(v_value, v_many);
     else
       v_value := engine.argument_value(
         p_argument, p_items -> v_index, p_paths, p_variables, p_strict, p_place, p_position

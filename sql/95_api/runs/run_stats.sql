@@ -17,14 +17,16 @@ as $$
 declare
   v_organization_id constant uuid := private.acting_organization();
   v_filter constant jsonb := engine.checked_run_filter(coalesce(filter, '{}'));
-  v_count constant public.workflow_run_count := public.workflow_run_count(v_filter);
+  v_count public.workflow_run_count;
   v_stats public.workflow_run_stats;
 begin
+  perform private.require_scope('runs:read');
   if group_by not in ('status', 'workflow', 'error_code', 'mode') or bucket not in ('minute', 'hour', 'day') then
     perform private.raise_error(
       'INVALID_ARGUMENT', 'Groups are status, workflow, error_code or mode; a bucket is a minute, an hour or a day.'
     );
   end if;
+  v_count := engine.count_runs(v_organization_id, v_filter);
   perform engine.refuse_large_stats(not v_count.is_exact, 'runs', engine.max_counted_runs());
   v_stats.runs := v_count.count;
   v_stats.groups := array(

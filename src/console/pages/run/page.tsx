@@ -8,7 +8,8 @@ import { useFollow, useRead } from '../../api/hooks.ts';
 import { useAddress } from '../../components/address.ts';
 import { announce } from '../../components/announce.ts';
 import { JsonView } from '../../components/json_view.tsx';
-import { CopyButton, Duration, Empty, ErrorNote, IconButton, Skeleton, Status, Tabs, Time } from '../../components/ui.tsx';
+import { NotFound } from '../../components/not_found.tsx';
+import { CopyButton, Duration, ErrorNote, IconButton, Skeleton, Status, Tabs, Time } from '../../components/ui.tsx';
 import { shortId } from '../../format.ts';
 import { texts } from '../../texts.ts';
 import { RunActions } from './actions.tsx';
@@ -48,14 +49,7 @@ export function RunPage({ id }: { id: string }) {
     if (status) announce(`${t.title}: ${texts.status[status]}`);
   }, [status]);
   if (isPending) return <Skeleton lines={12} />;
-  if (!run)
-    return error ? (
-      <ErrorNote error={error} />
-    ) : (
-      <Empty isPage title={texts.notFound}>
-        {texts.notFoundHint}
-      </Empty>
-    );
+  if (!run) return <NotFound error={error} />;
   return (
     <>
       <RunHead run={run} />

@@ -15,12 +15,12 @@ import {
 import { request } from '../../api/client.ts';
 import { useChange, useRead } from '../../api/hooks.ts';
 import { useAddress } from '../../components/address.ts';
+import { NotFound } from '../../components/not_found.tsx';
 import { webhookAddress } from '../../components/webhook_address.ts';
 import {
   Button,
   CopyButton,
   Duration,
-  Empty,
   ErrorNote,
   FormDialog,
   Skeleton,
@@ -49,14 +49,7 @@ export function WorkflowPage({ id }: { id: string }) {
   const [isSaved, setSaved] = useState(true);
   const workflow = data?.workflow;
   if (isPending) return <Skeleton lines={12} />;
-  if (!workflow)
-    return error ? (
-      <ErrorNote error={error} />
-    ) : (
-      <Empty isPage title={texts.notFound}>
-        {texts.notFoundHint}
-      </Empty>
-    );
+  if (!workflow) return <NotFound error={error} />;
   return (
     <>
       <WorkflowHead workflow={workflow} isSaved={isSaved || tab !== 'edit'} />

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, createTestDatabase } from '../../../helpers/database.ts';
 import { evaluate, failureOf, runNode } from '../../../helpers/nodes.ts';
+import { rounds } from '../../../helpers/rounds.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -213,6 +214,6 @@ test('filters of lists agree with a second implementation', async () => {
       const { output } = await runNode(db, { id: 'n', type: 'transform', properties: { template } }, { prev: rows });
       expect(output).toEqual(SECOND.map(([, implementation]) => implementation(rows)));
     }),
-    { numRuns: process.env['FLOWGRES_TEST_THOROUGH'] ? 300 : 40 },
+    { numRuns: rounds(40, 300) },
   );
 });
